@@ -1,0 +1,35 @@
+"""Train, serve and evaluate search agents on your own documents (MaskSearch, arXiv 2505.20285).
+
+The names below are imported on first use, so that importing the package stays fast.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from masksearch_agent.agent.runnable import MaskSearchAgent
+    from masksearch_agent.records import Passage, SearchAnswer, SearchTask, Trajectory
+
+__all__ = ("MaskSearchAgent", "Passage", "SearchAnswer", "SearchTask", "Trajectory")
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "MaskSearchAgent": "masksearch_agent.agent.runnable",
+    "Passage": "masksearch_agent.records",
+    "SearchAnswer": "masksearch_agent.records",
+    "SearchTask": "masksearch_agent.records",
+    "Trajectory": "masksearch_agent.records",
+}
+
+logging.getLogger(__name__).addHandler(logging.NullHandler())
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(home), name)

@@ -1,0 +1,1 @@
+"""The protocol, the prompts, the search graph, `MaskSearchAgent` and the agent bundle."""

@@ -1,0 +1,298 @@
+"""The search graph: one state machine for production, for rollouts in training, and for evaluation.
+
+    prepare -> think -> search ------> think ...
+                  |---> repair ------> think ...
+                  |---> force_answer > think ...
+                  '---> finish
+
+`think` is one call of the policy. What follows is a pure function of the state (`choose_next`), so that a step
+is parsed in one place. A malformed step gets one corrective message (`repair`), a search beyond the budget is
+answered with the request to answer now (`force_answer`), and `stop_reason` is always set.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, Literal, TypeVar
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, RemoveMessage, SystemMessage
+from langchain_core.runnables import RunnableConfig, RunnableLambda
+from langgraph.graph import END, START, StateGraph
+from langgraph.graph.message import REMOVE_ALL_MESSAGES
+from langgraph.runtime import get_runtime
+
+from masksearch_agent.agent.escaping import neutralise
+from masksearch_agent.agent.prompts import FULL_PROMPTS, PromptSet
+from masksearch_agent.agent.protocol import (
+    STOP_STRINGS,
+    AnswerStep,
+    FormatError,
+    SearchStep,
+    Step,
+    parse_step,
+    render_information,
+)
+from masksearch_agent.agent.state import RunContext, SearchInput, SearchOutput, SearchRound, SearchState
+from masksearch_agent.config.agent import AgentSettings
+from masksearch_agent.errors import AgentError
+from masksearch_agent.records import Sampling, ScoredPassage, Turn, dump_record
+from masksearch_agent.retrieval.search import Search, interleave
+from masksearch_agent.traces.messages import to_messages
+from masksearch_agent.traces.recorder import CallRecording, Recorder, RecordingModel, new_turn_id
+from masksearch_agent.traces.rows import POLICY_ROLE
+
+__all__ = ("build_search_graph", "opening_messages")
+
+Next = Literal["search", "repair", "force_answer", "finish"]
+ResultT = TypeVar("ResultT")
+
+
+def build_search_graph(
+    model: BaseChatModel,
+    search: Search,
+    settings: AgentSettings | None = None,
+    prompts: PromptSet = FULL_PROMPTS,
+) -> StateGraph[SearchState, RunContext, SearchInput, SearchOutput]:
+    """Build the graph; compile it with the checkpointer and store of your application.
+
+    Args:
+        model: Any chat model; one that records (`RecordingModel`) gives trajectories with exact tokens.
+        search: What `search` steps query.
+        settings: The run's limits.
+        prompts: What the policy is told.
+    """
+    nodes = _Nodes(model, search, settings or AgentSettings(), prompts)
+    graph: StateGraph[SearchState, RunContext, SearchInput, SearchOutput] = StateGraph(
+        SearchState, context_schema=RunContext, input_schema=SearchInput, output_schema=SearchOutput
+    )
+    graph.add_node("prepare", _both(nodes.prepare), input_schema=SearchInput)
+    graph.add_node("think", RunnableLambda(nodes.think, nodes.athink))
+    graph.add_node("search", RunnableLambda(nodes.search_now, nodes.asearch_now))
+    graph.add_node("repair", _both(nodes.repair))
+    graph.add_node("force_answer", _both(nodes.force_answer))
+    graph.add_node("finish", _both(nodes.finish))
+    graph.add_edge(START, "prepare")
+    graph.add_edge("prepare", "think")
+    graph.add_conditional_edges("think", nodes.choose_next, ["search", "repair", "force_answer", "finish"])
+    for back in ("search", "repair", "force_answer"):
+        graph.add_edge(back, "think")
+    graph.add_edge("finish", END)
+    return graph
+
+
+def opening_messages(question: str, kind: str, prompts: PromptSet) -> list[AnyMessage]:
+    """Return the messages that open a run; outside text in the question is made harmless."""
+    return [SystemMessage(prompts.system_for(kind)), HumanMessage(neutralise(question))]
+
+
+def _both(function: Callable[[Any], ResultT]) -> RunnableLambda[Any, ResultT]:
+    """Make a node of a function that does no I/O, without a thread hop when the graph runs asynchronously."""
+
+    async def run(state: Any) -> ResultT:
+        return function(state)
+
+    return RunnableLambda(function, run, name=function.__name__)
+
+
+class _Nodes:
+    """The nodes of one graph and what they share."""
+
+    def __init__(
+        self, model: BaseChatModel, search: Search, settings: AgentSettings, prompts: PromptSet
+    ) -> None:
+        self.model = model
+        self.search = search
+        self.settings = settings
+        self.prompts = prompts
+
+    # --- nodes -------------------------------------------------------------------------------------------
+
+    def prepare(self, state: SearchInput) -> dict[str, Any]:
+        """Set every key of the state and write the opening messages."""
+        messages = state.get("messages") or []
+        kind = state.get("kind", "qa")
+        question = state.get("question") or (messages[-1].content if messages else "")
+        if not isinstance(question, str) or not question.strip():
+            raise AgentError(
+                'the input asks nothing; pass a question string, {"question": …} or messages that end with one'
+            )
+        opening = opening_messages(question, kind, self.prompts)
+        if messages:
+            opening = [opening[0], *[m for m in messages if m.type != "system"]]
+        return {
+            "question": question,
+            "kind": kind,
+            "messages": [RemoveMessage(REMOVE_ALL_MESSAGES), *opening],
+            "searches": [],
+            "repairs": 0,
+            "is_forced": False,
+            "sampled_tokens": 0,
+            "started_at_s": time.time(),
+            "answer": "",
+            "reasoning": "",
+        }
+
+    def think(self, state: SearchState, config: RunnableConfig) -> dict[str, Any]:
+        """Let the policy take one step."""
+        call = self._call_settings(state)
+        reply = self.model.invoke(state["messages"], config, stop=list(STOP_STRINGS), **call)
+        return self._take_reply(state, reply)
+
+    async def athink(self, state: SearchState, config: RunnableConfig) -> dict[str, Any]:
+        """Let the policy take one step, without blocking."""
+        call = self._call_settings(state)
+        reply = await self.model.ainvoke(state["messages"], config, stop=list(STOP_STRINGS), **call)
+        return self._take_reply(state, reply)
+
+    def search_now(self, state: SearchState) -> dict[str, Any]:
+        """Search for all queries of the step."""
+        queries = self._queries(state)
+        found = self.search.search(queries, self.settings.passages_per_search, _run_context().guard)
+        return self._show(state, queries, found)
+
+    async def asearch_now(self, state: SearchState) -> dict[str, Any]:
+        """Search for all queries of the step, without blocking."""
+        queries = self._queries(state)
+        found = await self.search.asearch(queries, self.settings.passages_per_search, _run_context().guard)
+        return self._show(state, queries, found)
+
+    def repair(self, state: SearchState) -> dict[str, Any]:
+        """Tell the policy what was malformed."""
+        problem = self._problem(state)
+        return {
+            "messages": [HumanMessage(self.prompts.repair.format(problem=problem))],
+            "repairs": state["repairs"] + 1,
+        }
+
+    def force_answer(self, state: SearchState) -> dict[str, Any]:
+        """Tell the policy that it has to answer now."""
+        return {"messages": [HumanMessage(self.prompts.force_answer)], "is_forced": True}
+
+    def finish(self, state: SearchState) -> dict[str, Any]:
+        """Take the answer, if there is one, and say why the run ended."""
+        step = self._last_step(state)
+        if isinstance(step, AnswerStep):
+            reason = "forced" if state["is_forced"] else "answered"
+            return {"answer": step.answer, "reasoning": step.think, "stop_reason": reason}
+        reason = self._spent_limit(state) or "repairs_exhausted"
+        update: dict[str, Any] = {"reasoning": getattr(step, "think", ""), "stop_reason": reason}
+        if reason == "repairs_exhausted":
+            update["repairs"] = state["repairs"] + 1
+        return update
+
+    # --- routing -----------------------------------------------------------------------------------------
+
+    def choose_next(self, state: SearchState) -> Next:
+        """Say what follows the policy's last step."""
+        step = self._last_step(state)
+        if isinstance(step, AnswerStep) or self._spent_limit(state):
+            return "finish"
+        if isinstance(step, SearchStep) and not state["is_forced"]:
+            return "search" if len(state["searches"]) < self.settings.max_searches else "force_answer"
+        return "repair" if state["repairs"] < self.settings.max_repairs else "finish"
+
+    # --- helpers -----------------------------------------------------------------------------------------
+
+    def _last_step(self, state: SearchState) -> Step | FormatError:
+        return parse_step(_text(state["messages"][-1]), self.settings.max_queries)
+
+    def _spent_limit(self, state: SearchState) -> Literal["token_limit", "time_limit"] | None:
+        if state["sampled_tokens"] >= self.settings.max_sampled_tokens:
+            return "token_limit"
+        if time.time() - state["started_at_s"] >= self.settings.time_limit_s:
+            return "time_limit"
+        return None
+
+    def _problem(self, state: SearchState) -> str:
+        step = self._last_step(state)
+        if isinstance(step, FormatError):
+            return step.message
+        return "Malformed step: a search after the search budget was spent; expected an answer."
+
+    def _queries(self, state: SearchState) -> tuple[str, ...]:
+        step = self._last_step(state)
+        if not isinstance(step, SearchStep):
+            raise AgentError(f"the search node ran after a step that is no search: {step}")
+        return step.queries
+
+    def _show(
+        self, state: SearchState, queries: tuple[str, ...], found: list[list[ScoredPassage]]
+    ) -> dict[str, Any]:
+        shown = [hit.passage for hit in interleave(found, self.settings.passages_per_search)]
+        round_ = SearchRound(queries=list(queries), passages=[dump_record(passage) for passage in shown])
+        return {
+            "messages": [HumanMessage(render_information(shown))],
+            "searches": [*state["searches"], round_],
+        }
+
+    def _call_settings(self, state: SearchState) -> dict[str, Any]:
+        """Return the keywords of a recording model's call; other models get none."""
+        if not isinstance(self.model, RecordingModel):
+            return {}
+        context = _run_context()
+        left = self.settings.max_sampled_tokens - state["sampled_tokens"]
+        sampling = context.sampling or Sampling(temperature=getattr(self.model, "temperature", 0.0))
+        keywords: dict[str, Any] = {
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            "max_tokens": max(1, min(self.settings.max_step_tokens, left)),
+        }
+        if context.recorder is not None:
+            keywords["recording"] = CallRecording(
+                context.recorder, POLICY_ROLE, _last_turn_id(state["messages"])
+            )
+        return keywords
+
+    def _take_reply(self, state: SearchState, reply: AIMessage) -> dict[str, Any]:
+        if not isinstance(self.model, RecordingModel):
+            reply = _restore_stop_string(reply)
+        recorder = _run_context().recorder
+        if recorder is not None and "turn_id" not in reply.response_metadata:
+            reply = _record_text(state["messages"], reply, recorder)
+        usage = reply.usage_metadata
+        sampled = usage["output_tokens"] if usage else 0
+        return {"messages": [reply], "sampled_tokens": state["sampled_tokens"] + sampled}
+
+
+def _restore_stop_string(reply: AIMessage) -> AIMessage:
+    """Put back the closing tag that an API left out because it was the stop string."""
+    text = _text(reply)
+    for closing in STOP_STRINGS:
+        if closing.replace("/", "") in text and closing not in text:
+            return reply.model_copy(update={"content": text + closing})
+    return reply
+
+
+def _record_text(messages: list[AnyMessage], reply: AIMessage, recorder: Recorder) -> AIMessage:
+    """Record a call of a model that gives no tokens: its text only."""
+    conversation = to_messages(messages)
+    parent_id, known = recorder.split_known(_last_turn_id(messages), conversation)
+    turn = Turn(
+        id=new_turn_id(),
+        parent_id=parent_id,
+        role=POLICY_ROLE,
+        context=tuple(conversation[known:]),
+        text=_text(reply),
+        model_version=str(reply.response_metadata.get("model_name", "")),
+    )
+    recorder.add(turn)
+    metadata = {**reply.response_metadata, "turn_id": turn.id}
+    return reply.model_copy(update={"response_metadata": metadata})
+
+
+def _last_turn_id(messages: list[AnyMessage]) -> str | None:
+    for message in reversed(messages):
+        if isinstance(message, AIMessage):
+            turn_id = message.response_metadata.get("turn_id")
+            return str(turn_id) if turn_id else None
+    return None
+
+
+def _text(message: AnyMessage) -> str:
+    return str(message.text)
+
+
+def _run_context() -> RunContext:
+    return get_runtime(RunContext).context or RunContext()

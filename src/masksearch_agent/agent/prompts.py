@@ -1,0 +1,61 @@
+"""What the agent is told: one set of prompts, kept in the agent bundle, so what was trained is what is served."""
+
+from __future__ import annotations
+
+from masksearch_agent.config.base import Settings
+
+__all__ = ("COMPACT_PROMPTS", "FULL_PROMPTS", "PromptSet")
+
+
+class PromptSet(Settings):
+    """The texts that the environment puts before, between and after the model's steps."""
+
+    question_system: str
+    """System prompt for a question."""
+    masks_system: str
+    """System prompt for a RAMP task."""
+    repair: str
+    """Sent after a malformed step; `{problem}` says what was wrong."""
+    force_answer: str
+    """Sent when the search budget is spent."""
+
+    def system_for(self, kind: str) -> str:
+        """Return the system prompt for a kind of task (`ramp` or `qa`)."""
+        return self.masks_system if kind == "ramp" else self.question_system
+
+    def texts(self) -> tuple[str, ...]:
+        """Return all texts."""
+        return (self.question_system, self.masks_system, self.repair, self.force_answer)
+
+
+COMPACT_PROMPTS = PromptSet(
+    question_system="Answer the question. Search until you know.",
+    masks_system="Fill in every [mask], one per line. Search until you know.",
+    repair="{problem} Try again.",
+    force_answer="No searches left. Answer now.",
+)
+"""For the tiny model, which learns what a prompt means from training alone: few tokens."""
+
+_FORMAT = (
+    "Think inside <think> and </think> first, every time. Then do exactly one of two things. If you lack knowledge, "
+    "search: write one query per line between <search> and </search>; the results come back between <information> "
+    "and </information>. You can search as many times as you need. Once you know enough, write the answer between "
+    "<answer> and </answer>, and nothing after it."
+)
+
+FULL_PROMPTS = PromptSet(
+    question_system=(
+        "Answer the user's question with the help of a search engine. "
+        + _FORMAT
+        + " Keep the answer short, for example <answer>Port Louis</answer>."
+    ),
+    masks_system=(
+        "The user's passage has facts replaced by [mask]. Find out every one of them with the help of a search "
+        "engine. " + _FORMAT + " In the answer give the text for each [mask], one per line, in order."
+    ),
+    repair="Your last message was malformed. {problem} Write the step again in the right form.",
+    force_answer=(
+        "You have no searches left. Think, then give your best answer between <answer> and </answer> now."
+    ),
+)
+"""For language models that read instructions."""

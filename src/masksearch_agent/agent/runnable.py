@@ -1,0 +1,286 @@
+"""`MaskSearchAgent`: the search graph as a LangChain `Runnable`.
+
+The agent adds three things to the compiled graph: it takes a plain question, it returns a `SearchAnswer`, and
+it restores itself from an agent bundle. Everything else (streaming, checkpointers, callbacks, use as a subgraph)
+is LangGraph's and reached through `.graph`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import BaseMessage
+from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.tools import BaseTool, StructuredTool
+
+from masksearch_agent.agent.graph import build_search_graph
+from masksearch_agent.agent.prompts import FULL_PROMPTS, PromptSet
+from masksearch_agent.agent.protocol import PROTOCOL_VERSION
+from masksearch_agent.agent.state import RunContext, passages_of
+from masksearch_agent.config.agent import AgentSettings
+from masksearch_agent.errors import AgentError
+from masksearch_agent.records import (
+    Passage,
+    Sampling,
+    SearchAnswer,
+    SearchTask,
+    Trajectory,
+    Usage,
+    content_id,
+)
+from masksearch_agent.retrieval.adapters import as_search
+from masksearch_agent.retrieval.leak_guard import LeakGuard
+from masksearch_agent.traces.recorder import Recorder
+
+if TYPE_CHECKING:
+    from langgraph.checkpoint.base import BaseCheckpointSaver
+
+    from masksearch_agent.agent.bundle import BundleInfo
+
+__all__ = ("AgentInput", "MaskSearchAgent")
+
+AgentInput: TypeAlias = str | Mapping[str, Any] | Sequence[BaseMessage]
+"""A question, `{"question": …}` (with `"kind": "ramp"` for a masked passage), or messages that end with one."""
+
+
+class MaskSearchAgent(Runnable[AgentInput, SearchAnswer]):
+    """Answers questions by searching.
+
+    Args:
+        model: Any LangChain chat model.
+        search: A retriever, vector store, search tool, callable, index folder or `Search`.
+        settings: Limits of a run.
+        prompts: What the model is told.
+        checkpointer: As for any LangGraph graph; pass a fresh `thread_id` per question.
+
+    Example:
+        ```python
+        agent = MaskSearchAgent(model=ChatOllama(model="qwen3"), search=retriever)
+        answer = agent.invoke("Who designed the bridge that opened in 1932?")
+        print(answer.answer, answer.sources)
+        ```
+    """
+
+    def __init__(
+        self,
+        model: BaseChatModel,
+        search: Any,
+        settings: AgentSettings | None = None,
+        prompts: PromptSet = FULL_PROMPTS,
+        checkpointer: BaseCheckpointSaver[Any] | None = None,
+    ) -> None:
+        self.model = model
+        self.search = as_search(search)
+        self.settings = settings or AgentSettings()
+        self.prompts = prompts
+        self.bundle: BundleInfo | None = None
+        """What the agent was restored from; None for an agent made by hand."""
+        self.builder = build_search_graph(model, self.search, self.settings, prompts)
+        """The uncompiled graph."""
+        steps = self.settings.max_searches + self.settings.max_repairs + 1
+        self.graph = self.builder.compile(checkpointer=checkpointer, name="masksearch").with_config(
+            recursion_limit=2 * steps + 5
+        )
+        """The compiled LangGraph graph."""
+
+    @classmethod
+    def from_pretrained(
+        cls, path: str | Path, search: Any = None, checkpointer: BaseCheckpointSaver[Any] | None = None
+    ) -> MaskSearchAgent:
+        """Restore an agent from a bundle: weights, prompts, limits and, where it names one, its index.
+
+        Args:
+            path: A bundle folder or hub id.
+            search: What to search instead of the bundle's own index.
+            checkpointer: As in the constructor.
+
+        Raises:
+            BundleError: The bundle is incomplete, or of another protocol version.
+        """
+        from masksearch_agent.agent.bundle import load_agent
+
+        return load_agent(path, search, checkpointer)
+
+    # --- Runnable ----------------------------------------------------------------------------------------
+
+    def invoke(self, input: AgentInput, config: RunnableConfig | None = None, **kwargs: Any) -> SearchAnswer:
+        """Answer a question.
+
+        Args:
+            input: See `AgentInput`.
+            config: As for any Runnable.
+            **kwargs: `context=RunContext(...)`, and what the graph's own `invoke` takes.
+
+        Raises:
+            AgentError: The input asks nothing.
+        """
+        run = _Run(self, input, kwargs)
+        return run.finish(self.graph.invoke(run.input, config, context=run.context, **kwargs))
+
+    async def ainvoke(
+        self, input: AgentInput, config: RunnableConfig | None = None, **kwargs: Any
+    ) -> SearchAnswer:
+        """Answer a question, without blocking; see `invoke`."""
+        run = _Run(self, input, kwargs)
+        return run.finish(await self.graph.ainvoke(run.input, config, context=run.context, **kwargs))
+
+    def stream(self, input: AgentInput, config: RunnableConfig | None = None, **kwargs: Any) -> Iterator[Any]:
+        """Stream the run as the graph does: by default one `{node: update}` per finished node."""
+        run = _Run(self, input, kwargs)
+        kwargs.setdefault("stream_mode", "updates")
+        yield from self.graph.stream(run.input, config, context=run.context, **kwargs)
+
+    async def astream(
+        self, input: AgentInput, config: RunnableConfig | None = None, **kwargs: Any
+    ) -> AsyncIterator[Any]:
+        """Stream the run as the graph does, without blocking; see `stream`."""
+        run = _Run(self, input, kwargs)
+        kwargs.setdefault("stream_mode", "updates")
+        async for chunk in self.graph.astream(run.input, config, context=run.context, **kwargs):
+            yield chunk
+
+    def as_tool(  # type: ignore[override]
+        self,
+        name: str = "research",
+        description: str = "Answer a question by searching a document collection, step by step.",
+    ) -> BaseTool:
+        """Return the agent as a tool: the answer for the calling model, the `SearchAnswer` as its artifact."""
+
+        def research(question: str) -> tuple[str, SearchAnswer]:
+            answer = self.invoke(question)
+            return _tool_text(answer), answer
+
+        async def aresearch(question: str) -> tuple[str, SearchAnswer]:
+            answer = await self.ainvoke(question)
+            return _tool_text(answer), answer
+
+        return StructuredTool.from_function(
+            research,
+            aresearch,
+            name=name,
+            description=description,
+            response_format="content_and_artifact",
+        )
+
+    # --- training and evaluation -------------------------------------------------------------------------
+
+    async def run_task(
+        self, task: SearchTask, sampling: Sampling | None = None, seed: int = 0, is_guarded: bool = True
+    ) -> Trajectory:
+        """Run a task and return its recorded trajectory.
+
+        Args:
+            task: What to answer; a RAMP task is run under its leak guard.
+            sampling: Overrides of a recording model's settings.
+            seed: Part of the trajectory's id: use another one for each rollout of a task.
+            is_guarded: False leaves the source passage of a RAMP task within reach.
+        """
+        guard = LeakGuard.for_task(task) if is_guarded else None
+        recorder = Recorder()
+        context = RunContext(recorder=recorder, guard=guard, sampling=sampling)
+        state = await self.graph.ainvoke({"question": task.question, "kind": task.kind}, context=context)
+        return self.trajectory_of(state, recorder, task.id, seed)
+
+    def with_limits(self, **limits: Any) -> MaskSearchAgent:
+        """Return an agent over the same model and search with some of its settings changed."""
+        settings = AgentSettings.model_validate({**self.settings.model_dump(), **limits})
+        return MaskSearchAgent(self.model, self.search, settings, self.prompts)
+
+    def trajectory_of(
+        self,
+        state: Mapping[str, Any],
+        recorder: Recorder,
+        task_id: str,
+        seed: int = 0,
+        retrieved_before: Sequence[Passage] = (),
+    ) -> Trajectory:
+        """Return the trajectory of a finished run.
+
+        Args:
+            state: What the graph returned.
+            recorder: What recorded the run.
+            task_id: The task that was run.
+            seed: Part of the trajectory's id.
+            retrieved_before: Passages that the opening messages showed.
+        """
+        shown = passages_of(state["searches"])
+        version = str(getattr(self.model, "model_version", "") or getattr(self.model, "model_name", ""))
+        return Trajectory(
+            id=content_id(task_id, version, seed, PROTOCOL_VERSION),
+            task_id=task_id,
+            turns=recorder.turns,
+            answer=state["answer"],
+            stop_reason=state["stop_reason"],
+            retrieved=((tuple(retrieved_before),) if retrieved_before else ()) + shown,
+            queries=tuple(tuple(found["queries"]) for found in state["searches"]),
+            format_errors=state["repairs"],
+            producer=version,
+            seed=seed,
+            protocol_version=PROTOCOL_VERSION,
+        )
+
+
+class _Run:
+    """One call of the agent: its input and context for the graph, and the answer made of the final state."""
+
+    def __init__(self, agent: MaskSearchAgent, input: AgentInput, kwargs: dict[str, Any]) -> None:
+        self.agent = agent
+        self.input = _graph_input(input)
+        given: RunContext = kwargs.pop("context", None) or RunContext()
+        self.recorder = given.recorder or Recorder()
+        self.context = RunContext(self.recorder, given.guard, given.sampling)
+        self.started_s = time.perf_counter()
+
+    def finish(self, state: Mapping[str, Any]) -> SearchAnswer:
+        """Make the answer."""
+        question = str(state["messages"][1].content) if len(state["messages"]) > 1 else ""
+        trajectory = self.agent.trajectory_of(state, self.recorder, content_id(question))
+        sources = {p.id: p for shown in trajectory.retrieved for p in shown}
+        prompts = [
+            m.usage_metadata["input_tokens"] for m in state["messages"] if getattr(m, "usage_metadata", None)
+        ]
+        usage = Usage(
+            model_calls=len(trajectory.turns),
+            prompt_tokens=sum(prompts),
+            sampled_tokens=state["sampled_tokens"],
+            searches=len(trajectory.queries),
+            seconds=time.perf_counter() - self.started_s,
+        )
+        return SearchAnswer(
+            answer=trajectory.answer,
+            reasoning=state["reasoning"],
+            sources=tuple(sources.values()),
+            searches=trajectory.queries,
+            stop_reason=trajectory.stop_reason,
+            usage=usage,
+            trajectory=trajectory,
+        )
+
+
+def _graph_input(input: AgentInput) -> dict[str, Any]:
+    if isinstance(input, str):
+        return {"question": input}
+    if isinstance(input, Mapping):
+        unknown = set(input) - {"question", "kind", "messages"}
+        if unknown or not input:
+            raise AgentError(
+                f"the input has the keys {sorted(input)}; expected `question` (and `kind`) or `messages`"
+            )
+        return dict(input)
+    if isinstance(input, Sequence) and all(isinstance(message, BaseMessage) for message in input):
+        return {"messages": list(input)}
+    raise AgentError(
+        f"cannot use an input of type {type(input).__name__}; pass a question, "
+        '{"question": …} or a list of messages'
+    )
+
+
+def _tool_text(answer: SearchAnswer) -> str:
+    if not answer.answer:
+        return f"No answer was found ({answer.stop_reason})."
+    titles = ", ".join(dict.fromkeys(passage.title for passage in answer.sources if passage.title))
+    return f"{answer.answer}\nSources: {titles}" if titles else answer.answer

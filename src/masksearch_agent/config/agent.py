@@ -1,0 +1,32 @@
+"""Settings of the search agent: its limits. They are kept in the agent bundle."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from masksearch_agent.config.base import Settings
+
+__all__ = ("AgentSettings",)
+
+
+class AgentSettings(Settings):
+    """How far a search run may go."""
+
+    max_searches: int = Field(default=5, ge=0)
+    """Search steps; the paper's generator takes at most 5 rounds."""
+    max_queries: int = Field(default=3, ge=1)
+    """Queries in one search step."""
+    passages_per_search: int = Field(default=5, ge=1)
+    """Passages shown per search step, over all its queries."""
+    max_repairs: int = Field(default=2, ge=0)
+    """Corrective messages after malformed steps, over the whole run."""
+    max_step_tokens: int = Field(default=512, ge=1)
+    """Sampled tokens of one step."""
+    max_sampled_tokens: int = Field(default=4096, ge=1)
+    """Sampled tokens of the whole run."""
+    time_limit_s: float = Field(default=300.0, gt=0)
+    """Wall time of the whole run, checked before every model call."""
+    answer_form: Literal["fills", "passage"] = "fills"
+    """How a RAMP task is answered: the fills one per line, or the whole passage with every `[mask]` filled."""

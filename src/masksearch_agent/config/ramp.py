@@ -1,0 +1,43 @@
+"""Settings of the RAMP room."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from masksearch_agent.config.base import Settings
+
+__all__ = ("RampSettings",)
+
+
+class RampSettings(Settings):
+    """How passages become masked tasks (MaskSearch, arXiv 2505.20285, section 3.1)."""
+
+    max_masks: int = Field(default=4, ge=1)
+    """Most masks in one passage; the paper's curriculum goes from 1 to 4."""
+    mask_count_weights: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0)
+    """Relative frequency of 1, 2, … masks. Equal, so that each stage of the curriculum has as many tasks. A
+    passage with too few spans draws among the counts it can have; where all of those weigh 0 it gives no
+    task. Weights beyond `max_masks` are not read."""
+    policy: Literal["uniform", "length_weighted"] = "length_weighted"
+    """Which spans are masked first."""
+    max_span_words: int = Field(default=6, ge=1)
+    """Longer spans (titles of laws, quotations) are not answers that can be looked up word by word."""
+    answerability_depth: int = Field(default=10, ge=1)
+    """A masked span must be found in this many results of its query. The agent reads fewer per search but may
+    search again in other words."""
+    min_passage_words: int = Field(default=8, ge=1)
+    """Shorter passages say too little to tell what is missing."""
+    seed: int = 0
+    """What is masked depends on this and on the passage, never on its place in the corpus."""
+
+    @model_validator(mode="after")
+    def _weights_fit_masks(self) -> Self:
+        weights = self.mask_count_weights[: self.max_masks]
+        if len(weights) < self.max_masks or min(weights) < 0 or sum(weights) <= 0:
+            raise ValueError(
+                f"mask_count_weights needs a weight of at least 0 for each count from 1 to {self.max_masks}, "
+                f"not all 0; got {self.mask_count_weights}"
+            )
+        return self

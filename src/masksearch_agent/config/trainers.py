@@ -1,0 +1,104 @@
+"""Settings of the training stages."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from masksearch_agent.config.base import Settings
+
+__all__ = ("BaseStageSettings", "CurriculumStage", "DAPOSettings", "OptimizerSettings", "SFTSettings")
+
+
+class OptimizerSettings(Settings):
+    """Which optimizer, and how fast."""
+
+    name: Literal["adamw", "muon"] = "adamw"
+    """`muon` gives hidden matrices to Muon and the rest to AdamW; meant for tiny models made from scratch."""
+    learning_rate: float = Field(default=2e-5, gt=0)
+    """Of AdamW."""
+    muon_learning_rate: float = Field(default=0.02, gt=0)
+    schedule: Literal["constant", "linear", "cosine"] = "linear"
+    warmup_ratio: float = Field(default=0.03, ge=0, lt=1)
+    max_gradient_norm: float = Field(default=1.0, gt=0)
+
+
+class BaseStageSettings(Settings):
+    """How the tiny model first learns to read: plain language modelling of closed-world text."""
+
+    world_seeds: tuple[int, int] = (1_000, 1_060)
+    """First and last-but-one seed of the worlds whose text is read; their names occur in no other world."""
+    tokenizer_worlds: int = 6
+    vocab_size: int = 1536
+    hidden_size: int = 128
+    layers: int = 4
+    heads: int = 4
+    block_tokens: int = 768
+    """Tokens of a training sequence: the articles of a few linked entities, shuffled."""
+    entities_per_block: int = 6
+    batch_size: int = 16
+    max_steps: int = 1200
+    optimizer: OptimizerSettings = OptimizerSettings(name="muon", learning_rate=3e-3)
+    seed: int = 0
+
+
+class SFTSettings(Settings):
+    """Supervised fine-tuning on accepted trajectories."""
+
+    batch_size: int = Field(default=16, gt=0)
+    """Rows per device and step."""
+    gradient_accumulation: int = Field(default=1, gt=0)
+    epochs: float = Field(default=1.0, gt=0)
+    max_steps: int = -1
+    """Overrides `epochs` where positive."""
+    max_tokens: int = Field(default=2048, gt=0)
+    """Longer rows are left out and counted, never cut: a cut row would train half a step."""
+    optimizer: OptimizerSettings = OptimizerSettings()
+    curriculum: bool = False
+    """Read rows in order of their tasks' number of masks instead of shuffled."""
+    lora_rank: int = 0
+    """Rank of LoRA adapters on all linear layers; 0 trains every weight."""
+    bf16: bool = False
+    gradient_checkpointing: bool = False
+    save_steps: int = Field(default=200, gt=0)
+    seed: int = 0
+
+
+class CurriculumStage(Settings):
+    """A stretch of the curriculum."""
+
+    max_masks: int = Field(ge=1)
+    """Tasks with up to this many masks are drawn."""
+    until: float = Field(gt=0, le=1)
+    """Share of all steps after which the next stage begins."""
+
+
+class DAPOSettings(Settings):
+    """DAPO (arXiv 2503.14476) with rollouts through the agent graph. Defaults follow its section 4.1 where the
+    scale allows."""
+
+    prompts_per_step: int = Field(default=16, gt=0)
+    group_size: int = Field(default=8, gt=1)
+    """Rollouts per prompt."""
+    max_steps: int = Field(default=30, gt=0)
+    epsilon_low: float = Field(default=0.2, gt=0)
+    epsilon_high: float = Field(default=0.28, gt=0)
+    """Clip-higher: the upper bound of the ratio is looser than the lower one."""
+    updates_per_rollout: int = Field(default=1, gt=0)
+    """Optimizer steps on each batch of rollouts; the paper takes 16."""
+    max_resampling: int = Field(default=4, gt=0)
+    """Dynamic sampling: rollout batches drawn at most to fill one training batch."""
+    mask_truncated: bool = False
+    """Leave rollouts cut by a limit out of the loss."""
+    curriculum: tuple[CurriculumStage, ...] = ()
+    """Stages by mask count, easy to hard; empty draws all tasks at any time."""
+    temperature: float = Field(default=1.0, gt=0)
+    row_batch_size: int = Field(default=16, gt=0)
+    """Rows per forward pass."""
+    optimizer: OptimizerSettings = OptimizerSettings(learning_rate=1e-6, schedule="constant")
+    lora_rank: int = 0
+    bf16: bool = False
+    gradient_checkpointing: bool = False
+    save_steps: int = Field(default=20, gt=0)
+    seed: int = 0

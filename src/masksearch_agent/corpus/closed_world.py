@@ -1,0 +1,280 @@
+"""A synthetic encyclopedia: nothing in it can be known without searching.
+
+A seed makes people, cities, companies and books with facts about them. Every fact is told in two of the three
+articles about its subject, each time in other words, and facts that link two entities also stand in an article
+of the other one, so a fact that is masked in one passage can be found in another. Names are fresh pairs of
+shared words: a model can learn to read and copy them but never to recall what is said about them.
+
+Entities of the test split are linked among themselves only and never occur in a training passage, task or
+question. Worlds made for `purpose="base"` draw their names from pairs that no other world uses, so a language
+model trained on their text has not seen a name of any world it is later measured on.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from masksearch_agent.corpus.world_language import (
+    ADJECTIVES,
+    ARTICLES,
+    COMPANY_SUFFIXES,
+    GENRES,
+    GIVEN_NAMES,
+    INNER,
+    NOUNS,
+    PLACE_KINDS,
+    PLACE_STEMS,
+    PRODUCTS,
+    PROFESSIONS,
+    REGIONS,
+    SURNAMES,
+    Relation,
+    relations_of,
+)
+from masksearch_agent.errors import CorpusError
+from masksearch_agent.records import Hop, Passage, content_id, read_jsonl, write_jsonl
+
+__all__ = ("ClosedWorld", "Entity", "Fact", "FactMention", "make_world", "read_mentions", "write_world")
+
+Split = Literal["train", "test"]
+
+_NAME_PARTS: dict[str, tuple[str, Sequence[str], Sequence[str]]] = {
+    "person": ("{} {}", GIVEN_NAMES, SURNAMES),
+    "city": ("{} {}", PLACE_STEMS, PLACE_KINDS),
+    "company": ("{} {}", SURNAMES, COMPANY_SUFFIXES),
+    "work": ("The {} {}", ADJECTIVES, NOUNS),
+}
+_TERMS = {"profession": PROFESSIONS, "region": REGIONS, "product": PRODUCTS, "genre": GENRES}
+_SHARE_OF_KIND = {"person": 0.4, "city": 0.2, "company": 0.2, "work": 0.2}
+_MAX_INVERSE_MENTIONS = 2
+_BASE_NAME_MODULUS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Entity:
+    """A person, city, company or book."""
+
+    name: str
+    kind: str
+    split: Split
+    pronoun: str
+    possessive: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """What a relation says of a subject; `object` is an entity's name or a plain value."""
+
+    subject: str
+    relation: Relation
+    object: str
+
+    @property
+    def hop(self) -> Hop:
+        """The fact as something to be looked up."""
+        label = self.relation.label
+        return Hop(f"the {label} of {self.subject}", f"{self.subject} {label}", self.object)
+
+
+@dataclass(frozen=True, slots=True)
+class FactMention:
+    """Where a passage tells a fact: the object's characters, `text[start:end]`."""
+
+    passage_id: str
+    start: int
+    end: int
+    label: str
+    hop: Hop
+
+
+@dataclass(frozen=True)
+class ClosedWorld:
+    """Entities, their facts, and the articles that tell them."""
+
+    seed: int
+    entities: dict[str, Entity]
+    facts: dict[str, tuple[Fact, ...]]
+    """By subject."""
+    passages: tuple[Passage, ...]
+    mentions: tuple[FactMention, ...]
+
+    def split_of(self, passage: Passage) -> Split:
+        """Return the split of the entity that a passage is about."""
+        return self.entities[passage.document_id].split
+
+    def fact(self, subject: str, label: str) -> Fact:
+        """Return the one fact of a subject with a relation's label."""
+        return next(fact for fact in self.facts[subject] if fact.relation.label == label)
+
+
+def make_world(
+    seed: int,
+    train_entities: int = 400,
+    test_entities: int = 200,
+    purpose: Literal["search", "base"] = "search",
+) -> ClosedWorld:
+    """Make a world from a seed.
+
+    Args:
+        seed: The same seed and sizes give the same world, to the letter.
+        train_entities: Entities of the training split.
+        test_entities: Entities of the test split.
+        purpose: `base` for text that a language model reads before any search training; such a world shares
+            no name with a `search` world.
+
+    Raises:
+        CorpusError: A split is too small to link its entities, or more names are asked for than exist.
+    """
+    rng = random.Random(f"closed-world:{seed}:{purpose}")
+    names = {kind: _shuffled_names(kind, purpose, rng) for kind in _NAME_PARTS}
+    entities: dict[str, Entity] = {}
+    facts: dict[str, tuple[Fact, ...]] = {}
+    for split, size in (("train", train_entities), ("test", test_entities)):
+        members = _make_entities(size, split, names, rng)  # type: ignore[arg-type]
+        entities |= {entity.name: entity for entity in members}
+        facts |= _make_facts(members, rng)
+    passages: list[Passage] = []
+    mentions: list[FactMention] = []
+    inverse = _inverse_facts(facts, entities)
+    for entity in entities.values():
+        for passage, told in _write_articles(
+            entity, facts[entity.name], inverse.get(entity.name, []), rng, seed
+        ):
+            passages.append(passage)
+            mentions.extend(told)
+    return ClosedWorld(seed, entities, facts, tuple(passages), tuple(mentions))
+
+
+def _shuffled_names(kind: str, purpose: str, rng: random.Random) -> list[str]:
+    pattern, first, second = _NAME_PARTS[kind]
+    names = [
+        pattern.format(a, b)
+        for i, a in enumerate(first)
+        for j, b in enumerate(second)
+        if ((i + j) % _BASE_NAME_MODULUS == 0) == (purpose == "base")
+    ]
+    rng.shuffle(names)
+    return names
+
+
+def _make_entities(size: int, split: Split, names: dict[str, list[str]], rng: random.Random) -> list[Entity]:
+    members = []
+    for kind, share in _SHARE_OF_KIND.items():
+        count = round(size * share)
+        if count < 3:
+            raise CorpusError(f"a {split} split of {size} entities is too small to link; ask for at least 15")
+        if count > len(names[kind]):
+            raise CorpusError(
+                f"{count} names of kind {kind!r} were asked for but only {len(names[kind])} are left; "
+                f"make the world smaller"
+            )
+        for _ in range(count):
+            pronoun, possessive = (
+                ("It", "Its") if kind != "person" else rng.choice((("She", "Her"), ("He", "His")))
+            )
+            members.append(Entity(names[kind].pop(), kind, split, pronoun, possessive))
+    return members
+
+
+def _make_facts(members: Sequence[Entity], rng: random.Random) -> dict[str, tuple[Fact, ...]]:
+    by_kind: dict[str, list[str]] = {kind: [] for kind in INNER}
+    for entity in members:
+        by_kind[entity.kind].append(entity.name)
+    facts = {}
+    for entity in members:
+        told = []
+        for relation in relations_of(entity.kind):
+            if relation.is_entity_valued:
+                choices = [name for name in by_kind[relation.object_kind] if name != entity.name]
+                value = rng.choice(choices)
+            elif relation.object_kind == "year":
+                value = str(rng.randrange(1500, 2000))
+            elif relation.object_kind == "number":
+                value = str(rng.randrange(2000, 99000))
+            else:
+                value = rng.choice(_TERMS[relation.label])
+            told.append(Fact(entity.name, relation, value))
+        facts[entity.name] = tuple(told)
+    return facts
+
+
+def _inverse_facts(facts: dict[str, tuple[Fact, ...]], entities: dict[str, Entity]) -> dict[str, list[Fact]]:
+    inverse: dict[str, list[Fact]] = {}
+    for told in facts.values():
+        for fact in told:
+            if fact.object in entities:
+                inverse.setdefault(fact.object, []).append(fact)
+    return inverse
+
+
+def _write_articles(
+    entity: Entity, facts: Sequence[Fact], inverse: Sequence[Fact], rng: random.Random, seed: int
+) -> Iterator[tuple[Passage, list[FactMention]]]:
+    """Write one article per title suffix; each fact goes into two of them, in two different wordings."""
+    plans: list[list[tuple[str, Fact, str]]] = [[] for _ in ARTICLES]
+    for fact in facts:
+        homes = rng.sample(range(len(ARTICLES)), 2)
+        for home, telling in zip(homes, rng.sample(fact.relation.tellings, 2), strict=True):
+            plans[home].append((telling, fact, fact.object))
+    for fact in rng.sample(list(inverse), min(_MAX_INVERSE_MENTIONS, len(inverse))):
+        home = rng.randrange(len(ARTICLES))
+        plans[home].append((rng.choice(fact.relation.inverse_tellings), fact, fact.subject))
+    for position, (suffix, plan) in enumerate(zip(ARTICLES, plans, strict=True)):
+        rng.shuffle(plan)
+        if not plan:
+            continue
+        title = entity.name + suffix
+        text, spans = _write_text(entity, plan, rng)
+        passage_id = content_id("closed-world", seed, title, text)
+        passage = Passage(passage_id, title, text, entity.name, position, f"closed-world:{seed}")
+        yield (
+            passage,
+            [
+                FactMention(passage_id, start, end, fact.relation.label, fact.hop)
+                for start, end, fact in spans
+            ],
+        )
+
+
+def _write_text(
+    entity: Entity, plan: Sequence[tuple[str, Fact, str]], rng: random.Random
+) -> tuple[str, list[tuple[int, int, Fact]]]:
+    """Return the article and the spans where an object of the entity's own facts is named."""
+    text = ""
+    spans = []
+    for index, (telling, fact, told_object) in enumerate(plan):
+        use_name = index == 0 or rng.random() < 0.3
+        subject = entity.name if use_name else entity.pronoun
+        possessive = f"{entity.name}'s" if use_name else entity.possessive
+        # "{s} employs X" and the like only read well with a name or a sentence-initial pronoun.
+        before, after = telling.split("{o}")
+        sentence_start = before.format(s=subject if before.startswith("{s}") else entity.name, p=possessive)
+        sentence_end = after.format(s=entity.name, p=possessive)
+        text += (" " if text else "") + sentence_start
+        start = len(text)
+        text += told_object + sentence_end
+        if fact.subject == entity.name:
+            spans.append((start, start + len(told_object), fact))
+    return text, spans
+
+
+def write_world(world: ClosedWorld, directory: Path) -> None:
+    """Write a world's passages, fact mentions and description into a folder."""
+    directory.mkdir(parents=True, exist_ok=True)
+    write_jsonl(directory / "passages.jsonl", world.passages)
+    write_jsonl(directory / "mentions.jsonl", world.mentions)
+    counts = {
+        split: sum(entity.split == split for entity in world.entities.values()) for split in ("train", "test")
+    }
+    description = {"seed": world.seed, "passages": len(world.passages), "entities": counts}
+    (directory / "world.json").write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+
+
+def read_mentions(path: Path) -> Iterator[FactMention]:
+    """Yield the fact mentions that `write_world` wrote."""
+    return read_jsonl(path, FactMention, CorpusError)

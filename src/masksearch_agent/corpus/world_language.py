@@ -1,0 +1,232 @@
+"""Words and sentence patterns of the closed world: what its encyclopedia and its questions are written with.
+
+Patterns name the subject as `{s}` (a name or a pronoun), its possessive as `{p}`, and the object as `{o}`.
+The object is always written out, so a fact can be masked and found by its text.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = (
+    "ADJECTIVES",
+    "ARTICLES",
+    "COMPANY_SUFFIXES",
+    "GENRES",
+    "GIVEN_NAMES",
+    "INNER",
+    "NOUNS",
+    "PLACE_KINDS",
+    "PLACE_STEMS",
+    "PRODUCTS",
+    "PROFESSIONS",
+    "REGIONS",
+    "RELATIONS",
+    "SURNAMES",
+    "Relation",
+    "relations_of",
+)
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
+GIVEN_NAMES = _words(
+    "Alden Brisa Corin Delia Edric Farah Gavin Hilda Ivor Jorun Kasia Lorne Mirel Nadia Osric Petra Quill Rhea "
+    "Soren Talia Ulric Vesna Wilma Xenia Yorick Zelda Anwen Bruno Cyra Dario Elise Fenn Greta Hugo Ilse Jonas "
+    "Katla Levin Maris Nils Odile Pavel Runa Silas Thea Uma Viggo Wanda"
+)
+SURNAMES = _words(
+    "Abbot Barlow Calder Dunmore Ellery Farrow Garrick Hollis Ingram Jarvis Keller Lomax Marlow Norwood Orwell "
+    "Penrose Quincy Radley Selwyn Thorne Underhill Vance Whitlock Yardley Ashby Benton Crane Draper Everett "
+    "Fulton Granger Hastings Irving Judson Kendrick Lathrop Mercer Nolan Osgood Prescott Rowland Sheldon Tilden "
+    "Upton Vaughn Wendell Alcott Bramley Corbin Dalton Emerson Forbes Gifford Hewitt Jessup Kirby Langley Merrick "
+    "Newell Ogden Parrish Ridley Sawyer Tanner"
+)
+PLACE_STEMS = _words(
+    "Velling Harrow Tarn Ospen Brackwater Cindle Dorrin Eskam Fallow Glimmer Hexton Istrel Juniper Kestrel Lunden "
+    "Morrow Nettle Ostra Pellam Quarren Rook Sable Tolland Umber Vintry Wexley Yarrow Zephyr Amberly Birch Coldor "
+    "Drayton Elmsted Fernley Gorse Heather Larkin Mossby Orrin Pinery"
+)
+PLACE_KINDS = _words("Harbor Bridge Heights Ferry Hollow Cross Landing Falls Point Market Green Gate")
+COMPANY_SUFFIXES = _words(
+    "Works Mills Foundry Press Labs Motors Brewery Shipping Textiles Glass Optics Tools"
+)
+ADJECTIVES = _words(
+    "Silent Crimson Broken Golden Hidden Distant Frozen Gentle Hollow Iron Lonely Midnight Narrow Open Pale Quiet "
+    "Restless Scarlet Tender Unseen Velvet Wandering Ancient Bitter Clever Dusty Empty Faithful Grey Humble Idle Last"
+)
+NOUNS = _words(
+    "River Orchard Lantern Mirror Garden Voyage Winter Castle Shepherd Compass Letter Meadow Island Harvest Window "
+    "Tower Violin Sparrow Kingdom Journey Candle Forest Anchor Bell Cipher Door Ember Feather Gallery Horizon Key Loom"
+)
+PROFESSIONS = _words(
+    "barber botanist cartographer dentist draper farmer geologist historian jeweler lawyer musician "
+    "nurse painter pilot potter surgeon tailor violinist weaver zoologist"
+)
+REGIONS = _words(
+    "Ardenia Borvale Caldera Drumland Estoria Fennmark Gallovia Hestria Ironreach Jutmark Korlund Lowmark Meridia "
+    "Northmere Ostland Pallia"
+)
+PRODUCTS = _words(
+    "bicycles candles cameras clocks carpets engines furniture gloves kettles lenses mirrors paper pianos radios "
+    "ropes sails shoes soap steel toys"
+)
+GENRES = _words(
+    "mystery romance satire tragedy comedy fantasy memoir adventure western thriller fable poetry"
+)
+
+ARTICLES = ("", " (almanac)", " (chronicle)")
+"""Title suffixes of the articles about one entity. Each fact is told in two of them, in other words."""
+
+INNER: dict[str, str] = {
+    "person": "person",
+    "city": "city",
+    "company": "company",
+    "work": "book",
+}
+"""The common noun of each kind of entity."""
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """A kind of fact: how it is told in articles and asked for in questions."""
+
+    subject_kind: str
+    label: str
+    """Noun used in needs, queries and nested questions: `founder`."""
+    object_kind: str
+    """An entity kind, or the kind of value: `year`, `number`, `term`."""
+    tellings: tuple[str, ...]
+    """Sentences for the subject's own articles."""
+    inverse_tellings: tuple[str, ...]
+    """Sentences for the object's articles, `{s}` the object and `{o}` the subject; empty for plain values."""
+    questions: tuple[str, ...]
+    """Direct questions about `{s}`."""
+    descriptions: tuple[str, ...] = ()
+    """Noun phrases for the object beside `the LABEL of {s}`, used inside longer questions."""
+
+    @property
+    def is_entity_valued(self) -> bool:
+        """Whether the object is an entity with articles of its own."""
+        return self.object_kind in INNER
+
+
+RELATIONS = (
+    Relation(
+        "person", "birthplace", "city",
+        ("{s} was born in {o}.", "{p} birthplace is {o}.", "{s} grew up in {o}.", "{p} life began in {o}."),
+        ("{o} was born here.", "One of the people born in {s} is {o}."),
+        ("Where was {s} born?", "In which city was {s} born?"),
+        ("the city where {s} was born",),
+    ),
+    Relation(
+        "person", "employer", "company",
+        ("{s} works for {o}.", "{p} employer is {o}.", "{s} has a post at {o}.", "{s} is on the staff of {o}."),
+        ("{s} employs {o}.", "{o} is on the staff of {s}."),
+        ("Which company does {s} work for?", "Who employs {s}?"),
+        ("the company that employs {s}",),
+    ),
+    Relation(
+        "person", "birth year", "year",
+        ("{s} was born in {o}.", "{p} birth year is {o}.", "{s} came into the world in {o}."),
+        (),
+        ("When was {s} born?", "In which year was {s} born?"),
+    ),
+    Relation(
+        "person", "profession", "term",
+        ("{s} is known as a {o}.", "{p} profession is that of a {o}.", "{s} earns a living as a {o}."),
+        (),
+        ("What does {s} do for a living?", "What is the profession of {s}?"),
+    ),
+    Relation(
+        "person", "mentor", "person",
+        ("{s} was taught by {o}.", "{p} mentor is {o}.", "{s} learned the trade from {o}."),
+        ("{s} taught {o}.", "{s} was the mentor of {o}."),
+        ("Who taught {s}?", "Who is the mentor of {s}?"),
+        ("the person who taught {s}",),
+    ),
+    Relation(
+        "city", "mayor", "person",
+        ("{s} is led by {o}.", "{p} mayor is {o}.", "{s} chose {o} as its mayor."),
+        ("{s} is the mayor of {o}.", "{s} leads {o}."),
+        ("Who leads {s}?", "Who is the mayor of {s}?"),
+        ("the person who leads {s}",),
+    ),
+    Relation(
+        "city", "region", "term",
+        ("{s} lies in {o}.", "{p} region is {o}.", "{s} is part of {o}."),
+        (),
+        ("In which region is {s}?", "Which region is {s} part of?"),
+    ),
+    Relation(
+        "city", "population", "number",
+        ("{s} has {o} people.", "{p} population is {o}.", "{s} is home to {o} people."),
+        (),
+        ("How many people live in {s}?", "What is the population of {s}?"),
+    ),
+    Relation(
+        "city", "founding year", "year",
+        ("{s} was founded in {o}.", "{p} founding year is {o}.", "{s} goes back to {o}."),
+        (),
+        ("When was {s} founded?", "In which year was {s} founded?"),
+    ),
+    Relation(
+        "company", "headquarters", "city",
+        ("{s} is based in {o}.", "{p} headquarters are in {o}.", "{s} runs its business from {o}."),
+        ("{o} is based here.", "{s} is the seat of {o}."),
+        ("Where is {s} based?", "In which city is {s} based?"),
+        ("the city where {s} is based",),
+    ),
+    Relation(
+        "company", "founder", "person",
+        ("{s} was founded by {o}.", "{p} founder is {o}.", "{s} was set up by {o}."),
+        ("{s} founded {o}.", "{s} is the founder of {o}."),
+        ("Who founded {s}?", "Who is the founder of {s}?"),
+        ("the person who founded {s}",),
+    ),
+    Relation(
+        "company", "founding year", "year",
+        ("{s} was founded in {o}.", "{p} founding year is {o}.", "{s} opened its doors in {o}."),
+        (),
+        ("When was {s} founded?", "In which year was {s} founded?"),
+    ),
+    Relation(
+        "company", "product", "term",
+        ("{s} makes {o}.", "{p} main product is {o}.", "{s} is known for its {o}."),
+        (),
+        ("What does {s} make?", "What is the main product of {s}?"),
+    ),
+    Relation(
+        "work", "author", "person",
+        ("{s} was written by {o}.", "{p} author is {o}.", "{s} came from the pen of {o}."),
+        ("{s} wrote {o}.", "{s} is the author of {o}."),
+        ("Who wrote {s}?", "Who is the author of {s}?"),
+        ("the person who wrote {s}",),
+    ),
+    Relation(
+        "work", "publisher", "company",
+        ("{s} was published by {o}.", "{p} publisher is {o}.", "{s} was brought out by {o}."),
+        ("{s} published {o}.", "{s} is the publisher of {o}."),
+        ("Who published {s}?", "Which company published {s}?"),
+        ("the company that published {s}",),
+    ),
+    Relation(
+        "work", "publication year", "year",
+        ("{s} came out in {o}.", "{p} publication year is {o}.", "{s} first appeared in {o}."),
+        (),
+        ("When did {s} come out?", "In which year did {s} come out?"),
+    ),
+    Relation(
+        "work", "genre", "term",
+        ("{s} is a work of {o}.", "{p} genre is {o}.", "{s} belongs to the shelf of {o}."),
+        (),
+        ("Which genre is {s}?", "What is the genre of {s}?"),
+    ),
+)  # fmt: skip
+
+
+def relations_of(kind: str) -> tuple[Relation, ...]:
+    """Return the relations whose subject is of a kind."""
+    return tuple(relation for relation in RELATIONS if relation.subject_kind == kind)

@@ -1,0 +1,85 @@
+"""Every error type of the package, one per boundary.
+
+Each message says what was wrong, what was received, what was expected and what to do next. All of them
+derive from `MaskSearchError`, so an application can catch one type.
+"""
+
+__all__ = (
+    "AgentError",
+    "BundleError",
+    "ConfigError",
+    "CorpusError",
+    "EvaluationError",
+    "GenerationError",
+    "MaskSearchError",
+    "MissingExtraError",
+    "ModelError",
+    "RetrievalError",
+    "TaskError",
+    "TraceError",
+    "TrainingError",
+)
+
+
+class MaskSearchError(Exception):
+    """Base of every error this package raises on purpose."""
+
+
+class ConfigError(MaskSearchError):
+    """A recipe or a setting is wrong: an unknown key, a value out of range, an unreadable file."""
+
+
+class MissingExtraError(MaskSearchError):
+    """An optional dependency is not installed.
+
+    Args:
+        package: The import name that failed, e.g. `torch`.
+        extra: The extra that installs it, e.g. `train`.
+    """
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(
+            f"{package} is not installed; run `pip install 'masksearch-agent[{extra}]'` and try again."
+        )
+        self.package = package
+        self.extra = extra
+
+
+class CorpusError(MaskSearchError):
+    """Documents or passages cannot be read: a missing path, an empty corpus, a malformed row."""
+
+
+class RetrievalError(MaskSearchError):
+    """An index cannot be built or opened, or a search backend failed for good."""
+
+
+class TaskError(MaskSearchError):
+    """A search task is malformed or a task file cannot be read."""
+
+
+class TraceError(MaskSearchError):
+    """A trace is incomplete or inconsistent, or the trace store is corrupt."""
+
+
+class ModelError(MaskSearchError):
+    """A model or tokenizer cannot be loaded or used: no pad token, an unsafe chat template, bad settings."""
+
+
+class BundleError(MaskSearchError):
+    """An agent bundle is missing a file, is malformed, or was written for another protocol version."""
+
+
+class AgentError(MaskSearchError):
+    """The search agent received input it cannot use."""
+
+
+class GenerationError(MaskSearchError):
+    """Trajectory generation cannot start or go on."""
+
+
+class TrainingError(MaskSearchError):
+    """Training cannot start or go on: no data, settings that do not fit together, a diverged loss."""
+
+
+class EvaluationError(MaskSearchError):
+    """An evaluation cannot start: an unknown benchmark, a malformed file, no questions left."""

@@ -1,0 +1,1 @@
+"""Benchmark adapters, metrics, the runner and the report."""

@@ -1,0 +1,1 @@
+"""Trajectories from a multi-agent graph: planner, rewriter, observer, judge."""

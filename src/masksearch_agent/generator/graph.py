@@ -1,0 +1,262 @@
+"""The generator as a LangGraph graph.
+
+    plan -> rewrite -> search (one branch per query, in parallel) -> observe -> plan …
+      |                                                                |
+      '--------------------------> judge <-----------------------------'
+
+The steps that the roles agree on are written in the agent's own protocol, with the prompts and limits of the
+agent that will be trained, so a generated trajectory is one that this agent could have produced.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, TypedDict
+
+from langgraph.graph import END, START, StateGraph
+from langgraph.runtime import get_runtime
+from langgraph.types import Send
+
+from masksearch_agent.agent.graph import opening_messages
+from masksearch_agent.agent.prompts import PromptSet
+from masksearch_agent.agent.protocol import (
+    PROTOCOL_VERSION,
+    AnswerStep,
+    SearchStep,
+    clean_text,
+    render_information,
+    render_step,
+)
+from masksearch_agent.config.agent import AgentSettings
+from masksearch_agent.config.generator import GeneratorSettings
+from masksearch_agent.errors import GenerationError
+from masksearch_agent.generator.roles import Findings, Judge, Plan, Teacher
+from masksearch_agent.records import (
+    Message,
+    Passage,
+    ScoredPassage,
+    SearchTask,
+    Trajectory,
+    Turn,
+    content_id,
+    dump_record,
+    load_record,
+)
+from masksearch_agent.retrieval.leak_guard import LeakGuard
+from masksearch_agent.retrieval.search import Search, interleave
+from masksearch_agent.traces.messages import to_messages
+from masksearch_agent.traces.rows import POLICY_ROLE
+
+__all__ = ("GeneratorContext", "GeneratorState", "build_generator_graph", "trajectory_of")
+
+
+class _Round(TypedDict):
+    queries: list[str]
+    passages: list[dict[str, Any]]
+
+
+class _QueryResult(TypedDict):
+    round: int
+    index: int
+    hits: list[dict[str, Any]]
+
+
+class GeneratorInput(TypedDict):
+    """What a run starts from."""
+
+    task: dict[str, Any]
+    """A `SearchTask` as a dictionary."""
+
+
+class GeneratorState(TypedDict, total=False):
+    """Working state of one trajectory; plain data, so any checkpointer can store it."""
+
+    task: dict[str, Any]
+    thought: str
+    """What the last observation and the current plan say."""
+    needs: list[str]
+    queries: list[str]
+    results: Annotated[list[_QueryResult], operator.add]
+    """Hits per query, in the order in which the parallel branches finish."""
+    rounds: list[_Round]
+    steps: list[str]
+    """The policy's steps so far, in the protocol."""
+    answer: str
+    accepted: bool
+    verdict: str
+
+
+@dataclass(frozen=True)
+class GeneratorContext:
+    """Run-scoped dependencies of the graph."""
+
+    guard: LeakGuard | None = None
+
+
+def build_generator_graph(
+    teacher: Teacher,
+    judge: Judge,
+    search: Search,
+    prompts: PromptSet,
+    agent_settings: AgentSettings | None = None,
+    settings: GeneratorSettings | None = None,
+) -> StateGraph[GeneratorState, GeneratorContext, GeneratorInput, GeneratorState]:
+    """Build the generator graph.
+
+    Args:
+        teacher: Plays planner, rewriter and observer.
+        judge: Accepts or rejects the result.
+        search: What is searched.
+        prompts: Prompts of the agent to be trained.
+        agent_settings: Limits of the agent to be trained.
+        settings: Rounds and seed.
+    """
+    nodes = _Nodes(
+        teacher, judge, search, prompts, agent_settings or AgentSettings(), settings or GeneratorSettings()
+    )
+    graph: StateGraph[GeneratorState, GeneratorContext, GeneratorInput, GeneratorState] = StateGraph(
+        GeneratorState, context_schema=GeneratorContext, input_schema=GeneratorInput
+    )
+    graph.add_node("plan", nodes.plan)
+    graph.add_node("rewrite", nodes.rewrite)
+    graph.add_node("search", nodes.search_one)
+    graph.add_node("observe", nodes.observe)
+    graph.add_node("judge", nodes.judge_it)
+    graph.add_edge(START, "plan")
+    graph.add_conditional_edges("plan", nodes.after_plan, ["rewrite", "judge"])
+    graph.add_conditional_edges("rewrite", nodes.fan_out, ["search", "judge"])
+    graph.add_edge("search", "observe")
+    graph.add_conditional_edges("observe", nodes.after_observe, ["plan", "judge"])
+    graph.add_edge("judge", END)
+    return graph
+
+
+def trajectory_of(state: Mapping[str, Any], prompts: PromptSet, producer: str, seed: int = 0) -> Trajectory:
+    """Return the trajectory that a final state describes, as turns of text."""
+    task = load_record(SearchTask, state["task"], GenerationError)
+    rounds = _findings(state)
+    context = tuple(to_messages(opening_messages(task.question, task.kind, prompts)))
+    turns: list[Turn] = []
+    for number, step in enumerate(state.get("steps", [])):
+        parent = turns[-1].id if turns else None
+        turns.append(Turn(f"{number}", parent, POLICY_ROLE, context, step, model_version=producer))
+        if number < len(rounds.passages):
+            context = (Message("user", render_information(rounds.passages[number])),)
+    return Trajectory(
+        id=content_id(task.id, producer, seed, PROTOCOL_VERSION),
+        task_id=task.id,
+        turns=tuple(turns),
+        answer=state.get("answer", ""),
+        stop_reason="answered" if state.get("answer") else "gave_up",
+        retrieved=rounds.passages,
+        queries=rounds.queries,
+        producer=producer,
+        seed=seed,
+        protocol_version=PROTOCOL_VERSION,
+        accepted=state.get("accepted"),
+        verdict=state.get("verdict", ""),
+    )
+
+
+class _Nodes:
+    """The nodes of one generator graph."""
+
+    def __init__(
+        self,
+        teacher: Teacher,
+        judge: Judge,
+        search: Search,
+        prompts: PromptSet,
+        agent_settings: AgentSettings,
+        settings: GeneratorSettings,
+    ) -> None:
+        self.teacher = teacher
+        self.judge = judge
+        self.search = search
+        self.prompts = prompts
+        self.agent_settings = agent_settings
+        self.settings = settings
+
+    async def plan(self, state: GeneratorState) -> dict[str, Any]:
+        """Let the planner say what to look for."""
+        plan = await self.teacher.plan(_findings(state))
+        thought = " ".join(part for part in (state.get("thought", ""), clean_text(plan.text)) if part)
+        return {"needs": list(plan.needs), "thought": thought}
+
+    async def rewrite(self, state: GeneratorState) -> dict[str, Any]:
+        """Let the rewriter turn the plan into queries and write the search step."""
+        plan = Plan(state["thought"], tuple(state["needs"]))
+        queries = [clean_text(query) for query in await self.teacher.rewrite(_findings(state), plan)]
+        queries = [query for query in dict.fromkeys(queries) if query][: self.agent_settings.max_queries]
+        if not queries:
+            return {"queries": []}
+        step = render_step(SearchStep(state["thought"], tuple(queries)))
+        return {"queries": queries, "steps": [*state.get("steps", []), step]}
+
+    async def search_one(self, branch: dict[str, Any]) -> dict[str, Any]:
+        """Search for one query of the round."""
+        guard = (get_runtime(GeneratorContext).context or GeneratorContext()).guard
+        found = await self.search.asearch([branch["query"]], self.agent_settings.passages_per_search, guard)
+        hits = [dump_record(hit) for hit in found[0]]
+        return {"results": [_QueryResult(round=branch["round"], index=branch["index"], hits=hits)]}
+
+    async def observe(self, state: GeneratorState) -> dict[str, Any]:
+        """Merge the branches' results and let the observer read them."""
+        number = len(state.get("rounds", []))
+        merged = sorted((r for r in state["results"] if r["round"] == number), key=lambda r: r["index"])
+        hits = [
+            [load_record(ScoredPassage, hit, GenerationError) for hit in result["hits"]] for result in merged
+        ]
+        shown = [hit.passage for hit in interleave(hits, self.agent_settings.passages_per_search)]
+        round_ = _Round(queries=state["queries"], passages=[dump_record(passage) for passage in shown])
+        rounds = [*state.get("rounds", []), round_]
+        observation = await self.teacher.observe(_findings({**state, "rounds": rounds}))
+        thought = clean_text(observation.text)
+        update: dict[str, Any] = {"rounds": rounds, "thought": thought}
+        if observation.answer is not None:
+            lines = [clean_text(line) for line in observation.answer.split("\n")]
+            step = AnswerStep(thought, "\n".join(line for line in lines if line))
+            update |= {"answer": step.answer, "steps": [*state["steps"], render_step(step)]}
+        return update
+
+    async def judge_it(self, state: GeneratorState) -> dict[str, Any]:
+        """Let the judge decide."""
+        task = load_record(SearchTask, state["task"], GenerationError)
+        if not state.get("answer"):
+            return {"accepted": False, "verdict": "not supported by the retrieved passages"}
+        trajectory = trajectory_of(state, self.prompts, self.teacher.name, self.settings.seed)
+        verdict = await self.judge.judge(task, trajectory)
+        return {"accepted": verdict.is_accepted, "verdict": verdict.reason}
+
+    def after_plan(self, state: GeneratorState) -> str:
+        """Go on while there is something to look for and a round left."""
+        has_round_left = len(state.get("rounds", [])) < self.settings.max_rounds
+        return "rewrite" if state["needs"] and has_round_left else "judge"
+
+    def fan_out(self, state: GeneratorState) -> list[Send] | str:
+        """Start one search branch per query."""
+        if not state["queries"]:
+            return "judge"
+        number = len(state.get("rounds", []))
+        return [
+            Send("search", {"query": query, "round": number, "index": index})
+            for index, query in enumerate(state["queries"])
+        ]
+
+    def after_observe(self, state: GeneratorState) -> str:
+        """Judge once there is an answer, else plan on."""
+        return "judge" if state.get("answer") else "plan"
+
+
+def _findings(state: Mapping[str, Any]) -> Findings:
+    rounds = state.get("rounds", [])
+    return Findings(
+        task=load_record(SearchTask, state["task"], GenerationError),
+        queries=tuple(tuple(found["queries"]) for found in rounds),
+        passages=tuple(
+            tuple(load_record(Passage, passage, GenerationError) for passage in found["passages"])
+            for found in rounds
+        ),
+    )

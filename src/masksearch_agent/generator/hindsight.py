@@ -1,0 +1,105 @@
+"""The hindsight teacher: trajectories without a language model.
+
+It knows the task's hops (what to look for, in which order, and what the answer is), searches for them with
+queries that do not contain the answer, and writes down only what a retrieved passage says. A hop that no
+passage supports is searched for in other words and then given up, so every accepted trajectory is grounded and
+some of them show how to go on after a search that found nothing.
+"""
+
+from __future__ import annotations
+
+from masksearch_agent.config.generator import GeneratorSettings
+from masksearch_agent.generator.roles import Findings, Observation, Plan
+from masksearch_agent.matching import contains_phrase, tokenize_answer
+from masksearch_agent.records import Hop, Passage
+
+__all__ = ("HindsightTeacher", "find_support")
+
+_MIN_QUERY_OVERLAP = 0.5
+
+
+class HindsightTeacher:
+    """Plays planner, rewriter and observer for tasks whose hops are known."""
+
+    name = "hindsight"
+
+    def __init__(self, settings: GeneratorSettings | None = None) -> None:
+        self.settings = settings or GeneratorSettings()
+
+    async def plan(self, findings: Findings) -> Plan:
+        """Take the next hops that are not supported yet; give up after too many attempts at one."""
+        pending = self._pending(findings)
+        if any(self._attempts(findings, hop) >= self.settings.attempts_per_need for hop in pending):
+            return Plan("", ())
+        needs = tuple(hop.need for hop in pending)
+        return Plan(f"I need {' and '.join(needs)}." if needs else "", needs)
+
+    async def rewrite(self, findings: Findings, plan: Plan) -> tuple[str, ...]:
+        """Use the hop's own query first, and its need in words after that."""
+        pending = [hop for hop in findings.task.hops if hop.need in plan.needs]
+        queries = [hop.need if self._attempts(findings, hop) else hop.query for hop in pending]
+        return tuple(dict.fromkeys(queries))
+
+    async def observe(self, findings: Findings) -> Observation:
+        """State what the last round's passages support, with the number of the passage."""
+        sought = self._sought_in_last_round(findings)
+        sentences = []
+        for hop in sought:
+            support = find_support(hop, findings.passages[-1])
+            if support is None:
+                sentences.append(f"No passage says {hop.need}.")
+            else:
+                sentences.append(f"{_capitalised(hop.need)} is {hop.answer} [{support}].")
+        task = findings.task
+        is_done = all(_is_known(hop, findings) for hop in task.hops) and bool(task.hops)
+        answer = "\n".join(slot[0] for slot in task.answers) if is_done else None
+        return Observation(" ".join(sentences), answer)
+
+    def _pending(self, findings: Findings) -> list[Hop]:
+        """Return the hops to look for now: one of a chain, several of a passage's independent masks."""
+        limit = self.settings.needs_per_round if findings.task.kind == "ramp" else 1
+        return [hop for hop in findings.task.hops if not _is_known(hop, findings)][:limit]
+
+    def _attempts(self, findings: Findings, hop: Hop) -> int:
+        return sum(hop.query in asked or hop.need in asked for asked in findings.queries)
+
+    def _sought_in_last_round(self, findings: Findings) -> list[Hop]:
+        """Return the hops whose query was asked last, and those found by the way."""
+        asked = findings.queries[-1]
+        earlier = Findings(findings.task, findings.queries[:-1], findings.passages[:-1])
+        unknown = [hop for hop in findings.task.hops if not _is_known(hop, earlier)]
+        return [
+            hop
+            for hop in unknown
+            if hop.query in asked
+            or hop.need in asked
+            # A chain's later hop must not be known before its subject is.
+            or (findings.task.kind == "ramp" and find_support(hop, findings.passages[-1]))
+        ]
+
+
+def find_support(hop: Hop, passages: tuple[Passage, ...]) -> int | None:
+    """Return the number (from 1) of the first passage that gives a hop's answer in the context of its query."""
+    words = set(tokenize_answer(hop.query))
+    best: tuple[float, int] | None = None
+    for number, passage in enumerate(passages, start=1):
+        if not contains_phrase(passage.text, hop.answer):
+            continue
+        present = words & set(tokenize_answer(f"{passage.title} {passage.text}"))
+        overlap = len(present) / len(words) if words else 0.0
+        if overlap >= _MIN_QUERY_OVERLAP and (best is None or overlap > best[0]):
+            best = (overlap, number)
+    return best[1] if best else None
+
+
+def _is_known(hop: Hop, findings: Findings) -> bool:
+    """Whether a round that asked for the hop, or for another mask of the same passage, showed its answer."""
+    for asked, passages in zip(findings.queries, findings.passages, strict=True):
+        is_sought = findings.task.kind == "ramp" or hop.query in asked or hop.need in asked
+        if is_sought and find_support(hop, passages) is not None:
+            return True
+    return False
+
+
+def _capitalised(text: str) -> str:
+    return text[:1].upper() + text[1:]

@@ -1,0 +1,78 @@
+"""The roles of the generator and what passes between them.
+
+Any object with these methods can play the teacher; `generator.hindsight` is one that needs no language model.
+Each role sees the task and what was found so far, and nothing else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from masksearch_agent.records import Passage, SearchTask, Trajectory
+
+__all__ = ("Findings", "Judge", "Observation", "Plan", "Teacher", "Verdict")
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What is known in the middle of a trajectory."""
+
+    task: SearchTask
+    queries: tuple[tuple[str, ...], ...] = ()
+    """The queries of each round so far."""
+    passages: tuple[tuple[Passage, ...], ...] = ()
+    """The passages shown in each round so far."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What the next round looks for."""
+
+    text: str
+    """What the policy is to think about it."""
+    needs: tuple[str, ...]
+    """What is sought, one entry each, for the rewriter to turn into queries. Empty gives the task up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What the last round's passages say."""
+
+    text: str
+    answer: str | None
+    """The answer, once the passages of the trajectory support it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether a trajectory may be trained on."""
+
+    is_accepted: bool
+    reason: str
+
+
+class Teacher(Protocol):
+    """Plans, rewrites and observes."""
+
+    name: str
+
+    async def plan(self, findings: Findings) -> Plan:
+        """Say what to look for next."""
+        ...
+
+    async def rewrite(self, findings: Findings, plan: Plan) -> tuple[str, ...]:
+        """Turn a plan into search queries."""
+        ...
+
+    async def observe(self, findings: Findings) -> Observation:
+        """Read the passages of the last round."""
+        ...
+
+
+class Judge(Protocol):
+    """Accepts or rejects finished trajectories."""
+
+    async def judge(self, task: SearchTask, trajectory: Trajectory) -> Verdict:
+        """Return the verdict with its reason."""
+        ...

@@ -1,0 +1,140 @@
+"""Runs the generator graph over many tasks into the trace store.
+
+Each task ends in exactly one stored trajectory, accepted or rejected, so a run that was killed goes on with the
+tasks that have none yet.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from masksearch_agent.agent.prompts import PromptSet
+from masksearch_agent.config.agent import AgentSettings
+from masksearch_agent.config.generator import GeneratorSettings
+from masksearch_agent.generator.graph import GeneratorContext, build_generator_graph, trajectory_of
+from masksearch_agent.generator.hindsight import HindsightTeacher
+from masksearch_agent.generator.judge import RuleJudge
+from masksearch_agent.generator.roles import Judge, Teacher
+from masksearch_agent.records import SearchTask, Trajectory, dump_record
+from masksearch_agent.retrieval.leak_guard import LeakGuard
+from masksearch_agent.retrieval.search import Search
+from masksearch_agent.traces.store import TraceStore
+
+__all__ = ("GenerationReport", "TrajectoryGenerator")
+
+
+@dataclass
+class GenerationReport:
+    """What a generation run did."""
+
+    accepted: int = 0
+    rejected: int = 0
+    skipped: int = 0
+    """Tasks that had an outcome already."""
+    reasons: Counter[str] = field(default_factory=Counter)
+    """Verdicts of the rejected."""
+
+
+class TrajectoryGenerator:
+    """The generator graph with everything it needs.
+
+    Args:
+        search: What is searched.
+        prompts: Prompts of the agent to be trained.
+        agent_settings: Limits of the agent to be trained.
+        settings: Rounds, concurrency and seed.
+        teacher: By default the hindsight teacher.
+        judge: By default the rule judge.
+    """
+
+    def __init__(
+        self,
+        search: Search,
+        prompts: PromptSet,
+        agent_settings: AgentSettings,
+        settings: GeneratorSettings | None = None,
+        teacher: Teacher | None = None,
+        judge: Judge | None = None,
+    ) -> None:
+        self.settings = settings or GeneratorSettings()
+        self.prompts = prompts
+        self.teacher: Teacher = teacher or HindsightTeacher(self.settings)
+        self.judge: Judge = judge or RuleJudge(agent_settings.max_queries)
+        self.builder = build_generator_graph(
+            self.teacher, self.judge, search, prompts, agent_settings, self.settings
+        )
+        self.graph = self.builder.compile(name="masksearch-generator").with_config(
+            recursion_limit=5 * self.settings.max_rounds + 10
+        )
+
+    async def run_task(self, task: SearchTask) -> Trajectory:
+        """Generate one trajectory, judged."""
+        context = GeneratorContext(guard=LeakGuard.for_task(task))
+        state = await self.graph.ainvoke({"task": dump_record(task)}, context=context)
+        return trajectory_of(state, self.prompts, self.teacher.name, self.settings.seed)
+
+    def run(
+        self,
+        tasks: Iterable[SearchTask],
+        store: TraceStore,
+        stage: str,
+        on_outcome: Callable[[Trajectory], None] | None = None,
+    ) -> GenerationReport:
+        """Generate a trajectory for every task that has none in the stage yet.
+
+        Args:
+            tasks: What to work on; read as the run goes.
+            store: Where each finished trajectory goes at once.
+            stage: Name under which the outcomes are kept.
+            on_outcome: Called after each stored trajectory.
+        """
+        return asyncio.run(self.arun(tasks, store, stage, on_outcome))
+
+    async def arun(
+        self,
+        tasks: Iterable[SearchTask],
+        store: TraceStore,
+        stage: str,
+        on_outcome: Callable[[Trajectory], None] | None = None,
+    ) -> GenerationReport:
+        """Do what `run` does, without blocking."""
+        report = GenerationReport()
+        finished = store.finished_task_ids(stage)
+        pending: set[asyncio.Task[None]] = set()
+
+        async def work(task: SearchTask) -> None:
+            trajectory = await self.run_task(task)
+            store.add(trajectory, stage)
+            if trajectory.accepted:
+                report.accepted += 1
+            else:
+                report.rejected += 1
+                report.reasons[trajectory.verdict] += 1
+            if on_outcome is not None:
+                on_outcome(trajectory)
+
+        try:
+            for task in tasks:
+                if task.id in finished:
+                    report.skipped += 1
+                    continue
+                finished.add(task.id)
+                pending.add(asyncio.create_task(work(task)))
+                if len(pending) >= self.settings.concurrency:
+                    done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+                    _raise_first(done)
+            while pending:
+                done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+                _raise_first(done)
+        finally:
+            for unfinished in pending:
+                unfinished.cancel()
+        return report
+
+
+def _raise_first(done: set[asyncio.Task[None]]) -> None:
+    for task in done:
+        task.result()

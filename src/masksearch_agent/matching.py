@@ -1,0 +1,126 @@
+"""How an answer is compared with the accepted ones, wherever that is asked.
+
+The judge, the rewards and the evaluation share these functions, so a trajectory that was accepted for
+training is right by the same measure that it is later rewarded and evaluated by. All of them are pure.
+
+Normalisation is the official one of SQuAD and HotpotQA (`hotpot_evaluate_v1.py`), with two additions that
+leave plain ASCII text as it was: Unicode is NFKC-normalised and its punctuation dropped like ASCII
+punctuation, and every Chinese character is a token of its own. Token recall is the answer reward of
+MaskSearch (arXiv 2505.20285); for a masked passage it is taken over the masked spans only, so repeating the
+passage earns nothing.
+"""
+
+from __future__ import annotations
+
+import re
+import string
+import unicodedata
+from collections import Counter
+from collections.abc import Sequence
+
+from masksearch_agent.fills import HAN, split_fills
+from masksearch_agent.records import SearchTask
+
+__all__ = (
+    "answer_exact",
+    "answer_recall",
+    "answer_slots",
+    "contains_phrase",
+    "exact_match",
+    "f1",
+    "normalize_answer",
+    "split_fills",
+    "token_recall",
+    "tokenize_answer",
+)
+
+_ARTICLE = re.compile(r"\b(a|an|the)\b")
+_HAN = re.compile(rf"([{HAN}])")
+_WORD = re.compile(r"\w+")
+_DROP_ASCII_PUNCTUATION = str.maketrans("", "", string.punctuation)
+_CLOSED_ANSWERS = frozenset({"yes", "no", "noanswer"})
+
+
+def normalize_answer(text: str) -> str:
+    """Return the text in lower case, without punctuation and articles, with single spaces."""
+    lowered = unicodedata.normalize("NFKC", text).lower().translate(_DROP_ASCII_PUNCTUATION)
+    if not lowered.isascii():
+        lowered = "".join(char for char in lowered if not unicodedata.category(char).startswith("P"))
+        lowered = _HAN.sub(r" \1 ", lowered)
+    return " ".join(_ARTICLE.sub(" ", lowered).split())
+
+
+def tokenize_answer(text: str) -> list[str]:
+    """Return the tokens that recall and F1 count: the words of the normalised text."""
+    return normalize_answer(text).split()
+
+
+def exact_match(prediction: str, golds: Sequence[str]) -> float:
+    """Return 1.0 where the prediction equals an accepted answer after normalisation; a blank one never
+    does."""
+    if not prediction.strip():
+        return 0.0
+    return float(normalize_answer(prediction) in {normalize_answer(gold) for gold in golds})
+
+
+def token_recall(prediction: str, golds: Sequence[str]) -> float:
+    """Return the share of an accepted answer's tokens that the prediction holds, for the best of the aliases.
+
+    Tokens count with their multiplicity. An alias of articles only (`The The`) has no token to recall, so it
+    counts as recalled where it matches exactly.
+    """
+    predicted = Counter(tokenize_answer(prediction))
+    return max((_recall(predicted, gold) for gold in golds), default=0.0) or exact_match(prediction, golds)
+
+
+def f1(prediction: str, golds: Sequence[str]) -> float:
+    """Return the token F1 of the best alias; yes, no and noanswer count only when equal (HotpotQA's rule)."""
+    return max((_f1(prediction, gold) for gold in golds), default=0.0)
+
+
+def contains_phrase(text: str, phrase: str) -> bool:
+    """Return whether the text holds the phrase as whole words, whatever its case, punctuation and
+    articles."""
+    sought = _words(phrase)
+    return bool(sought) and f" {sought} " in f" {_words(text)} "
+
+
+def answer_slots(task: SearchTask, answer: str) -> list[tuple[str, tuple[str, ...]]]:
+    """Pair each part of an answer with what is accepted for it.
+
+    Returns:
+        For a question one pair, the whole answer; for a RAMP task one pair per mask, `""` for a missing fill.
+    """
+    parts = split_fills(task, answer) if task.kind == "ramp" else (answer,) * len(task.answers)
+    return list(zip(parts, task.answers, strict=True))
+
+
+def answer_recall(task: SearchTask, answer: str) -> float:
+    """Return the token recall of an answer, averaged over the masks of a RAMP task."""
+    slots = answer_slots(task, answer)
+    return sum(token_recall(part, golds) for part, golds in slots) / len(slots)
+
+
+def answer_exact(task: SearchTask, answer: str) -> float:
+    """Return 1.0 where every part of an answer matches exactly, else 0.0."""
+    return min(exact_match(part, golds) for part, golds in answer_slots(task, answer))
+
+
+def _recall(predicted: Counter[str], gold: str) -> float:
+    expected = Counter(tokenize_answer(gold))
+    return (predicted & expected).total() / expected.total() if expected else 0.0
+
+
+def _f1(prediction: str, gold: str) -> float:
+    said, expected = normalize_answer(prediction), normalize_answer(gold)
+    if said != expected and not _CLOSED_ANSWERS.isdisjoint({said, expected}):
+        return 0.0
+    common = (Counter(said.split()) & Counter(expected.split())).total()
+    # 2PR / (P + R) with P = common / |said| and R = common / |expected|.
+    return 2 * common / (len(said.split()) + len(expected.split())) if common else 0.0
+
+
+def _words(text: str) -> str:
+    # Punctuation separates here instead of vanishing: in "1641–1685" the phrase "1685" must be found.
+    spaced = _HAN.sub(r" \1 ", unicodedata.normalize("NFKC", text).lower())
+    return " ".join(word for word in _WORD.findall(spaced) if word not in {"a", "an", "the"})

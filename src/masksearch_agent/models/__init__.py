@@ -1,0 +1,1 @@
+"""Recording chat models: local transformers and the tiny model made from scratch."""

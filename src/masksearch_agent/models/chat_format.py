@@ -1,0 +1,120 @@
+"""A chat template as a set of exact token suffixes.
+
+A conversation is never rendered twice: each turn adds only the tokens of its new messages, framed by the
+template's own turn boundary, to what was sent and sampled before. That is only right where the template is
+prefix-preserving, i.e. rendering a longer conversation starts with the rendering of the shorter one;
+`ChatFormat` checks that when it is made. (The idea of taking a suffix from a dummy conversation is TRL's,
+`GRPOTrainer._get_tool_suffix_ids`.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from masksearch_agent.errors import ModelError
+from masksearch_agent.records import Message
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+__all__ = ("ChatFormat",)
+
+_REPLY = "<think>x</think><answer>x</answer>"
+_OPENING = (Message("system", "s"), Message("user", "u"))
+
+
+class ChatFormat:
+    """Renders messages as tokens for one tokenizer.
+
+    Raises:
+        ModelError: The tokenizer has no chat template, pad token or end-of-sequence token, or its template is
+            not prefix-preserving.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        self.tokenizer = tokenizer
+        name = tokenizer.name_or_path or type(tokenizer).__name__
+        if not tokenizer.chat_template:
+            raise ModelError(f"the tokenizer of {name!r} has no chat template; set `tokenizer.chat_template`")
+        if tokenizer.pad_token_id is None:
+            raise ModelError(
+                f"the tokenizer of {name!r} has no pad token; set `tokenizer.pad_token` (to a token that is "
+                f"never sampled, not to the end-of-turn token) and save it"
+            )
+        if tokenizer.eos_token_id is None:
+            raise ModelError(
+                f"the tokenizer of {name!r} has no end-of-sequence token; set `tokenizer.eos_token`"
+            )
+        self._prefix_text = self._render(
+            [*_OPENING, Message("assistant", _REPLY)], add_generation_prompt=False
+        )
+        cut = self._prefix_text.rfind(_REPLY)
+        if cut < 0:
+            raise ModelError(
+                f"the chat template of {name!r} rewrites assistant messages (it drops or moves `<think>` text), "
+                f"so earlier turns would change; use a template that keeps every turn as it was written"
+            )
+        self._prefix_text = self._prefix_text[: cut + len(_REPLY)]
+        self.end_of_turn_id = self._find_end_of_turn(name)
+        self._check_prefix_preserving(name)
+
+    def encode_context(self, messages: Sequence[Message], is_first: bool, is_closed: bool) -> list[int]:
+        """Return the ids that new messages add; see `traces.rows.TurnEncoder`."""
+        if is_first:
+            return self._ids(self._render(messages, add_generation_prompt=True))
+        suffix = self._ids(self._suffix_text(messages))
+        # A reply that sampled its end-of-turn token already holds the first id of the boundary.
+        return suffix[1:] if is_closed else suffix
+
+    def encode_reply(self, text: str) -> list[int]:
+        """Return the ids of a reply, its end-of-turn token included."""
+        return [*self._ids(text), self.end_of_turn_id]
+
+    def decode_reply(self, ids: Sequence[int]) -> str:
+        """Return a reply's text without its end-of-turn token."""
+        kept = list(ids[:-1]) if ids and ids[-1] == self.end_of_turn_id else list(ids)
+        return str(self.tokenizer.decode(kept, skip_special_tokens=False, clean_up_tokenization_spaces=False))
+
+    def _suffix_text(self, messages: Sequence[Message]) -> str:
+        text = self._render([*_OPENING, Message("assistant", _REPLY), *messages], add_generation_prompt=True)
+        return text[len(self._prefix_text) :]
+
+    def _render(self, messages: Sequence[Message], add_generation_prompt: bool) -> str:
+        conversation: list[dict[str, Any]] = [{"role": m.role, "content": m.content} for m in messages]
+        return str(
+            self.tokenizer.apply_chat_template(
+                conversation, tokenize=False, add_generation_prompt=add_generation_prompt
+            )
+        )
+
+    def _ids(self, text: str) -> list[int]:
+        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def _find_end_of_turn(self, name: str) -> int:
+        boundary = self._ids(self._suffix_text([Message("user", "u")]))
+        if not boundary or boundary[0] not in self.tokenizer.all_special_ids:
+            raise ModelError(
+                f"the chat template of {name!r} does not end an assistant turn with a special token, so a turn's "
+                f"end cannot be learned; use a template with an end-of-turn token"
+            )
+        return boundary[0]
+
+    def _check_prefix_preserving(self, name: str) -> None:
+        conversation = list(_OPENING)
+        built = self.encode_context(conversation, is_first=True, is_closed=False)
+        for turn in range(2):
+            conversation += [Message("assistant", _REPLY), Message("user", f"v{turn}")]
+            built += self.encode_reply(_REPLY)
+            built += self.encode_context(conversation[-1:], is_first=False, is_closed=True)
+            whole = self._ids(self._render(conversation, add_generation_prompt=True))
+            if built != whole:
+                at = next(
+                    (i for i, (a, b) in enumerate(zip(built, whole, strict=False)) if a != b),
+                    min(len(built), len(whole)),
+                )
+                token = self.tokenizer.convert_ids_to_tokens(whole[at]) if at < len(whole) else "the end"
+                raise ModelError(
+                    f"the chat template of {name!r} is not prefix-preserving: a longer conversation differs from "
+                    f"what was sent before at token {at} ({token!r}); use a training template that only appends"
+                )

@@ -1,0 +1,1 @@
+"""Passages to masked tasks (Retrieval-Augmented Mask Prediction)."""

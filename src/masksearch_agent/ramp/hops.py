@@ -1,0 +1,89 @@
+"""How a masked span can be looked up: what is sought, and a query for it.
+
+The query is made of the title and of the words around the mask, which is what a searcher sees too. It holds
+neither the answer nor a word of any other masked span.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from masksearch_agent.ramp.spans import Span
+from masksearch_agent.records import MASK, Hop, Passage
+
+__all__ = ("derive_hops", "mask_spans")
+
+_WORD = re.compile(r"\w+(?:['’-]\w+)*")
+_SENTENCE_END = re.compile(r"[.!?][\"'”’)\]]*\s+(?=[\"'“‘(\[]?[A-Z0-9\[])|\n+|[。！？]")
+_CONTEXT_WORDS = 12
+"""Content words of the sentence that go into a query: more of them dilute it."""
+_NEED_WORDS = 3
+_FUNCTION_WORDS = """
+    a about after also an and are as at be became been before between both but by can could did do does during
+    each for from had has have he her his how i if in into is it its later may more most not of on one only or
+    other over she so some such than that the their them then there these they this those through to under
+    until up was we were what when where which while who whom whose will with would you
+"""
+_STOP_WORDS = frozenset(_FUNCTION_WORDS.split())
+
+
+def mask_spans(passage: Passage, spans: Sequence[Span]) -> str:
+    """Return the passage's text with the spans, given in order and without overlap, masked."""
+    pieces, end = [], 0
+    for span in spans:
+        pieces.append(passage.text[end : span.start])
+        end = span.end
+    return MASK.join([*pieces, passage.text[end:]])
+
+
+def derive_hops(passage: Passage, spans: Sequence[Span]) -> tuple[Hop, ...]:
+    """Return one hop per masked span: the span's own where it has one, else one made from its context.
+
+    Args:
+        passage: The passage.
+        spans: The masked spans, in the order of the text.
+    """
+    before, *rest = mask_spans(passage, spans).split(MASK)
+    hidden = {word.lower() for span in spans for word in _WORD.findall(span.text)}
+    hops = []
+    for number, (span, piece) in enumerate(zip(spans, rest, strict=True), start=1):
+        after = MASK.join(rest[number - 1 :])
+        hops.append(
+            span.hop
+            or Hop(
+                need=_need(number, before, after),
+                query=_query(passage.title, before, after, hidden),
+                answer=span.text,
+            )
+        )
+        before = f"{before}{MASK}{piece}"
+    return tuple(hops)
+
+
+def _need(number: int, before: str, after: str) -> str:
+    preceding = " ".join(before.split()[-_NEED_WORDS:])
+    following = " ".join(after.split()[:_NEED_WORDS])
+    # Punctuation that touches the mask stays attached to the blank.
+    left = " " if before[-1:].isspace() else ""
+    right = " " if after[:1].isspace() else ""
+    phrase = f"{preceding}{left}___{right}{following}".strip()
+    return f'mask {number}, in "{phrase.replace(MASK, "…")}"'
+
+
+def _query(title: str, before: str, after: str, hidden: set[str]) -> str:
+    starts = [match.end() for match in _SENTENCE_END.finditer(before)]
+    end = _SENTENCE_END.search(after)
+    left = _content_words(before[starts[-1] if starts else 0 :], title, hidden)
+    right = _content_words(after[: end.start() if end else None], title, hidden)
+    # Nearest words first, from both sides; a short side leaves its room to the other.
+    half = _CONTEXT_WORDS // 2
+    room_left = max(half, _CONTEXT_WORDS - len(right))
+    room_right = max(half, _CONTEXT_WORDS - len(left))
+    words = dict.fromkeys([*left[-room_left:], *right[:room_right]])
+    return " ".join([title, *words]).strip()
+
+
+def _content_words(text: str, title: str, hidden: set[str]) -> list[str]:
+    skipped = {word.lower() for word in _WORD.findall(title)} | hidden | _STOP_WORDS
+    return [word for word in _WORD.findall(text.replace(MASK, " ")) if word.lower() not in skipped]

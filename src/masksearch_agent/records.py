@@ -1,0 +1,402 @@
+"""The frozen records that cross rooms, and the two functions that read and write them as JSON.
+
+Every room speaks in these types and in nothing else. They hold plain data (strings, numbers, tuples), so
+they can be hashed, compared, pickled by a worker pool and stored as JSON lines without a schema of their own.
+Identifiers are content hashes (`content_id`): the same input always gets the same id, so a repeated run
+adds nothing twice.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import json
+import math
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from masksearch_agent.errors import MaskSearchError, TraceError
+
+__all__ = (
+    "MASK",
+    "Hop",
+    "Message",
+    "Passage",
+    "Sampling",
+    "ScoredPassage",
+    "SearchAnswer",
+    "SearchTask",
+    "StopReason",
+    "TrainingRow",
+    "Trajectory",
+    "Turn",
+    "Usage",
+    "content_id",
+    "dump_record",
+    "load_record",
+    "read_jsonl",
+    "write_jsonl",
+)
+
+MASK = "[mask]"
+"""What stands in a passage where a span was taken out (MaskSearch, arXiv 2505.20285, section 3.1)."""
+
+StopReason = Literal[
+    "answered",
+    "forced",
+    "repairs_exhausted",
+    "token_limit",
+    "time_limit",
+    "gave_up",
+]
+"""Why a search run ended: it answered, it answered when told to (search budget spent), its steps stayed
+malformed, a limit on tokens or wall time was reached, or the generator's teacher gave the task up."""
+
+_STRICT = ConfigDict(extra="forbid")
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A piece of a document that can be retrieved and read in one go."""
+
+    __pydantic_config__ = _STRICT
+
+    id: str
+    title: str
+    text: str
+    document_id: str = ""
+    position: int = 0
+    """Index of the passage in its document, from 0."""
+    source: str = ""
+    """Where the document came from: a file name, a URL or a dataset id."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredPassage:
+    """A passage as a search returned it."""
+
+    __pydantic_config__ = _STRICT
+
+    passage: Passage
+    score: float
+    """Higher is better; comparable only within one result list."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hop:
+    """One fact that a task asks for, in the order in which it can be found out.
+
+    The hindsight teacher walks the hops; an evaluation can check which of them a trajectory reached.
+    """
+
+    __pydantic_config__ = _STRICT
+
+    need: str
+    """What is sought, in words: `the founder of Velling Works`."""
+    query: str
+    """A search query for it that does not contain the answer."""
+    answer: str
+
+
+@dataclass(frozen=True, slots=True)
+class SearchTask:
+    """A question to be answered by searching: a RAMP task or a question of a benchmark."""
+
+    __pydantic_config__ = _STRICT
+
+    id: str
+    kind: Literal["ramp", "qa"]
+    question: str
+    """For RAMP the masked passage as `title: text with [mask]`, else the question."""
+    answers: tuple[tuple[str, ...], ...]
+    """One entry per expected answer (RAMP: one per mask, in order; QA: one), each with its accepted aliases."""
+    category: str = ""
+    """What the task is drawn from: `ramp`, `bridge`, `comparison`, `intersection`, `counting`, …"""
+    hops: tuple[Hop, ...] = ()
+    gold_passage_ids: tuple[str, ...] = ()
+    """Passages known to support the answer; empty where unknown."""
+    source_passage_id: str = ""
+    """The passage a RAMP task was made from. The leak guard withholds it and its near copies."""
+    split: Literal["train", "test"] = "train"
+
+    def __post_init__(self) -> None:
+        if not self.answers or not all(self.answers):
+            raise MaskSearchError(f"task {self.id!r} has an answer slot without an accepted answer")
+        if self.kind == "ramp" and self.question.count(MASK) != len(self.answers):
+            raise MaskSearchError(
+                f"RAMP task {self.id!r} has {self.question.count(MASK)} masks but {len(self.answers)} answers"
+            )
+
+    @property
+    def mask_count(self) -> int:
+        """Number of masks (the curriculum's axis); 0 for a question."""
+        return len(self.answers) if self.kind == "ramp" else 0
+
+    @property
+    def hop_count(self) -> int:
+        """Number of facts on the reasoning path; 0 where unknown."""
+        return len(self.hops)
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A chat message as stored in a trace."""
+
+    __pydantic_config__ = _STRICT
+
+    role: Literal["system", "user", "assistant", "tool"]
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """Effective sampling settings of one model call."""
+
+    __pydantic_config__ = _STRICT
+
+    temperature: float = 0.0
+    """0 means greedy."""
+    top_p: float = 1.0
+    max_tokens: int = 256
+    """Limit on sampled tokens of the call."""
+    stop: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One model call: the tokens it added to its parent's sequence, and the tokens it sampled.
+
+    Concatenating `context_ids + sampled_ids` from the root to a turn gives exactly what the model saw and
+    wrote. A turn of a model without token access has empty id tuples and keeps its text only.
+    """
+
+    __pydantic_config__ = _STRICT
+
+    id: str
+    parent_id: str | None
+    role: str
+    """Who spoke: `policy`, `planner`, `rewriter`, `judge`, … Only `policy` turns train."""
+    context: tuple[Message, ...]
+    """Messages added since the parent turn's reply (system prompt, question, search results, repairs)."""
+    text: str
+    """The reply, decoded."""
+    context_ids: tuple[int, ...] = ()
+    sampled_ids: tuple[int, ...] = ()
+    logprobs: tuple[float, ...] = ()
+    """Natural-log probability of each sampled id under the unscaled (temperature 1) distribution."""
+    finish_reason: Literal["stop", "length"] = "stop"
+    """`length` where the call hit `max_tokens` before a stop string or the end-of-turn token."""
+    model_version: str = ""
+    sampling: Sampling | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.logprobs) != len(self.sampled_ids):
+            raise TraceError(
+                f"turn {self.id!r} has {len(self.sampled_ids)} sampled ids but {len(self.logprobs)} log-probabilities"
+            )
+        if self.sampled_ids and not self.context_ids and self.parent_id is None:
+            raise TraceError(f"turn {self.id!r} starts a sequence but records no prompt ids")
+
+    @property
+    def is_tokenised(self) -> bool:
+        """Whether the turn carries the ids that the model sampled."""
+        return bool(self.sampled_ids)
+
+
+@dataclass(frozen=True, slots=True)
+class Trajectory:
+    """A finished run over one task: its trace tree and its outcome."""
+
+    __pydantic_config__ = _STRICT
+
+    id: str
+    task_id: str
+    turns: tuple[Turn, ...]
+    """In the order in which they finished; parents always before children."""
+    answer: str
+    stop_reason: StopReason
+    retrieved: tuple[tuple[Passage, ...], ...] = ()
+    """The passages shown to the policy, one tuple per search."""
+    queries: tuple[tuple[str, ...], ...] = ()
+    """The queries of each search."""
+    format_errors: int = 0
+    """Malformed policy steps, repaired or not."""
+    producer: str = ""
+    """Model version, or `hindsight` for the teacher that needs no model."""
+    seed: int = 0
+    protocol_version: int = 0
+    accepted: bool | None = None
+    """The judge's verdict; None where nobody judged."""
+    verdict: str = ""
+    """Why the judge accepted or rejected it."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingRow:
+    """One sequence to train on, with the exact positions that carry a loss.
+
+    Attributes:
+        input_ids: `(T,)` token ids, prompt included.
+        trainable: `(T,)` True where a policy token trains here.
+        logprobs: `(T,)` recorded log-probability at trainable positions, 0.0 elsewhere; None for rows whose
+            text was not sampled from a model with token access (SFT on hindsight or API text).
+        trajectory_id: Where the row came from.
+    """
+
+    __pydantic_config__ = _STRICT
+
+    input_ids: tuple[int, ...]
+    trainable: tuple[bool, ...]
+    logprobs: tuple[float, ...] | None
+    trajectory_id: str
+    is_truncated: bool = False
+    """Whether the last policy turn was cut by a token limit."""
+
+    def __post_init__(self) -> None:
+        lengths = {len(self.input_ids), len(self.trainable)}
+        if self.logprobs is not None:
+            lengths.add(len(self.logprobs))
+        if len(lengths) != 1:
+            raise TraceError(
+                f"row of trajectory {self.trajectory_id!r}: ids, mask and log-probabilities differ in length "
+                f"({len(self.input_ids)}, {len(self.trainable)}, "
+                f"{'none' if self.logprobs is None else len(self.logprobs)})"
+            )
+        if not any(self.trainable):
+            raise TraceError(f"row of trajectory {self.trajectory_id!r} has no trainable position")
+        if self.logprobs is not None:
+            for position, (is_trainable, value) in enumerate(zip(self.trainable, self.logprobs, strict=True)):
+                if is_trainable and not math.isfinite(value):
+                    raise TraceError(
+                        f"row of trajectory {self.trajectory_id!r}: log-probability at trainable position "
+                        f"{position} is {value}"
+                    )
+
+    @property
+    def prompt_length(self) -> int:
+        """Tokens before the first trainable position."""
+        return self.trainable.index(True)
+
+    @property
+    def trainable_count(self) -> int:
+        """Number of trainable positions."""
+        return sum(self.trainable)
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a run cost."""
+
+    __pydantic_config__ = _STRICT
+
+    model_calls: int = 0
+    prompt_tokens: int = 0
+    """Tokens the model read, counted once per call."""
+    sampled_tokens: int = 0
+    searches: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class SearchAnswer:
+    """What `MaskSearchAgent` returns."""
+
+    __pydantic_config__ = _STRICT
+
+    answer: str
+    reasoning: str
+    """The last `<think>` text."""
+    sources: tuple[Passage, ...]
+    """Distinct passages the agent read, in the order of first appearance."""
+    searches: tuple[tuple[str, ...], ...]
+    """The queries of each search."""
+    stop_reason: StopReason
+    usage: Usage = field(default_factory=Usage)
+    trajectory: Trajectory | None = None
+
+    def __str__(self) -> str:
+        return self.answer
+
+
+RecordT = TypeVar("RecordT")
+
+
+def content_id(*parts: object) -> str:
+    """Return a 16-digit hexadecimal id that depends on the parts' values only."""
+    canonical = json.dumps(parts, sort_keys=True, ensure_ascii=False, default=str)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+@functools.cache
+def _adapter(record_type: type[Any]) -> TypeAdapter[Any]:
+    return TypeAdapter(record_type)
+
+
+def dump_record(record: Any) -> dict[str, Any]:
+    """Return a record as a JSON-compatible dictionary."""
+    return dict(_adapter(type(record)).dump_python(record, mode="json"))
+
+
+def load_record(record_type: type[RecordT], data: dict[str, Any], error: type[MaskSearchError]) -> RecordT:
+    """Build a record from a dictionary.
+
+    Args:
+        record_type: The record's class.
+        data: What `dump_record` returned.
+        error: Error type of the calling room, raised when `data` does not fit.
+    """
+    try:
+        loaded: RecordT = _adapter(record_type).validate_python(data)
+    except ValidationError as failure:
+        first = failure.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the record"
+        raise error(f"not a valid {record_type.__name__}: {where}: {first['msg']}") from failure
+    return loaded
+
+
+def write_jsonl(path: Path, records: Iterable[Any]) -> int:
+    """Write records as JSON lines; the file appears only when all are written.
+
+    Returns:
+        The number of records written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    count = 0
+    with partial.open("w", encoding="utf-8") as file:
+        for record in records:
+            data = dump_record(record) if dataclasses.is_dataclass(record) else record
+            file.write(json.dumps(data, ensure_ascii=False) + "\n")
+            count += 1
+    os.replace(partial, path)
+    return count
+
+
+def read_jsonl(path: Path, record_type: type[RecordT], error: type[MaskSearchError]) -> Iterator[RecordT]:
+    """Yield the records of a JSON-lines file, one line at a time.
+
+    Args:
+        path: The file.
+        record_type: Class of the records.
+        error: Error type of the calling room, raised with the line number when a line does not fit.
+    """
+    if not path.is_file():
+        raise error(f"no file at {path}")
+    with path.open(encoding="utf-8") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
+            try:
+                data = json.loads(line)
+            except json.JSONDecodeError as failure:
+                raise error(f"{path}, line {number}: not JSON ({failure.msg})") from failure
+            try:
+                yield load_record(record_type, data, error)
+            except MaskSearchError as failure:
+                raise error(f"{path}, line {number}: {failure}") from failure

@@ -1,0 +1,1 @@
+"""Passages to search results: indexes, the leak guard, the cache, the search tool."""

@@ -1,0 +1,149 @@
+"""Search with what an application already has: a retriever, a tool, a vector store, a function.
+
+Async calls use the object's own async method, so that LangChain's callbacks, tracing and cancellation keep
+working; a plain function runs in a thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from langchain_core.retrievers import BaseRetriever
+from langchain_core.runnables.config import ContextThreadPoolExecutor
+from langchain_core.tools import BaseTool
+from langchain_core.utils.pydantic import model_json_schema
+from langchain_core.vectorstores import VectorStore, VectorStoreRetriever
+
+from masksearch_agent.errors import RetrievalError
+from masksearch_agent.records import ScoredPassage
+from masksearch_agent.retrieval.backends import SearchBackend
+from masksearch_agent.retrieval.index import open_index
+from masksearch_agent.retrieval.results import hits_from_output
+from masksearch_agent.retrieval.search import Search
+
+__all__ = ("as_search",)
+
+_Ask = Callable[[str, int], object]
+_AsyncAsk = Callable[[str, int], Awaitable[object]]
+
+_MAX_THREADS = 8
+
+
+def as_search(obj: object, *, cache_size: int = 50_000) -> Search:
+    """Return a `Search` over anything that can search.
+
+    Args:
+        obj: A `Search` (returned as it is), a `SearchBackend`, the path of an index folder, a LangChain
+            retriever, tool (called with one string) or vector store, or a function, sync or async, that takes
+            a query and returns strings, documents or passages.
+        cache_size: Result lists to remember; 0 for a source whose answers change while a run lasts.
+
+    Raises:
+        RetrievalError: If `obj` is none of these, a path without an index, or a tool that needs more than a
+            query.
+    """
+    if isinstance(obj, Search):
+        return obj
+    return Search(_backend(obj), cache_size=cache_size)
+
+
+def _backend(obj: object) -> SearchBackend:
+    # LangChain's own types come first: a vector store too has a method named `search`.
+    match obj:
+        case str() | Path():
+            return open_index(Path(obj))
+        case BaseRetriever():
+            return _AwaitableSource(partial(_ask_retriever, obj), partial(_aask_retriever, obj))
+        case BaseTool():
+            wrap = partial(_tool_input, obj, _query_argument(obj))
+            return _AwaitableSource(
+                lambda query, _: obj.invoke(wrap(query)), lambda query, _: obj.ainvoke(wrap(query))
+            )
+        case VectorStore():
+            return _AwaitableSource(
+                lambda query, limit: obj.similarity_search(query, k=limit),
+                lambda query, limit: obj.asimilarity_search(query, k=limit),
+            )
+        case SearchBackend() if not isinstance(obj, type):
+            return obj
+    if not callable(obj) or isinstance(obj, type):
+        what = f"the class {obj.__name__}" if isinstance(obj, type) else f"a {type(obj).__name__}"
+        raise RetrievalError(
+            f"cannot search with {what}; expected a Search, a SearchBackend, the path of an index folder, a "
+            "LangChain retriever, tool or vector store, or a function that takes a query and returns "
+            "strings, documents or passages"
+        )
+    if inspect.iscoroutinefunction(obj) or inspect.iscoroutinefunction(getattr(obj, "__call__", None)):  # noqa: B004
+        return _AwaitableSource(_refuse_sync, lambda query, _: obj(query))
+    return _Source(lambda query, _: obj(query))
+
+
+class _Source:
+    """A backend over something that answers one query at a time."""
+
+    def __init__(self, ask: _Ask) -> None:
+        self._ask = ask
+
+    def search(self, queries: Sequence[str], limit: int) -> list[list[ScoredPassage]]:
+        if len(queries) <= 1:
+            outputs = [self._ask(query, limit) for query in queries]
+        else:
+            with ContextThreadPoolExecutor(max_workers=min(len(queries), _MAX_THREADS)) as pool:
+                outputs = list(pool.map(self._ask, queries, [limit] * len(queries)))
+        return [hits_from_output(output, limit) for output in outputs]
+
+
+class _AwaitableSource(_Source):
+    """The same over something that can be awaited."""
+
+    def __init__(self, ask: _Ask, aask: _AsyncAsk) -> None:
+        super().__init__(ask)
+        self._aask = aask
+
+    async def asearch(self, queries: Sequence[str], limit: int) -> list[list[ScoredPassage]]:
+        outputs = await asyncio.gather(*(self._aask(query, limit) for query in queries))
+        return [hits_from_output(output, limit) for output in outputs]
+
+
+def _refuse_sync(_query: str, _limit: int) -> object:
+    raise RetrievalError("the search function is async; use an async call (ainvoke, astream, asearch)")
+
+
+def _retriever_options(retriever: BaseRetriever, limit: int) -> dict[str, Any]:
+    # Only a vector store's retriever takes the number of results with a call; others return their own number.
+    return {"k": limit} if isinstance(retriever, VectorStoreRetriever) else {}
+
+
+def _ask_retriever(retriever: BaseRetriever, query: str, limit: int) -> object:
+    return retriever.invoke(query, **_retriever_options(retriever, limit))
+
+
+async def _aask_retriever(retriever: BaseRetriever, query: str, limit: int) -> object:
+    return await retriever.ainvoke(query, **_retriever_options(retriever, limit))
+
+
+def _query_argument(tool: BaseTool) -> str:
+    """Return the name of the argument that takes the query."""
+    schema = tool.tool_call_schema
+    described = schema if isinstance(schema, dict) else model_json_schema(schema)
+    names = list(described.get("properties", {}))
+    required = list(described.get("required", []))
+    if not names or len(required) > 1:
+        takes = ", ".join(required or names) or "no argument"
+        raise RetrievalError(
+            f"cannot search with the tool {tool.name!r}: it takes {takes}; expected one argument, the query"
+        )
+    return str(next((name for name in (*required, "query") if name in names), names[0]))
+
+
+def _tool_input(tool: BaseTool, argument: str, query: str) -> dict[str, Any]:
+    arguments = {argument: query}
+    if tool.response_format == "content":
+        return arguments
+    # An artifact is only returned to a tool call.
+    return {"type": "tool_call", "id": "search", "name": tool.name, "args": arguments}

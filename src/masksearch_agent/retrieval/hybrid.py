@@ -1,0 +1,61 @@
+"""Reciprocal rank fusion of several rankings (Cormack, Clarke and Büttcher, SIGIR 2009).
+
+A passage scores the sum of `1 / (k + rank)` over the rankings that hold it, ranks counted from 1. Scores of
+different backends can't be compared; ranks can.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from masksearch_agent.records import Passage, ScoredPassage
+from masksearch_agent.retrieval.backends import AsyncSearchBackend
+
+__all__ = ("HybridIndex", "fuse_rankings")
+
+_MIN_DEPTH = 20
+
+
+def fuse_rankings(
+    rankings: Sequence[Sequence[ScoredPassage]], limit: int, *, k: int = 60
+) -> list[ScoredPassage]:
+    """Merge rankings of one query into one; equal scores stand in the order of first appearance."""
+    scores: dict[str, float] = {}
+    passages: dict[str, Passage] = {}
+    for ranking in rankings:
+        for rank, hit in enumerate(ranking, start=1):
+            passages.setdefault(hit.passage.id, hit.passage)
+            scores[hit.passage.id] = scores.get(hit.passage.id, 0.0) + 1 / (k + rank)
+    best = sorted(scores, key=lambda passage_id: -scores[passage_id])[:limit]
+    return [ScoredPassage(passages[passage_id], scores[passage_id]) for passage_id in best]
+
+
+class HybridIndex:
+    """Searches several backends and fuses their rankings.
+
+    Args:
+        parts: The backends; an earlier one wins a tie.
+        k: The constant of the fusion. A larger one lets low ranks count for more.
+    """
+
+    def __init__(self, parts: Sequence[AsyncSearchBackend], *, k: int = 60) -> None:
+        self._parts = parts
+        self._k = k
+
+    def search(self, queries: Sequence[str], limit: int) -> list[list[ScoredPassage]]:
+        """Return the fused ranking for each query."""
+        return self._fuse([part.search(queries, _depth(limit)) for part in self._parts], limit)
+
+    async def asearch(self, queries: Sequence[str], limit: int) -> list[list[ScoredPassage]]:
+        """Search all parts at once and fuse."""
+        found = await asyncio.gather(*(part.asearch(queries, _depth(limit)) for part in self._parts))
+        return self._fuse(found, limit)
+
+    def _fuse(self, found: Sequence[list[list[ScoredPassage]]], limit: int) -> list[list[ScoredPassage]]:
+        return [fuse_rankings(rankings, limit, k=self._k) for rankings in zip(*found, strict=True)]
+
+
+def _depth(limit: int) -> int:
+    """Look deeper than asked: what stands high in both rankings may stand low in each."""
+    return max(2 * limit, _MIN_DEPTH)

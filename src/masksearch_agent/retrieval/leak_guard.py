@@ -1,0 +1,76 @@
+"""Withhold the passage a RAMP task was made from, and near copies of it.
+
+At training time a model must not find the unmasked passage itself: it would learn to look the text up word
+by word instead of finding its facts elsewhere. Corpora repeat themselves (mirrors, revisions, overlapping
+cuts), so the id alone is not enough. Two texts are compared by *containment*: the share of the smaller one's
+word 4-grams that the other one has (Broder, "On the resemblance and containment of documents", 1997). It
+catches a copy inside a longer page as well as a snippet of the source.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+from masksearch_agent.errors import RetrievalError
+from masksearch_agent.records import MASK, Passage, SearchTask
+
+__all__ = ("LeakGuard",)
+
+_WORD = re.compile(r"\w+")
+_SHINGLE_WORDS = 4
+
+
+class LeakGuard:
+    """Tells which passages would give a task's source away.
+
+    Args:
+        source_text: The text to protect, without title and without masks.
+        source_passage_id: Id of the passage the text came from; empty where unknown.
+        threshold: Containment from which a passage is withheld, above 0 and at most 1.
+    """
+
+    def __init__(self, source_text: str, source_passage_id: str = "", threshold: float = 0.6) -> None:
+        if not 0 < threshold <= 1:
+            raise RetrievalError(
+                f"leak guard threshold is {threshold}; expected a number above 0 and at most 1"
+            )
+        self._shingles = _shingles(source_text)
+        self._passage_id = source_passage_id
+        self._threshold = threshold
+
+    @classmethod
+    def for_task(cls, task: SearchTask, threshold: float = 0.6) -> LeakGuard | None:
+        """Return the guard that a task needs; None for a question, which has no source passage.
+
+        The source text is the task's `title: text with [mask]`, each mask filled with its first accepted
+        answer and the title left out.
+        """
+        if task.kind != "ramp":
+            return None
+        title, separator, text = task.question.partition(": ")
+        # Titles are never masked, so a mask before the colon means that the passage has no title.
+        masked = text if separator and MASK not in title else task.question
+        head, *tails = masked.split(MASK)
+        source = head + "".join(answers[0] + tail for answers, tail in zip(task.answers, tails, strict=True))
+        return cls(source, task.source_passage_id, threshold)
+
+    def withholds(self, passage: Passage) -> bool:
+        """Whether a passage is the source or a near copy of it."""
+        if self._passage_id and passage.id == self._passage_id:
+            return True
+        shingles = _shingles(passage.text)
+        smaller = min(len(shingles), len(self._shingles))
+        return smaller > 0 and len(shingles & self._shingles) >= self._threshold * smaller
+
+
+def _shingles(text: str) -> frozenset[tuple[str, ...]]:
+    """Return the word 4-grams of a text.
+
+    A text of fewer words is one shingle as a whole: it matches only its equal, where shorter n-grams would
+    make every passage that mentions a two-word source its copy.
+    """
+    words = _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
+    if len(words) < _SHINGLE_WORDS:
+        return frozenset([tuple(words)] if words else [])
+    return frozenset(zip(*(words[start:] for start in range(_SHINGLE_WORDS)), strict=False))

@@ -1,0 +1,105 @@
+"""Make passages of whatever a search tool, a retriever or a function returns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from langchain_core.documents import Document
+from langchain_core.messages import ToolMessage
+
+from masksearch_agent.errors import RetrievalError
+from masksearch_agent.records import Passage, ScoredPassage, content_id
+
+__all__ = ("hits_from_output", "passage_from_document")
+
+_TEXT_KEYS = ("text", "content", "page_content", "snippet", "body")
+_SOURCE_KEYS = ("source", "url", "link", "href")
+_ITEM = str | Document | Passage | ScoredPassage
+
+
+def hits_from_output(output: object, limit: int) -> list[ScoredPassage]:
+    """Return the passages in a search output, in its order, scored by rank.
+
+    Args:
+        output: A string; a list of strings, dictionaries, documents or passages; a dictionary with such a
+            list under `results`; a `(content, artifact)` pair or a `ToolMessage`, whose artifact is used if
+            it holds passages and whose content otherwise.
+        limit: Most passages to return.
+
+    Raises:
+        RetrievalError: If the output is of another form, or a tool reported an error.
+    """
+    if isinstance(output, ToolMessage):
+        if output.status == "error":
+            raise RetrievalError(f"the search tool {output.name!r} failed: {output.content}")
+        output = (output.content, output.artifact)
+    passages = _passages(output)
+    if passages is None:
+        raise RetrievalError(
+            f"a search returned {_describe(output)}; expected a str, or a list of str, dict (title and text, "
+            "content or snippet), Document or Passage"
+        )
+    readable = [passage for passage in passages if passage.text.strip()]
+    return [ScoredPassage(passage, 1 / rank) for rank, passage in enumerate(readable[:limit], start=1)]
+
+
+def passage_from_document(document: Document) -> Passage:
+    """Return a LangChain document as a passage.
+
+    The id is the document's own, else `id` of its metadata, else a hash of its content; the title is the
+    metadata's `title`, else its source.
+    """
+    entry = {**document.metadata, "text": document.page_content}
+    if document.id:
+        entry["id"] = document.id
+    return _passage_from_mapping(entry)
+
+
+def _passages(output: object) -> list[Passage] | None:
+    """Return the passages in an output, or None where it is of no known form."""
+    if isinstance(output, tuple) and len(output) == 2 and not isinstance(output[1], _ITEM):
+        content, artifact = output
+        found = _passages(artifact)
+        return _passages(content) if found is None else found
+    if isinstance(output, Mapping) and isinstance(output.get("results"), list):
+        output = output["results"]
+    if isinstance(output, _ITEM | Mapping):
+        output = [output]
+    if not isinstance(output, Iterable):
+        return None
+    passages = [_passage(item) for item in output]
+    known = [passage for passage in passages if passage is not None]
+    return known if len(known) == len(passages) else None
+
+
+def _passage(item: object) -> Passage | None:
+    match item:
+        case Passage():
+            return item
+        case ScoredPassage():
+            return item.passage
+        case Document():
+            return passage_from_document(item)
+        case str():
+            return Passage(content_id("", item), "", item)
+        case Mapping() if any(isinstance(item.get(key), str) for key in _TEXT_KEYS):
+            return _passage_from_mapping(item)
+    return None
+
+
+def _passage_from_mapping(entry: Mapping[str, Any]) -> Passage:
+    text = next(entry[key] for key in _TEXT_KEYS if isinstance(entry.get(key), str))
+    source = _first(entry, _SOURCE_KEYS)
+    title = _first(entry, ("title",)) or source
+    return Passage(_first(entry, ("id",)) or content_id(title, text), title, text, source=source)
+
+
+def _first(entry: Mapping[str, Any], keys: tuple[str, ...]) -> str:
+    return next((str(entry[key]) for key in keys if entry.get(key) not in (None, "")), "")
+
+
+def _describe(output: object) -> str:
+    if isinstance(output, list) and output:
+        return f"a list with a {type(output[0]).__name__}"
+    return f"a {type(output).__name__}"

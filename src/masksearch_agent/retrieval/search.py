@@ -1,0 +1,143 @@
+"""The one search that the graphs call, whatever ranks behind it.
+
+It remembers what it has seen (rollouts of one question repeat each other's queries), and it withholds
+passages that would give a training task away. Sync and async calls share one plan, a generator that asks for
+rankings and is told them, so that both give the same results.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Generator, Sequence
+from itertools import islice, zip_longest
+from threading import Lock
+
+from masksearch_agent.errors import RetrievalError
+from masksearch_agent.records import ScoredPassage
+from masksearch_agent.retrieval.backends import AsyncSearchBackend, SearchBackend
+from masksearch_agent.retrieval.leak_guard import LeakGuard
+
+__all__ = ("Search", "interleave")
+
+_Hits = tuple[ScoredPassage, ...]
+_Request = tuple[list[str], int]
+"""Queries to rank, and how many passages to return for each."""
+
+_EXTRA = 4
+"""Passages fetched beyond the limit where some may be withheld."""
+_MAX_FETCH = 512
+"""Where to stop looking deeper when a guard withholds nearly everything."""
+
+
+class Search:
+    """Searches a backend, with a cache and a leak guard. Safe to share between threads and event loops.
+
+    Args:
+        backend: What ranks the passages.
+        cache_size: Result lists to remember, the least recently used leaving first; 0 means none.
+    """
+
+    def __init__(self, backend: SearchBackend, *, cache_size: int = 50_000) -> None:
+        self._backend = backend
+        self._cache_size = cache_size
+        self._cache: OrderedDict[tuple[str, int], _Hits] = OrderedDict()
+        self._lock = Lock()
+
+    def search(
+        self, queries: Sequence[str], limit: int, guard: LeakGuard | None = None
+    ) -> list[list[ScoredPassage]]:
+        """Return one list per query, best first.
+
+        Args:
+            queries: Search queries; a blank one finds nothing.
+            limit: Most passages per query.
+            guard: Withholds passages. Others move up in their place, as far as there are any.
+
+        Raises:
+            RetrievalError: If the limit is below 1, or the backend broke its contract.
+        """
+        plan = self._plan(queries, limit, guard)
+        rankings = None
+        while True:
+            try:
+                request = plan.send(rankings)
+            except StopIteration as finished:
+                return list(finished.value)
+            rankings = self._backend.search(*request)
+
+    async def asearch(
+        self, queries: Sequence[str], limit: int, guard: LeakGuard | None = None
+    ) -> list[list[ScoredPassage]]:
+        """Return what `search` returns, without blocking the event loop."""
+        plan = self._plan(queries, limit, guard)
+        rankings = None
+        while True:
+            try:
+                request = plan.send(rankings)
+            except StopIteration as finished:
+                return list(finished.value)
+            if isinstance(self._backend, AsyncSearchBackend):
+                rankings = await self._backend.asearch(*request)
+            else:
+                rankings = await asyncio.to_thread(self._backend.search, *request)
+
+    def _plan(
+        self, queries: Sequence[str], limit: int, guard: LeakGuard | None
+    ) -> Generator[_Request, list[list[ScoredPassage]] | None, list[list[ScoredPassage]]]:
+        if limit < 1:
+            raise RetrievalError(f"search limit is {limit}; expected at least 1")
+        normal = [" ".join(query.split()) for query in queries]
+        kept: dict[str, list[ScoredPassage]] = {}
+        pending = list(dict.fromkeys(filter(None, normal)))
+        fetch = limit if guard is None else limit + _EXTRA
+        while pending:
+            found = yield from self._look_up(pending, fetch)
+            short = []
+            for query, hits in found.items():
+                allowed = (hit for hit in hits if guard is None or not guard.withholds(hit.passage))
+                kept[query] = list(islice(allowed, limit))
+                if guard is not None and len(kept[query]) < limit and len(hits) >= fetch:
+                    short.append(query)
+            pending = short if fetch < _MAX_FETCH else []
+            fetch *= 2
+        return [list(kept.get(query, ())) for query in normal]
+
+    def _look_up(
+        self, queries: list[str], limit: int
+    ) -> Generator[_Request, list[list[ScoredPassage]] | None, dict[str, _Hits]]:
+        """Answer from the cache what it knows, and ask for the rest in one request."""
+        with self._lock:
+            known = {query: self._cache[query, limit] for query in queries if (query, limit) in self._cache}
+            for query in known:
+                self._cache.move_to_end((query, limit))
+        missing = [query for query in queries if query not in known]
+        if not missing:
+            return known
+        rankings = (yield missing, limit) or []
+        if len(rankings) != len(missing):
+            raise RetrievalError(
+                f"{type(self._backend).__name__} returned {len(rankings)} result lists for {len(missing)} "
+                "queries; a backend must return one list per query"
+            )
+        fresh = {query: tuple(ranking[:limit]) for query, ranking in zip(missing, rankings, strict=True)}
+        with self._lock:
+            self._cache.update({(query, limit): hits for query, hits in fresh.items()})
+            while len(self._cache) > self._cache_size:
+                self._cache.popitem(last=False)
+        return {query: known[query] if query in known else fresh[query] for query in queries}
+
+
+def interleave(results: Sequence[Sequence[ScoredPassage]], limit: int) -> list[ScoredPassage]:
+    """Merge the results of several queries: the best of each in turn, then the second best, and so on.
+
+    Args:
+        results: One list per query, best first.
+        limit: Most passages in all; a passage that several queries found counts once.
+    """
+    distinct: dict[str, ScoredPassage] = {}
+    for hits in zip_longest(*results):
+        for hit in hits:
+            if hit is not None:
+                distinct.setdefault(hit.passage.id, hit)
+    return list(distinct.values())[:limit]

@@ -1,0 +1,1 @@
+"""Format, answer and length rewards, and their mix."""

@@ -1,0 +1,1 @@
+"""Reaching or starting a model server."""

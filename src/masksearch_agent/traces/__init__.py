@@ -1,0 +1,1 @@
+"""What was sampled, exactly: the recorder, the trace tree, the store, the training rows."""

@@ -1,0 +1,41 @@
+"""LangChain messages as the plain messages that traces store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from langchain_core.messages import BaseMessage
+
+from masksearch_agent.errors import ModelError
+from masksearch_agent.records import Message
+
+__all__ = ("to_messages",)
+
+_ROLES: dict[str, Literal["system", "user", "assistant", "tool"]] = {
+    "system": "system",
+    "human": "user",
+    "ai": "assistant",
+    "tool": "tool",
+}
+
+
+def to_messages(messages: Sequence[BaseMessage]) -> list[Message]:
+    """Return LangChain messages as trace messages.
+
+    Raises:
+        ModelError: A message has a role or content that a text model cannot read.
+    """
+    converted = []
+    for message in messages:
+        role = _ROLES.get(message.type)
+        if role is None:
+            raise ModelError(
+                f"cannot send a message of type {message.type!r}; expected one of {sorted(_ROLES)}"
+            )
+        if not isinstance(message.content, str):
+            raise ModelError(
+                "cannot send a message with parts that are not text; pass its content as a string"
+            )
+        converted.append(Message(role, message.content))
+    return converted

@@ -1,0 +1,118 @@
+"""What a run's model calls leave behind: a tree of turns, each holding only the tokens it added.
+
+A recording chat model writes every call here. The graph's state carries messages and turn ids only; the
+recorder reaches the model through the run context, and each call says its role and its parent turn explicitly.
+Concatenating a root-to-turn path gives exactly what the model saw and wrote.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+from masksearch_agent.errors import TraceError
+from masksearch_agent.records import Message, Sampling, Turn
+
+__all__ = ("CallRecording", "Recorder", "RecordingModel", "new_turn_id")
+
+
+def new_turn_id() -> str:
+    """Return an id that no other turn has, in this process or another."""
+    return secrets.token_hex(8)
+
+
+class Recorder:
+    """Collects the turns of one run; safe to share between threads and concurrent nodes."""
+
+    def __init__(self) -> None:
+        self._turns: dict[str, Turn] = {}
+        self._lock = threading.Lock()
+
+    def add(self, turn: Turn) -> None:
+        """Add a finished turn.
+
+        Raises:
+            TraceError: Its id is taken, or its parent was never recorded here.
+        """
+        with self._lock:
+            if turn.id in self._turns:
+                raise TraceError(f"turn {turn.id!r} is recorded already; every call needs an id of its own")
+            if turn.parent_id is not None and turn.parent_id not in self._turns:
+                raise TraceError(
+                    f"turn {turn.id!r} names the parent {turn.parent_id!r}, which this recorder never saw; "
+                    f"use one recorder for the whole run"
+                )
+            self._turns[turn.id] = turn
+
+    @property
+    def turns(self) -> tuple[Turn, ...]:
+        """All turns in the order in which they finished."""
+        with self._lock:
+            return tuple(self._turns.values())
+
+    def __contains__(self, turn_id: object) -> bool:
+        return turn_id in self._turns
+
+    def path(self, turn_id: str) -> list[Turn]:
+        """Return the turns from the root to a turn."""
+        path: list[Turn] = []
+        current: str | None = turn_id
+        while current is not None:
+            turn = self._turns[current]
+            path.append(turn)
+            current = turn.parent_id
+        return path[::-1]
+
+    def ids(self, turn_id: str) -> list[int]:
+        """Return the exact token sequence up to and including a turn's reply."""
+        return [token for turn in self.path(turn_id) for token in (*turn.context_ids, *turn.sampled_ids)]
+
+    def messages(self, turn_id: str) -> list[Message]:
+        """Return the conversation up to and including a turn's reply."""
+        messages: list[Message] = []
+        for turn in self.path(turn_id):
+            messages.extend(turn.context)
+            messages.append(Message("assistant", turn.text))
+        return messages
+
+    def split_known(self, parent_id: str | None, conversation: Sequence[Message]) -> tuple[str | None, int]:
+        """Find how much of a conversation a parent turn already covers.
+
+        Returns:
+            The parent to extend and the number of leading messages it covers. `(None, 0)` where the parent is
+            unknown or said something else: the conversation then starts a sequence of its own (a fork).
+        """
+        if parent_id is None or parent_id not in self._turns:
+            return None, 0
+        known = self.messages(parent_id)
+        if list(conversation[: len(known)]) != known:
+            return None, 0
+        return parent_id, len(known)
+
+
+@dataclass(frozen=True, slots=True)
+class CallRecording:
+    """How one model call is to be recorded; passed to a recording model as the keyword `recording`."""
+
+    recorder: Recorder
+    role: str
+    """`policy` for turns that train; anything else is kept as context."""
+    parent_id: str | None
+    """The turn whose conversation this call continues; None starts a new one."""
+    sampling: Sampling | None = None
+    """Overrides of the model's own sampling settings."""
+
+
+@runtime_checkable
+class RecordingModel(Protocol):
+    """A chat model that records exact tokens when it is called with `recording=CallRecording(...)`."""
+
+    is_recording_model: bool
+    model_version: str
+
+    async def ainvoke(self, input: Any, config: Any = None, **kwargs: Any) -> Any:
+        """Call the model."""
+        ...

@@ -1,0 +1,136 @@
+"""The one way from traces to training rows, for SFT and for RL alike.
+
+Each root-to-leaf path of a trace is one row, because it is one sequence that the model saw. A turn shared by
+several paths trains in the first of them only, so that every sampled token of the policy trains exactly once;
+everything else (prompts, search results, repair messages, the turns of other roles) is context.
+
+    context_ids  sampled_ids  context_ids            sampled_ids
+    [ prompt   ] [ step 1   ] [ information … ]      [ step 2   ]
+      0 0 0 0      1 1 1 1      0 0 0 0 0 0            1 1 1 1      trainable
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+from masksearch_agent.errors import TraceError
+from masksearch_agent.records import Message, TrainingRow, Trajectory, Turn
+
+__all__ = ("POLICY_ROLE", "TurnEncoder", "make_rows", "tokenise")
+
+POLICY_ROLE = "policy"
+
+
+class TurnEncoder(Protocol):
+    """Renders text as the tokens a model reads; `models.chat_format.ChatFormat` is one."""
+
+    def encode_context(self, messages: Sequence[Message], is_first: bool, is_closed: bool) -> list[int]:
+        """Return the ids that `messages` add, up to where the assistant's reply begins.
+
+        Args:
+            messages: New messages since the previous reply.
+            is_first: Whether they open the conversation.
+            is_closed: Whether the previous reply ended with its end-of-turn token.
+        """
+        ...
+
+    def encode_reply(self, text: str) -> list[int]:
+        """Return the ids of a reply, its end-of-turn token included."""
+        ...
+
+
+def make_rows(trajectory: Trajectory, encoder: TurnEncoder | None = None) -> list[TrainingRow]:
+    """Turn a trajectory into training rows, one per path of its trace.
+
+    Args:
+        trajectory: A finished run.
+        encoder: How to tokenise turns that carry text only; None refuses them.
+
+    Raises:
+        TraceError: A policy turn has no token ids and no encoder was given, or the tree is broken.
+    """
+    turns = trajectory.turns
+    if not all(turn.is_tokenised for turn in turns):
+        if encoder is None:
+            missing = next(turn for turn in turns if not turn.is_tokenised)
+            raise TraceError(
+                f"turn {missing.id!r} of trajectory {trajectory.id!r} has no token ids; record it with a "
+                f"recording model, or pass the student's encoder to tokenise its text"
+            )
+        turns = tokenise(turns, encoder)
+        has_logprobs = False
+    else:
+        has_logprobs = True
+    rows = []
+    trained: set[str] = set()
+    for path in _leaf_paths(turns):
+        row = _row_of_path(path, trained, trajectory.id, has_logprobs)
+        if row is not None:
+            rows.append(row)
+    return rows
+
+
+def tokenise(turns: Iterable[Turn], encoder: TurnEncoder) -> tuple[Turn, ...]:
+    """Return the turns with token ids made from their text; log-probabilities stay unknown (zero)."""
+    encoded = []
+    for turn in turns:
+        is_first = turn.parent_id is None
+        reply = encoder.encode_reply(turn.text)
+        encoded.append(
+            dataclasses.replace(
+                turn,
+                context_ids=tuple(encoder.encode_context(turn.context, is_first, is_closed=not is_first)),
+                sampled_ids=tuple(reply),
+                logprobs=(0.0,) * len(reply),
+            )
+        )
+    return tuple(encoded)
+
+
+def _leaf_paths(turns: Sequence[Turn]) -> list[list[Turn]]:
+    by_id = {turn.id: turn for turn in turns}
+    parents = {turn.parent_id for turn in turns}
+    paths = []
+    for leaf in turns:
+        if leaf.id in parents:
+            continue
+        path = [leaf]
+        while path[-1].parent_id is not None:
+            parent = by_id.get(path[-1].parent_id)
+            if parent is None:
+                raise TraceError(f"turn {path[-1].id!r} names a parent that is not in its trajectory")
+            path.append(parent)
+        paths.append(path[::-1])
+    return paths
+
+
+def _row_of_path(
+    path: Sequence[Turn], trained: set[str], trajectory_id: str, has_logprobs: bool
+) -> TrainingRow | None:
+    """Build a path's row and mark its policy turns as trained; None where nothing is left to train."""
+    ids: list[int] = []
+    trainable: list[bool] = []
+    logprobs: list[float] = []
+    last_trained = None
+    for turn in path:
+        trains = turn.role == POLICY_ROLE and turn.id not in trained
+        if trains:
+            trained.add(turn.id)
+            last_trained = turn
+        ids += [*turn.context_ids, *turn.sampled_ids]
+        trainable += [False] * len(turn.context_ids) + [trains] * len(turn.sampled_ids)
+        logprobs += [0.0] * len(turn.context_ids)
+        logprobs += list(turn.logprobs) if trains else [0.0] * len(turn.sampled_ids)
+    if last_trained is None:
+        return None
+    # What follows the last trainable token teaches nothing and costs compute.
+    end = len(trainable) - trainable[::-1].index(True)
+    return TrainingRow(
+        input_ids=tuple(ids[:end]),
+        trainable=tuple(trainable[:end]),
+        logprobs=tuple(logprobs[:end]) if has_logprobs else None,
+        trajectory_id=trajectory_id,
+        is_truncated=last_trained.finish_reason == "length",
+    )

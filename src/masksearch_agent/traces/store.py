@@ -1,0 +1,293 @@
+"""The trace store: every finished trajectory, kept for good in one SQLite file.
+
+Idea: a trajectory costs seconds to minutes of model time, so it is committed the moment it is finished.
+Rejected trajectories are kept too, with the reason. A trajectory is stored once, under its content id,
+however many stages (generation rounds, training runs) it takes part in.
+
+Invariant: what `add` or `add_many` returned for is on disk, whole, once. The write-ahead log with
+`synchronous=FULL` holds this when the process is killed and when the power fails, for half a millisecond a
+commit.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sqlite3
+import threading
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from masksearch_agent.errors import TraceError
+from masksearch_agent.records import Message, Trajectory, Turn, dump_record, load_record, write_jsonl
+
+__all__ = ("SCHEMA_VERSION", "TraceStore")
+
+SCHEMA_VERSION = 1
+"""Raised when a store of an older release can't be read any more."""
+
+_APPLICATION_ID = 0x4D534B54  # "MSKT": tells a trace store from any other SQLite file
+_SCHEMA = (
+    """CREATE TABLE trajectories (
+        position INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, task_id TEXT NOT NULL,
+        accepted INTEGER, verdict TEXT NOT NULL, payload BLOB NOT NULL) STRICT""",
+    "CREATE INDEX verdicts ON trajectories (accepted, verdict)",
+    """CREATE TABLE outcomes (
+        stage TEXT NOT NULL, task_id TEXT NOT NULL, position INTEGER NOT NULL REFERENCES trajectories,
+        PRIMARY KEY (stage, task_id, position)) STRICT, WITHOUT ROWID""",
+    f"PRAGMA application_id = {_APPLICATION_ID}",
+    f"PRAGMA user_version = {SCHEMA_VERSION}",
+)
+_ADD_TRAJECTORY = """INSERT INTO trajectories (id, task_id, accepted, verdict, payload)
+    VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING"""
+_JOIN_STAGE = """INSERT INTO outcomes SELECT ?, task_id, position FROM trajectories
+    WHERE id = ? ON CONFLICT DO NOTHING"""
+_PAGE_SIZE = 64
+_LOCK_TIMEOUT_S = 60.0
+
+logger = logging.getLogger(__name__)
+
+
+class TraceStore:
+    """A SQLite file of trajectories. Threads may share one store; processes may share one file.
+
+    Filters mean the same everywhere: `stage` takes the trajectories of one stage (None: of all), `accepted`
+    those with that verdict (None: all, judged or not).
+
+    Args:
+        path: The file; it is created, with its folders, when it does not exist.
+
+    Raises:
+        TraceError: When the file is no trace store, was written by another release, or is damaged. It is left
+            as it was.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = threading.RLock()
+        with self._errors_named():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # Threads take turns at one connection; IMMEDIATE makes concurrent processes wait, not fail.
+            self._connection = sqlite3.connect(
+                path, timeout=_LOCK_TIMEOUT_S, isolation_level="IMMEDIATE", check_same_thread=False
+            )
+        try:
+            with self._errors_named():
+                self._open()
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file. Closing twice is fine; using a closed store raises `TraceError`."""
+        with self._lock:
+            self._connection.close()
+
+    def add(self, trajectory: Trajectory, stage: str = "") -> bool:
+        """Store a trajectory for good.
+
+        Args:
+            trajectory: A finished trajectory.
+            stage: The round or run it belongs to.
+
+        Returns:
+            False when its id was there already; then it only joins the stage, and what was stored stays.
+        """
+        return self.add_many([trajectory], stage) == 1
+
+    def add_many(self, trajectories: Iterable[Trajectory], stage: str = "") -> int:
+        """Store trajectories in one transaction: all of them or none.
+
+        Returns:
+            How many were not there yet.
+        """
+        rows = [(t.id, t.task_id, t.accepted, t.verdict, _pack(t)) for t in trajectories]
+        added = 0
+        with self._errors_named(), self._connection:
+            for row in rows:
+                added += self._connection.execute(_ADD_TRAJECTORY, row).rowcount
+                self._connection.execute(_JOIN_STAGE, (stage, row[0]))
+        return added
+
+    def get(self, trajectory_id: str) -> Trajectory | None:
+        """Return the trajectory with this id, or None."""
+        rows = self._read("SELECT id, payload FROM trajectories WHERE id = ?", [trajectory_id])
+        return self._unpack(*rows[0]) if rows else None
+
+    def trajectories(
+        self, stage: str | None = None, accepted: bool | None = None, limit: int | None = None
+    ) -> Iterator[Trajectory]:
+        """Yield trajectories in the order in which they were stored, a page at a time.
+
+        The iterator covers what the store held at its first step; adding meanwhile is safe.
+        """
+        where, values = _conditions(stage, accepted)
+        last, end = 0, self._read("SELECT coalesce(max(position), 0) FROM trajectories", [])[0][0]
+        left = limit
+        while left is None or left > 0:
+            page = self._read(
+                f"SELECT position, id, payload FROM trajectories "
+                f"WHERE {where} AND position > ? AND position <= ? ORDER BY position LIMIT ?",
+                [*values, last, end, _PAGE_SIZE if left is None else min(left, _PAGE_SIZE)],
+            )
+            for _, trajectory_id, payload in page:
+                yield self._unpack(trajectory_id, payload)
+            if not page:
+                return
+            last = page[-1][0]
+            left = None if left is None else left - len(page)
+
+    def count(self, stage: str | None = None, accepted: bool | None = None) -> int:
+        """Return the number of trajectories."""
+        where, values = _conditions(stage, accepted)
+        return int(self._read(f"SELECT count(*) FROM trajectories WHERE {where}", values)[0][0])
+
+    def reasons(self, stage: str | None = None) -> Counter[str]:
+        """Count the verdicts of the rejected trajectories."""
+        where, values = _conditions(stage, accepted=False)
+        query = f"SELECT verdict, count(*) FROM trajectories WHERE {where} GROUP BY verdict"
+        return Counter(dict(self._read(query, values)))
+
+    def finished_task_ids(self, stage: str) -> set[str]:
+        """Return the tasks with at least one trajectory in the stage: what a resumed run can skip."""
+        rows = self._read("SELECT DISTINCT task_id FROM outcomes WHERE stage = ?", [stage])
+        return {task_id for (task_id,) in rows}
+
+    def export_jsonl(self, path: Path, stage: str | None = None, accepted: bool | None = None) -> int:
+        """Write whole trajectories as JSON lines; `read_jsonl(path, Trajectory, TraceError)` reads them.
+
+        Returns:
+            The number of trajectories written.
+        """
+        return write_jsonl(path, self.trajectories(stage, accepted))
+
+    def export_messages(self, path: Path, stage: str | None = None, accepted: bool | None = None) -> int:
+        """Write conversations as JSON lines of `messages`, `tools` and `task_id`.
+
+        `datasets.load_dataset("json", data_files=…)` and `trl sft` read the file as it is. A conversation is
+        the path from the root of the trace to its last policy turn; a trajectory without a policy turn has
+        none and is left out, with an info message.
+
+        Returns:
+            The number of conversations written.
+        """
+        return write_jsonl(path, self._conversations(stage, accepted))
+
+    def _conversations(self, stage: str | None, accepted: bool | None) -> Iterator[dict[str, Any]]:
+        for trajectory in self.trajectories(stage, accepted):
+            messages = _last_conversation(trajectory)
+            if not messages:
+                logger.info("trajectory %s has no policy turn; left out of the export", trajectory.id)
+                continue
+            # Tools are empty in the `tags` dialect; the column is there because trainers look for it.
+            yield {
+                "messages": [dump_record(message) for message in messages],
+                "tools": [],
+                "task_id": trajectory.task_id,
+            }
+
+    def _open(self) -> None:
+        if not self._is_initialised():
+            with self._connection:
+                self._connection.execute("BEGIN IMMEDIATE")
+                if not self._is_initialised():  # another process may have been faster
+                    for statement in _SCHEMA:
+                        self._connection.execute(statement)
+        self._connection.execute("PRAGMA synchronous = FULL")
+        # The switch does not wait for a process that has the file locked. Without it the file is as safe,
+        # only slower, and whoever opens it next switches.
+        with suppress(sqlite3.OperationalError):
+            self._connection.execute("PRAGMA journal_mode = WAL")
+
+    def _is_initialised(self) -> bool:
+        """Return False for an empty file, True for a trace store of this release; raise for anything else."""
+        # One statement, so that no other process can initialise the file between two of the values.
+        [[application_id, version, table_count]] = self._connection.execute(
+            "SELECT application_id, user_version, (SELECT count(*) FROM sqlite_master) "
+            "FROM pragma_application_id, pragma_user_version"
+        )
+        if application_id == version == table_count == 0:
+            return False
+        if application_id != _APPLICATION_ID:
+            raise TraceError(f"{self.path} is a SQLite file but no trace store; choose another path")
+        if version != SCHEMA_VERSION:
+            raise TraceError(
+                f"{self.path} has trace store version {version}, this release reads {SCHEMA_VERSION}; "
+                "export it with the release that wrote it, or move it away to start a new one"
+            )
+        return True
+
+    def _read(self, statement: str, values: list[object]) -> list[Any]:
+        with self._errors_named():
+            return self._connection.execute(statement, values).fetchall()
+
+    def _unpack(self, trajectory_id: str, payload: bytes) -> Trajectory:
+        try:
+            data = json.loads(zlib.decompress(payload))
+        except (zlib.error, ValueError) as failure:
+            raise TraceError(f"{self.path}: trajectory {trajectory_id!r} is damaged: {failure}") from failure
+        return load_record(Trajectory, data, TraceError)
+
+    @contextmanager
+    def _errors_named(self) -> Iterator[None]:
+        """Take the lock, and turn what SQLite raises into a `TraceError` that says what to do."""
+        with self._lock:
+            try:
+                yield
+            except sqlite3.OperationalError as failure:
+                raise TraceError(
+                    f"{self.path} can't be used: {failure}; check the path, the free disk space and whether "
+                    "another process holds the file"
+                ) from failure
+            except sqlite3.ProgrammingError as failure:
+                raise TraceError(f"{self.path}: {failure} Open a new `TraceStore`.") from failure
+            except sqlite3.DatabaseError as failure:
+                raise TraceError(
+                    f"{self.path} is damaged or no trace store ({failure}); move it away, with its `-wal` "
+                    "and `-shm` files if there are any, and start a new one"
+                ) from failure
+
+
+def _pack(trajectory: Trajectory) -> bytes:
+    # Level 1 makes a payload 2 to 4 times smaller; higher levels win another 5% for twice the time.
+    return zlib.compress(json.dumps(dump_record(trajectory), separators=(",", ":")).encode(), level=1)
+
+
+def _conditions(stage: str | None, accepted: bool | None) -> tuple[str, list[object]]:
+    """Return an SQL condition over `trajectories` and its values."""
+    conditions, values = ["1"], list[object]()
+    if stage is not None:
+        conditions.append("position IN (SELECT position FROM outcomes WHERE stage = ?)")
+        values.append(stage)
+    if accepted is not None:
+        conditions.append("accepted = ?")
+        values.append(accepted)
+    return " AND ".join(conditions), values
+
+
+def _last_conversation(trajectory: Trajectory) -> list[Message]:
+    """Return the messages from the root to the last policy turn, its reply included; empty without one."""
+    turns = {turn.id: turn for turn in trajectory.turns}
+    turn: Turn | None = next((t for t in reversed(trajectory.turns) if t.role == "policy"), None)
+    messages: list[Message] = []
+    while turn is not None:
+        messages[:0] = [*turn.context, Message("assistant", turn.text)]
+        parent_id = turn.parent_id
+        # Popping ends the walk even where damaged ids form a circle.
+        turn = turns.pop(parent_id, None) if parent_id is not None else None
+        if parent_id is not None and turn is None:
+            raise TraceError(f"trajectory {trajectory.id!r}: turn {parent_id!r}, a parent, is missing")
+    return messages

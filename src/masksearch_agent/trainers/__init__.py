@@ -1,0 +1,1 @@
+"""SFT, rollouts through the agent graph, DAPO and its curriculum."""

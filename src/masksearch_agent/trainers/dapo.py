@@ -1,0 +1,296 @@
+"""DAPO (arXiv 2503.14476) with rollouts through the agent graph, on top of TRL's `GRPOTrainer`.
+
+TRL gives the loss (`loss_type="dapo"`: per-token ratio, asymmetric clip, one normaliser for all tokens of the
+batch, eqs. 8-12; no KL term), accelerate, PEFT, checkpoints and logging. Ours is what happens before the loss,
+in the one method that is overridden:
+
+- rollouts run through `MaskSearchAgent`, and training rows come from their traces: the tokens and
+  log-probabilities that were sampled, with everything the environment inserted masked out;
+- dynamic sampling (section 3.2): groups whose rewards are all equal teach nothing and are replaced by fresh
+  groups of the same curriculum until the batch is full or `max_resampling` batches were drawn;
+- a filler row, which only keeps the batch rectangular, has no trainable token and never enters the normaliser.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
+from trl import GRPOConfig, GRPOTrainer
+
+from masksearch_agent.config.trainers import DAPOSettings
+from masksearch_agent.errors import TrainingError
+from masksearch_agent.records import SearchTask, TrainingRow
+from masksearch_agent.trainers.curriculum import Curriculum
+from masksearch_agent.trainers.optimizers import make_muon_with_adamw
+from masksearch_agent.trainers.rollouts import Group, RolloutRunner
+from masksearch_agent.trainers.sft import lora_config, optimizer_arguments
+
+__all__ = ("DAPOConfig", "DAPOTrainer", "collate_rows")
+
+logger = logging.getLogger(__name__)
+
+_GROUPS_PER_MISSING = 2
+"""Fresh groups drawn for each missing one: some of them will be of equal rewards too."""
+
+
+@dataclass
+class DAPOConfig(GRPOConfig):  # type: ignore[misc]
+    """`GRPOConfig` with DAPO's defaults and what dynamic sampling needs."""
+
+    loss_type: str = "dapo"
+    beta: float = 0.0
+    epsilon: float = 0.2
+    epsilon_high: float | None = 0.28
+    scale_rewards: str = "group"
+    shuffle_dataset: bool | None = False
+    """The dataset comes in the curriculum's order."""
+    remove_unused_columns: bool | None = False
+    max_resampling: int = field(
+        default=4, metadata={"help": "Rollout batches drawn at most per training batch."}
+    )
+    drop_truncated: bool = field(
+        default=False, metadata={"help": "Leave truncated rollouts out of the loss."}
+    )
+
+    @classmethod
+    def from_settings(cls, settings: DAPOSettings, output_dir: Path) -> DAPOConfig:
+        """Translate our settings into TRL's.
+
+        Raises:
+            TrainingError: The batch sizes do not divide each other.
+        """
+        rows = settings.prompts_per_step * settings.group_size
+        if rows % (settings.row_batch_size * settings.updates_per_rollout):
+            raise TrainingError(
+                f"prompts_per_step x group_size is {rows} rows, which row_batch_size x updates_per_rollout "
+                f"({settings.row_batch_size} x {settings.updates_per_rollout}) does not divide"
+            )
+        arguments, _ = optimizer_arguments(settings.optimizer)
+        micro_batches = rows // settings.row_batch_size
+        return cls(
+            output_dir=str(output_dir),
+            per_device_train_batch_size=settings.row_batch_size,
+            steps_per_generation=micro_batches,
+            gradient_accumulation_steps=micro_batches // settings.updates_per_rollout,
+            num_generations=settings.group_size,
+            max_steps=settings.max_steps,
+            epsilon=settings.epsilon_low,
+            epsilon_high=settings.epsilon_high,
+            temperature=1.0,  # logits are never scaled: recorded log-probabilities are those of temperature 1
+            max_resampling=settings.max_resampling,
+            drop_truncated=settings.mask_truncated,
+            bf16=settings.bf16,
+            gradient_checkpointing=settings.gradient_checkpointing,
+            use_cpu=not torch.cuda.is_available(),
+            save_steps=settings.save_steps,
+            save_total_limit=1,
+            logging_steps=1,
+            report_to=[],
+            disable_tqdm=True,
+            seed=settings.seed,
+            **arguments,
+        )
+
+
+class DAPOTrainer(GRPOTrainer):  # type: ignore[misc]
+    """Trains a policy by DAPO.
+
+    Args:
+        model: The policy; the rollout agent must sample from this very object.
+        args: See `DAPOConfig`.
+        settings: What `args` was made from.
+        tasks: Tasks to draw from.
+        runner: Runs and scores rollouts.
+        processing_class: The tokenizer.
+        callbacks: Progress display and the like.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        args: DAPOConfig,
+        settings: DAPOSettings,
+        tasks: Sequence[SearchTask],
+        runner: RolloutRunner,
+        processing_class: PreTrainedTokenizerBase,
+        callbacks: Sequence[TrainerCallback] = (),
+    ) -> None:
+        self.curriculum = Curriculum(tasks, settings.curriculum, settings.max_steps, settings.seed)
+        self.runner = runner
+        steps = range(0, settings.max_steps, settings.updates_per_rollout)
+        order = [index for step in steps for index in self.curriculum.draw(step, settings.prompts_per_step)]
+        dataset = Dataset.from_dict(
+            {"prompt": [tasks[index].question for index in order], "task_index": order}
+        )
+        optimizer = None
+        if settings.optimizer.name == "muon":
+            rate = settings.optimizer
+            optimizer = make_muon_with_adamw(model, rate.muon_learning_rate, rate.learning_rate)
+        super().__init__(
+            model=model,
+            reward_funcs=[_rewarded_by_runner],
+            args=args,
+            train_dataset=dataset,
+            processing_class=processing_class,
+            callbacks=list(callbacks),
+            optimizers=(optimizer, None),
+            peft_config=lora_config(settings.lora_rank) if settings.lora_rank else None,
+        )
+
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        """Replace TRL's generation: roll out, refill, and return the batch that TRL's loss reads."""
+        wanted = [row["task_index"] for row in inputs[:: self.num_generations]]
+        step = self.state.global_step
+        self._set_model_version(step)
+        groups = self._sample_useful_groups(wanted, step)
+        rows, advantages = self._rows_to_train(groups)
+        return self._batch(rows, advantages)
+
+    def _set_model_version(self, step: int) -> None:
+        name = str(self.runner.agent.model.model_version).split("@")[0]  # type: ignore[attr-defined]
+        self.runner.agent.model.model_version = f"{name}@{step}"  # type: ignore[attr-defined]
+
+    def _sample_useful_groups(self, wanted: list[int], step: int) -> list[Group]:
+        """Roll out until there are as many useful groups as prompts, or the cap is reached."""
+        sampled: list[Group] = []
+        useful: list[Group] = []
+        rank = self.accelerator.process_index
+        draw = wanted
+        tries = 0
+        while True:
+            tries += 1
+            fresh = self.runner.run(
+                [self.curriculum.tasks[index] for index in draw], seed=step * 1000 + tries
+            )
+            sampled += fresh
+            useful += [group for group in fresh if group.is_useful]
+            missing = self._largest_over_ranks(len(wanted) - len(useful))
+            if missing <= 0 or tries >= self.args.max_resampling:
+                break
+            count = min(len(wanted), _GROUPS_PER_MISSING * missing)
+            draw = self.curriculum.draw(step, count, stream=f"refill:{rank}:{tries}")
+        if missing > 0:
+            logger.info(
+                "step %d: %d of %d groups are useful after %d rollout batches (max_resampling)",
+                step, len(useful), len(wanted), tries,
+            )  # fmt: skip
+        self._log_groups(sampled, useful, tries, step)
+        return useful[: len(wanted)]
+
+    def _largest_over_ranks(self, value: int) -> int:
+        """Every rank has to roll out equally often, because each step ends in collective calls."""
+        local = torch.tensor([value], device=self.accelerator.device)
+        return int(self.accelerator.gather(local).max().item())
+
+    def _rows_to_train(self, groups: Sequence[Group]) -> tuple[list[TrainingRow], list[float]]:
+        rows: list[TrainingRow] = []
+        advantages: list[float] = []
+        for group in groups:
+            for rollout, advantage in zip(group.rollouts, group.advantages(), strict=True):
+                for row in rollout.rows:
+                    if row.is_truncated and self.args.drop_truncated:
+                        continue
+                    rows.append(row)
+                    advantages.append(advantage)
+        return rows, advantages
+
+    def _batch(self, rows: list[TrainingRow], advantages: list[float]) -> dict[str, torch.Tensor]:
+        """Collate rows into TRL's tensors; rounds up to whole micro-batches with rows that train nothing."""
+        batch = collate_rows(
+            rows, advantages, self.processing_class.pad_token_id, multiple_of=self.args.steps_per_generation
+        )
+        batch = {name: tensor.to(self.accelerator.device) for name, tensor in batch.items()}
+        trained = batch["tool_mask"].sum()
+        batch["num_items_in_batch"] = self.accelerator.gather(trained.reshape(1)).sum()
+        self._metrics["train"]["dapo/trained_tokens"].append(float(batch["num_items_in_batch"]))
+        self.state.num_input_tokens_seen += int(batch["prompt_mask"].sum() + batch["completion_mask"].sum())
+        return batch
+
+    def _log_groups(self, sampled: Sequence[Group], useful: Sequence[Group], tries: int, step: int) -> None:
+        metrics = self._metrics["train"]
+        rollouts = [rollout for group in sampled for rollout in group.rollouts]
+        kept = [rollout for group in useful for rollout in group.rollouts]
+        for part in ("format", "answer", "length", "total"):
+            metrics[f"rewards/{part}"].append(_mean([getattr(r.reward, part) for r in rollouts]))
+        metrics["rewards/total_after_filter"].append(_mean([r.reward.total for r in kept]))
+        metrics["dapo/groups_sampled"].append(len(sampled))
+        metrics["dapo/groups_useful"].append(len(useful))
+        metrics["dapo/groups_all_right"].append(sum(_is_perfect(group) for group in sampled))
+        metrics["dapo/rollout_batches"].append(tries)
+        metrics["rollouts/failed"].append(sum(group.failed for group in sampled))
+        metrics["rollouts/searches"].append(_mean([len(r.trajectory.queries) for r in rollouts]))
+        metrics["rollouts/sampled_tokens"].append(
+            _mean([sum(row.trainable_count for row in r.rows) for r in rollouts])
+        )
+        metrics["traces/forked_rows"].append(sum(len(r.rows) - 1 for r in rollouts))
+        max_masks = self.curriculum.max_masks(step)
+        if max_masks is not None:
+            metrics["curriculum/max_masks"].append(max_masks)
+
+
+def collate_rows(
+    rows: Sequence[TrainingRow], advantages: Sequence[float], pad_token_id: int, multiple_of: int = 1
+) -> dict[str, torch.Tensor]:
+    """Pad rows into the tensors that `GRPOTrainer._compute_loss` reads.
+
+    Args:
+        rows: `B` rows with recorded log-probabilities.
+        advantages: One per row.
+        pad_token_id: Fills prompts on the left and completions on the right.
+        multiple_of: `B` is rounded up to a multiple of this with rows that have no trainable token.
+
+    Returns:
+        `prompt_ids`, `prompt_mask` `(B, P)` int64; `completion_ids`, `completion_mask`, `tool_mask` `(B, C)`
+        int64 with `tool_mask` 1 where a token trains; `old_per_token_logps` `(B, C)` float32; `advantages`
+        `(B,)` float32.
+    """
+    count = -(-max(1, len(rows)) // multiple_of) * multiple_of
+    prompts = [row.input_ids[: row.prompt_length] for row in rows]
+    completions = [row.input_ids[row.prompt_length :] for row in rows]
+    prompt_width = max([len(prompt) for prompt in prompts], default=1)
+    width = max([len(completion) for completion in completions], default=1)
+    batch = {
+        "prompt_ids": torch.full((count, prompt_width), pad_token_id),
+        "prompt_mask": torch.zeros((count, prompt_width), dtype=torch.int64),
+        "completion_ids": torch.full((count, width), pad_token_id),
+        "completion_mask": torch.zeros((count, width), dtype=torch.int64),
+        "tool_mask": torch.zeros((count, width), dtype=torch.int64),
+        "old_per_token_logps": torch.zeros((count, width)),
+        "advantages": torch.zeros(count),
+    }
+    for index, (row, prompt, completion) in enumerate(zip(rows, prompts, completions, strict=True)):
+        if row.logprobs is None:
+            raise TrainingError(f"a row of trajectory {row.trajectory_id!r} has no log-probabilities")
+        batch["prompt_ids"][index, prompt_width - len(prompt) :] = torch.tensor(prompt)
+        batch["prompt_mask"][index, prompt_width - len(prompt) :] = 1
+        batch["completion_ids"][index, : len(completion)] = torch.tensor(completion)
+        batch["completion_mask"][index, : len(completion)] = 1
+        batch["tool_mask"][index, : len(completion)] = torch.tensor(row.trainable[row.prompt_length :]).long()
+        batch["old_per_token_logps"][index, : len(completion)] = torch.tensor(
+            row.logprobs[row.prompt_length :]
+        )
+        batch["advantages"][index] = advantages[index]
+    # An attention row must not be all padding.
+    batch["prompt_mask"][len(rows) :, -1] = 1
+    batch["completion_mask"][len(rows) :, 0] = 1
+    return batch
+
+
+def _rewarded_by_runner(**kwargs: Any) -> list[float]:
+    """Stand in for a reward function, which TRL's constructor asks for; the runner scores the rollouts."""
+    raise TrainingError("rollouts are scored by the RolloutRunner, not by a reward function")
+
+
+def _is_perfect(group: Group) -> bool:
+    return bool(group.rollouts) and all(rollout.reward.answer >= 1.0 for rollout in group.rollouts)
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else float("nan")

@@ -1,0 +1,154 @@
+"""Supervised fine-tuning on trajectories, with TRL's `SFTTrainer`.
+
+The rows come from `traces.rows.make_rows`, the same function that feeds RL, so exactly the policy's own tokens
+carry a loss and no chat template is applied a second time.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from masksearch_agent.config.trainers import OptimizerSettings, SFTSettings
+from masksearch_agent.errors import TrainingError
+from masksearch_agent.models.chat_format import ChatFormat
+from masksearch_agent.records import TrainingRow, Trajectory
+from masksearch_agent.traces.rows import make_rows
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
+
+__all__ = ("lora_config", "make_sft_dataset", "optimizer_arguments", "train_sft")
+
+logger = logging.getLogger(__name__)
+
+_IGNORED = -100
+
+
+def train_sft(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    trajectories: Iterable[Trajectory],
+    settings: SFTSettings,
+    output_dir: Path,
+    callbacks: Sequence[TrainerCallback] = (),
+) -> PreTrainedModel:
+    """Fine-tune a model on trajectories; goes on from the last checkpoint in `output_dir` if there is one.
+
+    Args:
+        model: Trained in place (adapters are merged at the end).
+        tokenizer: Its tokenizer.
+        trajectories: Accepted trajectories, easy to hard where `settings.curriculum` is set.
+        settings: Batch size, epochs, optimizer.
+        output_dir: Where the trainer keeps its checkpoints.
+        callbacks: Progress display and the like.
+
+    Returns:
+        The trained model.
+
+    Raises:
+        TrainingError: No row fits `settings.max_tokens`.
+    """
+    import torch
+    from transformers.trainer_utils import get_last_checkpoint
+    from trl import SFTConfig, SFTTrainer
+
+    dataset = make_sft_dataset(trajectories, ChatFormat(tokenizer), settings.max_tokens)
+    arguments, optimizer = optimizer_arguments(settings.optimizer)
+    trainer = SFTTrainer(
+        model=model,
+        args=SFTConfig(
+            output_dir=str(output_dir),
+            per_device_train_batch_size=settings.batch_size,
+            gradient_accumulation_steps=settings.gradient_accumulation,
+            num_train_epochs=settings.epochs,
+            max_steps=settings.max_steps,
+            max_length=None,
+            train_sampling_strategy="sequential" if settings.curriculum else "group_by_length",
+            bf16=settings.bf16,
+            gradient_checkpointing=settings.gradient_checkpointing,
+            use_cpu=not torch.cuda.is_available(),
+            save_steps=settings.save_steps,
+            save_total_limit=1,
+            logging_steps=10,
+            report_to=[],
+            disable_tqdm=True,
+            seed=settings.seed,
+            **arguments,
+        ),
+        train_dataset=dataset,
+        processing_class=tokenizer,
+        optimizer_cls_and_kwargs=optimizer,
+        peft_config=lora_config(settings.lora_rank) if settings.lora_rank else None,
+        callbacks=list(callbacks),
+    )
+    checkpoint = get_last_checkpoint(str(output_dir)) if output_dir.is_dir() else None
+    trainer.train(resume_from_checkpoint=checkpoint)
+    trained = trainer.accelerator.unwrap_model(trainer.model)
+    return trained.merge_and_unload() if settings.lora_rank else trained
+
+
+def make_sft_dataset(trajectories: Iterable[Trajectory], encoder: ChatFormat, max_tokens: int) -> Dataset:
+    """Return the rows as a dataset of `input_ids` and `labels`, -100 where no loss is taken."""
+    from datasets import Dataset
+
+    rows: list[TrainingRow] = []
+    too_long = 0
+    for trajectory in trajectories:
+        for row in make_rows(trajectory, encoder):
+            if len(row.input_ids) > max_tokens:
+                too_long += 1
+            else:
+                rows.append(row)
+    if too_long:
+        logger.warning(
+            "left out %d rows of more than %d tokens; raise `max_tokens` to keep them", too_long, max_tokens
+        )
+    if not rows:
+        raise TrainingError(
+            f"no trajectory to train on ({too_long} rows were longer than {max_tokens} tokens); generate "
+            f"trajectories first, or raise `max_tokens`"
+        )
+    return Dataset.from_dict(
+        {
+            "input_ids": [list(row.input_ids) for row in rows],
+            "labels": [
+                [
+                    token if trains else _IGNORED
+                    for token, trains in zip(row.input_ids, row.trainable, strict=True)
+                ]
+                for row in rows
+            ],
+        }
+    )
+
+
+def optimizer_arguments(
+    settings: OptimizerSettings,
+) -> tuple[dict[str, Any], tuple[Any, dict[str, Any]] | None]:
+    """Return what `TrainingArguments` and the trainer's `optimizer_cls_and_kwargs` take."""
+    from masksearch_agent.trainers.optimizers import make_muon_with_adamw
+
+    arguments = {
+        "learning_rate": settings.learning_rate,
+        "lr_scheduler_type": settings.schedule,
+        "warmup_ratio": settings.warmup_ratio,
+        "max_grad_norm": settings.max_gradient_norm,
+    }
+    if settings.name == "adamw":
+        return arguments, None
+    rates = {
+        "muon_learning_rate": settings.muon_learning_rate,
+        "adamw_learning_rate": settings.learning_rate,
+    }
+    return arguments, (lambda: make_muon_with_adamw, rates)
+
+
+def lora_config(rank: int) -> Any:
+    """Return adapters of a rank on all linear layers."""
+    from peft import LoraConfig
+
+    return LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM")

@@ -1,0 +1,28 @@
+"""Settings and fixtures that all tests share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+# Set before any test imports a library that reads them: tests never download and never report home.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["ANONYMIZED_TELEMETRY"] = "False"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+# A deadline per example measures the machine's load and not the code.
+settings.register_profile("masksearch", deadline=None)
+settings.load_profile("masksearch")
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Return the folder of sample datasets, or skip the test where there is none."""
+    beside_repository = Path(__file__).resolve().parents[1] / ".." / "shared" / "data"
+    folder = Path(os.environ.get("MASKSEARCH_DATA", beside_repository)).resolve()
+    if not folder.is_dir():
+        pytest.skip(f"no sample data at {folder}; set MASKSEARCH_DATA to its folder")
+    return folder

@@ -1,0 +1,18 @@
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from masksearch_agent.config.rewards import RewardSettings
+
+
+def test_a_cache_longer_than_the_maximum_is_refused() -> None:
+    with pytest.raises(
+        ValidationError, match=r"overlong_cache_tokens \(256\) exceeds overlong_max_tokens \(100\)"
+    ):
+        RewardSettings(overlong_max_tokens=100)
+
+
+def test_unknown_answer_reward_is_refused() -> None:
+    with pytest.raises(ValidationError):
+        RewardSettings.model_validate({"answer": "rouge"})

@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from masksearch_agent.config.corpus import CorpusSettings
+from masksearch_agent.corpus.readers import passages_from_row, read_passages
+from masksearch_agent.errors import CorpusError
+from masksearch_agent.records import Passage, content_id, write_jsonl
+
+
+def write_lines(path: Path, *rows: object) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def test_our_own_records_come_back_unchanged(tmp_path: Path):
+    passages = [
+        Passage("a", "Ærø", "An island.", document_id="d", position=3, source="s"),
+        Passage("b", "", "No title."),
+    ]
+    write_jsonl(tmp_path / "c.jsonl", passages)
+    assert list(read_passages(tmp_path / "c.jsonl")) == passages
+
+
+def test_rows_of_title_and_text_get_content_ids(tmp_path: Path):
+    path = write_lines(tmp_path / "c.jsonl", {"title": "A", "text": "x", "url": "ignored"}, {"text": "y"})
+    assert list(read_passages(path)) == [
+        Passage(content_id("A", "x"), "A", "x", source="c.jsonl"),
+        Passage(content_id("", "y"), "", "y", source="c.jsonl"),
+    ]
+
+
+def test_flashrag_contents_are_title_and_text(tmp_path: Path):
+    path = write_lines(tmp_path / "c.jsonl", {"id": 7, "contents": '"The Title"\nFirst line.\nSecond.'})
+    assert list(read_passages(path)) == [Passage("7", "The Title", "First line.\nSecond.", source="c.jsonl")]
+
+
+def test_flashrag_contents_of_one_line_have_no_title():
+    (passage,) = passages_from_row({"id": "7", "contents": "only text"})
+    assert (passage.title, passage.text) == ("", "only text")
+
+
+def test_hotpotqa_contexts_become_distinct_passages(tmp_path: Path):
+    shared = ["A", ["One. ", " Two."]]
+    rows = [{"question": "?", "context": [shared, ["B", ["Three."]]]}, {"question": "?", "context": [shared]}]
+    (tmp_path / "h.json").write_text(json.dumps(rows), encoding="utf-8")
+    passages = list(read_passages(tmp_path / "h.json"))
+    assert [(each.title, each.text) for each in passages] == [("A", "One. Two."), ("B", "Three.")]
+    assert passages[0].id == content_id("A", "One. Two.")
+
+
+def test_musique_paragraphs_become_passages(tmp_path: Path):
+    row = {
+        "id": "2hop",
+        "paragraphs": [{"idx": 0, "title": "A", "paragraph_text": "x", "is_supporting": True}],
+    }
+    path = write_lines(tmp_path / "m.jsonl", row)
+    assert list(read_passages(path)) == [Passage(content_id("A", "x"), "A", "x", source="m.jsonl")]
+
+
+def test_a_folder_is_read_in_path_order_with_titles(tmp_path: Path):
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "notes.md").write_text("intro\n\n# Real Title #\n\nbody", encoding="utf-8")
+    (tmp_path / "a.txt").write_text(" ".join(f"w{n}" for n in range(12)), encoding="utf-8")
+    (tmp_path / "ignored.csv").write_text("x", encoding="utf-8")
+    passages = list(read_passages(tmp_path, CorpusSettings(max_words=10)))
+    assert [(each.title, each.text, each.document_id, each.position) for each in passages] == [
+        ("a", "w0 w1 w2 w3 w4 w5 w6 w7 w8 w9", "a.txt", 0),
+        ("a", "w10 w11", "a.txt", 1),
+        ("Real Title", "intro\n\nbody", "b/notes.md", 0),
+    ]
+
+
+def test_a_byte_order_mark_is_no_text(tmp_path: Path):
+    (tmp_path / "a.txt").write_bytes(b"\xef\xbb\xbfhello")
+    assert next(read_passages(tmp_path / "a.txt")).text == "hello"
+
+
+def test_passages_without_text_are_left_out(tmp_path: Path):
+    path = write_lines(tmp_path / "c.jsonl", {"title": "A", "text": " "}, {"title": "B", "text": "x"})
+    assert [each.title for each in read_passages(path)] == ["B"]
+
+
+def test_reading_is_lazy(tmp_path: Path):
+    path = write_lines(tmp_path / "c.jsonl", {"text": "good"}, {"text": 1})
+    stream = read_passages(path)
+    assert next(stream).text == "good"
+    with pytest.raises(CorpusError, match=r"line 2: text is a int; expected a str"):
+        next(stream)
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"question": "?", "golden_answers": []}, "line 1: found no passage in a row with the keys"),
+        (["a list"], "line 1: the row is a list; expected a dict"),
+        ({"text": "x", "id": 1.5}, "line 1: id is a float"),
+        ({"context": [["title only"]]}, "line 1: an entry of context"),
+        ({"paragraphs": [{"title": "A"}]}, "line 1: paragraph_text is a NoneType"),
+        ({"contents": None}, "line 1: contents is a NoneType"),
+    ],
+)
+def test_a_malformed_row_is_reported_with_its_line(tmp_path: Path, row: object, message: str):
+    with pytest.raises(CorpusError, match=message):
+        list(read_passages(write_lines(tmp_path / "c.jsonl", row)))
+
+
+def test_a_line_that_is_not_json_is_reported_with_its_number(tmp_path: Path):
+    (tmp_path / "c.jsonl").write_bytes(b'{"text": "x"}\n\n{"text": \xff}\n')
+    with pytest.raises(CorpusError, match="line 3: not JSON"):
+        list(read_passages(tmp_path / "c.jsonl"))
+
+
+def test_a_json_file_must_hold_a_list(tmp_path: Path):
+    (tmp_path / "c.json").write_text('{"text": "x"}', encoding="utf-8")
+    with pytest.raises(CorpusError, match="holds a JSON dict; expected a list"):
+        list(read_passages(tmp_path / "c.json"))
+
+
+def test_a_missing_path_and_an_unknown_format_are_errors_at_once(tmp_path: Path):
+    with pytest.raises(CorpusError, match="no corpus at"):
+        read_passages(tmp_path / "nothing.jsonl")
+    (tmp_path / "c.xyz").write_text("x", encoding="utf-8")
+    with pytest.raises(
+        CorpusError, match=r"unknown format '.xyz'; expected a folder or one of .jsonl, .json"
+    ):
+        read_passages(tmp_path / "c.xyz")
+
+
+def test_an_empty_corpus_is_an_error(tmp_path: Path):
+    with pytest.raises(CorpusError, match="found no passage in"):
+        list(read_passages(tmp_path))
+
+
+def test_a_document_that_is_not_utf8_is_an_error(tmp_path: Path):
+    (tmp_path / "a.txt").write_bytes("é".encode("latin-1"))
+    with pytest.raises(CorpusError, match="not UTF-8"):
+        list(read_passages(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("file", "count"),
+    [
+        ("2wikimultihopqa/corpus.json", 6119),
+        ("hotpotqa/distractor_50.json", 494),
+        ("musique/ans_50.jsonl", 952),
+    ],
+)
+def test_public_datasets_are_read_whole(shared_data: Path, file: str, count: int):
+    passages = list(read_passages(shared_data / file))
+    assert len(passages) == len({each.id for each in passages}) == count

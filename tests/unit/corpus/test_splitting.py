@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from masksearch_agent.corpus.splitting import split_text
+
+
+def test_short_paragraphs_share_a_passage():
+    assert split_text("One two.\n\nThree four.\n \nFive.", 4) == ["One two.\n\nThree four.", "Five."]
+
+
+def test_a_long_paragraph_is_cut_between_sentences():
+    assert split_text("A b c. D e! F g h? I.", 5) == ["A b c. D e!", "F g h? I."]
+
+
+def test_a_long_sentence_is_cut_between_words():
+    assert split_text("a b c d e f g", 3) == ["a b c", "d e f", "g"]
+
+
+@pytest.mark.parametrize("blank", ["", "  \n\n \n"])
+def test_blank_text_has_no_passages(blank: str):
+    assert split_text(blank, 10) == []
+
+
+@given(st.text(alphabet="ab .!?\n", max_size=300), st.integers(min_value=1, max_value=12))
+def test_no_word_is_lost_and_no_piece_too_long(text: str, max_words: int):
+    pieces = split_text(text, max_words)
+    assert " ".join(pieces).split() == text.split()
+    assert all(0 < len(piece.split()) <= max_words for piece in pieces)

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from masksearch_agent.config.ramp import RampSettings
+from masksearch_agent.ramp.rules import passage_flaw, usable_spans
+from masksearch_agent.ramp.spans import Span
+from masksearch_agent.records import Hop, Passage
+
+SETTINGS = RampSettings(max_span_words=3, min_passage_words=5)
+PROSE = "Ann Bo met Cy Do in Orly in 1923, and two years later Cy Do left for the Bay of Biscay and wool."
+
+
+def span_of(text: str, fragment: str, occurrence: int = 0, hop: Hop | None = None) -> Span:
+    start = -1
+    for _ in range(occurrence + 1):
+        start = text.index(fragment, start + 1)
+    return Span(start, start + len(fragment), fragment, "ENTITY", hop)
+
+
+def judge(passage: Passage, *spans: Span) -> tuple[tuple[str, ...], dict[str, int]]:
+    drops: Counter[str] = Counter()
+    kept = usable_spans(passage, spans, SETTINGS, drops)
+    return tuple(span.text for span in kept), dict(drops)
+
+
+@pytest.mark.parametrize(
+    ("fragment", "rule"),
+    [
+        ("Ann Bo", "first_token"),
+        ("Cy Do", "repeated"),
+        ("the Bay of Biscay", "long_span"),
+        ("Orly", "in_title"),
+        ("two years", "common_words"),
+    ],
+)
+def test_an_unfair_span_is_dropped_under_its_rule(fragment: str, rule: str) -> None:
+    assert judge(Passage("p", "The Orly meeting", PROSE), span_of(PROSE, fragment)) == ((), {rule: 1})
+
+
+def test_a_fair_span_is_kept() -> None:
+    assert judge(Passage("p", "Meeting", PROSE), span_of(PROSE, "1923")) == (("1923",), {})
+
+
+def test_a_string_inside_another_word_is_no_repetition() -> None:
+    text = "The duke of York never saw Yorkshire in all his long life."
+    assert judge(Passage("p", "A duke", text), span_of(text, "York")) == (("York",), {})
+
+
+def test_repetition_is_seen_through_case_and_punctuation() -> None:
+    text = "In the U.S. he sang, and then in the u.s. he danced for years."
+    assert judge(Passage("p", "t", text), span_of(text, "U.S.")) == ((), {"repeated": 1})
+
+
+def test_a_lower_case_fact_of_a_closed_world_is_kept() -> None:
+    fact = span_of(PROSE, "wool", hop=Hop("the product of it", "it product", "wool"))
+    assert judge(Passage("p", "Meeting", PROSE), fact) == (("wool",), {})
+
+
+def test_overlapping_spans_give_way_to_the_longer_one() -> None:
+    text = "It was in the New York State Museum that he worked."
+    longer, shorter = span_of(text, "New York State"), span_of(text, "New York")
+    assert judge(Passage("p", "t", text), shorter, longer) == (("New York State",), {"overlap": 1})
+
+
+def test_a_span_over_two_lines_cannot_be_a_line_of_an_answer() -> None:
+    text = "He lived in New\nYork for all of his life."
+    assert judge(Passage("p", "t", text), span_of(text, "New\nYork")) == ((), {"line_break": 1})
+
+
+@pytest.mark.parametrize(
+    ("text", "flaw"),
+    [
+        (PROSE, ""),
+        ("Too short.", "short_passage"),
+        ("A passage that holds [mask] in its own text already.", "holds_mask_marker"),
+        ("{{Infobox|name=[[Orly]]|pop=12|area=3}} of a town in the north there", "markup"),
+        ("Works of hers:\n- One\n- Two in Orly and later in Paris too\n- Three\n- Four", "list"),
+        ("First line is long enough to be prose here.\nSecond line is long enough too, of course.", ""),
+    ],
+)
+def test_passages_that_tell_too_little_are_named(text: str, flaw: str) -> None:
+    assert passage_flaw(Passage("p", "t", text), SETTINGS) == flaw

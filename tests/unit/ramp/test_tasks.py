@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from fakes.overlap_backend import OverlapBackend
+
+from masksearch_agent.config.ramp import RampSettings
+from masksearch_agent.matching import answer_exact
+from masksearch_agent.ramp.spans import Span
+from masksearch_agent.ramp.tasks import RampReport, build_ramp_tasks, build_task
+from masksearch_agent.records import Hop, Passage, ScoredPassage
+from masksearch_agent.retrieval.search import Search
+
+TEXT = "Velling Works was founded in 1923 by Ann Bo in the harbour town of Orly."
+SOURCE = Passage("source", "Velling Works", TEXT)
+COPY = Passage("copy", "Velling Works (mirror)", TEXT + " See also the list of companies.")
+BIOGRAPHY = Passage("bio", "Ann Bo", "The engineer Ann Bo, who started Velling Works, was born in 1880.")
+TOWN = Passage("town", "Orly", "Orly is a harbour town. Velling Works has its seat there.")
+SETTINGS = RampSettings(mask_count_weights=(0, 0, 1, 1), min_passage_words=5, answerability_depth=5)
+
+
+def span_of(fragment: str, text: str = TEXT) -> Span:
+    start = text.index(fragment)
+    return Span(start, start + len(fragment), fragment, "ENTITY")
+
+
+SPANS = (span_of("1923"), span_of("Ann Bo"), span_of("Orly"))
+
+
+def test_a_task_shows_the_masked_passage_under_its_title() -> None:
+    hops = (Hop("year", "q", "1923"), Hop("founder", "q", "Ann Bo"))
+    task = build_task(SOURCE, SPANS[:2], hops, split="test")
+    assert (
+        task.question
+        == "Velling Works: Velling Works was founded in [mask] by [mask] in the harbour town of Orly."
+    )
+    assert task.answers == (("1923",), ("Ann Bo",))
+    assert (task.kind, task.category, task.split) == ("ramp", "ramp", "test")
+    assert task.source_passage_id == "source"
+    assert task.hops == hops
+
+
+def test_a_task_is_solved_by_its_own_source_text() -> None:
+    assert answer_exact(build_task(SOURCE, SPANS), TEXT) == 1.0
+
+
+def test_the_id_depends_on_what_is_masked() -> None:
+    assert build_task(SOURCE, SPANS).id == build_task(SOURCE, SPANS).id
+    assert (
+        len({build_task(SOURCE, SPANS).id, build_task(SOURCE, SPANS[:1]).id, build_task(COPY, SPANS).id}) == 3
+    )
+
+
+def test_a_passage_without_title_is_its_own_question() -> None:
+    assert build_task(Passage("p", "", TEXT), SPANS[:1]).question == TEXT.replace("1923", "[mask]")
+
+
+def test_masks_that_only_the_source_and_its_copy_answer_are_not_kept() -> None:
+    report = RampReport()
+    search = Search(OverlapBackend([SOURCE, COPY, BIOGRAPHY, TOWN]))
+    settings = RampSettings(mask_count_weights=(1, 1, 1, 1), min_passage_words=5)
+    tasks = list(build_ramp_tasks([(SOURCE, SPANS)], search, settings, report=report))
+    assert all(("1923",) not in task.answers for task in tasks)
+    assert report.spans_answerable == 2
+
+
+def test_a_task_names_the_passages_that_support_it() -> None:
+    search = Search(OverlapBackend([SOURCE, COPY, BIOGRAPHY, TOWN]))
+    settings = RampSettings(mask_count_weights=(0, 1, 0, 0), min_passage_words=5)
+    (task,) = build_ramp_tasks([(SOURCE, SPANS)], search, settings)
+    assert task.answers == (("Ann Bo",), ("Orly",))
+    assert task.gold_passage_ids == ("bio", "town")
+
+
+def test_a_mask_that_needs_another_masked_word_to_be_found_is_given_up() -> None:
+    # Alone, "Ann Bo" is found through "Orly"; with both masked nothing leads to her any more.
+    knows_ann = Passage("a", "Seaside life", "Orly knew Ann Bo.")
+    knows_orly = Passage("b", "Harbour towns", "A harbour town founded early is Orly.")
+    found_by_query = {
+        "Velling Works founded 1923 harbour town Orly": knows_ann,
+        "Velling Works founded 1923 Ann Bo harbour town": knows_orly,
+        "Velling Works founded 1923 harbour town": knows_orly,
+    }
+    backend = _PlannedBackend(found_by_query)
+    settings = RampSettings(mask_count_weights=(0, 1, 0, 0), min_passage_words=5)
+    (task,) = build_ramp_tasks([(SOURCE, SPANS[1:])], Search(backend), settings)
+    assert set(backend.queries) == set(found_by_query)
+    assert task.answers == (("Orly",),)
+    assert "Ann Bo" in task.question
+    assert task.gold_passage_ids == ("b",)
+
+
+class _PlannedBackend(OverlapBackend):
+    """Finds one given passage per query."""
+
+    def __init__(self, found: dict[str, Passage]) -> None:
+        super().__init__(list(found.values()))
+        self._found = found
+
+    def _rank(self, query: str) -> list[ScoredPassage]:
+        return [hit for hit in super()._rank(query) if hit.passage == self._found.get(query)]
+
+
+def test_without_search_every_candidate_is_kept() -> None:
+    report = RampReport()
+    (task,) = build_ramp_tasks([(SOURCE, SPANS)], None, SETTINGS, report=report)
+    assert task.mask_count == 3
+    assert (task.gold_passage_ids, report.kept_fraction) == ((), 1.0)
+
+
+def test_the_report_accounts_for_every_passage() -> None:
+    report = RampReport()
+    unanswerable = Passage("lone", "Lone hill", "It is a hill that Cy Do climbed on foot in 1955.")
+    stream = [
+        (SOURCE, SPANS),
+        (Passage("short", "t", "Too short."), ()),
+        (Passage("plain", "t", "There is nothing to be masked in this."), ()),
+        (unanswerable, (span_of("Cy Do", unanswerable.text), span_of("1955", unanswerable.text))),
+    ]
+    search = Search(OverlapBackend([SOURCE, BIOGRAPHY, TOWN, unanswerable]))
+    settings = RampSettings(mask_count_weights=(0, 1, 0, 0), min_passage_words=5)
+    assert len(list(build_ramp_tasks(stream, search, settings, report=report))) == 1
+    assert report.passages_read == 4
+    assert report.spans_found == 5
+    assert report.drops == {"short_passage": 1, "no_spans": 1}
+    assert report.candidates == 2
+    assert report.kept_by_mask_count == {2: 1}
+    assert (report.tasks_kept, report.kept_fraction) == (1, 0.5)
+
+
+def test_tasks_do_not_depend_on_the_order_of_the_passages() -> None:
+    stream = [(Passage(f"p{index}", "Velling Works", TEXT), SPANS) for index in range(12)]
+    forward = {task.id for task in build_ramp_tasks(stream, None, RampSettings(min_passage_words=5))}
+    backward = {task.id for task in build_ramp_tasks(stream[::-1], None, RampSettings(min_passage_words=5))}
+    assert forward == backward
+    assert len(forward) == 12
+
+
+def test_building_streams() -> None:
+    def stream() -> Iterator[tuple[Passage, tuple[Span, ...]]]:
+        yield SOURCE, SPANS
+        pytest.fail("read ahead")
+
+    assert next(build_ramp_tasks(stream(), None, SETTINGS)).source_passage_id == "source"

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import math
+import re
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from fakes.passages import ids, make_passages
+
+from masksearch_agent.errors import MissingExtraError, RetrievalError
+from masksearch_agent.records import Passage
+from masksearch_agent.retrieval.bm25 import BM25Index
+
+TEXTS = ("the red fox", "red red wine and bread", "a blue whale", "blue fox fox fox in the wine")
+
+
+def reference_scores(query: str, texts: list[str], k1: float = 1.5, b: float = 0.75) -> list[float]:
+    """Okapi BM25 as Lucene computes it, written out."""
+    documents = [Counter(re.findall(r"\w+", text.lower())) for text in texts]
+    mean_length = sum(each.total() for each in documents) / len(documents)
+    scores = []
+    for document in documents:
+        score = 0.0
+        for word in query.lower().split():
+            holders = sum(word in each for each in documents)
+            idf = math.log(1 + (len(documents) - holders + 0.5) / (holders + 0.5))
+            norm = k1 * (1 - b + b * document.total() / mean_length)
+            score += idf * document[word] / (document[word] + norm)
+        scores.append(score)
+    return scores
+
+
+def test_scores_equal_the_bm25_formula_over_title_and_text():
+    passages = make_passages(*TEXTS)
+    expected = reference_scores("red fox T3", [f"{each.title} {each.text}" for each in passages])
+    (hits,) = BM25Index.build(passages).search(["red fox T3"], 4)
+    assert {hit.passage.id: pytest.approx(hit.score, rel=1e-5) for hit in hits} == {
+        f"p{position}": score for position, score in enumerate(expected) if score > 0
+    }
+    assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 5])
+def test_ties_stand_in_corpus_order(limit: int):
+    passages = [Passage(f"p{n}", "", "same words") for n in range(3)]
+    (hits,) = BM25Index.build([*passages, Passage("other", "", "else here")]).search(["same"], limit)
+    assert ids(hits) == ["p0", "p1", "p2"][:limit]
+
+
+def test_each_query_gets_its_own_list_in_order():
+    results = BM25Index.build(make_passages(*TEXTS)).search(["whale", "nothing known", "", "BREAD"], 2)
+    assert [ids(hits) for hits in results] == [["p2"], [], [], ["p1"]]
+
+
+def test_a_saved_index_answers_alike_and_holds_no_pickle(tmp_path: Path):
+    passages = make_passages(*TEXTS)
+    index = BM25Index.build(passages)
+    index.save(tmp_path)
+    assert {file.suffix for file in tmp_path.iterdir()} == {".npy", ".json"}
+    assert BM25Index.load(tmp_path, passages).search(["red wine"], 3) == index.search(["red wine"], 3)
+
+
+def test_a_damaged_or_foreign_index_is_an_error(tmp_path: Path):
+    passages = make_passages(*TEXTS)
+    with pytest.raises(RetrievalError, match="cannot read the BM25 index"):
+        BM25Index.load(tmp_path / "nowhere", passages)
+    BM25Index.build(passages).save(tmp_path)
+    with pytest.raises(RetrievalError, match="holds 4 passages; expected 3"):
+        BM25Index.load(tmp_path, passages[:3])
+    next(tmp_path.glob("data*.npy")).write_bytes(b"garbage")
+    with pytest.raises(RetrievalError, match="cannot read the BM25 index"):
+        BM25Index.load(tmp_path, passages)
+
+
+def test_a_passage_without_words_is_never_found():
+    index = BM25Index.build([Passage("dots", "", "…"), Passage("word", "", "word")])
+    assert [ids(hits) for hits in index.search(["word", "…"], 5)] == [["word"], []]
+
+
+async def test_async_search_gives_the_same():
+    index = BM25Index.build(make_passages(*TEXTS))
+    assert await index.asearch(["red"], 2) == index.search(["red"], 2)
+
+
+def test_a_missing_package_names_its_extra(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "bm25s", None)
+    with pytest.raises(MissingExtraError, match=r"bm25s is not installed; .*\[index\]"):
+        BM25Index.build(make_passages("x"))

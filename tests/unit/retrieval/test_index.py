@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from fakes.passages import WordEmbedder, ids, make_passages
+
+from masksearch_agent.config.retrieval import RetrievalSettings
+from masksearch_agent.errors import RetrievalError
+from masksearch_agent.records import Passage
+from masksearch_agent.retrieval.bm25 import BM25Index
+from masksearch_agent.retrieval.dense import DenseIndex
+from masksearch_agent.retrieval.hybrid import HybridIndex
+from masksearch_agent.retrieval.index import build_index, open_index
+
+TEXTS = ("red fox runs", "red wine flows", "blue whale sings")
+BM25_ONLY = RetrievalSettings(mode="bm25")
+
+
+def snapshot(directory: Path) -> dict[str, int]:
+    return {str(file.relative_to(directory)): file.stat().st_mtime_ns for file in directory.rglob("*")}
+
+
+@pytest.mark.parametrize(
+    ("mode", "backend"),
+    [("bm25", BM25Index), ("dense", DenseIndex), ("hybrid", HybridIndex), (None, HybridIndex)],
+)
+def test_a_hybrid_index_opens_in_every_mode(tmp_path: Path, mode, backend):
+    build_index(make_passages(*TEXTS), tmp_path / "index", embedder=WordEmbedder())
+    opened = open_index(tmp_path / "index", mode, embedder=WordEmbedder())
+    assert isinstance(opened, backend)
+    assert [ids(hits)[0] for hits in opened.search(["whale sings", "fox runs"], 2)] == ["p2", "p0"]
+
+
+def test_building_again_from_the_same_passages_touches_nothing(tmp_path: Path):
+    embedder = WordEmbedder()
+    build_index(make_passages(*TEXTS), tmp_path / "index", embedder=embedder)
+    before = snapshot(tmp_path / "index")
+    build_index(iter(make_passages(*TEXTS)), tmp_path / "index", embedder=embedder)
+    assert snapshot(tmp_path / "index") == before
+    assert embedder.batches == [3]
+
+
+def test_a_narrower_mode_reuses_the_parts_and_changes_how_it_opens(tmp_path: Path):
+    build_index(make_passages(*TEXTS), tmp_path / "index", embedder=WordEmbedder())
+    build_index(make_passages(*TEXTS), tmp_path / "index", BM25_ONLY)
+    assert isinstance(open_index(tmp_path / "index"), BM25Index)
+    assert isinstance(open_index(tmp_path / "index", "hybrid", embedder=WordEmbedder()), HybridIndex)
+
+
+def test_changed_passages_replace_the_index_even_while_it_is_open(tmp_path: Path):
+    build_index(make_passages(*TEXTS), tmp_path / "index", embedder=WordEmbedder())
+    old = open_index(tmp_path / "index", "dense", embedder=WordEmbedder())
+    assert ids(old.search(["tea"], 1)[0])
+    build_index(make_passages("green tea cools"), tmp_path / "index", embedder=WordEmbedder())
+    fresh = open_index(tmp_path / "index", "dense", embedder=WordEmbedder())
+    assert [hit.passage.text for hit in fresh.search(["tea"], 5)[0]] == ["green tea cools"]
+    assert [path.name for path in tmp_path.iterdir()] == ["index"]
+
+
+def test_another_embedder_rebuilds_the_dense_part(tmp_path: Path):
+    build_index(make_passages(*TEXTS), tmp_path / "index", embedder=WordEmbedder())
+    other = WordEmbedder("other")
+    with pytest.raises(RetrievalError, match="built with embedder 'words', not 'other'"):
+        open_index(tmp_path / "index", embedder=other)
+    build_index(make_passages(*TEXTS), tmp_path / "index", embedder=other)
+    assert other.batches == [3]
+
+
+def test_a_failed_build_leaves_the_old_index_and_no_rubbish(tmp_path: Path):
+    class BrokenEmbedder(WordEmbedder):
+        def embed(self, texts):
+            raise MemoryError("too much text")
+
+    build_index(make_passages(*TEXTS), tmp_path / "index", embedder=WordEmbedder())
+    before = snapshot(tmp_path / "index")
+    with pytest.raises(MemoryError):
+        build_index(make_passages("new"), tmp_path / "index", embedder=BrokenEmbedder())
+    assert snapshot(tmp_path / "index") == before
+    assert [path.name for path in tmp_path.iterdir()] == ["index"]
+
+
+def test_repeated_passages_count_once_and_conflicting_ids_are_refused(tmp_path: Path):
+    one = Passage("a", "T", "x")
+    build_index([one, one], tmp_path / "index", BM25_ONLY)
+    assert json.loads((tmp_path / "index" / "index.json").read_text())["count"] == 1
+    with pytest.raises(RetrievalError, match="two different passages have the id 'a'"):
+        build_index([one, Passage("a", "T", "y")], tmp_path / "other", BM25_ONLY)
+    with pytest.raises(RetrievalError, match="no passage to index"):
+        build_index([], tmp_path / "other", BM25_ONLY)
+
+
+def test_a_folder_that_is_no_index_is_not_overwritten(tmp_path: Path):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(RetrievalError, match="exists and is not an index"):
+        build_index(make_passages("x"), tmp_path, BM25_ONLY)
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"
+
+
+def test_a_missing_part_or_index_says_what_to_run(tmp_path: Path):
+    with pytest.raises(RetrievalError, match=r"no index in .*; run `masksearch index`"):
+        open_index(tmp_path / "nowhere")
+    build_index(make_passages("x"), tmp_path / "index", BM25_ONLY)
+    with pytest.raises(
+        RetrievalError, match=r"has no dense part, which mode 'hybrid' needs; run `masksearch index`"
+    ):
+        open_index(tmp_path / "index", "hybrid")
+    with pytest.raises(RetrievalError, match="unknown search mode 'fuzzy'"):
+        open_index(tmp_path / "index", "fuzzy")
+
+
+@pytest.mark.parametrize("damage", ["index.json", "passages.jsonl", "bm25/params.index.json"])
+def test_a_damaged_index_is_an_error_and_is_built_anew(tmp_path: Path, damage: str):
+    build_index(make_passages(*TEXTS), tmp_path / "index", BM25_ONLY)
+    (tmp_path / "index" / damage).write_text('{"half": ')
+    with pytest.raises(RetrievalError, match="run `masksearch index`"):
+        open_index(tmp_path / "index")
+    (tmp_path / "index" / "index.json").write_text("{}")
+    build_index(make_passages(*TEXTS), tmp_path / "index", BM25_ONLY)
+    assert ids(open_index(tmp_path / "index").search(["whale"], 1)[0]) == ["p2"]
+
+
+def test_an_index_of_another_version_is_refused(tmp_path: Path):
+    build_index(make_passages("x"), tmp_path / "index", BM25_ONLY)
+    manifest = json.loads((tmp_path / "index" / "index.json").read_text())
+    (tmp_path / "index" / "index.json").write_text(json.dumps({**manifest, "format_version": 99}))
+    with pytest.raises(RetrievalError, match="format version 99, expected 1"):
+        open_index(tmp_path / "index")
+
+
+def test_bm25_mode_needs_neither_torch_nor_chroma(tmp_path: Path):
+    build_index(make_passages(*TEXTS), tmp_path / "index", BM25_ONLY)
+    script = (
+        "import sys; from pathlib import Path; from masksearch_agent.retrieval.adapters import as_search\n"
+        "hits = as_search(Path(sys.argv[1])).search(['whale'], 1)[0]\n"
+        "assert hits[0].passage.id == 'p2'\n"
+        "heavy = {'torch', 'chromadb', 'sentence_transformers', 'transformers'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", script, str(tmp_path / "index")], check=True, timeout=60)
+
+
+def test_bm25_finds_most_supporting_passages_of_hotpotqa(shared_data: Path, tmp_path: Path):
+    from masksearch_agent.corpus.readers import read_passages
+
+    path = shared_data / "hotpotqa" / "distractor_50.json"
+    build_index(read_passages(path), tmp_path / "index", BM25_ONLY)
+    rows = json.loads(path.read_text(encoding="utf-8"))
+    results = open_index(tmp_path / "index").search([row["question"] for row in rows], 5)
+    recalls = []
+    for row, hits in zip(rows, results, strict=True):
+        gold = {title for title, _ in row["supporting_facts"]}
+        recalls.append(len(gold & {hit.passage.title for hit in hits}) / len(gold))
+    assert sum(recalls) / len(recalls) >= 0.75

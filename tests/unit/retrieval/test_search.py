@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from fakes.passages import ListBackend, ids, make_passages
+
+from masksearch_agent.errors import RetrievalError
+from masksearch_agent.records import ScoredPassage
+from masksearch_agent.retrieval.leak_guard import LeakGuard
+from masksearch_agent.retrieval.search import Search, interleave
+
+PASSAGES = make_passages(*(f"text number {n} of the fixed list" for n in range(40)))
+
+
+class Withhold(LeakGuard):
+    """Withholds passages by number."""
+
+    def __init__(self, *numbers: int) -> None:
+        super().__init__("")
+        self.withheld = {f"p{number}" for number in numbers}
+
+    def withholds(self, passage):
+        return passage.id in self.withheld
+
+
+class AwaitableBackend(ListBackend):
+    async def asearch(self, queries, limit):
+        self.thread = threading.current_thread()
+        return ListBackend.search(self, queries, limit)
+
+    def search(self, queries, limit):
+        raise AssertionError("the async method must be used")
+
+
+@pytest.fixture
+def backend() -> ListBackend:
+    return ListBackend({"q": PASSAGES, "r": PASSAGES[::-1], "short": PASSAGES[:2]})
+
+
+def test_results_follow_the_queries_and_blank_ones_find_nothing(backend: ListBackend):
+    found = Search(backend).search(["r", " ", "q", "r"], 2)
+    assert [ids(hits) for hits in found] == [["p39", "p38"], [], ["p0", "p1"], ["p39", "p38"]]
+    assert backend.requests == [(["r", "q"], 2)]
+
+
+def test_a_known_query_is_not_asked_again(backend: ListBackend):
+    search = Search(backend)
+    first = search.search(["q"], 3)
+    assert search.search(["  q\n", "r"], 3)[0] == first[0]
+    assert backend.requests == [(["q"], 3), (["r"], 3)]
+
+
+def test_another_limit_is_another_entry(backend: ListBackend):
+    search = Search(backend)
+    assert [len(search.search(["q"], limit)[0]) for limit in (3, 1, 3)] == [3, 1, 3]
+    assert len(backend.requests) == 2
+
+
+def test_the_least_recently_used_entry_leaves_first(backend: ListBackend):
+    search = Search(backend, cache_size=2)
+    for query in ("q", "r", "q", "short", "q", "r"):
+        search.search([query], 1)
+    assert [queries for queries, _ in backend.requests] == [["q"], ["r"], ["short"], ["r"]]
+
+
+def test_a_cache_of_size_zero_remembers_nothing(backend: ListBackend):
+    search = Search(backend, cache_size=0)
+    assert search.search(["q"], 1) == search.search(["q"], 1)
+    assert len(backend.requests) == 2
+
+
+def test_changing_a_result_list_does_not_change_the_cache(backend: ListBackend):
+    search = Search(backend)
+    search.search(["q"], 2)[0].clear()
+    assert ids(search.search(["q"], 2)[0]) == ["p0", "p1"]
+
+
+def test_withheld_passages_are_replaced_by_the_next_best(backend: ListBackend):
+    (hits,) = Search(backend).search(["q"], 3, Withhold(0, 2))
+    assert ids(hits) == ["p1", "p3", "p4"]
+    assert len(backend.requests) == 1
+
+
+def test_the_search_goes_deeper_where_nearly_all_is_withheld(backend: ListBackend):
+    found = Search(backend).search(["q", "r"], 2, Withhold(*range(20)))
+    assert [ids(hits) for hits in found] == [["p20", "p21"], ["p39", "p38"]]
+    assert backend.requests == [(["q", "r"], 6), (["q"], 12), (["q"], 24)]
+
+
+def test_a_backend_that_has_no_more_is_not_asked_again(backend: ListBackend):
+    assert Search(backend).search(["short"], 2, Withhold(0, 1)) == [[]]
+    assert len(backend.requests) == 1
+
+
+def test_a_guard_that_withholds_everything_ends_the_search(backend: ListBackend):
+    assert Search(backend).search(["q"], 2, Withhold(*range(40))) == [[]]
+
+
+def test_a_guard_does_not_poison_the_cache_for_others(backend: ListBackend):
+    search = Search(backend)
+    search.search(["q"], 2, Withhold(0))
+    assert ids(search.search(["q"], 2)[0]) == ["p0", "p1"]
+    assert ids(search.search(["q"], 2, Withhold(1))[0]) == ["p0", "p2"]
+
+
+async def test_async_search_gives_the_same_on_the_event_loop():
+    backend = AwaitableBackend({"q": PASSAGES})
+    (hits,) = await Search(backend).asearch(["q"], 3, Withhold(0))
+    assert ids(hits) == ["p1", "p2", "p3"]
+    assert backend.thread is threading.current_thread()
+
+
+async def test_a_backend_without_async_runs_in_a_thread():
+    class Blocking(ListBackend):
+        def search(self, queries, limit):
+            assert threading.current_thread() is not threading.main_thread()
+            return super().search(queries, limit)
+
+    (hits,) = await Search(Blocking({"q": PASSAGES})).asearch(["q"], 2)
+    assert ids(hits) == ["p0", "p1"]
+
+
+def test_a_search_may_be_shared_between_threads(backend: ListBackend):
+    search = Search(backend, cache_size=1)
+    expected = {"q": ["p0", "p1"], "r": ["p39", "p38"], "short": ["p0", "p1"]}
+    with ThreadPoolExecutor(8) as pool:
+        queries = ["q", "r", "short"] * 100
+        found = list(pool.map(lambda query: ids(search.search([query], 2)[0]), queries))
+    assert found == [expected[query] for query in queries]
+
+
+def test_a_limit_below_one_is_an_error(backend: ListBackend):
+    with pytest.raises(RetrievalError, match="limit is 0; expected at least 1"):
+        Search(backend).search(["q"], 0)
+
+
+def test_a_backend_that_returns_too_few_lists_is_an_error():
+    class Forgetful:
+        def search(self, queries, limit):
+            return [[]]
+
+    with pytest.raises(RetrievalError, match="Forgetful returned 1 result lists for 2 queries"):
+        Search(Forgetful()).search(["a", "b"], 1)
+
+
+def test_interleave_takes_turns_and_drops_repetitions():
+    a, b, c, d, e = (ScoredPassage(passage, 0.0) for passage in PASSAGES[:5])
+    assert ids(interleave([[a, b, c], [b, d], [e]], 10)) == ["p0", "p1", "p4", "p3", "p2"]
+    assert ids(interleave([[a, b, c], [b, d], [e]], 2)) == ["p0", "p1"]
+    assert interleave([], 3) == interleave([[], []], 3) == []
