@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -26,3 +27,21 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no sample data at {folder}; set MASKSEARCH_DATA to its folder")
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_tokenizer() -> Any:
+    """Return a small real tokenizer; do not change it."""
+    pytest.importorskip("transformers")
+    from fakes.tiny_models import make_test_tokenizer
+
+    return make_test_tokenizer()
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tiny_tokenizer: Any) -> Any:
+    """Return a small real model of random weights; do not change it."""
+    pytest.importorskip("torch")
+    from fakes.tiny_models import make_test_model
+
+    return make_test_model(tiny_tokenizer)

@@ -334,13 +334,14 @@ def content_id(*parts: object) -> str:
 
 
 @functools.cache
-def _adapter(record_type: type[Any]) -> TypeAdapter[Any]:
+def _adapter(record_type: Any) -> TypeAdapter[Any]:
     return TypeAdapter(record_type)
 
 
 def dump_record(record: Any) -> dict[str, Any]:
     """Return a record as a JSON-compatible dictionary."""
-    return dict(_adapter(type(record)).dump_python(record, mode="json"))
+    record_type: Any = type(record)
+    return dict(_adapter(record_type).dump_python(record, mode="json"))
 
 
 def load_record(record_type: type[RecordT], data: dict[str, Any], error: type[MaskSearchError]) -> RecordT:
@@ -352,7 +353,8 @@ def load_record(record_type: type[RecordT], data: dict[str, Any], error: type[Ma
         error: Error type of the calling room, raised when `data` does not fit.
     """
     try:
-        loaded: RecordT = _adapter(record_type).validate_python(data)
+        wanted: Any = record_type
+        loaded: RecordT = _adapter(wanted).validate_python(data)
     except ValidationError as failure:
         first = failure.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the record"

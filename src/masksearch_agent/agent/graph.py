@@ -34,10 +34,17 @@ from masksearch_agent.agent.protocol import (
     parse_step,
     render_information,
 )
-from masksearch_agent.agent.state import RunContext, SearchInput, SearchOutput, SearchRound, SearchState
+from masksearch_agent.agent.state import (
+    OpeningState,
+    RunContext,
+    SearchInput,
+    SearchOutput,
+    SearchRound,
+    SearchState,
+)
 from masksearch_agent.config.agent import AgentSettings
 from masksearch_agent.errors import AgentError
-from masksearch_agent.records import Sampling, ScoredPassage, Turn, dump_record
+from masksearch_agent.records import ScoredPassage, Turn, dump_record
 from masksearch_agent.retrieval.search import Search, interleave
 from masksearch_agent.traces.messages import to_messages
 from masksearch_agent.traces.recorder import CallRecording, Recorder, RecordingModel, new_turn_id
@@ -67,7 +74,7 @@ def build_search_graph(
     graph: StateGraph[SearchState, RunContext, SearchInput, SearchOutput] = StateGraph(
         SearchState, context_schema=RunContext, input_schema=SearchInput, output_schema=SearchOutput
     )
-    graph.add_node("prepare", _both(nodes.prepare), input_schema=SearchInput)
+    graph.add_node("prepare", _both(nodes.prepare), input_schema=OpeningState)
     graph.add_node("think", RunnableLambda(nodes.think, nodes.athink))
     graph.add_node("search", RunnableLambda(nodes.search_now, nodes.asearch_now))
     graph.add_node("repair", _both(nodes.repair))
@@ -109,22 +116,10 @@ class _Nodes:
 
     # --- nodes -------------------------------------------------------------------------------------------
 
-    def prepare(self, state: SearchInput) -> dict[str, Any]:
+    def prepare(self, state: OpeningState) -> dict[str, Any]:
         """Set every key of the state and write the opening messages."""
-        messages = state.get("messages") or []
-        kind = state.get("kind", "qa")
-        question = state.get("question") or (messages[-1].content if messages else "")
-        if not isinstance(question, str) or not question.strip():
-            raise AgentError(
-                'the input asks nothing; pass a question string, {"question": …} or messages that end with one'
-            )
-        opening = opening_messages(question, kind, self.prompts)
-        if messages:
-            opening = [opening[0], *[m for m in messages if m.type != "system"]]
         return {
-            "question": question,
-            "kind": kind,
-            "messages": [RemoveMessage(REMOVE_ALL_MESSAGES), *opening],
+            "messages": [RemoveMessage(REMOVE_ALL_MESSAGES), *self._opening(state)],
             "searches": [],
             "repairs": 0,
             "is_forced": False,
@@ -132,6 +127,7 @@ class _Nodes:
             "started_at_s": time.time(),
             "answer": "",
             "reasoning": "",
+            "stop_reason": None,
         }
 
     def think(self, state: SearchState, config: RunnableConfig) -> dict[str, Any]:
@@ -176,11 +172,12 @@ class _Nodes:
         if isinstance(step, AnswerStep):
             reason = "forced" if state["is_forced"] else "answered"
             return {"answer": step.answer, "reasoning": step.think, "stop_reason": reason}
-        reason = self._spent_limit(state) or "repairs_exhausted"
-        update: dict[str, Any] = {"reasoning": getattr(step, "think", ""), "stop_reason": reason}
-        if reason == "repairs_exhausted":
-            update["repairs"] = state["repairs"] + 1
-        return update
+        is_malformed = isinstance(step, FormatError) or state["is_forced"]
+        return {
+            "reasoning": getattr(step, "think", ""),
+            "stop_reason": self._spent_limit(state) or "repairs_exhausted",
+            "repairs": state["repairs"] + is_malformed,
+        }
 
     # --- routing -----------------------------------------------------------------------------------------
 
@@ -194,6 +191,22 @@ class _Nodes:
         return "repair" if state["repairs"] < self.settings.max_repairs else "finish"
 
     # --- helpers -----------------------------------------------------------------------------------------
+
+    def _opening(self, state: OpeningState) -> list[AnyMessage]:
+        question, messages = state.get("question", ""), state.get("messages", [])
+        kind = state.get("kind", "qa")
+        if not question and messages and messages[-1].type == "human":
+            question = _text(messages[-1])
+            messages = [*messages[:-1], messages[-1].model_copy(update={"content": neutralise(question)})]
+        elif "started_at_s" in state:
+            # What the thread's earlier run left behind is not part of a new question.
+            messages = []
+        if not isinstance(question, str) or not question.strip():
+            raise AgentError(
+                'the input asks nothing; pass a question string, {"question": …} or messages that end with one'
+            )
+        opening = opening_messages(question, kind, self.prompts)
+        return [opening[0], *[m for m in messages if m.type != "system"]] if messages else opening
 
     def _last_step(self, state: SearchState) -> Step | FormatError:
         return parse_step(_text(state["messages"][-1]), self.settings.max_queries)
@@ -233,12 +246,9 @@ class _Nodes:
             return {}
         context = _run_context()
         left = self.settings.max_sampled_tokens - state["sampled_tokens"]
-        sampling = context.sampling or Sampling(temperature=getattr(self.model, "temperature", 0.0))
-        keywords: dict[str, Any] = {
-            "temperature": sampling.temperature,
-            "top_p": sampling.top_p,
-            "max_tokens": max(1, min(self.settings.max_step_tokens, left)),
-        }
+        keywords: dict[str, Any] = {"max_tokens": max(1, min(self.settings.max_step_tokens, left))}
+        if context.sampling is not None:
+            keywords |= {"temperature": context.sampling.temperature, "top_p": context.sampling.top_p}
         if context.recorder is not None:
             keywords["recording"] = CallRecording(
                 context.recorder, POLICY_ROLE, _last_turn_id(state["messages"])
@@ -295,4 +305,6 @@ def _text(message: AnyMessage) -> str:
 
 
 def _run_context() -> RunContext:
-    return get_runtime(RunContext).context or RunContext()
+    # As a subgraph, the graph is handed its parent's context, which may be of any type.
+    context: object = get_runtime().context
+    return context if isinstance(context, RunContext) else RunContext()

@@ -10,17 +10,17 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import BaseMessage
+from langchain_core.messages import AnyMessage, BaseMessage
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.tools import BaseTool, StructuredTool
 
 from masksearch_agent.agent.graph import build_search_graph
 from masksearch_agent.agent.prompts import FULL_PROMPTS, PromptSet
 from masksearch_agent.agent.protocol import PROTOCOL_VERSION
-from masksearch_agent.agent.state import RunContext, passages_of
+from masksearch_agent.agent.state import RunContext, SearchInput, passages_of
 from masksearch_agent.config.agent import AgentSettings
 from masksearch_agent.errors import AgentError
 from masksearch_agent.records import (
@@ -116,7 +116,7 @@ class MaskSearchAgent(Runnable[AgentInput, SearchAnswer]):
             **kwargs: `context=RunContext(...)`, and what the graph's own `invoke` takes.
 
         Raises:
-            AgentError: The input asks nothing.
+            AgentError: The input asks nothing, or the run was interrupted.
         """
         run = _Run(self, input, kwargs)
         return run.finish(self.graph.invoke(run.input, config, context=run.context, **kwargs))
@@ -142,6 +142,22 @@ class MaskSearchAgent(Runnable[AgentInput, SearchAnswer]):
         kwargs.setdefault("stream_mode", "updates")
         async for chunk in self.graph.astream(run.input, config, context=run.context, **kwargs):
             yield chunk
+
+    def stream_answer(
+        self, input: AgentInput, config: RunnableConfig | None = None
+    ) -> Iterator[dict[str, Any] | SearchAnswer]:
+        """Yield each finished node's update as `{node: update}`, and at last the answer."""
+        run = _Run(self, input, {})
+        state: Mapping[str, Any] = {}
+        chunks: Iterator[Any] = self.graph.stream(
+            run.input, config, context=run.context, stream_mode=["updates", "values"]
+        )
+        for mode, chunk in chunks:
+            if mode == "values":
+                state = chunk
+            else:
+                yield chunk
+        yield run.finish(state)
 
     def as_tool(  # type: ignore[override]
         self,
@@ -236,7 +252,16 @@ class _Run:
         self.started_s = time.perf_counter()
 
     def finish(self, state: Mapping[str, Any]) -> SearchAnswer:
-        """Make the answer."""
+        """Make the answer.
+
+        Raises:
+            AgentError: The run was interrupted.
+        """
+        if not state.get("stop_reason"):
+            raise AgentError(
+                "the run was interrupted before it ended; resume it on its thread with `agent.graph.invoke(None, "
+                "config)`, or `Command(resume=…)` in place of None"
+            )
         question = str(state["messages"][1].content) if len(state["messages"]) > 1 else ""
         trajectory = self.agent.trajectory_of(state, self.recorder, content_id(question))
         sources = {p.id: p for shown in trajectory.retrieved for p in shown}
@@ -261,7 +286,7 @@ class _Run:
         )
 
 
-def _graph_input(input: AgentInput) -> dict[str, Any]:
+def _graph_input(input: AgentInput) -> SearchInput:
     if isinstance(input, str):
         return {"question": input}
     if isinstance(input, Mapping):
@@ -270,9 +295,9 @@ def _graph_input(input: AgentInput) -> dict[str, Any]:
             raise AgentError(
                 f"the input has the keys {sorted(input)}; expected `question` (and `kind`) or `messages`"
             )
-        return dict(input)
+        return cast(SearchInput, dict(input))
     if isinstance(input, Sequence) and all(isinstance(message, BaseMessage) for message in input):
-        return {"messages": list(input)}
+        return {"messages": cast(list[AnyMessage], list(input))}
     raise AgentError(
         f"cannot use an input of type {type(input).__name__}; pass a question, "
         '{"question": …} or a list of messages'

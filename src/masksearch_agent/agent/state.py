@@ -7,17 +7,29 @@ token ids stay with the recorder.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, TypedDict
+from typing import Annotated, Any, Literal
 
 from langchain_core.messages import AnyMessage
+from langgraph.channels import EphemeralValue
 from langgraph.graph.message import add_messages
+
+# pydantic, which makes the schemas that a LangGraph server shows, refuses typing.TypedDict before Python 3.12.
+from typing_extensions import TypedDict
 
 from masksearch_agent.errors import AgentError
 from masksearch_agent.records import Passage, Sampling, StopReason, load_record
 from masksearch_agent.retrieval.leak_guard import LeakGuard
 from masksearch_agent.traces.recorder import Recorder
 
-__all__ = ("RunContext", "SearchInput", "SearchOutput", "SearchRound", "SearchState", "passages_of")
+__all__ = (
+    "OpeningState",
+    "RunContext",
+    "SearchInput",
+    "SearchOutput",
+    "SearchRound",
+    "SearchState",
+    "passages_of",
+)
 
 
 class SearchRound(TypedDict):
@@ -28,12 +40,17 @@ class SearchRound(TypedDict):
 
 
 class SearchInput(TypedDict, total=False):
-    """What a run starts from: a question, or messages whose last one asks it."""
+    """What a run starts from: a question, or messages whose last one asks it.
 
-    question: str
-    kind: Literal["qa", "ramp"]
+    On a thread that has run before, a question starts afresh, and messages go on with the conversation.
+    """
+
+    # Gone after the first step, so that a thread's next run cannot take them for its own.
+    question: Annotated[str, EphemeralValue]
+    kind: Annotated[Literal["qa", "ramp"], EphemeralValue]
     """`ramp` for a passage with masks to fill; default `qa`."""
-    messages: list[AnyMessage]
+    messages: Annotated[list[AnyMessage], add_messages]
+    """With a question as well: what to open the run with instead of the question alone, word for word."""
 
 
 class SearchOutput(TypedDict):
@@ -41,18 +58,24 @@ class SearchOutput(TypedDict):
 
     answer: str
     reasoning: str
-    stop_reason: StopReason
+    stop_reason: StopReason | None
+    """None where the run was interrupted."""
     searches: list[SearchRound]
     repairs: int
     sampled_tokens: int
     messages: list[AnyMessage]
 
 
+class OpeningState(SearchInput, total=False):
+    """What the first node reads."""
+
+    started_at_s: float
+    """Set where the thread has run before."""
+
+
 class SearchState(TypedDict):
     """Working state. The first node sets every key, so a new question on an old thread starts afresh."""
 
-    question: str
-    kind: Literal["qa", "ramp"]
     messages: Annotated[list[AnyMessage], add_messages]
     searches: list[SearchRound]
     repairs: int
@@ -64,7 +87,8 @@ class SearchState(TypedDict):
     """Wall clock at the start of the run."""
     answer: str
     reasoning: str
-    stop_reason: StopReason
+    stop_reason: StopReason | None
+    """None while the run goes on."""
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ of the other one, so a fact that is masked in one passage can be found in anothe
 shared words: a model can learn to read and copy them but never to recall what is said about them.
 
 Entities of the test split are linked among themselves only and never occur in a training passage, task or
-question. Worlds made for `purpose="base"` draw their names from pairs that no other world uses, so a language
-model trained on their text has not seen a name of any world it is later measured on.
+question. Their names come from a reserved share of all names, which no training split of any world uses, so no
+model has seen them in training of any kind.
 """
 
 from __future__ import annotations
@@ -52,7 +52,9 @@ _NAME_PARTS: dict[str, tuple[str, Sequence[str], Sequence[str]]] = {
 _TERMS = {"profession": PROFESSIONS, "region": REGIONS, "product": PRODUCTS, "genre": GENRES}
 _SHARE_OF_KIND = {"person": 0.4, "city": 0.2, "company": 0.2, "work": 0.2}
 _MAX_INVERSE_MENTIONS = 2
-_BASE_NAME_MODULUS = 4
+_RESERVED_SHARE = 1 / 8
+"""Share of all names kept for test splits. A larger share, or one that follows a rule, would let a language model
+learn which names do not occur instead of reading them: names are pairs of words, and pairs can be memorised."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,26 +118,26 @@ def make_world(
     seed: int,
     train_entities: int = 400,
     test_entities: int = 200,
-    purpose: Literal["search", "base"] = "search",
 ) -> ClosedWorld:
     """Make a world from a seed.
 
     Args:
         seed: The same seed and sizes give the same world, to the letter.
         train_entities: Entities of the training split.
-        test_entities: Entities of the test split.
-        purpose: `base` for text that a language model reads before any search training; such a world shares
-            no name with a `search` world.
+        test_entities: Entities of the test split; 0 for a world that is only read.
 
     Raises:
         CorpusError: A split is too small to link its entities, or more names are asked for than exist.
     """
-    rng = random.Random(f"closed-world:{seed}:{purpose}")
-    names = {kind: _shuffled_names(kind, purpose, rng) for kind in _NAME_PARTS}
+    rng = random.Random(f"closed-world:{seed}")
     entities: dict[str, Entity] = {}
     facts: dict[str, tuple[Fact, ...]] = {}
-    for split, size in (("train", train_entities), ("test", test_entities)):
-        members = _make_entities(size, split, names, rng)  # type: ignore[arg-type]
+    sizes: tuple[tuple[Split, int], ...] = (("train", train_entities), ("test", test_entities))
+    for split, size in sizes:
+        if size == 0:
+            continue
+        names = {kind: _shuffled_names(kind, is_reserved=split == "test", rng=rng) for kind in _NAME_PARTS}
+        members = _make_entities(size, split, names, rng)
         entities |= {entity.name: entity for entity in members}
         facts |= _make_facts(members, rng)
     passages: list[Passage] = []
@@ -150,14 +152,13 @@ def make_world(
     return ClosedWorld(seed, entities, facts, tuple(passages), tuple(mentions))
 
 
-def _shuffled_names(kind: str, purpose: str, rng: random.Random) -> list[str]:
+def _shuffled_names(kind: str, is_reserved: bool, rng: random.Random) -> list[str]:
     pattern, first, second = _NAME_PARTS[kind]
-    names = [
-        pattern.format(a, b)
-        for i, a in enumerate(first)
-        for j, b in enumerate(second)
-        if ((i + j) % _BASE_NAME_MODULUS == 0) == (purpose == "base")
-    ]
+    names = [pattern.format(a, b) for a in first for b in second]
+    # The reserved names are the same in every world, and follow no rule.
+    random.Random(f"reserved:{kind}").shuffle(names)
+    reserved = round(len(names) * _RESERVED_SHARE)
+    names = names[:reserved] if is_reserved else names[reserved:]
     rng.shuffle(names)
     return names
 

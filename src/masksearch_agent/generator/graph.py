@@ -57,6 +57,12 @@ class _Round(TypedDict):
     passages: list[dict[str, Any]]
 
 
+class _Branch(TypedDict):
+    query: str
+    round: int
+    index: int
+
+
 class _QueryResult(TypedDict):
     round: int
     index: int
@@ -121,7 +127,7 @@ def build_generator_graph(
     )
     graph.add_node("plan", nodes.plan)
     graph.add_node("rewrite", nodes.rewrite)
-    graph.add_node("search", nodes.search_one)
+    graph.add_node("search", nodes.search_one, input_schema=_Branch)
     graph.add_node("observe", nodes.observe)
     graph.add_node("judge", nodes.judge_it)
     graph.add_edge(START, "plan")
@@ -195,12 +201,12 @@ class _Nodes:
         step = render_step(SearchStep(state["thought"], tuple(queries)))
         return {"queries": queries, "steps": [*state.get("steps", []), step]}
 
-    async def search_one(self, branch: dict[str, Any]) -> dict[str, Any]:
+    async def search_one(self, state: _Branch) -> dict[str, Any]:
         """Search for one query of the round."""
         guard = (get_runtime(GeneratorContext).context or GeneratorContext()).guard
-        found = await self.search.asearch([branch["query"]], self.agent_settings.passages_per_search, guard)
+        found = await self.search.asearch([state["query"]], self.agent_settings.passages_per_search, guard)
         hits = [dump_record(hit) for hit in found[0]]
-        return {"results": [_QueryResult(round=branch["round"], index=branch["index"], hits=hits)]}
+        return {"results": [_QueryResult(round=state["round"], index=state["index"], hits=hits)]}
 
     async def observe(self, state: GeneratorState) -> dict[str, Any]:
         """Merge the branches' results and let the observer read them."""
@@ -230,22 +236,24 @@ class _Nodes:
         verdict = await self.judge.judge(task, trajectory)
         return {"accepted": verdict.is_accepted, "verdict": verdict.reason}
 
-    def after_plan(self, state: GeneratorState) -> str:
+    # Routes are coroutines too: LangGraph hands a plain function to a thread, which takes longer than it does.
+
+    async def after_plan(self, state: GeneratorState) -> str:
         """Go on while there is something to look for and a round left."""
         has_round_left = len(state.get("rounds", [])) < self.settings.max_rounds
         return "rewrite" if state["needs"] and has_round_left else "judge"
 
-    def fan_out(self, state: GeneratorState) -> list[Send] | str:
+    async def fan_out(self, state: GeneratorState) -> list[Send] | str:
         """Start one search branch per query."""
         if not state["queries"]:
             return "judge"
         number = len(state.get("rounds", []))
         return [
-            Send("search", {"query": query, "round": number, "index": index})
+            Send("search", _Branch(query=query, round=number, index=index))
             for index, query in enumerate(state["queries"])
         ]
 
-    def after_observe(self, state: GeneratorState) -> str:
+    async def after_observe(self, state: GeneratorState) -> str:
         """Judge once there is an answer, else plan on."""
         return "judge" if state.get("answer") else "plan"
 

@@ -8,6 +8,7 @@ some of them show how to go on after a search that found nothing.
 
 from __future__ import annotations
 
+from masksearch_agent.agent.protocol import clean_text
 from masksearch_agent.config.generator import GeneratorSettings
 from masksearch_agent.generator.roles import Findings, Observation, Plan
 from masksearch_agent.matching import contains_phrase, tokenize_answer
@@ -61,7 +62,7 @@ class HindsightTeacher:
         return [hop for hop in findings.task.hops if not _is_known(hop, findings)][:limit]
 
     def _attempts(self, findings: Findings, hop: Hop) -> int:
-        return sum(hop.query in asked or hop.need in asked for asked in findings.queries)
+        return sum(_is_asked(hop, asked) for asked in findings.queries)
 
     def _sought_in_last_round(self, findings: Findings) -> list[Hop]:
         """Return the hops whose query was asked last, and those found by the way."""
@@ -71,8 +72,7 @@ class HindsightTeacher:
         return [
             hop
             for hop in unknown
-            if hop.query in asked
-            or hop.need in asked
+            if _is_asked(hop, asked)
             # A chain's later hop must not be known before its subject is.
             or (findings.task.kind == "ramp" and find_support(hop, findings.passages[-1]))
         ]
@@ -95,10 +95,15 @@ def find_support(hop: Hop, passages: tuple[Passage, ...]) -> int | None:
 def _is_known(hop: Hop, findings: Findings) -> bool:
     """Whether a round that asked for the hop, or for another mask of the same passage, showed its answer."""
     for asked, passages in zip(findings.queries, findings.passages, strict=True):
-        is_sought = findings.task.kind == "ramp" or hop.query in asked or hop.need in asked
+        is_sought = findings.task.kind == "ramp" or _is_asked(hop, asked)
         if is_sought and find_support(hop, passages) is not None:
             return True
     return False
+
+
+def _is_asked(hop: Hop, asked: tuple[str, ...]) -> bool:
+    """Whether a round asked for a hop; the graph cleans a query before it asks it."""
+    return clean_text(hop.query) in asked or clean_text(hop.need) in asked
 
 
 def _capitalised(text: str) -> str:

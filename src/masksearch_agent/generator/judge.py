@@ -41,7 +41,7 @@ def is_grounded(task: SearchTask, trajectory: Trajectory) -> bool:
     follows from them); otherwise one alias of every expected answer must.
     """
     texts = [f"{passage.title}: {passage.text}" for shown in trajectory.retrieved for passage in shown]
-    expected = [(hop.answer,) for hop in task.hops] or list(task.answers)
+    expected: list[tuple[str, ...]] = [(hop.answer,) for hop in task.hops] or list(task.answers)
     return all(
         any(contains_phrase(text, alias) for text in texts for alias in aliases) for aliases in expected
     )

@@ -37,6 +37,14 @@ class GenerationReport:
     reasons: Counter[str] = field(default_factory=Counter)
     """Verdicts of the rejected."""
 
+    def count(self, trajectory: Trajectory) -> None:
+        """Add an outcome."""
+        if trajectory.accepted:
+            self.accepted += 1
+        else:
+            self.rejected += 1
+            self.reasons[trajectory.verdict] += 1
+
 
 class TrajectoryGenerator:
     """The generator graph with everything it needs.
@@ -103,38 +111,42 @@ class TrajectoryGenerator:
         """Do what `run` does, without blocking."""
         report = GenerationReport()
         finished = store.finished_task_ids(stage)
-        pending: set[asyncio.Task[None]] = set()
-
-        async def work(task: SearchTask) -> None:
-            trajectory = await self.run_task(task)
-            store.add(trajectory, stage)
-            if trajectory.accepted:
-                report.accepted += 1
-            else:
-                report.rejected += 1
-                report.reasons[trajectory.verdict] += 1
-            if on_outcome is not None:
-                on_outcome(trajectory)
-
+        pending: list[asyncio.Task[Trajectory]] = []
         try:
             for task in tasks:
                 if task.id in finished:
                     report.skipped += 1
                     continue
                 finished.add(task.id)
-                pending.add(asyncio.create_task(work(task)))
+                pending.append(asyncio.create_task(self.run_task(task)))
                 if len(pending) >= self.settings.concurrency:
-                    done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
-                    _raise_first(done)
+                    pending = await self._store_finished(pending, store, stage, report, on_outcome)
             while pending:
-                done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
-                _raise_first(done)
+                pending = await self._store_finished(pending, store, stage, report, on_outcome)
         finally:
             for unfinished in pending:
                 unfinished.cancel()
         return report
 
-
-def _raise_first(done: set[asyncio.Task[None]]) -> None:
-    for task in done:
-        task.result()
+    async def _store_finished(
+        self,
+        pending: list[asyncio.Task[Trajectory]],
+        store: TraceStore,
+        stage: str,
+        report: GenerationReport,
+        on_outcome: Callable[[Trajectory], None] | None,
+    ) -> list[asyncio.Task[Trajectory]]:
+        """Wait for a trajectory, store all that are finished, and return the runs that are not."""
+        await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+        done = [run for run in pending if run.done()]
+        failure = next((run.exception() for run in done if run.exception() is not None), None)
+        outcomes = [run.result() for run in done if run.exception() is None]
+        # Writing to disk takes as long as a trajectory does: in a thread, and for all that wait for it at once.
+        await asyncio.to_thread(store.add_many, outcomes, stage)
+        for trajectory in outcomes:
+            report.count(trajectory)
+            if on_outcome is not None:
+                on_outcome(trajectory)
+        if failure is not None:
+            raise failure
+        return [run for run in pending if run not in done]

@@ -28,13 +28,13 @@ class ChatFormat:
     """Renders messages as tokens for one tokenizer.
 
     Raises:
-        ModelError: The tokenizer has no chat template, pad token or end-of-sequence token, or its template is
-            not prefix-preserving.
+        ModelError: The tokenizer has no chat template, pad token or end-of-sequence token, or its template
+            takes no system prompt or is not prefix-preserving.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self.tokenizer = tokenizer
-        name = tokenizer.name_or_path or type(tokenizer).__name__
+        name = self._name = tokenizer.name_or_path or type(tokenizer).__name__
         if not tokenizer.chat_template:
             raise ModelError(f"the tokenizer of {name!r} has no chat template; set `tokenizer.chat_template`")
         if tokenizer.pad_token_id is None:
@@ -57,7 +57,7 @@ class ChatFormat:
             )
         self._prefix_text = self._prefix_text[: cut + len(_REPLY)]
         self.end_of_turn_id = self._find_end_of_turn(name)
-        self._check_prefix_preserving(name)
+        self._check_prefix_preserving()
 
     def encode_context(self, messages: Sequence[Message], is_first: bool, is_closed: bool) -> list[int]:
         """Return the ids that new messages add; see `traces.rows.TurnEncoder`."""
@@ -78,15 +78,26 @@ class ChatFormat:
 
     def _suffix_text(self, messages: Sequence[Message]) -> str:
         text = self._render([*_OPENING, Message("assistant", _REPLY), *messages], add_generation_prompt=True)
+        if not text.startswith(self._prefix_text):
+            raise self._not_preserving(self._ids(self._prefix_text), self._ids(text))
         return text[len(self._prefix_text) :]
 
     def _render(self, messages: Sequence[Message], add_generation_prompt: bool) -> str:
+        from jinja2 import TemplateError
+
         conversation: list[dict[str, Any]] = [{"role": m.role, "content": m.content} for m in messages]
-        return str(
-            self.tokenizer.apply_chat_template(
-                conversation, tokenize=False, add_generation_prompt=add_generation_prompt
+        try:
+            return str(
+                self.tokenizer.apply_chat_template(
+                    conversation, tokenize=False, add_generation_prompt=add_generation_prompt
+                )
             )
-        )
+        except TemplateError as failure:
+            roles = ", ".join(message.role for message in messages)
+            raise ModelError(
+                f"the chat template of {self._name!r} refuses messages of the roles {roles}: {failure}; use a "
+                f"template that takes a system prompt and then user and assistant in turn"
+            ) from failure
 
     def _ids(self, text: str) -> list[int]:
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
@@ -100,7 +111,7 @@ class ChatFormat:
             )
         return boundary[0]
 
-    def _check_prefix_preserving(self, name: str) -> None:
+    def _check_prefix_preserving(self) -> None:
         conversation = list(_OPENING)
         built = self.encode_context(conversation, is_first=True, is_closed=False)
         for turn in range(2):
@@ -109,12 +120,13 @@ class ChatFormat:
             built += self.encode_context(conversation[-1:], is_first=False, is_closed=True)
             whole = self._ids(self._render(conversation, add_generation_prompt=True))
             if built != whole:
-                at = next(
-                    (i for i, (a, b) in enumerate(zip(built, whole, strict=False)) if a != b),
-                    min(len(built), len(whole)),
-                )
-                token = self.tokenizer.convert_ids_to_tokens(whole[at]) if at < len(whole) else "the end"
-                raise ModelError(
-                    f"the chat template of {name!r} is not prefix-preserving: a longer conversation differs from "
-                    f"what was sent before at token {at} ({token!r}); use a training template that only appends"
-                )
+                raise self._not_preserving(built, whole)
+
+    def _not_preserving(self, sent: Sequence[int], whole: Sequence[int]) -> ModelError:
+        pairs = enumerate(zip(sent, whole, strict=False))
+        at = next((i for i, (a, b) in pairs if a != b), min(len(sent), len(whole)))
+        token = self.tokenizer.convert_ids_to_tokens(whole[at]) if at < len(whole) else "the end"
+        return ModelError(
+            f"the chat template of {self._name!r} is not prefix-preserving: a longer conversation differs from "
+            f"what was sent before at token {at} ({token!r}); use a training template that only appends"
+        )

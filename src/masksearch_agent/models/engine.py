@@ -8,15 +8,17 @@ recomputes.
 
 from __future__ import annotations
 
+import dataclasses
 import queue
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from transformers import LogitsProcessor, StoppingCriteria
+from transformers import GenerationConfig, LogitsProcessor, StoppingCriteria
 
 from masksearch_agent.errors import ModelError
 from masksearch_agent.records import Sampling
@@ -71,7 +73,7 @@ class BatchingEngine:
         self.max_batch_size = max_batch_size
         self.linger_s = linger_s
         self._queue: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
-        self._closing_ids: dict[str, torch.Tensor] = {}
+        self._closing_ids: dict[str, tuple[torch.Tensor, frozenset[int]]] = {}
         self._lock = threading.Lock()
         self._worker: threading.Thread | None = None
 
@@ -89,6 +91,9 @@ class BatchingEngine:
                 f"the prompt has {len(prompt_ids)} tokens but the model reads at most {limit}; lower the agent's "
                 f"`max_searches` or `passages_per_search`"
             )
+        if limit is not None and len(prompt_ids) + sampling.max_tokens > limit:
+            # Requests are grouped by settings, so a full prompt shortens no other request's reply.
+            sampling = dataclasses.replace(sampling, max_tokens=limit - len(prompt_ids))
         request = _Request(tuple(prompt_ids), sampling, Future())
         with self._lock:
             if self._worker is None:
@@ -100,11 +105,11 @@ class BatchingEngine:
     def close(self) -> None:
         """Finish what is queued and stop the worker; a later `submit` starts it again."""
         with self._lock:
-            worker, self._worker = self._worker, None
-            if worker is not None:
+            # The lock is held until the worker is gone: a new one would share its queue, and take its end mark.
+            if self._worker is not None:
                 self._queue.put(None)
-        if worker is not None:
-            worker.join()
+                self._worker.join()
+                self._worker = None
 
     def _serve(self) -> None:
         while True:
@@ -149,28 +154,22 @@ class BatchingEngine:
         prompts = [request.prompt_ids for request in requests]
         input_ids, attention_mask = self._pad_left(prompts)
         width = input_ids.shape[1]
-        limit = getattr(self.model.config, "max_position_embeddings", width + sampling.max_tokens)
         stopping = _RowStopping(self, width, sampling.stop)
         recording = _LogprobRecorder(width)
         settings: dict[str, Any] = {"do_sample": sampling.temperature > 0}
         if sampling.temperature > 0:
             settings |= {"temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0}
-        was_training = self.model.training
-        self.model.eval()
-        try:
-            with torch.inference_mode():
-                output = self.model.generate(
-                    input_ids=input_ids,
-                    attention_mask=attention_mask,
-                    max_new_tokens=max(1, min(sampling.max_tokens, limit - width)),
-                    pad_token_id=self.tokenizer.pad_token_id,
-                    eos_token_id=self.end_of_turn_id,
-                    logits_processor=[recording],
-                    stopping_criteria=[stopping],
-                    **settings,
-                )
-        finally:
-            self.model.train(was_training)
+        with _plain_sampling(self.model), torch.inference_mode():
+            output = self.model.generate(
+                input_ids=input_ids,
+                attention_mask=attention_mask,
+                max_new_tokens=sampling.max_tokens,
+                pad_token_id=self.tokenizer.pad_token_id,
+                eos_token_id=self.end_of_turn_id,
+                logits_processor=[recording],
+                stopping_criteria=[stopping],
+                **settings,
+            )
         logprobs = recording.finish(output)
         return [
             self._completion(ids, row_logprobs, sampling.stop)
@@ -193,25 +192,27 @@ class BatchingEngine:
         return Completion(tuple(ids), tuple(logprobs), "length")
 
     def ends_with_stop(self, ids: Sequence[int], stop: tuple[str, ...]) -> bool:
-        """Whether the last token completes a stop string, alone or with text after it in the same token."""
-        if not stop or int(ids[-1]) not in self._closing_set(stop):
+        """Whether the last token completes a stop string, alone or with text after it in the same token.
+
+        No earlier token may have completed one: ask after every token.
+        """
+        if not stop or int(ids[-1]) not in self._closing(stop)[1]:
             return False
         tail = list(ids[-_STOP_TAIL_TOKENS:])
         text = self.tokenizer.decode(tail, clean_up_tokenization_spaces=False)
-        last = len(self.tokenizer.decode(tail[-1:], clean_up_tokenization_spaces=False))
-        return any(text.find(word, max(0, len(text) - last - len(word) + 1)) >= 0 for word in stop)
+        return any(word in text for word in stop)
 
     def closing_ids(self, stop: tuple[str, ...]) -> torch.Tensor:
         """Return the ids of all tokens that hold the last character of a stop string."""
+        return self._closing(stop)[0]
+
+    def _closing(self, stop: tuple[str, ...]) -> tuple[torch.Tensor, frozenset[int]]:
         key = "".join(sorted({word[-1] for word in stop}))
         if key not in self._closing_ids:
             texts = self.tokenizer.batch_decode([[i] for i in range(len(self.tokenizer))])
             found = [i for i, text in enumerate(texts) if any(character in text for character in key)]
-            self._closing_ids[key] = torch.tensor(found, device=self.model.device)
+            self._closing_ids[key] = torch.tensor(found, device=self.model.device), frozenset(found)
         return self._closing_ids[key]
-
-    def _closing_set(self, stop: tuple[str, ...]) -> frozenset[int]:
-        return frozenset(self.closing_ids(stop).tolist())
 
 
 class _RowStopping(StoppingCriteria):  # type: ignore[misc]
@@ -256,6 +257,23 @@ class _LogprobRecorder(LogitsProcessor):  # type: ignore[misc]
             column = self.prompt_width + len(self._columns)
             self._columns.append(self._pending.gather(1, sequences[:, column : column + 1]).squeeze(1))
             self._pending = None
+
+
+@contextmanager
+def _plain_sampling(model: PreTrainedModel) -> Iterator[None]:
+    """Put a model in evaluation mode, without the settings (a repetition penalty, say) that its checkpoint brings.
+
+    `generate` applies those wherever the caller says nothing, which would sample from another distribution than
+    the one that is recorded and trained.
+    """
+    was_training, own_settings = model.training, model.generation_config
+    model.eval()
+    model.generation_config = GenerationConfig()
+    try:
+        yield
+    finally:
+        model.generation_config = own_settings
+        model.train(was_training)
 
 
 def _group_by_sampling(requests: Sequence[_Request]) -> list[list[_Request]]:

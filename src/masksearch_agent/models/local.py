@@ -52,6 +52,8 @@ class LocalChatModel(BaseChatModel):
     max_batch_size: int = 128
     model_version: str = "local"
     is_recording_model: bool = True
+    cache: bool | None = False
+    """A reply that came from LangChain's cache would be a turn that nobody sampled."""
 
     _format: ChatFormat = PrivateAttr()
     _engine: BatchingEngine = PrivateAttr()

@@ -8,12 +8,14 @@ it was written: rendering a longer conversation only ever appends.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from importlib import resources
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
-__all__ = ("CHAT_TEMPLATE", "PROTOCOL_TOKENS", "make_tiny_model", "make_tiny_tokenizer")
+__all__ = ("CHAT_TEMPLATE", "PROTOCOL_TOKENS", "make_tiny_model", "make_tiny_tokenizer", "tiny_base_path")
 
 PAD_TOKEN = "<|pad|>"
 START_TOKEN = "<|im_start|>"
@@ -94,3 +96,8 @@ def make_tiny_model(
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return LlamaForCausalLM(config)
+
+
+def tiny_base_path() -> Path:
+    """Return the folder of the tiny base model that the package ships: it can read, and has never searched."""
+    return Path(str(resources.files("masksearch_agent.models") / "data" / "tiny_base"))

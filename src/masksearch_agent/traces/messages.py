@@ -33,9 +33,16 @@ def to_messages(messages: Sequence[BaseMessage]) -> list[Message]:
             raise ModelError(
                 f"cannot send a message of type {message.type!r}; expected one of {sorted(_ROLES)}"
             )
-        if not isinstance(message.content, str):
+        if role != "assistant" and not _is_text(message):
             raise ModelError(
-                "cannot send a message with parts that are not text; pass its content as a string"
+                f"cannot send a {role} message with parts that are not text; pass its content as a string"
             )
-        converted.append(Message(role, message.content))
+        # The text of a reply leaves out what some models return beside it: reasoning blocks, tool calls.
+        converted.append(Message(role, str(message.text)))
     return converted
+
+
+def _is_text(message: BaseMessage) -> bool:
+    if isinstance(message.content, str):
+        return True
+    return all(isinstance(part, str) or part.get("type") == "text" for part in message.content)

@@ -1,8 +1,8 @@
 """The one way from traces to training rows, for SFT and for RL alike.
 
-Each root-to-leaf path of a trace is one row, because it is one sequence that the model saw. A turn shared by
-several paths trains in the first of them only, so that every sampled token of the policy trains exactly once;
-everything else (prompts, search results, repair messages, the turns of other roles) is context.
+Each path from a root to a last policy turn is one row, because it is one sequence that the model saw. A turn
+shared by several paths trains in the first of them only, so that every sampled token of the policy trains
+exactly once; everything else (prompts, search results, repair messages, the turns of other roles) is context.
 
     context_ids  sampled_ids  context_ids            sampled_ids
     [ prompt   ] [ step 1   ] [ information … ]      [ step 2   ]
@@ -46,30 +46,27 @@ def make_rows(trajectory: Trajectory, encoder: TurnEncoder | None = None) -> lis
 
     Args:
         trajectory: A finished run.
-        encoder: How to tokenise turns that carry text only; None refuses them.
+        encoder: How to tokenise turns that carry text only; None refuses them. One such turn is enough for all
+            rows of the trajectory to be made from text, without log-probabilities.
 
     Raises:
-        TraceError: A policy turn has no token ids and no encoder was given, or the tree is broken.
+        TraceError: A policy turn, or one that it continues, has no token ids and no encoder was given; or the
+            tree is broken.
     """
-    turns = trajectory.turns
-    if not all(turn.is_tokenised for turn in turns):
+    turns = _turns_that_matter(trajectory.turns)
+    missing = next((turn for turn in turns if not turn.is_tokenised), None)
+    if missing is not None:
         if encoder is None:
-            missing = next(turn for turn in turns if not turn.is_tokenised)
             raise TraceError(
                 f"turn {missing.id!r} of trajectory {trajectory.id!r} has no token ids; record it with a "
                 f"recording model, or pass the student's encoder to tokenise its text"
             )
         turns = tokenise(turns, encoder)
-        has_logprobs = False
-    else:
-        has_logprobs = True
-    rows = []
     trained: set[str] = set()
-    for path in _leaf_paths(turns):
-        row = _row_of_path(path, trained, trajectory.id, has_logprobs)
-        if row is not None:
-            rows.append(row)
-    return rows
+    return [
+        _row_of_path(path, trained, trajectory.id, has_logprobs=missing is None)
+        for path in _leaf_paths(turns)
+    ]
 
 
 def tokenise(turns: Iterable[Turn], encoder: TurnEncoder) -> tuple[Turn, ...]:
@@ -87,6 +84,15 @@ def tokenise(turns: Iterable[Turn], encoder: TurnEncoder) -> tuple[Turn, ...]:
             )
         )
     return tuple(encoded)
+
+
+def _turns_that_matter(turns: Sequence[Turn]) -> tuple[Turn, ...]:
+    """Return the policy's turns and those they continue; what follows them teaches nothing."""
+    kept: set[str | None] = set()
+    for turn in reversed(turns):
+        if turn.role == POLICY_ROLE or turn.id in kept:
+            kept |= {turn.id, turn.parent_id}
+    return tuple(turn for turn in turns if turn.id in kept)
 
 
 def _leaf_paths(turns: Sequence[Turn]) -> list[list[Turn]]:
@@ -108,29 +114,23 @@ def _leaf_paths(turns: Sequence[Turn]) -> list[list[Turn]]:
 
 def _row_of_path(
     path: Sequence[Turn], trained: set[str], trajectory_id: str, has_logprobs: bool
-) -> TrainingRow | None:
-    """Build a path's row and mark its policy turns as trained; None where nothing is left to train."""
+) -> TrainingRow:
+    """Build the row of a path, which ends with a policy turn, and mark its policy turns as trained."""
     ids: list[int] = []
     trainable: list[bool] = []
     logprobs: list[float] = []
-    last_trained = None
     for turn in path:
         trains = turn.role == POLICY_ROLE and turn.id not in trained
         if trains:
             trained.add(turn.id)
-            last_trained = turn
         ids += [*turn.context_ids, *turn.sampled_ids]
         trainable += [False] * len(turn.context_ids) + [trains] * len(turn.sampled_ids)
         logprobs += [0.0] * len(turn.context_ids)
         logprobs += list(turn.logprobs) if trains else [0.0] * len(turn.sampled_ids)
-    if last_trained is None:
-        return None
-    # What follows the last trainable token teaches nothing and costs compute.
-    end = len(trainable) - trainable[::-1].index(True)
     return TrainingRow(
-        input_ids=tuple(ids[:end]),
-        trainable=tuple(trainable[:end]),
-        logprobs=tuple(logprobs[:end]) if has_logprobs else None,
+        input_ids=tuple(ids),
+        trainable=tuple(trainable),
+        logprobs=tuple(logprobs) if has_logprobs else None,
         trajectory_id=trajectory_id,
-        is_truncated=last_trained.finish_reason == "length",
+        is_truncated=path[-1].finish_reason == "length",
     )

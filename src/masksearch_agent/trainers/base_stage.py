@@ -29,6 +29,8 @@ __all__ = ("make_reading_blocks", "train_base")
 
 logger = logging.getLogger(__name__)
 
+_ENTITIES_PER_WORLD = 600
+
 
 def train_base(
     settings: BaseStageSettings, directory: Path, callbacks: tuple[TrainerCallback, ...] = ()
@@ -42,6 +44,7 @@ def train_base(
     """
     import torch
     from transformers import Trainer, TrainingArguments
+    from transformers.trainer_utils import get_last_checkpoint
 
     torch.manual_seed(settings.seed)
     tokenizer = make_tiny_tokenizer(_tokenizer_texts(settings), settings.vocab_size)
@@ -60,7 +63,8 @@ def train_base(
             warmup_steps=round(settings.max_steps * optimizer.warmup_ratio),
             max_grad_norm=optimizer.max_gradient_norm,
             logging_steps=20,
-            save_strategy="no",
+            save_steps=settings.save_steps,
+            save_total_limit=1,
             report_to=[],
             use_cpu=not torch.cuda.is_available(),
             seed=settings.seed,
@@ -76,7 +80,10 @@ def train_base(
         ),
         callbacks=list(callbacks),
     )
-    trainer.train()
+    trainer_dir = directory / "trainer"
+    trainer.train(
+        resume_from_checkpoint=get_last_checkpoint(str(trainer_dir)) if trainer_dir.is_dir() else None
+    )
     model.save_pretrained(directory)
     tokenizer.save_pretrained(directory)
 
@@ -86,7 +93,7 @@ def make_reading_blocks(
 ) -> Iterator[dict[str, Any]]:
     """Yield sequences of exactly `block_tokens` tokens, each about a few linked entities."""
     for seed in range(*settings.world_seeds):
-        world = make_world(seed, purpose="base")
+        world = make_world(seed, train_entities=_ENTITIES_PER_WORLD, test_entities=0)
         rng = random.Random(f"reading:{seed}")
         articles: dict[str, list[str]] = {}
         for passage in world.passages:
@@ -122,7 +129,7 @@ def _tokenizer_texts(settings: BaseStageSettings) -> Iterator[str]:
     """Yield articles, questions and the prompts, so that the words of each become tokens."""
     first = settings.world_seeds[0]
     for seed in range(first, first + settings.tokenizer_worlds):
-        world = make_world(seed, purpose="base")
+        world = make_world(seed, train_entities=_ENTITIES_PER_WORLD, test_entities=0)
         yield from (f"{passage.title}: {passage.text}\n" for passage in world.passages)
         for hops in (1, 2, 3):
             for task in make_questions(world, "train", 300, hops):

@@ -28,7 +28,6 @@ from masksearch_agent.config.trainers import DAPOSettings
 from masksearch_agent.errors import TrainingError
 from masksearch_agent.records import SearchTask, TrainingRow
 from masksearch_agent.trainers.curriculum import Curriculum
-from masksearch_agent.trainers.optimizers import make_muon_with_adamw
 from masksearch_agent.trainers.rollouts import Group, RolloutRunner
 from masksearch_agent.trainers.sft import lora_config, optimizer_arguments
 
@@ -125,14 +124,11 @@ class DAPOTrainer(GRPOTrainer):  # type: ignore[misc]
         self.curriculum = Curriculum(tasks, settings.curriculum, settings.max_steps, settings.seed)
         self.runner = runner
         steps = range(0, settings.max_steps, settings.updates_per_rollout)
-        order = [index for step in steps for index in self.curriculum.draw(step, settings.prompts_per_step)]
+        count = settings.prompts_per_step * args.world_size
+        order = [index for step in steps for index in self.curriculum.draw(step, count)]
         dataset = Dataset.from_dict(
             {"prompt": [tasks[index].question for index in order], "task_index": order}
         )
-        optimizer = None
-        if settings.optimizer.name == "muon":
-            rate = settings.optimizer
-            optimizer = make_muon_with_adamw(model, rate.muon_learning_rate, rate.learning_rate)
         super().__init__(
             model=model,
             reward_funcs=[_rewarded_by_runner],
@@ -140,9 +136,10 @@ class DAPOTrainer(GRPOTrainer):  # type: ignore[misc]
             train_dataset=dataset,
             processing_class=processing_class,
             callbacks=list(callbacks),
-            optimizers=(optimizer, None),
             peft_config=lora_config(settings.lora_rank) if settings.lora_rank else None,
         )
+        # `GRPOTrainer` takes no optimizer class, and one made before it adds adapters would not hold them.
+        _, self.optimizer_cls_and_kwargs = optimizer_arguments(settings.optimizer)
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
         """Replace TRL's generation: roll out, refill, and return the batch that TRL's loss reads."""
@@ -202,15 +199,20 @@ class DAPOTrainer(GRPOTrainer):  # type: ignore[misc]
         return rows, advantages
 
     def _batch(self, rows: list[TrainingRow], advantages: list[float]) -> dict[str, torch.Tensor]:
-        """Collate rows into TRL's tensors; rounds up to whole micro-batches with rows that train nothing."""
+        """Collate rows into TRL's tensors, as many as the other ranks have and whole micro-batches of them."""
         batch = collate_rows(
-            rows, advantages, self.processing_class.pad_token_id, multiple_of=self.args.steps_per_generation
+            rows,
+            advantages,
+            self.processing_class.pad_token_id,
+            multiple_of=self.args.steps_per_generation,
+            at_least=self._largest_over_ranks(len(rows)),
         )
         batch = {name: tensor.to(self.accelerator.device) for name, tensor in batch.items()}
         trained = batch["tool_mask"].sum()
         batch["num_items_in_batch"] = self.accelerator.gather(trained.reshape(1)).sum()
         self._metrics["train"]["dapo/trained_tokens"].append(float(batch["num_items_in_batch"]))
         self.state.num_input_tokens_seen += int(batch["prompt_mask"].sum() + batch["completion_mask"].sum())
+        self._metrics["train"]["num_tokens"] = [self.state.num_input_tokens_seen]
         return batch
 
     def _log_groups(self, sampled: Sequence[Group], useful: Sequence[Group], tries: int, step: int) -> None:
@@ -236,7 +238,11 @@ class DAPOTrainer(GRPOTrainer):  # type: ignore[misc]
 
 
 def collate_rows(
-    rows: Sequence[TrainingRow], advantages: Sequence[float], pad_token_id: int, multiple_of: int = 1
+    rows: Sequence[TrainingRow],
+    advantages: Sequence[float],
+    pad_token_id: int,
+    multiple_of: int = 1,
+    at_least: int = 1,
 ) -> dict[str, torch.Tensor]:
     """Pad rows into the tensors that `GRPOTrainer._compute_loss` reads.
 
@@ -245,13 +251,14 @@ def collate_rows(
         advantages: One per row.
         pad_token_id: Fills prompts on the left and completions on the right.
         multiple_of: `B` is rounded up to a multiple of this with rows that have no trainable token.
+        at_least: Smallest `B`; metrics are gathered over ranks, which have to have equally many rows.
 
     Returns:
         `prompt_ids`, `prompt_mask` `(B, P)` int64; `completion_ids`, `completion_mask`, `tool_mask` `(B, C)`
         int64 with `tool_mask` 1 where a token trains; `old_per_token_logps` `(B, C)` float32; `advantages`
         `(B,)` float32.
     """
-    count = -(-max(1, len(rows)) // multiple_of) * multiple_of
+    count = -(-max(1, at_least, len(rows)) // multiple_of) * multiple_of
     prompts = [row.input_ids[: row.prompt_length] for row in rows]
     completions = [row.input_ids[row.prompt_length :] for row in rows]
     prompt_width = max([len(prompt) for prompt in prompts], default=1)

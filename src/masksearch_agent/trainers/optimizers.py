@@ -26,10 +26,13 @@ class MuonWithAdamW(torch.optim.Optimizer):
         muon_learning_rate: float,
         adamw_learning_rate: float,
     ) -> None:
-        self.parts: tuple[torch.optim.Optimizer, ...] = (
-            torch.optim.Muon(matrices, lr=muon_learning_rate, weight_decay=0.0),
-            torch.optim.AdamW(others, lr=adamw_learning_rate, weight_decay=0.0, betas=(0.9, 0.95)),
-        )
+        self.parts: list[torch.optim.Optimizer] = []
+        if matrices:
+            self.parts.append(torch.optim.Muon(matrices, lr=muon_learning_rate, weight_decay=0.0))
+        if others:  # adapters are matrices only
+            self.parts.append(
+                torch.optim.AdamW(others, lr=adamw_learning_rate, weight_decay=0.0, betas=(0.9, 0.95))
+            )
         super().__init__([{"params": matrices + others}], {})
         # The schedulers and accelerate reach the learning rates through these very dictionaries.
         self.param_groups = [group for part in self.parts for group in part.param_groups]
@@ -56,7 +59,8 @@ def make_muon_with_adamw(
     model: nn.Module, muon_learning_rate: float, adamw_learning_rate: float
 ) -> MuonWithAdamW:
     """Give a model's hidden matrices to Muon and its embeddings, norms and biases to AdamW."""
-    matrices, others = [], []
+    matrices: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue

@@ -135,7 +135,7 @@ def optimizer_arguments(
     arguments = {
         "learning_rate": settings.learning_rate,
         "lr_scheduler_type": settings.schedule,
-        "warmup_ratio": settings.warmup_ratio,
+        "warmup_steps": settings.warmup_ratio,  # below 1 it is a share of all steps
         "max_grad_norm": settings.max_gradient_norm,
     }
     if settings.name == "adamw":

@@ -1,0 +1,153 @@
+"""The agent bundle: a folder that holds everything an agent is, so what was trained is what is served.
+
+Beside the weights (safetensors) and the tokenizer lies `masksearch.json`: protocol version, prompts, limits,
+where the index is, and where the weights came from.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field, ValidationError
+
+from masksearch_agent.agent.prompts import PromptSet
+from masksearch_agent.agent.protocol import PROTOCOL_VERSION
+from masksearch_agent.agent.runnable import MaskSearchAgent
+from masksearch_agent.config.agent import AgentSettings
+from masksearch_agent.config.base import Settings
+from masksearch_agent.config.retrieval import SearchMode
+from masksearch_agent.errors import BundleError
+from masksearch_agent.models.local import LocalChatModel
+from masksearch_agent.retrieval.index import open_index
+from masksearch_agent.retrieval.search import Search
+
+if TYPE_CHECKING:
+    from langgraph.checkpoint.base import BaseCheckpointSaver
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+__all__ = ("BUNDLE_FILE", "BundleInfo", "load_agent", "open_bundle_search", "read_bundle_info", "save_bundle")
+
+BUNDLE_FILE = "masksearch.json"
+
+
+class BundleInfo(Settings):
+    """What `masksearch.json` says."""
+
+    protocol_version: int
+    prompts: PromptSet
+    agent: AgentSettings
+    model_version: str
+    """Recorded with every turn the model takes."""
+    index: str = ""
+    """Folder of the index the agent was trained with, relative to the bundle; empty where there is none."""
+    search_mode: SearchMode = "hybrid"
+    provenance: dict[str, Any] = Field(default_factory=dict)
+    """How the weights came about: stages, seed, parent bundle, package versions."""
+
+
+def save_bundle(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, info: BundleInfo, directory: Path
+) -> None:
+    """Write a bundle; the description is written last, so a folder that has one is complete.
+
+    Args:
+        model: Weights, saved as safetensors.
+        tokenizer: Its tokenizer with its chat template.
+        info: The description.
+        directory: Where the bundle goes.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / BUNDLE_FILE).unlink(missing_ok=True)
+    model.save_pretrained(directory)
+    tokenizer.save_pretrained(directory)
+    partial = directory / f"{BUNDLE_FILE}.partial"
+    partial.write_text(info.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    os.replace(partial, directory / BUNDLE_FILE)
+
+
+def read_bundle_info(path: str | Path) -> BundleInfo:
+    """Read a bundle's description.
+
+    Args:
+        path: A bundle folder, or the id of one on a model hub.
+
+    Raises:
+        BundleError: It is missing, malformed, or of another protocol version.
+    """
+    file = _bundle_file(path)
+    try:
+        data = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as failure:
+        raise BundleError(f"cannot read {file}: {failure}; save the agent again") from failure
+    version = data.get("protocol_version") if isinstance(data, dict) else None
+    if version != PROTOCOL_VERSION:
+        raise BundleError(
+            f"{file} is of protocol version {version!r}, but this package speaks version {PROTOCOL_VERSION}; "
+            f"install the package version it was trained with, or train it again"
+        )
+    try:
+        return BundleInfo.model_validate(data)
+    except ValidationError as failure:
+        first = failure.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise BundleError(f"{file} is malformed: {where}: {first['msg']}") from failure
+
+
+def load_agent(
+    path: str | Path, search: Any = None, checkpointer: BaseCheckpointSaver[Any] | None = None
+) -> MaskSearchAgent:
+    """Restore an agent; see `MaskSearchAgent.from_pretrained`."""
+    info = read_bundle_info(path)
+    model = LocalChatModel.from_pretrained(
+        path, max_tokens=info.agent.max_step_tokens, model_version=info.model_version
+    )
+    if search is None:
+        search = open_bundle_search(path, info)
+    agent = MaskSearchAgent(model, search, info.agent, info.prompts, checkpointer)
+    agent.bundle = info
+    return agent
+
+
+def open_bundle_search(path: str | Path, info: BundleInfo | None = None) -> Search:
+    """Open the index that a bundle names.
+
+    Raises:
+        BundleError: It names none, or the index is not there.
+    """
+    directory = Path(path)
+    info = info or read_bundle_info(path)
+    if not info.index:
+        raise BundleError(f"the bundle {directory} names no index; pass `search=` with what it is to search")
+    index = (directory / info.index).resolve()
+    if not index.is_dir():
+        raise BundleError(
+            f"the bundle {directory} was trained with the index {index}, which is not there; pass `search=` with "
+            f"what it is to search, or build the index with `masksearch index`"
+        )
+    return Search(open_index(index, info.search_mode))
+
+
+def _bundle_file(path: str | Path) -> Path:
+    directory = Path(path)
+    if directory.is_dir():
+        file = directory / BUNDLE_FILE
+        if not file.is_file():
+            raise BundleError(
+                f"{directory} has no {BUNDLE_FILE}, so it is not an agent bundle; pass the folder that training "
+                f"wrote, or make one of a checkpoint with `masksearch sft`"
+            )
+        return file
+    if directory.is_absolute() or str(path).count("/") != 1:
+        raise BundleError(f"there is no agent bundle at {directory}")
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        return Path(hf_hub_download(str(path), BUNDLE_FILE))
+    except (HfHubHTTPError, OSError) as failure:
+        raise BundleError(
+            f"no folder {path} here, and no such bundle on the model hub: {failure}"
+        ) from failure

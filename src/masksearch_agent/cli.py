@@ -1,0 +1,361 @@
+"""The command line: each stage of the loop on the files of the one before it, and the whole loop at once.
+
+Heavy packages are imported by the command that needs them, so `--help` is immediate. Results go to standard
+output (as JSON with `--json`), progress and messages to standard error.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+
+from masksearch_agent.errors import MaskSearchError
+
+if TYPE_CHECKING:
+    from masksearch_agent.config.recipe import Recipe
+    from masksearch_agent.retrieval.search import Search
+
+__all__ = ("app", "main")
+
+app = typer.Typer(
+    name="masksearch",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    help="Train, serve and evaluate search agents on your own documents. New here? `masksearch quickstart`.",
+)
+_errors = Console(stderr=True)
+
+RecipeOption = Annotated[Path | None, typer.Option("--recipe", help="YAML file of settings.", dir_okay=False)]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", help="Override one setting: `room.setting=value`. Repeatable.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+IndexOption = Annotated[Path, typer.Option("--index", help="Folder that `masksearch index` wrote.")]
+AgentOption = Annotated[str, typer.Option("--agent", help="Agent bundle: a folder, or a hub id.")]
+
+
+def main() -> None:
+    """Run the command line; errors of this package become one line and exit code 1."""
+    try:
+        app()
+    except MaskSearchError as failure:
+        _errors.print(f"[bold red]error:[/] {failure}", highlight=False, soft_wrap=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        _errors.print("\nStopped. Run the same command again to go on from here.")
+        sys.exit(130)
+
+
+@app.command()
+def world(
+    out: Annotated[Path, typer.Option(help="Folder to write.")] = Path("runs/world"),
+    seed: int = 0,
+    recipe: RecipeOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a closed world: a synthetic encyclopedia with multi-hop questions.
+
+    Example: `masksearch world --seed 1 --out runs/world`
+    """
+    from masksearch_agent.pipeline.data import write_closed_world
+
+    counts = write_closed_world(_recipe(recipe, settings), seed, out)
+    _print_result(counts, as_json)
+
+
+@app.command()
+def index(
+    corpus: Annotated[Path, typer.Argument(help="Corpus file or folder of documents.")],
+    out: Annotated[Path, typer.Option(help="Folder of the index.")] = Path("runs/index"),
+    recipe: RecipeOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Index a corpus for BM25 and dense search. Unchanged input is not indexed again.
+
+    Example: `masksearch index my_documents/ --out runs/index`
+    """
+    from masksearch_agent.corpus.readers import read_passages
+    from masksearch_agent.pipeline.display import Display
+    from masksearch_agent.retrieval.index import build_index
+
+    resolved = _recipe(recipe, settings)
+    with Display(_errors).stage("indexing"):
+        build_index(read_passages(corpus, resolved.corpus), out, resolved.retrieval)
+    manifest = json.loads((out / "index.json").read_text(encoding="utf-8"))
+    _print_result({"index": str(out), "passages": manifest["count"], "mode": manifest["mode"]}, as_json)
+
+
+@app.command()
+def ramp(
+    corpus: Annotated[Path, typer.Argument(help="Corpus, or a folder that `masksearch world` wrote.")],
+    index: IndexOption,
+    out: Annotated[Path, typer.Option(help="JSON-lines file of tasks.")] = Path("runs/tasks/ramp.jsonl"),
+    limit: Annotated[int | None, typer.Option(help="Read this many passages at most.")] = None,
+    recipe: RecipeOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Mask facts in passages: each task asks to fill them in by searching the rest of the corpus.
+
+    Example: `masksearch ramp my_documents/ --index runs/index --out runs/tasks/ramp.jsonl`
+    """
+    from masksearch_agent.pipeline.data import build_tasks
+    from masksearch_agent.pipeline.display import Display
+
+    resolved = _recipe(recipe, settings)
+    with Display(_errors).stage("masking", total=limit) as bar:
+        report = build_tasks(corpus, _search(index, resolved), resolved, out, limit, bar)
+    _print_result({"tasks": str(out), **report}, as_json)
+
+
+@app.command()
+def generate(
+    tasks: Annotated[list[Path], typer.Argument(help="Task files.")],
+    index: IndexOption,
+    out: Annotated[Path, typer.Option(help="Trace store.")] = Path("runs/traces.sqlite"),
+    stage: Annotated[str, typer.Option(help="Name under which the trajectories are kept.")] = "ramp",
+    limit: Annotated[int | None, typer.Option(help="Work on this many tasks at most.")] = None,
+    recipe: RecipeOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Generate trajectories with the hindsight teacher. Tasks that have one already are skipped.
+
+    Example: `masksearch generate runs/tasks/ramp.jsonl --index runs/index --out runs/traces.sqlite`
+    """
+    from masksearch_agent.pipeline.data import generate_trajectories
+    from masksearch_agent.pipeline.display import Display
+
+    resolved = _recipe(recipe, settings)
+    with Display(_errors).stage("generating") as bar:
+        report = generate_trajectories(tasks, _search(index, resolved), resolved, out, stage, limit, bar)
+    _print_result({"traces": str(out), **report}, as_json)
+
+
+@app.command()
+def base(
+    out: Annotated[Path, typer.Option(help="Folder of the checkpoint.")] = Path("runs/tiny_base"),
+    recipe: RecipeOption = None,
+    settings: SetOption = None,
+) -> None:
+    """Teach a tiny model to read: how the base model in this package was made.
+
+    Example: `masksearch base --recipe training/tiny_base.yaml --out runs/tiny_base`
+    """
+    from masksearch_agent.pipeline.display import Display
+    from masksearch_agent.trainers.base_stage import train_base
+    from masksearch_agent.trainers.callbacks import MetricsLog
+
+    resolved = _recipe(recipe, settings)
+    with Display(_errors).stage("base stage", total=resolved.base_stage.max_steps) as bar:
+        train_base(resolved.base_stage, out, (MetricsLog(out / "metrics.jsonl", bar.training_listener()),))
+    _print_result({"checkpoint": str(out)}, False)
+
+
+@app.command()
+def sft(
+    traces: Annotated[Path, typer.Option(help="Trace store.")],
+    out: Annotated[Path, typer.Option(help="Folder of the new agent bundle.")],
+    agent: Annotated[
+        str | None,
+        typer.Option(help="Agent bundle to start from; none starts from the recipe's `base_model`."),
+    ] = None,
+    index: Annotated[Path | None, typer.Option(help="Index the new agent searches by default.")] = None,
+    stage: Annotated[str, typer.Option(help="Train on the accepted trajectories of this stage.")] = "ramp",
+    recipe: RecipeOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Fine-tune on accepted trajectories. Stopped, it goes on from its last checkpoint.
+
+    Example: `masksearch sft --traces runs/traces.sqlite --index runs/index --out runs/agent_sft`
+    """
+    from masksearch_agent.pipeline.display import Display
+    from masksearch_agent.pipeline.training import make_base_bundle, run_sft
+    from masksearch_agent.traces.store import TraceStore
+
+    resolved = _recipe(recipe, settings)
+    source = Path(agent) if agent else out / "base"
+    if not agent:
+        relative = str(index.resolve()) if index else ""
+        make_base_bundle(resolved, source, relative)
+    stage_settings = resolved.ramp_sft if stage == "ramp" else resolved.qa_sft
+    with TraceStore(traces) as store, Display(_errors).stage("SFT") as bar:
+        trajectories = list(store.trajectories(stage, accepted=True))
+        result = run_sft(source, trajectories, stage_settings, out, f"{stage}_sft", bar.training_listener())
+    _print_result({"agent": str(out), **dataclasses.asdict(result)}, as_json)
+
+
+@app.command()
+def dapo(
+    agent: AgentOption,
+    tasks: Annotated[list[Path], typer.Option(help="Task files.")],
+    out: Annotated[Path, typer.Option(help="Folder of the new agent bundle.")],
+    index: Annotated[Path | None, typer.Option(help="Search this index instead of the bundle's.")] = None,
+    recipe: RecipeOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Train an agent by reinforcement: DAPO with rollouts through its own graph.
+
+    Example: `masksearch dapo --agent runs/agent_sft --tasks runs/tasks/ramp.jsonl --out runs/agent_dapo`
+    """
+    from masksearch_agent.agent.bundle import open_bundle_search
+    from masksearch_agent.pipeline.data import read_task_files
+    from masksearch_agent.pipeline.display import Display
+    from masksearch_agent.pipeline.training import run_dapo
+
+    resolved = _recipe(recipe, settings)
+    search = _search(index, resolved) if index else open_bundle_search(agent)
+    with Display(_errors).stage("DAPO", total=resolved.ramp_dapo.max_steps) as bar:
+        result = run_dapo(
+            Path(agent), read_task_files(tasks), search, resolved, resolved.ramp_dapo, out, "dapo",
+            bar.training_listener(),
+        )  # fmt: skip
+    _print_result({"agent": str(out), **dataclasses.asdict(result)}, as_json)
+
+
+@app.command("eval")
+def evaluate_agent(
+    agent: AgentOption,
+    data: Annotated[list[Path], typer.Option(help="Questions: task files or benchmark files.")],
+    index: Annotated[Path | None, typer.Option(help="Search this index instead of the bundle's.")] = None,
+    mode: Annotated[
+        Literal["agentic", "rag"], typer.Option(help="The search graph, or the retrieve-once baseline.")
+    ] = "agentic",
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for per-question results; makes it resumable.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(help="Ask this many questions of each file at most.")] = None,
+    recipe: RecipeOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Evaluate an agent on question files.
+
+    Example: `masksearch eval --agent runs/quickstart/agent --data runs/quickstart/tasks/qa_2hop_test.jsonl`
+    """
+    from masksearch_agent.pipeline.data import evaluate_files
+    from masksearch_agent.pipeline.display import Display
+
+    resolved = _recipe(recipe, settings)
+    search = _search(index, resolved) if index else None
+    with Display(_errors).stage("evaluating") as bar:
+        scores = evaluate_files(agent, search, data, mode, out, limit, resolved, bar)
+    _print_result(scores, as_json)
+
+
+@app.command()
+def ask(
+    question: Annotated[str, typer.Argument(help="The question.")],
+    agent: AgentOption,
+    index: Annotated[Path | None, typer.Option(help="Search this index instead of the bundle's.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Ask an agent, and watch it search.
+
+    Example: `masksearch ask "Who leads the city where Uma Crane was born?" --agent runs/quickstart/agent`
+    """
+    from masksearch_agent.agent.runnable import MaskSearchAgent
+    from masksearch_agent.pipeline.asking import ask_agent
+    from masksearch_agent.records import dump_record
+
+    restored = MaskSearchAgent.from_pretrained(agent, search=index)
+    answer = ask_agent(restored, question, None if as_json else Console())
+    if as_json:
+        _print_result(dump_record(answer), True)
+
+
+@app.command()
+def quickstart(
+    out: Annotated[Path, typer.Option(help="Run folder.")] = Path("runs/quickstart"),
+    seed: int = 0,
+    recipe: RecipeOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Train a tiny search agent from scratch and evaluate it, in minutes, on two CPU cores.
+
+    Example: `masksearch quickstart --seed 1 --out runs/quickstart`
+    """
+    from importlib import resources
+
+    from masksearch_agent.pipeline.display import Display
+    from masksearch_agent.pipeline.quickstart import Quickstart
+    from masksearch_agent.viewer.tables import evals_table
+
+    path = recipe or Path(str(resources.files("masksearch_agent.pipeline") / "quickstart.yaml"))
+    resolved = _recipe(path, [*(settings or []), f"seed={seed}"])
+    report = Quickstart(resolved, out, Display(_errors)).run()
+    if as_json:
+        _print_result(report, True)
+        return
+    console = Console()
+    console.print(evals_table(report))
+    console.print(f"{report['wall_seconds'] / 60:.1f} minutes, {report['peak_memory_gb']:.1f} GB at most")
+    console.print(f"Report: {out / 'report.html'} (and report.json)\n\nTry next:")
+    for step in report["next_steps"]:
+        console.print(f"  {step}", markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
+def recipe(
+    path: Annotated[Path | None, typer.Argument(help="Recipe to resolve; none prints the defaults.")] = None,
+    settings: SetOption = None,
+) -> None:
+    """Print a recipe with every setting resolved.
+
+    Example: `masksearch recipe training/laptop.yaml`
+    """
+    import yaml
+
+    sys.stdout.write(yaml.safe_dump(_recipe(path, settings).model_dump(mode="json"), sort_keys=False))
+
+
+@app.command()
+def draw(
+    out: Annotated[Path, typer.Option(help="Markdown file to write.")] = Path("graphs/README.md"),
+) -> None:
+    """Draw both graphs (Mermaid).
+
+    Example: `masksearch draw --out graphs/README.md`
+    """
+    from masksearch_agent.pipeline.drawing import draw_graphs
+
+    out.write_text(draw_graphs(), encoding="utf-8")
+    _print_result({"drawing": str(out)}, False)
+
+
+def _recipe(path: Path | None, overrides: list[str] | None) -> Recipe:
+    from masksearch_agent.config.recipe import load_recipe
+
+    return load_recipe(path, overrides or [])
+
+
+def _search(index: Path, resolved: Recipe) -> Search:
+    from masksearch_agent.retrieval.index import open_index
+    from masksearch_agent.retrieval.search import Search
+
+    return Search(open_index(index, resolved.retrieval.mode))
+
+
+def _print_result(result: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        sys.stdout.write(json.dumps(result, ensure_ascii=False, indent=2) + "\n")
+        return
+    console = Console()
+    for name, value in result.items():
+        console.print(f"[bold]{name}[/]: {value}", highlight=False, soft_wrap=True)
+
+
+if __name__ == "__main__":
+    main()

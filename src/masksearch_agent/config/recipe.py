@@ -1,0 +1,134 @@
+"""A recipe: one YAML file that sets every room of a run.
+
+An explicit override beats the file, and the file beats the defaults. The resolved recipe is saved with the run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import Field, ValidationError
+
+from masksearch_agent.config.agent import AgentSettings
+from masksearch_agent.config.base import Settings
+from masksearch_agent.config.corpus import CorpusSettings
+from masksearch_agent.config.evaluation import EvaluationSettings
+from masksearch_agent.config.generator import GeneratorSettings
+from masksearch_agent.config.ramp import RampSettings
+from masksearch_agent.config.retrieval import RetrievalSettings
+from masksearch_agent.config.rewards import RewardSettings
+from masksearch_agent.config.trainers import BaseStageSettings, DAPOSettings, SFTSettings
+from masksearch_agent.errors import ConfigError
+
+__all__ = ("QuestionSet", "Recipe", "WorldSettings", "load_recipe")
+
+
+class QuestionSet(Settings):
+    """How many closed-world questions of one kind."""
+
+    category: Literal["bridge", "comparison", "intersection", "counting"] = "bridge"
+    hops: int = Field(default=2, ge=1, le=4)
+    count: int = Field(gt=0)
+
+
+class WorldSettings(Settings):
+    """The closed world of a run."""
+
+    train_entities: int = Field(default=400, ge=15)
+    test_entities: int = Field(default=200, ge=15)
+    train_questions: tuple[QuestionSet, ...] = (
+        QuestionSet(hops=1, count=300),
+        QuestionSet(hops=2, count=500),
+        QuestionSet(hops=3, count=400),
+    )
+    test_questions: tuple[QuestionSet, ...] = (
+        QuestionSet(hops=1, count=200),
+        QuestionSet(hops=2, count=200),
+        QuestionSet(hops=3, count=200),
+    )
+    test_ramp_tasks: int = Field(default=200, gt=0)
+
+
+class Recipe(Settings):
+    """Everything a run needs to know."""
+
+    name: str = "run"
+    seed: int = 0
+    base_model: str = "tiny"
+    """Checkpoint folder or hub id to start from; `tiny` is the model that the package ships."""
+    prompts: Literal["compact", "full"] = "full"
+    world: WorldSettings = WorldSettings()
+    corpus: CorpusSettings = CorpusSettings()
+    retrieval: RetrievalSettings = RetrievalSettings()
+    ramp: RampSettings = RampSettings()
+    agent: AgentSettings = AgentSettings()
+    generator: GeneratorSettings = GeneratorSettings()
+    rewards: RewardSettings = RewardSettings()
+    base_stage: BaseStageSettings = BaseStageSettings()
+    """How the tiny base model is made; read by `masksearch base` only."""
+    ramp_sft: SFTSettings = SFTSettings()
+    """Stage I, supervised."""
+    ramp_dapo: DAPOSettings = DAPOSettings()
+    """Stage I, reinforced."""
+    qa_sft: SFTSettings = SFTSettings()
+    """Stage II, on multi-hop questions."""
+    evaluation: EvaluationSettings = EvaluationSettings()
+
+
+def load_recipe(path: Path | None = None, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe.
+
+    Args:
+        path: A YAML file; None for the defaults.
+        overrides: `room.setting=value` texts, as from a command line; values are read as YAML.
+
+    Raises:
+        ConfigError: The file cannot be read, or a key or value does not fit.
+    """
+    data: Any = {}
+    if path is not None:
+        try:
+            data = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        except OSError as failure:
+            raise ConfigError(f"cannot read the recipe {path}: {failure.strerror or failure}") from failure
+        except yaml.YAMLError as failure:
+            raise ConfigError(f"the recipe {path} is not valid YAML: {failure}") from failure
+    if not isinstance(data, dict):
+        raise ConfigError(f"the recipe {path} holds a {type(data).__name__}; expected settings by name")
+    for override in overrides:
+        _apply(data, override)
+    try:
+        return Recipe.model_validate(data)
+    except ValidationError as failure:
+        raise ConfigError(_explain(failure, path)) from failure
+
+
+def _apply(data: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator or not key:
+        raise ConfigError(f"cannot use the override {override!r}; expected `room.setting=value`")
+    *parents, last = key.split(".")
+    target = data
+    for parent in parents:
+        target = target.setdefault(parent, {})
+        if not isinstance(target, dict):
+            raise ConfigError(f"cannot use the override {override!r}: {parent!r} is not a group of settings")
+    try:
+        target[last] = yaml.safe_load(text)
+    except yaml.YAMLError as failure:
+        raise ConfigError(f"cannot use the override {override!r}: the value is not valid YAML") from failure
+
+
+def _explain(failure: ValidationError, path: Path | None) -> str:
+    problems = []
+    for error in failure.errors():
+        where = ".".join(str(part) for part in error["loc"])
+        if error["type"] == "extra_forbidden":
+            problems.append(f"unknown key {where!r}")
+        else:
+            problems.append(f"{where}: {error['msg']} (got {error['input']!r})")
+    source = f"the recipe {path}" if path is not None else "the settings"
+    return f"{source} cannot be used: {'; '.join(problems)}. `masksearch recipe` prints all keys with their defaults"

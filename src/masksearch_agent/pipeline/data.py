@@ -1,0 +1,187 @@
+"""Data stages on files: what the command line runs one by one and the quickstart in a row."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from masksearch_agent.agent.runnable import MaskSearchAgent
+from masksearch_agent.config.recipe import QuestionSet, Recipe
+from masksearch_agent.corpus.closed_world import ClosedWorld, Split, make_world, read_mentions, write_world
+from masksearch_agent.corpus.readers import read_passages
+from masksearch_agent.corpus.world_questions import make_questions
+from masksearch_agent.errors import TaskError
+from masksearch_agent.evaluation.benchmarks import read_tasks
+from masksearch_agent.evaluation.runner import Mode, evaluate, summarise
+from masksearch_agent.generator.runner import TrajectoryGenerator
+from masksearch_agent.pipeline.display import Bar
+from masksearch_agent.pipeline.training import prompts_of
+from masksearch_agent.ramp.spans import FactSpanExtractor, SpacySpanExtractor, SpanExtractor
+from masksearch_agent.ramp.tasks import RampReport, build_ramp_tasks
+from masksearch_agent.records import Passage, SearchTask, Trajectory, read_jsonl, write_jsonl
+from masksearch_agent.retrieval.search import Search
+from masksearch_agent.traces.store import TraceStore
+
+__all__ = (
+    "build_tasks",
+    "evaluate_files",
+    "generate_trajectories",
+    "read_task_files",
+    "world_passages",
+    "write_closed_world",
+)
+
+_PASSAGES = "passages.jsonl"
+_MENTIONS = "mentions.jsonl"
+_SPLITS = "splits.json"
+
+
+def write_closed_world(recipe: Recipe, seed: int, directory: Path) -> dict[str, Any]:
+    """Write a closed world and its questions: passages, fact mentions, splits, `questions/*.jsonl`.
+
+    Returns:
+        What was written, for people to read.
+    """
+    settings = recipe.world
+    world = make_world(seed, settings.train_entities, settings.test_entities)
+    write_world(world, directory)
+    split_of = {passage.id: world.split_of(passage) for passage in world.passages}
+    (directory / _SPLITS).write_text(json.dumps(split_of), encoding="utf-8")
+    train = [task for wanted in settings.train_questions for task in _questions(world, "train", wanted)]
+    counts = {"qa_train": write_jsonl(directory / "questions" / "qa_train.jsonl", train)}
+    for wanted in settings.test_questions:
+        name = f"qa_{wanted.hops}hop" if wanted.category == "bridge" else f"qa_{wanted.category}"
+        tasks = _questions(world, "test", wanted)
+        counts[f"{name}_test"] = write_jsonl(directory / "questions" / f"{name}_test.jsonl", tasks)
+    return {"world": str(directory), "passages": len(world.passages), "questions": counts}
+
+
+def world_passages(directory: Path, split: Split) -> Iterator[Passage]:
+    """Yield the passages of one split of a world that was written to a folder."""
+    split_of = json.loads((directory / _SPLITS).read_text(encoding="utf-8"))
+    return (passage for passage in read_passages(directory / _PASSAGES) if split_of[passage.id] == split)
+
+
+def build_tasks(
+    corpus: Path,
+    search: Search,
+    recipe: Recipe,
+    out: Path,
+    limit: int | None = None,
+    bar: Bar | None = None,
+    split: Split = "train",
+    max_tasks: int | None = None,
+) -> dict[str, Any]:
+    """Build RAMP tasks of a corpus, or of one split of a closed world.
+
+    Args:
+        corpus: A corpus, or a folder that `write_closed_world` wrote: its facts are then the spans.
+        search: Search over what the tasks are to be answered from.
+        recipe: What to mask.
+        out: JSON-lines file of tasks.
+        limit: Passages read at most.
+        bar: Progress.
+        split: Of the closed world, and of the tasks.
+        max_tasks: Tasks written at most.
+
+    Returns:
+        What was kept and dropped.
+    """
+    extractor: SpanExtractor
+    if (corpus / _MENTIONS).is_file():
+        extractor = FactSpanExtractor(read_mentions(corpus / _MENTIONS))
+        passages: Iterable[Passage] = world_passages(corpus, split)
+    else:
+        extractor = SpacySpanExtractor()
+        passages = read_passages(corpus, recipe.corpus)
+    report = RampReport()
+    spans = extractor.extract(_counted(islice(passages, limit), bar))
+    tasks = build_ramp_tasks(spans, search, recipe.ramp, split, report=report)
+    kept = write_jsonl(out, islice(tasks, max_tasks))
+    return {
+        "kept": kept,
+        "kept_fraction": round(report.kept_fraction, 4),
+        "by_masks": dict(sorted(report.kept_by_mask_count.items())),
+        "dropped": dict(report.drops),
+    }
+
+
+def generate_trajectories(
+    files: Sequence[Path],
+    search: Search,
+    recipe: Recipe,
+    out: Path,
+    stage: str,
+    limit: int | None = None,
+    bar: Bar | None = None,
+) -> dict[str, Any]:
+    """Generate a trajectory for every task of the files that has none yet in the stage."""
+    tasks = read_task_files(files)[:limit]
+    generator = TrajectoryGenerator(search, prompts_of(recipe), recipe.agent, recipe.generator)
+    with TraceStore(out) as store:
+        done = len(store.finished_task_ids(stage) & {task.id for task in tasks})
+
+        def count(trajectory: Trajectory) -> None:
+            nonlocal done
+            done += 1
+            if bar is not None:
+                bar.show(done, len(tasks), stage)
+
+        report = generator.run(tasks, store, stage, count)
+    return {
+        "accepted": report.accepted,
+        "rejected": report.rejected,
+        "skipped": report.skipped,
+        "reasons": dict(report.reasons),
+    }
+
+
+def evaluate_files(
+    agent: str | Path,
+    search: Search | None,
+    files: Sequence[Path],
+    mode: Mode,
+    out: Path | None,
+    limit: int | None,
+    recipe: Recipe,
+    bar: Bar | None = None,
+) -> dict[str, Any]:
+    """Evaluate an agent on question files; per-question results go to `out` and make the run resumable."""
+    settings = recipe.evaluation.model_copy(update={"limit": limit} if limit else {})
+    restored = MaskSearchAgent.from_pretrained(agent, search=search)
+    scores = {}
+    for file in files:
+        results_path = out / f"{file.stem}-{mode}.jsonl" if out is not None else None
+        tasks = list(read_tasks(file))
+        results = evaluate(
+            restored, tasks, settings, mode, results_path, (lambda _: bar.step()) if bar is not None else None
+        )
+        scores[file.stem] = dataclasses.asdict(summarise(results, settings))
+    return scores
+
+
+def read_task_files(files: Sequence[Path]) -> list[SearchTask]:
+    """Read our own task files.
+
+    Raises:
+        TaskError: A file is missing, malformed or empty.
+    """
+    tasks = [task for file in files for task in read_jsonl(file, SearchTask, TaskError)]
+    if not tasks:
+        raise TaskError(f"no tasks in {', '.join(map(str, files))}; build some with `masksearch ramp`")
+    return tasks
+
+
+def _questions(world: ClosedWorld, split: Split, wanted: QuestionSet) -> list[SearchTask]:
+    return make_questions(world, split, wanted.count, wanted.hops, wanted.category)
+
+
+def _counted(passages: Iterable[Passage], bar: Bar | None) -> Iterator[Passage]:
+    for passage in passages:
+        if bar is not None:
+            bar.step()
+        yield passage

@@ -1,0 +1,84 @@
+"""Live progress of a run on the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
+
+__all__ = ("Display",)
+
+
+class Display:
+    """Shows one bar per stage, with a note that says what is going on.
+
+    Args:
+        console: Where to show it; None for standard error, so that standard output stays for results.
+    """
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console(stderr=True)
+
+    @contextmanager
+    def stage(self, title: str, total: int | None = None) -> Iterator[Bar]:
+        """Show a stage while it runs."""
+        progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description:<34}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=self.console,
+        )
+        with progress:
+            yield Bar(progress, title, total)
+
+    def skip(self, title: str) -> None:
+        """Say that a stage was finished by an earlier start."""
+        self.console.print(f"[dim]✓ {title}: done before[/dim]")
+
+    def say(self, text: str) -> None:
+        """Print a line."""
+        self.console.print(text)
+
+
+class Bar:
+    """The bar of one stage."""
+
+    def __init__(self, progress: Progress, title: str, total: int | None) -> None:
+        self._progress = progress
+        self._task = progress.add_task(title, total=total, note="")
+
+    def step(self, note: str = "") -> None:
+        """Count one more."""
+        self._progress.update(self._task, advance=1, note=note)
+
+    def show(self, done: int, total: int, note: str) -> None:
+        """Set how far the stage is."""
+        self._progress.update(self._task, completed=done, total=total, note=note)
+
+    def finish(self) -> None:
+        """Fill the bar."""
+        task = self._progress.tasks[0]
+        total = task.total or 1
+        self._progress.update(self._task, completed=total, total=total)
+
+    def training_listener(self) -> Callable[[int, int, dict[str, float]], None]:
+        """Return a listener for training metrics."""
+
+        def listen(step: int, total: int, metrics: dict[str, float]) -> None:
+            names = {"loss": "loss", "rewards/answer": "answer reward", "rewards/format": "format reward"}
+            parts = [f"{label} {metrics[key]:.3f}" for key, label in names.items() if key in metrics]
+            self.show(step, total, ", ".join(parts))
+
+        return listen

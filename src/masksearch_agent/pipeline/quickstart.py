@@ -1,0 +1,190 @@
+"""The whole loop on a closed world: from a seed to a search agent that is trained, restored and evaluated.
+
+    world -> index -> RAMP tasks -> trajectories -> SFT (RAMP) -> DAPO (RAMP) -> SFT (questions) -> evaluation
+
+Every stage reads what earlier stages wrote into the run folder and nothing else, so a run that was stopped goes
+on where it was. Evaluation asks about entities that no training stage has seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from masksearch_agent.agent.runnable import MaskSearchAgent
+from masksearch_agent.config.recipe import Recipe
+from masksearch_agent.corpus.closed_world import Split
+from masksearch_agent.corpus.readers import read_passages
+from masksearch_agent.evaluation.runner import Mode, evaluate
+from masksearch_agent.pipeline.data import (
+    build_tasks,
+    generate_trajectories,
+    read_task_files,
+    write_closed_world,
+)
+from masksearch_agent.pipeline.display import Bar, Display
+from masksearch_agent.pipeline.report import build_report
+from masksearch_agent.pipeline.stages import Run
+from masksearch_agent.pipeline.training import make_base_bundle, run_dapo, run_sft
+from masksearch_agent.records import SearchTask
+from masksearch_agent.retrieval.index import build_index, open_index
+from masksearch_agent.retrieval.search import Search
+from masksearch_agent.traces.store import TraceStore
+from masksearch_agent.trainers.curriculum import order_by_difficulty
+from masksearch_agent.viewer.report import write_report
+
+__all__ = ("EVALUATED", "Quickstart")
+
+EVALUATED: tuple[tuple[str, str, Mode], ...] = (
+    ("untrained", "base", "agentic"),
+    ("rag", "agent", "rag"),
+    ("ramp_sft", "ramp_sft", "agentic"),
+    ("ramp_dapo", "ramp_dapo", "agentic"),
+    ("final", "agent", "agentic"),
+)
+"""Rows of the result table: name, bundle folder, way to answer."""
+
+
+class Quickstart:
+    """One run.
+
+    Args:
+        recipe: What to do.
+        directory: The run folder.
+        display: Progress.
+    """
+
+    def __init__(self, recipe: Recipe, directory: Path, display: Display | None = None) -> None:
+        self.recipe = recipe
+        self.directory = directory
+        self.display = display or Display()
+        self.run_state = Run(directory, recipe.model_dump_json())
+
+    def run(self) -> dict[str, Any]:
+        """Do every stage that is not done yet and write the report.
+
+        Returns:
+            The report, as written to `report.json`.
+        """
+        recipe_text = yaml.safe_dump(self.recipe.model_dump(mode="json"), sort_keys=False)
+        (self.directory / "recipe.yaml").write_text(recipe_text, encoding="utf-8")
+        self._stage("world", "writing a closed world", self._write_world)
+        self._stage("index", "indexing its passages", self._build_index)
+        self._stage("ramp", "masking passages", self._build_tasks)
+        self._stage("generate", "generating trajectories", self._generate)
+        self._stage("base", "base model", self._take_base)
+        self._stage("ramp_sft", "stage I: SFT on masks", self._ramp_sft)
+        self._stage("ramp_dapo", "stage I: DAPO on masks", self._ramp_dapo)
+        self._stage("qa_sft", "stage II: SFT on questions", self._qa_sft)
+        self._stage("evaluate", "evaluating", self._evaluate)
+        report = build_report(self.recipe, self.run_state, EVALUATED)
+        write_report(report, self.directory)
+        return report
+
+    def path(self, *parts: str) -> Path:
+        """Return a path in the run folder."""
+        return self.directory.joinpath(*parts)
+
+    def test_sets(self) -> dict[str, list[SearchTask]]:
+        """Return the held-out tasks by name: `ramp`, `qa_1hop`, …"""
+        files = sorted(self.path("world", "questions").glob("*_test.jsonl"))
+        return {file.stem.removesuffix("_test"): read_task_files([file]) for file in files}
+
+    def _stage(self, name: str, title: str, work: Callable[[Bar], tuple[int, int] | None]) -> None:
+        if self.run_state.is_done(name):
+            self.display.skip(title)
+            return
+        with self.display.stage(title) as bar:
+            self.run_state.do(name, lambda: work(bar))
+            bar.finish()
+
+    # --- data --------------------------------------------------------------------------------------------
+
+    def _write_world(self, bar: Bar) -> None:
+        write_closed_world(self.recipe, self.recipe.seed, self.path("world"))
+
+    def _build_index(self, bar: Bar) -> None:
+        # Both parts are built, whichever one the agent searches, so that they can be compared.
+        settings = self.recipe.retrieval.model_copy(update={"mode": "hybrid"})
+        build_index(read_passages(self.path("world", "passages.jsonl")), self.path("index"), settings)
+
+    def _build_tasks(self, bar: Bar) -> None:
+        splits: tuple[tuple[Split, int | None], ...] = (
+            ("train", None),
+            ("test", self.recipe.world.test_ramp_tasks),
+        )
+        for split, limit in splits:
+            out = self._task_file(f"ramp_{split}")
+            build_tasks(
+                self.path("world"), self._search(), self.recipe, out, bar=bar, split=split, max_tasks=limit
+            )
+
+    def _generate(self, bar: Bar) -> None:
+        for stage in ("ramp", "qa"):
+            file = self._task_file(f"{stage}_train")
+            generate_trajectories(
+                [file], self._search(), self.recipe, self.path("traces.sqlite"), stage, bar=bar
+            )
+
+    # --- training ----------------------------------------------------------------------------------------
+
+    def _take_base(self, bar: Bar) -> None:
+        make_base_bundle(self.recipe, self.path("base"), index="../index")
+
+    def _ramp_sft(self, bar: Bar) -> tuple[int, int]:
+        return self._sft("ramp", "base", "ramp_sft", bar)
+
+    def _qa_sft(self, bar: Bar) -> tuple[int, int]:
+        return self._sft("qa", "ramp_dapo", "agent", bar)
+
+    def _sft(self, traces: str, source: str, target: str, bar: Bar) -> tuple[int, int]:
+        settings = self.recipe.ramp_sft if traces == "ramp" else self.recipe.qa_sft
+        with TraceStore(self.path("traces.sqlite")) as store:
+            accepted = {t.task_id: t for t in store.trajectories(traces, accepted=True)}
+        tasks = read_task_files([self._task_file(f"{traces}_train")])
+        ordered = order_by_difficulty([task for task in tasks if task.id in accepted], self.recipe.seed)
+        result = run_sft(
+            self.path(source),
+            [accepted[task.id] for task in ordered],
+            settings.model_copy(update={"seed": self.recipe.seed}),
+            self.path(target),
+            f"{traces}_sft",
+            bar.training_listener(),
+        )
+        return result.steps, result.tokens
+
+    def _ramp_dapo(self, bar: Bar) -> tuple[int, int]:
+        result = run_dapo(
+            self.path("ramp_sft"),
+            read_task_files([self._task_file("ramp_train")]),
+            self._search(),
+            self.recipe,
+            self.recipe.ramp_dapo.model_copy(update={"seed": self.recipe.seed}),
+            self.path("ramp_dapo"),
+            "ramp_dapo",
+            bar.training_listener(),
+        )
+        return result.steps, result.tokens
+
+    # --- evaluation --------------------------------------------------------------------------------------
+
+    def _evaluate(self, bar: Bar) -> None:
+        sets = self.test_sets()
+        total = len(EVALUATED) * sum(len(tasks) for tasks in sets.values())
+        done = 0
+        for row, bundle, mode in EVALUATED:
+            agent = MaskSearchAgent.from_pretrained(self.path(bundle))
+            for name, tasks in sets.items():
+                results_path = self.path("evals", f"{row}-{name}.jsonl")
+                evaluate(agent, tasks, self.recipe.evaluation, mode, results_path)
+                done += len(tasks)
+                bar.show(done, total, f"{row} on {name}")
+
+    def _search(self) -> Search:
+        return Search(open_index(self.path("index"), self.recipe.retrieval.mode))
+
+    def _task_file(self, name: str) -> Path:
+        return self.path("world", "questions", f"{name}.jsonl")

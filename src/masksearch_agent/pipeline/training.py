@@ -1,0 +1,180 @@
+"""Training stages from bundle to bundle: what the command line and the quickstart both run."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from masksearch_agent.agent.bundle import BundleInfo, read_bundle_info, save_bundle
+from masksearch_agent.agent.prompts import COMPACT_PROMPTS, FULL_PROMPTS, PromptSet
+from masksearch_agent.agent.protocol import PROTOCOL_VERSION
+from masksearch_agent.agent.runnable import MaskSearchAgent
+from masksearch_agent.config.recipe import Recipe
+from masksearch_agent.config.trainers import DAPOSettings, SFTSettings
+from masksearch_agent.models.local import LocalChatModel, load_checkpoint
+from masksearch_agent.models.tiny import tiny_base_path
+from masksearch_agent.records import Sampling, SearchTask, Trajectory
+from masksearch_agent.retrieval.search import Search
+from masksearch_agent.rewards.mix import RewardMix
+
+__all__ = ("StageResult", "make_base_bundle", "prompts_of", "run_dapo", "run_sft")
+
+Listener = Callable[[int, int, dict[str, float]], None]
+
+_VERSIONED = ("torch", "transformers", "trl", "langgraph", "masksearch-agent")
+
+
+@dataclass(frozen=True, slots=True)
+class StageResult:
+    """What a training stage took."""
+
+    steps: int
+    tokens: int
+    """Tokens that went through the model in training, context included."""
+
+
+def make_base_bundle(recipe: Recipe, directory: Path, index: str = "") -> BundleInfo:
+    """Wrap the recipe's base model as a bundle: an agent without any search training.
+
+    Args:
+        recipe: Names the model, the prompts and the limits.
+        directory: Where the bundle goes.
+        index: Folder of the index, relative to the bundle.
+    """
+    path = tiny_base_path() if recipe.base_model == "tiny" else recipe.base_model
+    model, tokenizer = load_checkpoint(path)
+    info = BundleInfo(
+        protocol_version=PROTOCOL_VERSION,
+        prompts=prompts_of(recipe),
+        agent=recipe.agent,
+        model_version=f"{recipe.name}/base",
+        index=index,
+        search_mode=recipe.retrieval.mode,
+        provenance={"base_model": recipe.base_model, "versions": _versions()},
+    )
+    save_bundle(model, tokenizer, info, directory)
+    return info
+
+
+def prompts_of(recipe: Recipe) -> PromptSet:
+    """Return the prompts that a recipe names."""
+    return COMPACT_PROMPTS if recipe.prompts == "compact" else FULL_PROMPTS
+
+
+def run_sft(
+    source: Path,
+    trajectories: Iterable[Trajectory],
+    settings: SFTSettings,
+    directory: Path,
+    stage: str,
+    listener: Listener | None = None,
+) -> StageResult:
+    """Fine-tune a bundle's model on trajectories and save the result as a bundle.
+
+    Args:
+        source: The bundle to start from.
+        trajectories: What to train on.
+        settings: Of the stage.
+        directory: Where the new bundle goes; checkpoints are kept in its `trainer/` until it is complete.
+        stage: Name of the stage, for the model version and the provenance.
+        listener: Progress display.
+    """
+    from masksearch_agent.trainers.callbacks import MetricsLog, read_metrics
+    from masksearch_agent.trainers.sft import train_sft
+
+    info = read_bundle_info(source)
+    model, tokenizer = load_checkpoint(source)
+    metrics = directory / "metrics.jsonl"
+    trained = train_sft(
+        model, tokenizer, trajectories, settings, directory / "trainer", [MetricsLog(metrics, listener)]
+    )
+    save_bundle(trained, tokenizer, _next_info(info, source, directory, stage, settings), directory)
+    return _result(read_metrics(metrics))
+
+
+def run_dapo(
+    source: Path,
+    tasks: Sequence[SearchTask],
+    search: Search,
+    recipe: Recipe,
+    settings: DAPOSettings,
+    directory: Path,
+    stage: str,
+    listener: Listener | None = None,
+) -> StageResult:
+    """Train a bundle's model by DAPO with rollouts through its own graph, and save the result as a bundle.
+
+    Args:
+        source: The bundle to start from.
+        tasks: Tasks to draw from.
+        search: What rollouts search.
+        recipe: Rewards.
+        settings: Of the stage.
+        directory: Where the new bundle goes.
+        stage: Name of the stage.
+        listener: Progress display.
+    """
+    from transformers.trainer_utils import get_last_checkpoint
+
+    from masksearch_agent.trainers.callbacks import MetricsLog, read_metrics
+    from masksearch_agent.trainers.dapo import DAPOConfig, DAPOTrainer
+    from masksearch_agent.trainers.rollouts import RolloutRunner
+
+    info = read_bundle_info(source)
+    model, tokenizer = load_checkpoint(source)
+    chat_model = LocalChatModel(model=model, tokenizer=tokenizer, model_version=info.model_version)
+    agent = MaskSearchAgent(chat_model, search, info.agent, info.prompts)
+    runner = RolloutRunner(
+        agent, RewardMix(recipe.rewards), Sampling(temperature=settings.temperature), settings.group_size
+    )
+    metrics = directory / "metrics.jsonl"
+    output = directory / "trainer"
+    trainer = DAPOTrainer(
+        model=model,
+        args=DAPOConfig.from_settings(settings, output),
+        settings=settings,
+        tasks=tasks,
+        runner=runner,
+        processing_class=tokenizer,
+        callbacks=[MetricsLog(metrics, listener)],
+    )
+    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(output)) if output.is_dir() else None)
+    chat_model.close()
+    trained = trainer.accelerator.unwrap_model(trainer.model)
+    if settings.lora_rank:
+        trained = trained.merge_and_unload()
+    save_bundle(trained, tokenizer, _next_info(info, source, directory, stage, settings), directory)
+    return _result(read_metrics(metrics))
+
+
+def _next_info(
+    info: BundleInfo, source: Path, directory: Path, stage: str, settings: SFTSettings | DAPOSettings
+) -> BundleInfo:
+    """Describe a bundle that a stage made of another; the chain of stages is kept."""
+    done = {"stage": stage, "settings": settings.model_dump(mode="json")}
+    index = os.path.relpath((source / info.index).resolve(), directory.resolve()) if info.index else ""
+    return info.model_copy(
+        update={
+            "model_version": f"{info.model_version.split('/')[0]}/{stage}",
+            "index": index,
+            "provenance": {
+                **info.provenance,
+                "parent": source.name,
+                "stages": [*info.provenance.get("stages", []), done],
+                "versions": _versions(),
+            },
+        }
+    )
+
+
+def _versions() -> dict[str, str]:
+    return {name: importlib.metadata.version(name) for name in _VERSIONED}
+
+
+def _result(metrics: Sequence[dict[str, float]]) -> StageResult:
+    steps = max((int(entry["step"]) for entry in metrics), default=0)
+    tokens = max((int(entry["num_tokens"]) for entry in metrics if "num_tokens" in entry), default=0)
+    return StageResult(steps=steps, tokens=tokens)

@@ -1,0 +1,64 @@
+"""What a training run tells the outside: every logged metric, as it happens and in a file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+__all__ = ("MetricsLog", "read_metrics")
+
+Listener = Callable[[int, int, dict[str, float]], None]
+"""Called with the step, the number of all steps and the metrics."""
+
+
+class MetricsLog(TrainerCallback):  # type: ignore[misc]
+    """Appends each log entry to a JSON-lines file and passes it on.
+
+    Args:
+        path: The file; entries of steps that a resumed run takes again are replaced.
+        listener: Progress display.
+    """
+
+    def __init__(self, path: Path, listener: Listener | None = None) -> None:
+        self.path = path
+        self.listener = listener
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Keep what was logged before the step that training starts or goes on from."""
+        kept = [entry for entry in read_metrics(self.path) if entry["step"] <= state.global_step]
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.write_text("".join(json.dumps(entry) + "\n" for entry in kept), encoding="utf-8")
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Write one entry."""
+        metrics = {name: float(value) for name, value in (logs or {}).items() if value is not None}
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": state.global_step, **metrics}) + "\n")
+        if self.listener is not None:
+            self.listener(state.global_step, state.max_steps, metrics)
+
+
+def read_metrics(path: Path) -> list[dict[str, float]]:
+    """Return the entries of a metrics file; a line cut off by a killed run is left out."""
+    if not path.is_file():
+        return []
+    entries = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            entries.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue
+    return entries

@@ -1,0 +1,40 @@
+"""HTML that is escaped by construction.
+
+Questions, passages and model output are untrusted. Every string that reaches the page goes through `tag`,
+which escapes what is not `Markup`; only `tag` and `join` make `Markup`. So no author of a section can forget
+to escape, and no passage can bring a tag of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from html import escape
+
+__all__ = ("Markup", "join", "tag")
+
+
+class Markup(str):
+    """Text that is HTML already."""
+
+    __slots__ = ()
+
+
+def tag(name: str, *children: str, **attributes: str | float | None) -> Markup:
+    """Return an HTML or SVG element.
+
+    Args:
+        name: Name of the element; not one that HTML leaves unclosed, such as `br`.
+        children: Content, escaped unless it is `Markup`.
+        attributes: `_` stands for `-`, but for one at the end (`class_`). None leaves the attribute out.
+    """
+    written = "".join(
+        f' {key.rstrip("_").replace("_", "-")}="{escape(str(value))}"'
+        for key, value in attributes.items()
+        if value is not None
+    )
+    return Markup(f"<{name}{written}>{join(children)}</{name}>")
+
+
+def join(children: Iterable[str]) -> Markup:
+    """Return the children side by side, escaped unless they are `Markup`."""
+    return Markup("".join(child if isinstance(child, Markup) else escape(child) for child in children))

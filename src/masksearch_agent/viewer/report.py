@@ -1,0 +1,95 @@
+"""A run's `report.json` as one HTML page that needs nothing else: no server, no network, no other file.
+
+The page is complete without JavaScript; the script in the template adds sorting, hover values and a button
+that opens every trajectory. Its content security policy forbids the browser to load anything.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from masksearch_agent.viewer.curves import build_charts, draw_charts, hover_data
+from masksearch_agent.viewer.elements import section
+from masksearch_agent.viewer.markup import Markup, join, tag
+from masksearch_agent.viewer.scores import comparisons_section, headline, headline_intervals, scores_section
+from masksearch_agent.viewer.sections import (
+    cost_section,
+    generation_section,
+    next_steps_section,
+    retrieval_section,
+)
+from masksearch_agent.viewer.trajectories import draw_sample
+
+__all__ = ("render_html", "write_report")
+
+
+def render_html(report: Mapping[str, Any]) -> str:
+    """Return the page of a report.
+
+    Args:
+        report: What `report.json` holds; every block of it may be absent.
+    """
+    charts = build_charts(report.get("curves") or ())
+    title = str(report.get("title") or "Search agent report")
+    # U+2011 keeps `2-hop` on one line, which a browser would break at a plain hyphen.
+    body = join(
+        (
+            tag(
+                "header",
+                tag("h1", title),
+                tag("p", headline(report).replace("-hop", "\u2011hop"), class_="result"),
+                tag("p", headline_intervals(report), class_="facts"),
+            ),
+            scores_section(report),
+            comparisons_section(report),
+            section("Training", draw_charts(charts)),
+            _samples_section(report),
+            cost_section(report),
+            generation_section(report),
+            retrieval_section(report),
+            next_steps_section(report),
+            _footer(report),
+        )
+    )
+    template = Template(files(__package__).joinpath("report.html").read_text(encoding="utf-8"))
+    # `</script>` or `<!--` in a name would end or swallow the element that holds the JSON.
+    data = json.dumps(hover_data(charts)).replace("<", r"\u003c")
+    return template.substitute(title=join((title,)), body=body, data=data)
+
+
+def write_report(report: Mapping[str, Any], directory: Path) -> None:
+    """Write `report.json` and `report.html`; each file appears only when it is complete.
+
+    Args:
+        report: What `report.json` is to hold.
+        directory: Where to; made if absent.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    page = render_html(report)
+    _replace(directory / "report.json", json.dumps(report, ensure_ascii=False, indent=2) + "\n")
+    _replace(directory / "report.html", page)
+
+
+def _samples_section(report: Mapping[str, Any]) -> Markup:
+    samples = report.get("samples") or ()
+    return section(
+        "Sample trajectories", *(draw_sample(sample, index == 0) for index, sample in enumerate(samples))
+    )
+
+
+def _footer(report: Mapping[str, Any]) -> Markup:
+    versions = report.get("versions") or {}
+    pairs = " · ".join(f"{package} {version}" for package, version in versions.items())
+    return tag("footer", pairs) if pairs else Markup()
+
+
+def _replace(path: Path, text: str) -> None:
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)

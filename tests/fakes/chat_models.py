@@ -1,0 +1,162 @@
+"""Chat models that say what a test wrote down."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.outputs import ChatGeneration, ChatResult
+from pydantic import ConfigDict, PrivateAttr
+
+from masksearch_agent.records import Message, Sampling, Turn
+from masksearch_agent.traces.messages import to_messages
+from masksearch_agent.traces.recorder import CallRecording, new_turn_id
+
+Script = Sequence[Any] | Callable[[list[BaseMessage]], Any]
+
+
+class ScriptedChatModel(BaseChatModel):
+    """Replies from a script: strings or `AIMessage`s in order (the last one repeats), or a function.
+
+    `fail_on` is the number, from 0, of the call that raises `ConnectionError`.
+    """
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    script: Any
+    tokens_per_reply: int | None = None
+    fail_on: int | None = None
+    is_cutting_stop: bool = False
+    """Leaves the stop string out of the reply, as APIs do."""
+
+    _calls: list[list[BaseMessage]] = PrivateAttr(default_factory=list)
+    _keywords: list[dict[str, Any]] = PrivateAttr(default_factory=list)
+    _lock: threading.Lock = PrivateAttr(default_factory=threading.Lock)
+
+    @property
+    def calls(self) -> list[list[BaseMessage]]:
+        """The messages of every call."""
+        return self._calls
+
+    @property
+    def keywords(self) -> list[dict[str, Any]]:
+        """The keywords of every call, `stop` included."""
+        return self._keywords
+
+    @property
+    def _llm_type(self) -> str:
+        return "scripted"
+
+    def _generate(
+        self, messages: list[BaseMessage], stop: Any = None, run_manager: Any = None, **kwargs: Any
+    ) -> ChatResult:
+        with self._lock:
+            number = len(self._calls)
+            self._calls.append(list(messages))
+            self._keywords.append({**kwargs, "stop": stop})
+        if number == self.fail_on:
+            raise ConnectionError("the model server is gone")
+        reply = (
+            self.script(messages) if callable(self.script) else self.script[min(number, len(self.script) - 1)]
+        )
+        message = reply.model_copy() if isinstance(reply, AIMessage) else AIMessage(reply)
+        if self.is_cutting_stop and isinstance(message.content, str):
+            for word in stop or ():
+                message.content = message.content.removesuffix(word)
+        if self.tokens_per_reply is not None:
+            read = sum(len(str(m.text).split()) for m in messages)
+            message.usage_metadata = {
+                "input_tokens": read,
+                "output_tokens": self.tokens_per_reply,
+                "total_tokens": read + self.tokens_per_reply,
+            }
+        return ChatResult(generations=[ChatGeneration(message=message)])
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A scripted turn with its tokens; ids that are not given are the characters' code points."""
+
+    text: str
+    context_ids: tuple[int, ...] | None = None
+    sampled_ids: tuple[int, ...] | None = None
+    logprobs: tuple[float, ...] | None = None
+
+
+END_OF_TURN = 3
+_ROLE_IDS = {"system": 4, "user": 5, "assistant": 6, "tool": 7}
+
+
+def code_point_ids(messages: Sequence[Message]) -> tuple[int, ...]:
+    """Return a context as ids: a role, its text, an end-of-turn each, and the assistant's role at the end."""
+    ids = [i for m in messages for i in (_ROLE_IDS[m.role], *map(ord, m.content), END_OF_TURN)]
+    return (*ids, _ROLE_IDS["assistant"])
+
+
+class ScriptedRecordingModel(ScriptedChatModel):
+    """A recording model (`traces.recorder.RecordingModel`) whose script holds `Reply`s or strings."""
+
+    model_version: str = "scripted-1"
+    temperature: float = 0.7
+    is_recording_model: bool = True
+
+    _sent: list[tuple[int, ...]] = PrivateAttr(default_factory=list)
+
+    @property
+    def sent(self) -> list[tuple[int, ...]]:
+        """The ids that each call read."""
+        return self._sent
+
+    def _generate(
+        self, messages: list[BaseMessage], stop: Any = None, run_manager: Any = None, **kwargs: Any
+    ) -> ChatResult:
+        recording: CallRecording | None = kwargs.get("recording")
+        number = len(self._calls)
+        reply = (
+            self.script(messages) if callable(self.script) else self.script[min(number, len(self.script) - 1)]
+        )
+        if not isinstance(reply, Reply):
+            reply = Reply(reply)
+        self._calls.append(list(messages))
+        self._keywords.append({**kwargs, "stop": stop})
+        sampled = reply.sampled_ids or (*map(ord, reply.text), END_OF_TURN)
+        message = AIMessage(reply.text, response_metadata={"model_name": self.model_version})
+        read = 0
+        if recording is not None:
+            conversation = to_messages(messages)
+            parent, known = recording.recorder.split_known(recording.parent_id, conversation)
+            context = tuple(conversation[known:])
+            context_ids = reply.context_ids or code_point_ids(context)
+            prefix = recording.recorder.ids(parent) if parent is not None else []
+            self._sent.append((*prefix, *context_ids))
+            read = len(self._sent[-1])
+            turn = Turn(
+                id=new_turn_id(),
+                parent_id=parent,
+                role=recording.role,
+                context=context,
+                text=reply.text,
+                context_ids=context_ids,
+                sampled_ids=sampled,
+                logprobs=reply.logprobs or tuple(-0.5 for _ in sampled),
+                model_version=self.model_version,
+                sampling=recording.sampling
+                or Sampling(
+                    temperature=kwargs.get("temperature", self.temperature),
+                    top_p=kwargs.get("top_p", 1.0),
+                    max_tokens=kwargs.get("max_tokens", 256),
+                    stop=tuple(stop or ()),
+                ),
+            )
+            recording.recorder.add(turn)
+            message.response_metadata["turn_id"] = turn.id
+        message.usage_metadata = {
+            "input_tokens": read,
+            "output_tokens": len(sampled),
+            "total_tokens": read + len(sampled),
+        }
+        return ChatResult(generations=[ChatGeneration(message=message)])

@@ -1,0 +1,63 @@
+"""A real model and tokenizer, as small as they can be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import pairwise
+from typing import Any
+
+LINES = tuple(
+    f"{subject} is the {relation} of {value} in the year 19{number:02d}."
+    for number, (subject, relation, value) in enumerate(
+        (s, r, v)
+        for s in ("Ada Fenwick", "Bram Holt", "Clara Voss", "The Velling Works", "Port Aldin")
+        for r in ("founder", "author", "birthplace", "mayor", "product")
+        for v in ("Harrow Ltd", "The Silent Mill")
+    )
+)
+
+
+def make_test_tokenizer() -> Any:
+    """Return a tokenizer of a few hundred entries, learned from `LINES`."""
+    from masksearch_agent.models.tiny import make_tiny_tokenizer
+
+    return make_tiny_tokenizer(LINES, vocab_size=400)
+
+
+def make_test_model(tokenizer: Any, max_positions: int = 512, seed: int = 0) -> Any:
+    """Return an untrained Llama with two layers of width 32.
+
+    Its weights are scaled up: at the usual scale all tokens are about equally likely whatever was read, and a
+    test would not see the difference between right and wrong probabilities.
+    """
+    import torch
+
+    from masksearch_agent.models.tiny import make_tiny_model
+
+    model = make_tiny_model(
+        tokenizer, hidden_size=32, layers=2, heads=2, max_positions=max_positions, seed=seed
+    )
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.ndim == 2:
+                parameter.mul_(10.0 if "embed" in name else 20.0)
+    return model.eval()
+
+
+@contextmanager
+def forced_continuation(model: Any, ids: Sequence[int]) -> Iterator[None]:
+    """Make a model continue each id of a chain with the next one; the ids must be distinct."""
+    following = dict(pairwise(ids))
+    assert len(following) == len(ids) - 1, "a chain cannot hold an id twice"
+
+    def force(_module: Any, _args: Any, kwargs: dict[str, Any], output: Any) -> None:
+        for row, last in enumerate(kwargs["input_ids"][:, -1].tolist()):
+            if last in following:
+                output.logits[row, -1, following[last]] += 1000.0
+
+    hook = model.register_forward_hook(force, with_kwargs=True)
+    try:
+        yield
+    finally:
+        hook.remove()

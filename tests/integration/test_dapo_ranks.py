@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("trl")
+
+TESTS = Path(__file__).parents[1]
+
+
+@pytest.mark.slow
+def test_ranks_with_unequal_luck_stay_in_step(tmp_path: Path) -> None:
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    finished = subprocess.run(
+        [*launch, str(TESTS / "integration" / "dapo_rank.py"), str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": str(TESTS), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert finished.returncode == 0, finished.stderr[-3000:]
+    first, second = (json.loads((tmp_path / f"rank-{rank}.json").read_text()) for rank in (0, 1))
+    assert first["ranks"] == 2
+    assert first["weights"] == second["weights"]
+    # Both roll out twice a step, because one of them lacks groups.
+    seeds = [[seed for seed, _ in report["asked"]] for report in (first, second)]
+    assert seeds == [[1, 2, 1001, 1002]] * 2
+    # Each step gives every rank other tasks: as many are drawn as all ranks take.
+    for step in (1, 1001):
+        drawn = [
+            name
+            for report in (first, second)
+            for seed, names in report["asked"]
+            if seed == step
+            for name in names
+        ]
+        assert len(set(drawn)) == 4

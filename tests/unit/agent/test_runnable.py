@@ -1,0 +1,317 @@
+"""`MaskSearchAgent` as a LangChain `Runnable` and as a tool, and the trajectories it returns."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from fakes.chat_models import Reply, ScriptedChatModel, ScriptedRecordingModel
+from fakes.passages import ListBackend, make_passages
+from fakes.retrievers import DictRetriever
+from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.messages import BaseMessage, HumanMessage, ToolMessage
+from langchain_core.runnables import RunnableLambda
+
+from masksearch_agent.agent.prompts import COMPACT_PROMPTS
+from masksearch_agent.agent.protocol import PROTOCOL_VERSION
+from masksearch_agent.agent.runnable import MaskSearchAgent
+from masksearch_agent.agent.state import RunContext
+from masksearch_agent.config.agent import AgentSettings
+from masksearch_agent.errors import AgentError
+from masksearch_agent.models.local import LocalChatModel
+from masksearch_agent.records import Passage, Sampling, SearchTask, Trajectory, dump_record, load_record
+from masksearch_agent.traces.recorder import Recorder
+from masksearch_agent.traces.rows import make_rows
+
+SEARCH = "<think>who?</think><search>founder of Harrow</search>"
+ANSWER = "<think>found</think><answer>Ada</answer>"
+PASSAGES = {
+    "founder of Harrow": ["Harrow: Ada founded Harrow.", "Ada: Ada is a founder."],
+    "Ada": ["Ada: Ada is a founder.", "Lists: Ada, Bram."],
+}
+
+
+def echo(messages: list[BaseMessage]) -> str:
+    """Search once, then answer with the question."""
+    if messages[-1].text.startswith("<information>"):
+        return f"<think>ok</think><answer>{messages[1].text}</answer>"
+    return SEARCH
+
+
+def make_agent(model: Any, checkpointer: Any = None, **limits: Any) -> MaskSearchAgent:
+    retriever = DictRetriever(entries=PASSAGES)
+    return MaskSearchAgent(model, retriever, AgentSettings(**limits), COMPACT_PROMPTS, checkpointer)
+
+
+@pytest.fixture
+def agent() -> MaskSearchAgent:
+    return make_agent(ScriptedChatModel(script=echo, tokens_per_reply=7))
+
+
+def test_an_answer_tells_how_it_was_found(agent: MaskSearchAgent):
+    answer = agent.invoke("Who founded Harrow?")
+    assert (answer.answer, answer.reasoning, answer.stop_reason) == ("Who founded Harrow?", "ok", "answered")
+    assert str(answer) == "Who founded Harrow?"
+    assert answer.searches == (("founder of Harrow",),)
+    assert [source.title for source in answer.sources] == ["Harrow", "Ada"]
+    assert (answer.usage.model_calls, answer.usage.searches, answer.usage.sampled_tokens) == (2, 1, 14)
+    assert answer.usage.prompt_tokens > 0
+    assert answer.usage.seconds > 0
+
+
+def test_sources_are_distinct_and_in_the_order_of_appearance():
+    script = [SEARCH, "<think>more</think><search>Ada</search>", ANSWER]
+    answer = make_agent(ScriptedChatModel(script=script)).invoke("?")
+    assert [source.title for source in answer.sources] == ["Harrow", "Ada", "Lists"]
+
+
+@pytest.mark.parametrize(
+    "input",
+    ["q", {"question": "q"}, {"messages": [HumanMessage("q")]}, [HumanMessage("q")]],
+    ids=["text", "question", "messages", "a list"],
+)
+async def test_every_form_of_input_gives_the_same_answer(agent: MaskSearchAgent, input: Any):
+    first, second = agent.invoke(input), await agent.ainvoke(input)
+    assert first.answer == second.answer == "q"
+    assert first.sources == second.sources
+
+
+@pytest.mark.parametrize(
+    ("input", "message"),
+    [
+        ({"query": "q"}, r"the keys \['query'\]; expected `question`"),
+        ({}, r"the keys \[\]; expected `question`"),
+        (7, "an input of type int; pass a question"),
+        (["q"], "an input of type list"),
+        ("", "asks nothing"),
+        ([], "asks nothing"),
+    ],
+)
+def test_a_wrong_input_is_refused_in_words(agent: MaskSearchAgent, input: Any, message: str):
+    with pytest.raises(AgentError, match=message):
+        agent.invoke(input)
+
+
+async def test_batches_keep_their_order(agent: MaskSearchAgent):
+    questions = [f"q{n}" for n in range(6)]
+    assert [str(answer) for answer in agent.batch(questions)] == questions
+    assert [str(answer) for answer in await agent.abatch(questions)] == questions
+    failed = agent.batch(["q", ""], return_exceptions=True)
+    assert str(failed[0]) == "q"
+    assert isinstance(failed[1], AgentError)
+
+
+async def test_a_stream_shows_every_node(agent: MaskSearchAgent):
+    names = ["prepare", "think", "search", "think", "finish"]
+    assert [name for chunk in agent.stream("q") for name in chunk] == names
+    assert [name async for chunk in agent.astream("q") for name in chunk] == names
+    *_, last = agent.stream("q", stream_mode="values")
+    assert last["answer"] == "q"
+
+
+def test_a_streamed_run_ends_with_its_answer(agent: MaskSearchAgent):
+    *updates, answer = agent.stream_answer("q")
+    assert [name for update in updates for name in update] == [
+        "prepare",
+        "think",
+        "search",
+        "think",
+        "finish",
+    ]
+    assert answer.answer == "q"
+    assert len(answer.trajectory.turns) == 2
+
+
+async def test_events_name_the_run_its_nodes_and_its_model_calls(agent: MaskSearchAgent):
+    events = [event async for event in agent.astream_events("q", version="v2")]
+    started = [event for event in events if event["event"] == "on_chain_start"]
+    assert started[0]["name"] == "masksearch"
+    nodes = [event["name"] for event in started if any(t.startswith("graph:step") for t in event["tags"])]
+    assert nodes == ["prepare", "think", "search", "think", "finish"]
+    assert sum(event["event"] == "on_chat_model_end" for event in events) == 2
+    assert sum(event["event"] == "on_retriever_end" for event in events) == 1
+    assert events[-1]["event"] == "on_chain_end"
+    assert events[-1]["name"] == "masksearch"
+
+
+class CallbackCounter(BaseCallbackHandler):
+    def __init__(self) -> None:
+        self.models = 0
+        self.retrievers = 0
+
+    def on_chat_model_start(self, *args: Any, **kwargs: Any) -> None:
+        self.models += 1
+
+    def on_retriever_start(self, *args: Any, **kwargs: Any) -> None:
+        self.retrievers += 1
+
+
+async def test_callbacks_see_model_and_retriever(agent: MaskSearchAgent):
+    for call in (agent.invoke, agent.ainvoke):
+        counter = CallbackCounter()
+        result: Any = call(f"question of {call.__name__}", {"callbacks": [counter]})
+        if asyncio.iscoroutine(result):
+            await result
+        assert counter.models == 2
+    fresh = make_agent(ScriptedChatModel(script=echo))
+    counter = CallbackCounter()
+    await fresh.ainvoke("q", {"callbacks": [counter]})
+    assert counter.retrievers == 1
+
+
+async def test_it_composes_with_other_runnables(agent: MaskSearchAgent):
+    chain = RunnableLambda(lambda text: {"question": text.upper()}) | agent | str
+    assert chain.invoke("q") == await chain.ainvoke("q") == "Q"
+
+
+# --- as a tool ---------------------------------------------------------------------------------------------
+
+
+async def test_as_a_tool_it_gives_text_and_keeps_the_answer_as_artifact(agent: MaskSearchAgent):
+    tool = agent.as_tool()
+    assert (tool.name, list(tool.args)) == ("research", ["question"])
+    call = {"type": "tool_call", "id": "1", "name": "research", "args": {"question": "q"}}
+    for message in (tool.invoke(call), await tool.ainvoke(call)):
+        assert isinstance(message, ToolMessage)
+        assert message.content == "q\nSources: Harrow, Ada"
+        assert message.artifact.searches == (("founder of Harrow",),)
+    assert tool.invoke({"question": "q"}) == "q\nSources: Harrow, Ada"
+
+
+def test_as_a_tool_it_says_when_it_found_nothing():
+    tool = make_agent(ScriptedChatModel(script=["?"]), max_repairs=0).as_tool("ask", "Ask.")
+    assert tool.invoke({"question": "q"}) == "No answer was found (repairs_exhausted)."
+    assert (tool.name, tool.description) == ("ask", "Ask.")
+
+
+def test_a_tool_call_s_callbacks_reach_the_model(agent: MaskSearchAgent):
+    counter = CallbackCounter()
+    agent.as_tool().invoke({"question": "q"}, {"callbacks": [counter]})
+    assert counter.models == 2
+
+
+# --- trajectories ------------------------------------------------------------------------------------------
+
+
+def test_a_trajectory_of_a_recording_model_is_complete_and_trains():
+    # turn     prompt   malformed | repair   search | information   answer
+    # ids      1 2 3    10 11     | 4 5      12 13  | 6 7 8         14 15 16
+    model = ScriptedRecordingModel(
+        script=[
+            Reply("Ada", (1, 2, 3), (10, 11), (-0.1, -0.2)),
+            Reply(SEARCH, (4, 5), (12, 13), (-0.3, -0.4)),
+            Reply(ANSWER, (6, 7, 8), (14, 15, 16), (-0.5, -0.6, -0.7)),
+        ]
+    )
+    trajectory = make_agent(model).invoke("Who founded Harrow?").trajectory
+    assert trajectory is not None
+    assert (trajectory.answer, trajectory.stop_reason) == ("Ada", "answered")
+    assert trajectory.queries == (("founder of Harrow",),)
+    assert [[p.title for p in shown] for shown in trajectory.retrieved] == [["Harrow", "Ada"]]
+    assert (trajectory.format_errors, trajectory.producer) == (1, "scripted-1")
+    assert trajectory.protocol_version == PROTOCOL_VERSION
+    assert load_record(Trajectory, dump_record(trajectory), AgentError) == trajectory
+
+    [row] = make_rows(trajectory)
+    assert row.input_ids == (1, 2, 3, 10, 11, 4, 5, 12, 13, 6, 7, 8, 14, 15, 16)
+    assert [int(flag) for flag in row.trainable] == [0, 0, 0, 1, 1, 0, 0, 1, 1, 0, 0, 0, 1, 1, 1]
+    assert [value for value in row.logprobs or () if value] == [-0.1, -0.2, -0.3, -0.4, -0.5, -0.6, -0.7]
+
+
+TASK = SearchTask(
+    "t1",
+    "ramp",
+    "T1: the mill of [mask] stands by the long green river",
+    (("Harrow",),),
+    source_passage_id="p1",
+)
+MILL = make_passages(
+    "something else", "the mill of Harrow stands by the long green river", "Harrow is a town"
+)
+
+
+def make_ramp_agent(model: Any) -> MaskSearchAgent:
+    return MaskSearchAgent(model, ListBackend({"mill": MILL}), prompts=COMPACT_PROMPTS)
+
+
+async def test_a_task_runs_under_its_guard_and_leaves_a_trajectory():
+    model = ScriptedRecordingModel(script=["<think></think><search>mill</search>", ANSWER])
+    sampling = Sampling(temperature=0.9)
+    trajectory = await make_ramp_agent(model).run_task(TASK, sampling, seed=3)
+    assert (trajectory.task_id, trajectory.seed) == ("t1", 3)
+    assert [[p.id for p in shown] for shown in trajectory.retrieved] == [["p0", "p2"]]
+    assert trajectory.turns[0].context[0].content == COMPACT_PROMPTS.masks_system
+    assert {turn.sampling.temperature for turn in trajectory.turns if turn.sampling} == {0.9}
+
+
+async def test_a_task_can_run_without_its_guard():
+    model = ScriptedRecordingModel(script=["<think></think><search>mill</search>", ANSWER])
+    trajectory = await make_ramp_agent(model).run_task(TASK, is_guarded=False)
+    assert [[p.id for p in shown] for shown in trajectory.retrieved] == [["p0", "p1", "p2"]]
+
+
+async def test_a_trajectory_s_id_depends_on_task_version_and_seed_only():
+    async def run(version: str = "v1", seed: int = 0, answer: str = ANSWER) -> str:
+        model = ScriptedRecordingModel(script=[answer], model_version=version)
+        return (await make_ramp_agent(model).run_task(TASK, seed=seed)).id
+
+    first = await run()
+    assert await run(answer="<think></think><answer>other</answer>") == first
+    assert len({first, await run(version="v2"), await run(seed=1)}) == 3
+
+
+async def test_concurrent_tasks_keep_their_traces_apart():
+    agent = make_agent(ScriptedRecordingModel(script=echo))
+    tasks = [SearchTask(f"t{n}", "qa", f"question {n}", (("x",),)) for n in range(8)]
+    trajectories = await asyncio.gather(*(agent.run_task(task) for task in tasks))
+    for number, trajectory in enumerate(trajectories):
+        assert trajectory.answer == f"question {number}"
+        assert [turn.parent_id for turn in trajectory.turns] == [None, trajectory.turns[0].id]
+        assert trajectory.turns[0].context[1].content == f"question {number}"
+
+
+def test_a_run_can_bring_a_recorder_of_its_own():
+    recorder = Recorder()
+    agent = make_agent(ScriptedRecordingModel(script=echo))
+    answer = agent.invoke("q", context=RunContext(recorder=recorder))
+    assert answer.trajectory is not None
+    assert recorder.turns == answer.trajectory.turns
+
+
+def test_limits_are_changed_on_a_copy(agent: MaskSearchAgent):
+    changed = agent.with_limits(max_searches=0)
+    assert (changed.settings.max_searches, agent.settings.max_searches) == (0, 5)
+    assert (changed.model, changed.search, changed.prompts) == (agent.model, agent.search, agent.prompts)
+
+
+async def test_a_real_model_s_rollouts_train_on_what_it_sampled(tiny_model: Any, tiny_tokenizer: Any):
+    """Random weights write malformed steps only, which is the hard case: every step is repaired."""
+    model = LocalChatModel(model=tiny_model, tokenizer=tiny_tokenizer, temperature=1.0)
+    agent = MaskSearchAgent(
+        model,
+        ListBackend({}),
+        AgentSettings(max_repairs=2, max_step_tokens=12),
+        COMPACT_PROMPTS,
+    )
+    tasks = [SearchTask(f"t{n}", "qa", "Who? " * n + "Ada?", (("x",),)) for n in range(1, 5)]
+    trajectories = await asyncio.gather(*(agent.run_task(task) for task in tasks))
+    model.close()
+    for trajectory in trajectories:
+        assert (len(trajectory.turns), trajectory.stop_reason) == (3, "repairs_exhausted")
+        [row] = make_rows(trajectory)
+        sampled = [token for turn in trajectory.turns for token in turn.sampled_ids]
+        assert [i for i, flag in zip(row.input_ids, row.trainable, strict=True) if flag] == sampled
+        for turn in trajectory.turns:
+            assert model.chat_format.decode_reply(turn.sampled_ids) == turn.text
+
+
+def test_any_source_can_be_searched():
+    def look_up(query: str) -> list[Passage]:
+        return make_passages(f"about {query}")
+
+    sources: list[Callable[..., Any]] = [look_up]
+    for source in sources:
+        answer = MaskSearchAgent(ScriptedChatModel(script=echo), source).invoke("q")
+        assert answer.sources[0].text == "about founder of Harrow"

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import asyncio
+
+from masksearch_agent.config.generator import GeneratorSettings
+from masksearch_agent.generator.hindsight import HindsightTeacher, find_support
+from masksearch_agent.generator.roles import Findings, Plan
+from masksearch_agent.records import Hop, Passage, SearchTask
+
+HOP = Hop("the mayor of Port Aldin", "Port Aldin mayor", "Ada Holt")
+UNRELATED = Passage("u", "Kelm", "Ada Holt once visited.")
+WEAK = Passage("w", "Port Aldin", "Ada Holt lives here.")
+STRONG = Passage("s", "Port Aldin", "Its mayor is Ada Holt.")
+SILENT = Passage("n", "Port Aldin", "Its mayor is unknown.")
+
+
+def test_support_is_the_number_of_the_passage_that_says_most_of_the_query() -> None:
+    assert find_support(HOP, (SILENT, UNRELATED, WEAK, STRONG)) == 4
+
+
+def test_of_equal_passages_the_first_supports() -> None:
+    assert find_support(HOP, (STRONG, STRONG)) == 1
+
+
+def test_the_answer_alone_without_what_was_asked_supports_nothing() -> None:
+    assert find_support(HOP, (UNRELATED, SILENT)) is None
+
+
+def test_a_passage_with_half_of_the_query_supports() -> None:
+    assert find_support(HOP, (WEAK,)) == 1
+
+
+def test_nothing_is_left_to_plan_once_every_hop_is_known() -> None:
+    task = SearchTask("q", "qa", "Who?", (("Ada Holt",),), hops=(HOP,))
+    findings = Findings(task, ((HOP.query,),), ((STRONG,),))
+    teacher = HindsightTeacher()
+    assert asyncio.run(teacher.plan(findings)) == Plan("", ())
+    assert asyncio.run(teacher.observe(findings)).answer == "Ada Holt"
+
+
+def test_a_fact_found_on_the_way_to_another_mask_is_noted() -> None:
+    other = Hop("the region of Port Aldin", "Port Aldin region", "Ardenia")
+    task = SearchTask(
+        "r", "ramp", "Port Aldin: [mask], [mask].", (("Ada Holt",), ("Ardenia",)), hops=(HOP, other)
+    )
+    both = Passage("b", "Port Aldin", "Its mayor is Ada Holt. Its region is Ardenia.")
+    seen = asyncio.run(HindsightTeacher().observe(Findings(task, ((HOP.query,),), ((both,),))))
+    assert seen.text == "The mayor of Port Aldin is Ada Holt [1]. The region of Port Aldin is Ardenia [1]."
+    assert seen.answer == "Ada Holt\nArdenia"
+
+
+def test_needs_per_round_says_how_many_masks_are_looked_up_at_once() -> None:
+    hops = tuple(Hop(f"need {n}", f"query {n}", f"answer {n}") for n in range(3))
+    task = SearchTask("r", "ramp", "[mask] [mask] [mask]", tuple((h.answer,) for h in hops), hops=hops)
+    plan = asyncio.run(HindsightTeacher(GeneratorSettings(needs_per_round=2)).plan(Findings(task)))
+    assert plan == Plan("I need need 0 and need 1.", ("need 0", "need 1"))

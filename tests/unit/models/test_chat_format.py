@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+
+from masksearch_agent.errors import ModelError
+from masksearch_agent.models.chat_format import ChatFormat
+from masksearch_agent.models.tiny import CHAT_TEMPLATE
+from masksearch_agent.records import Message
+
+OPENING = [Message("system", "Answer the question."), Message("user", "Who founded Harrow Ltd?")]
+STEPS = [
+    "<think>The founder.</think><search>founder of Harrow Ltd</search>",
+    "no tags at all, 1932",
+    "<think>Ada?</think><answer>Ada Fenwick é 日本</answer>",
+]
+INFORMATION = Message("user", "<information>\n[1] Ada Fenwick: a founder\n</information>")
+
+DROPS_REASONING = (
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n"
+    "{% if m['role'] == 'assistant' and not loop.last %}{{ m['content'].split('</think>')[-1] }}"
+    "{% else %}{{ m['content'] }}{% endif %}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+ALWAYS_DROPS_REASONING = DROPS_REASONING.replace(" and not loop.last", "")
+COUNTS_MESSAGES = "{{ messages | length }}" + CHAT_TEMPLATE
+KEEPS_FOUR_MESSAGES = CHAT_TEMPLATE.replace("in messages %}", "in messages[-4:] %}")
+HAS_NO_END_OF_TURN = (
+    "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}"
+    "{% if add_generation_prompt %}assistant: {% endif %}"
+)
+REFUSES_SYSTEM = (
+    "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system role') }}{% endif %}"
+    + (CHAT_TEMPLATE)
+)
+
+
+@pytest.fixture(scope="module")
+def chat_format(tiny_tokenizer: Any) -> ChatFormat:
+    return ChatFormat(tiny_tokenizer)
+
+
+def with_template(tokenizer: Any, template: str | None) -> Any:
+    changed = copy.deepcopy(tokenizer)
+    changed.chat_template = template
+    return changed
+
+
+def render(tokenizer: Any, messages: list[Message], add_generation_prompt: bool) -> list[int]:
+    """Return the tokenizer's own ids of a whole conversation: the oracle."""
+    text = tokenizer.apply_chat_template(
+        [{"role": m.role, "content": m.content} for m in messages],
+        tokenize=False,
+        add_generation_prompt=add_generation_prompt,
+    )
+    return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def test_a_conversation_built_turn_by_turn_equals_its_full_rendering(
+    chat_format: ChatFormat, tiny_tokenizer: Any
+):
+    conversation = list(OPENING)
+    ids = chat_format.encode_context(conversation, is_first=True, is_closed=False)
+    for step in STEPS:
+        assert ids == render(tiny_tokenizer, conversation, add_generation_prompt=True)
+        ids += chat_format.encode_reply(step)
+        ids += chat_format.encode_context([INFORMATION], is_first=False, is_closed=True)
+        conversation += [Message("assistant", step), INFORMATION]
+    assert ids == render(tiny_tokenizer, conversation, add_generation_prompt=True)
+
+
+def test_a_reply_without_its_end_of_turn_gets_it_as_context(chat_format: ChatFormat, tiny_tokenizer: Any):
+    sampled = chat_format.encode_reply(STEPS[0])[:-1]
+    opened = chat_format.encode_context([INFORMATION], is_first=False, is_closed=False)
+    closed = chat_format.encode_context([INFORMATION], is_first=False, is_closed=True)
+    assert opened == [chat_format.end_of_turn_id, *closed]
+    prompt = chat_format.encode_context(OPENING, is_first=True, is_closed=False)
+    conversation = [*OPENING, Message("assistant", STEPS[0]), INFORMATION]
+    assert prompt + sampled + opened == render(tiny_tokenizer, conversation, add_generation_prompt=True)
+
+
+def test_several_new_messages_are_rendered_together(chat_format: ChatFormat, tiny_tokenizer: Any):
+    new = [INFORMATION, Message("assistant", "ok"), Message("user", "go on")]
+    ids = chat_format.encode_context(OPENING, is_first=True, is_closed=False)
+    ids += chat_format.encode_reply(STEPS[0])
+    ids += chat_format.encode_context(new, is_first=False, is_closed=True)
+    whole = [*OPENING, Message("assistant", STEPS[0]), *new]
+    assert ids == render(tiny_tokenizer, whole, add_generation_prompt=True)
+
+
+def test_a_reply_is_decoded_without_its_end_of_turn(chat_format: ChatFormat):
+    for step in STEPS:
+        ids = chat_format.encode_reply(step)
+        assert ids[-1] == chat_format.end_of_turn_id
+        assert chat_format.decode_reply(ids) == step
+        assert chat_format.decode_reply(ids[:-1]) == step
+    assert chat_format.decode_reply([]) == ""
+
+
+def test_the_end_of_turn_is_the_template_s_own(chat_format: ChatFormat, tiny_tokenizer: Any):
+    assert tiny_tokenizer.convert_ids_to_tokens(chat_format.end_of_turn_id) == "<|im_end|>"
+
+
+def test_a_template_that_drops_earlier_reasoning_is_refused(tiny_tokenizer: Any):
+    with pytest.raises(ModelError, match=r"not prefix-preserving.*at token \d+ \('.+'\).*only appends"):
+        ChatFormat(with_template(tiny_tokenizer, DROPS_REASONING))
+
+
+def test_the_first_differing_token_is_the_one_that_was_dropped(tiny_tokenizer: Any):
+    opening = [Message("system", "s"), Message("user", "u")]
+    at = len(render(tiny_tokenizer, opening, add_generation_prompt=True))
+    with pytest.raises(ModelError, match=rf"at token {at} \('<answer>'\)"):
+        ChatFormat(with_template(tiny_tokenizer, DROPS_REASONING))
+
+
+def test_a_template_that_rewrites_every_reply_is_refused(tiny_tokenizer: Any):
+    with pytest.raises(ModelError, match="rewrites assistant messages"):
+        ChatFormat(with_template(tiny_tokenizer, ALWAYS_DROPS_REASONING))
+
+
+def test_a_template_whose_head_depends_on_the_conversation_is_refused(tiny_tokenizer: Any):
+    with pytest.raises(ModelError, match=r"not prefix-preserving.*at token 0"):
+        ChatFormat(with_template(tiny_tokenizer, COUNTS_MESSAGES))
+
+
+def test_a_template_that_forgets_the_beginning_of_a_long_conversation_is_refused(tiny_tokenizer: Any):
+    with pytest.raises(ModelError, match=r"not prefix-preserving.*at token \d+"):
+        ChatFormat(with_template(tiny_tokenizer, KEEPS_FOUR_MESSAGES))
+
+
+def test_a_template_without_an_end_of_turn_token_is_refused(tiny_tokenizer: Any):
+    with pytest.raises(ModelError, match="does not end an assistant turn with a special token"):
+        ChatFormat(with_template(tiny_tokenizer, HAS_NO_END_OF_TURN))
+
+
+def test_a_template_that_refuses_a_system_prompt_is_refused(tiny_tokenizer: Any):
+    with pytest.raises(ModelError, match="no system role"):
+        ChatFormat(with_template(tiny_tokenizer, REFUSES_SYSTEM))
+
+
+def test_a_tokenizer_without_a_template_is_refused(tiny_tokenizer: Any):
+    with pytest.raises(ModelError, match=r"has no chat template; set `tokenizer\.chat_template`"):
+        ChatFormat(with_template(tiny_tokenizer, None))
+
+
+@pytest.mark.parametrize(
+    ("token", "message"), [("pad_token", "has no pad token"), ("eos_token", "has no end-of-sequence token")]
+)
+def test_a_tokenizer_without_a_token_that_is_needed_is_refused(tiny_tokenizer: Any, token: str, message: str):
+    changed = copy.deepcopy(tiny_tokenizer)
+    setattr(changed, token, None)
+    with pytest.raises(ModelError, match=rf"{message}; set `tokenizer\.{token}`"):
+        ChatFormat(changed)

@@ -1,0 +1,337 @@
+from __future__ import annotations
+
+import copy
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from typing import Any
+
+import pytest
+import torch
+from fakes.tiny_models import forced_continuation, make_test_model
+
+from masksearch_agent.errors import ModelError
+from masksearch_agent.models.engine import BatchingEngine, Completion
+from masksearch_agent.records import Sampling
+
+TEXTS = (
+    "Ada Fenwick is",
+    "Who is the founder of Harrow Ltd? Bram Holt?",
+    "1932",
+    "The Velling Works is the mayor of The Silent Mill in the year 1910. Port Aldin is the",
+)
+GREEDY = Sampling(temperature=0.0, max_tokens=12)
+WAIT_S = 60
+
+
+@pytest.fixture
+def engine(tiny_model: Any, tiny_tokenizer: Any) -> Iterator[BatchingEngine]:
+    """Return an engine that waits for a full batch of four, so that batches do not depend on the machine."""
+    engine = BatchingEngine(
+        tiny_model, tiny_tokenizer, tiny_tokenizer.eos_token_id, max_batch_size=4, linger_s=0.3
+    )
+    yield engine
+    engine.close()
+
+
+@pytest.fixture
+def prompts(tiny_tokenizer: Any) -> list[list[int]]:
+    return [tiny_tokenizer(text)["input_ids"] for text in TEXTS]
+
+
+class GenerateSpy:
+    """Stands in for `model.generate`: counts its calls, keeps what it returned, waits or fails if told to."""
+
+    def __init__(self, model: Any) -> None:
+        self.real = type(model).generate.__get__(model)
+        self.prompts: list[torch.Tensor] = []
+        self.outputs: list[torch.Tensor] = []
+        self.failures: list[Exception] = []
+        self.gate = threading.Event()
+        self.gate.set()
+        self.started = threading.Event()
+
+    def __call__(self, **kwargs: Any) -> torch.Tensor:
+        self.prompts.append(kwargs["input_ids"])
+        self.started.set()
+        assert self.gate.wait(WAIT_S)
+        if self.failures:
+            raise self.failures.pop()
+        output: torch.Tensor = self.real(**kwargs)
+        self.outputs.append(output)
+        return output
+
+
+@pytest.fixture
+def spy(tiny_model: Any, monkeypatch: pytest.MonkeyPatch) -> GenerateSpy:
+    spy = GenerateSpy(tiny_model)
+    monkeypatch.setattr(tiny_model, "generate", spy, raising=False)
+    return spy
+
+
+def run(engine: BatchingEngine, prompts: Sequence[Sequence[int]], sampling: Sampling) -> list[Completion]:
+    futures = [engine.submit(prompt, sampling) for prompt in prompts]
+    return [future.result(WAIT_S) for future in futures]
+
+
+def teacher_forced(model: Any, prompt: Sequence[int], sampled: Sequence[int]) -> list[float]:
+    """Return log-probabilities from one plain forward pass over the unpadded sequence: the oracle."""
+    with torch.inference_mode():
+        logits = model(input_ids=torch.tensor([[*prompt, *sampled]])).logits[0].float()
+    logprobs = torch.log_softmax(logits, dim=-1)
+    return [logprobs[len(prompt) - 1 + k, token].item() for k, token in enumerate(sampled)]
+
+
+@pytest.mark.parametrize(
+    "sampling",
+    [
+        Sampling(temperature=0.0, max_tokens=24),
+        Sampling(temperature=1.0, max_tokens=24),
+        Sampling(temperature=0.7, max_tokens=24),
+        Sampling(temperature=1.0, top_p=0.8, max_tokens=24),
+    ],
+    ids=["greedy", "temperature 1", "temperature 0.7", "nucleus"],
+)
+def test_recorded_logprobs_are_those_of_teacher_forcing(
+    engine: BatchingEngine, tiny_model: Any, prompts: list[list[int]], sampling: Sampling
+):
+    for prompt, completion in zip(prompts, run(engine, prompts, sampling), strict=True):
+        expected = teacher_forced(tiny_model, prompt, completion.ids)
+        assert completion.logprobs == pytest.approx(expected, abs=1e-4)
+
+
+def test_generation_settings_of_a_checkpoint_do_not_bend_the_distribution(
+    engine: BatchingEngine, tiny_model: Any, tiny_tokenizer: Any, prompts: list[list[int]]
+):
+    """Many checkpoints ship a repetition penalty, which would make sampled and trained distributions differ."""
+    bent = copy.deepcopy(tiny_model)
+    bent.generation_config.repetition_penalty = 3.0
+    bent.generation_config.no_repeat_ngram_size = 1
+    bent.generation_config.min_new_tokens = 20
+    bent_engine = BatchingEngine(bent, tiny_tokenizer, tiny_tokenizer.eos_token_id)
+    sampling = Sampling(max_tokens=24)
+
+    completions = run(bent_engine, prompts, sampling)
+    bent_engine.close()
+
+    assert [c.ids for c in completions] == [c.ids for c in run(engine, prompts, sampling)]
+    for prompt, completion in zip(prompts, completions, strict=True):
+        assert completion.logprobs == pytest.approx(teacher_forced(bent, prompt, completion.ids), abs=1e-4)
+    assert bent.generation_config.repetition_penalty == 3.0
+
+
+def test_ids_are_exactly_what_generate_returned(
+    engine: BatchingEngine, spy: GenerateSpy, prompts: list[list[int]]
+):
+    completions = run(engine, prompts, Sampling(temperature=1.0, max_tokens=12))
+    [output] = spy.outputs
+    width = spy.prompts[0].shape[1]
+    for row, completion in zip(output[:, width:].tolist(), completions, strict=True):
+        assert list(completion.ids) == row[: len(completion.ids)]
+
+
+def test_requests_at_once_are_one_batch_and_answer_as_if_alone(
+    engine: BatchingEngine, spy: GenerateSpy, prompts: list[list[int]]
+):
+    together = run(engine, prompts, GREEDY)
+    assert [tuple(batch.shape) for batch in spy.prompts] == [(4, max(map(len, prompts)))]
+
+    alone = [run(engine, [prompt], GREEDY)[0] for prompt in prompts]
+    assert len(spy.prompts) == 5
+    assert [c.ids for c in together] == [c.ids for c in alone]
+    for one, other in zip(together, alone, strict=True):
+        assert one.logprobs == pytest.approx(other.logprobs, abs=1e-4)
+
+
+def test_requests_with_other_settings_are_sampled_apart(
+    engine: BatchingEngine, spy: GenerateSpy, prompts: list[list[int]]
+):
+    settings = [
+        GREEDY,
+        Sampling(temperature=1.0, max_tokens=3),
+        GREEDY,
+        Sampling(temperature=1.0, max_tokens=3),
+    ]
+    futures = [engine.submit(p, s) for p, s in zip(prompts, settings, strict=True)]
+    lengths = [len(future.result(WAIT_S).ids) for future in futures]
+    assert sorted(batch.shape[0] for batch in spy.prompts) == [2, 2]
+    assert all(length <= 3 for length in lengths[1::2])
+
+
+def test_no_batch_is_larger_than_the_limit(
+    engine: BatchingEngine, spy: GenerateSpy, prompts: list[list[int]]
+):
+    run(engine, prompts * 2 + prompts[:1], GREEDY)
+    assert [batch.shape[0] for batch in spy.prompts] == [4, 4, 1]
+
+
+def test_max_tokens_cuts_and_says_so(engine: BatchingEngine, prompts: list[list[int]]):
+    [completion] = run(engine, prompts[:1], Sampling(max_tokens=2))
+    assert len(completion.ids) == len(completion.logprobs) == 2
+    assert completion.finish_reason == "length"
+
+
+def ids_of(tokenizer: Any, *pieces: str) -> list[int]:
+    """Return the ids of texts that are one token each."""
+    encoded = [tokenizer(piece)["input_ids"] for piece in pieces]
+    assert all(len(ids) == 1 for ids in encoded), dict(zip(pieces, encoded, strict=True))
+    return [ids[0] for ids in encoded]
+
+
+@pytest.mark.parametrize(
+    ("pieces", "stop", "kept"),
+    [
+        (["Ada", "<search>", " mayor", "</search>", " is"], "</search>", 3),
+        (["Ada", "<search>", " mayor", " of", " The", " is"], "mayor of", 3),
+        (["Ada", "<search>", " mayor", " of", " The"], "ayo", 2),
+        (["Ada", "<search>", " mayor", " of", " year", " is"], "r of y", 4),
+        (["Ada", " mayor", " of", " year"], " mayor", 1),
+    ],
+    ids=["a token", "two tokens", "inside a token", "across three, ending inside", "the first token"],
+)
+def test_a_stop_string_ends_the_row_and_is_kept(
+    engine: BatchingEngine,
+    spy: GenerateSpy,
+    tiny_model: Any,
+    tiny_tokenizer: Any,
+    pieces: list[str],
+    stop: str,
+    kept: int,
+):
+    chain = ids_of(tiny_tokenizer, *pieces)
+    with forced_continuation(tiny_model, chain):
+        [completion] = run(engine, [chain[:1]], Sampling(max_tokens=10, stop=(stop, "never said")))
+    assert list(completion.ids) == chain[1 : kept + 1]
+    assert completion.finish_reason == "stop"
+    assert stop in tiny_tokenizer.decode(completion.ids)
+    assert spy.outputs[0].shape[1] == 1 + kept, "nothing is sampled behind it"
+
+
+def test_a_stop_string_in_the_prompt_does_not_stop(
+    engine: BatchingEngine, tiny_model: Any, tiny_tokenizer: Any
+):
+    # The prompt ends with the first half of the stop string, and holds the whole of it before.
+    chain = ids_of(tiny_tokenizer, "</search>", " mayor", " of", " The", " is")
+    with forced_continuation(tiny_model, chain):
+        [completion] = run(engine, [[*chain[:2]]], Sampling(max_tokens=3, stop=("mayor of", "</search>")))
+    assert list(completion.ids) == chain[2:5]
+    assert completion.finish_reason == "length"
+
+
+def test_each_row_stops_on_its_own(engine: BatchingEngine, tiny_model: Any, tiny_tokenizer: Any):
+    short = ids_of(tiny_tokenizer, "Ada", "</answer>")
+    ended = [*ids_of(tiny_tokenizer, "Port"), tiny_tokenizer.eos_token_id]
+    long = ids_of(tiny_tokenizer, "The", " mayor", " of", " year", " in", "</search>")
+    sampling = Sampling(max_tokens=20, stop=("</search>", "</answer>"))
+    with (
+        forced_continuation(tiny_model, short),
+        forced_continuation(tiny_model, ended),
+        forced_continuation(tiny_model, long),
+    ):
+        completions = run(engine, [short[:1], long[:1], ended[:1]], sampling)
+    assert [list(c.ids) for c in completions] == [short[1:], long[1:], ended[1:]]
+    assert [c.finish_reason for c in completions] == ["stop"] * 3
+
+
+def test_a_sampled_end_of_turn_is_kept(engine: BatchingEngine, tiny_model: Any, tiny_tokenizer: Any):
+    chain = [*ids_of(tiny_tokenizer, "Ada", " is"), tiny_tokenizer.eos_token_id]
+    with forced_continuation(tiny_model, chain):
+        [completion] = run(engine, [chain[:1]], Sampling(max_tokens=10))
+    assert list(completion.ids) == chain[1:]
+    assert completion.finish_reason == "stop"
+    assert len(completion.logprobs) == 2
+
+
+def test_a_failure_reaches_every_caller_and_the_engine_goes_on(
+    engine: BatchingEngine, spy: GenerateSpy, prompts: list[list[int]]
+):
+    spy.failures.append(RuntimeError("out of memory"))
+    futures = [engine.submit(prompt, GREEDY) for prompt in prompts]
+    for future in futures:
+        with pytest.raises(RuntimeError, match="out of memory"):
+            future.result(WAIT_S)
+    assert len(run(engine, prompts, GREEDY)) == 4
+
+
+def test_a_cancelled_request_is_not_sampled(
+    engine: BatchingEngine, spy: GenerateSpy, prompts: list[list[int]]
+):
+    spy.gate.clear()
+    first = [engine.submit(prompt, GREEDY) for prompt in prompts]
+    assert spy.started.wait(WAIT_S)
+    waiting = [engine.submit(prompt, GREEDY) for prompt in prompts]
+    assert waiting[1].cancel()
+    assert not first[0].cancel(), "it is being sampled"
+    spy.gate.set()
+    assert [len(future.result(WAIT_S).ids) > 0 for future in (*first, waiting[0], *waiting[2:])] == [True] * 7
+    with pytest.raises(CancelledError):
+        waiting[1].result()
+    assert [batch.shape[0] for batch in spy.prompts] == [4, 3]
+
+
+def test_close_finishes_what_is_queued_and_a_later_request_starts_again(
+    engine: BatchingEngine, prompts: list[list[int]]
+):
+    futures = [engine.submit(prompt, GREEDY) for prompt in prompts[:3]]
+    engine.close()
+    assert all(future.done() for future in futures)
+    assert not any(thread.name == "masksearch-engine" for thread in threading.enumerate())
+    engine.close()
+    assert run(engine, prompts[:1], GREEDY)[0].ids == futures[0].result().ids
+
+
+def test_closing_while_others_submit_loses_no_request(
+    tiny_model: Any, tiny_tokenizer: Any, prompts: list[list[int]]
+):
+    engine = BatchingEngine(tiny_model, tiny_tokenizer, tiny_tokenizer.eos_token_id, linger_s=0.0)
+    sampling = Sampling(max_tokens=1)
+
+    def use(number: int) -> int:
+        if number % 5 == 0:
+            engine.close()
+            return 0
+        return len(engine.submit(prompts[number % 4], sampling).result(WAIT_S).ids)
+
+    with ThreadPoolExecutor(8) as pool:
+        counts = list(pool.map(use, range(100), timeout=WAIT_S))
+    engine.close()
+    assert sum(counts) == 80
+
+
+def test_a_prompt_that_leaves_no_room_is_refused(engine: BatchingEngine):
+    with pytest.raises(ModelError, match=r"the prompt has 512 tokens but the model reads at most 512"):
+        engine.submit([5] * 512, GREEDY)
+    with pytest.raises(ModelError, match="no tokens"):
+        engine.submit([], GREEDY)
+
+
+def test_a_prompt_that_fills_the_context_cuts_itself_and_no_other(
+    tiny_tokenizer: Any, prompts: list[list[int]]
+):
+    model = make_test_model(tiny_tokenizer, max_positions=40)
+    engine = BatchingEngine(
+        model, tiny_tokenizer, tiny_tokenizer.eos_token_id, max_batch_size=2, linger_s=0.3
+    )
+    full = (prompts[3] * 3)[:37]
+    sampling = Sampling(max_tokens=12)
+    [alone] = run(engine, prompts[:1], sampling)
+
+    cut, beside = run(engine, [full, prompts[0]], sampling)
+
+    assert beside.ids == alone.ids
+    assert len(beside.ids) > 3
+    assert len(cut.ids) == 3
+    assert cut.finish_reason == "length"
+    engine.close()
+
+
+def test_the_model_stays_in_the_mode_it_was_in(tiny_tokenizer: Any, prompts: list[list[int]]):
+    model = make_test_model(tiny_tokenizer).train()
+    seen = []
+    model.register_forward_pre_hook(lambda module, _: seen.append(module.training))
+    engine = BatchingEngine(model, tiny_tokenizer, tiny_tokenizer.eos_token_id)
+    run(engine, prompts[:1], GREEDY)
+    engine.close()
+    assert model.training
+    assert seen
+    assert not any(seen)

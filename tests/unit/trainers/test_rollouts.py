@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+
+import pytest
+
+from masksearch_agent.config.rewards import RewardSettings
+from masksearch_agent.errors import ModelError, TrainingError
+from masksearch_agent.records import Sampling, SearchTask, Trajectory, Turn
+from masksearch_agent.rewards.mix import Reward, RewardMix
+from masksearch_agent.trainers.rollouts import Group, Rollout, RolloutRunner
+
+TASKS = [SearchTask(f"task-{number}", "qa", f"Question {number}?", (("Ada",),)) for number in range(3)]
+SAMPLING = Sampling(temperature=0.8)
+
+
+class ScriptedAgent:
+    """Answers `Ada` for even seeds and `Bram` for odd ones; raises where it is told to."""
+
+    def __init__(self, failures: dict[tuple[str, int], BaseException] | None = None) -> None:
+        self.failures = failures or {}
+        self.calls: list[tuple[str, int, Sampling | None]] = []
+
+    async def run_task(self, task: SearchTask, sampling: Sampling | None = None, seed: int = 0) -> Trajectory:
+        self.calls.append((task.id, seed, sampling))
+        await asyncio.sleep(0)
+        if (task.id, seed) in self.failures:
+            raise self.failures[task.id, seed]
+        turn = Turn("0", None, "policy", (), "text", (1, 2), (3, 4), (-0.5, -0.25))
+        answer = "Ada" if seed % 2 == 0 else "Bram"
+        return Trajectory(f"{task.id}/{seed}", task.id, (turn,), answer, "answered", seed=seed)
+
+
+def make_runner(agent: ScriptedAgent, group_size: int = 4) -> RolloutRunner:
+    return RolloutRunner(agent, RewardMix(RewardSettings()), SAMPLING, group_size)  # type: ignore[arg-type]
+
+
+def make_group(*totals: float) -> Group:
+    trajectory = Trajectory("t", "q", (), "", "answered")
+    rollouts = tuple(Rollout(trajectory, Reward(0, 0, 0, total), ()) for total in totals)
+    return Group(TASKS[0], rollouts, failed=0)
+
+
+def test_each_task_gets_its_group_of_scored_rollouts() -> None:
+    agent = ScriptedAgent()
+    groups = make_runner(agent).run(TASKS, seed=5)
+    assert [group.task for group in groups] == TASKS
+    for group in groups:
+        assert [rollout.trajectory.seed for rollout in group.rollouts] == [20, 21, 22, 23]
+        assert [rollout.reward.answer for rollout in group.rollouts] == [1.0, 0.0, 1.0, 0.0]
+        assert [rollout.reward.total for rollout in group.rollouts] == pytest.approx([1.1, 0.1, 1.1, 0.1])
+        assert group.failed == 0
+        [row] = group.rollouts[0].rows
+        assert row.input_ids == (1, 2, 3, 4)
+        assert row.logprobs == (0.0, 0.0, -0.5, -0.25)
+    assert {sampling for _, _, sampling in agent.calls} == {SAMPLING}
+
+
+def test_calls_with_different_seeds_share_no_rollout_seed() -> None:
+    agent = ScriptedAgent()
+    runner = make_runner(agent)
+    for seed in range(3):
+        runner.run(TASKS[:1], seed=seed)
+    assert len({seed for _, seed, _ in agent.calls}) == 12
+
+
+def test_a_failed_rollout_leaves_its_group_and_counts_as_no_reward(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    agent = ScriptedAgent({("task-1", 2): ModelError("no room left"), ("task-1", 3): ValueError("odd")})
+    with caplog.at_level(logging.WARNING):
+        groups = make_runner(agent).run(TASKS, seed=0)
+    assert [len(group.rollouts) for group in groups] == [4, 2, 4]
+    assert [group.failed for group in groups] == [0, 2, 0]
+    assert [rollout.reward.total for rollout in groups[1].rollouts] == pytest.approx([1.1, 0.1])
+    assert "rollout of task task-1 failed and leaves its group: no room left" in caplog.text
+    assert [record.levelname for record in caplog.records] == ["WARNING", "ERROR"]
+
+
+def test_a_whole_failed_group_is_of_no_use_but_the_others_are_kept() -> None:
+    agent = ScriptedAgent({("task-0", seed): ModelError("gone") for seed in range(4)})
+    groups = make_runner(agent).run(TASKS, seed=0)
+    assert groups[0].failed == 4
+    assert not groups[0].is_useful
+    assert groups[1].is_useful
+
+
+def test_a_run_of_failures_only_raises_with_the_first() -> None:
+    agent = ScriptedAgent({(task.id, seed): ModelError("gone") for task in TASKS for seed in range(4)})
+    with pytest.raises(TrainingError, match="all 12 rollouts failed; the first with: gone") as raised:
+        make_runner(agent).run(TASKS, seed=0)
+    assert isinstance(raised.value.__cause__, ModelError)
+
+
+def test_an_interrupt_is_no_failed_rollout() -> None:
+    agent = ScriptedAgent({("task-0", 1): asyncio.CancelledError()})
+    with pytest.raises(asyncio.CancelledError):
+        make_runner(agent).run(TASKS, seed=0)
+
+
+def test_advantages_are_centred_and_scaled_by_the_deviation_of_the_sample() -> None:
+    # mean 0.5, squared deviations 0.25 + 0.25 + 0 + 0 over 3
+    scale = math.sqrt(0.5 / 3) + 1e-4
+    expected = [0.5 / scale, -0.5 / scale, 0.0, 0.0]
+    assert make_group(1.0, 0.0, 0.5, 0.5).advantages() == pytest.approx(expected, abs=1e-12)
+
+
+def test_a_single_rollout_has_no_advantage() -> None:
+    group = make_group(0.7)
+    assert group.advantages() == [0.0]
+    assert not group.is_useful
+
+
+@pytest.mark.parametrize(
+    ("totals", "is_useful"),
+    [((), False), ((0.1, 0.1, 0.1), False), ((0.1, 0.1, 0.1 + 1e-9), True), ((1.1, 0.1), True)],
+)
+def test_a_group_is_useful_where_its_rewards_differ(totals: tuple[float, ...], is_useful: bool) -> None:
+    assert make_group(*totals).is_useful is is_useful

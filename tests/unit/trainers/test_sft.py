@@ -1,0 +1,192 @@
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("trl")
+
+from fakes.tiny_models import make_test_model  # noqa: E402
+from transformers import TrainerCallback  # noqa: E402
+
+from masksearch_agent.agent.prompts import COMPACT_PROMPTS  # noqa: E402
+from masksearch_agent.config.trainers import OptimizerSettings, SFTSettings  # noqa: E402
+from masksearch_agent.errors import TrainingError  # noqa: E402
+from masksearch_agent.models.chat_format import ChatFormat  # noqa: E402
+from masksearch_agent.models.tiny import make_tiny_model  # noqa: E402
+from masksearch_agent.records import Message, Trajectory, Turn  # noqa: E402
+from masksearch_agent.trainers.sft import lora_config, make_sft_dataset, optimizer_arguments, train_sft  # noqa: E402
+
+NAMES = ("Ada Fenwick", "Bram Holt", "Clara Voss", "Port Aldin")
+MUON = OptimizerSettings(name="muon", learning_rate=3e-3, muon_learning_rate=0.02, schedule="constant")
+
+
+def make_trajectory(name: str, padding: str = "") -> Trajectory:
+    opening = (
+        Message("system", COMPACT_PROMPTS.question_system),
+        Message("user", f"Who leads {name}?{padding}"),
+    )
+    shown = Message("user", f"<information>\n[1] {name} is the mayor.\n</information>")
+    search = Turn("0", None, "policy", opening, f"<think>I need it.</think><search>{name} mayor</search>")
+    answer = Turn("1", "0", "policy", (shown,), f"<think>It is here [1].</think><answer>{name}</answer>")
+    return Trajectory(name, name, (search, answer), name, "answered", producer="hindsight")
+
+
+TRAJECTORIES = [make_trajectory(name) for name in NAMES]
+
+
+class Steps(TrainerCallback):  # type: ignore[misc]
+    """Notes the steps that were taken and, if told to, stops after one of them."""
+
+    def __init__(self, stop_after: int | None = None) -> None:
+        self.taken: list[int] = []
+        self.stop_after = stop_after
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.taken.append(state.global_step)
+        if state.global_step == self.stop_after:
+            control.should_training_stop = True
+
+
+def loss_of(model: Any, tokenizer: Any, trajectories: list[Trajectory]) -> float:
+    losses = []
+    for row in make_sft_dataset(trajectories, ChatFormat(tokenizer), 2048):
+        logits = model(torch.tensor([row["input_ids"]])).logits[0, :-1]
+        losses.append(torch.nn.functional.cross_entropy(logits, torch.tensor(row["labels"][1:])).item())
+    return sum(losses) / len(losses)
+
+
+def settings(**changes: Any) -> SFTSettings:
+    return SFTSettings(batch_size=4, max_steps=60, optimizer=MUON, **changes)
+
+
+def test_labels_stand_at_the_tokens_of_the_policy_and_nowhere_else(tiny_tokenizer: Any) -> None:
+    [row] = make_sft_dataset(TRAJECTORIES[:1], ChatFormat(tiny_tokenizer), 2048)
+    labels, ids = row["labels"], row["input_ids"]
+    assert all(label in (-100, token) for label, token in zip(labels, ids, strict=True))
+    trained = tiny_tokenizer.decode([label for label in labels if label != -100])
+    assert trained == (
+        "<think>I need it.</think><search>Ada Fenwick mayor</search><|im_end|>"
+        "<think>It is here [1].</think><answer>Ada Fenwick</answer><|im_end|>"
+    )
+    untrained = tiny_tokenizer.decode([t for t, label in zip(ids, labels, strict=True) if label == -100])
+    assert untrained == (
+        f"<|im_start|>system\n{COMPACT_PROMPTS.question_system}<|im_end|>\n"
+        "<|im_start|>user\nWho leads Ada Fenwick?<|im_end|>\n<|im_start|>assistant\n"
+        "\n<|im_start|>user\n<information>\n[1] Ada Fenwick is the mayor.\n</information><|im_end|>\n"
+        "<|im_start|>assistant\n"
+    )
+
+
+def test_rows_keep_the_order_of_their_trajectories(tiny_tokenizer: Any) -> None:
+    rows = make_sft_dataset(TRAJECTORIES, ChatFormat(tiny_tokenizer), 2048)
+    texts = [tiny_tokenizer.decode(row["input_ids"]) for row in rows]
+    assert [name in text for name, text in zip(NAMES, texts, strict=True)] == [True] * 4
+
+
+def test_rows_that_are_too_long_are_left_out_whole_and_counted(
+    tiny_tokenizer: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    encoder = ChatFormat(tiny_tokenizer)
+    [kept] = make_sft_dataset(TRAJECTORIES[:1], encoder, 2048)
+    limit = len(kept["input_ids"])
+    mixed = [TRAJECTORIES[0], make_trajectory("Ada Fenwick", padding=" Tell me."), TRAJECTORIES[0]]
+    with caplog.at_level(logging.WARNING):
+        rows = make_sft_dataset(mixed, encoder, limit)
+    assert [row["input_ids"] for row in rows] == [kept["input_ids"]] * 2
+    assert f"left out 1 rows of more than {limit} tokens" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("trajectories", "reason"), [([], "0 rows were"), (TRAJECTORIES, "4 rows were longer")]
+)
+def test_nothing_to_train_on_is_refused(
+    tiny_tokenizer: Any, trajectories: list[Trajectory], reason: str
+) -> None:
+    with pytest.raises(TrainingError, match=reason):
+        make_sft_dataset(trajectories, ChatFormat(tiny_tokenizer), 10)
+
+
+def test_the_warmup_is_a_share_of_all_steps(tmp_path: Path) -> None:
+    from trl import SFTConfig
+
+    arguments, optimizer = optimizer_arguments(OptimizerSettings(warmup_ratio=0.1))
+    config = SFTConfig(output_dir=str(tmp_path), use_cpu=True, bf16=False, **arguments)
+    assert config.get_warmup_steps(200) == 20
+    assert optimizer is None
+
+
+def test_a_tiny_model_learns_four_trajectories_by_heart(tiny_tokenizer: Any, tmp_path: Path) -> None:
+    model = make_tiny_model(tiny_tokenizer, hidden_size=64, layers=2, heads=2, max_positions=256)
+    assert loss_of(model, tiny_tokenizer, TRAJECTORIES) > 3
+    trained = train_sft(model, tiny_tokenizer, TRAJECTORIES, settings(), tmp_path)
+    assert trained is model
+    assert loss_of(trained, tiny_tokenizer, TRAJECTORIES) < 0.1
+
+
+def test_a_run_that_was_cut_off_goes_on_from_its_checkpoint(tiny_tokenizer: Any, tmp_path: Path) -> None:
+    limits = SFTSettings(batch_size=2, max_steps=6, save_steps=2, optimizer=MUON)
+    straight = train_sft(
+        make_test_model(tiny_tokenizer), tiny_tokenizer, TRAJECTORIES, limits, tmp_path / "straight"
+    )
+    first, second = Steps(stop_after=4), Steps()
+    train_sft(
+        make_test_model(tiny_tokenizer), tiny_tokenizer, TRAJECTORIES, limits, tmp_path / "cut", [first]
+    )
+    resumed = train_sft(
+        make_test_model(tiny_tokenizer, seed=9),
+        tiny_tokenizer,
+        TRAJECTORIES,
+        limits,
+        tmp_path / "cut",
+        [second],
+    )
+    assert (first.taken, second.taken) == ([1, 2, 3, 4], [5, 6])
+    for (name, one), other in zip(straight.named_parameters(), resumed.parameters(), strict=True):
+        torch.testing.assert_close(one, other, msg=name)
+
+
+def test_adapters_train_and_are_merged_into_the_model(tiny_tokenizer: Any, tmp_path: Path) -> None:
+    model = make_test_model(tiny_tokenizer)
+    before = {name: parameter.clone() for name, parameter in model.named_parameters()}
+    start = loss_of(model, tiny_tokenizer, TRAJECTORIES)
+    adamw = OptimizerSettings(learning_rate=1e-2, schedule="constant")
+    limits = SFTSettings(batch_size=4, max_steps=15, optimizer=adamw, lora_rank=4)
+    trained = train_sft(model, tiny_tokenizer, TRAJECTORIES, limits, tmp_path)
+    after = dict(trained.named_parameters())
+    assert set(after) == set(before)
+    assert loss_of(trained, tiny_tokenizer, TRAJECTORIES) < start
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed
+    assert all(name.endswith("proj.weight") for name in changed)
+
+
+def test_adapters_have_the_rank_that_was_asked_for() -> None:
+    config = lora_config(8)
+    assert (config.r, config.lora_alpha) == (8, 16)
+
+
+@pytest.mark.parametrize("curriculum", [True, False])
+def test_the_loss_sees_every_row_as_it_was_made_and_in_order_with_a_curriculum(
+    tiny_tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, curriculum: bool
+) -> None:
+    from trl import SFTTrainer
+
+    seen: list[tuple[list[int], list[int]]] = []
+    original = SFTTrainer.compute_loss
+
+    def note(self: Any, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        seen.append((inputs["input_ids"][0].tolist(), inputs["labels"][0].tolist()))
+        return original(self, model, inputs, *args, **kwargs)
+
+    monkeypatch.setattr(SFTTrainer, "compute_loss", note)
+    trajectories = [make_trajectory(name) for name in NAMES * 4]
+    limits = SFTSettings(batch_size=1, max_steps=16, optimizer=MUON, curriculum=curriculum)
+    train_sft(make_test_model(tiny_tokenizer), tiny_tokenizer, trajectories, limits, tmp_path)
+    dataset = make_sft_dataset(trajectories, ChatFormat(tiny_tokenizer), 2048)
+    rows = [(row["input_ids"], row["labels"]) for row in dataset]
+    assert (seen == rows) is curriculum
+    assert sorted(seen) == sorted(rows)
