@@ -82,7 +82,9 @@ def build_search_graph(
     graph.add_node("finish", _both(nodes.finish))
     graph.add_edge(START, "prepare")
     graph.add_edge("prepare", "think")
-    graph.add_conditional_edges("think", nodes.choose_next, ["search", "repair", "force_answer", "finish"])
+    graph.add_conditional_edges(
+        "think", _both(nodes.choose_next), ["search", "repair", "force_answer", "finish"]
+    )
     for back in ("search", "repair", "force_answer"):
         graph.add_edge(back, "think")
     graph.add_edge("finish", END)
@@ -95,7 +97,7 @@ def opening_messages(question: str, kind: str, prompts: PromptSet) -> list[AnyMe
 
 
 def _both(function: Callable[[Any], ResultT]) -> RunnableLambda[Any, ResultT]:
-    """Make a node of a function that does no I/O, without a thread hop when the graph runs asynchronously."""
+    """Make a node or a route of a function that does no I/O, without a thread hop when the graph runs asynchronously."""
 
     async def run(state: Any) -> ResultT:
         return function(state)

@@ -27,18 +27,18 @@ class OptimizerSettings(Settings):
 class BaseStageSettings(Settings):
     """How the tiny model first learns to read: plain language modelling of closed-world text."""
 
-    world_seeds: tuple[int, int] = (1_000, 1_060)
+    world_seeds: tuple[int, int] = (1_000, 1_064)
     """First seed and the one after the last of the worlds whose text is read."""
     tokenizer_worlds: int = 6
     vocab_size: int = 1536
     hidden_size: int = 128
     layers: int = 4
     heads: int = 4
-    block_tokens: int = 512
+    block_tokens: int = 320
     """Tokens of a training sequence: the articles of a few linked entities, shuffled."""
-    entities_per_block: int = 5
-    batch_size: int = 16
-    max_steps: int = 1200
+    entities_per_block: int = 2
+    batch_size: int = 32
+    max_steps: int = 1000
     save_steps: int = 200
     optimizer: OptimizerSettings = OptimizerSettings(name="muon", learning_rate=3e-3)
     seed: int = 0

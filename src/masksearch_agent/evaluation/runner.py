@@ -169,7 +169,8 @@ async def _run_rag(agent: MaskSearchAgent, task: SearchTask) -> Trajectory:
     limit = agent.settings.passages_per_search
     found = await agent.search.asearch([task.question], limit, guard)
     passages = [hit.passage for hit in interleave(found, limit)]
-    prompt = f"{neutralise(task.question)}\n{render_information(passages)}"
+    parts = (neutralise(task.question), render_information(passages), agent.prompts.force_answer)
+    prompt = "\n".join(parts)
     rag = agent.with_limits(max_searches=0)
     recorder = Recorder()
     state = await rag.graph.ainvoke(

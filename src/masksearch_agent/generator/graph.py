@@ -13,11 +13,12 @@ from __future__ import annotations
 import operator
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, TypedDict
+from typing import Annotated, Any
 
 from langgraph.graph import END, START, StateGraph
 from langgraph.runtime import get_runtime
 from langgraph.types import Send
+from typing_extensions import TypedDict
 
 from masksearch_agent.agent.graph import opening_messages
 from masksearch_agent.agent.prompts import PromptSet

@@ -83,9 +83,10 @@ def find_support(hop: Hop, passages: tuple[Passage, ...]) -> int | None:
     words = set(tokenize_answer(hop.query))
     best: tuple[float, int] | None = None
     for number, passage in enumerate(passages, start=1):
-        if not contains_phrase(passage.text, hop.answer):
+        text = f"{passage.title}: {passage.text}"
+        if not contains_phrase(text, hop.answer):
             continue
-        present = words & set(tokenize_answer(f"{passage.title} {passage.text}"))
+        present = words & set(tokenize_answer(text))
         overlap = len(present) / len(words) if words else 0.0
         if overlap >= _MIN_QUERY_OVERLAP and (best is None or overlap > best[0]):
             best = (overlap, number)

@@ -154,7 +154,8 @@ class BatchingEngine:
         prompts = [request.prompt_ids for request in requests]
         input_ids, attention_mask = self._pad_left(prompts)
         width = input_ids.shape[1]
-        stopping = _RowStopping(self, width, sampling.stop)
+        limits = [request.sampling.max_tokens for request in requests]
+        stopping = _RowStopping(self, width, sampling.stop, limits)
         recording = _LogprobRecorder(width)
         settings: dict[str, Any] = {"do_sample": sampling.temperature > 0}
         if sampling.temperature > 0:
@@ -163,7 +164,7 @@ class BatchingEngine:
             output = self.model.generate(
                 input_ids=input_ids,
                 attention_mask=attention_mask,
-                max_new_tokens=sampling.max_tokens,
+                max_new_tokens=max(limits),
                 pad_token_id=self.tokenizer.pad_token_id,
                 eos_token_id=self.end_of_turn_id,
                 logits_processor=[recording],
@@ -172,8 +173,10 @@ class BatchingEngine:
             )
         logprobs = recording.finish(output)
         return [
-            self._completion(ids, row_logprobs, sampling.stop)
-            for ids, row_logprobs in zip(output[:, width:].tolist(), logprobs.tolist(), strict=True)
+            self._completion(ids[:limit], row_logprobs[:limit], sampling.stop)
+            for ids, row_logprobs, limit in zip(
+                output[:, width:].tolist(), logprobs.tolist(), limits, strict=True
+            )
         ]
 
     def _pad_left(self, prompts: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -216,21 +219,24 @@ class BatchingEngine:
 
 
 class _RowStopping(StoppingCriteria):  # type: ignore[misc]
-    """Ends each row on its own stop string; only tokens that could complete one are decoded."""
+    """Ends each row on its own stop string or token limit; only tokens that could complete one are decoded."""
 
-    def __init__(self, engine: BatchingEngine, prompt_width: int, stop: tuple[str, ...]) -> None:
+    def __init__(
+        self, engine: BatchingEngine, prompt_width: int, stop: tuple[str, ...], limits: Sequence[int]
+    ) -> None:
         self.engine = engine
         self.prompt_width = prompt_width
         self.stop = stop
+        self.limits = torch.tensor(limits, device=engine.model.device)
 
     def __call__(self, input_ids: torch.Tensor, scores: Any, **kwargs: Any) -> torch.Tensor:
-        done = torch.zeros(input_ids.shape[0], dtype=torch.bool, device=input_ids.device)
+        done = self.limits <= input_ids.shape[1] - self.prompt_width
         if not self.stop:
             return done
         candidates = torch.isin(input_ids[:, -1], self.engine.closing_ids(self.stop)).nonzero().flatten()
         start = max(self.prompt_width, input_ids.shape[1] - _STOP_TAIL_TOKENS)
         for row in candidates.tolist():
-            done[row] = self.engine.ends_with_stop(input_ids[row, start:].tolist(), self.stop)
+            done[row] |= self.engine.ends_with_stop(input_ids[row, start:].tolist(), self.stop)
         return done
 
 
@@ -277,7 +283,8 @@ def _plain_sampling(model: PreTrainedModel) -> Iterator[None]:
 
 
 def _group_by_sampling(requests: Sequence[_Request]) -> list[list[_Request]]:
+    """Group requests that can be sampled in one batch; token limits may differ within one."""
     groups: dict[Sampling, list[_Request]] = {}
     for request in requests:
-        groups.setdefault(request.sampling, []).append(request)
+        groups.setdefault(dataclasses.replace(request.sampling, max_tokens=0), []).append(request)
     return list(groups.values())

@@ -93,7 +93,7 @@ def make_reading_blocks(
 ) -> Iterator[dict[str, Any]]:
     """Yield sequences of exactly `block_tokens` tokens, each about a few linked entities."""
     for seed in range(*settings.world_seeds):
-        world = make_world(seed, train_entities=_ENTITIES_PER_WORLD, test_entities=0)
+        world = make_world(seed, train_entities=_ENTITIES_PER_WORLD, test_entities=0, is_repetitive=True)
         rng = random.Random(f"reading:{seed}")
         articles: dict[str, list[str]] = {}
         for passage in world.passages:
@@ -129,7 +129,7 @@ def _tokenizer_texts(settings: BaseStageSettings) -> Iterator[str]:
     """Yield articles, questions and the prompts, so that the words of each become tokens."""
     first = settings.world_seeds[0]
     for seed in range(first, first + settings.tokenizer_worlds):
-        world = make_world(seed, train_entities=_ENTITIES_PER_WORLD, test_entities=0)
+        world = make_world(seed, train_entities=_ENTITIES_PER_WORLD, test_entities=0, is_repetitive=True)
         yield from (f"{passage.title}: {passage.text}\n" for passage in world.passages)
         for hops in (1, 2, 3):
             for task in make_questions(world, "train", 300, hops):

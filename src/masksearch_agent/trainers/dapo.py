@@ -1,8 +1,8 @@
 """DAPO (arXiv 2503.14476) with rollouts through the agent graph, on top of TRL's `GRPOTrainer`.
 
 TRL gives the loss (`loss_type="dapo"`: per-token ratio, asymmetric clip, one normaliser for all tokens of the
-batch, eqs. 8-12; no KL term), accelerate, PEFT, checkpoints and logging. Ours is what happens before the loss,
-in the one method that is overridden:
+batch, eqs. 8-12; no KL term), accelerate, PEFT, checkpoints and logging. Ours is what happens before the loss, in
+the method that makes the batch (and one that trims its padding):
 
 - rollouts run through `MaskSearchAgent`, and training rows come from their traces: the tokens and
   log-probabilities that were sampled, with everything the environment inserted masked out;
@@ -31,7 +31,7 @@ from masksearch_agent.trainers.curriculum import Curriculum
 from masksearch_agent.trainers.rollouts import Group, RolloutRunner
 from masksearch_agent.trainers.sft import lora_config, optimizer_arguments
 
-__all__ = ("DAPOConfig", "DAPOTrainer", "collate_rows")
+__all__ = ("DAPOConfig", "DAPOTrainer", "collate_rows", "trim_padding")
 
 logger = logging.getLogger(__name__)
 
@@ -149,6 +149,10 @@ class DAPOTrainer(GRPOTrainer):  # type: ignore[misc]
         groups = self._sample_useful_groups(wanted, step)
         rows, advantages = self._rows_to_train(groups)
         return self._batch(rows, advantages)
+
+    def _prepare_inputs(self, generation_batch: Any) -> dict[str, torch.Tensor]:
+        """Cut the padding that only longer rows of other micro-batches need."""
+        return trim_padding(super()._prepare_inputs(generation_batch))
 
     def _set_model_version(self, step: int) -> None:
         name = str(self.runner.agent.model.model_version).split("@")[0]  # type: ignore[attr-defined]
@@ -288,6 +292,18 @@ def collate_rows(
     batch["prompt_mask"][len(rows) :, -1] = 1
     batch["completion_mask"][len(rows) :, 0] = 1
     return batch
+
+
+def trim_padding(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Drop the columns of a micro-batch that are padding in all of its rows."""
+    first_prompt_column = int(batch["prompt_mask"].any(dim=0).int().argmax())
+    completion_width = int(batch["completion_mask"].any(dim=0).sum())
+    trimmed = dict(batch)
+    for name in ("prompt_ids", "prompt_mask"):
+        trimmed[name] = batch[name][:, first_prompt_column:]
+    for name in ("completion_ids", "completion_mask", "tool_mask", "old_per_token_logps"):
+        trimmed[name] = batch[name][:, :completion_width]
+    return trimmed
 
 
 def _rewarded_by_runner(**kwargs: Any) -> list[float]:
