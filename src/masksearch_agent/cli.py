@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from masksearch_agent.errors import MaskSearchError
 
@@ -31,6 +32,8 @@ app = typer.Typer(
     help="Train, serve and evaluate search agents on your own documents. New here? `masksearch quickstart`.",
 )
 _errors = Console(stderr=True)
+_STOPPED = 130
+"""Exit code after Ctrl-C, as Typer and shells have it."""
 
 RecipeOption = Annotated[Path | None, typer.Option("--recipe", help="YAML file of settings.", dir_okay=False)]
 SetOption = Annotated[
@@ -46,11 +49,12 @@ def main() -> None:
     try:
         app()
     except MaskSearchError as failure:
-        _errors.print(f"[bold red]error:[/] {failure}", highlight=False, soft_wrap=True)
+        _errors.print(f"[bold red]error:[/] {escape(str(failure))}", highlight=False, soft_wrap=True)
         sys.exit(1)
-    except KeyboardInterrupt:
-        _errors.print("\nStopped. Run the same command again to go on from here.")
-        sys.exit(130)
+    except SystemExit as ended:
+        if ended.code == _STOPPED:
+            _errors.print("\nStopped. Run the same command again to go on from here.")
+        raise
 
 
 @app.command()
@@ -308,6 +312,19 @@ def quickstart(
 
 
 @app.command()
+def summary(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders of `masksearch quickstart`.")],
+) -> None:
+    """Print the result tables of several runs as Markdown.
+
+    Example: `masksearch summary runs/quickstart-seed0 runs/quickstart-seed1 > docs/results/quickstart.md`
+    """
+    from masksearch_agent.pipeline.summary import read_report, summarise_runs
+
+    sys.stdout.write(summarise_runs([read_report(directory) for directory in runs]))
+
+
+@app.command()
 def recipe(
     path: Annotated[Path | None, typer.Argument(help="Recipe to resolve; none prints the defaults.")] = None,
     settings: SetOption = None,
@@ -345,7 +362,7 @@ def _search(index: Path, resolved: Recipe) -> Search:
     from masksearch_agent.retrieval.index import open_index
     from masksearch_agent.retrieval.search import Search
 
-    return Search(open_index(index, resolved.retrieval.mode))
+    return Search(open_index(index, resolved.retrieval.chosen_mode))
 
 
 def _print_result(result: dict[str, Any], as_json: bool) -> None:
@@ -354,7 +371,7 @@ def _print_result(result: dict[str, Any], as_json: bool) -> None:
         return
     console = Console()
     for name, value in result.items():
-        console.print(f"[bold]{name}[/]: {value}", highlight=False, soft_wrap=True)
+        console.print(f"[bold]{name}[/]: {escape(str(value))}", highlight=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

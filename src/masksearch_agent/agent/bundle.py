@@ -43,7 +43,8 @@ class BundleInfo(Settings):
     """Recorded with every turn the model takes."""
     index: str = ""
     """Folder of the index the agent was trained with, relative to the bundle; empty where there is none."""
-    search_mode: SearchMode = "hybrid"
+    search_mode: SearchMode | None = None
+    """How the index is searched; None opens it as it was built."""
     provenance: dict[str, Any] = Field(default_factory=dict)
     """How the weights came about: stages, seed, parent bundle, package versions."""
 

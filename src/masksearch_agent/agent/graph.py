@@ -97,7 +97,7 @@ def opening_messages(question: str, kind: str, prompts: PromptSet) -> list[AnyMe
 
 
 def _both(function: Callable[[Any], ResultT]) -> RunnableLambda[Any, ResultT]:
-    """Make a node or a route of a function that does no I/O, without a thread hop when the graph runs asynchronously."""
+    """Make a node or a route of a function that does no I/O, without a thread hop in asynchronous runs."""
 
     async def run(state: Any) -> ResultT:
         return function(state)

@@ -32,3 +32,8 @@ class RetrievalSettings(Settings):
 
     near_copy_threshold: float = Field(default=0.6, gt=0, le=1)
     """Share of word 4-grams above which the leak guard takes a passage for a copy of a task's source."""
+
+    @property
+    def chosen_mode(self) -> SearchMode | None:
+        """The mode where somebody set it; None leaves an index to be opened as it was built."""
+        return self.mode if "mode" in self.model_fields_set else None

@@ -8,7 +8,14 @@ from pydantic import Field
 
 from masksearch_agent.config.base import Settings
 
-__all__ = ("BaseStageSettings", "CurriculumStage", "DAPOSettings", "OptimizerSettings", "SFTSettings")
+__all__ = (
+    "BaseStageSettings",
+    "CurriculumStage",
+    "DAPOSettings",
+    "OptimizerSettings",
+    "ReadingPhase",
+    "SFTSettings",
+)
 
 
 class OptimizerSettings(Settings):
@@ -24,21 +31,35 @@ class OptimizerSettings(Settings):
     max_gradient_norm: float = Field(default=1.0, gt=0)
 
 
+class ReadingPhase(Settings):
+    """A stretch of the base stage with its own sequences and its own learning-rate schedule."""
+
+    world_seeds: tuple[int, int]
+    """First seed and the one after the last of the worlds whose text is read."""
+    entities_per_block: int = Field(gt=0)
+    block_tokens: int = Field(gt=0)
+    """Tokens of a training sequence: the articles of a few linked entities, shuffled."""
+    batch_size: int = Field(gt=0)
+    steps: int = Field(gt=0)
+
+
 class BaseStageSettings(Settings):
     """How the tiny model first learns to read: plain language modelling of closed-world text."""
 
-    world_seeds: tuple[int, int] = (1_000, 1_064)
-    """First seed and the one after the last of the worlds whose text is read."""
+    phases: tuple[ReadingPhase, ...] = (
+        ReadingPhase(
+            world_seeds=(1_000, 1_064), entities_per_block=2, block_tokens=320, batch_size=32, steps=1000
+        ),
+        ReadingPhase(
+            world_seeds=(1_064, 1_124), entities_per_block=3, block_tokens=512, batch_size=20, steps=1200
+        ),
+    )
+    """Short sequences about few entities first: looking a fact up is learned there, and much later otherwise."""
     tokenizer_worlds: int = 6
     vocab_size: int = 1536
     hidden_size: int = 128
     layers: int = 4
     heads: int = 4
-    block_tokens: int = 320
-    """Tokens of a training sequence: the articles of a few linked entities, shuffled."""
-    entities_per_block: int = 2
-    batch_size: int = 32
-    max_steps: int = 1000
     save_steps: int = 200
     optimizer: OptimizerSettings = OptimizerSettings(name="muon", learning_rate=3e-3)
     seed: int = 0

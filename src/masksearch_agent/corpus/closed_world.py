@@ -80,7 +80,7 @@ class Fact:
     def hop(self) -> Hop:
         """The fact as something to be looked up."""
         label = self.relation.label
-        return Hop(f"the {label} of {self.subject}", f"{self.subject} {label}", self.object)
+        return Hop(f"{self.subject}'s {label}", f"{self.subject} {label}", self.object)
 
 
 @dataclass(frozen=True, slots=True)

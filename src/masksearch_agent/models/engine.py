@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 __all__ = ("BatchingEngine", "Completion")
 
+_PATIENCE = 8
+"""How many times longer a batch lingers while callers of the last one may still come back."""
+
 _STOP_TAIL_TOKENS = 12
 """Tokens looked back for a stop string; longer than any stop string of the protocol is in tokens."""
 
@@ -76,6 +79,7 @@ class BatchingEngine:
         self._closing_ids: dict[str, tuple[torch.Tensor, frozenset[int]]] = {}
         self._lock = threading.Lock()
         self._worker: threading.Thread | None = None
+        self._last_batch_size = 0
 
     def submit(self, prompt_ids: Sequence[int], sampling: Sampling) -> Future[Completion]:
         """Queue a request.
@@ -117,17 +121,23 @@ class BatchingEngine:
             if first is None:
                 return
             batch, is_closing = self._collect(first)
+            self._last_batch_size = len(batch)
             for group in _group_by_sampling(batch):
                 self._run(group)
             if is_closing:
                 return
 
     def _collect(self, first: _Request) -> tuple[list[_Request], bool]:
-        """Gather requests until none arrives for `linger_s` or the batch is full."""
+        """Gather requests until none arrives for a while or the batch is full.
+
+        Callers of the batch before usually come back with their next request, one after the other; a batch
+        waits longer until it is as large as that one.
+        """
         batch = [first]
         while len(batch) < self.max_batch_size:
+            is_behind = len(batch) < self._last_batch_size
             try:
-                request = self._queue.get(timeout=self.linger_s)
+                request = self._queue.get(timeout=self.linger_s * (_PATIENCE if is_behind else 1))
             except queue.Empty:
                 break
             if request is None:
@@ -173,9 +183,9 @@ class BatchingEngine:
             )
         logprobs = recording.finish(output)
         return [
-            self._completion(ids[:limit], row_logprobs[:limit], sampling.stop)
-            for ids, row_logprobs, limit in zip(
-                output[:, width:].tolist(), logprobs.tolist(), limits, strict=True
+            self._completion(ids, row_logprobs, limit, stopped_at)
+            for ids, row_logprobs, limit, stopped_at in zip(
+                output[:, width:].tolist(), logprobs.tolist(), limits, stopping.stopped_at, strict=True
             )
         ]
 
@@ -187,12 +197,17 @@ class BatchingEngine:
         mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=device)
         return ids, mask
 
-    def _completion(self, ids: list[int], logprobs: list[float], stop: tuple[str, ...]) -> Completion:
-        """Cut a row where it ended; rows that end early are padded by `generate`."""
-        for index, token in enumerate(ids):
-            if token == self.end_of_turn_id or self.ends_with_stop(ids[: index + 1], stop):
-                return Completion(tuple(ids[: index + 1]), tuple(logprobs[: index + 1]), "stop")
-        return Completion(tuple(ids), tuple(logprobs), "length")
+    def _completion(
+        self, ids: list[int], logprobs: list[float], limit: int, stopped_at: int | None
+    ) -> Completion:
+        """Cut a row where it ended; `generate` pads the rows that end before others."""
+        end = stopped_at
+        if self.end_of_turn_id in ids:
+            turn_end = ids.index(self.end_of_turn_id) + 1
+            end = turn_end if end is None else min(end, turn_end)
+        if end is None or end > limit:
+            return Completion(tuple(ids[:limit]), tuple(logprobs[:limit]), "length")
+        return Completion(tuple(ids[:end]), tuple(logprobs[:end]), "stop")
 
     def ends_with_stop(self, ids: Sequence[int], stop: tuple[str, ...]) -> bool:
         """Whether the last token completes a stop string, alone or with text after it in the same token.
@@ -228,15 +243,22 @@ class _RowStopping(StoppingCriteria):  # type: ignore[misc]
         self.prompt_width = prompt_width
         self.stop = stop
         self.limits = torch.tensor(limits, device=engine.model.device)
+        self.stopped_at: list[int | None] = [None] * len(limits)
+        """Sampled tokens of each row when its first stop string was complete."""
 
     def __call__(self, input_ids: torch.Tensor, scores: Any, **kwargs: Any) -> torch.Tensor:
-        done = self.limits <= input_ids.shape[1] - self.prompt_width
+        sampled = input_ids.shape[1] - self.prompt_width
+        done = self.limits <= sampled
         if not self.stop:
             return done
         candidates = torch.isin(input_ids[:, -1], self.engine.closing_ids(self.stop)).nonzero().flatten()
         start = max(self.prompt_width, input_ids.shape[1] - _STOP_TAIL_TOKENS)
         for row in candidates.tolist():
-            done[row] |= self.engine.ends_with_stop(input_ids[row, start:].tolist(), self.stop)
+            if self.stopped_at[row] is None and self.engine.ends_with_stop(
+                input_ids[row, start:].tolist(), self.stop
+            ):
+                self.stopped_at[row] = sampled
+                done[row] = True
         return done
 
 

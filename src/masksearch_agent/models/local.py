@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel
@@ -187,8 +187,14 @@ class _Call:
         return ChatResult(generations=[ChatGeneration(message=message)])
 
 
-def load_checkpoint(path: str | Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def load_checkpoint(
+    path: str | Path, dtype: Literal["auto", "float32"] = "auto"
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Load a causal language model and its tokenizer from a folder or a hub id.
+
+    Args:
+        path: The folder or hub id.
+        dtype: What the weights are held in; `auto` is what they were saved in.
 
     Raises:
         MissingExtraError: transformers or torch is not installed.
@@ -202,7 +208,7 @@ def load_checkpoint(path: str | Path) -> tuple[PreTrainedModel, PreTrainedTokeni
         raise ModelError(f"no checkpoint folder at {path}")
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(path))
-        model = AutoModelForCausalLM.from_pretrained(str(path))
+        model = AutoModelForCausalLM.from_pretrained(str(path), dtype=dtype)
     except (OSError, ValueError) as failure:
         raise ModelError(f"cannot load a causal language model from {str(path)!r}: {failure}") from failure
     return model.eval(), tokenizer

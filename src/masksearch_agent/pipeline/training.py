@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from masksearch_agent.agent.bundle import BundleInfo, read_bundle_info, save_bundle
 from masksearch_agent.agent.prompts import COMPACT_PROMPTS, FULL_PROMPTS, PromptSet
@@ -52,7 +53,7 @@ def make_base_bundle(recipe: Recipe, directory: Path, index: str = "") -> Bundle
         agent=recipe.agent,
         model_version=f"{recipe.name}/base",
         index=index,
-        search_mode=recipe.retrieval.mode,
+        search_mode=recipe.retrieval.chosen_mode,
         provenance={"base_model": recipe.base_model, "versions": _versions()},
     )
     save_bundle(model, tokenizer, info, directory)
@@ -86,7 +87,7 @@ def run_sft(
     from masksearch_agent.trainers.sft import train_sft
 
     info = read_bundle_info(source)
-    model, tokenizer = load_checkpoint(source)
+    model, tokenizer = load_checkpoint(source, _training_dtype(settings))
     metrics = directory / "metrics.jsonl"
     trained = train_sft(
         model, tokenizer, trajectories, settings, directory / "trainer", [MetricsLog(metrics, listener)]
@@ -117,14 +118,13 @@ def run_dapo(
         stage: Name of the stage.
         listener: Progress display.
     """
-    from transformers.trainer_utils import get_last_checkpoint
-
     from masksearch_agent.trainers.callbacks import MetricsLog, read_metrics
+    from masksearch_agent.trainers.checkpoints import find_last_checkpoint
     from masksearch_agent.trainers.dapo import DAPOConfig, DAPOTrainer
     from masksearch_agent.trainers.rollouts import RolloutRunner
 
     info = read_bundle_info(source)
-    model, tokenizer = load_checkpoint(source)
+    model, tokenizer = load_checkpoint(source, _training_dtype(settings))
     chat_model = LocalChatModel(model=model, tokenizer=tokenizer, model_version=info.model_version)
     agent = MaskSearchAgent(chat_model, search, info.agent, info.prompts)
     runner = RolloutRunner(
@@ -141,13 +141,21 @@ def run_dapo(
         processing_class=tokenizer,
         callbacks=[MetricsLog(metrics, listener)],
     )
-    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(output)) if output.is_dir() else None)
+    trainer.train(resume_from_checkpoint=find_last_checkpoint(output))
     chat_model.close()
     trained = trainer.accelerator.unwrap_model(trainer.model)
     if settings.lora_rank:
         trained = trained.merge_and_unload()
     save_bundle(trained, tokenizer, _next_info(info, source, directory, stage, settings), directory)
     return _result(read_metrics(metrics))
+
+
+def _training_dtype(settings: SFTSettings | DAPOSettings) -> Literal["auto", "float32"]:
+    """Return what weights are held in: a step of a usual size is lost in bfloat16's rounding.
+
+    Adapters are float32 whatever the weights under them are, so those stay as they were saved.
+    """
+    return "auto" if settings.lora_rank else "float32"
 
 
 def _next_info(

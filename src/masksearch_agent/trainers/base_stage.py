@@ -16,14 +16,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from masksearch_agent.agent.prompts import COMPACT_PROMPTS
-from masksearch_agent.config.trainers import BaseStageSettings
+from masksearch_agent.config.trainers import BaseStageSettings, ReadingPhase
 from masksearch_agent.corpus.closed_world import ClosedWorld, make_world
 from masksearch_agent.corpus.world_questions import make_questions
 from masksearch_agent.models.tiny import make_tiny_model, make_tiny_tokenizer
-from masksearch_agent.trainers.optimizers import make_muon_with_adamw
+from masksearch_agent.trainers.checkpoints import find_last_checkpoint
+from masksearch_agent.trainers.sft import optimizer_arguments
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast, TrainerCallback
+    from transformers import LlamaForCausalLM, PreTrainedTokenizerFast, TrainerCallback
 
 __all__ = ("make_reading_blocks", "train_base")
 
@@ -38,30 +39,42 @@ def train_base(
     """Train the tiny base model and save it with its tokenizer as an ordinary checkpoint.
 
     Args:
-        settings: Sizes, steps and seeds.
-        directory: Where the checkpoint goes; HF `Trainer` state is kept beside it in `trainer/`.
+        settings: Sizes, phases and seeds.
+        directory: Where the checkpoint goes. The phases' own checkpoints are kept in `trainer/`, and a stopped run
+            goes on from the last of them.
         callbacks: Progress display and the like.
     """
     import torch
-    from transformers import Trainer, TrainingArguments
-    from transformers.trainer_utils import get_last_checkpoint
 
     torch.manual_seed(settings.seed)
     tokenizer = make_tiny_tokenizer(_tokenizer_texts(settings), settings.vocab_size)
     model = make_tiny_model(
         tokenizer, settings.hidden_size, settings.layers, settings.heads, seed=settings.seed
     )
-    blocks = list(make_reading_blocks(settings, tokenizer))
-    optimizer = settings.optimizer
+    for number, phase in enumerate(settings.phases, start=1):
+        _train_phase(model, tokenizer, phase, settings, directory / "trainer" / f"phase-{number}", callbacks)
+    model.save_pretrained(directory)
+    tokenizer.save_pretrained(directory)
+
+
+def _train_phase(
+    model: LlamaForCausalLM,
+    tokenizer: PreTrainedTokenizerFast,
+    phase: ReadingPhase,
+    settings: BaseStageSettings,
+    directory: Path,
+    callbacks: tuple[TrainerCallback, ...],
+) -> None:
+    import torch
+    from transformers import PrinterCallback, Trainer, TrainingArguments
+
+    arguments, optimizer = optimizer_arguments(settings.optimizer)
     trainer = Trainer(
         model=model,
         args=TrainingArguments(
-            output_dir=str(directory / "trainer"),
-            per_device_train_batch_size=settings.batch_size,
-            max_steps=settings.max_steps,
-            lr_scheduler_type=optimizer.schedule,
-            warmup_steps=round(settings.max_steps * optimizer.warmup_ratio),
-            max_grad_norm=optimizer.max_gradient_norm,
+            output_dir=str(directory),
+            per_device_train_batch_size=phase.batch_size,
+            max_steps=phase.steps,
             logging_steps=20,
             save_steps=settings.save_steps,
             save_total_limit=1,
@@ -69,30 +82,20 @@ def train_base(
             use_cpu=not torch.cuda.is_available(),
             seed=settings.seed,
             disable_tqdm=True,
+            **arguments,
         ),
-        train_dataset=blocks,
-        optimizer_cls_and_kwargs=(
-            lambda: make_muon_with_adamw,
-            {
-                "muon_learning_rate": optimizer.muon_learning_rate,
-                "adamw_learning_rate": optimizer.learning_rate,
-            },
-        ),
+        train_dataset=list(make_reading_blocks(phase, tokenizer)),
+        optimizer_cls_and_kwargs=optimizer,
         callbacks=list(callbacks),
     )
-    trainer_dir = directory / "trainer"
-    trainer.train(
-        resume_from_checkpoint=get_last_checkpoint(str(trainer_dir)) if trainer_dir.is_dir() else None
-    )
-    model.save_pretrained(directory)
-    tokenizer.save_pretrained(directory)
+    # It prints every metric to standard output, which is for results.
+    trainer.remove_callback(PrinterCallback)
+    trainer.train(resume_from_checkpoint=find_last_checkpoint(directory))
 
 
-def make_reading_blocks(
-    settings: BaseStageSettings, tokenizer: PreTrainedTokenizerFast
-) -> Iterator[dict[str, Any]]:
+def make_reading_blocks(phase: ReadingPhase, tokenizer: PreTrainedTokenizerFast) -> Iterator[dict[str, Any]]:
     """Yield sequences of exactly `block_tokens` tokens, each about a few linked entities."""
-    for seed in range(*settings.world_seeds):
+    for seed in range(*phase.world_seeds):
         world = make_world(seed, train_entities=_ENTITIES_PER_WORLD, test_entities=0, is_repetitive=True)
         rng = random.Random(f"reading:{seed}")
         articles: dict[str, list[str]] = {}
@@ -101,14 +104,14 @@ def make_reading_blocks(
         for name in world.entities:
             texts = [
                 text
-                for entity in _linked(world, name, settings.entities_per_block, rng)
+                for entity in _linked(world, name, phase.entities_per_block, rng)
                 for text in articles[entity]
             ]
             rng.shuffle(texts)
-            ids = [token for text in tokenizer(texts)["input_ids"] for token in text][: settings.block_tokens]
+            ids = [token for text in tokenizer(texts)["input_ids"] for token in text][: phase.block_tokens]
             # Padding would waste a step of a model this small; a short block is filled up from its own start.
-            ids += ids[: settings.block_tokens - len(ids)]
-            if len(ids) == settings.block_tokens:
+            ids += ids[: phase.block_tokens - len(ids)]
+            if len(ids) == phase.block_tokens:
                 yield {"input_ids": ids, "labels": ids}
 
 
@@ -127,14 +130,16 @@ def _linked(world: ClosedWorld, start: str, count: int, rng: random.Random) -> l
 
 def _tokenizer_texts(settings: BaseStageSettings) -> Iterator[str]:
     """Yield articles, questions and the prompts, so that the words of each become tokens."""
-    first = settings.world_seeds[0]
+    first = settings.phases[0].world_seeds[0]
     for seed in range(first, first + settings.tokenizer_worlds):
         world = make_world(seed, train_entities=_ENTITIES_PER_WORLD, test_entities=0, is_repetitive=True)
         yield from (f"{passage.title}: {passage.text}\n" for passage in world.passages)
         for hops in (1, 2, 3):
             for task in make_questions(world, "train", 300, hops):
                 hop = task.hops[0]
-                yield f"{task.question}\nI need {hop.need}. The answer to {hop.query} is {hop.answer} [1]. [2]\n"
+                subject, label = hop.need.rsplit("'s ", 1)
+                need = f"the {label} of {subject}"
+                yield f"{task.question}\nI need {need}. The answer to {hop.query} is {hop.answer} [1]. [2]\n"
         yield from (
             f"system\n{text}\nuser\nassistant\n" for text in COMPACT_PROMPTS.texts() for _ in range(20)
         )

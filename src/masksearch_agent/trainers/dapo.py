@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 from datasets import Dataset
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
 from masksearch_agent.config.trainers import DAPOSettings
@@ -138,6 +138,8 @@ class DAPOTrainer(GRPOTrainer):  # type: ignore[misc]
             callbacks=list(callbacks),
             peft_config=lora_config(settings.lora_rank) if settings.lora_rank else None,
         )
+        # It prints every metric to standard output, which is for results.
+        self.remove_callback(PrinterCallback)
         # `GRPOTrainer` takes no optimizer class, and one made before it adds adapters would not hold them.
         _, self.optimizer_cls_and_kwargs = optimizer_arguments(settings.optimizer)
 

@@ -16,6 +16,7 @@ from masksearch_agent.errors import TrainingError
 from masksearch_agent.models.chat_format import ChatFormat
 from masksearch_agent.records import TrainingRow, Trajectory
 from masksearch_agent.traces.rows import make_rows
+from masksearch_agent.trainers.checkpoints import find_last_checkpoint
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -53,7 +54,7 @@ def train_sft(
         TrainingError: No row fits `settings.max_tokens`.
     """
     import torch
-    from transformers.trainer_utils import get_last_checkpoint
+    from transformers import PrinterCallback
     from trl import SFTConfig, SFTTrainer
 
     dataset = make_sft_dataset(trajectories, ChatFormat(tokenizer), settings.max_tokens)
@@ -85,8 +86,9 @@ def train_sft(
         peft_config=lora_config(settings.lora_rank) if settings.lora_rank else None,
         callbacks=list(callbacks),
     )
-    checkpoint = get_last_checkpoint(str(output_dir)) if output_dir.is_dir() else None
-    trainer.train(resume_from_checkpoint=checkpoint)
+    # It prints every metric to standard output, which is for results.
+    trainer.remove_callback(PrinterCallback)
+    trainer.train(resume_from_checkpoint=find_last_checkpoint(output_dir))
     trained = trainer.accelerator.unwrap_model(trainer.model)
     return trained.merge_and_unload() if settings.lora_rank else trained
 

@@ -1,0 +1,43 @@
+"""Several runs on one page: the result table of each seed and whether it reached the bars."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from masksearch_agent.errors import EvaluationError
+from masksearch_agent.viewer.tables import evals_markdown
+
+__all__ = ("read_report", "summarise_runs")
+
+
+def read_report(directory: Path) -> dict[str, Any]:
+    """Read the report of a run folder.
+
+    Raises:
+        EvaluationError: The run has none yet.
+    """
+    path = directory / "report.json"
+    if not path.is_file():
+        raise EvaluationError(f"no report at {path}; finish the run with `masksearch quickstart --out {directory}`")
+    report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return report
+
+
+def summarise_runs(reports: Sequence[Mapping[str, Any]]) -> str:
+    """Return a Markdown page with one section per run."""
+    sections = ["# Quickstart runs", "Made by `training/quickstart_seeds.sh`. Recall with 95% bootstrap intervals."]
+    for report in reports:
+        lines = [f"## Seed {report['seed']}", evals_markdown(report)]
+        lines += [
+            f"- {item['name']}: {item['mean']:+.3f} (95% {item['low']:+.3f} to {item['high']:+.3f}, n = {item['n']})"
+            for item in report["comparisons"]
+        ]
+        minutes = report["wall_seconds"] / 60
+        lines.append(f"- {minutes:.1f} minutes, {report['peak_memory_gb']:.2f} GB of memory at most")
+        for name, scores in report["retrieval"].items():
+            lines += [f"- {name}: {label} {value:.3f}" for label, value in scores.items()]
+        sections.append("\n".join(["\n\n".join(lines[:2]), "", *lines[2:]]))
+    return "\n\n".join(sections) + "\n"

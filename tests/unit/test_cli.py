@@ -1,0 +1,278 @@
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+import yaml
+from fakes.command_line import CommandLine, make_command_line
+
+from masksearch_agent.agent.bundle import BUNDLE_FILE, BundleInfo
+from masksearch_agent.agent.prompts import FULL_PROMPTS
+from masksearch_agent.agent.protocol import PROTOCOL_VERSION
+from masksearch_agent.cli import app
+from masksearch_agent.config.agent import AgentSettings
+from masksearch_agent.config.recipe import Recipe
+from masksearch_agent.errors import TraceError
+from masksearch_agent.records import Hop, SearchTask, write_jsonl
+from masksearch_agent.traces.store import TraceStore
+
+ROOT = Path(__file__).resolve().parents[2]
+GROUP: Any = typer.main.get_command(app)
+COMMANDS = sorted(GROUP.commands)
+RECIPES = sorted((ROOT / "training").glob("*.yaml"))
+INFO = BundleInfo(
+    protocol_version=PROTOCOL_VERSION, prompts=FULL_PROMPTS, agent=AgentSettings(), model_version="v"
+)
+TASK = SearchTask(
+    "t1",
+    "qa",
+    "Who founded the Velling Works?",
+    (("Ada Fenwick",),),
+    hops=(Hop("the founder of the Velling Works", "founder of the Velling Works", "Ada Fenwick"),),
+)
+BM25 = ("--set", "retrieval.mode=bm25")
+
+
+@pytest.fixture
+def run(capsys: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> CommandLine:
+    monkeypatch.chdir(tmp_path)
+    return make_command_line(capsys, monkeypatch)
+
+
+@pytest.fixture
+def small_index(run: CommandLine, tmp_path: Path) -> Path:
+    pytest.importorskip("bm25s")
+    (tmp_path / "corpus").mkdir()
+    (tmp_path / "corpus" / "works.txt").write_text("The founder of the Velling Works is Ada Fenwick, a miller.")
+    assert run("index", tmp_path / "corpus", "--out", tmp_path / "index", *BM25).code == 0
+    return tmp_path / "index"
+
+
+def assert_one_error(ran: Any, *messages: str) -> None:
+    assert ran.code == 1
+    assert ran.out == ""
+    assert "Traceback" not in ran.err
+    [line] = [line for line in ran.err.splitlines() if line.startswith("error:")]
+    for message in messages:
+        assert re.search(message, line), f"{message!r} is not in: {line}"
+
+
+# --- help ------------------------------------------------------------------------------------------------
+
+
+def example_of(command: str) -> list[str]:
+    """Return the arguments of the example in a command's help."""
+    found = re.search(rf"Example: `masksearch ({command}\b[^`]*)`", GROUP.commands[command].help)
+    assert found, f"the help of {command!r} shows no example"
+    return shlex.split(found[1])[1:]
+
+
+def test_every_stage_has_a_command():
+    stages = {"world", "index", "ramp", "generate", "sft", "dapo", "eval", "ask", "quickstart"}
+    assert stages <= set(COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_example_in_the_help_is_a_command_that_parses(run: CommandLine, command: str):
+    shown = run(command, "--help")
+    assert shown.code == 0
+    assert f"Example: masksearch {command}" in shown.out
+    GROUP.commands[command].make_context(command, example_of(command))
+
+
+def test_a_command_that_does_not_parse_is_refused():
+    with pytest.raises(Exception, match="Missing parameter: corpus"):
+        GROUP.commands["ramp"].make_context("ramp", ["--index", "runs/index"])
+
+
+# --- recipes ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_every_recipe_is_accepted_and_says_how_to_run_it(run: CommandLine, path: Path):
+    resolved = yaml.safe_load(run("recipe", path).out)
+    assert Recipe.model_validate(resolved).model_dump(mode="json") == resolved
+    opening = path.read_text().partition("\nname:")[0]
+    assert all(line.startswith("#") for line in opening.splitlines())
+    assert "# masksearch " in opening
+
+
+@pytest.mark.parametrize("size", ["1.5b", "3b", "7b"])
+def test_the_paper_s_recipes_can_start_training(size: str, tmp_path: Path):
+    pytest.importorskip("trl")
+    from masksearch_agent.config.recipe import load_recipe
+    from masksearch_agent.trainers.dapo import DAPOConfig
+
+    settings = load_recipe(ROOT / "training" / f"qwen2.5-{size}.yaml").ramp_dapo
+    # bfloat16 in a trainer's arguments asks for hardware that the test machine may not have.
+    config = DAPOConfig.from_settings(settings.model_copy(update={"bf16": False}), tmp_path)
+    assert (config.num_generations, config.epsilon, config.epsilon_high, config.beta) == (16, 0.2, 0.28, 0)
+    # 16 optimizer steps use up the rows of one rollout batch.
+    rows = config.per_device_train_batch_size * config.gradient_accumulation_steps * 16
+    assert rows == settings.prompts_per_step * settings.group_size
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("colour: red", "unknown key 'colour'.*`masksearch recipe` prints all keys"),
+        ("agent: {max_serches: 3}", "unknown key 'agent.max_serches'"),
+        ("agent: {max_searches: many}", r"agent\.max_searches: .*got 'many'"),
+        ("agent: [1, 2", "is not valid YAML"),
+        ("- agent", "holds a list; expected settings by name"),
+    ],
+    ids=["unknown room", "unknown key", "wrong type", "not YAML", "not a mapping"],
+)
+def test_a_wrong_recipe_is_refused(run: CommandLine, tmp_path: Path, text: str, message: str):
+    (tmp_path / "wrong.yaml").write_text(text)
+    assert_one_error(run("world", "--recipe", "wrong.yaml"), "wrong.yaml", message)
+
+
+def test_a_recipe_that_is_not_there_is_named(run: CommandLine):
+    assert_one_error(run("world", "--recipe", "lost.yaml"), "cannot read the recipe lost.yaml")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [("agent.max_searches", "expected `room.setting=value`"), ("name.x=1", "'name' is not a group")],
+)
+def test_a_wrong_override_is_refused(run: CommandLine, override: str, message: str):
+    assert_one_error(run("world", "--set", "name=x", "--set", override), message)
+
+
+def test_an_override_beats_the_recipe(run: CommandLine, tmp_path: Path):
+    (tmp_path / "r.yaml").write_text("agent: {max_searches: 3, max_queries: 2}")
+    resolved = yaml.safe_load(run("recipe", "r.yaml", "--set", "agent.max_searches=7").out)
+    assert (resolved["agent"]["max_searches"], resolved["agent"]["max_queries"]) == (7, 2)
+
+
+# --- wrong input -----------------------------------------------------------------------------------------
+
+
+def test_a_missing_or_empty_corpus_is_refused(run: CommandLine, tmp_path: Path):
+    # A name in brackets must not be taken for markup.
+    assert_one_error(run("index", "lost[bold].txt"), r"no corpus at lost\[bold\]\.txt; give the path")
+    (tmp_path / "empty").mkdir()
+    assert_one_error(run("index", "empty"), r"found no passage in empty; a folder must hold \.txt or")
+    assert not (tmp_path / "runs").exists() or not any((tmp_path / "runs").iterdir())
+
+
+def test_a_missing_or_corrupt_index_says_how_to_build_one(run: CommandLine, small_index: Path):
+    write_jsonl(Path("tasks.jsonl"), [TASK])
+    assert_one_error(run("generate", "tasks.jsonl", "--index", "lost"), "no index in lost; run `masksearch index`")
+    (small_index / "passages.jsonl").write_text("{}\n")
+    assert_one_error(run("generate", "tasks.jsonl", "--index", small_index), "line 1.*run `masksearch index`")
+    (small_index / "index.json").write_text("{")
+    assert_one_error(run("ramp", "corpus", "--index", small_index), "is damaged .*run `masksearch index`")
+
+
+def test_an_index_is_opened_as_it_was_built(run: CommandLine, small_index: Path):
+    write_jsonl(Path("tasks.jsonl"), [TASK])
+    assert run("generate", "tasks.jsonl", "--index", small_index, "--json").json["accepted"] == 1
+    asked_for_more = run("generate", "tasks.jsonl", "--index", small_index, "--set", "retrieval.mode=hybrid")
+    assert_one_error(asked_for_more, "has no dense part")
+
+
+def test_a_task_file_with_a_broken_line_is_refused(run: CommandLine, small_index: Path, tmp_path: Path):
+    write_jsonl(tmp_path / "tasks.jsonl", [TASK])
+    with (tmp_path / "tasks.jsonl").open("a") as file:
+        file.write('{"id": "t2", "kind"\n')
+    assert_one_error(run("generate", "tasks.jsonl", "--index", small_index), r"tasks\.jsonl, line 2: not JSON")
+    (tmp_path / "tasks.jsonl").write_text('{"id": "t2", "kind": "riddle"}\n')
+    assert_one_error(run("generate", "tasks.jsonl", "--index", small_index), "line 1: not a valid SearchTask")
+    (tmp_path / "tasks.jsonl").write_text("")
+    refused = run("generate", "tasks.jsonl", "--index", small_index)
+    assert_one_error(refused, r"no tasks in tasks\.jsonl; build some with `masksearch ramp`")
+    assert_one_error(run("generate", "lost.jsonl", "--index", small_index), r"no file at lost\.jsonl")
+
+
+def test_a_corrupt_trace_store_is_refused_and_left_alone(
+    run: CommandLine, small_index: Path, tmp_path: Path
+):
+    write_jsonl(tmp_path / "tasks.jsonl", [TASK])
+    store = tmp_path / "traces.sqlite"
+    store.write_bytes(b"not a database, and long enough to be looked at" * 50)
+    before = store.read_bytes()
+    refused = run("generate", "tasks.jsonl", "--index", small_index, "--out", store)
+    assert_one_error(refused, r"traces\.sqlite is damaged or no trace store .*move it away")
+    assert store.read_bytes() == before
+
+
+def test_generating_twice_adds_nothing(run: CommandLine, small_index: Path, tmp_path: Path):
+    write_jsonl(tmp_path / "tasks.jsonl", [TASK])
+    command = ("generate", "tasks.jsonl", "--index", small_index, "--out", "traces.sqlite", "--json")
+    first, second = run(*command).json, run(*command).json
+    assert (first["accepted"], first["skipped"]) == (1, 0)
+    assert (second["accepted"], second["skipped"]) == (0, 1)
+    with TraceStore(tmp_path / "traces.sqlite") as store:
+        assert store.count() == 1
+
+
+@pytest.mark.parametrize(
+    ("description", "message"),
+    [
+        (None, rf"has no {BUNDLE_FILE}, so it is not an agent bundle"),
+        ("{", "cannot read .*save the agent again"),
+        (json.dumps({"protocol_version": PROTOCOL_VERSION}), "is malformed: prompts: Field required"),
+        (INFO.model_copy(update={"protocol_version": 99}).model_dump_json(), "protocol version 99, but this"),
+        (INFO.model_dump_json(), "names no index"),
+        (INFO.model_copy(update={"index": "../lost"}).model_dump_json(), "lost, which is not there; .*`masksearch"),
+    ],
+    ids=["none", "torn", "malformed", "other protocol", "no index", "lost index"],
+)
+def test_a_wrong_bundle_is_refused(run: CommandLine, tmp_path: Path, description: str | None, message: str):
+    write_jsonl(tmp_path / "tasks.jsonl", [TASK])
+    (tmp_path / "agent").mkdir()
+    if description is not None:
+        (tmp_path / "agent" / BUNDLE_FILE).write_text(description)
+    refused = run("dapo", "--agent", tmp_path / "agent", "--tasks", "tasks.jsonl", "--out", "new")
+    assert_one_error(refused, message)
+
+
+def test_a_run_folder_of_other_settings_is_refused(run: CommandLine, tmp_path: Path):
+    (tmp_path / "run").mkdir()
+    other = {"fingerprint": "of another recipe", "stages": [], "peak_memory_gb": 0.0}
+    (tmp_path / "run" / "stages.json").write_text(json.dumps(other))
+    refused = run("quickstart", "--out", tmp_path / "run")
+    assert_one_error(refused, "holds a run with other settings; pass another --out, or delete the folder")
+
+
+# --- results and interruption ----------------------------------------------------------------------------
+
+
+def test_results_in_brackets_are_printed_as_they_are(run: CommandLine, monkeypatch: pytest.MonkeyPatch):
+    import masksearch_agent.pipeline.data as data
+
+    monkeypatch.setattr(data, "write_closed_world", lambda recipe, seed, out: {"world": "a [mask] b [/]"})
+    assert run("world").out == "world: a [mask] b [/]\n"
+    assert run("world", "--json").json == {"world": "a [mask] b [/]"}
+
+
+def test_ctrl_c_ends_with_130_and_says_how_to_go_on(run: CommandLine, monkeypatch: pytest.MonkeyPatch):
+    import masksearch_agent.pipeline.data as data
+
+    def interrupt(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(data, "write_closed_world", interrupt)
+    stopped = run("world")
+    assert (stopped.code, stopped.out) == (130, "")
+    assert "Stopped. Run the same command again to go on from here." in stopped.err
+
+
+def test_an_error_that_is_not_ours_is_not_hidden(run: CommandLine, monkeypatch: pytest.MonkeyPatch):
+    import masksearch_agent.pipeline.data as data
+
+    def fail(*arguments: object) -> None:
+        raise sqlite3.ProgrammingError("a bug")
+
+    monkeypatch.setattr(data, "write_closed_world", fail)
+    with pytest.raises(sqlite3.ProgrammingError, match="a bug"):
+        run("world")
+    assert not issubclass(sqlite3.ProgrammingError, TraceError)
