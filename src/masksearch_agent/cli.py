@@ -160,7 +160,7 @@ def base(
     from masksearch_agent.trainers.callbacks import MetricsLog
 
     resolved = _recipe(recipe, settings)
-    with Display(_errors).stage("base stage", total=resolved.base_stage.max_steps) as bar:
+    with Display(_errors).stage("base stage") as bar:
         train_base(resolved.base_stage, out, (MetricsLog(out / "metrics.jsonl", bar.training_listener()),))
     _print_result({"checkpoint": str(out)}, False)
 

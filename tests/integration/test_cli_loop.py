@@ -19,14 +19,14 @@ pytest.importorskip("torch")
 pytest.importorskip("trl")
 pytest.importorskip("bm25s")
 
-from fakes.command_line import CommandLine, make_command_line  # noqa: E402
+from fakes.command_line import CommandLine, make_command_line
 
-from masksearch_agent.agent.bundle import read_bundle_info  # noqa: E402
-from masksearch_agent.errors import TaskError  # noqa: E402
-from masksearch_agent.models.local import load_checkpoint  # noqa: E402
-from masksearch_agent.models.tiny import tiny_base_path  # noqa: E402
-from masksearch_agent.records import SearchTask, read_jsonl  # noqa: E402
-from masksearch_agent.traces.store import TraceStore  # noqa: E402
+from masksearch_agent.agent.bundle import read_bundle_info
+from masksearch_agent.errors import TaskError
+from masksearch_agent.models.local import load_checkpoint
+from masksearch_agent.models.tiny import tiny_base_path
+from masksearch_agent.records import SearchTask, read_jsonl
+from masksearch_agent.traces.store import TraceStore
 
 SETTINGS = (
     "world.train_entities=40",
@@ -84,7 +84,10 @@ def test_each_command_works_on_the_files_of_the_step_before(run: CommandLine, tm
     assert made["accepted"] + made["rejected"] == tasks["kept"]
     assert made["accepted"] > 10
     questions = "world/questions/qa_train.jsonl"
-    assert do("generate", questions, "--index", "index", "--out", "traces.sqlite", "--stage", "qa")["accepted"] > 5
+    assert (
+        do("generate", questions, "--index", "index", "--out", "traces.sqlite", "--stage", "qa")["accepted"]
+        > 5
+    )
 
     sft = do("sft", "--traces", "traces.sqlite", "--index", "index", "--out", "sft")
     assert (sft["steps"], sft["tokens"] > 0) == (4, True)
@@ -106,7 +109,12 @@ def test_each_command_works_on_the_files_of_the_step_before(run: CommandLine, tm
     assert len(Path("evals/qa_1hop_test-agentic.jsonl").read_text().splitlines()) == 3
     assert do(*evaluation)["qa_1hop_test"] == scores
     assert len(Path("evals/qa_1hop_test-agentic.jsonl").read_text().splitlines()) == 3
-    assert do("eval", "--agent", "agent", "--data", test_file, "--limit", 3, "--mode", "rag")["qa_1hop_test"]["n"] == 3
+    assert (
+        do("eval", "--agent", "agent", "--data", test_file, "--limit", 3, "--mode", "rag")["qa_1hop_test"][
+            "n"
+        ]
+        == 3
+    )
 
     question = next(read_jsonl(Path(test_file), SearchTask, TaskError)).question
     answer = run("ask", question, "--agent", "agent", "--json").json
@@ -154,6 +162,17 @@ def test_a_curriculum_stage_without_tasks_is_refused(run: CommandLine, tmp_path:
     refused = run("dapo", "--agent", "sft", "--tasks", "hard.jsonl", "--out", "dapo", *OPTIONS, *stages)
     assert refused.code == 1
     assert "no task has at most 1 masks, which a curriculum stage asks for; build more tasks" in refused.err
+
+
+def test_the_base_command_makes_a_checkpoint_to_start_from(run: CommandLine) -> None:
+    phase = "{world_seeds: [7, 8], entities_per_block: 2, block_tokens: 64, batch_size: 2, steps: 2}"
+    small = (f"phases=[{phase}, {phase}]", "tokenizer_worlds=1", "hidden_size=32", "layers=1", "heads=2")
+    options = [part for setting in small for part in ("--set", f"base_stage.{setting}")]
+    made = run("base", "--out", "base", *options)
+    assert (made.code, made.out) == (0, "checkpoint: base\n")
+    model, tokenizer = load_checkpoint(Path("base"))
+    assert model.config.hidden_size == 32
+    assert tokenizer.pad_token_id != tokenizer.eos_token_id
 
 
 def prepare_traces(run: CommandLine) -> None:
@@ -231,7 +250,16 @@ def test_a_quickstart_stopped_in_any_stage_goes_on_and_loses_nothing(tmp_path: P
     pytest.importorskip("sentence_transformers")
     run = tmp_path / "run"
     one_by_one = ("--set", "generator.concurrency=1", "--set", "evaluation.concurrency=1")
-    command = [sys.executable, "-m", "masksearch_agent.cli", "quickstart", "--out", str(run), *OPTIONS, *one_by_one]
+    command = [
+        sys.executable,
+        "-m",
+        "masksearch_agent.cli",
+        "quickstart",
+        "--out",
+        str(run),
+        *OPTIONS,
+        *one_by_one,
+    ]
     kept: set[str] = set()
     for stage, stop, is_time in INTERRUPTIONS:
         assert stop_when(command, run, is_time, stop, tmp_path / f"{stage}.log") == (
@@ -250,7 +278,9 @@ def test_a_quickstart_stopped_in_any_stage_goes_on_and_loses_nothing(tmp_path: P
     assert_one_outcome_per_task(run)
     assert_one_result_per_question(run)
     for stage in ("ramp_sft", "ramp_dapo", "agent"):
-        logged = [json.loads(line)["step"] for line in (run / stage / "metrics.jsonl").read_text().splitlines()]
+        logged = [
+            json.loads(line)["step"] for line in (run / stage / "metrics.jsonl").read_text().splitlines()
+        ]
         assert logged == sorted(logged)
 
 
@@ -259,7 +289,9 @@ def stop_when(
 ) -> int:
     """Start a command, stop it as soon as it is time, and return its exit code."""
     with log.open("w") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=output, env={**os.environ, "COLUMNS": "200"})
+        process = subprocess.Popen(
+            command, stdout=output, stderr=output, env={**os.environ, "COLUMNS": "200"}
+        )
         try:
             while process.poll() is None and not is_time(run):
                 time.sleep(0.002)

@@ -49,7 +49,9 @@ def run(capsys: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command
 def small_index(run: CommandLine, tmp_path: Path) -> Path:
     pytest.importorskip("bm25s")
     (tmp_path / "corpus").mkdir()
-    (tmp_path / "corpus" / "works.txt").write_text("The founder of the Velling Works is Ada Fenwick, a miller.")
+    (tmp_path / "corpus" / "works.txt").write_text(
+        "The founder of the Velling Works is Ada Fenwick, a miller."
+    )
     assert run("index", tmp_path / "corpus", "--out", tmp_path / "index", *BM25).code == 0
     return tmp_path / "index"
 
@@ -165,7 +167,9 @@ def test_a_missing_or_empty_corpus_is_refused(run: CommandLine, tmp_path: Path):
 
 def test_a_missing_or_corrupt_index_says_how_to_build_one(run: CommandLine, small_index: Path):
     write_jsonl(Path("tasks.jsonl"), [TASK])
-    assert_one_error(run("generate", "tasks.jsonl", "--index", "lost"), "no index in lost; run `masksearch index`")
+    assert_one_error(
+        run("generate", "tasks.jsonl", "--index", "lost"), "no index in lost; run `masksearch index`"
+    )
     (small_index / "passages.jsonl").write_text("{}\n")
     assert_one_error(run("generate", "tasks.jsonl", "--index", small_index), "line 1.*run `masksearch index`")
     (small_index / "index.json").write_text("{")
@@ -183,7 +187,9 @@ def test_a_task_file_with_a_broken_line_is_refused(run: CommandLine, small_index
     write_jsonl(tmp_path / "tasks.jsonl", [TASK])
     with (tmp_path / "tasks.jsonl").open("a") as file:
         file.write('{"id": "t2", "kind"\n')
-    assert_one_error(run("generate", "tasks.jsonl", "--index", small_index), r"tasks\.jsonl, line 2: not JSON")
+    assert_one_error(
+        run("generate", "tasks.jsonl", "--index", small_index), r"tasks\.jsonl, line 2: not JSON"
+    )
     (tmp_path / "tasks.jsonl").write_text('{"id": "t2", "kind": "riddle"}\n')
     assert_one_error(run("generate", "tasks.jsonl", "--index", small_index), "line 1: not a valid SearchTask")
     (tmp_path / "tasks.jsonl").write_text("")
@@ -192,9 +198,7 @@ def test_a_task_file_with_a_broken_line_is_refused(run: CommandLine, small_index
     assert_one_error(run("generate", "lost.jsonl", "--index", small_index), r"no file at lost\.jsonl")
 
 
-def test_a_corrupt_trace_store_is_refused_and_left_alone(
-    run: CommandLine, small_index: Path, tmp_path: Path
-):
+def test_a_corrupt_trace_store_is_refused_and_left_alone(run: CommandLine, small_index: Path, tmp_path: Path):
     write_jsonl(tmp_path / "tasks.jsonl", [TASK])
     store = tmp_path / "traces.sqlite"
     store.write_bytes(b"not a database, and long enough to be looked at" * 50)
@@ -222,7 +226,10 @@ def test_generating_twice_adds_nothing(run: CommandLine, small_index: Path, tmp_
         (json.dumps({"protocol_version": PROTOCOL_VERSION}), "is malformed: prompts: Field required"),
         (INFO.model_copy(update={"protocol_version": 99}).model_dump_json(), "protocol version 99, but this"),
         (INFO.model_dump_json(), "names no index"),
-        (INFO.model_copy(update={"index": "../lost"}).model_dump_json(), "lost, which is not there; .*`masksearch"),
+        (
+            INFO.model_copy(update={"index": "../lost"}).model_dump_json(),
+            "lost, which is not there; .*`masksearch",
+        ),
     ],
     ids=["none", "torn", "malformed", "other protocol", "no index", "lost index"],
 )

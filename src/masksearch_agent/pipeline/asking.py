@@ -62,4 +62,5 @@ def _show_answer(answer: SearchAnswer, console: Console) -> None:
     if sources:
         body += f"\n\n[dim]Sources[/]\n{sources}"
     footer = f"{answer.stop_reason}, {answer.usage.searches} searches, {answer.usage.seconds:.1f} s"
-    console.print(Panel(body, title="answer", subtitle=footer, expand=False))
+    # Not as the panel's subtitle: a short answer makes a narrow panel, which cuts it off.
+    console.print(Panel(f"{body}\n\n[dim]{footer}[/]", title="answer", expand=False))

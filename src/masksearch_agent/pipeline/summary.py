@@ -21,14 +21,19 @@ def read_report(directory: Path) -> dict[str, Any]:
     """
     path = directory / "report.json"
     if not path.is_file():
-        raise EvaluationError(f"no report at {path}; finish the run with `masksearch quickstart --out {directory}`")
+        raise EvaluationError(
+            f"no report at {path}; finish the run with `masksearch quickstart --out {directory}`"
+        )
     report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return report
 
 
 def summarise_runs(reports: Sequence[Mapping[str, Any]]) -> str:
     """Return a Markdown page with one section per run."""
-    sections = ["# Quickstart runs", "Made by `training/quickstart_seeds.sh`. Recall with 95% bootstrap intervals."]
+    sections = [
+        "# Quickstart runs",
+        "Made by `training/quickstart_seeds.sh`. Recall with 95% bootstrap intervals.",
+    ]
     for report in reports:
         lines = [f"## Seed {report['seed']}", evals_markdown(report)]
         lines += [

@@ -135,7 +135,7 @@ def test_passage_ids_and_titles_are_unique(world: ClosedWorld) -> None:
 def test_a_fact_is_looked_up_by_its_subject_and_label(world: ClosedWorld) -> None:
     person = next(entity for entity in world.entities.values() if entity.kind == "person")
     fact = world.fact(person.name, "birth year")
-    assert fact.hop.need == f"the birth year of {person.name}"
+    assert fact.hop.need == f"{person.name}'s birth year"
     assert fact.hop.query == f"{person.name} birth year"
     assert 1500 <= int(fact.hop.answer) < 2000
 

@@ -80,7 +80,7 @@ def test_the_hops_of_a_bridge_question_are_a_chain_of_facts_from_its_subject_to_
         subject = next(
             name
             for name in world.entities
-            if task.hops[0].need.endswith(f" of {name}") and name in task.question
+            if task.hops[0].need.startswith(f"{name}'s ") and name in task.question
         )
         for hop in task.hops:
             assert hop.query.startswith(f"{subject} ")
