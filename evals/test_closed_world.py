@@ -1,6 +1,6 @@
 """The quickstart's agent on entities it has never seen.
 
-    pytest evals --agent runs/quickstart/agent
+pytest evals --agent runs/quickstart/agent
 """
 
 from __future__ import annotations

@@ -202,8 +202,7 @@ def test_rag_shows_the_passages_of_the_question_itself_and_asks_once() -> None:
     assert [message.type for message in call] == ["system", "human"]
     assert call[1].content == (
         "Question 0?\n<information>\n[1] Port Aldin: It lies by the sea.\n"
-        "[2] Velling Works: It was founded by Ada Holt.\n</information>\n"
-        + agent.prompts.force_answer
+        "[2] Velling Works: It was founded by Ada Holt.\n</information>\n" + agent.prompts.force_answer
     )
     assert (result.em, result.searches, result.gold_recall) == (1, 0, 0.5)
     assert result.trajectory is not None
