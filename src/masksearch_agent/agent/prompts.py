@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from masksearch_agent.config.base import Settings
 
-__all__ = ("COMPACT_PROMPTS", "FULL_PROMPTS", "PromptSet")
+__all__ = ("COMPACT_PROMPTS", "FULL_PROMPTS", "PromptSet", "choose_prompts")
 
 
 class PromptSet(Settings):
@@ -43,19 +45,39 @@ _FORMAT = (
     "<answer> and </answer>, and nothing after it."
 )
 
+_MASKS = (
+    "The user's passage has facts replaced by [mask]. Find out every one of them with the help of a search engine. "
+    + _FORMAT
+    + " In the answer {answer}"
+)
+
 FULL_PROMPTS = PromptSet(
     question_system=(
         "Answer the user's question with the help of a search engine. "
         + _FORMAT
         + " Keep the answer short, for example <answer>Port Louis</answer>."
     ),
-    masks_system=(
-        "The user's passage has facts replaced by [mask]. Find out every one of them with the help of a search "
-        "engine. " + _FORMAT + " In the answer give the text for each [mask], one per line, in order."
-    ),
+    masks_system=_MASKS.format(answer="give the text for each [mask], one per line, in order."),
     repair="Your last message was malformed. {problem} Write the step again in the right form.",
     force_answer=(
         "You have no searches left. Think, then give your best answer between <answer> and </answer> now."
     ),
 )
 """For language models that read instructions."""
+
+
+def choose_prompts(
+    style: Literal["compact", "full"], answer_form: Literal["fills", "passage"] = "fills"
+) -> PromptSet:
+    """Return the prompts of a style, with the wanted form of the answer to a RAMP task (`AgentSettings`)."""
+    prompts = COMPACT_PROMPTS if style == "compact" else FULL_PROMPTS
+    if answer_form == "fills":
+        return prompts
+    masks_system = (
+        "Repeat the passage with every [mask] filled in. Search until you know."
+        if style == "compact"
+        else _MASKS.format(
+            answer="repeat the whole passage with every [mask] filled in and its format unchanged."
+        )
+    )
+    return prompts.model_copy(update={"masks_system": masks_system})

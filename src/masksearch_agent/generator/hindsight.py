@@ -8,11 +8,13 @@ some of them show how to go on after a search that found nothing.
 
 from __future__ import annotations
 
+from typing import Literal
+
 from masksearch_agent.agent.protocol import clean_text
 from masksearch_agent.config.generator import GeneratorSettings
 from masksearch_agent.generator.roles import Findings, Observation, Plan
 from masksearch_agent.matching import contains_phrase, tokenize_answer
-from masksearch_agent.records import Hop, Passage
+from masksearch_agent.records import MASK, Hop, Passage, SearchTask
 
 __all__ = ("HindsightTeacher", "find_support")
 
@@ -24,8 +26,13 @@ class HindsightTeacher:
 
     name = "hindsight"
 
-    def __init__(self, settings: GeneratorSettings | None = None) -> None:
+    def __init__(
+        self,
+        settings: GeneratorSettings | None = None,
+        answer_form: Literal["fills", "passage"] = "fills",
+    ) -> None:
         self.settings = settings or GeneratorSettings()
+        self.answer_form = answer_form
 
     async def plan(self, findings: Findings) -> Plan:
         """Take the next hops that are not supported yet; give up after too many attempts at one."""
@@ -53,8 +60,15 @@ class HindsightTeacher:
                 sentences.append(f"{_capitalised(hop.need)} is {hop.answer} [{support}].")
         task = findings.task
         is_done = all(_is_known(hop, findings) for hop in task.hops) and bool(task.hops)
-        answer = "\n".join(slot[0] for slot in task.answers) if is_done else None
+        answer = self._answer(task) if is_done else None
         return Observation(" ".join(sentences), answer)
+
+    def _answer(self, task: SearchTask) -> str:
+        fills = [slot[0] for slot in task.answers]
+        if task.kind == "qa" or self.answer_form == "fills":
+            return "\n".join(fills)
+        parts = task.question.split(MASK)
+        return "".join(part + fill for part, fill in zip(parts, [*fills, ""], strict=True))
 
     def _pending(self, findings: Findings) -> list[Hop]:
         """Return the hops to look for now: one of a chain, several of a passage's independent masks."""

@@ -69,7 +69,7 @@ class TrajectoryGenerator:
     ) -> None:
         self.settings = settings or GeneratorSettings()
         self.prompts = prompts
-        self.teacher: Teacher = teacher or HindsightTeacher(self.settings)
+        self.teacher: Teacher = teacher or HindsightTeacher(self.settings, agent_settings.answer_form)
         self.judge: Judge = judge or RuleJudge(agent_settings.max_queries)
         self.builder = build_generator_graph(
             self.teacher, self.judge, search, prompts, agent_settings, self.settings

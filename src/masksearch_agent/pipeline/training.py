@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from masksearch_agent.agent.bundle import BundleInfo, read_bundle_info, save_bundle
-from masksearch_agent.agent.prompts import COMPACT_PROMPTS, FULL_PROMPTS, PromptSet
+from masksearch_agent.agent.prompts import PromptSet, choose_prompts
 from masksearch_agent.agent.protocol import PROTOCOL_VERSION
 from masksearch_agent.agent.runnable import MaskSearchAgent
 from masksearch_agent.config.recipe import Recipe
@@ -62,7 +62,7 @@ def make_base_bundle(recipe: Recipe, directory: Path, index: str = "") -> Bundle
 
 def prompts_of(recipe: Recipe) -> PromptSet:
     """Return the prompts that a recipe names."""
-    return COMPACT_PROMPTS if recipe.prompts == "compact" else FULL_PROMPTS
+    return choose_prompts(recipe.prompts, recipe.agent.answer_form)
 
 
 def run_sft(

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 
+from masksearch_agent.agent.prompts import COMPACT_PROMPTS, FULL_PROMPTS, choose_prompts
 from masksearch_agent.config.generator import GeneratorSettings
 from masksearch_agent.generator.hindsight import HindsightTeacher, find_support
 from masksearch_agent.generator.roles import Findings, Plan
@@ -54,3 +55,20 @@ def test_needs_per_round_says_how_many_masks_are_looked_up_at_once() -> None:
     task = SearchTask("r", "ramp", "[mask] [mask] [mask]", tuple((h.answer,) for h in hops), hops=hops)
     plan = asyncio.run(HindsightTeacher(GeneratorSettings(needs_per_round=2)).plan(Findings(task)))
     assert plan == Plan("I need need 0 and need 1.", ("need 0", "need 1"))
+
+
+async def test_the_passage_form_repeats_the_passage_with_every_mask_filled() -> None:
+    task = SearchTask(
+        "t", "ramp", "Port Aldin: It is led by [mask].", (("Ada Holt",),), hops=(HOP,), source_passage_id="s"
+    )
+    told = Passage("p", "Port Aldin", "The mayor is Ada Holt.")
+    found = Findings(task, ((HOP.query,),), ((told,),))
+    observation = await HindsightTeacher(answer_form="passage").observe(found)
+    assert observation.answer == "Port Aldin: It is led by Ada Holt."
+    assert (await HindsightTeacher().observe(found)).answer == "Ada Holt"
+
+
+def test_the_prompts_of_the_passage_form_ask_for_the_passage() -> None:
+    assert "whole passage" in choose_prompts("full", "passage").masks_system
+    assert choose_prompts("full", "fills") == FULL_PROMPTS
+    assert choose_prompts("compact", "passage").masks_system != COMPACT_PROMPTS.masks_system
