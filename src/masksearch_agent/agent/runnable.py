@@ -23,6 +23,7 @@ from masksearch_agent.agent.protocol import PROTOCOL_VERSION
 from masksearch_agent.agent.state import RunContext, SearchInput, passages_of
 from masksearch_agent.config.agent import AgentSettings
 from masksearch_agent.errors import AgentError
+from masksearch_agent.models.local import LocalChatModel
 from masksearch_agent.records import (
     Passage,
     Sampling,
@@ -181,6 +182,11 @@ class MaskSearchAgent(Runnable[AgentInput, SearchAnswer]):
             description=description,
             response_format="content_and_artifact",
         )
+
+    def close(self) -> None:
+        """Stop the sampling thread of a local model, which else keeps the model in memory; the agent stays usable."""
+        if isinstance(self.model, LocalChatModel):
+            self.model.close()
 
     # --- training and evaluation -------------------------------------------------------------------------
 

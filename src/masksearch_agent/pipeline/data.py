@@ -161,6 +161,7 @@ def evaluate_files(
             restored, tasks, settings, mode, results_path, (lambda _: bar.step()) if bar is not None else None
         )
         scores[file.stem] = dataclasses.asdict(summarise(results, settings))
+    restored.close()
     return scores
 
 

@@ -182,6 +182,7 @@ class Quickstart:
                 evaluate(agent, tasks, self.recipe.evaluation, mode, results_path)
                 done += len(tasks)
                 bar.show(done, total, f"{row} on {name}")
+            agent.close()
 
     def _search(self) -> Search:
         return Search(open_index(self.path("index"), self.recipe.retrieval.mode))

@@ -21,7 +21,7 @@ from unit.trainers.conftest import TASKS, MakeTrainer, ScriptedRunner, make_grou
 from masksearch_agent.config.trainers import CurriculumStage, DAPOSettings, OptimizerSettings  # noqa: E402
 from masksearch_agent.errors import TrainingError  # noqa: E402
 from masksearch_agent.records import SearchTask, TrainingRow  # noqa: E402
-from masksearch_agent.trainers.dapo import DAPOConfig, collate_rows  # noqa: E402
+from masksearch_agent.trainers.dapo import DAPOConfig, collate_rows, trim_padding  # noqa: E402
 from masksearch_agent.trainers.rollouts import Group  # noqa: E402
 
 PAD = 0
@@ -434,7 +434,21 @@ def test_the_overridden_method_of_trl_is_there_and_takes_what_ours_takes() -> No
         for name in vars(DAPOTrainer)
         if callable(getattr(DAPOTrainer, name)) and hasattr(trl.GRPOTrainer, name)
     }
-    assert own == {"__init__", "_generate_and_score_completions"}
+    assert own == {"__init__", "_generate_and_score_completions", "_prepare_inputs"}
+    assert list(inspect.signature(trl.GRPOTrainer._prepare_inputs).parameters) == ["self", "generation_batch"]
+
+
+def test_trimming_drops_only_columns_that_are_padding_in_every_row() -> None:
+    rows = [
+        TrainingRow((1, 2, 3, 4), (False, False, True, True), (0.0, 0.0, -1.0, -2.0), "a"),
+        TrainingRow((5, 6), (False, True), (0.0, -3.0), "b"),
+    ]
+    wide = collate_rows(
+        [*rows, TrainingRow((7,) * 9, (False,) * 5 + (True,) * 4, (0.0,) * 9, "c")], [1.0, 2.0, 3.0], 0
+    )
+    trimmed = trim_padding({name: tensor[:2] for name, tensor in wide.items()})
+    narrow = collate_rows(rows, [1.0, 2.0], 0)
+    assert all(torch.equal(trimmed[name], narrow[name]) for name in narrow)
 
 
 def test_the_installed_trl_is_in_the_range_that_the_package_asks_for() -> None:
