@@ -1,1 +1,0 @@
-"""Reaching or starting a model server."""
