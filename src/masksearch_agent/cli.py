@@ -16,7 +16,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from masksearch_agent.errors import MaskSearchError
+from masksearch_agent.errors import MaskSearchError, TraceError
 
 if TYPE_CHECKING:
     from masksearch_agent.config.recipe import Recipe
@@ -188,14 +188,17 @@ def sft(
     from masksearch_agent.traces.store import TraceStore
 
     resolved = _recipe(recipe, settings)
+    if not traces.is_file():
+        raise TraceError(f"no trace store at {traces}; generate trajectories with `masksearch generate`")
     source = Path(agent) if agent else out / "base"
     if not agent:
-        relative = str(index.resolve()) if index else ""
-        make_base_bundle(resolved, source, relative)
+        make_base_bundle(resolved, source)
     stage_settings = resolved.ramp_sft if stage == "ramp" else resolved.qa_sft
     with TraceStore(traces) as store, Display(_errors).stage("SFT") as bar:
         trajectories = list(store.trajectories(stage, accepted=True))
-        result = run_sft(source, trajectories, stage_settings, out, f"{stage}_sft", bar.training_listener())
+        result = run_sft(
+            source, trajectories, stage_settings, out, f"{stage}_sft", bar.training_listener(), index
+        )
     _print_result({"agent": str(out), **dataclasses.asdict(result)}, as_json)
 
 
@@ -223,7 +226,7 @@ def dapo(
     with Display(_errors).stage("DAPO", total=resolved.ramp_dapo.max_steps) as bar:
         result = run_dapo(
             Path(agent), read_task_files(tasks), search, resolved, resolved.ramp_dapo, out, "dapo",
-            bar.training_listener(),
+            bar.training_listener(), index,
         )  # fmt: skip
     _print_result({"agent": str(out), **dataclasses.asdict(result)}, as_json)
 

@@ -141,6 +141,37 @@ def test_weights_in_bfloat16_are_trained_in_float32(run: CommandLine, tmp_path: 
     assert changed == list(before)
 
 
+def test_a_missing_trace_store_is_refused_and_not_created(run: CommandLine) -> None:
+    outcome = run("sft", "--traces", "nowhere.sqlite", "--out", "agent", *OPTIONS)
+    assert outcome.code == 1
+    assert "no trace store at nowhere.sqlite" in outcome.err
+    assert not Path("nowhere.sqlite").exists()
+
+
+def test_a_new_agent_searches_the_index_that_it_was_given(run: CommandLine, tmp_path: Path) -> None:
+    run("world", "--seed", 3, "--out", "world", *OPTIONS)
+    for index in ("index", "other"):
+        run("index", "world/passages.jsonl", "--out", index, *OPTIONS)
+    run("ramp", "world", "--index", "index", "--out", "tasks.jsonl", "--limit", 30, *OPTIONS)
+    run("generate", "tasks.jsonl", "--index", "index", "--out", "traces.sqlite", *OPTIONS)
+    run("sft", "--traces", "traces.sqlite", "--index", "index", "--out", "first", *OPTIONS)
+    run(
+        "sft",
+        "--agent",
+        "first",
+        "--traces",
+        "traces.sqlite",
+        "--index",
+        "other",
+        "--out",
+        "second",
+        *OPTIONS,
+    )
+    for agent, index in (("first", "index"), ("second", "other")):
+        found = (tmp_path / agent / read_bundle_info(Path(agent)).index).resolve()
+        assert found == (tmp_path / index).resolve()
+
+
 def test_a_model_without_a_pad_token_is_refused(run: CommandLine, tmp_path: Path) -> None:
     model, tokenizer = load_checkpoint(tiny_base_path())
     tokenizer.pad_token = None

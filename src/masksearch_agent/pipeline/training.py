@@ -72,6 +72,7 @@ def run_sft(
     directory: Path,
     stage: str,
     listener: Listener | None = None,
+    index: Path | None = None,
 ) -> StageResult:
     """Fine-tune a bundle's model on trajectories and save the result as a bundle.
 
@@ -82,6 +83,7 @@ def run_sft(
         directory: Where the new bundle goes; checkpoints are kept in its `trainer/` until it is complete.
         stage: Name of the stage, for the model version and the provenance.
         listener: Progress display.
+        index: Index that the new agent searches by default; None for that of the source.
     """
     from masksearch_agent.trainers.callbacks import MetricsLog, read_metrics
     from masksearch_agent.trainers.sft import train_sft
@@ -92,7 +94,7 @@ def run_sft(
     trained = train_sft(
         model, tokenizer, trajectories, settings, directory / "trainer", [MetricsLog(metrics, listener)]
     )
-    save_bundle(trained, tokenizer, _next_info(info, source, directory, stage, settings), directory)
+    save_bundle(trained, tokenizer, _next_info(info, source, directory, stage, settings, index), directory)
     return _result(read_metrics(metrics))
 
 
@@ -105,6 +107,7 @@ def run_dapo(
     directory: Path,
     stage: str,
     listener: Listener | None = None,
+    index: Path | None = None,
 ) -> StageResult:
     """Train a bundle's model by DAPO with rollouts through its own graph, and save the result as a bundle.
 
@@ -117,6 +120,7 @@ def run_dapo(
         directory: Where the new bundle goes.
         stage: Name of the stage.
         listener: Progress display.
+        index: Index that the new agent searches by default; None for that of the source.
     """
     from masksearch_agent.trainers.callbacks import MetricsLog, read_metrics
     from masksearch_agent.trainers.checkpoints import find_last_checkpoint
@@ -146,7 +150,7 @@ def run_dapo(
     trained = trainer.accelerator.unwrap_model(trainer.model)
     if settings.lora_rank:
         trained = trained.merge_and_unload()
-    save_bundle(trained, tokenizer, _next_info(info, source, directory, stage, settings), directory)
+    save_bundle(trained, tokenizer, _next_info(info, source, directory, stage, settings, index), directory)
     return _result(read_metrics(metrics))
 
 
@@ -159,15 +163,22 @@ def _training_dtype(settings: SFTSettings | DAPOSettings) -> Literal["auto", "fl
 
 
 def _next_info(
-    info: BundleInfo, source: Path, directory: Path, stage: str, settings: SFTSettings | DAPOSettings
+    info: BundleInfo,
+    source: Path,
+    directory: Path,
+    stage: str,
+    settings: SFTSettings | DAPOSettings,
+    index: Path | None,
 ) -> BundleInfo:
     """Describe a bundle that a stage made of another; the chain of stages is kept."""
     done = {"stage": stage, "settings": settings.model_dump(mode="json")}
-    index = os.path.relpath((source / info.index).resolve(), directory.resolve()) if info.index else ""
+    if index is None and info.index:
+        index = source / info.index
+    relative = os.path.relpath(index.resolve(), directory.resolve()) if index is not None else ""
     return info.model_copy(
         update={
             "model_version": f"{info.model_version.split('/')[0]}/{stage}",
-            "index": index,
+            "index": relative,
             "provenance": {
                 **info.provenance,
                 "parent": source.name,
