@@ -249,7 +249,7 @@ def evaluate_agent(
 ) -> None:
     """Evaluate an agent on question files.
 
-    Example: `masksearch eval --agent runs/quickstart/agent --data runs/quickstart/tasks/qa_2hop_test.jsonl`
+    Example: `masksearch eval --agent runs/quickstart/agent --data runs/quickstart/world/questions/qa_2hop_test.jsonl`
     """
     from masksearch_agent.pipeline.data import evaluate_files
     from masksearch_agent.pipeline.display import Display

@@ -27,12 +27,6 @@ class RetrievalSettings(Settings):
     rrf_k: int = Field(default=60, gt=0)
     """Constant of reciprocal rank fusion (Cormack, Clarke and Büttcher, SIGIR 2009)."""
 
-    cache_size: int = Field(default=50_000, ge=0)
-    """Result lists kept in memory; 0 means no cache."""
-
-    near_copy_threshold: float = Field(default=0.6, gt=0, le=1)
-    """Share of word 4-grams above which the leak guard takes a passage for a copy of a task's source."""
-
     @property
     def chosen_mode(self) -> SearchMode | None:
         """The mode where somebody set it; None leaves an index to be opened as it was built."""

@@ -1,4 +1,4 @@
-"""Several runs on one page: the result table of each seed and whether it reached the bars."""
+"""Several runs on one page: the result table and comparisons of each seed."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def summarise_runs(reports: Sequence[Mapping[str, Any]]) -> str:
     """Return a Markdown page with one section per run."""
     sections = [
         "# Quickstart runs",
-        "Made by `training/quickstart_seeds.sh`. Recall with 95% bootstrap intervals.",
+        "One section per run of `masksearch quickstart`. Recall with 95% bootstrap intervals.",
     ]
     for report in reports:
         lines = [f"## Seed {report['seed']}", evals_markdown(report)]
