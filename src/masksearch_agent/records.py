@@ -166,6 +166,8 @@ class Sampling:
     max_tokens: int = 256
     """Limit on sampled tokens of the call."""
     stop: tuple[str, ...] = ()
+    seed: int | None = None
+    """Makes the sampled tokens depend on nothing but the context; None draws them anew each time."""
 
 
 @dataclass(frozen=True, slots=True)

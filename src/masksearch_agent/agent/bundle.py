@@ -6,6 +6,7 @@ where the index is, and where the weights came from.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ("BUNDLE_FILE", "BundleInfo", "load_agent", "open_bundle_search", "read_bundle_info", "save_bundle")
 
 BUNDLE_FILE = "masksearch.json"
+_FINGERPRINT_MARK = "#"
 
 
 class BundleInfo(Settings):
@@ -40,7 +42,8 @@ class BundleInfo(Settings):
     prompts: PromptSet
     agent: AgentSettings
     model_version: str
-    """Recorded with every turn the model takes."""
+    """Recorded with every turn the model takes. `save_bundle` ends it with a fingerprint of the weights, so what
+    another model wrote is never taken for this one's."""
     index: str = ""
     """Folder of the index the agent was trained with, relative to the bundle; empty where there is none."""
     search_mode: SearchMode | None = None
@@ -54,6 +57,8 @@ def save_bundle(
 ) -> None:
     """Write a bundle; the description is written last, so a folder that has one is complete.
 
+    Its model version gets a fingerprint of the weights: `quickstart/final#1f0c93ab`.
+
     Args:
         model: Weights, saved as safetensors.
         tokenizer: Its tokenizer with its chat template.
@@ -64,6 +69,9 @@ def save_bundle(
     (directory / BUNDLE_FILE).unlink(missing_ok=True)
     model.save_pretrained(directory)
     tokenizer.save_pretrained(directory)
+    name = info.model_version.split(_FINGERPRINT_MARK)[0]
+    version = f"{name}{_FINGERPRINT_MARK}{_fingerprint(directory)}"
+    info = info.model_copy(update={"model_version": version})
     partial = directory / f"{BUNDLE_FILE}.partial"
     partial.write_text(info.model_dump_json(indent=2) + "\n", encoding="utf-8")
     os.replace(partial, directory / BUNDLE_FILE)
@@ -129,6 +137,14 @@ def open_bundle_search(path: str | Path, info: BundleInfo | None = None) -> Sear
             f"what it is to search, or build the index with `masksearch index`"
         )
     return Search(open_index(index, info.search_mode))
+
+
+def _fingerprint(directory: Path) -> str:
+    digest = hashlib.sha256()
+    for file in sorted(directory.glob("*.safetensors")):
+        with file.open("rb") as weights:
+            digest.update(hashlib.file_digest(weights, "sha256").digest())
+    return digest.hexdigest()[:8]
 
 
 def _bundle_file(path: str | Path) -> Path:

@@ -12,6 +12,7 @@ answered with the request to answer now (`force_answer`), and `stop_reason` is a
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable
 from typing import Any, Literal, TypeVar
@@ -251,6 +252,8 @@ class _Nodes:
         keywords: dict[str, Any] = {"max_tokens": max(1, min(self.settings.max_step_tokens, left))}
         if context.sampling is not None:
             keywords |= {"temperature": context.sampling.temperature, "top_p": context.sampling.top_p}
+            if context.sampling.seed is not None:
+                keywords["seed"] = _turn_seed(context.sampling.seed, state["messages"])
         if context.recorder is not None:
             keywords["recording"] = CallRecording(
                 context.recorder, POLICY_ROLE, _last_turn_id(state["messages"])
@@ -292,6 +295,12 @@ def _record_text(messages: list[AnyMessage], reply: AIMessage, recorder: Recorde
     recorder.add(turn)
     metadata = {**reply.response_metadata, "turn_id": turn.id}
     return reply.model_copy(update={"response_metadata": metadata})
+
+
+def _turn_seed(run_seed: int, messages: list[AnyMessage]) -> int:
+    """Give every call of a run a seed of its own."""
+    calls = sum(isinstance(message, AIMessage) for message in messages)
+    return random.Random(f"{run_seed}:{calls}").getrandbits(32)
 
 
 def _last_turn_id(messages: list[AnyMessage]) -> str | None:

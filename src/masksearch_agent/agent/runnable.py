@@ -7,6 +7,8 @@ is LangGraph's and reached through `.graph`.
 
 from __future__ import annotations
 
+import dataclasses
+import random
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -188,6 +190,11 @@ class MaskSearchAgent(Runnable[AgentInput, SearchAnswer]):
         if isinstance(self.model, LocalChatModel):
             self.model.close()
 
+    @property
+    def model_version(self) -> str:
+        """What the model calls itself; recorded as the producer of its trajectories."""
+        return str(getattr(self.model, "model_version", "") or getattr(self.model, "model_name", ""))
+
     # --- training and evaluation -------------------------------------------------------------------------
 
     async def run_task(
@@ -197,12 +204,16 @@ class MaskSearchAgent(Runnable[AgentInput, SearchAnswer]):
 
         Args:
             task: What to answer; a RAMP task is run under its leak guard.
-            sampling: Overrides of a recording model's settings.
+            sampling: Overrides of a recording model's settings. Without a seed of their own they get one of the task
+                and `seed`, so a rollout can be repeated whatever runs beside it.
             seed: Part of the trajectory's id: use another one for each rollout of a task.
             is_guarded: False leaves the source passage of a RAMP task within reach.
         """
         guard = LeakGuard.for_task(task) if is_guarded else None
         recorder = Recorder()
+        if sampling is not None and sampling.seed is None:
+            run_seed = random.Random(f"{task.id}:{seed}").getrandbits(32)
+            sampling = dataclasses.replace(sampling, seed=run_seed)
         context = RunContext(recorder=recorder, guard=guard, sampling=sampling)
         state = await self.graph.ainvoke({"question": task.question, "kind": task.kind}, context=context)
         return self.trajectory_of(state, recorder, task.id, seed)
@@ -230,9 +241,8 @@ class MaskSearchAgent(Runnable[AgentInput, SearchAnswer]):
             retrieved_before: Passages that the opening messages showed.
         """
         shown = passages_of(state["searches"])
-        version = str(getattr(self.model, "model_version", "") or getattr(self.model, "model_name", ""))
         return Trajectory(
-            id=content_id(task_id, version, seed, PROTOCOL_VERSION),
+            id=content_id(task_id, self.model_version, seed, PROTOCOL_VERSION),
             task_id=task_id,
             turns=recorder.turns,
             answer=state["answer"],
@@ -240,7 +250,7 @@ class MaskSearchAgent(Runnable[AgentInput, SearchAnswer]):
             retrieved=((tuple(retrieved_before),) if retrieved_before else ()) + shown,
             queries=tuple(tuple(found["queries"]) for found in state["searches"]),
             format_errors=state["repairs"],
-            producer=version,
+            producer=self.model_version,
             seed=seed,
             protocol_version=PROTOCOL_VERSION,
         )

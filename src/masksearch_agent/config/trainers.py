@@ -32,14 +32,14 @@ class OptimizerSettings(Settings):
 
 
 class ReadingPhase(Settings):
-    """A stretch of the base stage with its own sequences and its own learning-rate schedule."""
+    """A stretch of the base stage with its own kind of text."""
 
-    world_seeds: tuple[int, int]
-    """First seed and the one after the last of the worlds whose text is read."""
+    text: Literal["sentences", "articles"]
+    """`sentences` name their subject each; `articles` are read as a search returns them, then reviewed."""
+    first_world_seed: int
+    """Worlds are made from this seed on, as many as the phase reads."""
     entities_per_block: int = Field(gt=0)
-    block_tokens: int = Field(gt=0)
-    """Tokens of a training sequence: the articles of a few linked entities, shuffled."""
-    batch_size: int = Field(gt=0)
+    """Linked entities that a training sequence is about."""
     steps: int = Field(gt=0)
 
 
@@ -47,20 +47,25 @@ class BaseStageSettings(Settings):
     """How the tiny model first learns to read: plain language modelling of closed-world text."""
 
     phases: tuple[ReadingPhase, ...] = (
-        ReadingPhase(
-            world_seeds=(1_000, 1_064), entities_per_block=2, block_tokens=320, batch_size=32, steps=1000
-        ),
-        ReadingPhase(
-            world_seeds=(1_064, 1_124), entities_per_block=3, block_tokens=512, batch_size=20, steps=1200
-        ),
+        ReadingPhase(text="sentences", first_world_seed=1_000, entities_per_block=2, steps=1500),
+        ReadingPhase(text="articles", first_world_seed=2_000, entities_per_block=2, steps=2500),
+        ReadingPhase(text="articles", first_world_seed=3_000, entities_per_block=4, steps=3500),
     )
-    """Short sequences about few entities first: looking a fact up is learned there, and much later otherwise."""
+    """Easy to hard: looking a fact up is learned from sequences about few entities, and much later otherwise."""
+    block_tokens: int = Field(default=512, gt=0)
+    """Tokens of a training sequence."""
+    batch_size: int = Field(default=8, gt=0)
+    """Sequences per step. Small: looking up is learned by the number of steps more than by that of tokens."""
     tokenizer_worlds: int = 6
-    vocab_size: int = 1536
+    vocab_size: int = 2048
     hidden_size: int = 128
     layers: int = 4
     heads: int = 4
-    save_steps: int = 200
+    bf16: bool = False
+    """Compute in bfloat16 with float32 weights, where the processor supports it."""
+    compile: bool = False
+    """Compile the model with `torch.compile`, which needs a C++ compiler."""
+    save_steps: int = 500
     optimizer: OptimizerSettings = OptimizerSettings(name="muon", learning_rate=3e-3)
     seed: int = 0
 

@@ -118,7 +118,6 @@ def make_world(
     seed: int,
     train_entities: int = 400,
     test_entities: int = 200,
-    is_repetitive: bool = False,
 ) -> ClosedWorld:
     """Make a world from a seed.
 
@@ -126,8 +125,6 @@ def make_world(
         seed: The same seed and sizes give the same world, to the letter.
         train_entities: Entities of the training split.
         test_entities: Entities of the test split; 0 for a world that is only read.
-        is_repetitive: Tell every fact in all three articles, now and then in the same words. A model that learns
-            to read from such a world sees more often that what was said before is said again.
 
     Raises:
         CorpusError: A split is too small to link its entities, or more names are asked for than exist.
@@ -148,7 +145,7 @@ def make_world(
     inverse = _inverse_facts(facts, entities)
     for entity in entities.values():
         for passage, told in _write_articles(
-            entity, facts[entity.name], inverse.get(entity.name, []), rng, seed, is_repetitive
+            entity, facts[entity.name], inverse.get(entity.name, []), rng, seed
         ):
             passages.append(passage)
             mentions.extend(told)
@@ -222,17 +219,12 @@ def _write_articles(
     inverse: Sequence[Fact],
     rng: random.Random,
     seed: int,
-    is_repetitive: bool,
 ) -> Iterator[tuple[Passage, list[FactMention]]]:
-    """Write one article per title suffix; each fact goes into two of them, in two different wordings (or into all)."""
+    """Write one article per title suffix; each fact goes into two of them, in two different wordings."""
     plans: list[list[tuple[str, Fact, str]]] = [[] for _ in ARTICLES]
     for fact in facts:
-        if is_repetitive:
-            homes = list(range(len(ARTICLES)))
-            tellings = rng.choices(fact.relation.tellings, k=len(homes))
-        else:
-            homes = rng.sample(range(len(ARTICLES)), 2)
-            tellings = rng.sample(fact.relation.tellings, len(homes))
+        homes = rng.sample(range(len(ARTICLES)), 2)
+        tellings = rng.sample(fact.relation.tellings, len(homes))
         for home, telling in zip(homes, tellings, strict=True):
             plans[home].append((telling, fact, fact.object))
     for fact in rng.sample(list(inverse), min(_MAX_INVERSE_MENTIONS, len(inverse))):

@@ -99,7 +99,7 @@ class _QuestionWriter:
         return path
 
     def phrase(self, path: Sequence[Fact]) -> str:
-        """Write a noun phrase for where a path leads: `the mayor of the city where Hugo Merrick was born`."""
+        """Write a noun phrase for where a path leads: `the mayor of the city where Elise Keller was born`."""
         phrase = path[0].subject
         for fact in path:
             patterns = (f"the {fact.relation.label} of {{s}}", *fact.relation.descriptions)

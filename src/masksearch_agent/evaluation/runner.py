@@ -98,13 +98,13 @@ def evaluate(
         One result per task, in the order of the tasks.
 
     Raises:
-        EvaluationError: There are no tasks.
+        EvaluationError: There are no tasks, or the results kept in `results_path` are another model's.
     """
     settings = settings or EvaluationSettings()
     tasks = list(tasks)[: settings.limit]
     if not tasks:
         raise EvaluationError("there are no questions to evaluate")
-    done = _read_results(results_path)
+    done = _read_results(results_path, agent.model_version)
     pending = [task for task in tasks if task.id not in done]
     fresh = asyncio.run(_evaluate_all(agent, pending, settings, mode, results_path, on_result))
     done |= {result.task_id: result for result in fresh}
@@ -203,11 +203,18 @@ def _score(task: SearchTask, trajectory: Trajectory, seconds: float) -> Question
     )
 
 
-def _read_results(path: Path | None) -> dict[str, QuestionResult]:
+def _read_results(path: Path | None, model_version: str) -> dict[str, QuestionResult]:
     if path is None or not path.is_file():
         return {}
     _drop_torn_line(path)
-    return {result.task_id: result for result in read_jsonl(path, QuestionResult, EvaluationError)}
+    results = {result.task_id: result for result in read_jsonl(path, QuestionResult, EvaluationError)}
+    producers = {result.trajectory.producer for result in results.values() if result.trajectory is not None}
+    if producers - {model_version}:
+        raise EvaluationError(
+            f"{path} holds results of {', '.join(sorted(producers))}, but the agent to evaluate is {model_version}; "
+            f"choose another folder, or delete the file to ask again"
+        )
+    return results
 
 
 def _drop_torn_line(path: Path) -> None:

@@ -1,9 +1,8 @@
-"""Batches concurrent requests for a local transformers model: token ids in, sampled ids and log-probabilities out.
+"""Continuous batching for a local transformers model: token ids in, sampled ids and log-probabilities out.
 
-One worker thread owns the model while it samples. Requests that arrive within a short linger are sampled
-together by `generate`; each stops on its own end-of-turn token, stop string or token limit. Log-probabilities
-are those of the unscaled distribution, whatever the sampling temperature, because that is what a trainer
-recomputes.
+One worker thread owns the model while it samples. A request joins the batch between two tokens and leaves it at its
+own end-of-turn token, stop string or token limit; its place is free at once. Log-probabilities are those of the
+unscaled distribution, whatever the sampling temperature, because that is what a trainer recomputes.
 """
 
 from __future__ import annotations
@@ -11,16 +10,18 @@ from __future__ import annotations
 import dataclasses
 import queue
 import threading
+from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
 
 import torch
-from transformers import GenerationConfig, LogitsProcessor, StoppingCriteria
 
 from masksearch_agent.errors import ModelError
+from masksearch_agent.models.sampling import RowSampler, pick_tokens
+from masksearch_agent.models.slots import SlotCache
 from masksearch_agent.records import Sampling
 
 if TYPE_CHECKING:
@@ -28,11 +29,11 @@ if TYPE_CHECKING:
 
 __all__ = ("BatchingEngine", "Completion")
 
-_PATIENCE = 8
-"""How many times longer a batch lingers while callers of the last one may still come back."""
-
 _STOP_TAIL_TOKENS = 12
 """Tokens looked back for a stop string; longer than any stop string of the protocol is in tokens."""
+
+_PROMPT_TOKENS_PER_PASS = 8192
+"""Prompt tokens, padding included, that one forward pass reads at most: what bounds its memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +52,31 @@ class _Request:
     future: Future[Completion]
 
 
+@dataclass(slots=True)
+class _Row:
+    """A request that is being sampled."""
+
+    request: _Request
+    start: int
+    """First column of its slot; those before it are padding."""
+    end: int
+    """Columns of its slot that are written."""
+    sampler: RowSampler
+    ids: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    finish_reason: Literal["stop", "length"] | None = None
+
+
 class BatchingEngine:
     """Samples from one model for many callers at once.
 
     Args:
-        model: A causal language model; the engine reads its weights as they are at each batch.
+        model: A causal language model with full attention in every layer; the engine reads its weights as they are
+            at each token, so do not change them while requests are open.
         tokenizer: Its tokenizer.
         end_of_turn_id: The token that ends an assistant turn.
         max_batch_size: Requests sampled together at most; memory grows with it.
-        linger_s: How long to wait for another request before a batch starts, in seconds.
+        linger_s: How long an idle engine waits for another request before it starts, in seconds.
     """
 
     def __init__(
@@ -70,16 +87,16 @@ class BatchingEngine:
         max_batch_size: int = 128,
         linger_s: float = 0.004,
     ) -> None:
+        _require_full_attention(model)
         self.model = model
         self.tokenizer = tokenizer
         self.end_of_turn_id = end_of_turn_id
         self.max_batch_size = max_batch_size
         self.linger_s = linger_s
         self._queue: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
-        self._closing_ids: dict[str, tuple[torch.Tensor, frozenset[int]]] = {}
+        self._closing_ids: dict[str, frozenset[int]] = {}
         self._lock = threading.Lock()
         self._worker: threading.Thread | None = None
-        self._last_batch_size = 0
 
     def submit(self, prompt_ids: Sequence[int], sampling: Sampling) -> Future[Completion]:
         """Queue a request.
@@ -96,7 +113,6 @@ class BatchingEngine:
                 f"`max_searches` or `passages_per_search`"
             )
         if limit is not None and len(prompt_ids) + sampling.max_tokens > limit:
-            # Requests are grouped by settings, so a full prompt shortens no other request's reply.
             sampling = dataclasses.replace(sampling, max_tokens=limit - len(prompt_ids))
         request = _Request(tuple(prompt_ids), sampling, Future())
         with self._lock:
@@ -120,193 +136,218 @@ class BatchingEngine:
             first = self._queue.get()
             if first is None:
                 return
-            batch, is_closing = self._collect(first)
-            self._last_batch_size = len(batch)
-            for group in _group_by_sampling(batch):
-                self._run(group)
-            if is_closing:
+            batch = _Batch(self, first)
+            batch.run()
+            if batch.is_closing:
                 return
 
-    def _collect(self, first: _Request) -> tuple[list[_Request], bool]:
-        """Gather requests until none arrives for a while or the batch is full.
+    def is_finished(self, row: _Row) -> Literal["stop", "length"] | None:
+        """Say why a row ends after its last token; None if it goes on."""
+        sampling = row.request.sampling
+        if row.ids[-1] == self.end_of_turn_id or self._ends_with_stop(row.ids, sampling.stop):
+            return "stop"
+        return "length" if len(row.ids) >= sampling.max_tokens else None
 
-        Callers of the batch before usually come back with their next request, one after the other; a batch
-        waits longer until it is as large as that one.
-        """
-        batch = [first]
-        while len(batch) < self.max_batch_size:
-            is_behind = len(batch) < self._last_batch_size
-            try:
-                request = self._queue.get(timeout=self.linger_s * (_PATIENCE if is_behind else 1))
-            except queue.Empty:
-                break
-            if request is None:
-                return batch, True
-            batch.append(request)
-        return batch, False
-
-    def _run(self, requests: list[_Request]) -> None:
-        live = [request for request in requests if request.future.set_running_or_notify_cancel()]
-        if not live:
-            return
-        try:
-            completions = self._generate(live)
-        # Whatever goes wrong in the model belongs to the callers, and the worker must go on for the others.
-        except Exception as failure:  # noqa: BLE001
-            for request in live:
-                request.future.set_exception(failure)
-            return
-        for request, completion in zip(live, completions, strict=True):
-            request.future.set_result(completion)
-
-    def _generate(self, requests: list[_Request]) -> list[Completion]:
-        sampling = requests[0].sampling
-        prompts = [request.prompt_ids for request in requests]
-        input_ids, attention_mask = self._pad_left(prompts)
-        width = input_ids.shape[1]
-        limits = [request.sampling.max_tokens for request in requests]
-        stopping = _RowStopping(self, width, sampling.stop, limits)
-        recording = _LogprobRecorder(width)
-        settings: dict[str, Any] = {"do_sample": sampling.temperature > 0}
-        if sampling.temperature > 0:
-            settings |= {"temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0}
-        with _plain_sampling(self.model), torch.inference_mode():
-            output = self.model.generate(
-                input_ids=input_ids,
-                attention_mask=attention_mask,
-                max_new_tokens=max(limits),
-                pad_token_id=self.tokenizer.pad_token_id,
-                eos_token_id=self.end_of_turn_id,
-                logits_processor=[recording],
-                stopping_criteria=[stopping],
-                **settings,
-            )
-        logprobs = recording.finish(output)
-        return [
-            self._completion(ids, row_logprobs, limit, stopped_at)
-            for ids, row_logprobs, limit, stopped_at in zip(
-                output[:, width:].tolist(), logprobs.tolist(), limits, stopping.stopped_at, strict=True
-            )
-        ]
-
-    def _pad_left(self, prompts: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
-        width = max(len(prompt) for prompt in prompts)
-        pad = self.tokenizer.pad_token_id
-        device = self.model.device
-        ids = torch.tensor([[pad] * (width - len(p)) + list(p) for p in prompts], device=device)
-        mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=device)
-        return ids, mask
-
-    def _completion(
-        self, ids: list[int], logprobs: list[float], limit: int, stopped_at: int | None
-    ) -> Completion:
-        """Cut a row where it ended; `generate` pads the rows that end before others."""
-        end = stopped_at
-        if self.end_of_turn_id in ids:
-            turn_end = ids.index(self.end_of_turn_id) + 1
-            end = turn_end if end is None else min(end, turn_end)
-        if end is None or end > limit:
-            return Completion(tuple(ids[:limit]), tuple(logprobs[:limit]), "length")
-        return Completion(tuple(ids[:end]), tuple(logprobs[:end]), "stop")
-
-    def ends_with_stop(self, ids: Sequence[int], stop: tuple[str, ...]) -> bool:
+    def _ends_with_stop(self, ids: Sequence[int], stop: tuple[str, ...]) -> bool:
         """Whether the last token completes a stop string, alone or with text after it in the same token.
 
-        No earlier token may have completed one: ask after every token.
+        No earlier token can have completed one: this is asked after every token.
         """
-        if not stop or int(ids[-1]) not in self._closing(stop)[1]:
+        if not stop or ids[-1] not in self._closing(stop):
             return False
-        tail = list(ids[-_STOP_TAIL_TOKENS:])
-        text = self.tokenizer.decode(tail, clean_up_tokenization_spaces=False)
+        text = self.tokenizer.decode(list(ids[-_STOP_TAIL_TOKENS:]), clean_up_tokenization_spaces=False)
         return any(word in text for word in stop)
 
-    def closing_ids(self, stop: tuple[str, ...]) -> torch.Tensor:
-        """Return the ids of all tokens that hold the last character of a stop string."""
-        return self._closing(stop)[0]
-
-    def _closing(self, stop: tuple[str, ...]) -> tuple[torch.Tensor, frozenset[int]]:
+    def _closing(self, stop: tuple[str, ...]) -> frozenset[int]:
+        """Return the ids of all tokens that hold the last character of a stop string: only those are decoded."""
         key = "".join(sorted({word[-1] for word in stop}))
         if key not in self._closing_ids:
             texts = self.tokenizer.batch_decode([[i] for i in range(len(self.tokenizer))])
-            found = [i for i, text in enumerate(texts) if any(character in text for character in key)]
-            self._closing_ids[key] = torch.tensor(found, device=self.model.device), frozenset(found)
+            found = (i for i, text in enumerate(texts) if any(character in text for character in key))
+            self._closing_ids[key] = frozenset(found)
         return self._closing_ids[key]
 
 
-class _RowStopping(StoppingCriteria):  # type: ignore[misc]
-    """Ends each row on its own stop string or token limit; only tokens that could complete one are decoded."""
+class _Batch:
+    """The rows being sampled, from the moment an idle engine gets a request until it is idle again."""
 
-    def __init__(
-        self, engine: BatchingEngine, prompt_width: int, stop: tuple[str, ...], limits: Sequence[int]
-    ) -> None:
+    def __init__(self, engine: BatchingEngine, first: _Request) -> None:
         self.engine = engine
-        self.prompt_width = prompt_width
-        self.stop = stop
-        self.limits = torch.tensor(limits, device=engine.model.device)
-        self.stopped_at: list[int | None] = [None] * len(limits)
-        """Sampled tokens of each row when its first stop string was complete."""
+        self.model = engine.model
+        self.waiting = deque([first])
+        self.rows: list[_Row] = []
+        """Row `i` lives in slot `i` of the cache."""
+        self.cache = SlotCache(self.model.config.num_hidden_layers)
+        self.is_closing = False
 
-    def __call__(self, input_ids: torch.Tensor, scores: Any, **kwargs: Any) -> torch.Tensor:
-        sampled = input_ids.shape[1] - self.prompt_width
-        done = self.limits <= sampled
-        if not self.stop:
-            return done
-        candidates = torch.isin(input_ids[:, -1], self.engine.closing_ids(self.stop)).nonzero().flatten()
-        start = max(self.prompt_width, input_ids.shape[1] - _STOP_TAIL_TOKENS)
-        for row in candidates.tolist():
-            if self.stopped_at[row] is None and self.engine.ends_with_stop(
-                input_ids[row, start:].tolist(), self.stop
-            ):
-                self.stopped_at[row] = sampled
-                done[row] = True
-        return done
+    def run(self) -> None:
+        """Sample until nothing is waiting. A failure of the model goes to every open request, and only to those."""
+        self._collect(self.engine.linger_s)
+        finished: list[_Row] = []
+        try:
+            with _evaluation_mode(self.model), torch.inference_mode():
+                while self.waiting or self.rows:
+                    finished = self._step()
+                    self._collect(0.0)
+                    if self.waiting or self.rows:
+                        _resolve(finished)
+        # Whatever goes wrong in the model belongs to the callers, and the worker must go on for others.
+        except Exception as failure:  # noqa: BLE001
+            for request in [*(row.request for row in self.rows), *self.waiting]:
+                if request.future.set_running_or_notify_cancel():
+                    request.future.set_exception(failure)
+            return
+        # The last ones are told when the model is in its own mode again, because a trainer may be next.
+        _resolve(finished)
+
+    def _collect(self, linger_s: float) -> None:
+        """Take what has arrived; wait up to `linger_s` for each further request while there is room."""
+        while len(self.waiting) < self.engine.max_batch_size:
+            try:
+                request = (
+                    self.engine._queue.get(timeout=linger_s) if linger_s else self.engine._queue.get_nowait()
+                )
+            except queue.Empty:
+                return
+            if request is None:
+                self.is_closing = True
+                return
+            self.waiting.append(request)
+
+    def _step(self) -> list[_Row]:
+        """Sample one token for every row, new ones included, and return the rows that are finished."""
+        self._free([row for row in self.rows if row.request.future.cancelled()])
+        known, fresh = list(self.rows), self._admit()
+        self.rows += fresh
+        if not self.rows:
+            return []
+        logits = []
+        if known:
+            logits.append(self._read_tokens(known))
+        if fresh:
+            logits.append(self._read_prompts(fresh, first_slot=len(known)))
+        tokens, logprobs = pick_tokens(torch.cat(logits), [row.sampler for row in self.rows])
+        for row, token, logprob in zip(self.rows, tokens, logprobs, strict=True):
+            row.ids.append(token)
+            row.logprobs.append(logprob)
+            row.finish_reason = self.engine.is_finished(row)
+        finished = [row for row in self.rows if row.finish_reason is not None]
+        self._free(finished)
+        return finished
+
+    def _admit(self) -> list[_Row]:
+        """Return the requests that join now: as many as there is room for in the batch and in one pass."""
+        fresh: list[_Request] = []
+        longest = 0
+        while self.waiting and len(self.rows) + len(fresh) < self.engine.max_batch_size:
+            longest = max(longest, len(self.waiting[0].prompt_ids))
+            if fresh and longest * (len(fresh) + 1) > _PROMPT_TOKENS_PER_PASS:
+                break
+            request = self.waiting.popleft()
+            if not request.future.cancelled():
+                fresh.append(request)
+        width = max((len(request.prompt_ids) for request in fresh), default=0)
+        return [
+            _Row(request, width - len(request.prompt_ids), width, RowSampler(request.sampling))
+            for request in fresh
+        ]
+
+    def _read_prompts(self, fresh: list[_Row], first_slot: int) -> torch.Tensor:
+        """Read the prompts of new rows and return the logits after each, `(B, V)`."""
+        width = fresh[0].end
+        device = self.model.device
+        padding = self.engine.tokenizer.pad_token_id
+        ids = [[padding] * row.start + list(row.request.prompt_ids) for row in fresh]
+        starts = torch.tensor([row.start for row in fresh], device=device)
+        columns = torch.arange(width, device=device)
+        is_seen = (columns <= columns[:, None]) & (columns >= starts[:, None, None])
+        # A row of padding attends to itself: a softmax over nothing is NaN.
+        is_seen |= columns == columns[:, None]
+        self.cache.reserve(first_slot + len(fresh), width)
+        self.cache.expect_prompts(first_slot)
+        return self._forward(
+            torch.tensor(ids, device=device),
+            (columns - starts[:, None]).clamp(min=0),
+            is_seen[:, None],
+        )
+
+    def _read_tokens(self, known: list[_Row]) -> torch.Tensor:
+        """Read the last token of each row and return the logits after it, `(B, V)`."""
+        device = self.model.device
+        positions = torch.tensor([row.end for row in known], device=device)
+        starts = torch.tensor([row.start for row in known], device=device)
+        width = max(row.end for row in known) + 1
+        columns = torch.arange(width, device=device)
+        is_seen = (columns <= positions[:, None]) & (columns >= starts[:, None])
+        self.cache.reserve(len(known), width)
+        self.cache.expect_tokens(positions, width)
+        for row in known:
+            row.end += 1
+        return self._forward(
+            torch.tensor([[row.ids[-1]] for row in known], device=device),
+            (positions - starts)[:, None],
+            is_seen[:, None, None],
+        )
+
+    def _forward(self, ids: torch.Tensor, positions: torch.Tensor, is_seen: torch.Tensor) -> torch.Tensor:
+        mask = is_seen
+        if self.model.config._attn_implementation == "eager":
+            low = torch.finfo(self.model.dtype).min
+            mask = torch.zeros_like(is_seen, dtype=self.model.dtype).masked_fill(~is_seen, low)
+        output = self.model(
+            input_ids=ids,
+            attention_mask=mask,
+            position_ids=positions,
+            past_key_values=self.cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        logits: torch.Tensor = output.logits[:, -1]
+        return logits
+
+    def _free(self, gone: Sequence[_Row]) -> None:
+        """Take rows out; the last row moves into the slot of each, so the slots in use stay the first ones."""
+        for row in gone:
+            slot = next(index for index, other in enumerate(self.rows) if other is row)
+            last = self.rows.pop()
+            if last is not row:
+                self.cache.move(len(self.rows), slot, last.end)
+                self.rows[slot] = last
 
 
-class _LogprobRecorder(LogitsProcessor):  # type: ignore[misc]
-    """Keeps the log-probability of each sampled token. It runs before temperature and top-p are applied."""
-
-    def __init__(self, prompt_width: int) -> None:
-        self.prompt_width = prompt_width
-        self._columns: list[torch.Tensor] = []
-        self._pending: torch.Tensor | None = None
-
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        self._take(input_ids)
-        self._pending = torch.log_softmax(scores.float(), dim=-1)
-        return scores
-
-    def finish(self, sequences: torch.Tensor) -> torch.Tensor:
-        """Return the log-probabilities, `(B, sampled width)` float32."""
-        self._take(sequences)
-        return torch.stack(self._columns, dim=1)
-
-    def _take(self, sequences: torch.Tensor) -> None:
-        if self._pending is not None:
-            column = self.prompt_width + len(self._columns)
-            self._columns.append(self._pending.gather(1, sequences[:, column : column + 1]).squeeze(1))
-            self._pending = None
+def _resolve(rows: Sequence[_Row]) -> None:
+    for row in rows:
+        future = row.request.future
+        if row.finish_reason is not None and future.set_running_or_notify_cancel():
+            future.set_result(Completion(tuple(row.ids), tuple(row.logprobs), row.finish_reason))
 
 
 @contextmanager
-def _plain_sampling(model: PreTrainedModel) -> Iterator[None]:
-    """Put a model in evaluation mode, without the settings (a repetition penalty, say) that its checkpoint brings.
-
-    `generate` applies those wherever the caller says nothing, which would sample from another distribution than
-    the one that is recorded and trained.
-    """
-    was_training, own_settings = model.training, model.generation_config
+def _evaluation_mode(model: PreTrainedModel) -> Iterator[None]:
+    """Put a model in evaluation mode, and back into the mode it was in."""
+    was_training = model.training
     model.eval()
-    model.generation_config = GenerationConfig()
     try:
         yield
     finally:
-        model.generation_config = own_settings
         model.train(was_training)
 
 
-def _group_by_sampling(requests: Sequence[_Request]) -> list[list[_Request]]:
-    """Group requests that can be sampled in one batch; token limits may differ within one."""
-    groups: dict[Sampling, list[_Request]] = {}
-    for request in requests:
-        groups.setdefault(dataclasses.replace(request.sampling, max_tokens=0), []).append(request)
-    return list(groups.values())
+def _require_full_attention(model: PreTrainedModel) -> None:
+    """Refuse models that the slot cache does not fit.
+
+    Raises:
+        ModelError: A layer has another kind of attention, or the implementation takes no masks.
+    """
+    config = model.config
+    kinds = set(getattr(config, "layer_types", None) or ()) - {"full_attention"}
+    if kinds:
+        raise ModelError(
+            f"{type(model).__name__} has layers of {', '.join(sorted(kinds))}, which the local engine does not "
+            f"sample from; serve the model (vLLM, say) and use a chat model over its API"
+        )
+    if config._attn_implementation not in ("sdpa", "eager"):
+        raise ModelError(
+            f"the model was loaded with attn_implementation={config._attn_implementation!r}; the local engine needs "
+            f"'sdpa' or 'eager'"
+        )

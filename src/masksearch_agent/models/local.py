@@ -32,7 +32,7 @@ __all__ = ("LocalChatModel", "load_checkpoint")
 
 
 class LocalChatModel(BaseChatModel):
-    """Chat with a transformers model on this machine; concurrent calls are sampled in one batch.
+    """Chat with a transformers model on this machine; concurrent calls are sampled together.
 
     Args:
         model: A causal language model.
@@ -151,6 +151,7 @@ class _Call:
             top_p=float(kwargs.get("top_p", top_p)),
             max_tokens=int(kwargs.get("max_tokens", max_tokens)),
             stop=tuple(stop or ()),
+            seed=kwargs.get("seed", base.seed if base is not None else None),
         )
 
     def finish(self, completion: Completion) -> ChatResult:

@@ -33,7 +33,6 @@ from masksearch_agent.records import SearchTask
 from masksearch_agent.retrieval.index import build_index, open_index
 from masksearch_agent.retrieval.search import Search
 from masksearch_agent.traces.store import TraceStore
-from masksearch_agent.trainers.curriculum import order_by_difficulty
 from masksearch_agent.viewer.report import write_report
 
 __all__ = ("EVALUATED", "Quickstart")
@@ -143,12 +142,10 @@ class Quickstart:
     def _sft(self, traces: str, source: str, target: str, bar: Bar) -> tuple[int, int]:
         settings = self.recipe.ramp_sft if traces == "ramp" else self.recipe.qa_sft
         with TraceStore(self.path("traces.sqlite")) as store:
-            accepted = {t.task_id: t for t in store.trajectories(traces, accepted=True)}
-        tasks = read_task_files([self._task_file(f"{traces}_train")])
-        ordered = order_by_difficulty([task for task in tasks if task.id in accepted], self.recipe.seed)
+            accepted = list(store.trajectories(traces, accepted=True))
         result = run_sft(
             self.path(source),
-            [accepted[task.id] for task in ordered],
+            accepted,
             settings.model_copy(update={"seed": self.recipe.seed}),
             self.path(target),
             f"{traces}_sft",

@@ -78,7 +78,7 @@ def run_sft(
 
     Args:
         source: The bundle to start from.
-        trajectories: What to train on.
+        trajectories: What to train on, in any order; a curriculum orders them.
         settings: Of the stage.
         directory: Where the new bundle goes; checkpoints are kept in its `trainer/` until it is complete.
         stage: Name of the stage, for the model version and the provenance.
@@ -86,13 +86,17 @@ def run_sft(
         index: Index that the new agent searches by default; None for that of the source.
     """
     from masksearch_agent.trainers.callbacks import MetricsLog, read_metrics
+    from masksearch_agent.trainers.curriculum import order_by_difficulty
     from masksearch_agent.trainers.sft import train_sft
 
     info = read_bundle_info(source)
+    # A store returns them in the order in which they were finished, which is another one each time.
+    by_id = sorted(trajectories, key=lambda trajectory: trajectory.id)
+    ordered = order_by_difficulty(by_id, settings.seed) if settings.curriculum else by_id
     model, tokenizer = load_checkpoint(source, _training_dtype(settings))
     metrics = directory / "metrics.jsonl"
     trained = train_sft(
-        model, tokenizer, trajectories, settings, directory / "trainer", [MetricsLog(metrics, listener)]
+        model, tokenizer, ordered, settings, directory / "trainer", [MetricsLog(metrics, listener)]
     )
     save_bundle(trained, tokenizer, _next_info(info, source, directory, stage, settings, index), directory)
     return _result(read_metrics(metrics))

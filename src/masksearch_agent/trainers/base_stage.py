@@ -1,36 +1,44 @@
 """The base stage: a tiny model made from scratch learns to read, before any search training.
 
-It is plain language modelling of closed-world text from seeds that no other stage uses. A training sequence
-holds the articles of a few linked entities in random order; as every fact is told twice, in other words, the
-second telling can be predicted only by finding the first and copying from it. That is what every pre-trained
-language model can do and what a model needs before search training makes sense; no question, query or protocol
-step is ever shown here.
+It is plain language modelling of closed-world text from seeds that no other stage uses. A training sequence is
+about a few linked entities and tells each of their facts more than once, in other words, so the second telling can
+be predicted only by finding the first and copying from it. That is what every pre-trained language model can do and
+what a model needs before search training makes sense; no question, query or protocol step is ever shown here.
+
+The phases go from easy to hard: single sentences that name their subject first, then articles as the search returns
+them (pronouns, several articles about several entities) with a review of what they said. They share one optimizer
+and one learning-rate schedule, so the sequences are read in order.
 """
 
 from __future__ import annotations
 
-import logging
 import random
-from collections.abc import Iterator
+from array import array
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from masksearch_agent.agent.prompts import COMPACT_PROMPTS
 from masksearch_agent.config.trainers import BaseStageSettings, ReadingPhase
-from masksearch_agent.corpus.closed_world import ClosedWorld, make_world
+from masksearch_agent.corpus.closed_world import ClosedWorld, Fact, make_world
+from masksearch_agent.corpus.world_language import WORDS
 from masksearch_agent.corpus.world_questions import make_questions
 from masksearch_agent.models.tiny import make_tiny_model, make_tiny_tokenizer
+from masksearch_agent.records import Passage
 from masksearch_agent.trainers.checkpoints import find_last_checkpoint
 from masksearch_agent.trainers.sft import optimizer_arguments
 
 if TYPE_CHECKING:
-    from transformers import LlamaForCausalLM, PreTrainedTokenizerFast, TrainerCallback
+    from transformers import PreTrainedTokenizerFast, TrainerCallback
 
 __all__ = ("make_reading_blocks", "train_base")
 
-logger = logging.getLogger(__name__)
-
 _ENTITIES_PER_WORLD = 600
+_TELLINGS_PER_FACT = 4
+_ARTICLES_SHARE = 0.65
+"""Share of a sequence's tokens that articles fill; the rest reviews their facts."""
+_NUMBERED_SHARE = 0.5
+"""Share of sequences whose articles are numbered, as the items of a list are."""
 
 
 def train_base(
@@ -40,79 +48,147 @@ def train_base(
 
     Args:
         settings: Sizes, phases and seeds.
-        directory: Where the checkpoint goes. The phases' own checkpoints are kept in `trainer/`, and a stopped run
+        directory: Where the checkpoint goes. The trainer's own checkpoints are kept in `trainer/`, and a stopped run
             goes on from the last of them.
         callbacks: Progress display and the like.
     """
     import torch
+    from transformers import PrinterCallback, Trainer, TrainingArguments
 
     torch.manual_seed(settings.seed)
     tokenizer = make_tiny_tokenizer(_tokenizer_texts(settings), settings.vocab_size)
     model = make_tiny_model(
         tokenizer, settings.hidden_size, settings.layers, settings.heads, seed=settings.seed
     )
-    for number, phase in enumerate(settings.phases, start=1):
-        _train_phase(model, tokenizer, phase, settings, directory / "trainer" / f"phase-{number}", callbacks)
-    model.save_pretrained(directory)
-    tokenizer.save_pretrained(directory)
-
-
-def _train_phase(
-    model: LlamaForCausalLM,
-    tokenizer: PreTrainedTokenizerFast,
-    phase: ReadingPhase,
-    settings: BaseStageSettings,
-    directory: Path,
-    callbacks: tuple[TrainerCallback, ...],
-) -> None:
-    import torch
-    from transformers import PrinterCallback, Trainer, TrainingArguments
-
     arguments, optimizer = optimizer_arguments(settings.optimizer)
     trainer = Trainer(
         model=model,
         args=TrainingArguments(
-            output_dir=str(directory),
-            per_device_train_batch_size=phase.batch_size,
-            max_steps=phase.steps,
+            output_dir=str(directory / "trainer"),
+            per_device_train_batch_size=settings.batch_size,
+            max_steps=sum(phase.steps for phase in settings.phases),
+            train_sampling_strategy="sequential",
             logging_steps=20,
             save_steps=settings.save_steps,
             save_total_limit=1,
             report_to=[],
             use_cpu=not torch.cuda.is_available(),
+            bf16=settings.bf16,
+            torch_compile=settings.compile,
             seed=settings.seed,
             disable_tqdm=True,
             **arguments,
         ),
-        train_dataset=list(make_reading_blocks(phase, tokenizer)),
+        train_dataset=_read_in_order(settings, tokenizer),
+        data_collator=_collate,
         optimizer_cls_and_kwargs=optimizer,
         callbacks=list(callbacks),
     )
     # It prints every metric to standard output, which is for results.
     trainer.remove_callback(PrinterCallback)
-    trainer.train(resume_from_checkpoint=find_last_checkpoint(directory))
+    trainer.train(resume_from_checkpoint=find_last_checkpoint(directory / "trainer"))
+    model.save_pretrained(directory)
+    tokenizer.save_pretrained(directory)
 
 
-def make_reading_blocks(phase: ReadingPhase, tokenizer: PreTrainedTokenizerFast) -> Iterator[dict[str, Any]]:
-    """Yield sequences of exactly `block_tokens` tokens, each about a few linked entities."""
-    for seed in range(*phase.world_seeds):
-        world = make_world(seed, train_entities=_ENTITIES_PER_WORLD, test_entities=0, is_repetitive=True)
+def _read_in_order(settings: BaseStageSettings, tokenizer: PreTrainedTokenizerFast) -> list[array[int]]:
+    blocks: list[array[int]] = []
+    for number, phase in enumerate(settings.phases):
+        stream = make_reading_blocks(phase, settings.block_tokens, tokenizer)
+        # Two bytes a token: the text of a long base stage has to fit into memory.
+        read = [array("H", next(stream)) for _ in range(phase.steps * settings.batch_size)]
+        # All worlds of a phase mixed: the facts of one after the other could be remembered instead of looked up.
+        random.Random(f"phase:{number}:{settings.seed}").shuffle(read)
+        blocks += read
+    return blocks
+
+
+def _collate(blocks: Sequence[array[int]]) -> dict[str, Any]:
+    import torch
+
+    ids = torch.tensor([block.tolist() for block in blocks])
+    return {"input_ids": ids, "labels": ids}
+
+
+def make_reading_blocks(
+    phase: ReadingPhase, block_tokens: int, tokenizer: PreTrainedTokenizerFast
+) -> Iterator[list[int]]:
+    """Yield sequences of exactly `block_tokens` tokens, each about a few linked entities, without end.
+
+    Worlds are made from `phase.first_world_seed` on, one after the other.
+    """
+    seed = phase.first_world_seed
+    while True:
+        world = make_world(seed, train_entities=_ENTITIES_PER_WORLD, test_entities=0)
         rng = random.Random(f"reading:{seed}")
-        articles: dict[str, list[str]] = {}
+        library = _Library(world, tokenizer)
+        names = list(world.entities)
+        for _ in range(_ENTITIES_PER_WORLD // phase.entities_per_block):
+            entities = _linked(world, rng.choice(names), phase.entities_per_block, rng)
+            write = library.write_sentences if phase.text == "sentences" else library.write_articles
+            yield write(entities, block_tokens, rng)
+        seed += 1
+
+
+class _Library:
+    """Writes text of one world, as tokens."""
+
+    def __init__(self, world: ClosedWorld, tokenizer: PreTrainedTokenizerFast) -> None:
+        self.world = world
+        self.tokenizer = tokenizer
+        facts = {(fact.hop.need, fact.object): fact for told in world.facts.values() for fact in told}
+        self.told: dict[str, list[Fact]] = {}
+        for mention in world.mentions:
+            self.told.setdefault(mention.passage_id, []).append(facts[mention.hop.need, mention.hop.answer])
+        self.articles: dict[str, list[Passage]] = {}
         for passage in world.passages:
-            articles.setdefault(passage.document_id, []).append(f"{passage.title}: {passage.text}\n")
-        for name in world.entities:
-            texts = [
-                text
-                for entity in _linked(world, name, phase.entities_per_block, rng)
-                for text in articles[entity]
-            ]
-            rng.shuffle(texts)
-            ids = [token for text in tokenizer(texts)["input_ids"] for token in text][: phase.block_tokens]
-            # Padding would waste a step of a model this small; a short block is filled up from its own start.
-            ids += ids[: phase.block_tokens - len(ids)]
-            if len(ids) == phase.block_tokens:
-                yield {"input_ids": ids, "labels": ids}
+            self.articles.setdefault(passage.document_id, []).append(passage)
+
+    def write_sentences(self, entities: Sequence[str], length: int, rng: random.Random) -> list[int]:
+        """Tell every fact of the entities several times, in sentences that name their subject."""
+        facts = [fact for name in entities for fact in self.world.facts[name]]
+        ids: list[int] = []
+        while len(ids) < length:
+            sentences = [_tell(fact, rng) for fact in facts for _ in range(_TELLINGS_PER_FACT)]
+            rng.shuffle(sentences)
+            ids += self._encode(" ".join(sentences) + "\n")
+        return ids[:length]
+
+    def write_articles(self, entities: Sequence[str], length: int, rng: random.Random) -> list[int]:
+        """Show articles about the entities in random order, then tell their facts again until the end."""
+        articles = [article for name in entities for article in self.articles[name]]
+        rng.shuffle(articles)
+        is_numbered = rng.random() < _NUMBERED_SHARE
+        ids: list[int] = []
+        facts: dict[tuple[str, str], Fact] = {}
+        for number, passage in enumerate(articles, start=1):
+            line = f"{passage.title}: {passage.text}\n"
+            shown = self._encode(f"[{number}] {line}" if is_numbered else line)
+            if ids and len(ids) + len(shown) > _ARTICLES_SHARE * length:
+                break
+            ids += shown
+            facts |= {(fact.subject, fact.relation.label): fact for fact in self.told.get(passage.id, ())}
+        while len(ids) < length:
+            # Half of the review by the relation's label, the way a reader takes notes.
+            order = rng.sample(list(facts.values()), len(facts))
+            sentences = [_note(fact) if rng.random() < 0.5 else _tell(fact, rng) for fact in order]
+            ids += self._encode("\n".join(sentences) + "\n")
+        return ids[:length]
+
+    def _encode(self, text: str) -> list[int]:
+        ids: list[int] = self.tokenizer(text)["input_ids"]
+        return ids
+
+
+def _tell(fact: Fact, rng: random.Random) -> str:
+    """Tell a fact in one of its wordings, by the subject's name."""
+    pattern = rng.choice(fact.relation.tellings)
+    return pattern.format(s=fact.subject, p=f"{fact.subject}'s", o=fact.object)
+
+
+def _note(fact: Fact) -> str:
+    """Tell a fact by its label: `Elise Keller's mentor is Petra Garrick.`"""
+    return f"{fact.hop.need} is {fact.object}."
 
 
 def _linked(world: ClosedWorld, start: str, count: int, rng: random.Random) -> list[str]:
@@ -129,17 +205,20 @@ def _linked(world: ClosedWorld, start: str, count: int, rng: random.Random) -> l
 
 
 def _tokenizer_texts(settings: BaseStageSettings) -> Iterator[str]:
-    """Yield articles, questions and the prompts, so that the words of each become tokens."""
-    first = settings.phases[0].world_seeds[0]
+    """Yield articles, questions, the prompts and each word of a name or value alone.
+
+    Every word has to become one token, after a space and at the start of a line or a tag: a name that is spelled out
+    in one place and one token in another is much harder to copy.
+    """
+    first = settings.phases[0].first_world_seed
     for seed in range(first, first + settings.tokenizer_worlds):
-        world = make_world(seed, train_entities=_ENTITIES_PER_WORLD, test_entities=0, is_repetitive=True)
+        world = make_world(seed, train_entities=_ENTITIES_PER_WORLD, test_entities=0)
         yield from (f"{passage.title}: {passage.text}\n" for passage in world.passages)
         for hops in (1, 2, 3):
             for task in make_questions(world, "train", 300, hops):
                 hop = task.hops[0]
-                subject, label = hop.need.rsplit("'s ", 1)
-                need = f"the {label} of {subject}"
-                yield f"{task.question}\nI need {need}. The answer to {hop.query} is {hop.answer} [1]. [2]\n"
+                yield f"{task.question}\nI need {hop.need}. {hop.query}: {hop.answer} [1]. [2]\n"
         yield from (
             f"system\n{text}\nuser\nassistant\n" for text in COMPACT_PROMPTS.texts() for _ in range(20)
         )
+    yield from (f"{word} {word}\n" for word in WORDS for _ in range(200))

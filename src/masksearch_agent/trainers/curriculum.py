@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from masksearch_agent.config.trainers import CurriculumStage
 from masksearch_agent.errors import TrainingError
-from masksearch_agent.records import SearchTask
+from masksearch_agent.records import MASK, SearchTask, Trajectory
 
 __all__ = ("Curriculum", "order_by_difficulty")
 
@@ -75,8 +75,15 @@ class Curriculum:
         ]
 
 
-def order_by_difficulty(tasks: Sequence[SearchTask], seed: int) -> list[SearchTask]:
-    """Return tasks with few masks or hops first, in random order within a level."""
-    shuffled = list(tasks)
+def order_by_difficulty(trajectories: Sequence[Trajectory], seed: int) -> list[Trajectory]:
+    """Return trajectories with few masks (of questions: with few searches) first, in random order within a level."""
+    shuffled = list(trajectories)
     random.Random(f"order:{seed}").shuffle(shuffled)
-    return sorted(shuffled, key=lambda task: task.mask_count or task.hop_count)
+    return sorted(shuffled, key=_difficulty)
+
+
+def _difficulty(trajectory: Trajectory) -> int:
+    opening = trajectory.turns[0].context if trajectory.turns else ()
+    return sum(str(message.content).count(MASK) for message in opening if message.role == "user") or len(
+        trajectory.queries
+    )

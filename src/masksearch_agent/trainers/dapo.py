@@ -31,7 +31,7 @@ from masksearch_agent.trainers.curriculum import Curriculum
 from masksearch_agent.trainers.rollouts import Group, RolloutRunner
 from masksearch_agent.trainers.sft import lora_config, optimizer_arguments
 
-__all__ = ("DAPOConfig", "DAPOTrainer", "collate_rows", "trim_padding")
+__all__ = ("DAPOConfig", "DAPOTrainer", "collate_rows", "sort_by_length", "trim_padding")
 
 logger = logging.getLogger(__name__)
 
@@ -153,8 +153,15 @@ class DAPOTrainer(GRPOTrainer):  # type: ignore[misc]
         return self._batch(rows, advantages)
 
     def _prepare_inputs(self, generation_batch: Any) -> dict[str, torch.Tensor]:
-        """Cut the padding that only longer rows of other micro-batches need."""
-        return trim_padding(super()._prepare_inputs(generation_batch))
+        """Put rows of like length into one micro-batch and cut the padding that no row of it needs."""
+        earlier = self._buffered_inputs
+        inputs = super()._prepare_inputs(generation_batch)
+        # Where several updates are made of one batch of rollouts, each has to see rows of every length.
+        is_one_update = self.args.gradient_accumulation_steps == self.args.steps_per_generation
+        if self._buffered_inputs is not earlier and is_one_update:
+            self._buffered_inputs = sort_by_length(self._buffered_inputs)
+            inputs = self._buffered_inputs[self._step % self.args.steps_per_generation]
+        return trim_padding(inputs)
 
     def _set_model_version(self, step: int) -> None:
         name = str(self.runner.agent.model.model_version).split("@")[0]  # type: ignore[attr-defined]
@@ -170,7 +177,7 @@ class DAPOTrainer(GRPOTrainer):  # type: ignore[misc]
         while True:
             tries += 1
             fresh = self.runner.run(
-                [self.curriculum.tasks[index] for index in draw], seed=step * 1000 + tries
+                [self.curriculum.tasks[index] for index in draw], seed=self._rollout_seed(step, tries)
             )
             sampled += fresh
             useful += [group for group in fresh if group.is_useful]
@@ -186,6 +193,11 @@ class DAPOTrainer(GRPOTrainer):  # type: ignore[misc]
             )  # fmt: skip
         self._log_groups(sampled, useful, tries, step)
         return useful[: len(wanted)]
+
+    def _rollout_seed(self, step: int, tries: int) -> int:
+        """Return a seed that no other training run, step, try or rank rolls out with."""
+        number = self.args.seed * 1_000_000 + step * 1_000 + tries
+        return number * self.accelerator.num_processes + int(self.accelerator.process_index)
 
     def _largest_over_ranks(self, value: int) -> int:
         """Every rank has to roll out equally often, because each step ends in collective calls."""
@@ -294,6 +306,23 @@ def collate_rows(
     batch["prompt_mask"][len(rows) :, -1] = 1
     batch["completion_mask"][len(rows) :, 0] = 1
     return batch
+
+
+def sort_by_length(batches: Sequence[dict[str, torch.Tensor]]) -> list[dict[str, torch.Tensor]]:
+    """Deal the rows of several micro-batches out again, the shortest ones into the first.
+
+    Args:
+        batches: Micro-batches of the same widths, as `collate_rows` pads them; tensors without a row dimension are
+            equal in all.
+    """
+    rows = {
+        name: torch.cat([batch[name] for batch in batches])
+        for name, tensor in batches[0].items()
+        if tensor.dim() > 0
+    }
+    lengths = rows["prompt_mask"].sum(dim=1) + rows["completion_mask"].sum(dim=1)
+    parts = lengths.argsort(stable=True).chunk(len(batches))
+    return [{**batch, **{name: rows[name][part] for name in rows}} for batch, part in zip(batches, parts, strict=True)]
 
 
 def trim_padding(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

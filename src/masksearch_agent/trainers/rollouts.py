@@ -21,6 +21,9 @@ __all__ = ("Group", "Rollout", "RolloutRunner")
 
 logger = logging.getLogger(__name__)
 
+_ROLLOUTS_PER_CALL = 1_000_000
+"""More than any call runs, so the seeds of two calls never meet; a task drawn twice is rolled out differently."""
+
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
@@ -78,7 +81,7 @@ class RolloutRunner:
 
         Args:
             tasks: What to roll out.
-            seed: Makes trajectory ids of different calls differ.
+            seed: Another one for each call: rollouts are sampled, and their trajectories named, by it.
 
         Raises:
             TrainingError: Not one rollout of all tasks succeeded.
@@ -87,9 +90,8 @@ class RolloutRunner:
 
     async def _run_all(self, tasks: Sequence[SearchTask], seed: int) -> list[Group]:
         runs = [
-            self.agent.run_task(task, self.sampling, seed=seed * self.group_size + member)
-            for task in tasks
-            for member in range(self.group_size)
+            self.agent.run_task(task, self.sampling, seed=seed * _ROLLOUTS_PER_CALL + number)
+            for number, task in enumerate(task for task in tasks for _ in range(self.group_size))
         ]
         results = await asyncio.gather(*runs, return_exceptions=True)
         groups = []

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fakes.passages import ListBackend, make_passages
+from fakes.tiny_models import make_test_model
 
 from masksearch_agent.agent.bundle import (
     BUNDLE_FILE,
@@ -38,16 +40,30 @@ def bundle(tiny_model: Any, tiny_tokenizer: Any, tmp_path: Path) -> Path:
 
 def test_an_agent_is_restored_as_it_was_trained(bundle: Path, tiny_tokenizer: Any):
     agent = MaskSearchAgent.from_pretrained(bundle, SEARCH)
-    assert agent.bundle == INFO
+    assert agent.bundle is not None
+    assert agent.bundle.model_copy(update={"model_version": "run-7"}) == INFO
     assert (agent.settings, agent.prompts) == (INFO.agent, COMPACT_PROMPTS)
     assert agent.model.tokenizer.chat_template == tiny_tokenizer.chat_template
 
     trajectory = agent.invoke("Who?").trajectory
     agent.model.close()
     assert trajectory is not None
-    assert trajectory.producer == "run-7"
+    assert trajectory.producer == agent.bundle.model_version
     assert [len(turn.sampled_ids) for turn in trajectory.turns] == [6, 6]
     assert trajectory.turns[0].context[0].content == COMPACT_PROMPTS.question_system
+
+
+def test_other_weights_have_another_version(
+    bundle: Path, tiny_model: Any, tiny_tokenizer: Any, tmp_path: Path
+):
+    first = read_bundle_info(bundle)
+    assert re.fullmatch("run-7#[0-9a-f]{8}", first.model_version)
+    save_bundle(tiny_model, tiny_tokenizer, first, tmp_path / "copy")
+    assert read_bundle_info(tmp_path / "copy").model_version == first.model_version
+    save_bundle(make_test_model(tiny_tokenizer, seed=3), tiny_tokenizer, first, tmp_path / "other")
+    other = read_bundle_info(tmp_path / "other").model_version
+    assert re.fullmatch("run-7#[0-9a-f]{8}", other)
+    assert other != first.model_version
 
 
 def test_weights_are_safetensors(bundle: Path):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from fakes.backends import TableBackend
-from fakes.chat_models import ScriptedChatModel
+from fakes.chat_models import ScriptedChatModel, ScriptedRecordingModel
 from langchain_core.messages import BaseMessage
 
 from masksearch_agent.agent.prompts import COMPACT_PROMPTS
@@ -178,6 +178,20 @@ def test_a_finished_run_asks_nothing(tmp_path: Path) -> None:
     agent, model = make_agent()
     assert evaluate(agent, TASKS, results_path=path) == first
     assert model.calls == []
+
+
+def test_results_of_another_model_are_not_taken_for_this_ones(tmp_path: Path) -> None:
+    path = tmp_path / "results.jsonl"
+    agent = make_agent()[0]
+    other = MaskSearchAgent(
+        ScriptedRecordingModel(script=search_then_answer, model_version="other-1"),
+        agent.search, agent.settings, COMPACT_PROMPTS,
+    )  # fmt: skip
+    evaluate(other, TASKS[:1], results_path=path)
+    written = path.read_bytes()
+    with pytest.raises(EvaluationError, match="holds results of other-1"):
+        evaluate(agent, TASKS, results_path=path)
+    assert path.read_bytes() == written
 
 
 def test_what_was_answered_before_a_failure_is_kept(tmp_path: Path) -> None:

@@ -39,34 +39,40 @@ def prompts(tiny_tokenizer: Any) -> list[list[int]]:
     return [tiny_tokenizer(text)["input_ids"] for text in TEXTS]
 
 
-class GenerateSpy:
-    """Stands in for `model.generate`: counts its calls, keeps what it returned, waits or fails if told to."""
+class PassSpy:
+    """Watches the model's forward passes: keeps what they read, makes them wait or fail if told to."""
 
     def __init__(self, model: Any) -> None:
-        self.real = type(model).generate.__get__(model)
-        self.prompts: list[torch.Tensor] = []
-        self.outputs: list[torch.Tensor] = []
+        self.read: list[torch.Tensor] = []
         self.failures: list[Exception] = []
         self.gate = threading.Event()
         self.gate.set()
         self.started = threading.Event()
+        self.hook = model.register_forward_pre_hook(self._watch, with_kwargs=True)
 
-    def __call__(self, **kwargs: Any) -> torch.Tensor:
-        self.prompts.append(kwargs["input_ids"])
+    def _watch(self, model: Any, args: Any, kwargs: dict[str, Any]) -> None:
+        self.read.append(kwargs["input_ids"])
         self.started.set()
         assert self.gate.wait(WAIT_S)
         if self.failures:
             raise self.failures.pop()
-        output: torch.Tensor = self.real(**kwargs)
-        self.outputs.append(output)
-        return output
+
+    @property
+    def prompts(self) -> list[tuple[int, ...]]:
+        """Shapes of the passes that read prompts (of more than one token)."""
+        return [tuple(ids.shape) for ids in self.read if ids.shape[1] > 1]
+
+    @property
+    def largest(self) -> int:
+        """Rows of the largest pass."""
+        return max(ids.shape[0] for ids in self.read)
 
 
 @pytest.fixture
-def spy(tiny_model: Any, monkeypatch: pytest.MonkeyPatch) -> GenerateSpy:
-    spy = GenerateSpy(tiny_model)
-    monkeypatch.setattr(tiny_model, "generate", spy, raising=False)
-    return spy
+def spy(tiny_model: Any) -> Iterator[PassSpy]:
+    spy = PassSpy(tiny_model)
+    yield spy
+    spy.hook.remove()
 
 
 def run(engine: BatchingEngine, prompts: Sequence[Sequence[int]], sampling: Sampling) -> list[Completion]:
@@ -120,21 +126,19 @@ def test_generation_settings_of_a_checkpoint_do_not_bend_the_distribution(
     assert bent.generation_config.repetition_penalty == 3.0
 
 
-def test_ids_are_exactly_what_generate_returned(
-    engine: BatchingEngine, spy: GenerateSpy, prompts: list[list[int]]
+def test_greedy_tokens_are_those_of_generate(
+    engine: BatchingEngine, tiny_model: Any, prompts: list[list[int]]
 ):
-    completions = run(engine, prompts, Sampling(temperature=1.0, max_tokens=12))
-    [output] = spy.outputs
-    width = spy.prompts[0].shape[1]
-    for row, completion in zip(output[:, width:].tolist(), completions, strict=True):
-        assert list(completion.ids) == row[: len(completion.ids)]
+    for prompt, completion in zip(prompts, run(engine, prompts, GREEDY), strict=True):
+        expected = tiny_model.generate(torch.tensor([prompt]), max_new_tokens=12, do_sample=False)
+        assert list(completion.ids) == expected[0, len(prompt) :].tolist()
 
 
 def test_requests_at_once_are_one_batch_and_answer_as_if_alone(
-    engine: BatchingEngine, spy: GenerateSpy, prompts: list[list[int]]
+    engine: BatchingEngine, spy: PassSpy, prompts: list[list[int]]
 ):
     together = run(engine, prompts, GREEDY)
-    assert [tuple(batch.shape) for batch in spy.prompts] == [(4, max(map(len, prompts)))]
+    assert spy.prompts == [(4, max(map(len, prompts)))]
 
     alone = [run(engine, [prompt], GREEDY)[0] for prompt in prompts]
     assert len(spy.prompts) == 5
@@ -143,26 +147,68 @@ def test_requests_at_once_are_one_batch_and_answer_as_if_alone(
         assert one.logprobs == pytest.approx(other.logprobs, abs=1e-4)
 
 
-def test_requests_with_other_settings_are_sampled_apart(
-    engine: BatchingEngine, spy: GenerateSpy, prompts: list[list[int]]
+def test_a_request_joins_while_others_are_sampled_and_answers_as_if_alone(
+    engine: BatchingEngine, spy: PassSpy, prompts: list[list[int]]
 ):
-    settings = [
-        GREEDY,
-        Sampling(temperature=1.0, max_tokens=3),
-        GREEDY,
-        Sampling(temperature=1.0, max_tokens=3),
-    ]
+    long = Sampling(max_tokens=30)
+    alone = [run(engine, [prompt], long)[0] for prompt in prompts[:2]]
+    spy.read.clear()
+    spy.started.clear()
+    spy.gate.clear()
+    first = engine.submit(prompts[0], long)
+    assert spy.started.wait(WAIT_S)
+    second = engine.submit(prompts[1], long)
+    spy.gate.set()
+    assert [first.result(WAIT_S).ids, second.result(WAIT_S).ids] == [completion.ids for completion in alone]
+    assert spy.prompts == [(1, len(prompts[0])), (1, len(prompts[1]))]
+    assert spy.largest == 2, "the tokens of both were read in the same passes"
+
+
+def test_rows_that_come_and_go_do_not_disturb_each_other(
+    tiny_model: Any, tiny_tokenizer: Any, prompts: list[list[int]]
+):
+    """Every row that ends hands its slot to the last one, again and again."""
+    requests = [(prompts[n % 4] * (1 + n % 3), Sampling(max_tokens=1 + 7 * n % 23)) for n in range(40)]
+    engine = BatchingEngine(tiny_model, tiny_tokenizer, tiny_tokenizer.eos_token_id, max_batch_size=3)
+    alone = [run(engine, [prompt], sampling)[0] for prompt, sampling in requests]
+    futures = [engine.submit(prompt, sampling) for prompt, sampling in requests]
+    for future, expected in zip(futures, alone, strict=True):
+        completion = future.result(WAIT_S)
+        assert completion.ids == expected.ids
+        assert completion.logprobs == pytest.approx(expected.logprobs, abs=1e-4)
+    engine.close()
+
+
+def test_requests_with_other_settings_are_sampled_together_each_by_its_own(
+    engine: BatchingEngine, spy: PassSpy, prompts: list[list[int]]
+):
+    settings = [GREEDY, Sampling(temperature=1.0, max_tokens=3), GREEDY, Sampling(temperature=5.0, max_tokens=3)]
     futures = [engine.submit(p, s) for p, s in zip(prompts, settings, strict=True)]
-    lengths = [len(future.result(WAIT_S).ids) for future in futures]
-    assert sorted(batch.shape[0] for batch in spy.prompts) == [2, 2]
-    assert all(length <= 3 for length in lengths[1::2])
+    completions = [future.result(WAIT_S) for future in futures]
+    assert len(spy.prompts) == 1
+    assert all(len(completion.ids) <= 3 for completion in completions[1::2])
+    greedy = run(engine, prompts[::2], GREEDY)
+    assert [completion.ids for completion in completions[::2]] == [completion.ids for completion in greedy]
+
+
+def test_a_seed_gives_the_same_tokens_whatever_else_is_in_the_batch(
+    engine: BatchingEngine, prompts: list[list[int]]
+):
+    def seeded(seed: int) -> Sampling:
+        return Sampling(temperature=1.0, max_tokens=20, seed=seed)
+
+    [alone] = run(engine, prompts[:1], seeded(7))
+    beside = [engine.submit(prompts[n], seeded(seed)) for n, seed in ((1, 5), (0, 7), (2, 6), (0, 8))]
+    completions = [future.result(WAIT_S) for future in beside]
+    assert completions[1].ids == alone.ids
+    assert completions[3].ids != alone.ids
 
 
 def test_no_batch_is_larger_than_the_limit(
-    engine: BatchingEngine, spy: GenerateSpy, prompts: list[list[int]]
+    engine: BatchingEngine, spy: PassSpy, prompts: list[list[int]]
 ):
-    run(engine, prompts * 2 + prompts[:1], GREEDY)
-    assert [batch.shape[0] for batch in spy.prompts] == [4, 4, 1]
+    assert len(run(engine, prompts * 2 + prompts[:1], GREEDY)) == 9
+    assert spy.largest == 4
 
 
 def test_max_tokens_cuts_and_says_so(engine: BatchingEngine, prompts: list[list[int]]):
@@ -191,7 +237,7 @@ def ids_of(tokenizer: Any, *pieces: str) -> list[int]:
 )
 def test_a_stop_string_ends_the_row_and_is_kept(
     engine: BatchingEngine,
-    spy: GenerateSpy,
+    spy: PassSpy,
     tiny_model: Any,
     tiny_tokenizer: Any,
     pieces: list[str],
@@ -204,7 +250,7 @@ def test_a_stop_string_ends_the_row_and_is_kept(
     assert list(completion.ids) == chain[1 : kept + 1]
     assert completion.finish_reason == "stop"
     assert stop in tiny_tokenizer.decode(completion.ids)
-    assert spy.outputs[0].shape[1] == 1 + kept, "nothing is sampled behind it"
+    assert len(spy.read) == kept, "nothing is sampled behind it"
 
 
 def test_a_stop_string_in_the_prompt_does_not_stop(
@@ -243,7 +289,7 @@ def test_a_sampled_end_of_turn_is_kept(engine: BatchingEngine, tiny_model: Any, 
 
 
 def test_a_failure_reaches_every_caller_and_the_engine_goes_on(
-    engine: BatchingEngine, spy: GenerateSpy, prompts: list[list[int]]
+    engine: BatchingEngine, spy: PassSpy, prompts: list[list[int]]
 ):
     spy.failures.append(RuntimeError("out of memory"))
     futures = [engine.submit(prompt, GREEDY) for prompt in prompts]
@@ -253,20 +299,34 @@ def test_a_failure_reaches_every_caller_and_the_engine_goes_on(
     assert len(run(engine, prompts, GREEDY)) == 4
 
 
-def test_a_cancelled_request_is_not_sampled(
-    engine: BatchingEngine, spy: GenerateSpy, prompts: list[list[int]]
+def test_a_request_cancelled_while_it_waits_is_not_sampled(
+    engine: BatchingEngine, spy: PassSpy, prompts: list[list[int]]
 ):
     spy.gate.clear()
     first = [engine.submit(prompt, GREEDY) for prompt in prompts]
     assert spy.started.wait(WAIT_S)
     waiting = [engine.submit(prompt, GREEDY) for prompt in prompts]
     assert waiting[1].cancel()
-    assert not first[0].cancel(), "it is being sampled"
     spy.gate.set()
-    assert [len(future.result(WAIT_S).ids) > 0 for future in (*first, waiting[0], *waiting[2:])] == [True] * 7
+    assert all(len(future.result(WAIT_S).ids) > 0 for future in (*first, waiting[0], *waiting[2:]))
     with pytest.raises(CancelledError):
         waiting[1].result()
-    assert [batch.shape[0] for batch in spy.prompts] == [4, 3]
+    assert sum(rows for rows, _ in spy.prompts) == 7
+
+
+def test_a_request_cancelled_while_it_is_sampled_gives_its_place_away(
+    engine: BatchingEngine, spy: PassSpy, prompts: list[list[int]]
+):
+    spy.gate.clear()
+    futures = [engine.submit(prompt, GREEDY) for prompt in prompts]
+    assert spy.started.wait(WAIT_S)
+    assert futures[1].cancel()
+    spy.gate.set()
+    others = [futures[0], *futures[2:]]
+    expected = run(engine, [prompts[0], *prompts[2:]], GREEDY)
+    assert [future.result(WAIT_S).ids for future in others] == [completion.ids for completion in expected]
+    tokens_passes = [ids for ids in spy.read if ids.shape[1] == 1]
+    assert tokens_passes[0].shape[0] == 3
 
 
 def test_close_finishes_what_is_queued_and_a_later_request_starts_again(
@@ -336,3 +396,20 @@ def test_the_model_stays_in_the_mode_it_was_in(tiny_tokenizer: Any, prompts: lis
     assert model.training
     assert seen
     assert not any(seen)
+
+
+def test_a_model_with_sliding_windows_is_refused(tiny_tokenizer: Any):
+    model = make_test_model(tiny_tokenizer)
+    model.config.layer_types = ["full_attention", "sliding_attention"]
+    with pytest.raises(ModelError, match="layers of sliding_attention, which the local engine does not"):
+        BatchingEngine(model, tiny_tokenizer, tiny_tokenizer.eos_token_id)
+
+
+def test_eager_attention_gives_the_same_tokens(
+    engine: BatchingEngine, tiny_model: Any, tiny_tokenizer: Any, prompts: list[list[int]]
+):
+    eager = copy.deepcopy(tiny_model)
+    eager.set_attn_implementation("eager")
+    eager_engine = BatchingEngine(eager, tiny_tokenizer, tiny_tokenizer.eos_token_id)
+    assert [c.ids for c in run(eager_engine, prompts, GREEDY)] == [c.ids for c in run(engine, prompts, GREEDY)]
+    eager_engine.close()

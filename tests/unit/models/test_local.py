@@ -103,22 +103,18 @@ def test_a_recording_s_sampling_comes_before_the_model_s_and_after_the_call_s(mo
 
 
 async def test_concurrent_calls_are_sampled_together_with_the_same_result(
-    model: LocalChatModel, tiny_model: Any, monkeypatch: pytest.MonkeyPatch
+    model: LocalChatModel, tiny_model: Any
 ):
     questions = [[HumanMessage(f"Who is the founder of {'the ' * n}Velling Works?")] for n in range(8)]
     alone = [model.invoke(question).content for question in questions]
     sizes = []
-    generate = tiny_model.generate
-
-    def spy(**kwargs: Any) -> Any:
-        sizes.append(len(kwargs["input_ids"]))
-        return generate(**kwargs)
-
-    monkeypatch.setattr(tiny_model, "generate", spy, raising=False)
+    hook = tiny_model.register_forward_pre_hook(
+        lambda _model, _args, kwargs: sizes.append(len(kwargs["input_ids"])), with_kwargs=True
+    )
     replies = await asyncio.gather(*(model.ainvoke(question) for question in questions))
+    hook.remove()
     assert [reply.content for reply in replies] == alone
-    assert sum(sizes) == 8
-    assert len(sizes) <= 2
+    assert max(sizes) == 8
 
 
 def test_threads_may_share_a_model(model: LocalChatModel):

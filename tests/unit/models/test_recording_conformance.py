@@ -27,21 +27,18 @@ class TestLocalChatModel(RecordingModelConformance):
         request: pytest.FixtureRequest,
         tiny_model: Any,
         tiny_tokenizer: Any,
-        monkeypatch: pytest.MonkeyPatch,
     ) -> Iterator[Subject]:
         model = LocalChatModel(
             model=tiny_model, tokenizer=tiny_tokenizer, temperature=request.param, max_tokens=8
         )
         sent: list[tuple[int, ...]] = []
-        generate = tiny_model.generate
 
-        def spy(**kwargs: Any) -> Any:
-            rows = zip(kwargs["input_ids"].tolist(), kwargs["attention_mask"].tolist(), strict=True)
-            sent.extend(
-                tuple(i for i, is_real in zip(ids, mask, strict=True) if is_real) for ids, mask in rows
-            )
-            return generate(**kwargs)
+        def spy(_model: Any, _args: Any, kwargs: dict[str, Any]) -> None:
+            ids, mask = kwargs["input_ids"], kwargs["attention_mask"]
+            if ids.shape[1] > 1:  # a prompt; what its last token attends to is not padding
+                sent.extend(tuple(row[seen].tolist()) for row, seen in zip(ids, mask[:, 0, -1], strict=True))
 
-        monkeypatch.setattr(tiny_model, "generate", spy, raising=False)
+        hook = tiny_model.register_forward_pre_hook(spy, with_kwargs=True)
         yield Subject(model, sent)
+        hook.remove()
         model.close()

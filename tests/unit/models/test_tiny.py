@@ -23,8 +23,13 @@ def test_every_protocol_tag_is_one_token(tiny_tokenizer: Any):
         assert [tiny_tokenizer.decode([i]) for i in ids] == ["a", tag, "b"]
 
 
-def test_numbers_are_spelled_in_digits(tiny_tokenizer: Any):
-    assert len(tiny_tokenizer("1932")["input_ids"]) == 4
+def test_numbers_are_read_in_pairs_of_digits_wherever_they_stand(tiny_tokenizer: Any):
+    pair = tiny_tokenizer("19")["input_ids"]
+    assert len(pair) == 1
+    for text in ("1907", "in 1907", "<answer>1907"):
+        pieces = tiny_tokenizer.tokenize(text)
+        assert "19" in pieces
+        assert pieces[-1] in ("07", "7")
 
 
 def test_the_vocabulary_stays_within_its_size():

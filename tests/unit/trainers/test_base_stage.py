@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,17 @@ pytest.importorskip("transformers")
 
 from masksearch_agent.config.trainers import BaseStageSettings, ReadingPhase  # noqa: E402
 from masksearch_agent.corpus.closed_world import make_world  # noqa: E402
+from masksearch_agent.corpus.world_language import WORDS  # noqa: E402
 from masksearch_agent.models.local import load_checkpoint  # noqa: E402
+from masksearch_agent.models.tiny import tiny_base_path  # noqa: E402
 from masksearch_agent.trainers.base_stage import make_reading_blocks, train_base  # noqa: E402
 
-PHASE = ReadingPhase(
-    world_seeds=(1_000, 1_001), entities_per_block=5, block_tokens=256, batch_size=4, steps=3
-)
+SENTENCES = ReadingPhase(text="sentences", first_world_seed=1_000, entities_per_block=2, steps=3)
+ARTICLES = ReadingPhase(text="articles", first_world_seed=1_001, entities_per_block=3, steps=2)
 SETTINGS = BaseStageSettings(
-    phases=(PHASE, PHASE.model_copy(update={"world_seeds": (1_001, 1_002), "block_tokens": 320, "steps": 2})),
+    phases=(SENTENCES, ARTICLES),
+    block_tokens=128,
+    batch_size=4,
     tokenizer_worlds=1,
     vocab_size=900,
     hidden_size=32,
@@ -26,36 +30,63 @@ SETTINGS = BaseStageSettings(
 )
 
 
-@pytest.fixture(scope="module")
-def blocks(tiny_tokenizer: Any) -> list[dict[str, Any]]:
-    return list(make_reading_blocks(PHASE, tiny_tokenizer))
+def read(phase: ReadingPhase, tokenizer: Any, count: int = 60, tokens: int = 512) -> list[str]:
+    blocks = list(islice(make_reading_blocks(phase, tokens, tokenizer), count))
+    assert {len(block) for block in blocks} == {tokens}
+    return [tokenizer.decode(block) for block in blocks]
 
 
-def test_every_block_has_exactly_the_tokens_asked_for_and_learns_all_of_them(
-    blocks: list[dict[str, Any]],
+@pytest.mark.parametrize("phase", [SENTENCES, ARTICLES])
+def test_blocks_are_the_same_every_time(phase: ReadingPhase, tiny_tokenizer: Any) -> None:
+    assert read(phase, tiny_tokenizer) == read(phase, tiny_tokenizer)
+
+
+@pytest.mark.parametrize("phase", [SENTENCES, ARTICLES])
+def test_the_text_holds_no_question_and_no_step_of_the_protocol(
+    phase: ReadingPhase, tiny_tokenizer: Any
 ) -> None:
-    assert len(blocks) == len(make_world(1_000, 600, 0, is_repetitive=True).entities)
-    assert {len(block["input_ids"]) for block in blocks} == {256}
-    assert all(block["labels"] == block["input_ids"] for block in blocks)
+    for text in read(phase, tiny_tokenizer):
+        assert not [sign for sign in ("<search>", "<think>", "<answer>", "[mask]", "?") if sign in text]
 
 
-def test_blocks_are_the_same_every_time(blocks: list[dict[str, Any]], tiny_tokenizer: Any) -> None:
-    assert list(make_reading_blocks(PHASE, tiny_tokenizer)) == blocks
+def test_sentences_name_their_subject_and_tell_each_fact_again(tiny_tokenizer: Any) -> None:
+    world = make_world(SENTENCES.first_world_seed, 600, 0)
+    for text in read(SENTENCES, tiny_tokenizer, count=20):
+        told = text.split(". ")[:-1]
+        assert all(any(name in sentence for name in world.entities) for sentence in told)
+        assert not [sentence for sentence in told if sentence.startswith(("He ", "She ", "It ", "His ", "Her "))]
+        objects = [fact.object for name in world.entities if name in text for fact in world.facts[name]]
+        assert max(text.count(value) for value in objects) >= 2
 
 
-def test_a_short_block_is_filled_up_from_its_own_start(tiny_tokenizer: Any) -> None:
-    phase = PHASE.model_copy(update={"entities_per_block": 1, "block_tokens": 600})
-    found = [block["input_ids"] for block in make_reading_blocks(phase, tiny_tokenizer)]
-    assert found
-    passages = {f"{p.title}: {p.text}\n" for p in make_world(1_000, 600, 0, is_repetitive=True).passages}
-    longest = max(len(tiny_tokenizer(text)["input_ids"]) for text in passages)
-    repeated = [ids for ids in found if any(ids[n:] == ids[: len(ids) - n] for n in range(longest, len(ids)))]
-    assert repeated
+def test_articles_are_reviewed_with_the_facts_that_they_told(tiny_tokenizer: Any) -> None:
+    world = make_world(ARTICLES.first_world_seed, 600, 0)
+    passages = {f"{passage.title}: {passage.text}": passage.id for passage in world.passages}
+    is_numbered = set()
+    for text in read(ARTICLES, tiny_tokenizer, count=30):
+        lines = text.split("\n")[:-1]
+        is_numbered.add(lines[0].startswith("[1] "))
+        articles = [line.split("] ", 1)[-1] for line in lines if line.split("] ", 1)[-1] in passages]
+        assert len(articles) >= 2
+        told = {
+            (mention.hop.need.rsplit("'s ", 1)[0], mention.hop.answer)
+            for article in articles
+            for mention in world.mentions
+            if mention.passage_id == passages[article]
+        }
+        review = lines[len(articles) :]
+        assert review
+        for sentence in review:
+            assert any(subject in sentence and value in sentence for subject, value in told), sentence
+    assert is_numbered == {True, False}
 
 
-def test_the_text_holds_no_step_of_the_protocol(blocks: list[dict[str, Any]], tiny_tokenizer: Any) -> None:
-    texts = [tiny_tokenizer.decode(block["input_ids"]) for block in blocks[:50]]
-    assert not [text for text in texts if "<search>" in text or "<think>" in text or "?" in text]
+def test_every_word_of_a_name_is_one_token_of_the_shipped_model_wherever_it_stands() -> None:
+    _, tokenizer = load_checkpoint(tiny_base_path())
+    spelled_out = [
+        form for word in WORDS for form in (word, f" {word}") if len(tokenizer(form)["input_ids"]) != 1
+    ]
+    assert spelled_out == []
 
 
 def test_the_base_model_is_saved_as_an_ordinary_checkpoint(tmp_path: Path) -> None:
@@ -63,12 +94,12 @@ def test_the_base_model_is_saved_as_an_ordinary_checkpoint(tmp_path: Path) -> No
     model, tokenizer = load_checkpoint(tmp_path)
     assert len(tokenizer) == model.config.vocab_size <= 900
     assert tokenizer.chat_template
-    name = next(iter(make_world(1_000, 600, 0, is_repetitive=True).entities))
+    name = next(iter(make_world(1_000, 600, 0).entities))
     assert tokenizer.decode(tokenizer(name)["input_ids"]) == name
     assert model(torch.tensor([tokenizer(name)["input_ids"]])).logits.isfinite().all()
 
 
-def test_a_run_whose_phases_are_all_done_ends_with_the_same_weights(tmp_path: Path) -> None:
+def test_a_run_that_is_done_ends_with_the_same_weights(tmp_path: Path) -> None:
     train_base(SETTINGS, tmp_path)
     first = load_checkpoint(tmp_path)[0].state_dict()
     train_base(SETTINGS, tmp_path)

@@ -4,16 +4,12 @@ import pytest
 
 from masksearch_agent.config.trainers import CurriculumStage
 from masksearch_agent.errors import TrainingError
-from masksearch_agent.records import MASK, Hop, SearchTask
+from masksearch_agent.records import MASK, Message, SearchTask, Trajectory, Turn
 from masksearch_agent.trainers.curriculum import Curriculum, order_by_difficulty
 
 
 def ramp(name: str, masks: int) -> SearchTask:
     return SearchTask(name, "ramp", " ".join([MASK] * masks), (("x",),) * masks)
-
-
-def question(name: str, hops: int) -> SearchTask:
-    return SearchTask(name, "qa", "Who?", (("x",),), hops=(Hop("n", "q", "x"),) * hops)
 
 
 TASKS = [ramp(f"{masks}-{number}", masks) for masks in (3, 1, 4, 2) for number in range(5)]
@@ -86,11 +82,22 @@ def test_no_tasks_are_refused() -> None:
         Curriculum([], (), max_steps=8, seed=0)
 
 
-def test_tasks_are_ordered_by_masks_or_hops_and_shuffled_within_a_level() -> None:
-    tasks = [*TASKS, *(question(f"q{hops}-{number}", hops) for hops in (2, 1) for number in range(5))]
-    ordered = order_by_difficulty(tasks, seed=0)
-    assert [task.mask_count or task.hop_count for task in ordered] == [1] * 10 + [2] * 10 + [3] * 5 + [4] * 5
-    assert {task.id for task in ordered} == {task.id for task in tasks}
-    assert ordered == order_by_difficulty(tasks, seed=0)
-    assert ordered != order_by_difficulty(tasks, seed=1)
-    assert ordered != sorted(tasks, key=lambda task: task.mask_count or task.hop_count)
+def test_trajectories_are_ordered_by_masks_or_searches_and_shuffled_within_a_level() -> None:
+    def run(name: str, text: str, searches: int) -> Trajectory:
+        opening = (Message("system", f"Fill in every {MASK}."), Message("user", text))
+        queries = (("who",),) * searches
+        return Trajectory(name, name, (Turn("0", None, "policy", opening, "…"),), "x", "answered", queries=queries)
+
+    masked = [run(task.id, task.question, searches=9) for task in TASKS]
+    asked = [run(f"q{count}-{n}", "Who?", count) for count in (2, 1) for n in range(5)]
+    levels = {
+        **{t.id: task.mask_count for t, task in zip(masked, TASKS, strict=True)},
+        **{t.id: len(t.queries) for t in asked},
+    }
+    trajectories = [*masked, *asked]
+    ordered = order_by_difficulty(trajectories, seed=0)
+    assert [levels[t.id] for t in ordered] == [1] * 10 + [2] * 10 + [3] * 5 + [4] * 5
+    assert {t.id for t in ordered} == set(levels)
+    assert ordered == order_by_difficulty(trajectories, seed=0)
+    assert ordered != order_by_difficulty(trajectories, seed=1)
+    assert ordered != sorted(trajectories, key=lambda t: levels[t.id])

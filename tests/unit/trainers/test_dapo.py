@@ -21,7 +21,7 @@ from unit.trainers.conftest import TASKS, MakeTrainer, ScriptedRunner, make_grou
 from masksearch_agent.config.trainers import CurriculumStage, DAPOSettings, OptimizerSettings  # noqa: E402
 from masksearch_agent.errors import TrainingError  # noqa: E402
 from masksearch_agent.records import SearchTask, TrainingRow  # noqa: E402
-from masksearch_agent.trainers.dapo import DAPOConfig, collate_rows, trim_padding  # noqa: E402
+from masksearch_agent.trainers.dapo import DAPOConfig, collate_rows, sort_by_length, trim_padding  # noqa: E402
 from masksearch_agent.trainers.rollouts import Group  # noqa: E402
 
 PAD = 0
@@ -457,3 +457,27 @@ def test_the_installed_trl_is_in_the_range_that_the_package_asks_for() -> None:
     [requirement] = [r for r in map(Requirement, extras["train"]) if r.name == "trl"]
     assert requirement.specifier.contains(trl.__version__)
     assert not requirement.specifier.contains("99")
+
+
+def test_micro_batches_of_like_length_hold_every_row_once() -> None:
+    lengths = (9, 2, 7, 4, 8, 3)
+    rows = [
+        TrainingRow(
+            (1,) * 3 + (10 + n,) * length, (False,) * 3 + (True,) * length, (0.0,) * (3 + length), f"t{n}"
+        )
+        for n, length in enumerate(lengths)
+    ]
+    batch = collate_rows(rows, [float(n) for n in range(6)], pad_token_id=0)
+    batch["num_items_in_batch"] = torch.tensor(33)
+    halves = [
+        {name: tensor if tensor.dim() == 0 else tensor[half] for name, tensor in batch.items()}
+        for half in (slice(0, 3), slice(3, 6))
+    ]
+    sorted_halves = sort_by_length(halves)
+    assert [half["completion_mask"].sum(dim=1).tolist() for half in sorted_halves] == [[2, 3, 4], [7, 8, 9]]
+    assert [half["advantages"].tolist() for half in sorted_halves] == [[1.0, 5.0, 3.0], [2.0, 4.0, 0.0]]
+    assert [half["num_items_in_batch"].item() for half in sorted_halves] == [33, 33]
+    for half in sorted_halves:
+        for ids, advantage in zip(half["completion_ids"], half["advantages"], strict=True):
+            assert ids.max().item() == 10 + int(advantage)
+    assert trim_padding(sorted_halves[0])["completion_ids"].shape == (3, 4)

@@ -48,7 +48,7 @@ def test_each_task_gets_its_group_of_scored_rollouts() -> None:
     groups = make_runner(agent).run(TASKS, seed=5)
     assert [group.task for group in groups] == TASKS
     for group in groups:
-        assert [rollout.trajectory.seed for rollout in group.rollouts] == [20, 21, 22, 23]
+        assert [rollout.trajectory.answer for rollout in group.rollouts] == ["Ada", "Bram"] * 2
         assert [rollout.reward.answer for rollout in group.rollouts] == [1.0, 0.0, 1.0, 0.0]
         assert [rollout.reward.total for rollout in group.rollouts] == pytest.approx([1.1, 0.1, 1.1, 0.1])
         assert group.failed == 0
@@ -66,10 +66,16 @@ def test_calls_with_different_seeds_share_no_rollout_seed() -> None:
     assert len({seed for _, seed, _ in agent.calls}) == 12
 
 
+def test_a_task_that_is_drawn_twice_is_rolled_out_twice() -> None:
+    agent = ScriptedAgent()
+    groups = make_runner(agent).run([TASKS[0], TASKS[0]], seed=1)
+    assert len({rollout.trajectory.id for group in groups for rollout in group.rollouts}) == 8
+
+
 def test_a_failed_rollout_leaves_its_group_and_counts_as_no_reward(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    agent = ScriptedAgent({("task-1", 2): ModelError("no room left"), ("task-1", 3): ValueError("odd")})
+    agent = ScriptedAgent({("task-1", 6): ModelError("no room left"), ("task-1", 7): ValueError("odd")})
     with caplog.at_level(logging.WARNING):
         groups = make_runner(agent).run(TASKS, seed=0)
     assert [len(group.rollouts) for group in groups] == [4, 2, 4]
@@ -88,7 +94,7 @@ def test_a_whole_failed_group_is_of_no_use_but_the_others_are_kept() -> None:
 
 
 def test_a_run_of_failures_only_raises_with_the_first() -> None:
-    agent = ScriptedAgent({(task.id, seed): ModelError("gone") for task in TASKS for seed in range(4)})
+    agent = ScriptedAgent({(task.id, seed): ModelError("gone") for task in TASKS for seed in range(12)})
     with pytest.raises(TrainingError, match="all 12 rollouts failed; the first with: gone") as raised:
         make_runner(agent).run(TASKS, seed=0)
     assert isinstance(raised.value.__cause__, ModelError)

@@ -1,0 +1,126 @@
+"""The key-value cache of continuous batching: one slot a sequence, written in place.
+
+`generate` keeps one cache for one batch, so a batch ends when its longest reply does. Here sequences come and go
+between two forward passes: a new one takes the next free slot, and the last slot moves into that of one that ended,
+so the slots in use are always the first ones and are read without a copy.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from transformers.cache_utils import Cache, CacheLayerMixin
+
+__all__ = ("SlotCache",)
+
+_COLUMN_STEP = 128
+"""Room for tokens grows by this much at a time."""
+
+
+class SlotCache(Cache):
+    """Keys and values of sequences that start and end at different times.
+
+    A slot holds one sequence in its columns, one a token. Before each forward pass, say what it writes: whole prompts
+    into new slots (`expect_prompts`), or one token into every slot in use (`expect_tokens`).
+
+    Args:
+        layer_count: Attention layers of the model.
+    """
+
+    def __init__(self, layer_count: int) -> None:
+        super().__init__(layers=[_SlotLayer(self) for _ in range(layer_count)])
+        self.slots = 0
+        """Slots there is room for."""
+        self.columns = 0
+        """Tokens a slot has room for."""
+        self.first_slot = 0
+        self.positions: torch.Tensor | None = None
+        self.width = 0
+
+    def reserve(self, slots: int, columns: int) -> None:
+        """Make room for a number of slots and of tokens in each; what they hold is kept."""
+        if slots <= self.slots and columns <= self.columns:
+            return
+        self.slots = max(self.slots, slots)
+        self.columns = max(self.columns, -(-columns // _COLUMN_STEP) * _COLUMN_STEP)
+        for layer in self.layers:
+            layer.grow(self.slots, self.columns)
+
+    def expect_prompts(self, first_slot: int) -> None:
+        """The next pass writes its rows from column 0 on into slots from `first_slot` on."""
+        self.first_slot, self.positions = first_slot, None
+
+    def expect_tokens(self, positions: torch.Tensor, width: int) -> None:
+        """The next pass writes one token into each of the first slots and reads their first columns.
+
+        Args:
+            positions: `(B,)` int64, the column that each of the first `B` slots writes.
+            width: Columns to read.
+        """
+        self.positions, self.width = positions, width
+
+    def move(self, source: int, target: int, columns: int) -> None:
+        """Copy the first columns of a slot into another one."""
+        for layer in self.layers:
+            layer.keys[target, :, :columns] = layer.keys[source, :, :columns]
+            layer.values[target, :, :columns] = layer.values[source, :, :columns]
+
+
+class _SlotLayer(CacheLayerMixin):  # type: ignore[misc]
+    """Keys and values of one layer, each `(slots, heads, columns, head size)`."""
+
+    is_sliding = False
+
+    def __init__(self, cache: SlotCache) -> None:
+        super().__init__()
+        self.cache = cache
+
+    def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
+        """Allocate what was reserved, now that heads, sizes and types are known."""
+        slots, columns = self.cache.slots, self.cache.columns
+        _, heads, _, size = key_states.shape
+        self.keys = key_states.new_zeros((slots, heads, columns, size))
+        self.values = value_states.new_zeros((slots, heads, columns, value_states.shape[-1]))
+        self.is_initialized = True
+
+    def grow(self, slots: int, columns: int) -> None:
+        """Make room. Zeros, because what a mask hides is still multiplied: by zero, which makes no number of NaN."""
+        if self.is_initialized:
+            self.keys, self.values = _grown(self.keys, slots, columns), _grown(self.values, slots, columns)
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Write what the pass brings and return all that it may attend to."""
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        rows, _, count, _ = key_states.shape
+        if self.cache.positions is None:
+            slots = slice(self.cache.first_slot, self.cache.first_slot + rows)
+            self.keys[slots, :, :count] = key_states
+            self.values[slots, :, :count] = value_states
+            return key_states, value_states
+        every_row = torch.arange(rows, device=key_states.device)
+        self.keys[every_row, :, self.cache.positions] = key_states[:, :, 0]
+        self.values[every_row, :, self.cache.positions] = value_states[:, :, 0]
+        return self.keys[:rows, :, : self.cache.width], self.values[:rows, :, : self.cache.width]
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        """Return the number of columns read and the first of them; the engine brings its own masks."""
+        return (query_length if self.cache.positions is None else self.cache.width), 0
+
+    def get_seq_length(self) -> int:
+        """Return 0: every row has its own length, and the engine passes its own positions."""
+        return 0
+
+    def get_max_length(self) -> int:
+        """Return -1: room is made as it is needed."""
+        return -1
+
+
+def _grown(tensor: torch.Tensor, slots: int, columns: int) -> torch.Tensor:
+    old_slots, heads, old_columns, size = tensor.shape
+    grown = tensor.new_zeros((slots, heads, columns, size))
+    grown[:old_slots, :, :old_columns] = tensor
+    return grown
