@@ -88,9 +88,10 @@ def test_the_recorded_probabilities_are_those_that_the_trainer_computes(
             batch["completion_ids"].shape[1],
         )
     trained = batch["tool_mask"].bool()
-    ratios = torch.exp(computed - batch["old_per_token_logps"])[trained]
     assert trained.sum() == sum(row.trainable_count for row in rows)
-    assert (ratios - 1).abs().max() < 1e-4
+    # The test model's logits reach into the hundreds, where a float32 is no finer than 1e-5.
+    recorded = batch["old_per_token_logps"][trained]
+    torch.testing.assert_close(computed[trained], recorded, atol=1e-4, rtol=1e-5)
 
 
 def test_two_steps_through_the_graph_change_the_weights_and_leave_a_checkpoint(
@@ -104,7 +105,7 @@ def test_two_steps_through_the_graph_change_the_weights_and_leave_a_checkpoint(
     assert [entry["rollouts/failed"] for entry in history] == [0, 0]
     assert all(entry["grad_norm"] > 0 for entry in history)
     # One update a rollout: the policy is still the one that sampled, so nothing can be clipped.
-    assert [entry["clip_ratio/region_mean"] for entry in history] == [0, 0]
+    assert [entry["clip_ratio/low_mean"] + entry["clip_ratio/high_mean"] for entry in history] == [0, 0]
     assert all(not torch.equal(p, before[name]) for name, p in policy.model.named_parameters())
     assert (tmp_path / "checkpoint-2").is_dir()
     assert policy.model_version == "tiny@1"

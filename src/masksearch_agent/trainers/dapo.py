@@ -1,14 +1,13 @@
 """DAPO (arXiv 2503.14476) with rollouts through the agent graph, on top of TRL's `GRPOTrainer`.
 
-TRL gives the loss (`loss_type="dapo"`: per-token ratio, asymmetric clip, one normaliser for all tokens of the
-batch, eqs. 8-12; no KL term), accelerate, PEFT, checkpoints and logging. Ours is what happens before the loss, in
-the method that makes the batch (and one that trims its padding):
+TRL gives accelerate, PEFT, checkpoints and logging. Ours is what goes into a step, and its loss:
 
 - rollouts run through `MaskSearchAgent`, and training rows come from their traces: the tokens and
   log-probabilities that were sampled, with everything the environment inserted masked out;
 - dynamic sampling (section 3.2): groups whose rewards are all equal teach nothing and are replaced by fresh
   groups of the same curriculum until the batch is full or `max_resampling` batches were drawn;
-- a filler row, which only keeps the batch rectangular, has no trainable token and never enters the normaliser.
+- a filler row, which only keeps the batch rectangular, has no trainable token and never enters the normaliser;
+- the loss is `dapo_loss`: per-token ratio, asymmetric clip, one normaliser for all tokens of the batch, no KL term.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ from masksearch_agent.trainers.curriculum import Curriculum
 from masksearch_agent.trainers.rollouts import Group, RolloutRunner
 from masksearch_agent.trainers.sft import lora_config, optimizer_arguments
 
-__all__ = ("DAPOConfig", "DAPOTrainer", "collate_rows", "sort_by_length", "trim_padding")
+__all__ = ("DAPOConfig", "DAPOTrainer", "collate_rows", "dapo_loss", "sort_by_length", "trim_padding")
 
 logger = logging.getLogger(__name__)
 
@@ -98,6 +97,38 @@ class DAPOConfig(GRPOConfig):  # type: ignore[misc]
         )
 
 
+def dapo_loss(
+    logprobs: torch.Tensor,
+    old_logprobs: torch.Tensor,
+    advantages: torch.Tensor,
+    mask: torch.Tensor,
+    epsilon_low: float = 0.2,
+    epsilon_high: float = 0.28,
+) -> torch.Tensor:
+    """The objective of DAPO, negated (arXiv 2503.14476, eq. 8 with the ratio of eq. 9).
+
+    Every trained token counts the same, whatever the length of its row (section 3.3), and the ratio may rise further
+    than it may fall (clip-higher, section 3.1).
+
+    Args:
+        logprobs: `(B, T)` log-probabilities of the sampled tokens under the policy that is trained.
+        old_logprobs: `(B, T)` those under the policy that sampled them.
+        advantages: `(B,)`, one for all tokens of a row, or `(B, T)`.
+        mask: `(B, T)` 1 where a token trains; other positions may hold anything.
+        epsilon_low: How far the ratio may fall below 1.
+        epsilon_high: How far it may rise above 1.
+
+    Returns:
+        A scalar: the mean over all trained tokens, 0 where there is none.
+    """
+    is_trained = mask.bool()
+    ratios = torch.exp((logprobs - old_logprobs).masked_fill(~is_trained, 0.0))
+    weights = advantages.unsqueeze(1) if advantages.dim() == 1 else advantages
+    clipped = ratios.clamp(1 - epsilon_low, 1 + epsilon_high)
+    gains = torch.minimum(ratios * weights, clipped * weights).masked_fill(~is_trained, 0.0)
+    return -gains.sum() / is_trained.sum().clamp(min=1)
+
+
 class DAPOTrainer(GRPOTrainer):  # type: ignore[misc]
     """Trains a policy by DAPO.
 
@@ -162,6 +193,43 @@ class DAPOTrainer(GRPOTrainer):  # type: ignore[misc]
             self._buffered_inputs = sort_by_length(self._buffered_inputs)
             inputs = self._buffered_inputs[self._step % self.args.steps_per_generation]
         return trim_padding(inputs)
+
+    def _compute_loss(self, model: PreTrainedModel, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Return this micro-batch's share of the step's loss; the shares of all of them add up to `dapo_loss`."""
+        mask = inputs["completion_mask"] * inputs["tool_mask"]
+        logprobs, entropies, _ = self._get_per_token_logps_and_entropies(
+            model,
+            torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], dim=1),
+            torch.cat([inputs["prompt_mask"], inputs["completion_mask"]], dim=1),
+            logits_to_keep=mask.shape[1],
+            compute_entropy=True,
+        )
+        old, advantages = inputs["old_per_token_logps"], inputs["advantages"]
+        loss = dapo_loss(logprobs, old, advantages, mask, self.epsilon_low, self.epsilon_high)
+        # The tokens of the whole batch of rollouts, cut down to one update and one rank, which averages over ranks.
+        tokens = inputs["num_items_in_batch"].clamp(min=1) / self.accelerator.num_processes
+        tokens = tokens * self.current_gradient_accumulation_steps / self.args.steps_per_generation
+        self._log_tokens(logprobs.detach() - old, entropies.detach(), advantages, mask)
+        return loss * mask.sum() / tokens
+
+    def _log_tokens(
+        self, log_ratios: torch.Tensor, entropies: torch.Tensor, advantages: torch.Tensor, mask: torch.Tensor
+    ) -> None:
+        """Log means over the trained tokens of all ranks."""
+        ratios = torch.exp(log_ratios)
+        rises = advantages.unsqueeze(1) > 0
+        means = {
+            "entropy": entropies,
+            "ratio/mean": ratios,
+            "ratio/kl": ratios - 1 - log_ratios,  # the k3 estimate of how far the policy moved from the sampler
+            "clip_ratio/low_mean": (ratios < 1 - self.epsilon_low) & ~rises,
+            "clip_ratio/high_mean": (ratios > 1 + self.epsilon_high) & rises,
+        }
+        is_trained = mask.bool()
+        sums = [values.float().masked_fill(~is_trained, 0.0).sum() for values in means.values()]
+        totals = self.accelerator.reduce(torch.stack([*sums, mask.sum().float()]), reduction="sum")
+        for name, total in zip(means, totals[:-1], strict=True):
+            self._metrics["train"][name].append((total / totals[-1].clamp(min=1)).item())
 
     def _set_model_version(self, step: int) -> None:
         name = str(self.runner.agent.model.model_version).split("@")[0]  # type: ignore[attr-defined]

@@ -21,7 +21,13 @@ from unit.trainers.conftest import TASKS, MakeTrainer, ScriptedRunner, make_grou
 from masksearch_agent.config.trainers import CurriculumStage, DAPOSettings, OptimizerSettings  # noqa: E402
 from masksearch_agent.errors import TrainingError  # noqa: E402
 from masksearch_agent.records import SearchTask, TrainingRow  # noqa: E402
-from masksearch_agent.trainers.dapo import DAPOConfig, collate_rows, sort_by_length, trim_padding  # noqa: E402
+from masksearch_agent.trainers.dapo import (  # noqa: E402
+    DAPOConfig,
+    collate_rows,
+    dapo_loss,
+    sort_by_length,
+    trim_padding,
+)
 from masksearch_agent.trainers.rollouts import Group  # noqa: E402
 
 PAD = 0
@@ -144,6 +150,45 @@ def trainer_loss(trainer: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         )
         for part in range(parts)
     )
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_pure_loss_is_that_of_a_loop_by_hand(seed: int) -> None:
+    """Random ragged batches, with anything at all where no token trains."""
+    rng = random.Random(seed)
+    rows, width = rng.randrange(1, 6), rng.randrange(1, 9)
+    low, high = rng.choice([(0.2, 0.28), (0.1, 0.5)])
+    mask = [[rng.random() < 0.6 for _ in range(width)] for _ in range(rows)]
+    junk = (math.inf, -math.inf, math.nan, -3.0)
+    new, old = (
+        [[-rng.uniform(0, 1) if trains else rng.choice(junk) for trains in row] for row in mask] for _ in range(2)
+    )
+    advantages = [rng.uniform(-2, 2) for _ in range(rows)]
+    terms = []
+    for row in range(rows):
+        for column in range(width):
+            if mask[row][column]:
+                ratio = math.exp(new[row][column] - old[row][column])
+                clipped = min(max(ratio, 1 - low), 1 + high)
+                terms.append(min(ratio * advantages[row], clipped * advantages[row]))
+    expected = -sum(terms) / len(terms) if terms else 0.0
+    logprobs = torch.tensor(new, requires_grad=True)
+    loss = dapo_loss(logprobs, torch.tensor(old), torch.tensor(advantages), torch.tensor(mask), low, high)
+    assert loss.item() == pytest.approx(expected, abs=1e-5)
+    loss.backward()
+    assert logprobs.grad.isfinite().all()
+    assert not logprobs.grad[~torch.tensor(mask)].any()
+
+
+def test_the_trainer_calls_the_pure_loss(make_trainer: MakeTrainer, monkeypatch: pytest.MonkeyPatch) -> None:
+    from masksearch_agent.trainers import dapo
+
+    trainer = make_trainer(ScriptedRunner(useful))
+    rng = random.Random(1)
+    batch = trainer._batch([random_row(rng, 300, trainer.model) for _ in range(4)], [1.0, -1.0, 0.5, 2.0])
+    whole = trainer_loss(trainer, batch).item()
+    monkeypatch.setattr(dapo, "dapo_loss", lambda *arguments: 2 * dapo_loss(*arguments))
+    assert trainer_loss(trainer, batch).item() == pytest.approx(2 * whole, rel=1e-6)
 
 
 @pytest.mark.parametrize("count", [4, 5, 7])
@@ -434,7 +479,8 @@ def test_the_overridden_method_of_trl_is_there_and_takes_what_ours_takes() -> No
         for name in vars(DAPOTrainer)
         if callable(getattr(DAPOTrainer, name)) and hasattr(trl.GRPOTrainer, name)
     }
-    assert own == {"__init__", "_generate_and_score_completions", "_prepare_inputs"}
+    assert own == {"__init__", "_generate_and_score_completions", "_prepare_inputs", "_compute_loss"}
+    assert list(inspect.signature(trl.GRPOTrainer._compute_loss).parameters) == ["self", "model", "inputs"]
     assert list(inspect.signature(trl.GRPOTrainer._prepare_inputs).parameters) == ["self", "generation_batch"]
 
 
