@@ -29,7 +29,7 @@ HEAVY = {
     *("accelerate", "bm25s", "chromadb", "datasets", "gguf", "matplotlib", "onnxruntime", "peft"),
     *("safetensors", "sentence_transformers", "spacy", "torch", "transformers", "trl", "vllm"),
 }
-MAY_IMPORT_HEAVY = ("models/engine", "trainers/")
+MAY_IMPORT_HEAVY = ("models/engine", "models/sampling", "models/slots", "trainers/")
 """Modules that nothing loads unless someone trains or runs local weights; their names begin so."""
 
 MODULES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")

@@ -24,15 +24,15 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.graph.message import REMOVE_ALL_MESSAGES
 from langgraph.runtime import get_runtime
 
+from masksearch_agent.agent.dialects import Dialect, TagsDialect, choose_dialect
 from masksearch_agent.agent.escaping import neutralise
-from masksearch_agent.agent.prompts import FULL_PROMPTS, PromptSet
+from masksearch_agent.agent.prompts import PromptSet, default_prompts
 from masksearch_agent.agent.protocol import (
     STOP_STRINGS,
     AnswerStep,
     FormatError,
     SearchStep,
     Step,
-    parse_step,
     render_information,
 )
 from masksearch_agent.agent.state import (
@@ -47,7 +47,6 @@ from masksearch_agent.config.agent import AgentSettings
 from masksearch_agent.errors import AgentError
 from masksearch_agent.records import ScoredPassage, Turn, dump_record
 from masksearch_agent.retrieval.search import Search, interleave
-from masksearch_agent.traces.messages import to_messages
 from masksearch_agent.traces.recorder import CallRecording, Recorder, RecordingModel, new_turn_id
 from masksearch_agent.traces.rows import POLICY_ROLE
 
@@ -61,17 +60,21 @@ def build_search_graph(
     model: BaseChatModel,
     search: Search,
     settings: AgentSettings | None = None,
-    prompts: PromptSet = FULL_PROMPTS,
+    prompts: PromptSet | None = None,
 ) -> StateGraph[SearchState, RunContext, SearchInput, SearchOutput]:
     """Build the graph; compile it with the checkpointer and store of your application.
 
     Args:
         model: Any chat model; one that records (`RecordingModel`) gives trajectories with exact tokens.
         search: What `search` steps query.
-        settings: The run's limits.
-        prompts: What the policy is told.
+        settings: The dialect and the run's limits.
+        prompts: What the policy is told; None for the dialect's own.
+
+    Raises:
+        AgentError: The model does not speak the dialect.
     """
-    nodes = _Nodes(model, search, settings or AgentSettings(), prompts)
+    settings = settings or AgentSettings()
+    nodes = _Nodes(model, search, settings, prompts or default_prompts(settings.dialect))
     graph: StateGraph[SearchState, RunContext, SearchInput, SearchOutput] = StateGraph(
         SearchState, context_schema=RunContext, input_schema=SearchInput, output_schema=SearchOutput
     )
@@ -116,6 +119,8 @@ class _Nodes:
         self.search = search
         self.settings = settings
         self.prompts = prompts
+        self.dialect = choose_dialect(settings, prompts)
+        self.caller = self.dialect.caller(model)
 
     # --- nodes -------------------------------------------------------------------------------------------
 
@@ -136,13 +141,13 @@ class _Nodes:
     def think(self, state: SearchState, config: RunnableConfig) -> dict[str, Any]:
         """Let the policy take one step."""
         call = self._call_settings(state)
-        reply = self.model.invoke(state["messages"], config, stop=list(STOP_STRINGS), **call)
+        reply = self.caller.invoke(state["messages"], config, **call)
         return self._take_reply(state, reply)
 
     async def athink(self, state: SearchState, config: RunnableConfig) -> dict[str, Any]:
         """Let the policy take one step, without blocking."""
         call = self._call_settings(state)
-        reply = await self.model.ainvoke(state["messages"], config, stop=list(STOP_STRINGS), **call)
+        reply = await self.caller.ainvoke(state["messages"], config, **call)
         return self._take_reply(state, reply)
 
     def search_now(self, state: SearchState) -> dict[str, Any]:
@@ -161,13 +166,13 @@ class _Nodes:
         """Tell the policy what was malformed."""
         problem = self._problem(state)
         return {
-            "messages": [HumanMessage(self.prompts.repair.format(problem=problem))],
+            "messages": self._say(state, self.prompts.repair.format(problem=problem)),
             "repairs": state["repairs"] + 1,
         }
 
     def force_answer(self, state: SearchState) -> dict[str, Any]:
         """Tell the policy that it has to answer now."""
-        return {"messages": [HumanMessage(self.prompts.force_answer)], "is_forced": True}
+        return {"messages": self._say(state, self.prompts.force_answer), "is_forced": True}
 
     def finish(self, state: SearchState) -> dict[str, Any]:
         """Take the answer, if there is one, and say why the run ended."""
@@ -212,7 +217,10 @@ class _Nodes:
         return [opening[0], *[m for m in messages if m.type != "system"]] if messages else opening
 
     def _last_step(self, state: SearchState) -> Step | FormatError:
-        return parse_step(_text(state["messages"][-1]), self.settings.max_queries)
+        return self.dialect.read(state["messages"][-1])
+
+    def _say(self, state: SearchState, text: str) -> list[AnyMessage]:
+        return self.dialect.answer_with(state["messages"][-1], text)
 
     def _spent_limit(self, state: SearchState) -> Literal["token_limit", "time_limit"] | None:
         if state["sampled_tokens"] >= self.settings.max_sampled_tokens:
@@ -239,7 +247,7 @@ class _Nodes:
         shown = [hit.passage for hit in interleave(found, self.settings.passages_per_search)]
         round_ = SearchRound(queries=list(queries), passages=[dump_record(passage) for passage in shown])
         return {
-            "messages": [HumanMessage(render_information(shown))],
+            "messages": self._say(state, render_information(shown)),
             "searches": [*state["searches"], round_],
         }
 
@@ -261,11 +269,11 @@ class _Nodes:
         return keywords
 
     def _take_reply(self, state: SearchState, reply: AIMessage) -> dict[str, Any]:
-        if not isinstance(self.model, RecordingModel):
+        if isinstance(self.dialect, TagsDialect) and not isinstance(self.model, RecordingModel):
             reply = _restore_stop_string(reply)
         recorder = _run_context().recorder
         if recorder is not None and "turn_id" not in reply.response_metadata:
-            reply = _record_text(state["messages"], reply, recorder)
+            reply = _record_text(state["messages"], reply, recorder, self.dialect)
         usage = reply.usage_metadata
         sampled = usage["output_tokens"] if usage else 0
         return {"messages": [reply], "sampled_tokens": state["sampled_tokens"] + sampled}
@@ -280,16 +288,18 @@ def _restore_stop_string(reply: AIMessage) -> AIMessage:
     return reply
 
 
-def _record_text(messages: list[AnyMessage], reply: AIMessage, recorder: Recorder) -> AIMessage:
+def _record_text(
+    messages: list[AnyMessage], reply: AIMessage, recorder: Recorder, dialect: Dialect
+) -> AIMessage:
     """Record a call of a model that gives no tokens: its text only."""
-    conversation = to_messages(messages)
+    conversation = dialect.record(messages)
     parent_id, known = recorder.split_known(_last_turn_id(messages), conversation)
     turn = Turn(
         id=new_turn_id(),
         parent_id=parent_id,
         role=POLICY_ROLE,
         context=tuple(conversation[known:]),
-        text=_text(reply),
+        text=dialect.record([reply])[0].content,
         model_version=str(reply.response_metadata.get("model_name", "")),
     )
     recorder.add(turn)

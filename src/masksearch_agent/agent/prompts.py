@@ -6,7 +6,14 @@ from typing import Literal
 
 from masksearch_agent.config.base import Settings
 
-__all__ = ("COMPACT_PROMPTS", "FULL_PROMPTS", "PromptSet", "choose_prompts")
+__all__ = (
+    "COMPACT_PROMPTS",
+    "FULL_PROMPTS",
+    "TOOL_PROMPTS",
+    "PromptSet",
+    "choose_prompts",
+    "default_prompts",
+)
 
 
 class PromptSet(Settings):
@@ -64,6 +71,28 @@ FULL_PROMPTS = PromptSet(
     ),
 )
 """For language models that read instructions."""
+
+
+_CALLS = (
+    "Say in a sentence or two what you know and what you still need, then call `search`; you can search as many times "
+    "as you need. Once you know enough, reply with the answer alone and call no tool."
+)
+
+TOOL_PROMPTS = PromptSet(
+    question_system=f"Answer the user's question with the help of the `search` tool. {_CALLS} Keep the answer short.",
+    masks_system=(
+        "The user's passage has facts replaced by [mask]. Find out every one of them with the help of the `search` "
+        f"tool. {_CALLS} In the answer give the text for each [mask], one per line, in order."
+    ),
+    repair="{problem} Take the step again in the right form.",
+    force_answer="You have no searches left. Reply with your best answer now and call no tool.",
+)
+"""For models with native tool calling."""
+
+
+def default_prompts(dialect: Literal["tags", "tools"]) -> PromptSet:
+    """Return the prompts of a dialect where the user brings none."""
+    return TOOL_PROMPTS if dialect == "tools" else FULL_PROMPTS
 
 
 def choose_prompts(

@@ -56,8 +56,10 @@ FormatErrorKind: TypeAlias = Literal[
     "empty_query",
     "too_many_queries",
     "empty_answer",
+    "malformed_call",
+    "unknown_tool",
 ]
-"""Every way in which a step can be malformed."""
+"""Every way in which a step can be malformed; the last two are those of tool calls (`dialects`)."""
 
 # Any space but a line feed may stand in a lookalike, because `_collapse` would make it a plain one. `(?a)`
 # keeps `ſ` from counting as an `s`; the possessive `*+` keeps the search linear.

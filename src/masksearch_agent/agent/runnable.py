@@ -20,7 +20,7 @@ from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.tools import BaseTool, StructuredTool
 
 from masksearch_agent.agent.graph import build_search_graph
-from masksearch_agent.agent.prompts import FULL_PROMPTS, PromptSet
+from masksearch_agent.agent.prompts import PromptSet, default_prompts
 from masksearch_agent.agent.protocol import PROTOCOL_VERSION
 from masksearch_agent.agent.state import RunContext, SearchInput, passages_of
 from masksearch_agent.config.agent import AgentSettings
@@ -57,7 +57,7 @@ class MaskSearchAgent(Runnable[AgentInput, SearchAnswer]):
         model: Any LangChain chat model.
         search: A retriever, vector store, search tool, callable, index folder or `Search`.
         settings: Limits of a run.
-        prompts: What the model is told.
+        prompts: What the model is told; None for the dialect's own.
         checkpointer: As for any LangGraph graph; pass a fresh `thread_id` per question.
 
     Example:
@@ -73,16 +73,16 @@ class MaskSearchAgent(Runnable[AgentInput, SearchAnswer]):
         model: BaseChatModel,
         search: Any,
         settings: AgentSettings | None = None,
-        prompts: PromptSet = FULL_PROMPTS,
+        prompts: PromptSet | None = None,
         checkpointer: BaseCheckpointSaver[Any] | None = None,
     ) -> None:
         self.model = model
         self.search = as_search(search)
         self.settings = settings or AgentSettings()
-        self.prompts = prompts
+        self.prompts = prompts or default_prompts(self.settings.dialect)
         self.bundle: BundleInfo | None = None
         """What the agent was restored from; None for an agent made by hand."""
-        self.builder = build_search_graph(model, self.search, self.settings, prompts)
+        self.builder = build_search_graph(model, self.search, self.settings, self.prompts)
         """The uncompiled graph."""
         steps = self.settings.max_searches + self.settings.max_repairs + 1
         self.graph = self.builder.compile(checkpointer=checkpointer, name="masksearch").with_config(

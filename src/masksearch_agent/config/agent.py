@@ -1,4 +1,4 @@
-"""Settings of the search agent: its limits. They are kept in the agent bundle."""
+"""Settings of the search agent: its dialect and limits. They are kept in the agent bundle."""
 
 from __future__ import annotations
 
@@ -12,7 +12,11 @@ __all__ = ("AgentSettings",)
 
 
 class AgentSettings(Settings):
-    """How far a search run may go."""
+    """How the agent takes its steps, and how far a run may go."""
+
+    dialect: Literal["tags", "tools"] = "tags"
+    """How the model takes a step: `tags` in its text (any model; the only one that can be trained), or native `tools`
+    calls (API models)."""
 
     max_searches: int = Field(default=5, ge=0)
     """Search steps; the paper's generator takes at most 5 rounds."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from langchain_core.messages import BaseMessage
+from langchain_core.messages import AIMessage, BaseMessage
 
 from masksearch_agent.errors import ModelError
 from masksearch_agent.records import Message
@@ -28,7 +28,8 @@ def to_messages(messages: Sequence[BaseMessage]) -> list[Message]:
     """
     converted = []
     for message in messages:
-        role = _ROLES.get(message.type)
+        # A chunk of a streamed reply is a reply too, though its type has another name.
+        role = "assistant" if isinstance(message, AIMessage) else _ROLES.get(message.type)
         if role is None:
             raise ModelError(
                 f"cannot send a message of type {message.type!r}; expected one of {sorted(_ROLES)}"

@@ -221,7 +221,9 @@ class DAPOTrainer(GRPOTrainer):  # type: ignore[misc]
         means = {
             "entropy": entropies,
             "ratio/mean": ratios,
-            "ratio/kl": ratios - 1 - log_ratios,  # the k3 estimate of how far the policy moved from the sampler
+            "ratio/kl": ratios
+            - 1
+            - log_ratios,  # the k3 estimate of how far the policy moved from the sampler
             "clip_ratio/low_mean": (ratios < 1 - self.epsilon_low) & ~rises,
             "clip_ratio/high_mean": (ratios > 1 + self.epsilon_high) & rises,
         }
@@ -390,7 +392,10 @@ def sort_by_length(batches: Sequence[dict[str, torch.Tensor]]) -> list[dict[str,
     }
     lengths = rows["prompt_mask"].sum(dim=1) + rows["completion_mask"].sum(dim=1)
     parts = lengths.argsort(stable=True).chunk(len(batches))
-    return [{**batch, **{name: rows[name][part] for name in rows}} for batch, part in zip(batches, parts, strict=True)]
+    return [
+        {**batch, **{name: rows[name][part] for name in rows}}
+        for batch, part in zip(batches, parts, strict=True)
+    ]
 
 
 def trim_padding(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -182,7 +182,12 @@ def test_rows_that_come_and_go_do_not_disturb_each_other(
 def test_requests_with_other_settings_are_sampled_together_each_by_its_own(
     engine: BatchingEngine, spy: PassSpy, prompts: list[list[int]]
 ):
-    settings = [GREEDY, Sampling(temperature=1.0, max_tokens=3), GREEDY, Sampling(temperature=5.0, max_tokens=3)]
+    settings = [
+        GREEDY,
+        Sampling(temperature=1.0, max_tokens=3),
+        GREEDY,
+        Sampling(temperature=5.0, max_tokens=3),
+    ]
     futures = [engine.submit(p, s) for p, s in zip(prompts, settings, strict=True)]
     completions = [future.result(WAIT_S) for future in futures]
     assert len(spy.prompts) == 1
@@ -204,9 +209,7 @@ def test_a_seed_gives_the_same_tokens_whatever_else_is_in_the_batch(
     assert completions[3].ids != alone.ids
 
 
-def test_no_batch_is_larger_than_the_limit(
-    engine: BatchingEngine, spy: PassSpy, prompts: list[list[int]]
-):
+def test_no_batch_is_larger_than_the_limit(engine: BatchingEngine, spy: PassSpy, prompts: list[list[int]]):
     assert len(run(engine, prompts * 2 + prompts[:1], GREEDY)) == 9
     assert spy.largest == 4
 
@@ -411,5 +414,7 @@ def test_eager_attention_gives_the_same_tokens(
     eager = copy.deepcopy(tiny_model)
     eager.set_attn_implementation("eager")
     eager_engine = BatchingEngine(eager, tiny_tokenizer, tiny_tokenizer.eos_token_id)
-    assert [c.ids for c in run(eager_engine, prompts, GREEDY)] == [c.ids for c in run(engine, prompts, GREEDY)]
+    assert [c.ids for c in run(eager_engine, prompts, GREEDY)] == [
+        c.ids for c in run(engine, prompts, GREEDY)
+    ]
     eager_engine.close()

@@ -29,7 +29,9 @@ def sample(draws: int, **settings: float) -> dict[int, float]:
         ({"temperature": 0.0}, [1.0]),
     ],
 )
-def test_tokens_are_drawn_from_the_asked_distribution(settings: dict[str, float], expected: list[float]) -> None:
+def test_tokens_are_drawn_from_the_asked_distribution(
+    settings: dict[str, float], expected: list[float]
+) -> None:
     draws = 4000
     shares = sample(draws, **settings)
     assert set(shares) <= set(range(len(expected)))
@@ -39,14 +41,20 @@ def test_tokens_are_drawn_from_the_asked_distribution(settings: dict[str, float]
 
 
 def test_log_probabilities_are_those_of_the_unscaled_distribution() -> None:
-    samplers = [RowSampler(Sampling(temperature=t, top_p=p, seed=3)) for t, p in ((0.0, 1.0), (3.0, 1.0), (1.0, 0.6))]
+    samplers = [
+        RowSampler(Sampling(temperature=t, top_p=p, seed=3)) for t, p in ((0.0, 1.0), (3.0, 1.0), (1.0, 0.6))
+    ]
     tokens, logprobs = pick_tokens(LOGITS.repeat(3, 1), samplers)
     assert logprobs == pytest.approx([LOGITS[0, token].item() for token in tokens], abs=1e-6)
 
 
 def test_rows_are_sampled_by_their_own_settings_and_seeds() -> None:
     logits = torch.zeros(3, 1000)
-    rows = [Sampling(temperature=1.0, seed=1), Sampling(temperature=1.0, seed=2), Sampling(temperature=1.0, seed=1)]
+    rows = [
+        Sampling(temperature=1.0, seed=1),
+        Sampling(temperature=1.0, seed=2),
+        Sampling(temperature=1.0, seed=1),
+    ]
     tokens, _ = pick_tokens(logits, [RowSampler(row) for row in rows])
     assert tokens[0] == tokens[2] != tokens[1]
 

@@ -54,7 +54,9 @@ def test_sentences_name_their_subject_and_tell_each_fact_again(tiny_tokenizer: A
     for text in read(SENTENCES, tiny_tokenizer, count=20):
         told = text.split(". ")[:-1]
         assert all(any(name in sentence for name in world.entities) for sentence in told)
-        assert not [sentence for sentence in told if sentence.startswith(("He ", "She ", "It ", "His ", "Her "))]
+        assert not [
+            sentence for sentence in told if sentence.startswith(("He ", "She ", "It ", "His ", "Her "))
+        ]
         objects = [fact.object for name in world.entities if name in text for fact in world.facts[name]]
         assert max(text.count(value) for value in objects) >= 2
 

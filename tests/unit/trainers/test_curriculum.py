@@ -86,7 +86,9 @@ def test_trajectories_are_ordered_by_masks_or_searches_and_shuffled_within_a_lev
     def run(name: str, text: str, searches: int) -> Trajectory:
         opening = (Message("system", f"Fill in every {MASK}."), Message("user", text))
         queries = (("who",),) * searches
-        return Trajectory(name, name, (Turn("0", None, "policy", opening, "…"),), "x", "answered", queries=queries)
+        return Trajectory(
+            name, name, (Turn("0", None, "policy", opening, "…"),), "x", "answered", queries=queries
+        )
 
     masked = [run(task.id, task.question, searches=9) for task in TASKS]
     asked = [run(f"q{count}-{n}", "Who?", count) for count in (2, 1) for n in range(5)]

@@ -161,7 +161,8 @@ def test_the_pure_loss_is_that_of_a_loop_by_hand(seed: int) -> None:
     mask = [[rng.random() < 0.6 for _ in range(width)] for _ in range(rows)]
     junk = (math.inf, -math.inf, math.nan, -3.0)
     new, old = (
-        [[-rng.uniform(0, 1) if trains else rng.choice(junk) for trains in row] for row in mask] for _ in range(2)
+        [[-rng.uniform(0, 1) if trains else rng.choice(junk) for trains in row] for row in mask]
+        for _ in range(2)
     )
     advantages = [rng.uniform(-2, 2) for _ in range(rows)]
     terms = []

@@ -1,0 +1,200 @@
+"""The two ways in which a model takes a step: tags in its text, or native tool calls.
+
+Both speak about the same steps, so one graph runs both, and a run in either leaves the same kind of trajectory: the
+steps of a tool-calling model are recorded as the tags dialect would have written them, and can train a model that
+speaks it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import (
+    AIMessage,
+    AnyMessage,
+    BaseMessage,
+    HumanMessage,
+    SystemMessage,
+    ToolMessage,
+)
+from langchain_core.runnables import Runnable
+
+from masksearch_agent.agent.escaping import neutralise
+from masksearch_agent.agent.prompts import FULL_PROMPTS, PromptSet
+from masksearch_agent.agent.protocol import (
+    STOP_STRINGS,
+    AnswerStep,
+    FormatError,
+    SearchStep,
+    Step,
+    clean_text,
+    parse_step,
+    render_step,
+)
+from masksearch_agent.config.agent import AgentSettings
+from masksearch_agent.errors import AgentError
+from masksearch_agent.records import Message
+from masksearch_agent.traces.messages import to_messages
+from masksearch_agent.traces.recorder import RecordingModel
+
+__all__ = ("Dialect", "TagsDialect", "ToolsDialect", "choose_dialect")
+
+_CALL_FORM = "a call of `search` with `queries`, a list of strings, or the answer as text"
+_SEE_FIRST_RESULT = "The results stand with the first call."
+
+
+class Dialect(Protocol):
+    """How steps are asked for, read, replied to and recorded."""
+
+    def caller(self, model: BaseChatModel) -> Runnable[Any, AIMessage]:
+        """Return what is called for a step."""
+        ...
+
+    def read(self, reply: AnyMessage) -> Step | FormatError:
+        """Read the step that a reply takes."""
+        ...
+
+    def answer_with(self, reply: AnyMessage, text: str) -> list[AnyMessage]:
+        """Return the messages in which the environment says something after a reply."""
+        ...
+
+    def record(self, messages: Sequence[BaseMessage]) -> list[Message]:
+        """Return a conversation as traces store it: in the tags dialect."""
+        ...
+
+
+def choose_dialect(settings: AgentSettings, prompts: PromptSet) -> Dialect:
+    """Return the dialect that the settings name."""
+    if settings.dialect == "tools":
+        return ToolsDialect(settings.max_queries, prompts)
+    return TagsDialect(settings.max_queries)
+
+
+class TagsDialect:
+    """Steps are text with tags (see `protocol`): what trainable models speak."""
+
+    def __init__(self, max_queries: int) -> None:
+        self.max_queries = max_queries
+
+    def caller(self, model: BaseChatModel) -> Runnable[Any, AIMessage]:
+        """Return the model, stopped behind its step."""
+        return model.bind(stop=list(STOP_STRINGS))
+
+    def read(self, reply: AnyMessage) -> Step | FormatError:
+        """Parse the text."""
+        return parse_step(str(reply.text), self.max_queries)
+
+    def answer_with(self, reply: AnyMessage, text: str) -> list[AnyMessage]:
+        """Return one user message."""
+        return [HumanMessage(text)]
+
+    def record(self, messages: Sequence[BaseMessage]) -> list[Message]:
+        """Return the messages as they are."""
+        return to_messages(messages)
+
+
+class ToolsDialect:
+    """Steps are calls of a `search` tool, and a reply without a call is the answer: what API models speak."""
+
+    def __init__(self, max_queries: int, prompts: PromptSet) -> None:
+        self.max_queries = max_queries
+        self._recorded_system = {
+            prompts.question_system: FULL_PROMPTS.question_system,
+            prompts.masks_system: FULL_PROMPTS.masks_system,
+        }
+
+    def caller(self, model: BaseChatModel) -> Runnable[Any, AIMessage]:
+        """Return the model with the tool bound to it.
+
+        Raises:
+            AgentError: The model takes no tools, or records tokens of its text, in which tool calls do not show.
+        """
+        hint = "use the `tags` dialect (`AgentSettings(dialect='tags')`)"
+        if isinstance(model, RecordingModel):
+            raise AgentError(f"a model that records its tokens does not call tools here; {hint}")
+        try:
+            return model.bind_tools([_search_schema(self.max_queries)])
+        except NotImplementedError as failure:
+            raise AgentError(f"{type(model).__name__} has no native tool calling; {hint}") from failure
+
+    def read(self, reply: AnyMessage) -> Step | FormatError:
+        """Read the tool calls; text beside them is the thought. Never raises."""
+        text = neutralise(str(reply.text)).strip()
+        if getattr(reply, "invalid_tool_calls", None):
+            return FormatError("malformed_call", "the arguments of a tool call are not JSON", _CALL_FORM)
+        calls = getattr(reply, "tool_calls", None) or []
+        if not calls:
+            if not text:
+                return FormatError("empty_step", "the reply is empty", _CALL_FORM)
+            return AnswerStep("", text)
+        if any(call["name"] != "search" for call in calls):
+            return FormatError("unknown_tool", "the reply calls a tool that does not exist", _CALL_FORM)
+        asked: list[Any] = []
+        for call in calls:
+            queries = call["args"].get("queries")
+            asked += queries if isinstance(queries, list) else [queries]
+        if not all(isinstance(query, str) for query in asked):
+            return FormatError("malformed_call", "`queries` is not a list of strings", _CALL_FORM)
+        queries = tuple(clean_text(query) for query in asked)
+        if not queries or not all(queries):
+            return FormatError("empty_query", "a query is empty", _CALL_FORM)
+        if len(queries) > self.max_queries:
+            detail = f"the search has {len(queries)} queries"
+            return FormatError("too_many_queries", detail, f"at most {self.max_queries} queries")
+        return SearchStep(text, queries)
+
+    def answer_with(self, reply: AnyMessage, text: str) -> list[AnyMessage]:
+        """Return a result for every call, as the APIs ask for; without a call, a user message."""
+        calls = [*getattr(reply, "tool_calls", []), *getattr(reply, "invalid_tool_calls", [])]
+        ids = [str(call["id"]) for call in calls]
+        if not ids:
+            return [HumanMessage(text)]
+        return [
+            ToolMessage(text if number == 0 else _SEE_FIRST_RESULT, tool_call_id=id_)
+            for number, id_ in enumerate(ids)
+        ]
+
+    def record(self, messages: Sequence[BaseMessage]) -> list[Message]:
+        """Return steps as tags, results as user messages, and our own system prompt as that of the tags dialect."""
+        recorded: list[Message] = []
+        was_tool = False
+        for message in messages:
+            if isinstance(message, SystemMessage):
+                text = str(message.text)
+                recorded.append(Message("system", self._recorded_system.get(text, text)))
+            elif isinstance(message, AIMessage):
+                step = self.read(message)
+                text = str(message.text) if isinstance(step, FormatError) else render_step(step)
+                recorded.append(Message("assistant", text))
+            elif isinstance(message, ToolMessage):
+                if not was_tool:
+                    recorded.append(Message("user", str(message.text)))
+            else:
+                recorded += to_messages([message])
+            was_tool = isinstance(message, ToolMessage)
+        return recorded
+
+
+def _search_schema(max_queries: int) -> dict[str, Any]:
+    return {
+        "type": "function",
+        "function": {
+            "name": "search",
+            "description": "Search the document collection. Returns numbered passages.",
+            "parameters": {
+                "type": "object",
+                "properties": {
+                    "queries": {
+                        "type": "array",
+                        "items": {"type": "string"},
+                        "minItems": 1,
+                        "maxItems": max_queries,
+                        "description": "What to search for, one query each.",
+                    }
+                },
+                "required": ["queries"],
+            },
+        },
+    }
