@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from masksearch_agent.agent.runnable import MaskSearchAgent
+    from masksearch_agent.config.agent import AgentSettings
     from masksearch_agent.records import Passage, SearchAnswer, SearchTask, Trajectory
 
-__all__ = ("MaskSearchAgent", "Passage", "SearchAnswer", "SearchTask", "Trajectory")
+__all__ = ("AgentSettings", "MaskSearchAgent", "Passage", "SearchAnswer", "SearchTask", "Trajectory")
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "AgentSettings": "masksearch_agent.config.agent",
     "MaskSearchAgent": "masksearch_agent.agent.runnable",
     "Passage": "masksearch_agent.records",
     "SearchAnswer": "masksearch_agent.records",

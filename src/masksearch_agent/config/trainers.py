@@ -34,12 +34,14 @@ class OptimizerSettings(Settings):
 class ReadingPhase(Settings):
     """A stretch of the base stage with its own kind of text."""
 
-    text: Literal["sentences", "articles"]
-    """`sentences` name their subject each; `articles` are read as a search returns them, then reviewed."""
+    text: Literal["sentences", "articles", "summaries"]
+    """`sentences` name their subject each; `articles` are read as a search returns them, then reviewed; `summaries`
+    review them in notes and lists."""
     first_world_seed: int
     """Worlds are made from this seed on, as many as the phase reads."""
+    entities: Literal["linked", "alike"] = "linked"
+    """What a training sequence is about: entities linked by facts, or entities of one kind with similar names."""
     entities_per_block: int = Field(gt=0)
-    """Linked entities that a training sequence is about."""
     steps: int = Field(gt=0)
 
 
@@ -49,7 +51,11 @@ class BaseStageSettings(Settings):
     phases: tuple[ReadingPhase, ...] = (
         ReadingPhase(text="sentences", first_world_seed=1_000, entities_per_block=2, steps=1500),
         ReadingPhase(text="articles", first_world_seed=2_000, entities_per_block=2, steps=2500),
-        ReadingPhase(text="articles", first_world_seed=3_000, entities_per_block=4, steps=3500),
+        ReadingPhase(text="articles", first_world_seed=3_000, entities_per_block=4, steps=1500),
+        ReadingPhase(
+            text="articles", first_world_seed=4_000, entities="alike", entities_per_block=4, steps=3000
+        ),
+        ReadingPhase(text="summaries", first_world_seed=5_000, entities_per_block=3, steps=2000),
     )
     """Easy to hard: looking a fact up is learned from sequences about few entities, and much later otherwise."""
     block_tokens: int = Field(default=512, gt=0)

@@ -18,7 +18,7 @@ _COLUMN_STEP = 128
 """Room for tokens grows by this much at a time."""
 
 
-class SlotCache(Cache):
+class SlotCache(Cache):  # type: ignore[misc]
     """Keys and values of sequences that start and end at different times.
 
     A slot holds one sequence in its columns, one a token. Before each forward pass, say what it writes: whole prompts

@@ -6,15 +6,17 @@ be predicted only by finding the first and copying from it. That is what every p
 what a model needs before search training makes sense; no question, query or protocol step is ever shown here.
 
 The phases go from easy to hard: single sentences that name their subject first, then articles as the search returns
-them (pronouns, several articles about several entities) with a review of what they said. They share one optimizer
-and one learning-rate schedule, so the sequences are read in order.
+them (pronouns, several articles about several entities) with a review of what they said, and at last articles about
+entities of one kind, whose facts only the subject's whole name tells apart, and reviews that name the relation of a
+sentence and list values on lines of their own. The phases share one optimizer and one learning-rate schedule, so the
+sequences are read in order.
 """
 
 from __future__ import annotations
 
 import random
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +31,7 @@ from masksearch_agent.trainers.checkpoints import find_last_checkpoint
 from masksearch_agent.trainers.sft import optimizer_arguments
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast, TrainerCallback
+    from transformers import LlamaForCausalLM, PreTrainedTokenizerFast, TrainerCallback
 
 __all__ = ("make_reading_blocks", "train_base")
 
@@ -60,6 +62,7 @@ def train_base(
     model = make_tiny_model(
         tokenizer, settings.hidden_size, settings.layers, settings.heads, seed=settings.seed
     )
+    blocks = _read_in_order(settings, tokenizer)
     arguments, optimizer = optimizer_arguments(settings.optimizer)
     trainer = Trainer(
         model=model,
@@ -79,7 +82,7 @@ def train_base(
             disable_tqdm=True,
             **arguments,
         ),
-        train_dataset=_read_in_order(settings, tokenizer),
+        train_dataset=blocks,
         data_collator=_collate,
         optimizer_cls_and_kwargs=optimizer,
         callbacks=list(callbacks),
@@ -87,8 +90,31 @@ def train_base(
     # It prints every metric to standard output, which is for results.
     trainer.remove_callback(PrinterCallback)
     trainer.train(resume_from_checkpoint=find_last_checkpoint(directory / "trainer"))
+    renew_unseen_embeddings(model, {token for block in blocks for token in block}, settings.seed)
     model.save_pretrained(directory)
     tokenizer.save_pretrained(directory)
+
+
+def renew_unseen_embeddings(model: LlamaForCausalLM, seen: Collection[int], seed: int) -> None:
+    """Give tokens that the text never showed fresh embeddings, as large as those of the others.
+
+    With tied embeddings every step pushes all tokens that are not next a little away from the hidden state, and Adam
+    makes a little as large as anything. After thousands of steps the unseen tokens (`<search>`, `[mask]`, `Who`) all
+    point the same way, so later training could hardly tell them apart.
+
+    Args:
+        model: Changed in place.
+        seen: Ids of the tokens that were read.
+        seed: Of the fresh embeddings.
+    """
+    import torch
+
+    weight = model.get_input_embeddings().weight
+    known = torch.tensor(sorted(seen))
+    unseen = torch.tensor(sorted(set(range(weight.shape[0])) - set(seen)))
+    with torch.no_grad():
+        fresh = torch.randn(len(unseen), weight.shape[1], generator=torch.Generator().manual_seed(seed))
+        weight[unseen] = fresh.to(weight) * weight[known].std() + weight[known].mean(dim=0)
 
 
 def _read_in_order(settings: BaseStageSettings, tokenizer: PreTrainedTokenizerFast) -> list[array[int]]:
@@ -124,9 +150,13 @@ def make_reading_blocks(
         library = _Library(world, tokenizer)
         names = list(world.entities)
         for _ in range(_ENTITIES_PER_WORLD // phase.entities_per_block):
-            entities = _linked(world, rng.choice(names), phase.entities_per_block, rng)
-            write = library.write_sentences if phase.text == "sentences" else library.write_articles
-            yield write(entities, block_tokens, rng)
+            choose = _linked if phase.entities == "linked" else _alike
+            entities = choose(world, rng.choice(names), phase.entities_per_block, rng)
+            if phase.text == "sentences":
+                yield library.write_sentences(entities, block_tokens, rng)
+            else:
+                review = _review if phase.text == "articles" else _summarise
+                yield library.write_articles(entities, block_tokens, rng, review)
         seed += 1
 
 
@@ -154,8 +184,14 @@ class _Library:
             ids += self._encode(" ".join(sentences) + "\n")
         return ids[:length]
 
-    def write_articles(self, entities: Sequence[str], length: int, rng: random.Random) -> list[int]:
-        """Show articles about the entities in random order, then tell their facts again until the end."""
+    def write_articles(
+        self,
+        entities: Sequence[str],
+        length: int,
+        rng: random.Random,
+        review: Callable[[Sequence[Fact], random.Random], str],
+    ) -> list[int]:
+        """Show articles about the entities in random order, then review their facts until the end."""
         articles = [article for name in entities for article in self.articles[name]]
         rng.shuffle(articles)
         is_numbered = rng.random() < _NUMBERED_SHARE
@@ -169,10 +205,7 @@ class _Library:
             ids += shown
             facts |= {(fact.subject, fact.relation.label): fact for fact in self.told.get(passage.id, ())}
         while len(ids) < length:
-            # Half of the review by the relation's label, the way a reader takes notes.
-            order = rng.sample(list(facts.values()), len(facts))
-            sentences = [_note(fact) if rng.random() < 0.5 else _tell(fact, rng) for fact in order]
-            ids += self._encode("\n".join(sentences) + "\n")
+            ids += self._encode(review(rng.sample(list(facts.values()), len(facts)), rng))
         return ids[:length]
 
     def _encode(self, text: str) -> list[int]:
@@ -191,6 +224,27 @@ def _note(fact: Fact) -> str:
     return f"{fact.hop.need} is {fact.object}."
 
 
+def _review(facts: Sequence[Fact], rng: random.Random) -> str:
+    """Tell facts once more, half of them by the relation's label, the way a reader takes notes."""
+    return "".join((_note(fact) if rng.random() < 0.5 else _tell(fact, rng)) + "\n" for fact in facts)
+
+
+def _summarise(facts: Sequence[Fact], rng: random.Random) -> str:
+    """Take notes of a few facts at a time, name relations, and list values on lines of their own."""
+    lines: list[str] = []
+    rest = list(facts)
+    while rest:
+        part = [rest.pop() for _ in range(min(len(rest), rng.randrange(1, 5)))]
+        form = rng.random()
+        if form < 0.25:
+            lines += [f"{_tell(fact, rng)[:-1]} ({fact.relation.label})." for fact in part]
+        elif form < 0.5:
+            lines += [f"{fact.hop.need}:\n{fact.object}" for fact in part]
+        else:
+            lines += [" ".join(_note(fact) for fact in part), "In short:", *(fact.object for fact in part)]
+    return "".join(line + "\n" for line in lines)
+
+
 def _linked(world: ClosedWorld, start: str, count: int, rng: random.Random) -> list[str]:
     """Walk over entity-valued facts from an entity until `count` distinct entities are seen."""
     seen = [start]
@@ -202,6 +256,21 @@ def _linked(world: ClosedWorld, start: str, count: int, rng: random.Random) -> l
         if found not in seen:
             seen.append(found)
     return seen
+
+
+def _alike(world: ClosedWorld, start: str, count: int, rng: random.Random) -> list[str]:
+    """Choose entities of one kind, every other one with a word of the first one's name if there is one."""
+    same_kind = [name for name in world.entities if world.entities[name].kind == world.entities[start].kind]
+    words = set(start.split()) - {"The"}
+    namesakes = [name for name in same_kind if words & set(name.split())]
+    chosen = [start]
+    while len(chosen) < min(count, len(same_kind)):
+        found = rng.choice(namesakes if rng.random() < 0.5 else same_kind)
+        if found not in chosen:
+            chosen.append(found)
+        elif set(namesakes) <= set(chosen):
+            namesakes = same_kind
+    return chosen
 
 
 def _tokenizer_texts(settings: BaseStageSettings) -> Iterator[str]:

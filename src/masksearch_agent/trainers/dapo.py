@@ -142,6 +142,9 @@ class DAPOTrainer(GRPOTrainer):  # type: ignore[misc]
         callbacks: Progress display and the like.
     """
 
+    _buffered_inputs: Any
+    """Micro-batches of the rollouts in use; an attribute of `GRPOTrainer`."""
+
     def __init__(
         self,
         model: PreTrainedModel,
@@ -186,7 +189,7 @@ class DAPOTrainer(GRPOTrainer):  # type: ignore[misc]
     def _prepare_inputs(self, generation_batch: Any) -> dict[str, torch.Tensor]:
         """Put rows of like length into one micro-batch and cut the padding that no row of it needs."""
         earlier = self._buffered_inputs
-        inputs = super()._prepare_inputs(generation_batch)
+        inputs: dict[str, torch.Tensor] = super()._prepare_inputs(generation_batch)
         # Where several updates are made of one batch of rollouts, each has to see rows of every length.
         is_one_update = self.args.gradient_accumulation_steps == self.args.steps_per_generation
         if self._buffered_inputs is not earlier and is_one_update:
@@ -210,7 +213,8 @@ class DAPOTrainer(GRPOTrainer):  # type: ignore[misc]
         tokens = inputs["num_items_in_batch"].clamp(min=1) / self.accelerator.num_processes
         tokens = tokens * self.current_gradient_accumulation_steps / self.args.steps_per_generation
         self._log_tokens(logprobs.detach() - old, entropies.detach(), advantages, mask)
-        return loss * mask.sum() / tokens
+        share: torch.Tensor = loss * mask.sum() / tokens
+        return share
 
     def _log_tokens(
         self, log_ratios: torch.Tensor, entropies: torch.Tensor, advantages: torch.Tensor, mask: torch.Tensor
@@ -267,7 +271,7 @@ class DAPOTrainer(GRPOTrainer):  # type: ignore[misc]
     def _rollout_seed(self, step: int, tries: int) -> int:
         """Return a seed that no other training run, step, try or rank rolls out with."""
         number = self.args.seed * 1_000_000 + step * 1_000 + tries
-        return number * self.accelerator.num_processes + int(self.accelerator.process_index)
+        return int(number * self.accelerator.num_processes + self.accelerator.process_index)
 
     def _largest_over_ranks(self, value: int) -> int:
         """Every rank has to roll out equally often, because each step ends in collective calls."""

@@ -13,8 +13,12 @@ from masksearch_agent.config.trainers import BaseStageSettings, ReadingPhase  # 
 from masksearch_agent.corpus.closed_world import make_world  # noqa: E402
 from masksearch_agent.corpus.world_language import WORDS  # noqa: E402
 from masksearch_agent.models.local import load_checkpoint  # noqa: E402
-from masksearch_agent.models.tiny import tiny_base_path  # noqa: E402
-from masksearch_agent.trainers.base_stage import make_reading_blocks, train_base  # noqa: E402
+from masksearch_agent.models.tiny import make_tiny_model, tiny_base_path  # noqa: E402
+from masksearch_agent.trainers.base_stage import (  # noqa: E402
+    make_reading_blocks,
+    renew_unseen_embeddings,
+    train_base,
+)
 
 SENTENCES = ReadingPhase(text="sentences", first_world_seed=1_000, entities_per_block=2, steps=3)
 ARTICLES = ReadingPhase(text="articles", first_world_seed=1_001, entities_per_block=3, steps=2)
@@ -81,6 +85,50 @@ def test_articles_are_reviewed_with_the_facts_that_they_told(tiny_tokenizer: Any
         for sentence in review:
             assert any(subject in sentence and value in sentence for subject, value in told), sentence
     assert is_numbered == {True, False}
+
+
+def test_entities_of_one_kind_are_read_about_together(tiny_tokenizer: Any) -> None:
+    world = make_world(ARTICLES.first_world_seed, 600, 0)
+    phase = ARTICLES.model_copy(update={"entities": "alike"})
+    for text in read(phase, tiny_tokenizer, count=20):
+        titles = [line.split(":")[0].split("] ")[-1].split(" (")[0] for line in text.split("\n")[:3]]
+        assert len({world.entities[title].kind for title in titles if title in world.entities}) == 1
+
+
+def test_summaries_list_the_values_of_the_notes_before_them(tiny_tokenizer: Any) -> None:
+    texts = read(ARTICLES.model_copy(update={"text": "summaries"}), tiny_tokenizer, count=30)
+    lists = 0
+    for text in texts:
+        lines = text.split("\n")
+        for number, line in enumerate(lines[:-6]):
+            if line == "In short:":
+                notes = [note.split(" is ", 1)[1] for note in lines[number - 1].removesuffix(".").split(". ")]
+                assert lines[number + 1 : number + 1 + len(notes)] == notes
+                lists += 1
+    assert lists > 10
+
+
+def test_tokens_that_were_never_read_get_embeddings_of_their_own() -> None:
+    _, tokenizer = load_checkpoint(tiny_base_path())
+    model = make_tiny_model(tokenizer, hidden_size=32, layers=1, heads=2)
+    weight = model.get_input_embeddings().weight
+    with torch.no_grad():
+        weight[20:] = 7.0  # what drifting does to them
+    before = weight.detach().clone()
+    renew_unseen_embeddings(model, set(range(20)), seed=0)
+    assert torch.equal(weight[:20], before[:20])
+    fresh = torch.nn.functional.normalize(weight[20:].detach() - before[:20].mean(dim=0), dim=1)
+    likeness = fresh @ fresh.T - torch.eye(len(fresh))
+    assert likeness.abs().mean() < 0.2
+    assert weight[20:].std().item() == pytest.approx(before[:20].std().item(), rel=0.1)
+    assert torch.equal(model.get_output_embeddings().weight, weight)
+
+
+def test_the_unseen_tokens_of_the_shipped_model_differ() -> None:
+    model, tokenizer = load_checkpoint(tiny_base_path())
+    tags = [tokenizer.convert_tokens_to_ids(tag) for tag in ("<think>", "<search>", "<answer>", "[mask]")]
+    rows = torch.nn.functional.normalize(model.get_input_embeddings().weight[tags].detach(), dim=1)
+    assert (rows @ rows.T - torch.eye(4)).abs().max() < 0.7
 
 
 def test_every_word_of_a_name_is_one_token_of_the_shipped_model_wherever_it_stands() -> None:
