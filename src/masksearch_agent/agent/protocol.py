@@ -34,7 +34,7 @@ __all__ = (
     "render_step",
 )
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 """Recorded in bundles and trajectories; raised when a step or a result would be written differently."""
 
 STOP_STRINGS = ("</search>", "</answer>")
@@ -159,11 +159,16 @@ def parse_step(text: str, max_queries: int) -> SearchStep | AnswerStep | FormatE
 
 
 def render_step(step: Step) -> str:
-    """Return a step in its canonical form, the one with the fewest characters."""
+    """Return a step in its canonical form.
+
+    A space follows an opening tag: a word after a space is, for most tokenizers, the token that it is in running text,
+    and what a step copies from a passage is then copied token by token.
+    """
+    think = f"<think> {step.think}</think>" if step.think else "<think></think>"
     if isinstance(step, SearchStep):
         queries = "\n".join(step.queries)
-        return f"<think>{step.think}</think><search>{queries}</search>"
-    return f"<think>{step.think}</think><answer>{step.answer}</answer>"
+        return f"{think}<search> {queries}</search>"
+    return f"{think}<answer> {step.answer}</answer>"
 
 
 def render_information(passages: Sequence[Passage]) -> str:

@@ -39,6 +39,10 @@ _ENTITIES_PER_WORLD = 600
 _TELLINGS_PER_FACT = 4
 _ARTICLES_SHARE = 0.65
 """Share of a sequence's tokens that articles fill; the rest reviews their facts."""
+_COMMON_SHARE = 0.25
+_OWN_SHARE = 0.5
+"""What becomes of the embeddings of unseen tokens: a quarter of their common direction, and a random one of their own
+half as large as the embeddings of other tokens. A larger one makes the model write them; a smaller one hides them."""
 _NUMBERED_SHARE = 0.5
 """Share of sequences whose articles are numbered, as the items of a list are."""
 
@@ -96,11 +100,12 @@ def train_base(
 
 
 def renew_unseen_embeddings(model: LlamaForCausalLM, seen: Collection[int], seed: int) -> None:
-    """Give tokens that the text never showed fresh embeddings, as large as those of the others.
+    """Tell apart the embeddings of tokens that the text never showed.
 
     With tied embeddings every step pushes all tokens that are not next a little away from the hidden state, and Adam
     makes a little as large as anything. After thousands of steps the unseen tokens (`<search>`, `[mask]`, `Who`) all
-    point the same way, so later training could hardly tell them apart.
+    point the same way, far out, and later training could hardly tell them apart. They get a direction of their own
+    each; a part of the common one stays, because it is what keeps the model from writing them.
 
     Args:
         model: Changed in place.
@@ -112,9 +117,10 @@ def renew_unseen_embeddings(model: LlamaForCausalLM, seen: Collection[int], seed
     weight = model.get_input_embeddings().weight
     known = torch.tensor(sorted(seen))
     unseen = torch.tensor(sorted(set(range(weight.shape[0])) - set(seen)))
+    own = torch.randn(len(unseen), weight.shape[1], generator=torch.Generator().manual_seed(seed))
     with torch.no_grad():
-        fresh = torch.randn(len(unseen), weight.shape[1], generator=torch.Generator().manual_seed(seed))
-        weight[unseen] = fresh.to(weight) * weight[known].std() + weight[known].mean(dim=0)
+        common = weight[unseen].mean(dim=0)
+        weight[unseen] = _COMMON_SHARE * common + _OWN_SHARE * weight[known].std() * own.to(weight)
 
 
 def _read_in_order(settings: BaseStageSettings, tokenizer: PreTrainedTokenizerFast) -> list[array[int]]:

@@ -63,11 +63,11 @@ def test_its_trajectory_is_one_of_the_tags_dialect_and_can_be_trained_on(tiny_to
     assert trajectory is not None
     first, second = trajectory.turns
     assert first.context[0] == Message("system", FULL_PROMPTS.question_system)
-    assert first.text == "<think>I need the founder.</think><search>founder</search>"
+    assert first.text == "<think> I need the founder.</think><search> founder</search>"
     assert second.parent_id == first.id
     assert [message.role for message in second.context] == ["user"]
     assert second.context[0].content.startswith("<information>")
-    assert second.text == "<think></think><answer>Ada</answer>"
+    assert second.text == "<think></think><answer> Ada</answer>"
     for turn in trajectory.turns:
         assert not isinstance(parse_step(turn.text, 3), FormatError)
     [row] = make_rows(trajectory, ChatFormat(tiny_tokenizer))

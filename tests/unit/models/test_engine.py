@@ -373,9 +373,8 @@ def test_a_prompt_that_fills_the_context_cuts_itself_and_no_other(
     tiny_tokenizer: Any, prompts: list[list[int]]
 ):
     model = make_test_model(tiny_tokenizer, max_positions=40)
-    engine = BatchingEngine(
-        model, tiny_tokenizer, tiny_tokenizer.eos_token_id, max_batch_size=2, linger_s=0.3
-    )
+    no_token = -1
+    engine = BatchingEngine(model, tiny_tokenizer, no_token, max_batch_size=2, linger_s=0.3)
     full = (prompts[3] * 3)[:37]
     sampling = Sampling(max_tokens=12)
     [alone] = run(engine, prompts[:1], sampling)
