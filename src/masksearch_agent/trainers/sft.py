@@ -68,7 +68,8 @@ def train_sft(
             num_train_epochs=settings.epochs,
             max_steps=settings.max_steps,
             max_length=None,
-            train_sampling_strategy="sequential" if settings.curriculum else "group_by_length",
+            # Not by length: rows are as long as their tasks are hard, and stretches of one kind undo each other.
+            train_sampling_strategy="sequential" if settings.curriculum else "random",
             bf16=settings.bf16,
             gradient_checkpointing=settings.gradient_checkpointing,
             use_cpu=not torch.cuda.is_available(),
