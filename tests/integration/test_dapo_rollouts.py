@@ -39,6 +39,7 @@ SETTINGS = DAPOSettings(
     row_batch_size=4,
     max_steps=2,
     save_steps=2,
+    seed=1,
     optimizer=OptimizerSettings(learning_rate=1e-3, schedule="constant"),
 )
 
@@ -88,10 +89,9 @@ def test_the_recorded_probabilities_are_those_that_the_trainer_computes(
             batch["completion_ids"].shape[1],
         )
     trained = batch["tool_mask"].bool()
+    ratios = torch.exp(computed - batch["old_per_token_logps"])[trained]
     assert trained.sum() == sum(row.trainable_count for row in rows)
-    # The test model's logits reach into the hundreds, where a float32 is no finer than 1e-5.
-    recorded = batch["old_per_token_logps"][trained]
-    torch.testing.assert_close(computed[trained], recorded, atol=1e-4, rtol=1e-5)
+    assert (ratios - 1).abs().max() < 1e-4
 
 
 def test_two_steps_through_the_graph_change_the_weights_and_leave_a_checkpoint(
