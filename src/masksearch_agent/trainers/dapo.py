@@ -26,11 +26,12 @@ from trl import GRPOConfig, GRPOTrainer
 from masksearch_agent.config.trainers import DAPOSettings
 from masksearch_agent.errors import TrainingError
 from masksearch_agent.records import SearchTask, TrainingRow
+from masksearch_agent.trainers.batches import collate_rows, sort_by_length, trim_padding
 from masksearch_agent.trainers.curriculum import Curriculum
 from masksearch_agent.trainers.rollouts import Group, RolloutRunner
 from masksearch_agent.trainers.sft import lora_config, optimizer_arguments
 
-__all__ = ("DAPOConfig", "DAPOTrainer", "collate_rows", "dapo_loss", "sort_by_length", "trim_padding")
+__all__ = ("DAPOConfig", "DAPOTrainer", "dapo_loss")
 
 logger = logging.getLogger(__name__)
 
@@ -327,91 +328,6 @@ class DAPOTrainer(GRPOTrainer):  # type: ignore[misc]
         max_masks = self.curriculum.max_masks(step)
         if max_masks is not None:
             metrics["curriculum/max_masks"].append(max_masks)
-
-
-def collate_rows(
-    rows: Sequence[TrainingRow],
-    advantages: Sequence[float],
-    pad_token_id: int,
-    multiple_of: int = 1,
-    at_least: int = 1,
-) -> dict[str, torch.Tensor]:
-    """Pad rows into the tensors that `GRPOTrainer._compute_loss` reads.
-
-    Args:
-        rows: `B` rows with recorded log-probabilities.
-        advantages: One per row.
-        pad_token_id: Fills prompts on the left and completions on the right.
-        multiple_of: `B` is rounded up to a multiple of this with rows that have no trainable token.
-        at_least: Smallest `B`; metrics are gathered over ranks, which have to have equally many rows.
-
-    Returns:
-        `prompt_ids`, `prompt_mask` `(B, P)` int64; `completion_ids`, `completion_mask`, `tool_mask` `(B, C)`
-        int64 with `tool_mask` 1 where a token trains; `old_per_token_logps` `(B, C)` float32; `advantages`
-        `(B,)` float32.
-    """
-    count = -(-max(1, at_least, len(rows)) // multiple_of) * multiple_of
-    prompts = [row.input_ids[: row.prompt_length] for row in rows]
-    completions = [row.input_ids[row.prompt_length :] for row in rows]
-    prompt_width = max([len(prompt) for prompt in prompts], default=1)
-    width = max([len(completion) for completion in completions], default=1)
-    batch = {
-        "prompt_ids": torch.full((count, prompt_width), pad_token_id),
-        "prompt_mask": torch.zeros((count, prompt_width), dtype=torch.int64),
-        "completion_ids": torch.full((count, width), pad_token_id),
-        "completion_mask": torch.zeros((count, width), dtype=torch.int64),
-        "tool_mask": torch.zeros((count, width), dtype=torch.int64),
-        "old_per_token_logps": torch.zeros((count, width)),
-        "advantages": torch.zeros(count),
-    }
-    for index, (row, prompt, completion) in enumerate(zip(rows, prompts, completions, strict=True)):
-        if row.logprobs is None:
-            raise TrainingError(f"a row of trajectory {row.trajectory_id!r} has no log-probabilities")
-        batch["prompt_ids"][index, prompt_width - len(prompt) :] = torch.tensor(prompt)
-        batch["prompt_mask"][index, prompt_width - len(prompt) :] = 1
-        batch["completion_ids"][index, : len(completion)] = torch.tensor(completion)
-        batch["completion_mask"][index, : len(completion)] = 1
-        batch["tool_mask"][index, : len(completion)] = torch.tensor(row.trainable[row.prompt_length :]).long()
-        batch["old_per_token_logps"][index, : len(completion)] = torch.tensor(
-            row.logprobs[row.prompt_length :]
-        )
-        batch["advantages"][index] = advantages[index]
-    # An attention row must not be all padding.
-    batch["prompt_mask"][len(rows) :, -1] = 1
-    batch["completion_mask"][len(rows) :, 0] = 1
-    return batch
-
-
-def sort_by_length(batches: Sequence[dict[str, torch.Tensor]]) -> list[dict[str, torch.Tensor]]:
-    """Deal the rows of several micro-batches out again, the shortest ones into the first.
-
-    Args:
-        batches: Micro-batches of the same widths, as `collate_rows` pads them; tensors without a row dimension are
-            equal in all.
-    """
-    rows = {
-        name: torch.cat([batch[name] for batch in batches])
-        for name, tensor in batches[0].items()
-        if tensor.dim() > 0
-    }
-    lengths = rows["prompt_mask"].sum(dim=1) + rows["completion_mask"].sum(dim=1)
-    parts = lengths.argsort(stable=True).chunk(len(batches))
-    return [
-        {**batch, **{name: rows[name][part] for name in rows}}
-        for batch, part in zip(batches, parts, strict=True)
-    ]
-
-
-def trim_padding(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Drop the columns of a micro-batch that are padding in all of its rows."""
-    first_prompt_column = int(batch["prompt_mask"].any(dim=0).int().argmax())
-    completion_width = int(batch["completion_mask"].any(dim=0).sum())
-    trimmed = dict(batch)
-    for name in ("prompt_ids", "prompt_mask"):
-        trimmed[name] = batch[name][:, first_prompt_column:]
-    for name in ("completion_ids", "completion_mask", "tool_mask", "old_per_token_logps"):
-        trimmed[name] = batch[name][:, :completion_width]
-    return trimmed
 
 
 def _rewarded_by_runner(**kwargs: Any) -> list[float]:

@@ -21,13 +21,8 @@ from unit.trainers.conftest import TASKS, MakeTrainer, ScriptedRunner, make_grou
 from masksearch_agent.config.trainers import CurriculumStage, DAPOSettings, OptimizerSettings  # noqa: E402
 from masksearch_agent.errors import TrainingError  # noqa: E402
 from masksearch_agent.records import SearchTask, TrainingRow  # noqa: E402
-from masksearch_agent.trainers.dapo import (  # noqa: E402
-    DAPOConfig,
-    collate_rows,
-    dapo_loss,
-    sort_by_length,
-    trim_padding,
-)
+from masksearch_agent.trainers.batches import collate_rows, sort_by_length, trim_padding  # noqa: E402
+from masksearch_agent.trainers.dapo import DAPOConfig, dapo_loss  # noqa: E402
 from masksearch_agent.trainers.rollouts import Group  # noqa: E402
 
 PAD = 0
