@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,8 +10,6 @@ from typing import Any
 import pytest
 import torch
 from fakes.tiny_models import forced_continuation
-from langchain_core.caches import InMemoryCache
-from langchain_core.globals import set_llm_cache
 from langchain_core.messages import HumanMessage, SystemMessage
 
 from masksearch_agent.errors import ModelError
@@ -96,10 +95,22 @@ def test_a_recording_s_sampling_comes_before_the_model_s_and_after_the_call_s(mo
     recording = CallRecording(recorder, "policy", None, Sampling(temperature=0.4, top_p=0.6, max_tokens=3))
     model.invoke(QUESTION, recording=recording)
     model.invoke(QUESTION, recording=recording, max_tokens=2, stop=["x"])
+    recording = dataclasses.replace(recording, sampling=Sampling(max_tokens=2, stop=("y",)))
+    model.invoke(QUESTION, recording=recording)
     assert [turn.sampling for turn in recorder.turns] == [
         Sampling(0.4, 0.6, 3),
         Sampling(0.4, 0.6, 2, ("x",)),
+        Sampling(max_tokens=2, stop=("y",)),
     ]
+
+
+def test_a_model_s_own_stop_strings_hold_where_a_call_has_none(tiny_model: Any, tiny_tokenizer: Any):
+    model = LocalChatModel(model=tiny_model, tokenizer=tiny_tokenizer, max_tokens=2, stop=["</x>"])
+    recorder = Recorder()
+    for stop in (None, ["</y>"], []):
+        model.invoke(QUESTION, stop=stop, recording=CallRecording(recorder, "policy", None))
+    model.close()
+    assert [turn.sampling.stop for turn in recorder.turns if turn.sampling] == [("</x>",), ("</y>",), ()]
 
 
 async def test_concurrent_calls_are_sampled_together_with_the_same_result(
@@ -142,17 +153,6 @@ def test_a_closed_model_opens_again(model: LocalChatModel):
 def test_a_conversation_that_is_too_long_is_refused(model: LocalChatModel):
     with pytest.raises(ModelError, match=r"the model reads at most 512; lower the agent's `max_searches`"):
         model.invoke([HumanMessage("mayor " * 600)])
-
-
-def test_a_cached_reply_is_never_taken_for_a_sampled_one(model: LocalChatModel):
-    recorder = Recorder()
-    set_llm_cache(InMemoryCache())
-    try:
-        for _ in range(2):
-            model.invoke(QUESTION, recording=CallRecording(recorder, "policy", None))
-    finally:
-        set_llm_cache(None)
-    assert len(recorder.turns) == 2
 
 
 def test_new_weights_are_used_at_the_next_call(tiny_tokenizer: Any):
