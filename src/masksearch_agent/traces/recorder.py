@@ -56,7 +56,7 @@ class Recorder:
                 turn.id,
                 turn.role,
                 turn.forked_from,
-                "whose conversation was rewritten since" if is_known else "which is not recorded here",
+                "whose conversation was rewritten" if is_known else "which is not recorded here",
             )
 
     def _insert(self, turn: Turn) -> None:
