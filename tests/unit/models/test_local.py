@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -142,6 +143,46 @@ async def test_a_cancelled_call_leaves_the_others_alone(model: LocalChatModel):
     results = await asyncio.gather(*tasks, return_exceptions=True)
     assert isinstance(results[0], asyncio.CancelledError)
     assert [reply.content for reply in results[1:]] == [expected] * 3
+
+
+async def test_a_cancelled_task_gives_its_slot_to_one_that_waits_while_others_go_on(
+    tiny_model: Any, tiny_tokenizer: Any
+):
+    no_token = -1
+    model = LocalChatModel(model=tiny_model, tokenizer=tiny_tokenizer, max_tokens=40, max_batch_size=2)
+    model._engine.end_of_turn_id = no_token  # nothing ends before its limit
+    passes: list[tuple[int, int]] = []
+    gate, has_started = threading.Event(), threading.Event()
+
+    def watch(_model: Any, _args: Any, kwargs: dict[str, Any]) -> None:
+        passes.append(tuple(kwargs["input_ids"].shape))
+        if kwargs["input_ids"].shape[1] == 1 and not has_started.is_set():
+            has_started.set()
+            assert gate.wait(60)
+
+    async def ask(number: int) -> str:
+        question = [HumanMessage(f"Who is the founder of {'the ' * number}Velling Works?")]
+        return str((await model.ainvoke(question)).content)
+
+    expected = [await ask(number) for number in range(3)]
+    model._engine.linger_s = 0.3  # the first two are read together, however slow the machine is
+    hook = tiny_model.register_forward_pre_hook(watch, with_kwargs=True)
+    tasks = [asyncio.create_task(ask(number)) for number in range(3)]
+    await asyncio.to_thread(has_started.wait, 60)
+    tasks[1].cancel()
+    await asyncio.sleep(0)
+    gate.set()
+    outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+    hook.remove()
+    model.close()
+
+    assert isinstance(outcomes[1], asyncio.CancelledError)
+    assert [outcomes[0], outcomes[2]] == [expected[0], expected[2]]
+    # The first two were read together and sampled once; then the third one took the slot of the second.
+    prompts = [place for place, (_, width) in enumerate(passes) if width > 1]
+    assert [passes[place][0] for place in prompts] == [2, 1]
+    assert prompts[1] <= 3, "it joined at once and not when the first one was done"
+    assert max(rows for rows, width in passes if width == 1) == 2
 
 
 def test_a_closed_model_opens_again(model: LocalChatModel):
