@@ -131,6 +131,11 @@ async def test_events_name_the_run_its_nodes_and_its_model_calls(agent: MaskSear
     assert started[0]["name"] == "masksearch"
     names = [event["name"] for event in started]
     assert names == ["masksearch", "prepare", "think", "search", "think", "finish"], "each node once"
+    runs = {event["run_id"]: event["name"] for event in started}
+    for event in events:
+        if event["event"] in ("on_chat_model_start", "on_retriever_start"):
+            node = "think" if event["event"] == "on_chat_model_start" else "search"
+            assert [runs[parent] for parent in event["parent_ids"]] == ["masksearch", node]
     ended = [event["name"] for event in events if event["event"] == "on_chain_end"]
     assert ended == ["prepare", "think", "search", "think", "finish", "masksearch"]
     assert sum(event["event"] == "on_chat_model_end" for event in events) == 2

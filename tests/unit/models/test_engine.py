@@ -14,6 +14,7 @@ import torch
 from fakes.tiny_models import forced_continuation, make_test_model
 
 from masksearch_agent.errors import ModelError
+from masksearch_agent.models import engine as engine_module
 from masksearch_agent.models.engine import BatchingEngine, Completion
 from masksearch_agent.records import Sampling
 
@@ -270,6 +271,23 @@ def test_settings_that_nothing_can_be_sampled_with_are_refused_and_disturb_nobod
     with pytest.raises(ModelError, match=message):
         engine.submit(prompts[1], Sampling(**settings))
     assert beside.result(WAIT_S).ids
+
+
+def test_one_pass_reads_no_more_prompt_tokens_than_the_limit(
+    engine: BatchingEngine,
+    spy: PassSpy,
+    prompts: list[list[int]],
+    monkeypatch: pytest.MonkeyPatch,
+):
+    alone = [run(engine, [prompt], GREEDY)[0] for prompt in prompts]
+    longest = max(map(len, prompts))
+    monkeypatch.setattr(engine_module, "_PROMPT_TOKENS_PER_PASS", longest - 1)
+    spy.read.clear()
+    together = run(engine, prompts, GREEDY)
+    assert [completion.ids for completion in together] == [completion.ids for completion in alone]
+    assert len(spy.prompts) > 1
+    assert all(rows * width < longest for rows, width in spy.prompts if rows > 1)
+    assert (1, longest) in spy.prompts, "a prompt beyond the limit is read alone"
 
 
 def test_max_tokens_cuts_and_says_so(engine: BatchingEngine, prompts: list[list[int]]):
