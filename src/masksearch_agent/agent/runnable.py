@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AnyMessage, BaseMessage
+from langchain_core.messages import AIMessage, AnyMessage, BaseMessage
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import merge_configs
 from langchain_core.tools import BaseTool, StructuredTool
@@ -322,11 +322,16 @@ class _Run:
                 "the run was interrupted before it ended; resume it on its thread with `agent.graph.invoke(None, "
                 "config)`, or `Command(resume=…)` in place of None"
             )
-        question = str(state["messages"][1].content) if len(state["messages"]) > 1 else ""
-        trajectory = self.agent.trajectory_of(state, self.recorder, content_id(question))
+        # What was asked is what the first call read, but for our system prompt; the thread may hold earlier runs too.
+        asked = [m.content for m in self.recorder.turns[0].context if m.role != "system"]
+        trajectory = self.agent.trajectory_of(state, self.recorder, content_id(*asked))
         sources = {p.id: p for shown in trajectory.retrieved for p in shown}
         prompts = [
-            m.usage_metadata["input_tokens"] for m in state["messages"] if getattr(m, "usage_metadata", None)
+            message.usage_metadata["input_tokens"]
+            for message in state["messages"]
+            if isinstance(message, AIMessage)
+            and message.usage_metadata
+            and message.response_metadata.get("turn_id") in self.recorder
         ]
         usage = Usage(
             model_calls=len(trajectory.turns),
