@@ -16,6 +16,7 @@ __all__ = (
     "ModelError",
     "RetrievalError",
     "TaskError",
+    "ThreadReuseError",
     "TraceError",
     "TrainingError",
 )
@@ -71,6 +72,10 @@ class BundleError(MaskSearchError):
 
 class AgentError(MaskSearchError):
     """The search agent received input it cannot use."""
+
+
+class ThreadReuseError(AgentError):
+    """A rollout was to run on a thread that has run before, whose conversation it would go on with."""
 
 
 class GenerationError(MaskSearchError):

@@ -71,3 +71,34 @@ def forced_continuation(model: Any, ids: Sequence[int]) -> Iterator[None]:
         yield
     finally:
         hook.remove()
+
+
+LISTED_PIECES = (
+    *("<|pad|>", "<|im_start|>", "<|im_end|>", "\n", "system", "user", "assistant"),  # 0 to 6
+    *("<think>", "</think>", "<search>", "</search>", "<answer>", "</answer>", "</search>.\n"),  # 7 to 13
+    *("Answer", "Who", "Ada", "Bram", "Harrow", "found"),  # 14 to 19
+)
+
+
+def make_listed_tokenizer() -> Any:
+    """Return a tokenizer whose ids are the places in `LISTED_PIECES`, so that a test can write them by hand.
+
+    The other printable characters follow, one token each.
+    """
+    from tokenizers import Tokenizer, decoders, models
+    from transformers import PreTrainedTokenizerFast
+
+    from masksearch_agent.models.tiny import CHAT_TEMPLATE
+
+    words = [(piece, -1.0) for piece in LISTED_PIECES]
+    characters = [(chr(code), -50.0) for code in range(32, 127)]
+    tokenizer = Tokenizer(models.Unigram([*words, *characters], unk_id=0))
+    tokenizer.decoder = decoders.Fuse()
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token="<|pad|>",
+        eos_token="<|im_end|>",
+        clean_up_tokenization_spaces=False,
+    )
+    fast.chat_template = CHAT_TEMPLATE
+    return fast
