@@ -19,6 +19,7 @@ from unit.trainers.test_dapo import random_row
 
 from masksearch_agent.config.trainers import CurriculumStage, DAPOSettings, OptimizerSettings
 from masksearch_agent.records import SearchTask
+from masksearch_agent.trainers.callbacks import MetricsLog, read_metrics
 from masksearch_agent.trainers.dapo import DAPOConfig, DAPOTrainer
 from masksearch_agent.trainers.rollouts import Group
 
@@ -55,11 +56,13 @@ def main(directory: Path) -> None:
         model = make_test_model(tokenizer)
         runner = ScriptedRunner(luck)
         config = DAPOConfig.from_settings(SETTINGS, directory / name)
-        trainer = DAPOTrainer(model, config, SETTINGS, TASKS, runner, tokenizer)  # type: ignore[arg-type]
+        callbacks = [MetricsLog(directory / f"{name}.jsonl")]
+        trainer = DAPOTrainer(model, config, SETTINGS, TASKS, runner, tokenizer, callbacks)  # type: ignore[arg-type]
         trainer.train()
         reports[name] = {
             "ranks": trainer.accelerator.num_processes,
             "asked": runner.asked,
+            "written": [entry["step"] for entry in read_metrics(directory / f"{name}.jsonl")],
             "logged": [entry for entry in trainer.state.log_history if "loss" in entry],
             "curriculum": trainer.curriculum.state(),
             "weights": [parameter.detach().double().sum().item() for parameter in model.parameters()],

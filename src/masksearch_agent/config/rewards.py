@@ -17,8 +17,9 @@ class JudgeSettings(Settings):
     model: str
     """A checkpoint folder, or `provider:model` as langchain's `init_chat_model` takes it, which reads keys from the
     environment. The paper's judge was Qwen2.5-72B-Instruct."""
-    options: dict[str, Any] = Field(default_factory=lambda: {"temperature": 0.0})
-    """Arguments of the chat model: `base_url`, `timeout`, `max_tokens`. They are saved with the run: no keys here."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Arguments of the chat model beside a temperature of 0: `base_url`, `timeout`, `max_tokens`. They are saved with
+    the run: no keys here."""
     max_attempts: int = Field(default=4, ge=1)
     """Calls at most for one answer; after them the rollout is unscorable and leaves its group."""
     first_wait_s: float = Field(default=1.0, ge=0)

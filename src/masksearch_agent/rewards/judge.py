@@ -89,7 +89,7 @@ def load_judge(settings: JudgeSettings) -> JudgeReward:
         MissingExtraError: It is to be reached over an API, and langchain is not installed.
         ModelError: It is a folder that cannot be loaded.
     """
-    options = dict(settings.options)
+    options = {"temperature": 0.0, **settings.options}
     model: BaseChatModel
     if Path(settings.model).is_dir():
         from masksearch_agent.models.local import LocalChatModel

@@ -38,6 +38,8 @@ class MetricsLog(TrainerCallback):  # type: ignore[misc]
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Keep what was logged before the step that training starts or goes on from."""
+        if not state.is_world_process_zero:
+            return
         kept = [entry for entry in read_metrics(self.path) if entry["step"] <= state.global_step]
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.path.write_text("".join(json.dumps(entry) + "\n" for entry in kept), encoding="utf-8")
@@ -50,7 +52,9 @@ class MetricsLog(TrainerCallback):  # type: ignore[misc]
         logs: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        """Write one entry."""
+        """Write one entry; of several processes, the first one does."""
+        if not state.is_world_process_zero:
+            return
         metrics = {name: float(value) for name, value in (logs or {}).items() if value is not None}
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"step": state.global_step, **metrics}) + "\n")

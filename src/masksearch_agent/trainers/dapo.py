@@ -250,7 +250,7 @@ class DAPOTrainer(GRPOTrainer):  # type: ignore[misc]
         self.runner.agent.model.model_version = f"{name}@{step}"  # type: ignore[attr-defined]
 
     def _rows_to_train(self, groups: Sequence[Group]) -> list[tuple[TrainingRow, float]]:
-        """Return rows with their advantages."""
+        """Return this rank's rows with their advantages."""
         return [
             (row, advantage)
             for group in groups
@@ -275,10 +275,13 @@ class DAPOTrainer(GRPOTrainer):  # type: ignore[misc]
         batch = {name: tensor.to(self.accelerator.device) for name, tensor in batch.items()}
         if not self._is_one_update:
             batch["old_per_token_logps"] = self._recompute_logprobs(batch)
-        trained = batch["tool_mask"].sum()
-        batch["num_items_in_batch"] = self.accelerator.gather(trained.reshape(1)).sum()
-        self._metrics["train"]["dapo/trained_tokens"].append(float(batch["num_items_in_batch"]))
-        self.state.num_input_tokens_seen += int(batch["prompt_mask"].sum() + batch["completion_mask"].sum())
+        trained = sum(row.trainable_count for row, _ in rows)
+        read = sum(len(row.input_ids) for row, _ in rows)
+        counts = torch.tensor([[trained, read]], device=self.accelerator.device)
+        trained_by_all, read_by_all = self.accelerator.gather(counts).sum(dim=0)
+        batch["num_items_in_batch"] = trained_by_all
+        self._metrics["train"]["dapo/trained_tokens"].append(float(trained_by_all))
+        self.state.num_input_tokens_seen += int(read_by_all)
         self._metrics["train"]["num_tokens"] = [self.state.num_input_tokens_seen]
         return batch
 

@@ -110,12 +110,12 @@ def test_settings_name_a_judge_behind_an_api(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setitem(
         sys.modules, "langchain.chat_models", SimpleNamespace(init_chat_model=init_chat_model)
     )
-    options = {"temperature": 0.0, "base_url": "http://127.0.0.1:8000/v1"}
+    options = {"base_url": "http://127.0.0.1:8000/v1"}
     settings = RewardSettings(
         answer="judge", judge=JudgeSettings(model="openai:qwen2.5-72b", options=options), answer_weight=2.0
     )
     assert RewardMix(settings)(TASK, trajectory()).total == pytest.approx(0.1 + 2.0)
-    assert asked == [("openai:qwen2.5-72b", options)]
+    assert asked == [("openai:qwen2.5-72b", {"temperature": 0.0, **options})]
 
 
 def test_a_judge_behind_an_api_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
