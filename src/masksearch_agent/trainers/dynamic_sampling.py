@@ -122,7 +122,7 @@ class DynamicSampler:
         places = range(self.ranks.index, len(drawn), self.ranks.count)
         tasks = [self.curriculum.tasks[drawn[place]] for place in places]
         # Another one for each run, step and batch, whatever the number of ranks.
-        seed = self.seed * 1_000_000 + step * 1_000 + batch
+        seed = self.seed * 1_000_000_000 + step * 1_000 + batch
         groups = dict(zip(places, self.runner.run(tasks, seed, places), strict=True))
         outcomes = self.ranks.gather([_outcome(place, group) for place, group in groups.items()])
         return groups, sorted(outcomes, key=lambda outcome: outcome.place)
