@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("torch")
+torch = pytest.importorskip("torch")
 pytest.importorskip("trl")
+
+from safetensors.torch import load_file  # noqa: E402
 
 TESTS = Path(__file__).parents[1]
 
@@ -52,6 +54,12 @@ def test_a_run_killed_twice_logs_the_losses_of_one_that_was_not(tmp_path: Path) 
     assert len({entry["loss"] for entry in whole}) == 6
     assert {entry["curriculum/max_masks"] for entry in whole} == {1, 2}
     assert max(entry["dapo/rollout_batches"] for entry in whole) == 2
+
+    weights = [
+        load_file(tmp_path / run / "trainer" / "checkpoint-6" / "model.safetensors")
+        for run in ("whole", "cut")
+    ]
+    torch.testing.assert_close(*weights, atol=1e-6, rtol=0)
 
     # The same tasks with the same seeds gave the same trajectories, those that were rolled out again included.
     straight, twice = (read(tmp_path / run / "rollouts.jsonl") for run in ("whole", "cut"))
