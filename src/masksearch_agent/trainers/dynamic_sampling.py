@@ -107,12 +107,12 @@ class DynamicSampler:
                 "step %d: %d of %d groups are useful after %d rollout batches (max_resampling); the others: %s",
                 step, len(kept), count, batches, _describe_waste(sampled),
             )  # fmt: skip
-        metrics = {**self._metrics(sampled, kept), "dapo/rollout_batches": float(batches)}
-        metrics["dapo/groups_missing"] = float(count - len(kept))
         for outcome in sampled:
             if outcome.rollouts:
                 right = [numbers.reward.answer >= 1 for numbers in outcome.rollouts]
                 self.curriculum.observe(outcome.mask_count, sum(right) / len(right))
+        metrics = {**self._metrics(sampled, kept), "dapo/rollout_batches": float(batches)}
+        metrics["dapo/groups_missing"] = float(count - len(kept))
         return SampledBatch(tuple(mine), metrics)
 
     def _roll_out(
