@@ -18,6 +18,7 @@ __all__ = (
     "RewardError",
     "SamplerDriftError",
     "TaskError",
+    "ThreadReuseError",
     "TraceError",
     "TrainingError",
 )
@@ -73,6 +74,10 @@ class BundleError(MaskSearchError):
 
 class AgentError(MaskSearchError):
     """The search agent received input it cannot use."""
+
+
+class ThreadReuseError(AgentError):
+    """A rollout was to run on a thread that has run before, whose conversation it would go on with."""
 
 
 class GenerationError(MaskSearchError):

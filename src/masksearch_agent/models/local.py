@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
-from langchain_core.language_models import BaseChatModel
+from langchain_core.language_models import BaseChatModel, LangSmithParams
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.outputs import ChatGeneration, ChatResult
@@ -39,7 +39,10 @@ class LocalChatModel(BaseChatModel):
         tokenizer: Its tokenizer, with a chat template that only appends (`ChatFormat` checks it).
         temperature: 0 is greedy.
         max_tokens: Limit on sampled tokens of a call.
+        stop: What ends a reply, for calls that do not say it themselves; stop strings are kept in the reply.
         model_version: Recorded with every turn; a trainer raises it whenever it changes the weights.
+        allow_rewriting_template: Take a chat template that rewrites earlier turns (drops their reasoning, say). A call
+            whose conversation is no longer what was sent then starts a sequence of its own, which is counted as a fork.
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True, protected_namespaces=())
@@ -49,8 +52,10 @@ class LocalChatModel(BaseChatModel):
     temperature: float = 0.0
     top_p: float = 1.0
     max_tokens: int = 256
+    stop: list[str] | None = None
     max_batch_size: int = 128
     model_version: str = "local"
+    allow_rewriting_template: bool = False
     is_recording_model: bool = True
     cache: bool | None = False
     """A reply that came from LangChain's cache would be a turn that nobody sampled."""
@@ -63,7 +68,7 @@ class LocalChatModel(BaseChatModel):
         from masksearch_agent.models.engine import BatchingEngine
 
         super().model_post_init(context)
-        self._format = ChatFormat(self.tokenizer)
+        self._format = ChatFormat(self.tokenizer, self.allow_rewriting_template)
         self._engine = BatchingEngine(
             self.model, self.tokenizer, self._format.end_of_turn_id, max_batch_size=self.max_batch_size
         )
@@ -83,6 +88,12 @@ class LocalChatModel(BaseChatModel):
     @property
     def _llm_type(self) -> str:
         return "masksearch-local"
+
+    def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
+        """Return what tracers show of a call."""
+        params = super()._get_ls_params(stop=stop or self.stop, **kwargs)
+        params.setdefault("ls_model_name", self.model_version)
+        return params
 
     def close(self) -> None:
         """Stop the sampling thread once its queue is empty."""
@@ -123,22 +134,24 @@ class _Call:
         self.recording = cast(CallRecording | None, kwargs.get("recording"))
         conversation = to_messages(messages)
         self.parent_id: str | None = None
-        known = 0
+        known, prefix_ids = 0, list[int]()
+        added: list[int] | None = None
         if self.recording is not None:
-            self.parent_id, known = self.recording.recorder.split_known(
-                self.recording.parent_id, conversation
-            )
+            recorder = self.recording.recorder
+            self.parent_id, known = recorder.split_known(self.recording.parent_id, conversation)
+            # Turns of a model that gave no tokens can only be read as text.
+            if self.parent_id is not None and all(t.is_tokenised for t in recorder.path(self.parent_id)):
+                prefix_ids = recorder.ids(self.parent_id)
+                added = owner.chat_format.encode_added(prefix_ids, conversation, known)
+        if added is None:
+            self.parent_id, known, prefix_ids = None, 0, []
+            added = owner.chat_format.encode_context(conversation, is_first=True, is_closed=False)
         self.context = tuple(conversation[known:])
-        self.prefix_ids: list[int] = []
-        is_closed = False
-        if self.recording is not None and self.parent_id is not None:
-            self.prefix_ids = self.recording.recorder.ids(self.parent_id)
-            is_closed = self.prefix_ids[-1] == owner.chat_format.end_of_turn_id
-        self.context_ids = owner.chat_format.encode_context(
-            self.context, is_first=self.parent_id is None, is_closed=is_closed
-        )
-        self.prompt_ids = [*self.prefix_ids, *self.context_ids]
+        self.context_ids = added
+        self.prompt_ids = [*prefix_ids, *added]
         self.sampling = self._effective_sampling(stop, kwargs)
+        # The version that begins the reply: where the weights change meanwhile, a trainer has to take it for the older.
+        self.model_version = owner.model_version
 
     def _effective_sampling(self, stop: list[str] | None, kwargs: dict[str, Any]) -> Sampling:
         owner = self.owner
@@ -146,6 +159,8 @@ class _Call:
         temperature = base.temperature if base is not None else owner.temperature
         top_p = base.top_p if base is not None else owner.top_p
         max_tokens = base.max_tokens if base is not None else owner.max_tokens
+        if stop is None:
+            stop = list(base.stop) if base is not None else owner.stop
         return Sampling(
             temperature=float(kwargs.get("temperature", temperature)),
             top_p=float(kwargs.get("top_p", top_p)),
@@ -158,7 +173,7 @@ class _Call:
         """Record the turn and wrap the reply as a LangChain result."""
         text = self.owner.chat_format.decode_reply(completion.ids)
         metadata: dict[str, Any] = {
-            "model_name": self.owner.model_version,
+            "model_name": self.model_version,
             "finish_reason": completion.finish_reason,
         }
         if self.recording is not None:
@@ -172,8 +187,9 @@ class _Call:
                 sampled_ids=completion.ids,
                 logprobs=completion.logprobs,
                 finish_reason=completion.finish_reason,
-                model_version=self.owner.model_version,
+                model_version=self.model_version,
                 sampling=self.sampling,
+                forked_from=self.recording.parent_id if self.parent_id is None else None,
             )
             self.recording.recorder.add(turn)
             metadata["turn_id"] = turn.id
