@@ -154,7 +154,11 @@ def run_dapo(
     trained = trainer.accelerator.unwrap_model(trainer.model)
     if settings.lora_rank:
         trained = trained.merge_and_unload()
-    save_bundle(trained, tokenizer, _next_info(info, source, directory, stage, settings, index), directory)
+    if trainer.accelerator.is_main_process:
+        save_bundle(
+            trained, tokenizer, _next_info(info, source, directory, stage, settings, index), directory
+        )
+    trainer.accelerator.wait_for_everyone()
     return _result(read_metrics(metrics))
 
 
