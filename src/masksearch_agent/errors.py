@@ -15,6 +15,7 @@ __all__ = (
     "MissingExtraError",
     "ModelError",
     "RetrievalError",
+    "ServingError",
     "TaskError",
     "TraceError",
     "TrainingError",
@@ -63,6 +64,10 @@ class TraceError(MaskSearchError):
 
 class ModelError(MaskSearchError):
     """A model or tokenizer cannot be loaded or used: no pad token, an unsafe chat template, bad settings."""
+
+
+class ServingError(MaskSearchError):
+    """A model server cannot be started or reached, or does not do what was asked of it."""
 
 
 class BundleError(MaskSearchError):

@@ -1,12 +1,14 @@
-"""A LangChain chat model over a local transformers model that records exactly what was sampled.
+"""LangChain chat models that record exactly what was sampled, and the one over a local transformers model.
 
-It sends the ids that earlier turns stored, followed by the ids of the new messages only; nothing that was
-sampled is ever decoded and encoded again. Called without a recorder it is an ordinary chat model.
+They send the ids that earlier turns stored, followed by the ids of the new messages only; nothing that was
+sampled is ever decoded and encoded again. Called without a recorder they are ordinary chat models.
 """
 
 from __future__ import annotations
 
 import asyncio
+from abc import abstractmethod
+from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -19,6 +21,7 @@ from pydantic import ConfigDict, PrivateAttr
 
 from masksearch_agent.errors import MissingExtraError, ModelError
 from masksearch_agent.models.chat_format import ChatFormat
+from masksearch_agent.models.completion import Completion
 from masksearch_agent.records import Sampling, Turn
 from masksearch_agent.traces.messages import to_messages
 from masksearch_agent.traces.recorder import CallRecording, new_turn_id
@@ -26,17 +29,16 @@ from masksearch_agent.traces.recorder import CallRecording, new_turn_id
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from masksearch_agent.models.engine import BatchingEngine, Completion
+    from masksearch_agent.models.engine import BatchingEngine
 
-__all__ = ("LocalChatModel", "load_checkpoint")
+__all__ = ("LocalChatModel", "RecordingChatModel", "load_checkpoint", "load_tokenizer")
 
 
-class LocalChatModel(BaseChatModel):
-    """Chat with a transformers model on this machine; concurrent calls are sampled together.
+class RecordingChatModel(BaseChatModel):
+    """A chat model that sends and receives token ids; a subclass says where they are sampled.
 
     Args:
-        model: A causal language model.
-        tokenizer: Its tokenizer, with a chat template that only appends (`ChatFormat` checks it).
+        tokenizer: The model's tokenizer, with a chat template that only appends (`ChatFormat` checks it).
         temperature: 0 is greedy.
         max_tokens: Limit on sampled tokens of a call.
         model_version: Recorded with every turn; a trainer raises it whenever it changes the weights.
@@ -44,18 +46,68 @@ class LocalChatModel(BaseChatModel):
 
     model_config = ConfigDict(arbitrary_types_allowed=True, protected_namespaces=())
 
-    model: Any
     tokenizer: Any
     temperature: float = 0.0
     top_p: float = 1.0
     max_tokens: int = 256
-    max_batch_size: int = 128
     model_version: str = "local"
     is_recording_model: bool = True
     cache: bool | None = False
     """A reply that came from LangChain's cache would be a turn that nobody sampled."""
 
     _format: ChatFormat = PrivateAttr()
+
+    def model_post_init(self, context: Any) -> None:
+        """Check the chat template."""
+        super().model_post_init(context)
+        self._format = ChatFormat(self.tokenizer)
+
+    @property
+    def chat_format(self) -> ChatFormat:
+        """How messages become tokens."""
+        return self._format
+
+    @abstractmethod
+    def _submit(self, prompt_ids: list[int], sampling: Sampling) -> Future[Completion]:
+        """Start sampling after a prompt; cancelling the future stops it."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Stop the sampling thread; the model stays usable."""
+
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        call = _Call(self, messages, stop, kwargs)
+        return call.finish(self._submit(call.prompt_ids, call.sampling).result())
+
+    async def _agenerate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        call = _Call(self, messages, stop, kwargs)
+        return call.finish(await asyncio.wrap_future(self._submit(call.prompt_ids, call.sampling)))
+
+
+class LocalChatModel(RecordingChatModel):
+    """Chat with a transformers model on this machine; concurrent calls are sampled together.
+
+    Args:
+        model: A causal language model.
+        max_batch_size: Calls sampled together at most.
+        **settings: Those of `RecordingChatModel`.
+    """
+
+    model: Any
+    max_batch_size: int = 128
+
     _engine: BatchingEngine = PrivateAttr()
 
     def model_post_init(self, context: Any) -> None:
@@ -63,7 +115,6 @@ class LocalChatModel(BaseChatModel):
         from masksearch_agent.models.engine import BatchingEngine
 
         super().model_post_init(context)
-        self._format = ChatFormat(self.tokenizer)
         self._engine = BatchingEngine(
             self.model, self.tokenizer, self._format.end_of_turn_id, max_batch_size=self.max_batch_size
         )
@@ -76,37 +127,15 @@ class LocalChatModel(BaseChatModel):
         return cls(model=model, tokenizer=tokenizer, **settings)
 
     @property
-    def chat_format(self) -> ChatFormat:
-        """How messages become tokens."""
-        return self._format
-
-    @property
     def _llm_type(self) -> str:
         return "masksearch-local"
+
+    def _submit(self, prompt_ids: list[int], sampling: Sampling) -> Future[Completion]:
+        return self._engine.submit(prompt_ids, sampling)
 
     def close(self) -> None:
         """Stop the sampling thread once its queue is empty."""
         self._engine.close()
-
-    def _generate(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: CallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
-    ) -> ChatResult:
-        call = _Call(self, messages, stop, kwargs)
-        return call.finish(self._engine.submit(call.prompt_ids, call.sampling).result())
-
-    async def _agenerate(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: AsyncCallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
-    ) -> ChatResult:
-        call = _Call(self, messages, stop, kwargs)
-        return call.finish(await asyncio.wrap_future(self._engine.submit(call.prompt_ids, call.sampling)))
 
 
 class _Call:
@@ -114,7 +143,7 @@ class _Call:
 
     def __init__(
         self,
-        owner: LocalChatModel,
+        owner: RecordingChatModel,
         messages: list[BaseMessage],
         stop: list[str] | None,
         kwargs: dict[str, Any],
@@ -201,15 +230,30 @@ def load_checkpoint(
         MissingExtraError: transformers or torch is not installed.
         ModelError: The checkpoint cannot be loaded.
     """
+    tokenizer = load_tokenizer(path)
+    from transformers import AutoModelForCausalLM
+
     try:
-        from transformers import AutoModelForCausalLM, AutoTokenizer
+        model = AutoModelForCausalLM.from_pretrained(str(path), dtype=dtype)
+    except (OSError, ValueError) as failure:
+        raise ModelError(f"cannot load a causal language model from {str(path)!r}: {failure}") from failure
+    return model.eval(), tokenizer
+
+
+def load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
+    """Load the tokenizer of a checkpoint folder or hub id.
+
+    Raises:
+        MissingExtraError: transformers is not installed.
+        ModelError: The tokenizer cannot be loaded.
+    """
+    try:
+        from transformers import AutoTokenizer
     except ImportError as failure:
         raise MissingExtraError("transformers", "train") from failure
     if isinstance(path, Path) and not path.is_dir():
         raise ModelError(f"no checkpoint folder at {path}")
     try:
-        tokenizer = AutoTokenizer.from_pretrained(str(path))
-        model = AutoModelForCausalLM.from_pretrained(str(path), dtype=dtype)
+        return AutoTokenizer.from_pretrained(str(path))
     except (OSError, ValueError) as failure:
-        raise ModelError(f"cannot load a causal language model from {str(path)!r}: {failure}") from failure
-    return model.eval(), tokenizer
+        raise ModelError(f"cannot load the tokenizer of {str(path)!r}: {failure}") from failure

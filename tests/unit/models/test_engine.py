@@ -11,7 +11,8 @@ import torch
 from fakes.tiny_models import forced_continuation, make_test_model
 
 from masksearch_agent.errors import ModelError
-from masksearch_agent.models.engine import BatchingEngine, Completion
+from masksearch_agent.models.completion import Completion
+from masksearch_agent.models.engine import BatchingEngine
 from masksearch_agent.records import Sampling
 
 TEXTS = (
