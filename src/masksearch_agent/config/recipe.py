@@ -20,6 +20,7 @@ from masksearch_agent.config.generator import GeneratorSettings
 from masksearch_agent.config.ramp import RampSettings
 from masksearch_agent.config.retrieval import RetrievalSettings
 from masksearch_agent.config.rewards import RewardSettings
+from masksearch_agent.config.serving import RolloutEngineSettings, ServingSettings
 from masksearch_agent.config.trainers import BaseStageSettings, DAPOSettings, SFTSettings
 from masksearch_agent.errors import ConfigError
 
@@ -75,6 +76,10 @@ class Recipe(Settings):
     """Stage I, reinforced."""
     qa_sft: SFTSettings = SFTSettings()
     """Stage II, on multi-hop questions."""
+    rollouts: RolloutEngineSettings = RolloutEngineSettings()
+    """What samples the rollouts of DAPO."""
+    serving: ServingSettings = ServingSettings()
+    """How a model server is started."""
     evaluation: EvaluationSettings = EvaluationSettings()
 
 

@@ -15,8 +15,9 @@ from masksearch_agent.agent.protocol import PROTOCOL_VERSION
 from masksearch_agent.agent.runnable import MaskSearchAgent
 from masksearch_agent.config.recipe import Recipe
 from masksearch_agent.config.trainers import DAPOSettings, SFTSettings
-from masksearch_agent.models.local import LocalChatModel, load_checkpoint
+from masksearch_agent.models.local import load_checkpoint
 from masksearch_agent.models.tiny import tiny_base_path
+from masksearch_agent.pipeline.rollout_engine import open_rollout_engine
 from masksearch_agent.records import Sampling, SearchTask, Trajectory
 from masksearch_agent.retrieval.search import Search
 from masksearch_agent.rewards.mix import RewardMix
@@ -119,7 +120,7 @@ def run_dapo(
         source: The bundle to start from.
         tasks: Tasks to draw from.
         search: What rollouts search.
-        recipe: Rewards.
+        recipe: Rewards, and what samples the rollouts.
         settings: Of the stage.
         directory: Where the new bundle goes.
         stage: Name of the stage.
@@ -133,24 +134,25 @@ def run_dapo(
 
     info = read_bundle_info(source)
     model, tokenizer = load_checkpoint(source, _training_dtype(settings))
-    chat_model = LocalChatModel(model=model, tokenizer=tokenizer, model_version=info.model_version)
-    agent = MaskSearchAgent(chat_model, search, info.agent, info.prompts)
-    runner = RolloutRunner(
-        agent, RewardMix(recipe.rewards), Sampling(temperature=settings.temperature), settings.group_size
-    )
     metrics = directory / "metrics.jsonl"
     output = directory / "trainer"
-    trainer = DAPOTrainer(
-        model=model,
-        args=DAPOConfig.from_settings(settings, output),
-        settings=settings,
-        tasks=tasks,
-        runner=runner,
-        processing_class=tokenizer,
-        callbacks=[MetricsLog(metrics, listener)],
-    )
-    trainer.train(resume_from_checkpoint=find_last_checkpoint(output))
-    chat_model.close()
+    engine = open_rollout_engine(recipe, model, tokenizer, info.model_version, directory)
+    with engine as (sampler, weight_sync):
+        agent = MaskSearchAgent(sampler, search, info.agent, info.prompts)
+        runner = RolloutRunner(
+            agent, RewardMix(recipe.rewards), Sampling(temperature=settings.temperature), settings.group_size
+        )
+        trainer = DAPOTrainer(
+            model=model,
+            args=DAPOConfig.from_settings(settings, output),
+            settings=settings,
+            tasks=tasks,
+            runner=runner,
+            processing_class=tokenizer,
+            callbacks=[MetricsLog(metrics, listener)],
+            weight_sync=weight_sync,
+        )
+        trainer.train(resume_from_checkpoint=find_last_checkpoint(output))
     trained = trainer.accelerator.unwrap_model(trainer.model)
     if settings.lora_rank:
         trained = trained.merge_and_unload()

@@ -30,6 +30,7 @@ from masksearch_agent.trainers.batches import collate_rows, sort_by_length, trim
 from masksearch_agent.trainers.curriculum import Curriculum
 from masksearch_agent.trainers.rollouts import Group, RolloutRunner
 from masksearch_agent.trainers.sft import lora_config, optimizer_arguments
+from masksearch_agent.trainers.weight_sync import SharedWeights, WeightSync
 
 __all__ = ("DAPOConfig", "DAPOTrainer", "dapo_loss")
 
@@ -134,13 +135,14 @@ class DAPOTrainer(GRPOTrainer):  # type: ignore[misc]
     """Trains a policy by DAPO.
 
     Args:
-        model: The policy; the rollout agent must sample from this very object.
+        model: The policy; the rollout agent samples from this very object, or `weight_sync` brings it there.
         args: See `DAPOConfig`.
         settings: What `args` was made from.
         tasks: Tasks to draw from.
         runner: Runs and scores rollouts.
         processing_class: The tokenizer.
         callbacks: Progress display and the like.
+        weight_sync: Brings the weights to what samples, before each batch of rollouts; None where they are shared.
     """
 
     _buffered_inputs: Any
@@ -155,7 +157,9 @@ class DAPOTrainer(GRPOTrainer):  # type: ignore[misc]
         runner: RolloutRunner,
         processing_class: PreTrainedTokenizerBase,
         callbacks: Sequence[TrainerCallback] = (),
+        weight_sync: WeightSync | None = None,
     ) -> None:
+        self.weight_sync = weight_sync or SharedWeights(runner.agent.model)
         self.curriculum = Curriculum(tasks, settings.curriculum, settings.max_steps, settings.seed)
         self.runner = runner
         steps = range(0, settings.max_steps, settings.updates_per_rollout)
@@ -182,7 +186,7 @@ class DAPOTrainer(GRPOTrainer):  # type: ignore[misc]
         """Replace TRL's generation: roll out, refill, and return the batch that TRL's loss reads."""
         wanted = [row["task_index"] for row in inputs[:: self.num_generations]]
         step = self.state.global_step
-        self._set_model_version(step)
+        self.weight_sync.refresh(self, step)
         groups = self._sample_useful_groups(wanted, step)
         rows, advantages = self._rows_to_train(groups)
         return self._batch(rows, advantages)
@@ -237,10 +241,6 @@ class DAPOTrainer(GRPOTrainer):  # type: ignore[misc]
         totals = self.accelerator.reduce(torch.stack([*sums, mask.sum().float()]), reduction="sum")
         for name, total in zip(means, totals[:-1], strict=True):
             self._metrics["train"][name].append((total / totals[-1].clamp(min=1)).item())
-
-    def _set_model_version(self, step: int) -> None:
-        name = str(self.runner.agent.model.model_version).split("@")[0]  # type: ignore[attr-defined]
-        self.runner.agent.model.model_version = f"{name}@{step}"  # type: ignore[attr-defined]
 
     def _sample_useful_groups(self, wanted: list[int], step: int) -> list[Group]:
         """Roll out until there are as many useful groups as prompts, or the cap is reached."""
