@@ -131,6 +131,7 @@ def run_dapo(
     from masksearch_agent.trainers.checkpoints import find_last_checkpoint
     from masksearch_agent.trainers.dapo import DAPOConfig, DAPOTrainer
     from masksearch_agent.trainers.rollouts import RolloutRunner
+    from masksearch_agent.trainers.weight_sync import merge_adapters
 
     info = read_bundle_info(source)
     model, tokenizer = load_checkpoint(source, _training_dtype(settings))
@@ -153,10 +154,16 @@ def run_dapo(
             weight_sync=weight_sync,
         )
         trainer.train(resume_from_checkpoint=find_last_checkpoint(output))
-    trained = trainer.accelerator.unwrap_model(trainer.model)
-    if settings.lora_rank:
-        trained = trained.merge_and_unload()
-    save_bundle(trained, tokenizer, _next_info(info, source, directory, stage, settings, index), directory)
+    # Sharded weights are gathered, in which every process has to take part.
+    state = trainer.accelerator.get_state_dict(trainer.model)
+    if trainer.accelerator.is_main_process:
+        if settings.lora_rank:
+            state = merge_adapters(trainer.accelerator.unwrap_model(trainer.model), state)
+        trained, _ = load_checkpoint(source, _training_dtype(settings))
+        trained.load_state_dict(state)
+        next_info = _next_info(info, source, directory, stage, settings, index)
+        save_bundle(trained, tokenizer, next_info, directory)
+    trainer.accelerator.wait_for_everyone()
     return _result(read_metrics(metrics))
 
 
