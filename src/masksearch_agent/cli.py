@@ -312,7 +312,7 @@ def serve(
     changes |= {"python": vllm_python} if vllm_python else {}
     chosen = resolved.serving.model_copy(update=changes)
     with serve_bundle(agent, chosen, is_refreshable=refreshable) as server:
-        _print_result({"url": server.base_url, "engine": server.engine}, False)
+        _print_result({"url": server.base_url, "model": server.model_name, "engine": server.engine}, False)
         try:
             code = server.wait()
         except KeyboardInterrupt:

@@ -30,6 +30,7 @@ class FakeVLLMServer(httpx.AsyncBaseTransport):
         """What to answer the next requests with instead."""
         self.overrides: dict[str, Any] = {}
         """Fields of a completion to answer with instead of the true ones."""
+        self.name = "served"
         self.version = "default"
         self.open_requests = 0
         self.most_open_requests = 0
@@ -55,7 +56,7 @@ class FakeVLLMServer(httpx.AsyncBaseTransport):
 
     async def _answer(self, path: str, body: dict[str, Any]) -> httpx.Response:
         if path == "/v1/models":
-            model = {"id": "served", "max_model_len": self.max_model_len}
+            model = {"id": self.name, "max_model_len": self.max_model_len}
             return httpx.Response(200, json={"data": [model]})
         if path == "/v1/completions":
             return httpx.Response(200, json=await self._complete(body))

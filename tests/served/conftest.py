@@ -34,7 +34,7 @@ SETTINGS = (
     "world.test_questions=[{hops: 1, count: 25}, {hops: 2, count: 25}]",
     "retrieval.mode=bm25",
     "agent={max_searches: 4, passages_per_search: 2, max_step_tokens: 72, max_sampled_tokens: 240, max_repairs: 1}",
-    "qa_sft={max_steps: 120, batch_size: 8, max_tokens: 1024}",
+    "qa_sft={max_steps: 200, batch_size: 8, max_tokens: 1024}",
     "qa_sft.optimizer={name: muon, learning_rate: 3.0e-3, muon_learning_rate: 0.01}",
     # Equal results need equal arithmetic.
     "serving={engine: vllm, dtype: float32, max_model_tokens: 2048, max_sequences: 32}",

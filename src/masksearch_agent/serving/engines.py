@@ -45,6 +45,8 @@ class Launch:
     command: tuple[str, ...]
     environment: dict[str, str] = field(default_factory=dict)
     """Variables to set beside those of this process."""
+    model_name: str = ""
+    """What clients call the model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +137,7 @@ def _vllm_launch(
         environment["VLLM_CPU_KVCACHE_SPACE"] = str(settings.cpu_cache_gb)
     if is_refreshable:
         environment["VLLM_SERVER_DEV_MODE"] = "1"
-    return Launch("vllm", (*command, *settings.extra_arguments), environment)
+    return Launch("vllm", (*command, *settings.extra_arguments), environment, name)
 
 
 def _transformers_launch(directory: Path, port: int, settings: ServingSettings) -> Launch:
@@ -144,7 +146,7 @@ def _transformers_launch(directory: Path, port: int, settings: ServingSettings) 
             raise MissingExtraError(package, "serve")
     command = [sys.executable, "-m", "transformers.cli.transformers", "serve", str(directory)]
     command += ["--host", settings.host, "--port", str(port), "--dtype", settings.dtype]
-    return Launch("transformers", (*command, *settings.extra_arguments))
+    return Launch("transformers", (*command, *settings.extra_arguments), model_name=str(directory))
 
 
 @cache

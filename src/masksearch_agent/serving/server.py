@@ -24,6 +24,7 @@ __all__ = ("ModelServer", "start_server")
 logger = logging.getLogger(__name__)
 
 _POLL_S = 0.25
+_STANDARD_ERROR = 2
 _LOG_LINES = 15
 """Last lines of a server's log that a failed start shows."""
 
@@ -42,9 +43,10 @@ class ModelServer:
 
     def __init__(self, launch: Launch, host: str, port: int, log_path: Path | None = None) -> None:
         self.engine: Literal["vllm", "transformers"] = launch.engine
+        self.model_name = launch.model_name
         self.base_url = f"http://{host}:{port}"
         self.log_path = log_path
-        output: IO[bytes] | int = sys.stderr.fileno() if log_path is None else log_path.open("wb")
+        output: IO[bytes] | int = _STANDARD_ERROR if log_path is None else log_path.open("wb")
         try:
             self._process = subprocess.Popen(
                 [sys.executable, "-I", watchdog.__file__, *launch.command],

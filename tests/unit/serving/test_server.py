@@ -156,6 +156,7 @@ class TestPlanning:
             "--generation-config=vllm",
             "--max-num-batched-tokens=8",
         )
+        assert launch.model_name == "mine#1"
         assert "VLLM_SERVER_DEV_MODE" not in launch.environment
 
     def test_a_cpu_gets_what_vllm_needs_there(self, tmp_path: Path) -> None:
@@ -194,6 +195,7 @@ class TestPlanning:
         monkeypatch.setattr(engines, "find_spec", lambda package: object())
         launch = plan_launch(tmp_path, "m", 8000, ServingSettings(engine=engine))
         assert launch.engine == "transformers"
+        assert launch.model_name == str(tmp_path)
         assert launch.command[1:5] == ("-m", "transformers.cli.transformers", "serve", str(tmp_path))
         assert launch.command[5:] == ("--host", "127.0.0.1", "--port", "8000", "--dtype", "auto")
 
