@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -24,13 +25,14 @@ from masksearch_agent.config.serving import RolloutEngineSettings  # noqa: E402
 from masksearch_agent.config.trainers import DAPOSettings, OptimizerSettings  # noqa: E402
 from masksearch_agent.errors import BundleError  # noqa: E402
 from masksearch_agent.evaluation.runner import QuestionResult, evaluate  # noqa: E402
-from masksearch_agent.models.local import load_checkpoint  # noqa: E402
+from masksearch_agent.models.local import LocalChatModel, RecordingChatModel, load_checkpoint  # noqa: E402
 from masksearch_agent.models.vllm import VLLMChatModel  # noqa: E402
 from masksearch_agent.pipeline.rollout_engine import open_rollout_engine  # noqa: E402
-from masksearch_agent.records import Sampling, SearchTask, Trajectory  # noqa: E402
+from masksearch_agent.records import Sampling, SearchTask, TrainingRow, Trajectory, Turn  # noqa: E402
 from masksearch_agent.rewards.mix import RewardMix  # noqa: E402
 from masksearch_agent.rewards.parts import count_sampled_tokens  # noqa: E402
 from masksearch_agent.serving.server import ModelServer  # noqa: E402
+from masksearch_agent.traces.recorder import CallRecording, Recorder  # noqa: E402
 from masksearch_agent.trainers.dapo import DAPOConfig, DAPOTrainer  # noqa: E402
 from masksearch_agent.trainers.rollouts import Group, RolloutRunner  # noqa: E402
 
@@ -60,6 +62,53 @@ class TestVLLMChatModel(RecordingModelConformance):
         )
         yield Subject(model, transport.sent)
         model.close()
+
+
+def first_turn(model: RecordingChatModel, question: str, **settings: Any) -> Turn:
+    recorder = Recorder()
+    model.invoke(question, recording=CallRecording(recorder, "policy", None), **settings)
+    return recorder.turns[0]
+
+
+@pytest.fixture
+def both(server: ModelServer, bundle: Path) -> Iterator[tuple[LocalChatModel, VLLMChatModel]]:
+    local = LocalChatModel.from_pretrained(bundle, max_tokens=24)
+    served = VLLMChatModel.from_pretrained(bundle, server.base_url, max_tokens=24)
+    yield local, served
+    local.close()
+    served.close()
+
+
+def test_a_stop_string_inside_a_token_ends_a_reply_as_it_does_locally(
+    both: tuple[LocalChatModel, VLLMChatModel], held_out: list[SearchTask]
+) -> None:
+    local, _ = both
+    question = held_out[0].question
+    whole = first_turn(local, question)
+    pieces = [local.tokenizer.decode([token]) for token in whole.sampled_ids]
+    # Up to the second last character of some token in the middle of the reply.
+    place = next(n for n, piece in enumerate(pieces) if n > 1 and len(piece) > 3 and piece.strip().isalpha())
+    stop = "".join(pieces[place - 1 : place + 1])[:-1]
+    mine, theirs = (first_turn(model, question, stop=[stop]) for model in both)
+    assert mine.sampled_ids == whole.sampled_ids[: place + 1]
+    assert not mine.text.endswith(stop)
+    assert (theirs.sampled_ids, theirs.text, theirs.finish_reason) == (mine.sampled_ids, mine.text, "stop")
+
+
+def test_a_seed_repeats_a_reply_and_its_probabilities_are_unscaled(
+    both: tuple[LocalChatModel, VLLMChatModel], held_out: list[SearchTask]
+) -> None:
+    local, served = both
+    question = held_out[1].question
+    turns = [first_turn(served, question, temperature=1.5, seed=seed) for seed in (1, 1, 2, 3)]
+    assert turns[0].sampled_ids == turns[1].sampled_ids
+    assert len({turn.sampled_ids for turn in turns}) > 1
+    for turn in turns:
+        ids = torch.tensor([[*turn.context_ids, *turn.sampled_ids]])
+        with torch.no_grad():
+            logprobs = local.model(ids).logits[0, len(turn.context_ids) - 1 : -1].log_softmax(-1)
+        expected = logprobs.gather(1, torch.tensor(turn.sampled_ids)[:, None]).squeeze(1)
+        assert (torch.tensor(turn.logprobs) - expected).abs().max() < 1e-3
 
 
 def answers(bundle: Path, tasks: Sequence[SearchTask], base_url: str | None) -> list[QuestionResult]:
@@ -122,7 +171,7 @@ class WatchedRunner(RolloutRunner):
         self.drifts.append(max(self._drift(row) for r in rollouts for row in r.rows))
         return groups
 
-    def _drift(self, row: object) -> float:
+    def _drift(self, row: TrainingRow) -> float:
         ids = torch.tensor([row.input_ids])
         with torch.no_grad():
             logprobs = self.policy(ids).logits[0, :-1].float().log_softmax(-1)
