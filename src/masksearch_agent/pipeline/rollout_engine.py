@@ -41,10 +41,10 @@ def open_rollout_engine(
         directory: Of the run; it takes the server's log and the weights on their way.
 
     Raises:
-        TrainingError: The recipe needs a `rollouts.base_url`.
+        TrainingError: The recipe needs a `rollouts.base_url`, or the server there does not fit.
         ServingError: The server does not start or answer.
     """
-    from masksearch_agent.trainers.weight_sync import DiskSync, NCCLSync, SharedWeights
+    from masksearch_agent.trainers.weight_sync import DiskSync, NCCLSync, SharedWeights, check_server
 
     chosen = recipe.rollouts
     if chosen.rollout_engine == "local":
@@ -69,6 +69,8 @@ def open_rollout_engine(
             max_concurrent_requests=chosen.max_concurrent_requests,
         )
         stack.enter_context(closing(remote))
+        if chosen.base_url:
+            check_server(remote)
         yield remote, NCCLSync(remote) if chosen.weight_sync == "nccl" else DiskSync(remote, weights)
 
 

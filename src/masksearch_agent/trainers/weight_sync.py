@@ -20,7 +20,7 @@ from masksearch_agent.errors import TrainingError
 from masksearch_agent.models.served_weights import write_served_weights
 from masksearch_agent.models.vllm import VLLMChatModel
 
-__all__ = ("DiskSync", "NCCLSync", "SharedWeights", "WeightSync", "merge_adapters")
+__all__ = ("DiskSync", "NCCLSync", "SharedWeights", "WeightSync", "check_server", "merge_adapters")
 
 
 class WeightSync(Protocol):
@@ -59,13 +59,9 @@ class DiskSync:
     Args:
         chat_model: What samples.
         directory: Where the newest checkpoint is kept; the server's machine has to see it under the same path.
-
-    Raises:
-        TrainingError: The server gives other log-probabilities than a trainer recomputes, or cannot renew all weights.
     """
 
     def __init__(self, chat_model: VLLMChatModel, directory: Path) -> None:
-        _check_server(chat_model)
         self.chat_model = chat_model
         self.directory = directory
         self._current: Path | None = None
@@ -101,13 +97,9 @@ class NCCLSync:
 
     Args:
         chat_model: What samples.
-
-    Raises:
-        TrainingError: The server gives other log-probabilities than a trainer recomputes.
     """
 
     def __init__(self, chat_model: VLLMChatModel) -> None:
-        _check_server(chat_model)
         self.chat_model = chat_model
         self._transfer: Any = None
 
@@ -171,7 +163,15 @@ def _take_version(chat_model: VLLMChatModel, expected: str) -> None:
     chat_model.model_version = version
 
 
-def _check_server(chat_model: VLLMChatModel) -> None:
+def check_server(chat_model: VLLMChatModel) -> None:
+    """See whether rollouts can be sampled from a server that somebody else started.
+
+    vLLM looks over its whole environment to answer, which can take a minute.
+
+    Raises:
+        TrainingError: It gives other log-probabilities than a trainer recomputes, or cannot renew all of its weights.
+        ServingError: It does not let its weights be replaced.
+    """
     info = chat_model.client.server_info()
     model = info["model_config"]
     if model["logprobs_mode"] != "raw_logprobs":

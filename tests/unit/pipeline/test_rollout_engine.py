@@ -62,9 +62,6 @@ def test_a_server_is_started_from_the_model_and_closed_with_the_run(
     monkeypatch.setattr(
         rollout_engine, "VLLMChatModel", lambda **settings: VLLMChatModel(transport=server, **settings)
     )
-    config = {"model": "m", "logprobs_mode": "raw_logprobs"}
-    info = {"model_config": config, "device_config": {"device": "cpu"}}
-    monkeypatch.setattr(VLLMClient, "server_info", lambda self: info)
     recipe = recipe_of(rollout_engine="vllm", max_concurrent_requests=7)
     with open_rollout_engine(recipe, tiny_model, tiny_tokenizer, "tiny#1", tmp_path) as (sampler, sync):
         assert (sampler.model_version, sampler.client.max_concurrent_requests) == ("tiny#1", 7)
@@ -72,6 +69,23 @@ def test_a_server_is_started_from_the_model_and_closed_with_the_run(
         assert events == ["started"]
     assert events == ["started", "closed"]
     server.engine.close()
+
+
+def test_a_server_that_runs_already_is_checked(
+    tiny_model: Any, tiny_tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = FakeVLLMServer(tiny_model, tiny_tokenizer, ChatFormat(tiny_tokenizer).end_of_turn_id)
+    monkeypatch.setattr(
+        rollout_engine, "VLLMChatModel", lambda **settings: VLLMChatModel(transport=server, **settings)
+    )
+    info = {"model_config": {"logprobs_mode": "processed_logprobs"}}
+    monkeypatch.setattr(VLLMClient, "server_info", lambda self: info)
+    recipe = recipe_of(rollout_engine="vllm", base_url="http://vllm")
+    with (
+        pytest.raises(TrainingError, match="gives processed_logprobs"),
+        open_rollout_engine(recipe, tiny_model, tiny_tokenizer, "tiny#1", tmp_path),
+    ):
+        pass
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from masksearch_agent.errors import TrainingError  # noqa: E402
 from masksearch_agent.models.local import load_checkpoint  # noqa: E402
 from masksearch_agent.models.served_weights import write_served_weights  # noqa: E402
 from masksearch_agent.trainers.sft import lora_config  # noqa: E402
-from masksearch_agent.trainers.weight_sync import DiskSync, SharedWeights, merge_adapters  # noqa: E402
+from masksearch_agent.trainers.weight_sync import DiskSync, SharedWeights, check_server, merge_adapters  # noqa: E402
 
 
 class FakeClient:
@@ -125,18 +125,18 @@ def test_adapters_are_merged_without_touching_the_model(tiny_tokenizer: Any, tmp
     assert merged.keys() == plain.state_dict().keys()
 
 
-def test_a_server_with_scaled_probabilities_is_refused(tmp_path: Path) -> None:
+def test_a_server_with_scaled_probabilities_is_refused() -> None:
     with pytest.raises(TrainingError, match="--logprobs-mode raw_logprobs"):
-        DiskSync(chat_model_of(FakeClient(logprobs_mode="processed_logprobs")), tmp_path)
+        check_server(chat_model_of(FakeClient(logprobs_mode="processed_logprobs")))
 
 
 @pytest.mark.parametrize(("device", "is_tied"), [("cpu", False), ("cuda", True)])
 def test_a_server_that_renews_its_head_is_taken(tmp_path: Path, device: str, is_tied: bool) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"tie_word_embeddings": is_tied}))
-    DiskSync(chat_model_of(FakeClient(str(tmp_path), device)), tmp_path)
+    check_server(chat_model_of(FakeClient(str(tmp_path), device)))
 
 
 def test_a_cpu_server_with_a_tied_head_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"tie_word_embeddings": True}))
     with pytest.raises(TrainingError, match="masksearch serve --refreshable"):
-        DiskSync(chat_model_of(FakeClient(str(tmp_path))), tmp_path)
+        check_server(chat_model_of(FakeClient(str(tmp_path))))
