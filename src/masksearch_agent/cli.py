@@ -16,7 +16,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from masksearch_agent.errors import MaskSearchError, ServingError, TraceError
+from masksearch_agent.errors import ConfigError, MaskSearchError, ServingError, TraceError
 
 if TYPE_CHECKING:
     from masksearch_agent.config.recipe import Recipe
@@ -164,6 +164,8 @@ def base(
     from masksearch_agent.trainers.callbacks import MetricsLog
 
     resolved = _recipe(recipe, settings)
+    if resolved.base_stage is None:
+        raise ConfigError("the recipe has no base_stage; start from training/tiny_base.yaml")
     with Display(_errors).stage("base stage") as bar:
         train_base(resolved.base_stage, out, (MetricsLog(out / "metrics.jsonl", bar.training_listener()),))
     _print_result({"checkpoint": str(out)}, False)

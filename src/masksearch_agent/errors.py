@@ -17,6 +17,7 @@ __all__ = (
     "RetrievalError",
     "ServingError",
     "TaskError",
+    "ThreadReuseError",
     "TraceError",
     "TrainingError",
 )
@@ -76,6 +77,10 @@ class BundleError(MaskSearchError):
 
 class AgentError(MaskSearchError):
     """The search agent received input it cannot use."""
+
+
+class ThreadReuseError(AgentError):
+    """A rollout was to run on a thread that has run before, whose conversation it would go on with."""
 
 
 class GenerationError(MaskSearchError):

@@ -196,6 +196,9 @@ class Turn:
     """`length` where the call hit `max_tokens` before a stop string or the end-of-turn token."""
     model_version: str = ""
     sampling: Sampling | None = None
+    forked_from: str | None = None
+    """The turn that the call was to continue but could not, because its conversation had been rewritten or was recorded
+    elsewhere; the turn then starts a sequence of its own. None where nothing was lost."""
 
     def __post_init__(self) -> None:
         if len(self.logprobs) != len(self.sampled_ids):
@@ -237,6 +240,11 @@ class Trajectory:
     """The judge's verdict; None where nobody judged."""
     verdict: str = ""
     """Why the judge accepted or rejected it."""
+
+    @property
+    def fork_count(self) -> int:
+        """Number of turns that could not continue the sequence they were to continue."""
+        return sum(turn.forked_from is not None for turn in self.turns)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage
@@ -79,7 +80,10 @@ class ScriptedChatModel(BaseChatModel):
 
 @dataclass(frozen=True)
 class Reply:
-    """A scripted turn with its tokens; ids that are not given are the characters' code points."""
+    """A scripted turn with its tokens; ids that are not given are the characters' code points.
+
+    `max_tokens` cuts given ids and not the text beside them; stop strings end a reply of code points only.
+    """
 
     text: str
     context_ids: tuple[int, ...] | None = None
@@ -98,11 +102,15 @@ def code_point_ids(messages: Sequence[Message]) -> tuple[int, ...]:
 
 
 class ScriptedRecordingModel(ScriptedChatModel):
-    """A recording model (`traces.recorder.RecordingModel`) whose script holds `Reply`s or strings."""
+    """A recording model (`traces.recorder.RecordingModel`) whose script holds `Reply`s or strings.
+
+    Without a recorder, a conversation is not tokenised and costs nothing to read.
+    """
 
     model_version: str = "scripted-1"
     temperature: float = 0.7
     is_recording_model: bool = True
+    cache: bool | None = False
 
     _sent: list[tuple[int, ...]] = PrivateAttr(default_factory=list)
 
@@ -111,48 +119,71 @@ class ScriptedRecordingModel(ScriptedChatModel):
         """The ids that each call read."""
         return self._sent
 
+    @property
+    def model_name(self) -> str:
+        """What tracers show."""
+        return self.model_version
+
+    async def _agenerate(
+        self, messages: list[BaseMessage], stop: Any = None, run_manager: Any = None, **kwargs: Any
+    ) -> ChatResult:
+        await asyncio.sleep(0)
+        return self._generate(messages, stop, run_manager, **kwargs)
+
     def _generate(
         self, messages: list[BaseMessage], stop: Any = None, run_manager: Any = None, **kwargs: Any
     ) -> ChatResult:
+        conversation = to_messages(messages)
         recording: CallRecording | None = kwargs.get("recording")
-        number = len(self._calls)
+        with self._lock:
+            number = len(self._calls)
+            self._calls.append(list(messages))
+            self._keywords.append({**kwargs, "stop": stop})
+        if number == self.fail_on:
+            raise ConnectionError("the model server is gone")
         reply = (
             self.script(messages) if callable(self.script) else self.script[min(number, len(self.script) - 1)]
         )
         if not isinstance(reply, Reply):
             reply = Reply(reply)
-        self._calls.append(list(messages))
-        self._keywords.append({**kwargs, "stop": stop})
-        sampled = reply.sampled_ids or (*map(ord, reply.text), END_OF_TURN)
-        message = AIMessage(reply.text, response_metadata={"model_name": self.model_version})
+        sampling = (recording.sampling if recording is not None else None) or Sampling(
+            temperature=kwargs.get("temperature", self.temperature),
+            top_p=kwargs.get("top_p", 1.0),
+            max_tokens=kwargs.get("max_tokens", 256),
+            stop=tuple(stop or ()),
+            seed=kwargs.get("seed"),
+        )
+        text, sampled, finish_reason = _sample(reply, sampling)
+        message = AIMessage(
+            text, response_metadata={"model_name": self.model_version, "finish_reason": finish_reason}
+        )
         read = 0
         if recording is not None:
-            conversation = to_messages(messages)
-            parent, known = recording.recorder.split_known(recording.parent_id, conversation)
+            recorder = recording.recorder
+            parent, known = recorder.split_known(recording.parent_id, conversation)
+            if parent is not None and not all(turn.is_tokenised for turn in recorder.path(parent)):
+                parent, known = None, 0
             context = tuple(conversation[known:])
             context_ids = reply.context_ids or code_point_ids(context)
-            prefix = recording.recorder.ids(parent) if parent is not None else []
-            self._sent.append((*prefix, *context_ids))
-            read = len(self._sent[-1])
+            prefix = recorder.ids(parent) if parent is not None else []
+            with self._lock:
+                self._sent.append((*prefix, *context_ids))
+            read = len(prefix) + len(context_ids)
             turn = Turn(
                 id=new_turn_id(),
                 parent_id=parent,
                 role=recording.role,
                 context=context,
-                text=reply.text,
+                text=text,
                 context_ids=context_ids,
                 sampled_ids=sampled,
-                logprobs=reply.logprobs or tuple(-0.5 for _ in sampled),
+                logprobs=(reply.logprobs or (-0.5,) * len(sampled))[: len(sampled)],
+                finish_reason=finish_reason,
                 model_version=self.model_version,
-                sampling=recording.sampling
-                or Sampling(
-                    temperature=kwargs.get("temperature", self.temperature),
-                    top_p=kwargs.get("top_p", 1.0),
-                    max_tokens=kwargs.get("max_tokens", 256),
-                    stop=tuple(stop or ()),
-                ),
+                sampling=sampling,
+                forked_from=recording.parent_id if parent is None else None,
             )
-            recording.recorder.add(turn)
+            recorder.add(turn)
             message.response_metadata["turn_id"] = turn.id
         message.usage_metadata = {
             "input_tokens": read,
@@ -160,3 +191,16 @@ class ScriptedRecordingModel(ScriptedChatModel):
             "total_tokens": read + len(sampled),
         }
         return ChatResult(generations=[ChatGeneration(message=message)])
+
+
+def _sample(reply: Reply, sampling: Sampling) -> tuple[str, tuple[int, ...], Literal["stop", "length"]]:
+    """Return what of a reply a model would sample under its limits: the text, its ids, and why it ended."""
+    text, ids = reply.text, reply.sampled_ids
+    if ids is None:
+        ends = [text.index(word) + len(word) for word in sampling.stop if word in text]
+        text = text[: min(ends)] if ends else text
+        ids = (*map(ord, text), *(() if ends else (END_OF_TURN,)))
+    if len(ids) <= sampling.max_tokens:
+        return text, ids, "stop"
+    is_given = reply.sampled_ids is not None
+    return (text if is_given else text[: sampling.max_tokens]), ids[: sampling.max_tokens], "length"

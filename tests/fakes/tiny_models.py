@@ -28,20 +28,30 @@ def make_test_tokenizer() -> Any:
 def make_test_model(tokenizer: Any, max_positions: int = 512, seed: int = 0) -> Any:
     """Return an untrained Llama with two layers of width 32.
 
-    Its weights are scaled up: at the usual scale all tokens are about equally likely whatever was read, and a
-    test would not see the difference between right and wrong probabilities.
+    Its weights are large: at the usual scale all tokens are about equally likely whatever was read, and a test would
+    not see the difference between right and wrong probabilities.
     """
     import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
 
-    from masksearch_agent.models.tiny import make_tiny_model
-
-    model = make_tiny_model(
-        tokenizer, hidden_size=32, layers=2, heads=2, max_positions=max_positions, seed=seed
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=max_positions,
+        tie_word_embeddings=True,
+        attention_bias=True,
+        initializer_range=0.4,
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        bos_token_id=None,
     )
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if parameter.ndim == 2:
-                parameter.mul_(2.5 if "embed" in name else 5.0)
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(seed)
+        model = LlamaForCausalLM(config)
+        model.get_input_embeddings().weight.mul_(0.5)
     return model.eval()
 
 
@@ -61,3 +71,34 @@ def forced_continuation(model: Any, ids: Sequence[int]) -> Iterator[None]:
         yield
     finally:
         hook.remove()
+
+
+LISTED_PIECES = (
+    *("<|pad|>", "<|im_start|>", "<|im_end|>", "\n", "system", "user", "assistant"),  # 0 to 6
+    *("<think>", "</think>", "<search>", "</search>", "<answer>", "</answer>", "</search>.\n"),  # 7 to 13
+    *("Answer", "Who", "Ada", "Bram", "Harrow", "found"),  # 14 to 19
+)
+
+
+def make_listed_tokenizer() -> Any:
+    """Return a tokenizer whose ids are the places in `LISTED_PIECES`, so that a test can write them by hand.
+
+    The other printable characters follow, one token each.
+    """
+    from tokenizers import Tokenizer, decoders, models
+    from transformers import PreTrainedTokenizerFast
+
+    from masksearch_agent.models.tiny import CHAT_TEMPLATE
+
+    words = [(piece, -1.0) for piece in LISTED_PIECES]
+    characters = [(chr(code), -50.0) for code in range(32, 127)]
+    tokenizer = Tokenizer(models.Unigram([*words, *characters], unk_id=0))
+    tokenizer.decoder = decoders.Fuse()
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token="<|pad|>",
+        eos_token="<|im_end|>",
+        clean_up_tokenization_spaces=False,
+    )
+    fast.chat_template = CHAT_TEMPLATE
+    return fast

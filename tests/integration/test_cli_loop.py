@@ -199,7 +199,7 @@ def test_the_base_command_makes_a_checkpoint_to_start_from(run: CommandLine) -> 
     phase = "{text: articles, first_world_seed: 7, entities_per_block: 2, steps: 2}"
     small = (
         f"phases=[{phase}, {phase}]", "block_tokens=64", "batch_size=2", "tokenizer_worlds=1", "hidden_size=32",
-        "layers=1", "heads=2",
+        "layers=2", "heads=2",
     )  # fmt: skip
     options = [part for setting in small for part in ("--set", f"base_stage.{setting}")]
     made = run("base", "--out", "base", *options)

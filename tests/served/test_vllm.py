@@ -25,7 +25,8 @@ from masksearch_agent.config.serving import RolloutEngineSettings  # noqa: E402
 from masksearch_agent.config.trainers import DAPOSettings, OptimizerSettings  # noqa: E402
 from masksearch_agent.errors import BundleError  # noqa: E402
 from masksearch_agent.evaluation.runner import QuestionResult, evaluate  # noqa: E402
-from masksearch_agent.models.local import LocalChatModel, RecordingChatModel, load_checkpoint  # noqa: E402
+from masksearch_agent.models.local import LocalChatModel, load_checkpoint  # noqa: E402
+from masksearch_agent.models.recording import RecordingChatModel  # noqa: E402
 from masksearch_agent.models.vllm import VLLMChatModel  # noqa: E402
 from masksearch_agent.pipeline.rollout_engine import open_rollout_engine  # noqa: E402
 from masksearch_agent.records import Sampling, SearchTask, TrainingRow, Trajectory, Turn  # noqa: E402

@@ -21,7 +21,8 @@ from masksearch_agent.config.agent import AgentSettings
 from masksearch_agent.config.base import Settings
 from masksearch_agent.config.retrieval import SearchMode
 from masksearch_agent.errors import BundleError
-from masksearch_agent.models.local import LocalChatModel, RecordingChatModel
+from masksearch_agent.models.local import LocalChatModel
+from masksearch_agent.models.recording import RecordingChatModel
 from masksearch_agent.models.vllm import VLLMChatModel
 from masksearch_agent.retrieval.index import open_index
 from masksearch_agent.retrieval.search import Search

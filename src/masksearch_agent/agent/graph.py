@@ -14,12 +14,13 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Literal, TypeVar
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, RemoveMessage, SystemMessage
-from langchain_core.runnables import RunnableConfig, RunnableLambda
+from langchain_core.messages.utils import count_tokens_approximately
+from langchain_core.runnables import Runnable, RunnableConfig
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.message import REMOVE_ALL_MESSAGES
 from langgraph.runtime import get_runtime
@@ -78,16 +79,16 @@ def build_search_graph(
     graph: StateGraph[SearchState, RunContext, SearchInput, SearchOutput] = StateGraph(
         SearchState, context_schema=RunContext, input_schema=SearchInput, output_schema=SearchOutput
     )
-    graph.add_node("prepare", _both(nodes.prepare), input_schema=OpeningState)
-    graph.add_node("think", RunnableLambda(nodes.think, nodes.athink))
-    graph.add_node("search", RunnableLambda(nodes.search_now, nodes.asearch_now))
-    graph.add_node("repair", _both(nodes.repair))
-    graph.add_node("force_answer", _both(nodes.force_answer))
-    graph.add_node("finish", _both(nodes.finish))
+    graph.add_node("prepare", _Node(nodes.prepare), input_schema=OpeningState)
+    graph.add_node("think", _Node(nodes.think, nodes.athink))
+    graph.add_node("search", _Node(nodes.search_now, nodes.asearch_now))
+    graph.add_node("repair", _Node(nodes.repair))
+    graph.add_node("force_answer", _Node(nodes.force_answer))
+    graph.add_node("finish", _Node(nodes.finish))
     graph.add_edge(START, "prepare")
     graph.add_edge("prepare", "think")
     graph.add_conditional_edges(
-        "think", _both(nodes.choose_next), ["search", "repair", "force_answer", "finish"]
+        "think", _Node(nodes.choose_next), ["search", "repair", "force_answer", "finish"]
     )
     for back in ("search", "repair", "force_answer"):
         graph.add_edge(back, "think")
@@ -100,13 +101,30 @@ def opening_messages(question: str, kind: str, prompts: PromptSet) -> list[AnyMe
     return [SystemMessage(prompts.system_for(kind)), HumanMessage(neutralise(question))]
 
 
-def _both(function: Callable[[Any], ResultT]) -> RunnableLambda[Any, ResultT]:
-    """Make a node or a route of a function that does no I/O, without a thread hop in asynchronous runs."""
+class _Node(Runnable[Any, ResultT]):
+    """A node or a route that runs without a thread hop in asynchronous graphs.
 
-    async def run(state: Any) -> ResultT:
-        return function(state)
+    Callbacks do not see it: LangGraph tells them about every node, and a `RunnableLambda` would do so once more.
 
-    return RunnableLambda(function, run, name=function.__name__)
+    Args:
+        function: What it does in synchronous runs; it is given the state.
+        afunction: The same without blocking; None for a function that does no I/O.
+    """
+
+    def __init__(
+        self, function: Callable[[Any], ResultT], afunction: Callable[[Any], Awaitable[ResultT]] | None = None
+    ) -> None:
+        self.name = function.__name__
+        self.function = function
+        self.afunction = afunction
+
+    def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> ResultT:
+        """Run it."""
+        return self.function(input)
+
+    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> ResultT:
+        """Run it, without blocking."""
+        return self.function(input) if self.afunction is None else await self.afunction(input)
 
 
 class _Nodes:
@@ -138,16 +156,16 @@ class _Nodes:
             "stop_reason": None,
         }
 
-    def think(self, state: SearchState, config: RunnableConfig) -> dict[str, Any]:
+    def think(self, state: SearchState) -> dict[str, Any]:
         """Let the policy take one step."""
         call = self._call_settings(state)
-        reply = self.caller.invoke(state["messages"], config, **call)
+        reply = self.caller.invoke(state["messages"], **call)
         return self._take_reply(state, reply)
 
-    async def athink(self, state: SearchState, config: RunnableConfig) -> dict[str, Any]:
+    async def athink(self, state: SearchState) -> dict[str, Any]:
         """Let the policy take one step, without blocking."""
         call = self._call_settings(state)
-        reply = await self.caller.ainvoke(state["messages"], config, **call)
+        reply = await self.caller.ainvoke(state["messages"], **call)
         return self._take_reply(state, reply)
 
     def search_now(self, state: SearchState) -> dict[str, Any]:
@@ -274,8 +292,9 @@ class _Nodes:
         recorder = _run_context().recorder
         if recorder is not None and "turn_id" not in reply.response_metadata:
             reply = _record_text(state["messages"], reply, recorder, self.dialect)
+        # A model that does not say what it sampled must reach the token limit too.
         usage = reply.usage_metadata
-        sampled = usage["output_tokens"] if usage else 0
+        sampled = usage["output_tokens"] if usage else count_tokens_approximately([reply])
         return {"messages": [reply], "sampled_tokens": state["sampled_tokens"] + sampled}
 
 
@@ -301,6 +320,7 @@ def _record_text(
         context=tuple(conversation[known:]),
         text=dialect.record([reply])[0].content,
         model_version=str(reply.response_metadata.get("model_name", "")),
+        forked_from=_last_turn_id(messages) if parent_id is None else None,
     )
     recorder.add(turn)
     metadata = {**reply.response_metadata, "turn_id": turn.id}

@@ -39,7 +39,7 @@ class PromptSet(Settings):
 
 COMPACT_PROMPTS = PromptSet(
     question_system="Answer the question. Search until you know.",
-    masks_system="Fill in every [mask], one per line. Search until you know.",
+    masks_system="Fill in every [mask], one numbered line each. Search until you know.",
     repair="{problem} Try again.",
     force_answer="No searches left. Answer now.",
 )
@@ -64,7 +64,7 @@ FULL_PROMPTS = PromptSet(
         + _FORMAT
         + " Keep the answer short, for example <answer>Port Louis</answer>."
     ),
-    masks_system=_MASKS.format(answer="give the text for each [mask], one per line, in order."),
+    masks_system=_MASKS.format(answer="give the text for each [mask], one numbered line each, in order."),
     repair="Your last message was malformed. {problem} Write the step again in the right form.",
     force_answer=(
         "You have no searches left. Think, then give your best answer between <answer> and </answer> now."
@@ -82,7 +82,7 @@ TOOL_PROMPTS = PromptSet(
     question_system=f"Answer the user's question with the help of the `search` tool. {_CALLS} Keep the answer short.",
     masks_system=(
         "The user's passage has facts replaced by [mask]. Find out every one of them with the help of the `search` "
-        f"tool. {_CALLS} In the answer give the text for each [mask], one per line, in order."
+        f"tool. {_CALLS} In the answer give the text for each [mask], one numbered line each, in order."
     ),
     repair="{problem} Take the step again in the right form.",
     force_answer="You have no searches left. Reply with your best answer now and call no tool.",

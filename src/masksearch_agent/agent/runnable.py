@@ -10,13 +10,16 @@ from __future__ import annotations
 import dataclasses
 import random
 import time
+import uuid
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AnyMessage, BaseMessage
+from langchain_core.messages import AIMessage, AnyMessage, BaseMessage
 from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.runnables.config import merge_configs
 from langchain_core.tools import BaseTool, StructuredTool
 
 from masksearch_agent.agent.graph import build_search_graph
@@ -24,8 +27,8 @@ from masksearch_agent.agent.prompts import PromptSet, default_prompts
 from masksearch_agent.agent.protocol import PROTOCOL_VERSION
 from masksearch_agent.agent.state import RunContext, SearchInput, passages_of
 from masksearch_agent.config.agent import AgentSettings
-from masksearch_agent.errors import AgentError
-from masksearch_agent.models.local import RecordingChatModel
+from masksearch_agent.errors import AgentError, ThreadReuseError
+from masksearch_agent.models.recording import RecordingChatModel
 from masksearch_agent.records import (
     Passage,
     Sampling,
@@ -80,6 +83,8 @@ class MaskSearchAgent(Runnable[AgentInput, SearchAnswer]):
         self.search = as_search(search)
         self.settings = settings or AgentSettings()
         self.prompts = prompts or default_prompts(self.settings.dialect)
+        self.checkpointer = checkpointer
+        self._rollout_threads: set[str] = set()
         self.bundle: BundleInfo | None = None
         """What the agent was restored from; None for an agent made by hand."""
         self.builder = build_search_graph(model, self.search, self.settings, self.prompts)
@@ -205,7 +210,12 @@ class MaskSearchAgent(Runnable[AgentInput, SearchAnswer]):
     # --- training and evaluation -------------------------------------------------------------------------
 
     async def run_task(
-        self, task: SearchTask, sampling: Sampling | None = None, seed: int = 0, is_guarded: bool = True
+        self,
+        task: SearchTask,
+        sampling: Sampling | None = None,
+        seed: int = 0,
+        is_guarded: bool = True,
+        config: RunnableConfig | None = None,
     ) -> Trajectory:
         """Run a task and return its recorded trajectory.
 
@@ -215,6 +225,11 @@ class MaskSearchAgent(Runnable[AgentInput, SearchAnswer]):
                 and `seed`, so a rollout can be repeated whatever runs beside it.
             seed: Part of the trajectory's id: use another one for each rollout of a task.
             is_guarded: False leaves the source passage of a RAMP task within reach.
+            config: As for any Runnable. Where the agent has a checkpointer, a `thread_id` in it has to be a new one;
+                without it the rollout gets a thread of its own.
+
+        Raises:
+            ThreadReuseError: The thread has run before, or is running.
         """
         guard = LeakGuard.for_task(task) if is_guarded else None
         recorder = Recorder()
@@ -222,13 +237,41 @@ class MaskSearchAgent(Runnable[AgentInput, SearchAnswer]):
             run_seed = random.Random(f"{task.id}:{seed}").getrandbits(32)
             sampling = dataclasses.replace(sampling, seed=run_seed)
         context = RunContext(recorder=recorder, guard=guard, sampling=sampling)
-        state = await self.graph.ainvoke({"question": task.question, "kind": task.kind}, context=context)
+        async with self._on_unused_thread(merge_configs(self.new_thread(), config)) as own_config:
+            question: SearchInput = {"question": task.question, "kind": task.kind}
+            state = await self.graph.ainvoke(question, own_config, context=context)
         return self.trajectory_of(state, recorder, task.id, seed)
 
+    def new_thread(self) -> RunnableConfig:
+        """Return a config with a `thread_id` that no other run has; without a checkpointer, an empty one."""
+        return {"configurable": {"thread_id": uuid.uuid4().hex}} if self.checkpointer is not None else {}
+
     def with_limits(self, **limits: Any) -> MaskSearchAgent:
-        """Return an agent over the same model and search with some of its settings changed."""
+        """Return an agent over the same model, search and checkpointer with some of its settings changed."""
         settings = AgentSettings.model_validate({**self.settings.model_dump(), **limits})
-        return MaskSearchAgent(self.model, self.search, settings, self.prompts)
+        changed = MaskSearchAgent(self.model, self.search, settings, self.prompts, self.checkpointer)
+        changed.bundle = self.bundle
+        return changed
+
+    @asynccontextmanager
+    async def _on_unused_thread(self, config: RunnableConfig) -> AsyncIterator[RunnableConfig]:
+        """Keep a rollout's thread to itself: on a used one it would silently go on with another conversation."""
+        if self.checkpointer is None:
+            yield config
+            return
+        thread_id = str(config["configurable"]["thread_id"])
+        is_running = thread_id in self._rollout_threads
+        self._rollout_threads.add(thread_id)
+        try:
+            if is_running or (await self.graph.aget_state(config)).created_at is not None:
+                raise ThreadReuseError(
+                    f"the thread {thread_id!r} has run before, and a rollout on it would go on with its conversation; "
+                    f"pass a new `thread_id` for every rollout, or none"
+                )
+            yield config
+        finally:
+            if not is_running:
+                self._rollout_threads.discard(thread_id)
 
     def trajectory_of(
         self,
@@ -270,7 +313,8 @@ class _Run:
         self.agent = agent
         self.input = _graph_input(input)
         given: RunContext = kwargs.pop("context", None) or RunContext()
-        self.recorder = given.recorder or Recorder()
+        # One recorder a run: a batch passes one context to all of its runs, and their turns must not mix.
+        self.recorder = Recorder(overview=given.recorder)
         self.context = RunContext(self.recorder, given.guard, given.sampling)
         self.started_s = time.perf_counter()
 
@@ -285,11 +329,16 @@ class _Run:
                 "the run was interrupted before it ended; resume it on its thread with `agent.graph.invoke(None, "
                 "config)`, or `Command(resume=…)` in place of None"
             )
-        question = str(state["messages"][1].content) if len(state["messages"]) > 1 else ""
-        trajectory = self.agent.trajectory_of(state, self.recorder, content_id(question))
+        # What was asked is what the first call read, but for our system prompt; the thread may hold earlier runs too.
+        asked = [m.content for m in self.recorder.turns[0].context if m.role != "system"]
+        trajectory = self.agent.trajectory_of(state, self.recorder, content_id(*asked))
         sources = {p.id: p for shown in trajectory.retrieved for p in shown}
         prompts = [
-            m.usage_metadata["input_tokens"] for m in state["messages"] if getattr(m, "usage_metadata", None)
+            message.usage_metadata["input_tokens"]
+            for message in state["messages"]
+            if isinstance(message, AIMessage)
+            and message.usage_metadata
+            and message.response_metadata.get("turn_id") in self.recorder
         ]
         usage = Usage(
             model_calls=len(trajectory.turns),

@@ -96,7 +96,8 @@ class RunContext:
     """Run-scoped dependencies, passed as `context=` when the graph is called. All of them are optional."""
 
     recorder: Recorder | None = None
-    """Collects the trace of the run; needed for a `Trajectory`."""
+    """Collects the trace of the run; needed for a `Trajectory`. The graph takes one recorder a run; `MaskSearchAgent`
+    makes one for every run itself, and this one then holds the turns of all of them."""
     guard: LeakGuard | None = None
     """Withholds the source of a RAMP task from retrieval."""
     sampling: Sampling | None = None

@@ -29,7 +29,7 @@ class AgentSettings(Settings):
     max_step_tokens: int = Field(default=512, ge=1)
     """Sampled tokens of one step."""
     max_sampled_tokens: int = Field(default=4096, ge=1)
-    """Sampled tokens of the whole run."""
+    """Sampled tokens of the whole run; taken as four characters each where a model does not report its usage."""
     time_limit_s: float = Field(default=300.0, gt=0)
     """Wall time of the whole run, checked before every model call."""
     answer_form: Literal["fills", "passage"] = "fills"

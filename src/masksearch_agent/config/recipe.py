@@ -68,7 +68,7 @@ class Recipe(Settings):
     agent: AgentSettings = AgentSettings()
     generator: GeneratorSettings = GeneratorSettings()
     rewards: RewardSettings = RewardSettings()
-    base_stage: BaseStageSettings = BaseStageSettings()
+    base_stage: BaseStageSettings | None = None
     """How the tiny base model is made; read by `masksearch base` only."""
     ramp_sft: SFTSettings = SFTSettings()
     """Stage I, supervised."""

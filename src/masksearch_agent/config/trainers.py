@@ -34,13 +34,13 @@ class OptimizerSettings(Settings):
 class ReadingPhase(Settings):
     """A stretch of the base stage with its own kind of text."""
 
-    text: Literal["sentences", "articles", "summaries"]
-    """`sentences` name their subject each; `articles` are read as a search returns them, then reviewed; `summaries`
-    review them in notes and lists."""
+    text: Literal["notes", "sentences", "articles"]
+    """`notes` are worded alike (`Elise Keller's mentor is Petra Garrick.`), `sentences` vary; `articles` are read as a
+    search returns them, then reviewed."""
     first_world_seed: int
     """Worlds are made from this seed on, as many as the phase reads."""
-    entities: Literal["linked", "alike"] = "linked"
-    """What a training sequence is about: entities linked by facts, or entities of one kind with similar names."""
+    alike_share: float = Field(default=0.0, ge=0, le=1)
+    """Share of the sequences about entities of one kind with similar names; the rest is about linked entities."""
     entities_per_block: int = Field(gt=0)
     steps: int = Field(gt=0)
 
@@ -48,15 +48,7 @@ class ReadingPhase(Settings):
 class BaseStageSettings(Settings):
     """How the tiny model first learns to read: plain language modelling of closed-world text."""
 
-    phases: tuple[ReadingPhase, ...] = (
-        ReadingPhase(text="sentences", first_world_seed=1_000, entities_per_block=2, steps=1500),
-        ReadingPhase(text="articles", first_world_seed=2_000, entities_per_block=2, steps=2500),
-        ReadingPhase(text="articles", first_world_seed=3_000, entities_per_block=4, steps=1500),
-        ReadingPhase(
-            text="articles", first_world_seed=4_000, entities="alike", entities_per_block=4, steps=3000
-        ),
-        ReadingPhase(text="summaries", first_world_seed=5_000, entities_per_block=3, steps=2000),
-    )
+    phases: tuple[ReadingPhase, ...]
     """Easy to hard: looking a fact up is learned from sequences about few entities, and much later otherwise."""
     block_tokens: int = Field(default=512, gt=0)
     """Tokens of a training sequence."""

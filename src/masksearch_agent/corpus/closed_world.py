@@ -64,8 +64,6 @@ class Entity:
     name: str
     kind: str
     split: Split
-    pronoun: str
-    possessive: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,11 +172,7 @@ def _make_entities(size: int, split: Split, names: dict[str, list[str]], rng: ra
                 f"{count} names of kind {kind!r} were asked for but only {len(names[kind])} are left; "
                 f"make the world smaller"
             )
-        for _ in range(count):
-            pronoun, possessive = (
-                ("It", "Its") if kind != "person" else rng.choice((("She", "Her"), ("He", "His")))
-            )
-            members.append(Entity(names[kind].pop(), kind, split, pronoun, possessive))
+        members += [Entity(names[kind].pop(), kind, split) for _ in range(count)]
     return members
 
 
@@ -196,7 +190,7 @@ def _make_facts(members: Sequence[Entity], rng: random.Random) -> dict[str, tupl
             elif relation.object_kind == "year":
                 value = str(rng.randrange(1500, 2000))
             elif relation.object_kind == "number":
-                value = str(rng.randrange(2000, 99000))
+                value = str(rng.randrange(1000, 10000))
             else:
                 value = rng.choice(_TERMS[relation.label])
             told.append(Fact(entity.name, relation, value))
@@ -235,7 +229,7 @@ def _write_articles(
         if not plan:
             continue
         title = entity.name + suffix
-        text, spans = _write_text(entity, plan, rng)
+        text, spans = _write_text(entity, plan)
         passage_id = content_id("closed-world", seed, title, text)
         passage = Passage(passage_id, title, text, entity.name, position, f"closed-world:{seed}")
         yield (
@@ -248,22 +242,16 @@ def _write_articles(
 
 
 def _write_text(
-    entity: Entity, plan: Sequence[tuple[str, Fact, str]], rng: random.Random
+    entity: Entity, plan: Sequence[tuple[str, Fact, str]]
 ) -> tuple[str, list[tuple[int, int, Fact]]]:
     """Return the article and the spans where an object of the entity's own facts is named."""
     text = ""
     spans = []
-    for index, (telling, fact, told_object) in enumerate(plan):
-        use_name = index == 0 or rng.random() < 0.3
-        subject = entity.name if use_name else entity.pronoun
-        possessive = f"{entity.name}'s" if use_name else entity.possessive
-        # "{s} employs X" and the like only read well with a name or a sentence-initial pronoun.
-        before, after = telling.split("{o}")
-        sentence_start = before.format(s=subject if before.startswith("{s}") else entity.name, p=possessive)
-        sentence_end = after.format(s=entity.name, p=possessive)
-        text += (" " if text else "") + sentence_start
+    for telling, fact, told_object in plan:
+        before, after = telling.format(s=entity.name, p=f"{entity.name}'s", o="{o}").split("{o}")
+        text += (" " if text else "") + before
         start = len(text)
-        text += told_object + sentence_end
+        text += told_object + after
         if fact.subject == entity.name:
             spans.append((start, start + len(told_object), fact))
     return text, spans

@@ -3,8 +3,8 @@
 The words are few, about two hundred, because a model of a million parameters has to learn to copy each of them; the
 names are pairs of them, hundreds of each kind.
 
-Patterns name the subject as `{s}` (a name or a pronoun), its possessive as `{p}`, and the object as `{o}`.
-The object is always written out, so a fact can be masked and found by its text.
+Patterns name the subject as `{s}`, its possessive as `{p}`, and the object as `{o}`. Names are always written out, so
+a fact can be masked and found by its text, and every sentence can be understood on its own.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ RELATIONS = (
     Relation(
         "person", "birthplace", "city",
         ("{s} was born in {o}.", "{p} birthplace is {o}.", "{s} grew up in {o}.", "{p} life began in {o}."),
-        ("{o} was born here.", "One of the people born in {s} is {o}."),
+        ("{s} is the birthplace of {o}.", "One of the people born in {s} is {o}."),
         ("Where was {s} born?", "In which city was {s} born?"),
         ("the city where {s} was born",),
     ),
@@ -127,7 +127,7 @@ RELATIONS = (
     ),
     Relation(
         "person", "birth year", "year",
-        ("{s} was born in {o}.", "{p} birth year is {o}.", "{s} came into the world in {o}."),
+        ("{s} was born in the year {o}.", "{p} birth year is {o}.", "{s} came into the world in {o}."),
         (),
         ("When was {s} born?", "In which year was {s} born?"),
     ),
@@ -159,7 +159,7 @@ RELATIONS = (
     ),
     Relation(
         "city", "population", "number",
-        ("{s} has {o} people.", "{p} population is {o}.", "{s} is home to {o} people."),
+        ("{s} has {o} people.", "{p} population is {o}.", "{s} counts {o} people."),
         (),
         ("How many people live in {s}?", "What is the population of {s}?"),
     ),
@@ -172,7 +172,7 @@ RELATIONS = (
     Relation(
         "company", "headquarters", "city",
         ("{s} is based in {o}.", "{p} headquarters are in {o}.", "{s} runs its business from {o}."),
-        ("{o} is based here.", "{s} is the seat of {o}."),
+        ("{s} is home to {o}.", "{s} is the seat of {o}."),
         ("Where is {s} based?", "In which city is {s} based?"),
         ("the city where {s} is based",),
     ),

@@ -175,6 +175,7 @@ async def _run_rag(agent: MaskSearchAgent, task: SearchTask) -> Trajectory:
     recorder = Recorder()
     state = await rag.graph.ainvoke(
         {"question": task.question, "kind": task.kind, "messages": [HumanMessage(prompt)]},
+        rag.new_thread(),
         context=RunContext(recorder=recorder, guard=guard),
     )
     return rag.trajectory_of(state, recorder, task.id, retrieved_before=passages)

@@ -8,6 +8,7 @@ some of them show how to go on after a search that found nothing.
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
 from masksearch_agent.agent.protocol import clean_text
@@ -35,11 +36,16 @@ class HindsightTeacher:
         self.answer_form = answer_form
 
     async def plan(self, findings: Findings) -> Plan:
-        """Take the next hops that are not supported yet; give up after too many attempts at one."""
+        """Take the next hops that are not supported yet; give up after too many attempts at one.
+
+        The first thought lists all hops, so that a student reads the task once and then follows its own list.
+        """
         pending = self._pending(findings)
         if any(self._attempts(findings, hop) >= self.settings.attempts_per_need for hop in pending):
             return Plan("", ())
         needs = tuple(hop.need for hop in pending)
+        if not findings.queries:
+            return Plan(f"I need {', then '.join(_whole_plan(findings.task))}.", needs)
         return Plan(f"I need {' and '.join(needs)}." if needs else "", needs)
 
     async def rewrite(self, findings: Findings, plan: Plan) -> tuple[str, ...]:
@@ -66,6 +72,8 @@ class HindsightTeacher:
     def _answer(self, task: SearchTask) -> str:
         fills = [slot[0] for slot in task.answers]
         if task.kind == "qa" or self.answer_form == "fills":
+            if task.kind == "ramp":
+                fills = [f"{number}. {fill}" for number, fill in enumerate(fills, start=1)]
             return "\n".join(fills)
         parts = task.question.split(MASK)
         return "".join(part + fill for part, fill in zip(parts, [*fills, ""], strict=True))
@@ -90,6 +98,17 @@ class HindsightTeacher:
             # A chain's later hop must not be known before its subject is.
             or (findings.task.kind == "ramp" and find_support(hop, findings.passages[-1]))
         ]
+
+
+def _whole_plan(task: SearchTask) -> list[str]:
+    """Return what all hops of a task need; what an earlier hop will find out is written `#1`, as MuSiQue does."""
+    needs = []
+    for position, hop in enumerate(task.hops):
+        need = hop.need
+        for number, earlier in enumerate(task.hops[:position], start=1):
+            need = re.sub(rf"(?<!\w){re.escape(earlier.answer)}(?!\w)", f"#{number}", need)
+        needs.append(need)
+    return needs
 
 
 def find_support(hop: Hop, passages: tuple[Passage, ...]) -> int | None:

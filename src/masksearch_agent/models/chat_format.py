@@ -5,10 +5,15 @@ template's own turn boundary, to what was sent and sampled before. That is only 
 prefix-preserving, i.e. rendering a longer conversation starts with the rendering of the shorter one;
 `ChatFormat` checks that when it is made. (The idea of taking a suffix from a dummy conversation is TRL's,
 `GRPOTrainer._get_tool_suffix_ids`.)
+
+A template that rewrites earlier turns (many drop their reasoning) is refused, unless the caller can do with forks: then
+every conversation is rendered whole, and one that no longer begins with what was sent and sampled starts a sequence of
+its own.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -20,19 +25,27 @@ if TYPE_CHECKING:
 
 __all__ = ("ChatFormat",)
 
+logger = logging.getLogger(__name__)
+
 _REPLY = "<think>x</think><answer>x</answer>"
+_PLAIN_REPLY = "zqx"
 _OPENING = (Message("system", "s"), Message("user", "u"))
 
 
 class ChatFormat:
     """Renders messages as tokens for one tokenizer.
 
+    Args:
+        tokenizer: It needs a chat template, a pad token and an end-of-sequence token.
+        allow_rewriting: Take a template that is not prefix-preserving, with a warning; only `encode_added` can then go
+            on with a conversation.
+
     Raises:
-        ModelError: The tokenizer has no chat template, pad token or end-of-sequence token, or its template
-            takes no system prompt or is not prefix-preserving.
+        ModelError: The tokenizer lacks one of these, or its template takes no system prompt or is not
+            prefix-preserving.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, allow_rewriting: bool = False) -> None:
         self.tokenizer = tokenizer
         name = self._name = tokenizer.name_or_path or type(tokenizer).__name__
         if not tokenizer.chat_template:
@@ -46,26 +59,50 @@ class ChatFormat:
             raise ModelError(
                 f"the tokenizer of {name!r} has no end-of-sequence token; set `tokenizer.eos_token`"
             )
-        self._prefix_text = self._render(
-            [*_OPENING, Message("assistant", _REPLY)], add_generation_prompt=False
-        )
-        cut = self._prefix_text.rfind(_REPLY)
-        if cut < 0:
-            raise ModelError(
-                f"the chat template of {name!r} rewrites assistant messages (it drops or moves `<think>` text), "
-                f"so earlier turns would change; use a template that keeps every turn as it was written"
-            )
-        self._prefix_text = self._prefix_text[: cut + len(_REPLY)]
         self.end_of_turn_id = self._find_end_of_turn(name)
-        self._check_prefix_preserving()
+        self.is_prefix_preserving = True
+        """Whether a longer conversation always begins with the tokens of the shorter one."""
+        try:
+            self._prefix_text = self._find_prefix_text()
+            self._check_prefix_preserving()
+        except ModelError as problem:
+            if not allow_rewriting:
+                raise
+            self.is_prefix_preserving = False
+            logger.warning("%s; turns that it rewrites train as rows of their own", problem)
 
     def encode_context(self, messages: Sequence[Message], is_first: bool, is_closed: bool) -> list[int]:
         """Return the ids that new messages add; see `traces.rows.TurnEncoder`."""
         if is_first:
             return self._ids(self._render(messages, add_generation_prompt=True))
+        if not self.is_prefix_preserving:
+            raise ModelError(
+                f"the chat template of {self._name!r} rewrites earlier turns, so a turn cannot be appended to them; "
+                f"use a training template that only appends"
+            )
         suffix = self._ids(self._suffix_text(messages))
         # A reply that sampled its end-of-turn token already holds the first id of the boundary.
         return suffix[1:] if is_closed else suffix
+
+    def encode_added(
+        self, sent_ids: Sequence[int], conversation: Sequence[Message], known: int
+    ) -> list[int] | None:
+        """Return the ids that a conversation adds to what was sent and sampled for its first messages.
+
+        Args:
+            sent_ids: `(T,)` ids of the first `known` messages, the last of which is a reply, as they were.
+            conversation: All messages.
+            known: How many of them `sent_ids` covers.
+
+        Returns:
+            The ids up to where the next reply begins; None where the template writes the first messages in another way
+            now.
+        """
+        if self.is_prefix_preserving:
+            is_closed = sent_ids[-1] == self.end_of_turn_id
+            return self.encode_context(conversation[known:], is_first=False, is_closed=is_closed)
+        whole = self._ids(self._render(conversation, add_generation_prompt=True))
+        return whole[len(sent_ids) :] if whole[: len(sent_ids)] == list(sent_ids) else None
 
     def encode_reply(self, text: str) -> list[int]:
         """Return the ids of a reply, its end-of-turn token included."""
@@ -102,8 +139,20 @@ class ChatFormat:
     def _ids(self, text: str) -> list[int]:
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
+    def _find_prefix_text(self) -> str:
+        text = self._render([*_OPENING, Message("assistant", _REPLY)], add_generation_prompt=False)
+        cut = text.rfind(_REPLY)
+        if cut < 0:
+            raise ModelError(
+                f"the chat template of {self._name!r} rewrites assistant messages (it drops or moves `<think>` text), "
+                f"so earlier turns would change; use a template that keeps every turn as it was written"
+            )
+        return text[: cut + len(_REPLY)]
+
     def _find_end_of_turn(self, name: str) -> int:
-        boundary = self._ids(self._suffix_text([Message("user", "u")]))
+        conversation = [*_OPENING, Message("assistant", _PLAIN_REPLY), Message("user", "u")]
+        text = self._render(conversation, add_generation_prompt=True)
+        boundary = self._ids(text[text.rfind(_PLAIN_REPLY) + len(_PLAIN_REPLY) :])
         if not boundary or boundary[0] not in self.tokenizer.all_special_ids:
             raise ModelError(
                 f"the chat template of {name!r} does not end an assistant turn with a special token, so a turn's "

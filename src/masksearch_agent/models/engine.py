@@ -8,6 +8,7 @@ unscaled distribution, whatever the sampling temperature, because that is what a
 from __future__ import annotations
 
 import dataclasses
+import math
 import queue
 import threading
 from collections import deque
@@ -94,8 +95,10 @@ class BatchingEngine:
         """Queue a request.
 
         Raises:
-            ModelError: The prompt is empty or leaves no room in the model's context.
+            ModelError: The prompt is empty or leaves no room in the model's context, or the settings cannot be sampled
+                with. Checked here, because what fails in the batch fails for all that are in it.
         """
+        _require_usable(sampling)
         limit = getattr(self.model.config, "max_position_embeddings", None)
         if not prompt_ids:
             raise ModelError("the prompt has no tokens")
@@ -128,9 +131,8 @@ class BatchingEngine:
             first = self._queue.get()
             if first is None:
                 return
-            batch = _Batch(self, first)
-            batch.run()
-            if batch.is_closing:
+            is_closing = _Batch(self, first).run()
+            if is_closing:
                 return
 
     def is_finished(self, row: _Row) -> Literal["stop", "length"] | None:
@@ -172,8 +174,12 @@ class _Batch:
         self.cache = SlotCache(self.model.config.num_hidden_layers)
         self.is_closing = False
 
-    def run(self) -> None:
-        """Sample until nothing is waiting. A failure of the model goes to every open request, and only to those."""
+    def run(self) -> bool:
+        """Sample until nothing is waiting. A failure of the model goes to every open request, and only to those.
+
+        Returns:
+            Whether the engine is to stop.
+        """
         self._collect(self.engine.linger_s)
         finished: list[_Row] = []
         try:
@@ -188,9 +194,10 @@ class _Batch:
             for request in [*(row.request for row in self.rows), *self.waiting]:
                 if request.future.set_running_or_notify_cancel():
                     request.future.set_exception(failure)
-            return
+            return self.is_closing
         # The last ones are told when the model is in its own mode again, because a trainer may be next.
         _resolve(finished)
+        return self.is_closing
 
     def _collect(self, linger_s: float) -> None:
         """Take what has arrived; wait up to `linger_s` for each further request while there is room."""
@@ -323,6 +330,23 @@ def _evaluation_mode(model: PreTrainedModel) -> Iterator[None]:
         yield
     finally:
         model.train(was_training)
+
+
+def _require_usable(sampling: Sampling) -> None:
+    """Refuse settings that name no distribution.
+
+    Raises:
+        ModelError: A setting is out of range.
+    """
+    if not (0 <= sampling.temperature < math.inf and 0 < sampling.top_p <= 1):
+        raise ModelError(
+            f"cannot sample with temperature {sampling.temperature} and top_p {sampling.top_p}; expected a "
+            f"temperature of at least 0 and a top_p in (0, 1]"
+        )
+    if sampling.max_tokens < 1:
+        raise ModelError(f"cannot sample {sampling.max_tokens} tokens; expected a max_tokens of at least 1")
+    if not all(sampling.stop):
+        raise ModelError("a stop string is empty; leave it out")
 
 
 def _require_full_attention(model: PreTrainedModel) -> None:

@@ -7,7 +7,8 @@ so the slots in use are always the first ones and are read without a copy.
 
 from __future__ import annotations
 
-from typing import Any
+import weakref
+from typing import Any, cast
 
 import torch
 from transformers.cache_utils import Cache, CacheLayerMixin
@@ -29,7 +30,9 @@ class SlotCache(Cache):  # type: ignore[misc]
     """
 
     def __init__(self, layer_count: int) -> None:
-        super().__init__(layers=[_SlotLayer(self) for _ in range(layer_count)])
+        # Without a circle of references, its memory is free the moment the last request is done.
+        itself = cast("SlotCache", weakref.proxy(self))
+        super().__init__(layers=[_SlotLayer(itself) for _ in range(layer_count)])
         self.slots = 0
         """Slots there is room for."""
         self.columns = 0

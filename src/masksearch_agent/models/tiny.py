@@ -12,6 +12,8 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from masksearch_agent.models.induction import start_with_induction
+
 if TYPE_CHECKING:
     from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
@@ -81,9 +83,9 @@ def make_tiny_model(
 ) -> LlamaForCausalLM:
     """Make an untrained Llama for a tokenizer, with tied embeddings.
 
-    Two things differ from larger ones, and both help a narrow model to learn to copy sooner: its weights start at
-    about one over the square root of its width, and attention has biases, so a head can look at a position (the token
-    before) without spending a direction of the hidden state on it.
+    It starts with an induction head (`models.induction`), without which a model of this size would spend most of its
+    training on learning to copy. Attention has biases, so a head can look at a position without spending a direction
+    of the hidden state on it.
     """
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
@@ -98,14 +100,15 @@ def make_tiny_model(
         max_position_embeddings=max_positions,
         tie_word_embeddings=True,
         attention_bias=True,
-        initializer_range=0.08,
         pad_token_id=tokenizer.pad_token_id,
         eos_token_id=tokenizer.eos_token_id,
         bos_token_id=None,
     )
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return LlamaForCausalLM(config)
+        model = LlamaForCausalLM(config)
+    start_with_induction(model, seed)
+    return model
 
 
 def tiny_base_path() -> Path:

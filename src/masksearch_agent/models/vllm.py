@@ -11,7 +11,8 @@ from pydantic import PrivateAttr
 
 from masksearch_agent.errors import ModelError
 from masksearch_agent.models.completion import Completion
-from masksearch_agent.models.local import RecordingChatModel, load_tokenizer
+from masksearch_agent.models.local import load_tokenizer
+from masksearch_agent.models.recording import RecordingChatModel
 from masksearch_agent.models.vllm_client import VLLMClient
 from masksearch_agent.records import Sampling
 

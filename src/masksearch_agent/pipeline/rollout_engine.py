@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from masksearch_agent.config.recipe import Recipe
 from masksearch_agent.errors import TrainingError
-from masksearch_agent.models.local import LocalChatModel, RecordingChatModel
+from masksearch_agent.models.local import LocalChatModel
+from masksearch_agent.models.recording import RecordingChatModel
 from masksearch_agent.models.served_weights import write_served_weights
 from masksearch_agent.models.vllm import VLLMChatModel
 from masksearch_agent.serving.server import start_server

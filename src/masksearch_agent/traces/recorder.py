@@ -7,9 +7,10 @@ Concatenating a root-to-turn path gives exactly what the model saw and wrote.
 
 from __future__ import annotations
 
+import logging
 import secrets
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -18,6 +19,8 @@ from masksearch_agent.records import Message, Sampling, Turn
 
 __all__ = ("CallRecording", "Recorder", "RecordingModel", "new_turn_id")
 
+logger = logging.getLogger(__name__)
+
 
 def new_turn_id() -> str:
     """Return an id that no other turn has, in this process or another."""
@@ -25,18 +28,38 @@ def new_turn_id() -> str:
 
 
 class Recorder:
-    """Collects the turns of one run; safe to share between threads and concurrent nodes."""
+    """Collects the turns of one run; safe to share between threads and concurrent nodes.
 
-    def __init__(self) -> None:
+    Args:
+        turns: What the run recorded before, for one that is resumed from a checkpoint by another process.
+        overview: A recorder of several runs that is to hold the turns of this one too. Nothing of it is seen here.
+    """
+
+    def __init__(self, turns: Iterable[Turn] = (), overview: Recorder | None = None) -> None:
         self._turns: dict[str, Turn] = {}
         self._lock = threading.Lock()
+        self._overview = overview
+        for turn in turns:
+            self._insert(turn)
 
     def add(self, turn: Turn) -> None:
-        """Add a finished turn.
+        """Add a finished turn; a fork is logged.
 
         Raises:
             TraceError: Its id is taken, or its parent was never recorded here.
         """
+        self._insert(turn)
+        if turn.forked_from is not None:
+            is_known = turn.forked_from in self
+            logger.info(
+                "turn %s (%s) cannot continue turn %s, %s; it starts a sequence of its own",
+                turn.id,
+                turn.role,
+                turn.forked_from,
+                "whose conversation was rewritten" if is_known else "which is not recorded here",
+            )
+
+    def _insert(self, turn: Turn) -> None:
         with self._lock:
             if turn.id in self._turns:
                 raise TraceError(f"turn {turn.id!r} is recorded already; every call needs an id of its own")
@@ -45,6 +68,8 @@ class Recorder:
                     f"turn {turn.id!r} names the parent {turn.parent_id!r}, which this recorder never saw; "
                     f"use one recorder for the whole run"
                 )
+            if self._overview is not None:
+                self._overview._insert(turn)
             self._turns[turn.id] = turn
 
     @property

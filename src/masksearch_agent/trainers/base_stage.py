@@ -3,13 +3,13 @@
 It is plain language modelling of closed-world text from seeds that no other stage uses. A training sequence is
 about a few linked entities and tells each of their facts more than once, in other words, so the second telling can
 be predicted only by finding the first and copying from it. That is what every pre-trained language model can do and
-what a model needs before search training makes sense; no question, query or protocol step is ever shown here.
+what a model needs before search training makes sense. It includes single questions with their answers, as in any text;
+multi-hop questions, queries, masks and protocol steps are never shown here.
 
-The phases go from easy to hard: single sentences that name their subject first, then articles as the search returns
-them (pronouns, several articles about several entities) with a review of what they said, and at last articles about
-entities of one kind, whose facts only the subject's whole name tells apart, and reviews that name the relation of a
-sentence and list values on lines of their own. The phases share one optimizer and one learning-rate schedule, so the
-sequences are read in order.
+The phases go from easy to hard: notes that are always worded alike, then sentences in varied words, then articles as
+the search returns them, with a review of what they said. Some sequences are about entities of one kind with similar
+names, whose facts only the subject's whole name tells apart. The phases share one optimizer and one learning-rate
+schedule, so the sequences are read in order.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ def renew_unseen_embeddings(model: LlamaForCausalLM, seen: Collection[int], seed
     own = torch.randn(len(unseen), weight.shape[1], generator=torch.Generator().manual_seed(seed))
     with torch.no_grad():
         common = weight[unseen].mean(dim=0)
-        weight[unseen] = _COMMON_SHARE * common + _OWN_SHARE * weight[known].std() * own.to(weight)
+        weight[unseen] = _COMMON_SHARE * common + _OWN_SHARE * weight[known].std(dim=0) * own.to(weight)
 
 
 def _read_in_order(settings: BaseStageSettings, tokenizer: PreTrainedTokenizerFast) -> list[array[int]]:
@@ -156,13 +156,13 @@ def make_reading_blocks(
         library = _Library(world, tokenizer)
         names = list(world.entities)
         for _ in range(_ENTITIES_PER_WORLD // phase.entities_per_block):
-            choose = _linked if phase.entities == "linked" else _alike
+            choose = _alike if rng.random() < phase.alike_share else _linked
             entities = choose(world, rng.choice(names), phase.entities_per_block, rng)
-            if phase.text == "sentences":
-                yield library.write_sentences(entities, block_tokens, rng)
+            if phase.text == "articles":
+                yield library.write_articles(entities, block_tokens, rng)
             else:
-                review = _review if phase.text == "articles" else _summarise
-                yield library.write_articles(entities, block_tokens, rng, review)
+                write = _note if phase.text == "notes" else _tell
+                yield library.write_sentences(entities, block_tokens, rng, write)
         seed += 1
 
 
@@ -180,23 +180,23 @@ class _Library:
         for passage in world.passages:
             self.articles.setdefault(passage.document_id, []).append(passage)
 
-    def write_sentences(self, entities: Sequence[str], length: int, rng: random.Random) -> list[int]:
-        """Tell every fact of the entities several times, in sentences that name their subject."""
-        facts = [fact for name in entities for fact in self.world.facts[name]]
-        ids: list[int] = []
-        while len(ids) < length:
-            sentences = [_tell(fact, rng) for fact in facts for _ in range(_TELLINGS_PER_FACT)]
-            rng.shuffle(sentences)
-            ids += self._encode(" ".join(sentences) + "\n")
-        return ids[:length]
-
-    def write_articles(
+    def write_sentences(
         self,
         entities: Sequence[str],
         length: int,
         rng: random.Random,
-        review: Callable[[Sequence[Fact], random.Random], str],
+        write: Callable[[Fact, random.Random], str],
     ) -> list[int]:
+        """Tell every fact of the entities several times, in random order."""
+        facts = [fact for name in entities for fact in self.world.facts[name]]
+        ids: list[int] = []
+        while len(ids) < length:
+            sentences = [write(fact, rng) for fact in facts for _ in range(_TELLINGS_PER_FACT)]
+            rng.shuffle(sentences)
+            ids += self._encode(" ".join(sentences) + "\n")
+        return ids[:length]
+
+    def write_articles(self, entities: Sequence[str], length: int, rng: random.Random) -> list[int]:
         """Show articles about the entities in random order, then review their facts until the end."""
         articles = [article for name in entities for article in self.articles[name]]
         rng.shuffle(articles)
@@ -211,7 +211,7 @@ class _Library:
             ids += shown
             facts |= {(fact.subject, fact.relation.label): fact for fact in self.told.get(passage.id, ())}
         while len(ids) < length:
-            ids += self._encode(review(rng.sample(list(facts.values()), len(facts)), rng))
+            ids += self._encode(_review(rng.sample(list(facts.values()), len(facts)), rng))
         return ids[:length]
 
     def _encode(self, text: str) -> list[int]:
@@ -225,30 +225,56 @@ def _tell(fact: Fact, rng: random.Random) -> str:
     return pattern.format(s=fact.subject, p=f"{fact.subject}'s", o=fact.object)
 
 
-def _note(fact: Fact) -> str:
+def _note(fact: Fact, rng: random.Random) -> str:
     """Tell a fact by its label: `Elise Keller's mentor is Petra Garrick.`"""
     return f"{fact.hop.need} is {fact.object}."
 
 
 def _review(facts: Sequence[Fact], rng: random.Random) -> str:
-    """Tell facts once more, half of them by the relation's label, the way a reader takes notes."""
-    return "".join((_note(fact) if rng.random() < 0.5 else _tell(fact, rng)) + "\n" for fact in facts)
-
-
-def _summarise(facts: Sequence[Fact], rng: random.Random) -> str:
-    """Take notes of a few facts at a time, name relations, and list values on lines of their own."""
+    """Tell facts once more, one to four at a time, in one of the forms in which people repeat what they read."""
     lines: list[str] = []
     rest = list(facts)
     while rest:
         part = [rest.pop() for _ in range(min(len(rest), rng.randrange(1, 5)))]
-        form = rng.random()
-        if form < 0.25:
-            lines += [f"{_tell(fact, rng)[:-1]} ({fact.relation.label})." for fact in part]
-        elif form < 0.5:
-            lines += [f"{fact.hop.need}:\n{fact.object}" for fact in part]
-        else:
-            lines += [" ".join(_note(fact) for fact in part), "In short:", *(fact.object for fact in part)]
+        lines += rng.choice(_FORMS)(part, rng)
     return "".join(line + "\n" for line in lines)
+
+
+def _retell(facts: Sequence[Fact], rng: random.Random) -> list[str]:
+    return [_tell(fact, rng) for fact in facts]
+
+
+def _name_relations(facts: Sequence[Fact], rng: random.Random) -> list[str]:
+    return [f"{_tell(fact, rng)[:-1]} ({fact.relation.label})." for fact in facts]
+
+
+def _describe(facts: Sequence[Fact], rng: random.Random) -> list[str]:
+    phrases = [
+        rng.choice((f"the {fact.relation.label} of {{s}}", *fact.relation.descriptions)).format(
+            s=fact.subject
+        )
+        for fact in facts
+    ]
+    return [f"T{phrase[1:]} is {fact.object}." for phrase, fact in zip(phrases, facts, strict=True)]
+
+
+def _ask(facts: Sequence[Fact], rng: random.Random) -> list[str]:
+    return [f"{rng.choice(fact.relation.questions).format(s=fact.subject)} {fact.object}." for fact in facts]
+
+
+def _take_notes(facts: Sequence[Fact], rng: random.Random) -> list[str]:
+    return [" ".join(_note(fact, rng) for fact in facts)]
+
+
+def _list_values(facts: Sequence[Fact], rng: random.Random) -> list[str]:
+    values = [f"{number}. {fact.object}" for number, fact in enumerate(facts, start=1)]
+    return [*_take_notes(facts, rng), *values]
+
+
+_FORMS: tuple[Callable[[Sequence[Fact], random.Random], list[str]], ...] = (
+    _retell, _name_relations, _describe, _ask, _take_notes, _list_values,
+)  # fmt: skip
+"""How a review may tell facts, as lines."""
 
 
 def _linked(world: ClosedWorld, start: str, count: int, rng: random.Random) -> list[str]:

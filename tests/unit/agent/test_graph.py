@@ -137,6 +137,13 @@ def test_the_token_limit_ends_the_run_but_keeps_an_answer():
     assert answered["stop_reason"] == "answered"
 
 
+def test_a_model_that_reports_no_usage_reaches_the_token_limit_by_an_estimate():
+    # SEARCH has 53 characters, so about 16 tokens with what frames a message.
+    state = run(ScriptedChatModel(script=[SEARCH]), max_sampled_tokens=40, max_searches=9)
+    assert (state["stop_reason"], len(state["searches"])) == ("token_limit", 2)
+    assert 40 <= state["sampled_tokens"] <= 60
+
+
 def test_a_malformed_last_step_counts_whatever_ended_the_run():
     state = run(ScriptedChatModel(script=[MALFORMED], tokens_per_reply=60), max_sampled_tokens=60)
     assert (state["stop_reason"], state["repairs"]) == ("token_limit", 1)

@@ -27,6 +27,7 @@ from masksearch_agent.agent.runnable import MaskSearchAgent
 from masksearch_agent.agent.state import RunContext
 from masksearch_agent.config.agent import AgentSettings
 from masksearch_agent.errors import AgentError
+from masksearch_agent.records import content_id
 from masksearch_agent.traces.recorder import Recorder
 
 SEARCH = "<think>who?</think><search>founder of Harrow</search>"
@@ -77,6 +78,19 @@ async def test_messages_on_a_used_thread_go_on_with_its_conversation(saver: Base
     assert second.answer == "and two?"
     assert len(second.searches) == 1
     assert [m.type for m in agent.model.calls[-2]] == ["system", "human", "ai", "human", "ai", "human"]
+
+
+async def test_a_conversation_s_later_run_counts_and_names_itself_only(saver: BaseCheckpointSaver[Any]):
+    agent = make_agent(saver, ScriptedChatModel(script=echo, tokens_per_reply=5))
+    first = await agent.ainvoke("one", THREAD)
+    second = await agent.ainvoke([HumanMessage("and two?")], THREAD)
+    assert first.trajectory is not None
+    assert second.trajectory is not None
+    assert first.trajectory.id != second.trajectory.id
+    assert first.trajectory.task_id == content_id("one")
+    read = [sum(len(m.text.split()) for m in call) for call in agent.model.calls]
+    assert (first.usage.prompt_tokens, second.usage.prompt_tokens) == (sum(read[:2]), sum(read[2:]))
+    assert (first.usage.sampled_tokens, second.usage.sampled_tokens) == (10, 10)
 
 
 async def test_a_question_after_a_failed_run_starts_afresh(saver: BaseCheckpointSaver[Any]):

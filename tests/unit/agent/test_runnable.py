@@ -12,7 +12,8 @@ from fakes.passages import ListBackend, make_passages
 from fakes.retrievers import DictRetriever
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import BaseMessage, HumanMessage, ToolMessage
-from langchain_core.runnables import RunnableLambda
+from langchain_core.runnables import RunnableConfig, RunnableLambda
+from langgraph.checkpoint.memory import InMemorySaver
 
 from masksearch_agent.agent.prompts import COMPACT_PROMPTS
 from masksearch_agent.agent.protocol import PROTOCOL_VERSION
@@ -128,8 +129,15 @@ async def test_events_name_the_run_its_nodes_and_its_model_calls(agent: MaskSear
     events = [event async for event in agent.astream_events("q", version="v2")]
     started = [event for event in events if event["event"] == "on_chain_start"]
     assert started[0]["name"] == "masksearch"
-    nodes = [event["name"] for event in started if any(t.startswith("graph:step") for t in event["tags"])]
-    assert nodes == ["prepare", "think", "search", "think", "finish"]
+    names = [event["name"] for event in started]
+    assert names == ["masksearch", "prepare", "think", "search", "think", "finish"], "each node once"
+    runs = {event["run_id"]: event["name"] for event in started}
+    for event in events:
+        if event["event"] in ("on_chat_model_start", "on_retriever_start"):
+            node = "think" if event["event"] == "on_chat_model_start" else "search"
+            assert [runs[parent] for parent in event["parent_ids"]] == ["masksearch", node]
+    ended = [event["name"] for event in events if event["event"] == "on_chain_end"]
+    assert ended == ["prepare", "think", "search", "think", "finish", "masksearch"]
     assert sum(event["event"] == "on_chat_model_end" for event in events) == 2
     assert sum(event["event"] == "on_retriever_end" for event in events) == 1
     assert events[-1]["event"] == "on_chain_end"
@@ -286,6 +294,13 @@ def test_limits_are_changed_on_a_copy(agent: MaskSearchAgent):
     assert (changed.model, changed.search, changed.prompts) == (agent.model, agent.search, agent.prompts)
 
 
+def test_limits_are_changed_over_the_same_checkpointer():
+    agent = make_agent(ScriptedChatModel(script=echo), InMemorySaver())
+    thread: RunnableConfig = {"configurable": {"thread_id": "t"}}
+    agent.with_limits(max_searches=1).invoke("q", thread)
+    assert agent.graph.get_state(thread).values["answer"] == "q"
+
+
 async def test_a_real_model_s_rollouts_train_on_what_it_sampled(tiny_model: Any, tiny_tokenizer: Any):
     """Random weights write malformed steps only, which is the hard case: every step is repaired."""
     model = LocalChatModel(model=tiny_model, tokenizer=tiny_tokenizer, temperature=1.0)
@@ -305,6 +320,55 @@ async def test_a_real_model_s_rollouts_train_on_what_it_sampled(tiny_model: Any,
         assert [i for i, flag in zip(row.input_ids, row.trainable, strict=True) if flag] == sampled
         for turn in trajectory.turns:
             assert model.chat_format.decode_reply(turn.sampled_ids) == turn.text
+
+
+@pytest.mark.parametrize(
+    "sampling", [Sampling(temperature=1.0), Sampling(temperature=0.6, top_p=0.7)], ids=["plain", "scaled"]
+)
+async def test_what_a_trainer_recomputes_over_a_row_is_what_was_recorded(
+    tiny_model: Any, tiny_tokenizer: Any, sampling: Sampling
+):
+    """The trainer reads a whole row at once, in fp32, and knows neither temperature nor nucleus."""
+    torch = pytest.importorskip("torch")
+    model = LocalChatModel(model=tiny_model, tokenizer=tiny_tokenizer)
+    agent = MaskSearchAgent(
+        model, ListBackend({}), AgentSettings(max_repairs=2, max_step_tokens=12), COMPACT_PROMPTS
+    )
+    tasks = [SearchTask(f"t{n}", "qa", "Who? " * n + "Ada?", (("x",),)) for n in range(1, 7)]
+    trajectories = await asyncio.gather(*(agent.run_task(task, sampling) for task in tasks))
+    model.close()
+    for trajectory in trajectories:
+        [row] = make_rows(trajectory)
+        ids = torch.tensor([row.input_ids])
+        with torch.inference_mode():
+            logprobs = torch.log_softmax(tiny_model(input_ids=ids).logits[0, :-1].float(), dim=-1)
+        recomputed = [0.0, *logprobs.gather(1, ids[0, 1:, None])[:, 0].tolist()]
+        trained = [place for place, flag in enumerate(row.trainable) if flag]
+        assert len(trained) == sum(len(turn.sampled_ids) for turn in trajectory.turns)
+        assert row.logprobs is not None
+        assert [row.logprobs[place] for place in trained] == pytest.approx(
+            [recomputed[place] for place in trained], abs=1e-4
+        )
+
+
+async def test_many_runs_at_once_hold_no_more_slots_than_the_model_may_have(
+    tiny_model: Any, tiny_tokenizer: Any
+):
+    model = LocalChatModel(model=tiny_model, tokenizer=tiny_tokenizer, max_batch_size=4)
+    agent = MaskSearchAgent(
+        model, ListBackend({}), AgentSettings(max_repairs=1, max_step_tokens=4), COMPACT_PROMPTS
+    )
+    slots = []
+    hook = tiny_model.register_forward_pre_hook(
+        lambda _model, _args, kwargs: slots.append(kwargs["past_key_values"].slots), with_kwargs=True
+    )
+    tasks = [SearchTask(f"t{n}", "qa", f"Who is {n}?", (("x",),)) for n in range(40)]
+    trajectories = await asyncio.gather(*(agent.run_task(task) for task in tasks))
+    hook.remove()
+    model.close()
+    assert [trajectory.task_id for trajectory in trajectories] == [task.id for task in tasks]
+    assert all(len(trajectory.turns) == 2 for trajectory in trajectories)
+    assert max(slots) == 4
 
 
 def test_any_source_can_be_searched():

@@ -4,11 +4,13 @@ import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fakes.backends import TableBackend
 from fakes.chat_models import ScriptedChatModel, ScriptedRecordingModel
 from langchain_core.messages import BaseMessage
+from langgraph.checkpoint.memory import InMemorySaver
 
 from masksearch_agent.agent.prompts import COMPACT_PROMPTS
 from masksearch_agent.agent.runnable import MaskSearchAgent
@@ -265,6 +267,15 @@ def make_result(number: int, recall: float, gold_recall: float | None = None) ->
         hops=1,
         seconds=0.1,
     )
+
+
+@pytest.mark.parametrize("mode", ["agentic", "rag"])
+def test_an_agent_with_a_checkpointer_runs_each_question_on_a_thread_of_its_own(mode: Any) -> None:
+    plain, model = make_agent()
+    agent = MaskSearchAgent(model, plain.search, plain.settings, COMPACT_PROMPTS, InMemorySaver())
+    results = evaluate(agent, TASKS, mode=mode)
+    expected = evaluate(plain, TASKS, mode=mode)
+    assert [result.answer for result in results] == [result.answer for result in expected]
 
 
 def test_a_summary_averages_every_measure() -> None:

@@ -47,14 +47,25 @@ def test_a_fact_found_on_the_way_to_another_mask_is_noted() -> None:
     both = Passage("b", "Port Aldin", "Its mayor is Ada Holt. Its region is Ardenia.")
     seen = asyncio.run(HindsightTeacher().observe(Findings(task, ((HOP.query,),), ((both,),))))
     assert seen.text == "The mayor of Port Aldin is Ada Holt [1]. The region of Port Aldin is Ardenia [1]."
-    assert seen.answer == "Ada Holt\nArdenia"
+    assert seen.answer == "1. Ada Holt\n2. Ardenia"
 
 
 def test_needs_per_round_says_how_many_masks_are_looked_up_at_once() -> None:
     hops = tuple(Hop(f"need {n}", f"query {n}", f"answer {n}") for n in range(3))
     task = SearchTask("r", "ramp", "[mask] [mask] [mask]", tuple((h.answer,) for h in hops), hops=hops)
-    plan = asyncio.run(HindsightTeacher(GeneratorSettings(needs_per_round=2)).plan(Findings(task)))
-    assert plan == Plan("I need need 0 and need 1.", ("need 0", "need 1"))
+    teacher = HindsightTeacher(GeneratorSettings(needs_per_round=2))
+    assert asyncio.run(teacher.plan(Findings(task))).needs == ("need 0", "need 1")
+    unknown = Findings(task, (("query 0", "query 1"),), ((UNRELATED,),))
+    assert asyncio.run(teacher.plan(unknown)) == Plan("I need need 0 and need 1.", ("need 0", "need 1"))
+
+
+def test_the_first_thought_lists_all_hops_without_telling_what_is_not_known_yet() -> None:
+    born = Hop("Ada Holt's birthplace", "Ada Holt birthplace", "Kelm")
+    region = Hop("Kelm's region", "Kelm region", "Ardenia")
+    task = SearchTask("q", "qa", "Where?", (("Ardenia",),), hops=(HOP, born, region))
+    plan = asyncio.run(HindsightTeacher().plan(Findings(task)))
+    assert plan.text == "I need the mayor of Port Aldin, then #1's birthplace, then #2's region."
+    assert plan.needs == (HOP.need,)
 
 
 async def test_the_passage_form_repeats_the_passage_with_every_mask_filled() -> None:
@@ -65,7 +76,7 @@ async def test_the_passage_form_repeats_the_passage_with_every_mask_filled() -> 
     found = Findings(task, ((HOP.query,),), ((told,),))
     observation = await HindsightTeacher(answer_form="passage").observe(found)
     assert observation.answer == "Port Aldin: It is led by Ada Holt."
-    assert (await HindsightTeacher().observe(found)).answer == "Ada Holt"
+    assert (await HindsightTeacher().observe(found)).answer == "1. Ada Holt"
 
 
 def test_the_prompts_of_the_passage_form_ask_for_the_passage() -> None:

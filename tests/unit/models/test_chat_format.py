@@ -153,3 +153,36 @@ def test_a_tokenizer_without_a_token_that_is_needed_is_refused(tiny_tokenizer: A
     setattr(changed, token, None)
     with pytest.raises(ModelError, match=rf"{message}; set `tokenizer\.{token}`"):
         ChatFormat(changed)
+
+
+@pytest.mark.parametrize(
+    "template",
+    [DROPS_REASONING, ALWAYS_DROPS_REASONING, COUNTS_MESSAGES, KEEPS_FOUR_MESSAGES],
+    ids=["drops earlier reasoning", "drops all reasoning", "changing head", "forgets the beginning"],
+)
+def test_a_rewriting_template_can_be_allowed_and_says_so(
+    tiny_tokenizer: Any, template: str, caplog: pytest.LogCaptureFixture
+):
+    chat_format = ChatFormat(with_template(tiny_tokenizer, template), allow_rewriting=True)
+    assert not chat_format.is_prefix_preserving
+    assert chat_format.end_of_turn_id == tiny_tokenizer.eos_token_id
+    assert "turns that it rewrites train as rows of their own" in caplog.text
+    with pytest.raises(ModelError, match="a turn cannot be appended"):
+        chat_format.encode_context([INFORMATION], is_first=False, is_closed=True)
+
+
+def test_what_a_conversation_adds_is_told_where_its_beginning_stayed(
+    chat_format: ChatFormat, tiny_tokenizer: Any
+):
+    conversation = [*OPENING, Message("assistant", STEPS[0]), INFORMATION]
+    sent = [*render(tiny_tokenizer, OPENING, add_generation_prompt=True), *chat_format.encode_reply(STEPS[0])]
+    whole = render(tiny_tokenizer, conversation, add_generation_prompt=True)
+    assert chat_format.encode_added(sent, conversation, known=3) == whole[len(sent) :]
+    assert chat_format.encode_added(sent[:-1], conversation, known=3) == whole[len(sent) - 1 :]
+
+    dropping = ChatFormat(with_template(tiny_tokenizer, DROPS_REASONING), allow_rewriting=True)
+    assert dropping.encode_added(sent, conversation, known=3) is None
+    conversation[2] = Message("assistant", STEPS[1])
+    sent = [*render(tiny_tokenizer, OPENING, add_generation_prompt=True), *chat_format.encode_reply(STEPS[1])]
+    whole = render(tiny_tokenizer, conversation, add_generation_prompt=True)
+    assert dropping.encode_added(sent, conversation, known=3) == whole[len(sent) :]

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import copy
+import gc
 import threading
+import time
+import weakref
 from collections.abc import Iterator, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from typing import Any
@@ -11,6 +14,7 @@ import torch
 from fakes.tiny_models import forced_continuation, make_test_model
 
 from masksearch_agent.errors import ModelError
+from masksearch_agent.models import engine as engine_module
 from masksearch_agent.models.completion import Completion
 from masksearch_agent.models.engine import BatchingEngine
 from masksearch_agent.records import Sampling
@@ -213,6 +217,78 @@ def test_a_seed_gives_the_same_tokens_whatever_else_is_in_the_batch(
 def test_no_batch_is_larger_than_the_limit(engine: BatchingEngine, spy: PassSpy, prompts: list[list[int]]):
     assert len(run(engine, prompts * 2 + prompts[:1], GREEDY)) == 9
     assert spy.largest == 4
+
+
+def test_a_burst_far_beyond_the_limit_holds_no_more_slots_and_leaves_nothing_behind(
+    tiny_model: Any, tiny_tokenizer: Any, prompts: list[list[int]]
+):
+    held: list[tuple[int, tuple[int, ...]]] = []
+    cache: Any = None
+
+    def watch(model: Any, args: Any, kwargs: dict[str, Any]) -> None:
+        nonlocal cache
+        used = kwargs["past_key_values"]
+        cache = cache or weakref.ref(used)
+        assert cache() is used, "one cache for the whole burst"
+        held.extend((used.slots, tuple(layer.keys.shape)) for layer in used.layers if layer.is_initialized)
+
+    hook = tiny_model.register_forward_pre_hook(watch, with_kwargs=True)
+    engine = BatchingEngine(tiny_model, tiny_tokenizer, tiny_tokenizer.eos_token_id, max_batch_size=3)
+    gc.disable()
+    try:
+        futures = [
+            engine.submit(prompts[n % 4], Sampling(temperature=1.0, max_tokens=1 + n % 9, seed=n))
+            for n in range(100)
+        ]
+        assert all(future.result(WAIT_S).ids for future in futures)
+        deadline = time.monotonic() + WAIT_S
+        while cache() is not None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert cache() is None, "an idle engine holds no keys and values, without waiting for a collection"
+    finally:
+        gc.enable()
+        hook.remove()
+        engine.close()
+    # Two heads of size 16; the longest prompt and its reply fit the first 128 columns.
+    assert max(slots for slots, _ in held) == 3
+    assert {shape[0] for _, shape in held} <= {1, 2, 3}
+    assert {shape[1:] for _, shape in held} == {(2, 128, 16)}
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"temperature": -1.0}, "cannot sample with temperature -1.0"),
+        ({"temperature": float("nan")}, "cannot sample with temperature nan"),
+        ({"top_p": 0.0}, r"top_p 0.0; expected .* in \(0, 1\]"),
+        ({"max_tokens": 0}, "cannot sample 0 tokens"),
+        ({"stop": ("x", "")}, "a stop string is empty"),
+    ],
+)
+def test_settings_that_nothing_can_be_sampled_with_are_refused_and_disturb_nobody(
+    engine: BatchingEngine, prompts: list[list[int]], settings: dict[str, Any], message: str
+):
+    beside = engine.submit(prompts[0], GREEDY)
+    with pytest.raises(ModelError, match=message):
+        engine.submit(prompts[1], Sampling(**settings))
+    assert beside.result(WAIT_S).ids
+
+
+def test_one_pass_reads_no_more_prompt_tokens_than_the_limit(
+    engine: BatchingEngine,
+    spy: PassSpy,
+    prompts: list[list[int]],
+    monkeypatch: pytest.MonkeyPatch,
+):
+    alone = [run(engine, [prompt], GREEDY)[0] for prompt in prompts]
+    longest = max(map(len, prompts))
+    monkeypatch.setattr(engine_module, "_PROMPT_TOKENS_PER_PASS", longest - 1)
+    spy.read.clear()
+    together = run(engine, prompts, GREEDY)
+    assert [completion.ids for completion in together] == [completion.ids for completion in alone]
+    assert len(spy.prompts) > 1
+    assert all(rows * width < longest for rows, width in spy.prompts if rows > 1)
+    assert (1, longest) in spy.prompts, "a prompt beyond the limit is read alone"
 
 
 def test_max_tokens_cuts_and_says_so(engine: BatchingEngine, prompts: list[list[int]]):

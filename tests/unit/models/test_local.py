@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,8 +11,6 @@ from typing import Any
 import pytest
 import torch
 from fakes.tiny_models import forced_continuation
-from langchain_core.caches import InMemoryCache
-from langchain_core.globals import set_llm_cache
 from langchain_core.messages import HumanMessage, SystemMessage
 
 from masksearch_agent.errors import ModelError
@@ -96,10 +96,22 @@ def test_a_recording_s_sampling_comes_before_the_model_s_and_after_the_call_s(mo
     recording = CallRecording(recorder, "policy", None, Sampling(temperature=0.4, top_p=0.6, max_tokens=3))
     model.invoke(QUESTION, recording=recording)
     model.invoke(QUESTION, recording=recording, max_tokens=2, stop=["x"])
+    recording = dataclasses.replace(recording, sampling=Sampling(max_tokens=2, stop=("y",)))
+    model.invoke(QUESTION, recording=recording)
     assert [turn.sampling for turn in recorder.turns] == [
         Sampling(0.4, 0.6, 3),
         Sampling(0.4, 0.6, 2, ("x",)),
+        Sampling(max_tokens=2, stop=("y",)),
     ]
+
+
+def test_a_model_s_own_stop_strings_hold_where_a_call_has_none(tiny_model: Any, tiny_tokenizer: Any):
+    model = LocalChatModel(model=tiny_model, tokenizer=tiny_tokenizer, max_tokens=2, stop=["</x>"])
+    recorder = Recorder()
+    for stop in (None, ["</y>"], []):
+        model.invoke(QUESTION, stop=stop, recording=CallRecording(recorder, "policy", None))
+    model.close()
+    assert [turn.sampling.stop for turn in recorder.turns if turn.sampling] == [("</x>",), ("</y>",), ()]
 
 
 async def test_concurrent_calls_are_sampled_together_with_the_same_result(
@@ -133,6 +145,46 @@ async def test_a_cancelled_call_leaves_the_others_alone(model: LocalChatModel):
     assert [reply.content for reply in results[1:]] == [expected] * 3
 
 
+async def test_a_cancelled_task_gives_its_slot_to_one_that_waits_while_others_go_on(
+    tiny_model: Any, tiny_tokenizer: Any
+):
+    no_token = -1
+    model = LocalChatModel(model=tiny_model, tokenizer=tiny_tokenizer, max_tokens=40, max_batch_size=2)
+    model._engine.end_of_turn_id = no_token  # nothing ends before its limit
+    passes: list[tuple[int, int]] = []
+    gate, has_started = threading.Event(), threading.Event()
+
+    def watch(_model: Any, _args: Any, kwargs: dict[str, Any]) -> None:
+        passes.append(tuple(kwargs["input_ids"].shape))
+        if kwargs["input_ids"].shape[1] == 1 and not has_started.is_set():
+            has_started.set()
+            assert gate.wait(60)
+
+    async def ask(number: int) -> str:
+        question = [HumanMessage(f"Who is the founder of {'the ' * number}Velling Works?")]
+        return str((await model.ainvoke(question)).content)
+
+    expected = [await ask(number) for number in range(3)]
+    model._engine.linger_s = 0.3  # the first two are read together, however slow the machine is
+    hook = tiny_model.register_forward_pre_hook(watch, with_kwargs=True)
+    tasks = [asyncio.create_task(ask(number)) for number in range(3)]
+    await asyncio.to_thread(has_started.wait, 60)
+    tasks[1].cancel()
+    await asyncio.sleep(0)
+    gate.set()
+    outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+    hook.remove()
+    model.close()
+
+    assert isinstance(outcomes[1], asyncio.CancelledError)
+    assert [outcomes[0], outcomes[2]] == [expected[0], expected[2]]
+    # The first two were read together and sampled once; then the third one took the slot of the second.
+    prompts = [place for place, (_, width) in enumerate(passes) if width > 1]
+    assert [passes[place][0] for place in prompts] == [2, 1]
+    assert prompts[1] <= 3, "it joined at once and not when the first one was done"
+    assert max(rows for rows, width in passes if width == 1) == 2
+
+
 def test_a_closed_model_opens_again(model: LocalChatModel):
     first = model.invoke(QUESTION).content
     model.close()
@@ -142,17 +194,6 @@ def test_a_closed_model_opens_again(model: LocalChatModel):
 def test_a_conversation_that_is_too_long_is_refused(model: LocalChatModel):
     with pytest.raises(ModelError, match=r"the model reads at most 512; lower the agent's `max_searches`"):
         model.invoke([HumanMessage("mayor " * 600)])
-
-
-def test_a_cached_reply_is_never_taken_for_a_sampled_one(model: LocalChatModel):
-    recorder = Recorder()
-    set_llm_cache(InMemoryCache())
-    try:
-        for _ in range(2):
-            model.invoke(QUESTION, recording=CallRecording(recorder, "policy", None))
-    finally:
-        set_llm_cache(None)
-    assert len(recorder.turns) == 2
 
 
 def test_new_weights_are_used_at_the_next_call(tiny_tokenizer: Any):

@@ -15,7 +15,7 @@ from masksearch_agent.models.local import LocalChatModel
 class TestScriptedRecordingModel(RecordingModelConformance):
     @pytest.fixture
     def subject(self) -> Subject:
-        model = ScriptedRecordingModel(script=["<think>a</think><search>b</search>", "reply two"])
+        model = ScriptedRecordingModel(script=lambda messages: f"reply to {messages[-1].text}")
         return Subject(model, model.sent)
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+import logging
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -102,6 +104,40 @@ def test_threads_lose_no_turn_and_take_no_id_twice():
         added = sum(pool.map(add, range(400)))
     assert added == 200
     assert {turn.id for turn in recorder.turns} == {"root", *(f"t{n}" for n in range(200))}
+
+
+def test_a_resumed_run_gets_its_earlier_turns_back(recorder: Recorder):
+    resumed = Recorder(recorder.turns)
+    assert resumed.turns == recorder.turns
+    resumed.add(make_turn("d", "b", (QUESTION,), range(30, 33)))
+    assert resumed.ids("d") == [1, 2, 3, 4, 10, 11, 12, 13, 14, 30, 31, 32]
+    assert "d" not in recorder
+
+
+def test_an_overview_holds_the_turns_of_all_runs_and_no_run_sees_another_s():
+    overview = Recorder()
+    first, second = Recorder(overview=overview), Recorder(overview=overview)
+    first.add(make_turn("a", None, (QUESTION,), range(3)))
+    second.add(make_turn("b", None, (QUESTION,), range(3)))
+    first.add(make_turn("c", "a", (INFORMATION,), range(10, 13)))
+    assert [turn.id for turn in overview.turns] == ["a", "b", "c"]
+    assert [turn.id for turn in first.turns] == ["a", "c"]
+    assert [turn.id for turn in second.turns] == ["b"]
+    with pytest.raises(TraceError, match="'d' names the parent 'a'"):
+        second.add(make_turn("d", "a", (INFORMATION,), range(3)))
+    assert overview.ids("c") == [0, 1, 2, 10, 11, 12]
+
+
+def test_a_fork_is_logged_with_its_reason(recorder: Recorder, caplog: pytest.LogCaptureFixture):
+    fork = make_turn("d", None, (SYSTEM,), range(3))
+    with caplog.at_level(logging.INFO, "masksearch_agent.traces.recorder"):
+        recorder.add(fork)
+        recorder.add(dataclasses.replace(fork, id="e", forked_from="b"))
+        recorder.add(dataclasses.replace(fork, id="f", forked_from="elsewhere"))
+    assert [record.getMessage() for record in caplog.records] == [
+        "turn e (policy) cannot continue turn b, whose conversation was rewritten; it starts a sequence of its own",
+        "turn f (policy) cannot continue turn elsewhere, which is not recorded here; it starts a sequence of its own",
+    ]
 
 
 def test_new_ids_differ():
