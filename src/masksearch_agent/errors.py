@@ -15,6 +15,8 @@ __all__ = (
     "MissingExtraError",
     "ModelError",
     "RetrievalError",
+    "RewardError",
+    "SamplerDriftError",
     "ServingError",
     "TaskError",
     "ThreadReuseError",
@@ -87,8 +89,16 @@ class GenerationError(MaskSearchError):
     """Trajectory generation cannot start or go on."""
 
 
+class RewardError(MaskSearchError):
+    """A trajectory cannot be scored, for example because the judge model gave no usable verdict."""
+
+
 class TrainingError(MaskSearchError):
     """Training cannot start or go on: no data, settings that do not fit together, a diverged loss."""
+
+
+class SamplerDriftError(TrainingError):
+    """What samples the rollouts is no longer the policy that is trained: their log-probabilities differ too much."""
 
 
 class EvaluationError(MaskSearchError):

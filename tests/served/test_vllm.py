@@ -165,8 +165,8 @@ class WatchedRunner(RolloutRunner):
     versions: list[set[str]]
     drifts: list[float]
 
-    def run(self, tasks: Sequence[SearchTask], seed: int) -> list[Group]:
-        groups = super().run(tasks, seed)
+    def run(self, tasks: Sequence[SearchTask], seed: int, places: Sequence[int] | None = None) -> list[Group]:
+        groups = super().run(tasks, seed, places)
         rollouts = [rollout for group in groups for rollout in group.rollouts]
         self.versions.append({turn.model_version for r in rollouts for turn in r.trajectory.turns})
         self.drifts.append(max(self._drift(row) for r in rollouts for row in r.rows))

@@ -76,6 +76,9 @@ class Recipe(Settings):
     """Stage I, reinforced."""
     qa_sft: SFTSettings = SFTSettings()
     """Stage II, on multi-hop questions."""
+    qa_dapo: DAPOSettings | None = None
+    """Stage II, reinforced; None leaves it out. Its rewards are those of stage I: where questions have one answer,
+    `rewards.answer` should punish listing candidates."""
     rollouts: RolloutEngineSettings = RolloutEngineSettings()
     """What samples the rollouts of DAPO."""
     serving: ServingSettings = ServingSettings()
