@@ -17,6 +17,7 @@ __all__ = (
     "RetrievalError",
     "RewardError",
     "SamplerDriftError",
+    "ServingError",
     "TaskError",
     "ThreadReuseError",
     "TraceError",
@@ -66,6 +67,10 @@ class TraceError(MaskSearchError):
 
 class ModelError(MaskSearchError):
     """A model or tokenizer cannot be loaded or used: no pad token, an unsafe chat template, bad settings."""
+
+
+class ServingError(MaskSearchError):
+    """A model server cannot be started or reached, or does not do what was asked of it."""
 
 
 class BundleError(MaskSearchError):

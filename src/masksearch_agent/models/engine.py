@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 
 from masksearch_agent.errors import ModelError
+from masksearch_agent.models.completion import Completion
 from masksearch_agent.models.sampling import RowSampler, pick_tokens
 from masksearch_agent.models.slots import SlotCache
 from masksearch_agent.records import Sampling
@@ -28,22 +29,13 @@ from masksearch_agent.records import Sampling
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ("BatchingEngine", "Completion")
+__all__ = ("BatchingEngine",)
 
 _STOP_TAIL_TOKENS = 12
 """Tokens looked back for a stop string; longer than any stop string of the protocol is in tokens."""
 
 _PROMPT_TOKENS_PER_PASS = 8192
 """Prompt tokens, padding included, that one forward pass reads at most: what bounds its memory."""
-
-
-@dataclass(frozen=True, slots=True)
-class Completion:
-    """What was sampled for one request."""
-
-    ids: tuple[int, ...]
-    logprobs: tuple[float, ...]
-    finish_reason: Literal["stop", "length"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,7 @@ from masksearch_agent.trainers.ranks import Ranks, share_evenly
 from masksearch_agent.trainers.rollouts import Group, RolloutRunner
 from masksearch_agent.trainers.sft import lora_config, optimizer_arguments
 from masksearch_agent.trainers.token_metrics import TokenMetrics, check_sampler_drift
+from masksearch_agent.trainers.weight_sync import SharedWeights, WeightSync
 
 __all__ = ("DAPOConfig", "DAPOTrainer", "dapo_loss")
 
@@ -135,13 +136,14 @@ class DAPOTrainer(GRPOTrainer):  # type: ignore[misc]
     """Trains a policy by DAPO.
 
     Args:
-        model: The policy; the rollout agent must sample from this very object.
+        model: The policy; the rollout agent samples from this very object, or `weight_sync` brings it there.
         args: See `DAPOConfig`.
         settings: What `args` was made from.
         tasks: Tasks to draw from.
         runner: Runs and scores rollouts.
         processing_class: The tokenizer.
         callbacks: Progress display and the like.
+        weight_sync: Brings the weights to what samples, before each batch of rollouts; None where they are shared.
     """
 
     _buffered_inputs: Any
@@ -156,7 +158,9 @@ class DAPOTrainer(GRPOTrainer):  # type: ignore[misc]
         runner: RolloutRunner,
         processing_class: PreTrainedTokenizerBase,
         callbacks: Sequence[TrainerCallback] = (),
+        weight_sync: WeightSync | None = None,
     ) -> None:
+        self.weight_sync = weight_sync or SharedWeights(runner.agent.model)
         rows = settings.prompts_per_step * settings.group_size
         if args.generation_batch_size != rows:
             raise TrainingError(
@@ -189,7 +193,7 @@ class DAPOTrainer(GRPOTrainer):  # type: ignore[misc]
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
         """Replace TRL's generation: roll out, refill, and return the batch that the loss reads."""
         step = self.state.global_step
-        self._set_model_version(step)
+        self.weight_sync.refresh(self, step)
         sampled = self.sampler.sample(self.prompts_per_step, step)
         for name, value in sampled.metrics.items():
             self._metrics["train"][name].append(value)
@@ -244,10 +248,6 @@ class DAPOTrainer(GRPOTrainer):  # type: ignore[misc]
         check_sampler_drift(metrics, self.args.max_sampler_drift, sampler, self.state.global_step)
         for name, value in metrics.items():
             self._metrics["train"][name].append(value)
-
-    def _set_model_version(self, step: int) -> None:
-        name = str(self.runner.agent.model.model_version).split("@")[0]  # type: ignore[attr-defined]
-        self.runner.agent.model.model_version = f"{name}@{step}"  # type: ignore[attr-defined]
 
     def _rows_to_train(self, groups: Sequence[Group]) -> list[tuple[TrainingRow, float]]:
         """Return this rank's rows with their advantages."""
