@@ -7,6 +7,7 @@ unscaled distribution, whatever the sampling temperature, because that is what a
 
 from __future__ import annotations
 
+import atexit
 import dataclasses
 import math
 import queue
@@ -114,6 +115,8 @@ class BatchingEngine:
             if self._worker is None:
                 self._worker = threading.Thread(target=self._serve, name="masksearch-engine", daemon=True)
                 self._worker.start()
+                # A thread that the interpreter's end finds inside torch would abort the process.
+                atexit.register(self.close)
             self._queue.put(request)
         return request.future
 
@@ -125,6 +128,7 @@ class BatchingEngine:
                 self._queue.put(None)
                 self._worker.join()
                 self._worker = None
+                atexit.unregister(self.close)
 
     def _serve(self) -> None:
         while True:
