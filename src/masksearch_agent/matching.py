@@ -95,11 +95,9 @@ def token_recall(prediction: str, golds: Sequence[str]) -> float:
     for: `yes or no` and `no information` recall neither. An alias of articles only (`The The`) has no token to
     recall, so it counts as recalled where it matches exactly.
     """
-    predicted = Counter(_number_tokens(prediction))
+    said = Counter(_number_tokens(prediction))
     verdict = _verdict(prediction)
-    return max((_recall(predicted, verdict, gold) for gold in golds), default=0.0) or exact_match(
-        prediction, golds
-    )
+    return max((_recall(prediction, said, verdict, gold) for gold in golds), default=0.0)
 
 
 def f1(prediction: str, golds: Sequence[str]) -> float:
@@ -135,12 +133,14 @@ def answer_exact(task: SearchTask, answer: str) -> float:
     return min(exact_match(part, golds) for part, golds in answer_slots(task, answer))
 
 
-def _recall(predicted: Counter[str], verdict: str, gold: str) -> float:
+def _recall(prediction: str, said: Counter[str], verdict: str, gold: str) -> float:
     closed = _CLOSED_GOLDS.get(normalize_answer(gold))
     if closed:
         return float(verdict == closed)
     expected = Counter(_number_tokens(gold))
-    return (predicted & expected).total() / expected.total() if expected else 0.0
+    if not expected:
+        return exact_match(prediction, (gold,))
+    return (said & expected).total() / expected.total()
 
 
 def _number_tokens(text: str) -> list[str]:
