@@ -16,7 +16,7 @@ DEFAULT_AGENT = "runs/quickstart/agent"
 
 def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
     # From a checkout that was not installed, the plugin has no entry point.
-    if not pluginmanager.hasplugin("masksearch_agent"):
+    if not pluginmanager.is_registered(pytest_plugin):
         pluginmanager.register(pytest_plugin, "masksearch_agent")
     group = parser.getgroup("evals")
     group.addoption("--agent", dest="masksearch_agent", help="agent bundle, or URL of a LangGraph server")

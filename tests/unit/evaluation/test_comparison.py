@@ -33,7 +33,9 @@ def result(number: int, recall: float, answer: str = "x", **changes: object) -> 
 
 def test_what_got_better_and_worse_is_listed_largest_change_first() -> None:
     before = [result(number, recall) for number, recall in enumerate((0.0, 0.5, 1.0, 0.5))]
-    after = [result(number, recall, "y") for number, recall in reversed(list(enumerate((1.0, 0.75, 0.0, 0.5))))]
+    after = [
+        result(number, recall, "y") for number, recall in reversed(list(enumerate((1.0, 0.75, 0.0, 0.5))))
+    ]
     compared = compare(before, after)
     assert (compared.n, compared.before, compared.after) == (4, 0.5, 0.5625)
     assert [(change.task_id, change.gain) for change in compared.better] == [("q0", 1.0), ("q1", 0.25)]

@@ -227,7 +227,9 @@ def test_two_questions_of_one_id_are_refused() -> None:
         evaluate(make_agent()[0], [TASKS[0], TASKS[1], TASKS[0]])
 
 
-def test_answers_are_judged_and_what_was_answered_before_is_judged_without_asking_again(tmp_path: Path) -> None:
+def test_answers_are_judged_and_what_was_answered_before_is_judged_without_asking_again(
+    tmp_path: Path,
+) -> None:
     path = tmp_path / "results.jsonl"
     evaluate(make_agent()[0], TASKS[:2], results_path=path)
 
@@ -243,12 +245,17 @@ def test_answers_are_judged_and_what_was_answered_before_is_judged_without_askin
     summary = summarise(results)
     assert (summary.judge, summary.unjudged) == (pytest.approx(2 / 3), 0)
     model.calls.clear()
-    assert evaluate(agent, TASKS[:3], results_path=path, judge=AnswerJudge(ScriptedChatModel(script=["?"]))) == results
+    assert (
+        evaluate(agent, TASKS[:3], results_path=path, judge=AnswerJudge(ScriptedChatModel(script=["?"])))
+        == results
+    )
     assert model.calls == []
 
 
 def test_an_answer_without_a_verdict_is_counted_and_in_no_average() -> None:
-    results = [dataclasses.replace(make_result(n, 1.0), is_correct=v) for n, v in enumerate((True, None, False))]
+    results = [
+        dataclasses.replace(make_result(n, 1.0), is_correct=v) for n, v in enumerate((True, None, False))
+    ]
     summary = summarise(results)
     assert (summary.judge, summary.unjudged) == (0.5, 1)
     assert summarise([make_result(0, 1.0)]).judge is None
