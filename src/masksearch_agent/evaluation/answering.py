@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import random
 import time
@@ -81,10 +82,11 @@ class RemoteAgent:
     """
 
     def __init__(self, url: str, graph: str = "search_agent", client: Any = None) -> None:
-        from langgraph.pregel.remote import RemoteGraph
-
+        self.url = url
+        self.graph = graph
         self.model_version = f"{graph}@{url}"
-        self._graph = client or RemoteGraph(graph, url=url)
+        self._client = client
+        self._of_loop: tuple[asyncio.AbstractEventLoop, Any] | None = None
 
     async def answer_task(self, task: SearchTask, seed: int) -> tuple[Trajectory, Usage]:
         """Answer one task; see `answering.answer_task`.
@@ -98,7 +100,7 @@ class RemoteAgent:
                 f"evaluate its bundle instead"
             )
         started_s = time.perf_counter()
-        state = await self._graph.ainvoke({"question": task.question, "kind": task.kind})
+        state = await self._connect().ainvoke({"question": task.question, "kind": task.kind})
         seconds = time.perf_counter() - started_s
         if not isinstance(state, Mapping) or not state.get("stop_reason"):
             raise EvaluationError(
@@ -127,6 +129,17 @@ class RemoteAgent:
             searches=len(trajectory.queries),
             seconds=seconds,
         )
+
+    def _connect(self) -> Any:
+        """Return a client of the running event loop; connections do not outlive theirs."""
+        if self._client is not None:
+            return self._client
+        from langgraph.pregel.remote import RemoteGraph
+
+        loop = asyncio.get_running_loop()
+        if self._of_loop is None or self._of_loop[0] is not loop:
+            self._of_loop = loop, RemoteGraph(self.graph, url=self.url)
+        return self._of_loop[1]
 
 
 async def _run_agentic(agent: MaskSearchAgent, task: SearchTask, seed: int) -> SearchAnswer:

@@ -244,6 +244,7 @@ def assert_at_least(summary: EvaluationSummary, thresholds: dict[str, float]) ->
         summary: What `evaluate` returned.
         thresholds: Lowest mean by the name of a summary's field: `recall`, `em`, `f1`, `loose`, `judge`, …
     """
+    __tracebackhide__ = True  # The message says it all.
     scores = dataclasses.asdict(summary)
     unknown = thresholds.keys() - scores.keys()
     if unknown:

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import asyncio
+import json
+import threading
 from collections.abc import Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -87,3 +91,34 @@ def test_tokens_of_an_api_model_are_those_it_reports() -> None:
     assert result.sampled_tokens == 14
     read = [sum(len(str(message.text).split()) for message in call) for call in model.calls]
     assert result.prompt_tokens == sum(read)
+
+
+def test_a_langgraph_server_is_asked_over_http() -> None:
+    agent = make_agent(ScriptedChatModel(script=STEPS))
+    asked: list[dict[str, Any]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            asked.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            state = asyncio.run(Server(agent).ainvoke(asked[-1]["input"]))
+            body = f"event: values\ndata: {json.dumps(state)}\n\n".encode()
+            self.send_response(200)
+            self.send_header("Content-Type", "text/event-stream")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *arguments: Any) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        remote = RemoteAgent(f"http://127.0.0.1:{server.server_port}")
+        [result] = evaluate(remote, [TASK])
+        # Each evaluation has an event loop of its own, which connections must not outlive.
+        assert evaluate(remote, [TASK])[0].answer == result.answer
+        server.shutdown()
+    assert (result.answer, result.gold_recall) == ("Ann Bo", 1.0)
+    assert asked[0]["input"] == {"question": TASK.question, "kind": "qa"}
+    assert asked[0]["assistant_id"] == "search_agent"
