@@ -1,35 +1,39 @@
-"""Options of the eval suites: which agent, and which data."""
+"""Short options of the eval suites, the agent they take by default, and their thresholds."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
+
+from masksearch_agent.evaluation import pytest_plugin
+
+THRESHOLDS = yaml.safe_load((Path(__file__).parent / "thresholds.yaml").read_text(encoding="utf-8"))
+DEFAULT_AGENT = "runs/quickstart/agent"
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--agent", default="runs/quickstart/agent", help="agent bundle to evaluate")
-    parser.addoption("--questions", default=None, help="folder of task files; default: the agent's own run")
-    parser.addoption("--limit", type=int, default=200, help="questions of each file at most")
+def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
+    # From a checkout that was not installed, the plugin has no entry point.
+    if not pluginmanager.is_registered(pytest_plugin):
+        pluginmanager.register(pytest_plugin, "masksearch_agent")
+    group = parser.getgroup("evals")
+    group.addoption("--agent", dest="masksearch_agent", help="agent bundle, or URL of a LangGraph server")
+    group.addoption("--data", dest="masksearch_data", help="folder of benchmarks")
+    group.addoption("--limit", dest="masksearch_limit", type=int, help="questions of each benchmark at most")
+    group.addoption("--out", dest="masksearch_out", help="folder for per-question results; resumable")
+    group.addoption("--judge", dest="masksearch_judge", help="`provider:model` that judges answers")
 
 
-@pytest.fixture(scope="session")
-def agent_path(request: pytest.FixtureRequest) -> Path:
-    path = Path(request.config.getoption("--agent"))
-    if not (path / "masksearch.json").is_file():
-        pytest.skip(f"no agent bundle at {path}; make one with `masksearch quickstart`, or pass --agent")
-    return path
+def pytest_configure(config: pytest.Config) -> None:
+    if config.option.masksearch_agent is None:
+        config.option.masksearch_agent = DEFAULT_AGENT
 
 
-@pytest.fixture(scope="session")
-def questions(request: pytest.FixtureRequest, agent_path: Path) -> Path:
-    folder = request.config.getoption("--questions")
-    path = Path(folder) if folder else agent_path.parent / "world" / "questions"
-    if not path.is_dir():
-        pytest.skip(f"no questions at {path}; pass --questions")
-    return path
-
-
-@pytest.fixture(scope="session")
-def limit(request: pytest.FixtureRequest) -> int:
-    return int(request.config.getoption("--limit"))
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Give each suite's test one case per entry of its thresholds."""
+    suite = metafunc.module.__name__.rpartition(".")[2].removeprefix("test_")
+    if {"name", "expected"} <= set(metafunc.fixturenames):
+        cases: dict[str, Any] = THRESHOLDS[suite]
+        metafunc.parametrize(("name", "expected"), list(cases.items()), ids=list(cases))

@@ -240,11 +240,28 @@ def dapo(
 @app.command("eval")
 def evaluate_agent(
     agent: AgentOption,
-    data: Annotated[list[Path], typer.Option(help="Questions: task files or benchmark files.")],
+    data: Annotated[
+        list[Path],
+        typer.Option(help="Questions: task or benchmark files, or `hf:owner/name:config:split` of the hub."),
+    ],
     index: Annotated[Path | None, typer.Option(help="Search this index instead of the bundle's.")] = None,
     mode: Annotated[
         Literal["agentic", "rag"], typer.Option(help="The search graph, or the retrieve-once baseline.")
     ] = "agentic",
+    baseline: Annotated[
+        Literal["rag-pe", "agent-pe"] | None,
+        typer.Option(
+            help="Evaluate the paper's baseline instead: the untrained model, retrieving once or searching."
+        ),
+    ] = None,
+    base_model: Annotated[
+        str | None,
+        typer.Option(help="The untrained model, where the bundle's own word for it is out of date."),
+    ] = None,
+    judge: Annotated[
+        str | None,
+        typer.Option(help="Model that judges answers, as `provider:model` (LangChain's `init_chat_model`)."),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder for per-question results; makes it resumable.")
     ] = None,
@@ -258,14 +275,65 @@ def evaluate_agent(
 
     Example: `masksearch eval --agent runs/quickstart/agent --data runs/quickstart/world/questions/qa_2hop_test.jsonl`
     """
+    from masksearch_agent.evaluation.judge import load_judge
     from masksearch_agent.pipeline.data import evaluate_files
     from masksearch_agent.pipeline.display import Display
 
     resolved = _recipe(recipe, settings)
     search = _search(index, resolved) if index else None
     with Display(_errors).stage("evaluating") as bar:
-        scores = evaluate_files(agent, search, data, mode, out, limit, resolved, bar, base_url)
+        scores = evaluate_files(
+            agent, search, data, mode, out, limit, resolved, bar, baseline, base_model,
+            load_judge(judge) if judge else None, base_url,
+        )  # fmt: skip
     _print_result(scores, as_json)
+
+
+@app.command()
+def compare(
+    before: Annotated[
+        Path, typer.Argument(help="Results of one run, as `masksearch eval --out` wrote them.")
+    ],
+    after: Annotated[Path, typer.Argument(help="Results of the other run on the same questions.")],
+    metric: Annotated[
+        Literal["recall", "em", "f1", "loose", "judge", "gold_recall"], typer.Option(help="Score to compare.")
+    ] = "recall",
+    show: Annotated[int, typer.Option(min=0, help="Changed questions to print, better and worse each.")] = 5,
+    recipe: RecipeOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare two runs question by question: what got better, what got worse, and whether it is more than chance.
+
+    Example: `masksearch compare runs/evals/qa_2hop_test-rag-pe.jsonl runs/evals/qa_2hop_test-agentic.jsonl`
+    """
+    from masksearch_agent.evaluation.comparison import compare_files
+
+    compared = compare_files(before, after, metric, _recipe(recipe, settings).evaluation)
+    if as_json:
+        _print_result(dataclasses.asdict(compared), True)
+        return
+    _print_result(
+        {
+            "questions": compared.n,
+            metric: f"{compared.before:.3f} before, {compared.after:.3f} after",
+            "gain": f"{compared.gain} ({'sure' if compared.is_significant else 'may be chance'}, 95% paired bootstrap)",
+            "better": len(compared.better),
+            "worse": len(compared.worse),
+            "only in one run": compared.only_before + compared.only_after,
+        },
+        False,
+    )
+    console = Console()
+    for title, changes in (("Better", compared.better[:show]), ("Worse", compared.worse[:show])):
+        for change in changes:
+            lines = (
+                f"{title}: {change.question} [{change.task_id}]",
+                f"  expected {' | '.join(change.gold)}",
+                f"  before {change.before:.2f}: {change.answer_before} (trajectory {change.trajectory_before or '–'})",
+                f"  after {change.after:.2f}: {change.answer_after} (trajectory {change.trajectory_after or '–'})",
+            )
+            console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command()

@@ -124,6 +124,10 @@ class SearchTask:
     source_passage_id: str = ""
     """The passage a RAMP task was made from. The leak guard withholds it and its near copies."""
     split: Literal["train", "test"] = "train"
+    gold_titles: tuple[str, ...] = ()
+    """Titles of the pages known to support the answer, where the benchmark does not ship their passages."""
+    answer_items: tuple[str, ...] = ()
+    """The items of a list answer, each of which is to be named (FanoutQA); empty for an answer in one piece."""
 
     def __post_init__(self) -> None:
         if not self.answers or not all(self.answers):

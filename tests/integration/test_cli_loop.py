@@ -115,6 +115,14 @@ def test_each_command_works_on_the_files_of_the_step_before(run: CommandLine, tm
         ]
         == 3
     )
+    for baseline in ("rag-pe", "agent-pe"):
+        assert do(*evaluation, "--baseline", baseline)["qa_1hop_test"]["n"] == 3
+        results = [
+            json.loads(line) for line in Path(f"evals/qa_1hop_test-{baseline}.jsonl").read_text().splitlines()
+        ]
+        assert {result["trajectory"]["producer"] for result in results} == {"tiny (untrained)"}
+    compared = do("compare", "evals/qa_1hop_test-agent-pe.jsonl", "evals/qa_1hop_test-agentic.jsonl")
+    assert (compared["n"], compared["after"]) == (3, pytest.approx(scores["recall"]))
 
     question = next(read_jsonl(Path(test_file), SearchTask, TaskError)).question
     answer = run("ask", question, "--agent", "agent", "--json").json

@@ -314,3 +314,60 @@ def test_an_error_that_is_not_ours_is_not_hidden(run: CommandLine, monkeypatch: 
     with pytest.raises(sqlite3.ProgrammingError, match="a bug"):
         run("world")
     assert not issubclass(sqlite3.ProgrammingError, TraceError)
+
+
+def write_run(path: Path, *recalls: float) -> Path:
+    common = {
+        "gold": ["Ada"],
+        "em": 0.0,
+        "f1": 0.0,
+        "stop_reason": "answered",
+        "searches": 1,
+        "sampled_tokens": 1,
+    }
+    common |= {"format_errors": 0, "gold_recall": None, "hops": 1, "seconds": 0.1}
+    rows = [
+        {
+            **common,
+            "task_id": f"q{n}",
+            "question": f"Question {n} [x]?",
+            "answer": f"{path.stem}{n}",
+            "recall": r,
+        }
+        for n, r in enumerate(recalls)
+    ]
+    write_jsonl(path, rows)
+    return path
+
+
+def test_two_runs_are_compared_question_by_question(run: CommandLine, tmp_path: Path) -> None:
+    before, after = (
+        write_run(tmp_path / "old.jsonl", 0.0, 1.0, 0.5),
+        write_run(tmp_path / "new.jsonl", 1.0, 0.5, 0.5),
+    )
+    ran = run("compare", before, after)
+    assert ran.code == 0, ran.err
+    assert "recall: 0.500 before, 0.667 after" in ran.out
+    assert "may be chance" in ran.out
+    assert "Better: Question 0 [x]? [q0]" in ran.out
+    assert "Worse: Question 1 [x]? [q1]" in ran.out
+    assert "before 1.00: old1" in ran.out
+    compared = run("compare", before, after, "--json").json
+    assert (compared["n"], compared["gain"]["mean"]) == (3, pytest.approx(1 / 6))
+    assert [change["task_id"] for change in compared["better"]] == ["q0"]
+
+
+def test_compare_names_what_cannot_be_compared(run: CommandLine, tmp_path: Path) -> None:
+    before = write_run(tmp_path / "old.jsonl", 0.0)
+    assert_one_error(run("compare", before, tmp_path / "none.jsonl"), "no file at")
+    assert_one_error(run("compare", before, before, "--metric", "judge"), "no question with a judge score")
+
+
+def test_a_deployed_agent_is_not_asked_for_what_only_a_bundle_can_do(
+    run: CommandLine, tmp_path: Path
+) -> None:
+    questions = tmp_path / "q.jsonl"
+    write_jsonl(questions, [TASK])
+    evaluation = ("eval", "--agent", "http://127.0.0.1:1", "--data", questions)
+    assert_one_error(run(*evaluation, "--baseline", "rag-pe"), "needs an agent bundle")
+    assert_one_error(run(*evaluation, "--data", questions), "two question files have one name")

@@ -30,7 +30,6 @@ from masksearch_agent.config.agent import AgentSettings
 from masksearch_agent.errors import AgentError, ThreadReuseError
 from masksearch_agent.models.recording import RecordingChatModel
 from masksearch_agent.records import (
-    Passage,
     Sampling,
     SearchAnswer,
     SearchTask,
@@ -279,7 +278,6 @@ class MaskSearchAgent(Runnable[AgentInput, SearchAnswer]):
         recorder: Recorder,
         task_id: str,
         seed: int = 0,
-        retrieved_before: Sequence[Passage] = (),
     ) -> Trajectory:
         """Return the trajectory of a finished run.
 
@@ -288,16 +286,14 @@ class MaskSearchAgent(Runnable[AgentInput, SearchAnswer]):
             recorder: What recorded the run.
             task_id: The task that was run.
             seed: Part of the trajectory's id.
-            retrieved_before: Passages that the opening messages showed.
         """
-        shown = passages_of(state["searches"])
         return Trajectory(
             id=content_id(task_id, self.model_version, seed, PROTOCOL_VERSION),
             task_id=task_id,
             turns=recorder.turns,
             answer=state["answer"],
             stop_reason=state["stop_reason"],
-            retrieved=((tuple(retrieved_before),) if retrieved_before else ()) + shown,
+            retrieved=passages_of(state["searches"]),
             queries=tuple(tuple(found["queries"]) for found in state["searches"]),
             format_errors=state["repairs"],
             producer=self.model_version,

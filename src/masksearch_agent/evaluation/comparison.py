@@ -1,0 +1,147 @@
+"""Two runs on the same questions: what got better, what got worse, and whether the difference is more than chance."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from masksearch_agent.config.evaluation import EvaluationSettings
+from masksearch_agent.errors import EvaluationError
+from masksearch_agent.evaluation.intervals import Interval, paired_difference
+from masksearch_agent.evaluation.runner import QuestionResult, read_results
+
+__all__ = ("Change", "Comparison", "Metric", "compare", "compare_files")
+
+Metric = Literal["recall", "em", "f1", "loose", "judge", "gold_recall"]
+
+_SCORES: Mapping[Metric, Callable[[QuestionResult], float | None]] = {
+    "recall": lambda result: result.recall,
+    "em": lambda result: result.em,
+    "f1": lambda result: result.f1,
+    "loose": lambda result: result.loose,
+    "judge": lambda result: None if result.is_correct is None else float(result.is_correct),
+    "gold_recall": lambda result: result.gold_recall,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A question whose score changed."""
+
+    task_id: str
+    question: str
+    gold: tuple[str, ...]
+    before: float
+    after: float
+    answer_before: str
+    answer_after: str
+    trajectory_before: str
+    """Id of the trajectory behind the answer; empty where none was kept."""
+    trajectory_after: str
+
+    @property
+    def gain(self) -> float:
+        """Score after minus score before."""
+        return self.after - self.before
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two runs, question by question."""
+
+    metric: Metric
+    n: int
+    """Questions that both runs answered."""
+    before: float
+    after: float
+    gain: Interval
+    """Of the mean paired difference; sure where its interval leaves out 0."""
+    better: tuple[Change, ...]
+    """Largest gain first."""
+    worse: tuple[Change, ...]
+    """Largest loss first."""
+    only_before: int
+    """Questions that only one run answered; they are in no average."""
+    only_after: int
+
+    @property
+    def is_significant(self) -> bool:
+        """Whether the interval of the gain leaves out 0."""
+        return self.gain.low > 0 or self.gain.high < 0
+
+
+def compare(
+    before: list[QuestionResult],
+    after: list[QuestionResult],
+    metric: Metric = "recall",
+    settings: EvaluationSettings | None = None,
+) -> Comparison:
+    """Compare two runs on the questions that both answered.
+
+    Args:
+        before: Results of one run.
+        after: Results of the other.
+        metric: The score to compare; questions that lack it in either run are left out.
+        settings: Seed and number of resamples of the interval.
+
+    Raises:
+        EvaluationError: The runs share no scored question, or a question of one is another one in the other.
+    """
+    settings = settings or EvaluationSettings()
+    first = {result.task_id: result for result in before}
+    second = {result.task_id: result for result in after}
+    score = _SCORES[metric]
+    pairs = []
+    for task_id, old in first.items():
+        new = second.get(task_id)
+        if new is None:
+            continue
+        if (old.question, old.gold) != (new.question, new.gold):
+            raise EvaluationError(
+                f"the runs asked different questions under the id {task_id!r} ({old.question!r} and {new.question!r}); "
+                f"compare runs over the same file"
+            )
+        old_score, new_score = score(old), score(new)
+        if old_score is not None and new_score is not None:
+            pairs.append(_change(old, new, old_score, new_score))
+    if not pairs:
+        raise EvaluationError(
+            f"the runs share no question with a {metric} score ({len(first)} and {len(second)} questions); compare "
+            f"runs over the same file"
+        )
+    old_scores, new_scores = [change.before for change in pairs], [change.after for change in pairs]
+    changed = sorted((change for change in pairs if change.gain), key=lambda change: -abs(change.gain))
+    return Comparison(
+        metric=metric,
+        n=len(pairs),
+        before=sum(old_scores) / len(pairs),
+        after=sum(new_scores) / len(pairs),
+        gain=paired_difference(new_scores, old_scores, settings.seed, settings.bootstrap_samples),
+        better=tuple(change for change in changed if change.gain > 0),
+        worse=tuple(change for change in changed if change.gain < 0),
+        only_before=len(first.keys() - second.keys()),
+        only_after=len(second.keys() - first.keys()),
+    )
+
+
+def compare_files(
+    before: Path, after: Path, metric: Metric = "recall", settings: EvaluationSettings | None = None
+) -> Comparison:
+    """Compare two result files, as `masksearch eval --out` writes them; see `compare`."""
+    return compare(read_results(before), read_results(after), metric, settings)
+
+
+def _change(old: QuestionResult, new: QuestionResult, before: float, after: float) -> Change:
+    return Change(
+        task_id=old.task_id,
+        question=old.question,
+        gold=old.gold,
+        before=before,
+        after=after,
+        answer_before=old.answer,
+        answer_after=new.answer,
+        trajectory_before=old.trajectory.id if old.trajectory else "",
+        trajectory_after=new.trajectory.id if new.trajectory else "",
+    )
