@@ -18,7 +18,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from masksearch_agent.corpus.readers import passages_from_row
+from masksearch_agent.corpus.rows import passages_from_row
 from masksearch_agent.errors import EvaluationError, MaskSearchError
 from masksearch_agent.records import Hop, SearchTask, load_record
 
