@@ -113,7 +113,7 @@ def _parse_pdf(raw: bytes, encoding: str) -> tuple[str, str]:
         text = "\n".join(page.extract_text() for page in reader.pages)
     except (UnreadableDocumentError, MemoryError):
         raise
-    except Exception as failure:  # noqa: BLE001 - pypdf lets any error through that odd bytes provoke
+    except Exception as failure:
         detail = f"pypdf cannot read the PDF file ({type(failure).__name__}: {failure})"
         raise UnreadableDocumentError("broken PDF", detail) from failure
     blocks = (" ".join(_CUT_WORD.sub("", block).split()) for block in _BREAK.split(text))

@@ -163,7 +163,8 @@ def _read_row(
     text = _cell(row, settings.text_column)
     if text is None:
         raise UnreadableDocumentError(
-            "no such column", f"has no column {settings.text_column!r}; its columns are {sorted(map(str, row))}"
+            "no such column",
+            f"has no column {settings.text_column!r}; its columns are {sorted(map(str, row))}",
         )
     title = _cell(row, settings.title_column) or ""
     return _cut(title, text, _cell(row, settings.id_column) or place, name, settings)

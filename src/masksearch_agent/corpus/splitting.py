@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 
 from masksearch_agent.words import count_words, word_starts
 
@@ -59,5 +60,5 @@ def _sentences(paragraph: str) -> Iterator[tuple[str, str]]:
 def _cut_words(sentence: str, max_words: int) -> Iterator[str]:
     starts = word_starts(sentence)
     cuts = [0, *starts[max_words::max_words], len(sentence)]
-    for start, stop in zip(cuts, cuts[1:], strict=False):
+    for start, stop in pairwise(cuts):
         yield " ".join(sentence[start:stop].split())

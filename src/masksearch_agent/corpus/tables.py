@@ -92,7 +92,9 @@ def _read_csv(path: Path) -> Iterator[Row]:
             for row in rows:
                 yield f"line {rows.line_num}", partial(_checked_csv_row, row)
         except csv.Error as failure:
-            raise UnreadableDocumentError("not CSV", f"line {rows.line_num}: not CSV ({failure})") from failure
+            raise UnreadableDocumentError(
+                "not CSV", f"line {rows.line_num}: not CSV ({failure})"
+            ) from failure
 
 
 def _checked_csv_row(row: dict[Any, Any]) -> object:

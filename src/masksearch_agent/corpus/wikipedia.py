@@ -28,7 +28,10 @@ _ARTICLE_NAMESPACE = 0
 _UNREAD_NAMESPACES = (6, 14)
 """Links to these (File, Category) are pictures and filing, not words."""
 _UNREAD_TAGS = frozenset(
-    "table ref references gallery math chem score timeline syntaxhighlight source imagemap hiero graph".split()
+    [
+        *("table", "ref", "references", "gallery", "math", "chem", "score", "timeline"),
+        *("syntaxhighlight", "source", "imagemap", "hiero", "graph"),
+    ]
 )
 _TEXT_TEMPLATES = {"lang": "2", "nowrap": "1", "nobr": "1", "small": "1", "transl": "2", "convert": "1"}
 """Templates that stand for words, and which of their parameters does; any other one is left out."""
@@ -39,10 +42,23 @@ _DISAMBIGUATION = re.compile(
 _DISAMBIGUATION_TITLE = re.compile(r"[（(](?:disambiguation|消歧[義义])[）)]$")
 _REDIRECT = re.compile(r"\s*#(?:redirect|重定向)", re.IGNORECASE)
 _CLOSING_HEADINGS = frozenset(
-    """references|notes|footnotes|citations|sources|bibliography|further reading|external links|see also|
-    works cited|参考文献|參考文獻|参考资料|參考資料|外部链接|外部連結|参见|參見|注释|註釋|延伸阅读|延伸閱讀""".replace(
-        "\n    ", ""
-    ).split("|")
+    [
+        *("references", "notes", "footnotes", "citations", "sources", "bibliography", "works cited"),
+        *("further reading", "external links", "see also"),
+        *(
+            "参考文献",
+            "參考文獻",
+            "参考资料",
+            "參考資料",
+            "外部链接",
+            "外部連結",
+            "参见",
+            "參見",
+            "注释",
+            "註釋",
+        ),
+        *("延伸阅读", "延伸閱讀"),
+    ]
 )
 _MAGIC_WORD = re.compile(r"__[A-Z]+__|-\{|\}-")
 _INTERWIKI = re.compile(r":?[a-z][a-z-]{1,11}:")
