@@ -12,7 +12,7 @@ import gzip
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 from xml.etree.ElementTree import ParseError
 
 from masksearch_agent.errors import MissingExtraError, UnreadableDocumentError
@@ -191,7 +191,9 @@ def _unread_prefixes(site: Any) -> tuple[str, ...]:
 def _open_dump(path: Path) -> IO[bytes]:
     if path.suffix == ".bz2":
         return bz2.open(path, "rb")
-    return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
+    if path.suffix == ".gz":
+        return cast(IO[bytes], gzip.open(path, "rb"))
+    return path.open("rb")
 
 
 def _import_parsers() -> tuple[Any, Any, Any]:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 __all__ = ("DenseIndex", "KnownVectors")
 
 _COLLECTION = "passages"
+_VECTORS = "vectors.f32"
+"""Beside Chroma's files: the vectors in order, to build the next index from."""
 _BATCH = 4096
 """Passages embedded and added at a time: enough to sort by length, little enough to hold."""
 
@@ -71,7 +73,7 @@ class DenseIndex:
         import numpy as np
 
         embedded = 0
-        with _open_client(directory) as client:
+        with _open_client(directory) as client, (directory / _VECTORS).open("wb") as file:
             collection = client.create_collection(
                 _COLLECTION, configuration={"hnsw": _HNSW}, embedding_function=None
             )
@@ -85,6 +87,7 @@ class DenseIndex:
                     found |= zip(missing, embedder.embed(texts), strict=True)
                     embedded += len(missing)
                 vectors = np.stack([found[offset] for offset in range(stop - start)])
+                vectors.astype(np.float32, copy=False).tofile(file)
                 positions = [str(position) for position in range(start, stop)]
                 collection.add(ids=positions, embeddings=vectors)
         return embedded
@@ -120,17 +123,21 @@ class KnownVectors:
     """The vectors of an older index, found by what they were made of.
 
     Args:
-        directory: Where `DenseIndex.build` wrote the collection.
-        keys: The content keys of its passages, in their order.
+        directory: Where `DenseIndex.build` wrote them. Chroma is not opened: it would write to its files.
+        keys: The content keys of the passages, in their order.
 
     Raises:
-        RetrievalError: If the collection cannot be read.
+        RetrievalError: If the vectors are missing or damaged.
     """
 
     def __init__(self, directory: Path, keys: Sequence[int]) -> None:
         import numpy as np
 
-        self._client, self._collection = _open_collection(directory, len(keys))
+        try:
+            stored = np.memmap(directory / _VECTORS, dtype=np.float32, mode="r")
+            self._vectors = stored.reshape(len(keys), -1)
+        except (OSError, ValueError) as failure:
+            raise RetrievalError(f"cannot read the vectors in {directory}: {failure}") from failure
         all_keys = np.array(keys, dtype=np.uint64)
         self._order = np.argsort(all_keys, kind="stable")
         self._keys = all_keys[self._order]
@@ -142,13 +149,7 @@ class KnownVectors:
         wanted = np.array(keys, dtype=np.uint64)
         places = np.minimum(np.searchsorted(self._keys, wanted), len(self._keys) - 1)
         offsets = np.flatnonzero(self._keys[places] == wanted)
-        if not offsets.size:
-            return {}
-        # Passages of the same title and text share a key and so one vector.
-        positions = [str(position) for position in self._order[places[offsets]]]
-        stored = self._collection.get(ids=list(dict.fromkeys(positions)), include=["embeddings"])
-        vectors = dict(zip(stored["ids"], stored["embeddings"], strict=True))
-        return {int(offset): vectors[position] for offset, position in zip(offsets, positions, strict=True)}
+        return {int(offset): self._vectors[self._order[places[offset]]] for offset in offsets}
 
 
 def _open_collection(directory: Path, count: int) -> tuple[Any, Any]:

@@ -70,7 +70,7 @@ def test_a_chinese_document_becomes_a_task_that_is_answered_and_scored(tmp_path:
         == "青山大学: 青山大学位于[mask]，由[mask]创立于[mask]。学校最初只有两个学院，如今是当地最大的学校。"
     )
     assert task.answers == (("海宁市",), ("李文华",), ("1923年",))
-    assert task.hops[1].need == 'mask 2, in "位于…，由___创立于…。学校最"'
+    assert task.hops[1].need == 'mask 2, in "山大学位于…，由___创立于…。学校最"'
     assert answer_recall(task, "海宁市\n李文华\n1923年") == 1.0
     assert answer_recall(task, source.text) == 1.0
     assert answer_recall(task, "海宁市\n李文\n不知道") == (1 + 2 / 3) / 3
