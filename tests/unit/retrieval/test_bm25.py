@@ -65,6 +65,7 @@ def test_the_index_is_the_one_that_bm25s_builds_and_holds_no_pickle(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("masksearch_agent.retrieval.bm25_build._STRETCH", 3)
+    monkeypatch.setattr("masksearch_agent.retrieval.bm25_build._BLOCK", 20)
     words = [f"w{n}" for n in range(9)]
     draw = random.Random(0)
     texts = [" ".join(draw.choices(words, k=draw.randrange(12))) for _ in range(20)]
