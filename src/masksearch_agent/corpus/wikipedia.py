@@ -198,8 +198,8 @@ def _open_dump(path: Path) -> IO[bytes]:
 
 def _import_parsers() -> tuple[Any, Any, Any]:
     try:
+        import mwxml  # isort: skip - named first where both are missing
         import mwparserfromhell
-        import mwxml
         from mwxml.element_iterator import ElementIterator
     except ImportError as failure:
         raise MissingExtraError(failure.name or "mwxml", "corpus") from failure
