@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from rich.console import Console
 from rich.markup import escape
+from typer.core import TyperGroup
 
 from masksearch_agent.errors import ConfigError, MaskSearchError, ServingError, TraceError
 
@@ -31,6 +32,24 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Train, serve and evaluate search agents on your own documents. New here? `masksearch quickstart`.",
 )
+
+
+class _BuildByDefault(TyperGroup):
+    """`masksearch ramp documents/` is short for `masksearch ramp build documents/`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put the name of the default command where none is given."""
+        is_named = not args or args[0] in self.commands or args[0] == "--help"
+        return super().parse_args(ctx, args if is_named else ["build", *args])
+
+
+ramp_app = typer.Typer(
+    cls=_BuildByDefault,
+    no_args_is_help=True,
+    help="Mask facts in passages (`build`, which may be left out), and see what came of it (`inspect`).\n\n"
+    "Example: `masksearch ramp my_documents/ --index runs/index --out runs/tasks/ramp.jsonl`",
+)
+app.add_typer(ramp_app, name="ramp")
 _errors = Console(stderr=True)
 _STOPPED = 130
 """Exit code after Ctrl-C, as Typer and shells have it."""
@@ -81,28 +100,47 @@ def world(
 
 @app.command()
 def index(
-    corpus: Annotated[Path, typer.Argument(help="Corpus file or folder of documents.")],
+    corpus: Annotated[
+        Path,
+        typer.Argument(
+            help="Folder of documents (.txt, .md, .html, .pdf), table (.jsonl, .json, .csv, .parquet), Wikipedia "
+            "dump (.xml.bz2), or Hugging Face dataset (`hf:owner/name@config:split`)."
+        ),
+    ],
     out: Annotated[Path, typer.Option(help="Folder of the index.")] = Path("runs/index"),
     recipe: RecipeOption = None,
     settings: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Index a corpus for BM25 and dense search. Unchanged input is not indexed again.
+    """Index a corpus for BM25 and dense search. Run again, it embeds only what changed.
 
     Example: `masksearch index my_documents/ --out runs/index`
     """
     from masksearch_agent.corpus.readers import read_passages
-    from masksearch_agent.pipeline.display import Display
+    from masksearch_agent.corpus.report import CorpusReport
+    from masksearch_agent.pipeline.display import Display, count_steps
     from masksearch_agent.retrieval.index import build_index
 
     resolved = _recipe(recipe, settings)
-    with Display(_errors).stage("indexing"):
-        build_index(read_passages(corpus, resolved.corpus), out, resolved.retrieval)
-    manifest = json.loads((out / "index.json").read_text(encoding="utf-8"))
-    _print_result({"index": str(out), "passages": manifest["count"], "mode": manifest["mode"]}, as_json)
+    read = CorpusReport()
+    with Display(_errors).stage("indexing") as bar:
+        passages = count_steps(read_passages(corpus, resolved.corpus, read), bar)
+        built = build_index(passages, out, resolved.retrieval)
+    for example in read.examples:
+        _errors.print(f"[yellow]skipped[/] {escape(example)}", highlight=False, soft_wrap=True)
+    _print_result(
+        {
+            "index": str(out),
+            "passages": built.passages,
+            "mode": resolved.retrieval.mode,
+            "changed": {"added": built.added, "removed": built.removed, "embedded": built.embedded},
+            "documents": read.as_dict(),
+        },
+        as_json,
+    )
 
 
-@app.command()
+@ramp_app.command("build")
 def ramp(
     corpus: Annotated[Path, typer.Argument(help="Corpus, or a folder that `masksearch world` wrote.")],
     index: IndexOption,
@@ -123,6 +161,38 @@ def ramp(
     with Display(_errors).stage("masking", total=limit) as bar:
         report = build_tasks(corpus, _search(index, resolved), resolved, out, limit, bar)
     _print_result({"tasks": str(out), **report}, as_json)
+
+
+@ramp_app.command("inspect")
+def inspect_tasks(
+    tasks: Annotated[list[Path], typer.Argument(help="Task files.")],
+    index: Annotated[
+        Path | None, typer.Option("--index", help="Look masks up in this index, to see how hard they are.")
+    ] = None,
+    examples: Annotated[int, typer.Option(min=0, help="Tasks to show.")] = 3,
+    plot: Annotated[Path | None, typer.Option(help="Write the distributions as an SVG picture.")] = None,
+    recipe: RecipeOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show examples, and how mask counts, forms and lengths of facts, passages and difficulty are distributed.
+
+    Example: `masksearch ramp inspect runs/tasks/ramp.jsonl --index runs/index --plot runs/tasks/ramp.svg`
+    """
+    from masksearch_agent.pipeline.data import read_task_files
+    from masksearch_agent.ramp.inspection import describe_tasks
+    from masksearch_agent.viewer.tasks import draw_distributions, draw_examples, save_plot
+
+    read = read_task_files(tasks)
+    found = describe_tasks(read, _search(index, _recipe(recipe, settings)) if index else None)
+    if plot is not None:
+        save_plot(found, plot)
+    if as_json:
+        _print_result({"tasks": len(read), "distributions": found}, True)
+        return
+    console = Console()
+    console.print(draw_examples([task for task in read if task.kind == "ramp"][:examples]))
+    console.print(draw_distributions(found))
 
 
 @app.command()

@@ -22,6 +22,7 @@ __all__ = (
     "ThreadReuseError",
     "TraceError",
     "TrainingError",
+    "UnreadableDocumentError",
 )
 
 
@@ -50,7 +51,20 @@ class MissingExtraError(MaskSearchError):
 
 
 class CorpusError(MaskSearchError):
-    """Documents or passages cannot be read: a missing path, an empty corpus, a malformed row."""
+    """Documents or passages cannot be read: a missing path, an unknown format, an empty corpus."""
+
+
+class UnreadableDocumentError(CorpusError):
+    """One document cannot be used. Readers report it and go on with the next.
+
+    Args:
+        reason: A few words to count it under, the same for all documents with this trouble.
+        detail: What was wrong with this one; the reason where empty.
+    """
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(detail or reason)
+        self.reason = reason
 
 
 class RetrievalError(MaskSearchError):

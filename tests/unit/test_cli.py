@@ -39,6 +39,13 @@ TASK = SearchTask(
     hops=(Hop("the founder of the Velling Works", "founder of the Velling Works", "Ada Fenwick"),),
 )
 BM25 = ("--set", "retrieval.mode=bm25")
+MASKED = SearchTask(
+    id="masked",
+    kind="ramp",
+    question="Ann: Ann was born in [mask].",
+    answers=(("1923",),),
+    hops=(Hop("year", "born", "1923"),),
+)
 
 
 @pytest.fixture
@@ -92,7 +99,7 @@ def test_the_example_in_the_help_is_a_command_that_parses(run: CommandLine, comm
 
 def test_a_command_that_does_not_parse_is_refused():
     with pytest.raises(Exception, match="Missing parameter: corpus"):
-        GROUP.commands["ramp"].make_context("ramp", ["--index", "runs/index"])
+        GROUP.commands["index"].make_context("index", ["--out", "runs/index"])
 
 
 # --- recipes ---------------------------------------------------------------------------------------------
@@ -172,10 +179,41 @@ def test_a_missing_or_corrupt_index_says_how_to_build_one(run: CommandLine, smal
     assert_one_error(
         run("generate", "tasks.jsonl", "--index", "lost"), "no index in lost; run `masksearch index`"
     )
-    (small_index / "passages.jsonl").write_text("{}\n")
-    assert_one_error(run("generate", "tasks.jsonl", "--index", small_index), "line 1.*run `masksearch index`")
+    next(small_index.glob("build-*/passages.jsonl")).write_text("{}\n")
+    assert_one_error(
+        run("generate", "tasks.jsonl", "--index", small_index), "is damaged.*run `masksearch index`"
+    )
     (small_index / "index.json").write_text("{")
     assert_one_error(run("ramp", "corpus", "--index", small_index), "is damaged .*run `masksearch index`")
+
+
+def test_indexing_says_what_was_read_and_skipped_and_adds_only_what_changed(run: CommandLine, tmp_path: Path):
+    (tmp_path / "documents").mkdir()
+    (tmp_path / "documents" / "a.txt").write_text("red fox")
+    (tmp_path / "documents" / "b.txt").write_bytes(b"\xff\xfe\xff")
+    first = run("index", "documents", "--out", "index", *BM25, "--json")
+    assert first.json["changed"] == {"added": 1, "removed": 0, "embedded": 0}
+    assert first.json["documents"] == {
+        "read": 2, "kept": 1, "skipped": 1, "reasons": {"wrong encoding": 1}, "passages": 1,
+    }  # fmt: skip
+    (tmp_path / "documents" / "b.txt").write_text("blue whale")
+    assert run("index", "documents", "--out", "index", *BM25, "--json").json["changed"]["added"] == 1
+    assert run("index", "documents", "--out", "index", *BM25, "--json").json["changed"]["added"] == 0
+
+
+def test_tasks_are_inspected_as_table_plot_and_json(run: CommandLine, small_index: Path, tmp_path: Path):
+    write_jsonl(Path("tasks.jsonl"), [MASKED])
+    shown = run("ramp", "inspect", "tasks.jsonl", "--index", small_index, "--plot", "plots/tasks.svg")
+    assert shown.code == 0
+    for part in ("was born in [mask]", "1923", "query: born", "facts by form", "year", "lookup rank", "█"):
+        assert part in shown.out
+    picture = (tmp_path / "plots" / "tasks.svg").read_text()
+    assert "<svg" in picture
+    assert "url(http" not in picture
+    found = run("ramp", "inspect", "tasks.jsonl", "--json").json
+    assert (found["tasks"], found["distributions"]["masks"]) == (1, {"1": 1})
+    write_jsonl(Path("questions.jsonl"), [TASK])
+    assert_one_error(run("ramp", "inspect", "questions.jsonl"), "there is no RAMP task to inspect")
 
 
 def test_an_index_is_opened_as_it_was_built(run: CommandLine, small_index: Path):

@@ -29,6 +29,8 @@ class RampSettings(Settings):
     search again in other words."""
     min_passage_words: int = Field(default=8, ge=1)
     """Shorter passages say too little to tell what is missing."""
+    drop_near_copies: bool = True
+    """Make one task of passages that are nearly the same, of the first one."""
     seed: int = 0
     """What is masked depends on this and on the passage, never on its place in the corpus."""
 

@@ -1,231 +1,216 @@
 """Read passages from datasets and from folders of documents, one at a time.
 
-Two kinds of input meet here. A *table* (`.jsonl`, `.json`) has rows, and the keys of a row tell which
-dataset it belongs to; its rows are passages already and stay whole. A *document* (`.txt`, `.md`) is cut into
-passages at paragraph and sentence ends. A new format is one more entry in `_TABLES`, `_ROW_SHAPES` or
-`_DOCUMENTS`.
+Three kinds of input meet here. A *table* has rows: passages already, which stay whole, or documents. A
+*document* and a page of a Wikipedia *dump* are cut into passages at paragraph and sentence ends. What cannot
+be read is reported with its reason and skipped, and the rest goes on.
 
 Invariant: the same input gives the same passages with the same ids, in the same order, each once.
 """
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import fields
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from masksearch_agent.config.corpus import CorpusSettings
+from masksearch_agent.corpus.documents import DOCUMENT_PARSERS, require_parser
+from masksearch_agent.corpus.report import CorpusReport
+from masksearch_agent.corpus.rows import passages_from_row
 from masksearch_agent.corpus.splitting import split_text
-from masksearch_agent.errors import CorpusError
-from masksearch_agent.records import Passage, content_id, load_record
+from masksearch_agent.corpus.tables import TABLE_READERS, Row, read_hf_dataset
+from masksearch_agent.corpus.wikipedia import DUMP_SUFFIXES, WikipediaPage, read_dump
+from masksearch_agent.errors import CorpusError, UnreadableDocumentError
+from masksearch_agent.records import Passage, content_id
 
-__all__ = ("passages_from_row", "read_passages")
+__all__ = ("read_passages",)
 
-_Row = dict[str, Any]
-_ExpectedT = TypeVar("_ExpectedT")
+_Document = tuple[str, Callable[[], Iterable[Passage]]]
+"""Where a document stands, and a function that reads it or raises a `CorpusError`."""
 
-_RECORD_KEYS = frozenset(field.name for field in fields(Passage))
-_HEADING = re.compile(r"^#{1,6}[ \t]+(.+?)[ \t#]*$", re.MULTILINE)
+_DATASET_PREFIX = "hf:"
 
 
-def read_passages(path: Path, settings: CorpusSettings | None = None) -> Iterator[Passage]:
-    """Stream the passages of a file or a folder.
+def read_passages(
+    source: Path | str, settings: CorpusSettings | None = None, report: CorpusReport | None = None
+) -> Iterator[Passage]:
+    """Stream the passages of a file, a folder or a dataset.
 
     Args:
-        path: A `.jsonl` or `.json` table of passages (our own records, `{title, text}`, FlashRAG
-            `{id, contents}`) or of questions with contexts (HotpotQA, MuSiQue); a `.txt` or `.md` document;
-            or a folder of documents, read recursively in the order of their paths. A `.json` list is held
-            in memory while it is read; `.jsonl` is not.
-        settings: How documents are cut; the defaults where None.
+        source: A table (`.jsonl`, `.json`, `.csv`, `.tsv`, `.parquet`) of passages (our own records,
+            `{title, text}`, FlashRAG `{id, contents}`), of questions with contexts (HotpotQA, MuSiQue), or
+            of documents in the column that the settings name; a Wikipedia dump (`.xml.bz2`, `.xml.gz`,
+            `.xml`); a document (`.txt`, `.md`, `.html`, `.pdf`); a folder of documents or, where it has
+            none, of tables and dumps, read recursively in the order of their paths; or a Hugging Face
+            dataset, `hf:owner/name@config:split`. A `.json` list and a document are held in memory while
+            they are read; nothing else is.
+        settings: How documents are cut, and which columns are read; the defaults where None.
+        report: Counts what is read, kept and skipped, and why; added to while iterating.
 
     Returns:
         The passages, without repetitions. Passages without text are left out.
 
     Raises:
-        CorpusError: At once where the path is missing or of an unknown format; while iterating where a row
-            is malformed, or at the end where there was no passage at all.
+        CorpusError: At once where the path is missing or of an unknown format, at the end where there was no
+            passage at all.
+        MissingExtraError: If the parser of a format that occurs is not installed.
     """
-    max_words = (settings or CorpusSettings()).max_words
+    settings = settings or CorpusSettings()
+    report = CorpusReport() if report is None else report
+    if str(source).startswith(_DATASET_PREFIX):
+        name = str(source).removeprefix(_DATASET_PREFIX)
+        documents = _of_rows(read_hf_dataset(name), name, settings)
+        return _distinct(documents, str(source), report)
+    path = Path(source)
     if path.is_dir():
-        documents = sorted(file for file in path.rglob("*") if file.suffix.lower() in _DOCUMENTS)
-        found: Iterator[Passage] = (
-            passage for file in documents for passage in _read_document(file, path, max_words)
-        )
-    elif not path.exists():
+        return _distinct(_of_folder(path, settings, report), str(path), report)
+    if not path.exists():
         raise CorpusError(f"no corpus at {path}; give the path of a file or a folder that exists")
-    elif path.suffix.lower() in _TABLES:
-        found = _read_table(path)
-    elif path.suffix.lower() in _DOCUMENTS:
-        found = _read_document(path, path.parent, max_words)
-    else:
-        known = ", ".join([*_TABLES, *_DOCUMENTS])
+    if not _is_known(path):
+        known = ", ".join([*TABLE_READERS, *DUMP_SUFFIXES, *DOCUMENT_PARSERS])
         raise CorpusError(
             f"cannot read {path}: unknown format {path.suffix!r}; expected a folder or one of {known}"
         )
-    return _distinct(found, path)
+    return _distinct(_of_file(path, path.parent, settings), str(path), report)
 
 
-def passages_from_row(row: _Row, source: str = "") -> list[Passage]:
-    """Return the passages that one row of a dataset holds.
+def _distinct(documents: Iterator[_Document], source: str, report: CorpusReport) -> Iterator[Passage]:
+    # 64 bits of each hash: a set of a million of them takes 100 MB, one of strings twice that.
+    seen: set[int] = set()
+    for where, read in documents:
+        report.read += 1
+        try:
+            passages = [passage for passage in read() if passage.text.strip()]
+        except UnreadableDocumentError as failure:
+            report.skip(where, failure.reason, str(failure))
+            continue
+        except CorpusError as failure:
+            report.skip(where, "malformed row", str(failure))
+            continue
+        fresh = 0
+        for passage in passages:
+            key = int(content_id(passage.id, passage.title, passage.text), 16)
+            if key not in seen:
+                seen.add(key)
+                fresh += 1
+                report.passages += 1
+                yield passage
+        if fresh:
+            report.kept += 1
+        else:
+            reason = "repeated" if passages else "no text"
+            report.skip(where, reason, "its passages were all read before" if passages else "holds no text")
+    if not seen:
+        hint = f"the first of {report.skipped.total()} skipped: {report.examples[0]}" if report.examples else (
+            f"a folder must hold {' or '.join(DOCUMENT_PARSERS)} files with text, a table at least one row "
+            "with text"
+        )  # fmt: skip
+        raise CorpusError(f"found no passage in {source}; {hint}")
 
-    Args:
-        row: A row of any of the shapes that `read_passages` knows.
-        source: Where the row came from, for passages that do not say it themselves.
 
-    Raises:
-        CorpusError: If the row is of no known shape or a value is of the wrong type.
-    """
-    for key, convert in _ROW_SHAPES.items():
-        if key in row:
-            return [passage for passage in convert(row, source) if passage.text.strip()]
-    raise CorpusError(
-        f"found no passage in a row with the keys {sorted(row)}; expected one of the keys "
-        f"{', '.join(_ROW_SHAPES)}"
+def _of_folder(folder: Path, settings: CorpusSettings, report: CorpusReport) -> Iterator[_Document]:
+    files = sorted(file for file in folder.rglob("*") if file.is_file() and not _is_hidden(file, folder))
+    documents = [file for file in files if file.suffix.lower() in DOCUMENT_PARSERS]
+    chosen = documents or [file for file in files if _is_known(file)]
+    # Half of a corpus without a word would be worse than none: a missing parser is found before the start.
+    for suffix in sorted({file.suffix.lower() for file in chosen}):
+        require_parser(suffix)
+    for file in sorted(set(files) - set(chosen)):
+        report.read += 1
+        kind = file.suffix.lower() or "no suffix"
+        report.skip(file.relative_to(folder).as_posix(), f"other format ({kind})", "not read as a document")
+    for file in chosen:
+        yield from _of_file(file, folder, settings)
+
+
+def _of_file(file: Path, root: Path, settings: CorpusSettings) -> Iterator[_Document]:
+    name = file.relative_to(root).as_posix()
+    suffix = file.suffix.lower()
+    if suffix in DOCUMENT_PARSERS:
+        yield name, partial(_read_document, file, name, settings)
+        return
+    if suffix in TABLE_READERS:
+        documents = _of_rows(TABLE_READERS[suffix](file), name, settings)
+    else:
+        documents = _of_pages(read_dump(file), name, settings)
+    try:
+        yield from documents
+    except (UnreadableDocumentError, OSError) as failure:
+        yield name, partial(_fail, failure)
+
+
+def _fail(failure: UnreadableDocumentError | OSError) -> Iterable[Passage]:
+    if isinstance(failure, UnreadableDocumentError):
+        raise failure
+    raise UnreadableDocumentError("cannot be opened", str(failure)) from failure
+
+
+def _of_rows(rows: Iterator[Row], name: str, settings: CorpusSettings) -> Iterator[_Document]:
+    for where, read in rows:
+        place = f"{name}, {where}"
+        yield place, partial(_read_row, read, name, place, settings)
+
+
+def _read_row(
+    read: Callable[[], object], name: str, place: str, settings: CorpusSettings
+) -> Iterable[Passage]:
+    row = read()
+    if not isinstance(row, dict):
+        raise CorpusError(f"the row is a {type(row).__name__}; expected a dict")
+    if not settings.text_column:
+        return passages_from_row(row, name)
+    text = _cell(row, settings.text_column)
+    if text is None:
+        raise UnreadableDocumentError(
+            "no such column",
+            f"has no column {settings.text_column!r}; its columns are {sorted(map(str, row))}",
+        )
+    title = _cell(row, settings.title_column) or ""
+    return _cut(title, text, _cell(row, settings.id_column) or place, name, settings)
+
+
+def _cell(row: dict[Any, Any], column: str) -> str | None:
+    """Return a cell as text; None for one that is missing or empty of type."""
+    value = row.get(column)
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, int):
+        return str(value)
+    raise UnreadableDocumentError(
+        "not text", f"column {column!r} holds a {type(value).__name__}; expected text"
     )
 
 
-def _distinct(passages: Iterator[Passage], path: Path) -> Iterator[Passage]:
-    seen: set[str] = set()
-    for passage in passages:
-        key = content_id(passage.id, passage.title, passage.text)
-        if key not in seen:
-            seen.add(key)
-            yield passage
-    if not seen:
-        raise CorpusError(
-            f"found no passage in {path}; a folder must hold {' or '.join(_DOCUMENTS)} files with text, "
-            f"a table at least one row with text"
-        )
+def _of_pages(pages: Iterator[WikipediaPage], name: str, settings: CorpusSettings) -> Iterator[_Document]:
+    for page_id, title, read_text in pages:
+        yield f"{name}, {title}", partial(_read_page, read_text, title, page_id, name, settings)
 
 
-def _read_text(path: Path) -> str:
+def _read_page(
+    read_text: Callable[[], str], title: str, page_id: str, name: str, settings: CorpusSettings
+) -> Iterable[Passage]:
+    return _cut(title, read_text(), page_id, name, settings)
+
+
+def _read_document(file: Path, name: str, settings: CorpusSettings) -> Iterable[Passage]:
     try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as failure:
-        raise CorpusError(
-            f"{path} is not UTF-8 ({failure.reason} at byte {failure.start}); convert it first"
-        ) from failure
+        raw = file.read_bytes()
+    except OSError as failure:
+        raise UnreadableDocumentError("cannot be opened", str(failure)) from failure
+    title, text = DOCUMENT_PARSERS[file.suffix.lower()](raw, settings.encoding)
+    return _cut(title or file.stem, text, name, name, settings)
 
 
-def _read_document(path: Path, root: Path, max_words: int) -> Iterator[Passage]:
-    name = path.relative_to(root).as_posix()
-    title, text = _DOCUMENTS[path.suffix.lower()](_read_text(path))
-    title = title or path.stem
-    for position, piece in enumerate(split_text(text, max_words)):
-        yield Passage(
-            content_id(title, piece), title, piece, document_id=name, position=position, source=name
-        )
+def _cut(title: str, text: str, document_id: str, source: str, settings: CorpusSettings) -> Iterator[Passage]:
+    for position, piece in enumerate(split_text(text, settings.max_words)):
+        yield Passage(content_id(title, piece), title, piece, document_id, position, source)
 
 
-def _plain(raw: str) -> tuple[str, str]:
-    return "", raw
+def _is_known(file: Path) -> bool:
+    suffix = file.suffix.lower()
+    return suffix in DOCUMENT_PARSERS or suffix in TABLE_READERS or file.name.lower().endswith(DUMP_SUFFIXES)
 
 
-def _markdown(raw: str) -> tuple[str, str]:
-    """Take the first heading as the title and out of the text."""
-    heading = _HEADING.search(raw)
-    if heading is None:
-        return "", raw
-    return heading[1], raw[: heading.start()] + raw[heading.end() :]
-
-
-def _read_table(path: Path) -> Iterator[Passage]:
-    for where, row in _TABLES[path.suffix.lower()](path):
-        try:
-            yield from passages_from_row(_expect(row, dict, "the row"), path.name)
-        except CorpusError as failure:
-            raise CorpusError(f"{path}, {where}: {failure}") from failure
-
-
-def _json_lines(path: Path) -> Iterator[tuple[str, object]]:
-    # Bytes are decoded by json, so that a line with a wrong encoding is reported with its number.
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
-            try:
-                yield f"line {number}", json.loads(line)
-            except ValueError as failure:
-                raise CorpusError(f"{path}, line {number}: not JSON ({failure})") from failure
-
-
-def _json_list(path: Path) -> Iterator[tuple[str, object]]:
-    try:
-        rows = json.loads(_read_text(path))
-    except json.JSONDecodeError as failure:
-        raise CorpusError(f"{path}, line {failure.lineno}: not JSON ({failure.msg})") from failure
-    if not isinstance(rows, list):
-        raise CorpusError(f"{path} holds a JSON {type(rows).__name__}; expected a list of rows")
-    for number, row in enumerate(rows, start=1):
-        yield f"row {number}", row
-
-
-def _expect(value: object, expected: type[_ExpectedT], what: str) -> _ExpectedT:
-    if not isinstance(value, expected):
-        raise CorpusError(f"{what} is a {type(value).__name__}; expected a {expected.__name__}")
-    return value
-
-
-def _passage(row: _Row, title: str, text: str, source: str) -> Passage:
-    given = row.get("id")
-    if given is not None and not isinstance(given, str | int):
-        raise CorpusError(f"id is a {type(given).__name__}; expected a str or an int")
-    return Passage(content_id(title, text) if given is None else str(given), title, text, source=source)
-
-
-def _from_text(row: _Row, source: str) -> list[Passage]:
-    if row.keys() == _RECORD_KEYS:
-        return [load_record(Passage, row, CorpusError)]
-    title = _expect(row.get("title", ""), str, "title")
-    return [_passage(row, title, _expect(row["text"], str, "text"), source)]
-
-
-def _from_flashrag(row: _Row, source: str) -> list[Passage]:
-    title, newline, text = _expect(row["contents"], str, "contents").partition("\n")
-    if not newline:
-        title, text = "", title
-    return [_passage(row, title.strip().strip('"'), text.strip(), source)]
-
-
-def _from_hotpotqa(row: _Row, source: str) -> list[Passage]:
-    passages = []
-    for entry in _expect(row["context"], list, "context"):
-        if not isinstance(entry, list) or len(entry) != 2:
-            raise CorpusError("an entry of context is not [title, [sentences]]")
-        title = _expect(entry[0], str, "a title in context")
-        sentences = [
-            _expect(each, str, "a sentence").strip() for each in _expect(entry[1], list, "sentences")
-        ]
-        passages.append(_passage({}, title, " ".join(filter(None, sentences)), source))
-    return passages
-
-
-def _from_musique(row: _Row, source: str) -> list[Passage]:
-    passages = []
-    for paragraph in _expect(row["paragraphs"], list, "paragraphs"):
-        entry: _Row = _expect(paragraph, dict, "a paragraph")
-        title = _expect(entry.get("title"), str, "title of a paragraph")
-        passages.append(
-            _passage({}, title, _expect(entry.get("paragraph_text"), str, "paragraph_text"), source)
-        )
-    return passages
-
-
-_TABLES: Mapping[str, Callable[[Path], Iterator[tuple[str, object]]]] = {
-    ".jsonl": _json_lines,
-    ".json": _json_list,
-}
-_ROW_SHAPES: Mapping[str, Callable[[_Row, str], list[Passage]]] = {
-    "context": _from_hotpotqa,
-    "paragraphs": _from_musique,
-    "contents": _from_flashrag,
-    "text": _from_text,
-}
-_DOCUMENTS: Mapping[str, Callable[[str], tuple[str, str]]] = {
-    ".txt": _plain,
-    ".md": _markdown,
-    ".markdown": _markdown,
-}
+def _is_hidden(file: Path, folder: Path) -> bool:
+    return any(part.startswith(".") for part in file.relative_to(folder).parts)

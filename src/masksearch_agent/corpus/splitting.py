@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import pairwise
+
+from masksearch_agent.words import count_words, word_starts
 
 __all__ = ("split_text",)
 
-_SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
+# Western sentences end before a space, Chinese ones at the stop or at the quotation mark that closes it.
+_SENTENCE_END = re.compile(r"(?<=[.!?])\s+|(?<=[。！？])(?![”’」』）])\s*|(?<=[。！？][”’」』）])\s*")
 _PARAGRAPH_END = re.compile(r"\n\s*\n")
 
 
@@ -15,12 +19,12 @@ def split_text(text: str, max_words: int) -> list[str]:
     """Cut a text into pieces of at most `max_words` words, each as long as fits.
 
     Pieces end where a paragraph ends; a paragraph that is too long is cut between sentences, and a sentence
-    that is too long between words.
+    that is too long between words. A Chinese character is a word.
     """
     pieces: list[str] = []
     joined, joined_words = "", 0
     for separator, unit in _units(text, max_words):
-        unit_words = len(unit.split())
+        unit_words = count_words(unit)
         if joined and joined_words + unit_words > max_words:
             pieces.append(joined)
             joined, joined_words = "", 0
@@ -32,12 +36,29 @@ def split_text(text: str, max_words: int) -> list[str]:
 def _units(text: str, max_words: int) -> Iterator[tuple[str, str]]:
     """Yield the largest units of at most `max_words` words, each with what joins it to the one before."""
     for paragraph in filter(None, map(str.strip, _PARAGRAPH_END.split(text))):
-        if len(paragraph.split()) <= max_words:
+        if count_words(paragraph) <= max_words:
             yield "\n\n", paragraph
             continue
-        separator = "\n\n"
-        for sentence in _SENTENCE_END.split(paragraph):
-            words = sentence.split()
-            for start in range(0, len(words), max_words):
-                yield separator, " ".join(words[start : start + max_words])
-                separator = " "
+        opening = "\n\n"
+        for separator, sentence in _sentences(paragraph):
+            for unit in _cut_words(sentence, max_words):
+                yield opening or separator, unit
+                opening = ""
+
+
+def _sentences(paragraph: str) -> Iterator[tuple[str, str]]:
+    """Yield the sentences, each with what stands between it and the one before: a space or nothing."""
+    start, separator = 0, ""
+    for end in _SENTENCE_END.finditer(paragraph):
+        if end.start() > start:
+            yield separator, paragraph[start : end.start()]
+        start, separator = end.end(), " " if end[0] else ""
+    if start < len(paragraph):
+        yield separator, paragraph[start:]
+
+
+def _cut_words(sentence: str, max_words: int) -> Iterator[str]:
+    starts = word_starts(sentence)
+    cuts = [0, *starts[max_words::max_words], len(sentence)]
+    for start, stop in pairwise(cuts):
+        yield " ".join(sentence[start:stop].split())

@@ -20,7 +20,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from masksearch_agent.corpus.readers import passages_from_row
+from masksearch_agent.corpus.rows import passages_from_row
 from masksearch_agent.errors import EvaluationError, MaskSearchError
 from masksearch_agent.evaluation.sources import HUB_PREFIX, read_rows
 from masksearch_agent.records import Hop, SearchTask, content_id, load_record

@@ -13,6 +13,7 @@ from masksearch_agent.agent.runnable import MaskSearchAgent
 from masksearch_agent.config.recipe import QuestionSet, Recipe
 from masksearch_agent.corpus.closed_world import ClosedWorld, Split, make_world, read_mentions, write_world
 from masksearch_agent.corpus.readers import read_passages
+from masksearch_agent.corpus.report import CorpusReport
 from masksearch_agent.corpus.world_questions import make_questions
 from masksearch_agent.errors import EvaluationError, TaskError
 from masksearch_agent.evaluation.answering import Mode, RemoteAgent
@@ -22,7 +23,7 @@ from masksearch_agent.evaluation.judge import AnswerJudge
 from masksearch_agent.evaluation.runner import evaluate, summarise, summarise_categories
 from masksearch_agent.evaluation.sources import source_name
 from masksearch_agent.generator.runner import TrajectoryGenerator
-from masksearch_agent.pipeline.display import Bar
+from masksearch_agent.pipeline.display import Bar, count_steps
 from masksearch_agent.pipeline.training import prompts_of
 from masksearch_agent.ramp.spans import FactSpanExtractor, SpacySpanExtractor, SpanExtractor
 from masksearch_agent.ramp.tasks import RampReport, build_ramp_tasks
@@ -96,14 +97,15 @@ def build_tasks(
         What was kept and dropped.
     """
     extractor: SpanExtractor
+    documents = CorpusReport()
     if (corpus / _MENTIONS).is_file():
         extractor = FactSpanExtractor(read_mentions(corpus / _MENTIONS))
         passages: Iterable[Passage] = world_passages(corpus, split)
     else:
         extractor = SpacySpanExtractor()
-        passages = read_passages(corpus, recipe.corpus)
+        passages = read_passages(corpus, recipe.corpus, documents)
     report = RampReport()
-    spans = extractor.extract(_counted(islice(passages, limit), bar))
+    spans = extractor.extract(count_steps(islice(passages, limit), bar))
     tasks = build_ramp_tasks(spans, search, recipe.ramp, split, report=report)
     kept = write_jsonl(out, islice(tasks, max_tasks))
     return {
@@ -111,6 +113,7 @@ def build_tasks(
         "kept_fraction": round(report.kept_fraction, 4),
         "by_masks": dict(sorted(report.kept_by_mask_count.items())),
         "dropped": dict(report.drops),
+        **({"documents": documents.as_dict()} if documents.read else {}),
     }
 
 
@@ -235,10 +238,3 @@ def read_task_files(files: Sequence[Path]) -> list[SearchTask]:
 
 def _questions(world: ClosedWorld, split: Split, wanted: QuestionSet) -> list[SearchTask]:
     return make_questions(world, split, wanted.count, wanted.hops, wanted.category)
-
-
-def _counted(passages: Iterable[Passage], bar: Bar | None) -> Iterator[Passage]:
-    for passage in passages:
-        if bar is not None:
-            bar.step()
-        yield passage

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import (
@@ -15,7 +16,9 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
-__all__ = ("Display",)
+__all__ = ("Display", "count_steps")
+
+_ItemT = TypeVar("_ItemT")
 
 
 class Display:
@@ -82,3 +85,11 @@ class Bar:
             self.show(step, total, ", ".join(parts))
 
         return listen
+
+
+def count_steps(items: Iterable[_ItemT], bar: Bar | None) -> Iterator[_ItemT]:
+    """Yield the items and count each on the bar."""
+    for item in items:
+        if bar is not None:
+            bar.step()
+        yield item

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from masksearch_agent.ramp.spans import Span
 from masksearch_agent.records import MASK, Hop, Passage
+from masksearch_agent.words import is_chinese
 
 __all__ = ("derive_hops", "mask_spans")
 
@@ -19,6 +20,8 @@ _SENTENCE_END = re.compile(r"[.!?][\"'”’)\]]*\s+(?=[\"'“‘(\[]?[A-Z0-9\[]
 _CONTEXT_WORDS = 12
 """Content words of the sentence that go into a query: more of them dilute it."""
 _NEED_WORDS = 3
+_NEED_CHARACTERS = 8
+"""The same for Chinese text."""
 _FUNCTION_WORDS = """
     a about after also an and are as at be became been before between both but by can could did do does during
     each for from had has have he her his how i if in into is it its later may more most not of on one only or
@@ -62,13 +65,18 @@ def derive_hops(passage: Passage, spans: Sequence[Span]) -> tuple[Hop, ...]:
 
 
 def _need(number: int, before: str, after: str) -> str:
-    preceding = " ".join(before.split()[-_NEED_WORDS:])
-    following = " ".join(after.split()[:_NEED_WORDS])
+    shown_before, shown_after = (text.replace(MASK, "…") for text in (before, after))
+    if is_chinese(before + after):
+        preceding = " ".join(shown_before.split())[-_NEED_CHARACTERS:]
+        following = " ".join(shown_after.split())[:_NEED_CHARACTERS]
+    else:
+        preceding = " ".join(shown_before.split()[-_NEED_WORDS:])
+        following = " ".join(shown_after.split()[:_NEED_WORDS])
     # Punctuation that touches the mask stays attached to the blank.
     left = " " if before[-1:].isspace() else ""
     right = " " if after[:1].isspace() else ""
     phrase = f"{preceding}{left}___{right}{following}".strip()
-    return f'mask {number}, in "{phrase.replace(MASK, "…")}"'
+    return f'mask {number}, in "{phrase}"'
 
 
 def _query(title: str, before: str, after: str, hidden: set[str]) -> str:

@@ -18,6 +18,7 @@ from typing import Protocol
 from masksearch_agent.config.ramp import RampSettings
 from masksearch_agent.ramp.spans import Span
 from masksearch_agent.records import Passage, content_id
+from masksearch_agent.words import count_words
 
 __all__ = ("POLICIES", "MaskPolicy", "choose_spans", "length_weighted", "uniform")
 
@@ -40,7 +41,7 @@ def length_weighted(passage: Passage, spans: Sequence[Span]) -> Sequence[float]:
 
     Long names and numbers are what a model can't guess.
     """
-    lengths = [float(len(span.text.split())) for span in spans]
+    lengths = [float(count_words(span.text)) for span in spans]
     largest = max(lengths, default=1.0)
     return [
         largest if re.search(r"\d", span.text) else length

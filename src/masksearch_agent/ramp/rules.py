@@ -15,6 +15,7 @@ from masksearch_agent.config.ramp import RampSettings
 from masksearch_agent.matching import contains_phrase
 from masksearch_agent.ramp.spans import Span
 from masksearch_agent.records import MASK, Passage
+from masksearch_agent.words import count_words, is_chinese
 
 __all__ = ("passage_flaw", "usable_spans")
 
@@ -29,7 +30,7 @@ def passage_flaw(passage: Passage, settings: RampSettings) -> str:
     """Return the name of the first rule that a passage breaks, or `""` where it can be masked."""
     if MASK in passage.title or MASK in passage.text:
         return "holds_mask_marker"
-    if len(passage.text.split()) < settings.min_passage_words:
+    if count_words(passage.text) < settings.min_passage_words:
         return "short_passage"
     if len(_MARKUP.findall(passage.text)) > _MAX_MARKUP_SHARE * len(passage.text):
         return "markup"
@@ -66,7 +67,8 @@ def _span_flaw(passage: Passage, span: Span, settings: RampSettings) -> str:
         return "first_token"
     if "\n" in span.text:
         return "line_break"
-    if len(span.text.split()) > settings.max_span_words:
+    # A Chinese word has two characters more often than not.
+    if count_words(span.text) > settings.max_span_words * (1 + is_chinese(span.text)):
         return "long_span"
     if contains_phrase(passage.title, span.text):
         return "in_title"
@@ -81,5 +83,5 @@ def _span_flaw(passage: Passage, span: Span, settings: RampSettings) -> str:
 
 def _is_list(text: str) -> bool:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    items = sum(bool(_BULLET.match(line)) or len(line.split()) <= _SHORT_LINE_WORDS for line in lines)
+    items = sum(bool(_BULLET.match(line)) or count_words(line) <= _SHORT_LINE_WORDS for line in lines)
     return len(lines) >= _MIN_LIST_LINES and 2 * items > len(lines)

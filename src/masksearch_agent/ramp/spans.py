@@ -15,7 +15,9 @@ from typing import Any, Protocol
 
 from masksearch_agent.corpus.closed_world import FactMention
 from masksearch_agent.errors import MissingExtraError
+from masksearch_agent.ramp.chinese import find_chinese_facts
 from masksearch_agent.records import Hop, Passage
+from masksearch_agent.words import is_chinese
 
 __all__ = ("FactSpanExtractor", "Span", "SpacySpanExtractor", "SpanExtractor")
 
@@ -46,7 +48,7 @@ class SpanExtractor(Protocol):
 
 
 class SpacySpanExtractor:
-    """Finds named entities, dates and numbers in English text with spaCy's small model.
+    """Finds named entities, dates and numbers: in English text with spaCy's small model, in Chinese by pattern.
 
     Only the entity recogniser runs: it has a token encoder of its own, so leaving the rest of the pipeline
     out changes no span and is four times faster.
@@ -64,8 +66,12 @@ class SpacySpanExtractor:
 
     def extract(self, passages: Iterable[Passage]) -> Iterator[tuple[Passage, tuple[Span, ...]]]:
         """Yield each passage with its named entities, without articles, quotes and possessive endings."""
-        pairs = ((passage.text, passage) for passage in passages)
+        # The model is English; on other scripts it would only guess.
+        pairs = (("" if is_chinese(passage.text) else passage.text, passage) for passage in passages)
         for document, passage in self._pipeline.pipe(pairs, as_tuples=True, batch_size=self.batch_size):
+            if is_chinese(passage.text):
+                yield passage, tuple(Span(*found) for found in find_chinese_facts(passage.text))
+                continue
             spans = (_trimmed(entity.start_char, entity.text, entity.label_) for entity in document.ents)
             yield passage, tuple(span for span in spans if span.text)
 

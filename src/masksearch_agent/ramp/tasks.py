@@ -5,7 +5,8 @@ with some of its facts masked. We add answerability, which the paper does not ch
 the rest of the corpus holds its answer, that is, where the search that the agent will use finds it without
 the source passage and its near copies.
 
-Invariant: building streams, and a task depends on its passage, the settings and the corpus, not on the order.
+Invariant: building streams, and a task depends on its passage, the settings and the corpus, not on the order;
+only which of several near copies gives the task is decided by the order: it is the first.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from masksearch_agent.config.ramp import RampSettings
 from masksearch_agent.matching import contains_phrase
 from masksearch_agent.ramp.hops import derive_hops, mask_spans
 from masksearch_agent.ramp.masking import MaskPolicy, choose_spans
+from masksearch_agent.ramp.near_copies import NearCopies
 from masksearch_agent.ramp.rules import passage_flaw, usable_spans
 from masksearch_agent.ramp.spans import Span
 from masksearch_agent.records import Hop, Passage, SearchTask, content_id
@@ -40,7 +42,8 @@ class RampReport:
     spans_answerable: int = 0
     """Usable spans of the candidates that the rest of the corpus answers."""
     drops: Counter[str] = field(default_factory=Counter)
-    """Passages and spans by the name of the rule they break (`ramp.rules`); `no_spans` counts passages."""
+    """Passages and spans by the name of the rule they break (`ramp.rules`). `no_spans`, `near_copy` and
+    `unanswerable` count passages, the last those that no set of answerable masks was found for."""
     kept_by_mask_count: Counter[int] = field(default_factory=Counter)
 
     @property
@@ -116,12 +119,15 @@ class _TaskBuilder:
     split: Literal["train", "test"]
     policy: MaskPolicy | None
     report: RampReport
+    near_copies: NearCopies = field(default_factory=NearCopies)
 
     def build(self, passage: Passage, found: Sequence[Span]) -> SearchTask | None:
         """Return the passage's task, or None where it gives none; count what happened."""
         self.report.passages_read += 1
         self.report.spans_found += len(found)
         flaw = passage_flaw(passage, self.settings)
+        if not flaw and self.settings.drop_near_copies and self.near_copies.holds_or_adds(passage.text):
+            flaw = "near_copy"
         if flaw:
             self.report.drops[flaw] += 1
             return None
@@ -131,7 +137,9 @@ class _TaskBuilder:
             return None
         self.report.candidates += 1
         task = self._mask(passage, usable)
-        if task is not None:
+        if task is None:
+            self.report.drops["unanswerable"] += 1
+        else:
             self.report.kept_by_mask_count[task.mask_count] += 1
         return task
 

@@ -19,9 +19,13 @@ from masksearch_agent.retrieval.embedders import Embedder
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ("DenseIndex",)
+__all__ = ("DenseIndex", "KnownVectors")
 
 _COLLECTION = "passages"
+_VECTORS = "vectors.f32"
+"""Beside Chroma's files: the vectors in order, to build the next index from."""
+_BATCH = 4096
+"""Passages embedded and added at a time: enough to sort by length, little enough to hold."""
 
 # Chroma's default of 100 misses close neighbours where vectors are spread out; this costs 0.1 ms a query.
 _HNSW = {"space": "cosine", "ef_search": 200, "ef_construction": 200}
@@ -40,39 +44,53 @@ class DenseIndex:
     """
 
     def __init__(self, directory: Path, passages: Sequence[Passage], embedder: Embedder) -> None:
-        chroma_error = _import_chromadb().errors.ChromaError
-        if not directory.is_dir():
-            raise RetrievalError(f"no dense index in {directory}")
-        try:
-            # Kept with the collection, which is unusable once its client is gone.
-            self._client = _open_client(directory)
-            self._collection = self._client.get_collection(_COLLECTION, embedding_function=None)
-            count = self._collection.count()
-        except (chroma_error, ValueError) as failure:
-            raise RetrievalError(f"cannot read the dense index in {directory}: {failure}") from failure
-        if count != len(passages):
-            raise RetrievalError(
-                f"the dense index in {directory} holds {count} passages; expected {len(passages)}"
-            )
+        # Kept with the collection, which is unusable once its client is gone.
+        self._client, self._collection = _open_collection(directory, len(passages))
         self._passages = passages
         self._embedder = embedder
         self._merger: CallMerger[str, Any] = CallMerger(lambda texts: list(embedder.embed(texts)))
 
     @staticmethod
-    def build(directory: Path, passages: Sequence[Passage], embedder: Embedder) -> None:
-        """Embed passages and write the collection into a new folder."""
-        vectors = embedder.embed(
-            [f"{each.title}: {each.text}" if each.title else each.text for each in passages]
-        )
-        with _open_client(directory) as client:
+    def build(
+        directory: Path,
+        passages: Sequence[Passage],
+        embedder: Embedder,
+        keys: Sequence[int] = (),
+        known: KnownVectors | None = None,
+    ) -> int:
+        """Embed passages and write the collection into a new folder.
+
+        Args:
+            directory: The folder.
+            passages: The passages.
+            embedder: Embeds those that are not known.
+            keys: The content keys of the passages, to look up what is known.
+            known: Vectors of an older index by the same embedder.
+
+        Returns:
+            How many passages were embedded.
+        """
+        import numpy as np
+
+        embedded = 0
+        with _open_client(directory) as client, (directory / _VECTORS).open("wb") as file:
             collection = client.create_collection(
                 _COLLECTION, configuration={"hnsw": _HNSW}, embedding_function=None
             )
-            step = client.get_max_batch_size()
+            step = min(_BATCH, client.get_max_batch_size())
             for start in range(0, len(passages), step):
                 stop = min(start + step, len(passages))
+                found = known.find(keys[start:stop]) if known else {}
+                missing = [offset for offset in range(stop - start) if offset not in found]
+                if missing:
+                    texts = [_embedded_text(passages[start + offset]) for offset in missing]
+                    found |= zip(missing, embedder.embed(texts), strict=True)
+                    embedded += len(missing)
+                vectors = np.stack([found[offset] for offset in range(stop - start)])
+                vectors.astype(np.float32, copy=False).tofile(file)
                 positions = [str(position) for position in range(start, stop)]
-                collection.add(ids=positions, embeddings=vectors[start:stop])
+                collection.add(ids=positions, embeddings=vectors)
+        return embedded
 
     def search(self, queries: Sequence[str], limit: int) -> list[list[ScoredPassage]]:
         """Return the nearest passages for each query, scored by cosine."""
@@ -99,6 +117,59 @@ class DenseIndex:
             ]
             for positions, distances in zip(found["ids"], found["distances"], strict=True)
         ]
+
+
+class KnownVectors:
+    """The vectors of an older index, found by what they were made of.
+
+    Args:
+        directory: Where `DenseIndex.build` wrote them. Chroma is not opened: it would write to its files.
+        keys: The content keys of the passages, in their order.
+
+    Raises:
+        RetrievalError: If the vectors are missing or damaged.
+    """
+
+    def __init__(self, directory: Path, keys: Sequence[int]) -> None:
+        import numpy as np
+
+        try:
+            stored = np.memmap(directory / _VECTORS, dtype=np.float32, mode="r")
+            self._vectors = stored.reshape(len(keys), -1)
+        except (OSError, ValueError) as failure:
+            raise RetrievalError(f"cannot read the vectors in {directory}: {failure}") from failure
+        all_keys = np.array(keys, dtype=np.uint64)
+        self._order = np.argsort(all_keys, kind="stable")
+        self._keys = all_keys[self._order]
+
+    def find(self, keys: Sequence[int]) -> dict[int, np.ndarray[Any, Any]]:
+        """Return the known vectors by where their key stands in `keys`."""
+        import numpy as np
+
+        wanted = np.array(keys, dtype=np.uint64)
+        places = np.minimum(np.searchsorted(self._keys, wanted), len(self._keys) - 1)
+        offsets = np.flatnonzero(self._keys[places] == wanted)
+        return {int(offset): self._vectors[self._order[places[offset]]] for offset in offsets}
+
+
+def _open_collection(directory: Path, count: int) -> tuple[Any, Any]:
+    """Open a collection of so many passages; return it behind its client."""
+    chroma_error = _import_chromadb().errors.ChromaError
+    if not directory.is_dir():
+        raise RetrievalError(f"no dense index in {directory}")
+    try:
+        client = _open_client(directory)
+        collection = client.get_collection(_COLLECTION, embedding_function=None)
+        found = collection.count()
+    except (chroma_error, ValueError) as failure:
+        raise RetrievalError(f"cannot read the dense index in {directory}: {failure}") from failure
+    if found != count:
+        raise RetrievalError(f"the dense index in {directory} holds {found} passages; expected {count}")
+    return client, collection
+
+
+def _embedded_text(passage: Passage) -> str:
+    return f"{passage.title}: {passage.text}" if passage.title else passage.text
 
 
 def _open_client(directory: Path) -> Any:

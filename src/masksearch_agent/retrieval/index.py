@@ -1,36 +1,44 @@
 """Build an index of passages in a folder, and open it.
 
-The folder holds `passages.jsonl`, one part per kind of search (`bm25/`, `dense-…/`) and the manifest
-`index.json`. It is built beside its place and renamed into it, so it is never half there; building it again
-from the same passages does nothing.
+The folder holds the manifest `index.json` and the folder `build-…` that it names, with the passages and one
+part per kind of search. A new build is made beside the old one; replacing the manifest, which is one step of
+the file system, makes it the index. So the index is whole at any moment, however a build ends, and what a
+killed build left behind is removed by the next one. Building it again from the same passages does nothing;
+from others, only those are embedded that were not there before.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
+import shutil
 import tempfile
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
 from masksearch_agent.config.retrieval import RetrievalSettings, SearchMode
 from masksearch_agent.errors import RetrievalError
-from masksearch_agent.records import Passage, content_id, load_record, read_jsonl, write_jsonl
+from masksearch_agent.records import Passage, load_record
 from masksearch_agent.retrieval.backends import SearchBackend
 from masksearch_agent.retrieval.bm25 import BM25Index
-from masksearch_agent.retrieval.dense import DenseIndex
+from masksearch_agent.retrieval.dense import DenseIndex, KnownVectors
 from masksearch_agent.retrieval.embedders import Embedder, SentenceEmbedder
 from masksearch_agent.retrieval.hybrid import HybridIndex
+from masksearch_agent.retrieval.passages import PassageFile, write_passages
 
-__all__ = ("build_index", "open_index")
+__all__ = ("IndexReport", "build_index", "open_index")
 
-_FORMAT_VERSION = 1
+_FORMAT_VERSION = 2
 _MANIFEST = "index.json"
-_PASSAGES = "passages.jsonl"
+_BUILD_PREFIX = "build-"
+_BM25 = "bm25"
+_DENSE = "dense"
+_OLD_FORMAT = ("passages.jsonl", "bm25", "dense-*")
+"""What an index of format version 1 had beside its manifest."""
 _PARTS: dict[SearchMode, frozenset[str]] = {
     "bm25": frozenset({"bm25"}),
     "dense": frozenset({"dense"}),
@@ -38,6 +46,19 @@ _PARTS: dict[SearchMode, frozenset[str]] = {
 }
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class IndexReport:
+    """What building an index changed."""
+
+    passages: int
+    """Passages that it holds now."""
+    added: int
+    """Passages whose title and text are new; a changed one is added, and its old form removed."""
+    removed: int
+    embedded: int
+    """Passages whose embedding was computed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +71,8 @@ class _Manifest:
     """Name of the embedder of the dense part; empty where there is none."""
     mode: SearchMode
     rrf_k: int
-
-    @property
-    def dense_folder(self) -> str:
-        # Chroma keeps an opened folder by its path until the process ends. A path of its own for each content
-        # lets a process rebuild an index and open it anew.
-        return f"dense-{content_id(self.content_hash, self.embedder)}"
+    # A name of its own for each build: Chroma keeps an opened folder by its path until the process ends.
+    folder: str
 
 
 def build_index(
@@ -64,42 +81,55 @@ def build_index(
     settings: RetrievalSettings | None = None,
     *,
     embedder: Embedder | None = None,
-) -> None:
+) -> IndexReport:
     """Index passages in a folder, unless the folder holds just that already.
 
     Args:
-        passages: The passages; repeated ones count once.
+        passages: The passages, read once and not held in memory; repeated ones count once.
         directory: Where the index goes. An older index there is replaced.
         settings: What to build; the defaults where None.
         embedder: Replaces the embedder that the settings name.
 
+    Returns:
+        What was changed.
+
     Raises:
-        RetrievalError: If there is no passage, if two passages share an id, or if the folder holds something
-            that is not an index.
+        RetrievalError: If there is no passage, if two passages share an id, if the folder holds something
+            that is not an index, or if another process is building there.
     """
     settings = settings or RetrievalSettings()
-    distinct = _distinct(passages)
-    parts = _PARTS[settings.mode]
     embedder = embedder or SentenceEmbedder(settings.embedder)
-    wanted = _Manifest(
-        format_version=_FORMAT_VERSION,
-        content_hash=_hash_passages(distinct),
-        count=len(distinct),
-        parts=tuple(sorted(parts)),
-        embedder=embedder.name if "dense" in parts else "",
-        mode=settings.mode,
-        rrf_k=settings.rrf_k,
-    )
-    if _is_covered(wanted, directory):
-        logger.info("the index in %s is up to date", directory)
-        return
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{directory.name}-", dir=directory.parent) as scratch:
-        fresh = Path(scratch) / "fresh"
-        _write_index(fresh, distinct, wanted, embedder)
-        if directory.exists():
-            directory.rename(Path(scratch) / "replaced")
-        fresh.rename(directory)
+    with _exclusive(directory):
+        old = _usable_manifest(directory)
+        _remove_all_but(directory, old)
+        build = Path(tempfile.mkdtemp(prefix=_BUILD_PREFIX, dir=directory))
+        try:
+            content_hash = write_passages(build, passages)
+            stored = PassageFile(build)
+            parts = _PARTS[settings.mode]
+            wanted = _Manifest(
+                format_version=_FORMAT_VERSION,
+                content_hash=content_hash,
+                count=len(stored),
+                parts=tuple(sorted(parts)),
+                embedder=embedder.name if "dense" in parts else "",
+                mode=settings.mode,
+                rrf_k=settings.rrf_k,
+                folder=build.name,
+            )
+            if old is not None and _covers(old, wanted) and _is_readable(directory, old):
+                logger.info("the index in %s is up to date", directory)
+                opened_as_wanted = replace(old, mode=wanted.mode, rrf_k=wanted.rrf_k)
+                if opened_as_wanted != old:
+                    _write_manifest(directory, opened_as_wanted)
+                return IndexReport(old.count, added=0, removed=0, embedded=0)
+            embedded = _write_parts(build, stored, wanted, embedder, directory, old)
+            added, removed = _count_changes(stored, directory, old)
+            _write_manifest(directory, wanted)
+            old = wanted
+        finally:
+            _remove_all_but(directory, old)
+    return IndexReport(wanted.count, added, removed, embedded)
 
 
 def open_index(
@@ -128,20 +158,44 @@ def open_index(
             f"needs; run `masksearch index` with retrieval mode {mode!r}"
         )
     try:
-        passages = list(read_jsonl(directory / _PASSAGES, Passage, RetrievalError))
-        if len(passages) != manifest.count:
-            raise RetrievalError(
-                f"{directory / _PASSAGES} holds {len(passages)} passages, not {manifest.count}"
-            )
-        backends: list[BM25Index | DenseIndex] = []
-        if "bm25" in _PARTS[mode]:
-            backends.append(BM25Index.load(directory / "bm25", passages))
-        if "dense" in _PARTS[mode]:
-            embedder = _matching_embedder(manifest, embedder)
-            backends.append(DenseIndex(directory / manifest.dense_folder, passages, embedder))
+        backends = _open_parts(directory, manifest, mode, embedder)
     except RetrievalError as failure:
         raise RetrievalError(f"{failure}; run `masksearch index` to build the index again") from failure
     return backends[0] if len(backends) == 1 else HybridIndex(backends, k=manifest.rrf_k)
+
+
+def _open_parts(
+    directory: Path, manifest: _Manifest, mode: SearchMode, embedder: Embedder | None
+) -> list[BM25Index | DenseIndex]:
+    folder = directory / manifest.folder
+    passages = _open_passages(directory, manifest)
+    backends: list[BM25Index | DenseIndex] = []
+    if "bm25" in _PARTS[mode]:
+        backends.append(BM25Index.load(folder / _BM25, passages))
+    if "dense" in _PARTS[mode]:
+        backends.append(DenseIndex(folder / _DENSE, passages, _matching_embedder(manifest, embedder)))
+    return backends
+
+
+def _open_passages(directory: Path, manifest: _Manifest) -> PassageFile:
+    passages = PassageFile(directory / manifest.folder)
+    if len(passages) != manifest.count:
+        raise RetrievalError(
+            f"{directory / manifest.folder} holds {len(passages)} passages, not {manifest.count}"
+        )
+    return passages
+
+
+def _is_readable(directory: Path, manifest: _Manifest) -> bool:
+    """Tell whether the files of an index are whole. Chroma is not opened: it would write to its files."""
+    try:
+        passages = _open_passages(directory, manifest)
+        if "bm25" in manifest.parts:
+            BM25Index.load(directory / manifest.folder / _BM25, passages)
+    except RetrievalError as failure:
+        logger.warning("building the index again: %s", failure)
+        return False
+    return "dense" not in manifest.parts or (directory / manifest.folder / _DENSE).is_dir()
 
 
 def _matching_embedder(manifest: _Manifest, embedder: Embedder | None) -> Embedder:
@@ -154,57 +208,104 @@ def _matching_embedder(manifest: _Manifest, embedder: Embedder | None) -> Embedd
     return embedder
 
 
-def _distinct(passages: Iterable[Passage]) -> list[Passage]:
-    by_id: dict[str, Passage] = {}
-    for passage in passages:
-        known = by_id.setdefault(passage.id, passage)
-        if (known.title, known.text) != (passage.title, passage.text):
-            raise RetrievalError(
-                f"two different passages have the id {passage.id!r} ({known.title!r} and {passage.title!r}); "
-                "give each passage an id of its own"
-            )
-    if not by_id:
-        raise RetrievalError("there is no passage to index")
-    return list(by_id.values())
-
-
-def _hash_passages(passages: Sequence[Passage]) -> str:
-    digest = hashlib.sha256()
-    for passage in passages:
-        digest.update(json.dumps(asdict(passage), sort_keys=True).encode() + b"\n")
-    return digest.hexdigest()
-
-
-def _is_covered(wanted: _Manifest, directory: Path) -> bool:
-    """Tell whether the folder holds what is wanted, noting in the manifest how it is wanted to be opened."""
-    if not directory.exists() or (directory.is_dir() and not any(directory.iterdir())):
-        return False
-    if not (directory / _MANIFEST).is_file():
-        raise RetrievalError(f"{directory} exists and is not an index; choose another folder or remove it")
+@contextmanager
+def _exclusive(directory: Path) -> Iterator[None]:
+    """Hold the folder, created where it is missing, against other builds; the end of a process lets it go."""
+    if directory.exists():
+        _refuse_foreign(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    handle = None
     try:
-        found = _read_manifest(directory)
+        import fcntl
+
+        handle = os.open(directory, os.O_RDONLY)
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except ImportError:
+        pass  # Windows has no such lock.
+    except BlockingIOError as failure:
+        os.close(handle or 0)
+        raise RetrievalError(
+            f"another process is building the index in {directory}; wait for it to end"
+        ) from failure
+    try:
+        yield
+    finally:
+        if handle is not None:
+            os.close(handle)
+        if not any(directory.iterdir()):
+            directory.rmdir()
+
+
+def _refuse_foreign(directory: Path) -> None:
+    is_index = directory.is_dir() and (
+        (directory / _MANIFEST).is_file()
+        or all(entry.name.startswith(_BUILD_PREFIX) for entry in directory.iterdir())
+    )
+    if not is_index:
+        raise RetrievalError(f"{directory} exists and is not an index; choose another folder or remove it")
+
+
+def _usable_manifest(directory: Path) -> _Manifest | None:
+    if not (directory / _MANIFEST).is_file():
+        return None
+    try:
+        return _read_manifest(directory)
     except RetrievalError:
         logger.warning("the index in %s is damaged or of another version; building it again", directory)
-        return False
+        return None
+
+
+def _remove_all_but(directory: Path, current: _Manifest | None) -> None:
+    """Remove builds that are not the index: replaced, failed, or left by a killed process."""
+    keep = current.folder if current else ""
+    for pattern in (f"{_BUILD_PREFIX}*", *(_OLD_FORMAT if current else ())):
+        for entry in directory.glob(pattern):
+            if entry.is_dir() and entry.name != keep:
+                shutil.rmtree(entry)
+            elif entry.is_file():
+                entry.unlink()
+
+
+def _covers(found: _Manifest, wanted: _Manifest) -> bool:
+    """Tell whether an index holds what is wanted, however it is to be opened."""
     is_same_content = (found.count, found.content_hash) == (wanted.count, wanted.content_hash)
-    if not is_same_content or not set(wanted.parts) <= set(found.parts):
-        return False
-    if "dense" in wanted.parts and found.embedder != wanted.embedder:
-        return False
-    if (found.mode, found.rrf_k) != (wanted.mode, wanted.rrf_k):
-        _write_manifest(directory, _Manifest(**{**asdict(found), "mode": wanted.mode, "rrf_k": wanted.rrf_k}))
-    return True
+    has_parts = set(wanted.parts) <= set(found.parts)
+    return is_same_content and has_parts and wanted.embedder in ("", found.embedder)
 
 
-def _write_index(
-    directory: Path, passages: Sequence[Passage], manifest: _Manifest, embedder: Embedder
-) -> None:
-    write_jsonl(directory / _PASSAGES, passages)
+def _write_parts(
+    build: Path,
+    passages: PassageFile,
+    manifest: _Manifest,
+    embedder: Embedder,
+    directory: Path,
+    old: _Manifest | None,
+) -> int:
+    """Write the parts of an index; return how many passages were embedded."""
     if "bm25" in manifest.parts:
-        BM25Index.build(passages).save(directory / "bm25")
-    if "dense" in manifest.parts:
-        DenseIndex.build(directory / manifest.dense_folder, passages, embedder)
-    _write_manifest(directory, manifest)
+        BM25Index.build(build / _BM25, passages)
+    if "dense" not in manifest.parts:
+        return 0
+    known = None
+    if old is not None and old.embedder == manifest.embedder:
+        try:
+            known = KnownVectors(directory / old.folder / _DENSE, PassageFile(directory / old.folder).keys)
+        except RetrievalError as failure:
+            logger.warning("embedding all passages again: %s", failure)
+    return DenseIndex.build(build / _DENSE, passages, embedder, passages.keys, known)
+
+
+def _count_changes(passages: PassageFile, directory: Path, old: _Manifest | None) -> tuple[int, int]:
+    """Return how many passages are new, and how many of the old index are gone."""
+    import numpy as np
+
+    now, before = np.array(passages.keys), np.array([], dtype=np.uint64)
+    if old is not None:
+        try:
+            before = np.array(PassageFile(directory / old.folder).keys)
+        except RetrievalError:
+            logger.warning("the passages of the old index are damaged; all count as new")
+    return np.setdiff1d(now, before).size, np.setdiff1d(before, now).size
 
 
 def _write_manifest(directory: Path, manifest: _Manifest) -> None:

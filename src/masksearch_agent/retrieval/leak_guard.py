@@ -13,11 +13,12 @@ import re
 import unicodedata
 
 from masksearch_agent.errors import RetrievalError
+from masksearch_agent.fills import HAN
 from masksearch_agent.records import MASK, Passage, SearchTask
 
-__all__ = ("LeakGuard",)
+__all__ = ("LeakGuard", "word_shingles")
 
-_WORD = re.compile(r"\w+")
+_WORD = re.compile(rf"[{HAN}]|[^\W{HAN}]+")
 _SHINGLE_WORDS = 4
 
 
@@ -35,7 +36,7 @@ class LeakGuard:
             raise RetrievalError(
                 f"leak guard threshold is {threshold}; expected a number above 0 and at most 1"
             )
-        self._shingles = _shingles(source_text)
+        self._shingles = word_shingles(source_text)
         self._passage_id = source_passage_id
         self._threshold = threshold
 
@@ -59,13 +60,13 @@ class LeakGuard:
         """Whether a passage is the source or a near copy of it."""
         if self._passage_id and passage.id == self._passage_id:
             return True
-        shingles = _shingles(passage.text)
+        shingles = word_shingles(passage.text)
         smaller = min(len(shingles), len(self._shingles))
         return smaller > 0 and len(shingles & self._shingles) >= self._threshold * smaller
 
 
-def _shingles(text: str) -> frozenset[tuple[str, ...]]:
-    """Return the word 4-grams of a text.
+def word_shingles(text: str) -> frozenset[tuple[str, ...]]:
+    """Return the word 4-grams of a text; a Chinese character is a word.
 
     A text of fewer words is one shingle as a whole: it matches only its equal, where shorter n-grams would
     make every passage that mentions a two-word source its copy.

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from masksearch_agent.config.corpus import CorpusSettings
-from masksearch_agent.corpus.readers import passages_from_row, read_passages
+from masksearch_agent.corpus.readers import read_passages
+from masksearch_agent.corpus.report import CorpusReport
+from masksearch_agent.corpus.rows import passages_from_row
 from masksearch_agent.errors import CorpusError
 from masksearch_agent.records import Passage, content_id, write_jsonl
 
@@ -65,8 +67,12 @@ def test_a_folder_is_read_in_path_order_with_titles(tmp_path: Path):
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "notes.md").write_text("intro\n\n# Real Title #\n\nbody", encoding="utf-8")
     (tmp_path / "a.txt").write_text(" ".join(f"w{n}" for n in range(12)), encoding="utf-8")
-    (tmp_path / "ignored.csv").write_text("x", encoding="utf-8")
-    passages = list(read_passages(tmp_path, CorpusSettings(max_words=10)))
+    (tmp_path / "other.csv").write_text("x", encoding="utf-8")
+    (tmp_path / ".git").mkdir()
+    (tmp_path / ".git" / "hidden.txt").write_text("not a document", encoding="utf-8")
+    report = CorpusReport()
+    passages = list(read_passages(tmp_path, CorpusSettings(max_words=10), report))
+    assert (report.read, report.kept, report.skipped) == (3, 2, {"other format (.csv)": 1})
     assert [(each.title, each.text, each.document_id, each.position) for each in passages] == [
         ("a", "w0 w1 w2 w3 w4 w5 w6 w7 w8 w9", "a.txt", 0),
         ("a", "w10 w11", "a.txt", 1),
@@ -85,11 +91,26 @@ def test_passages_without_text_are_left_out(tmp_path: Path):
 
 
 def test_reading_is_lazy(tmp_path: Path):
-    path = write_lines(tmp_path / "c.jsonl", {"text": "good"}, {"text": 1})
-    stream = read_passages(path)
+    path = write_lines(tmp_path / "c.jsonl", {"text": "good"}, {"text": 1}, {"text": "better"})
+    report = CorpusReport()
+    stream = read_passages(path, report=report)
     assert next(stream).text == "good"
-    with pytest.raises(CorpusError, match=r"line 2: text is a int; expected a str"):
-        next(stream)
+    assert (report.read, report.passages) == (1, 1)
+
+
+def test_a_bad_row_is_counted_with_its_reason_and_the_rest_goes_on(tmp_path: Path):
+    rows = [{"text": "good"}, {"text": 1}, {"text": " "}, {"text": "good"}, {"text": "better"}]
+    report = CorpusReport()
+    stream = read_passages(write_lines(tmp_path / "c.jsonl", *rows), report=report)
+    assert [passage.text for passage in stream] == ["good", "better"]
+    assert report.as_dict() == {
+        "read": 5,
+        "kept": 2,
+        "skipped": 3,
+        "reasons": {"malformed row": 1, "no text": 1, "repeated": 1},
+        "passages": 2,
+    }
+    assert report.examples[0] == "c.jsonl, line 2: text is a int; expected a str"
 
 
 @pytest.mark.parametrize(
@@ -110,8 +131,9 @@ def test_a_malformed_row_is_reported_with_its_line(tmp_path: Path, row: object, 
 
 def test_a_line_that_is_not_json_is_reported_with_its_number(tmp_path: Path):
     (tmp_path / "c.jsonl").write_bytes(b'{"text": "x"}\n\n{"text": \xff}\n')
-    with pytest.raises(CorpusError, match="line 3: not JSON"):
-        list(read_passages(tmp_path / "c.jsonl"))
+    report = CorpusReport()
+    assert [each.text for each in read_passages(tmp_path / "c.jsonl", report=report)] == ["x"]
+    assert report.examples[0].startswith("c.jsonl, line 3: not JSON")
 
 
 def test_a_json_file_must_hold_a_list(tmp_path: Path):
@@ -135,10 +157,22 @@ def test_an_empty_corpus_is_an_error(tmp_path: Path):
         list(read_passages(tmp_path))
 
 
-def test_a_document_that_is_not_utf8_is_an_error(tmp_path: Path):
-    (tmp_path / "a.txt").write_bytes("é".encode("latin-1"))
-    with pytest.raises(CorpusError, match="not UTF-8"):
-        list(read_passages(tmp_path))
+def test_a_document_of_another_encoding_is_skipped_unless_it_is_named(tmp_path: Path):
+    (tmp_path / "a.txt").write_bytes("中文文本。".encode("gb18030"))
+    (tmp_path / "b.txt").write_bytes(b"plain")
+    report = CorpusReport()
+    assert [each.text for each in read_passages(tmp_path, report=report)] == ["plain"]
+    assert report.skipped == {"wrong encoding": 1}
+    assert report.examples[0].startswith("a.txt: not UTF-8")
+    settings = CorpusSettings(encoding="gb18030")
+    assert [each.text for each in read_passages(tmp_path, settings)] == ["中文文本。", "plain"]
+
+
+def test_a_folder_without_documents_is_read_as_tables(tmp_path: Path):
+    write_lines(tmp_path / "b.jsonl", {"text": "second"})
+    (tmp_path / "a.csv").write_text("title,text\nT,first\n", encoding="utf-8")
+    passages = list(read_passages(tmp_path))
+    assert [(each.text, each.source) for each in passages] == [("first", "a.csv"), ("second", "b.jsonl")]
 
 
 @pytest.mark.parametrize(

@@ -29,3 +29,12 @@ def test_no_word_is_lost_and_no_piece_too_long(text: str, max_words: int):
     pieces = split_text(text, max_words)
     assert " ".join(pieces).split() == text.split()
     assert all(0 < len(piece.split()) <= max_words for piece in pieces)
+
+
+def test_chinese_text_is_cut_between_its_sentences():
+    text = "他说：“走吧。”我们走了。雨停了！天晴了？"
+    assert split_text(text, 10) == ["他说：“走吧。”我们走了。", "雨停了！天晴了？"]
+
+
+def test_a_long_chinese_sentence_is_cut_between_characters():
+    assert split_text("一二三四，五六七八九十百", 5) == ["一二三四，五", "六七八九十", "百"]

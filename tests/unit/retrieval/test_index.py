@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ from masksearch_agent.records import Passage
 from masksearch_agent.retrieval.bm25 import BM25Index
 from masksearch_agent.retrieval.dense import DenseIndex
 from masksearch_agent.retrieval.hybrid import HybridIndex
-from masksearch_agent.retrieval.index import build_index, open_index
+from masksearch_agent.retrieval.index import IndexReport, build_index, open_index
 
 TEXTS = ("red fox runs", "red wine flows", "blue whale sings")
 BM25_ONLY = RetrievalSettings(mode="bm25")
@@ -93,6 +94,84 @@ def test_repeated_passages_count_once_and_conflicting_ids_are_refused(tmp_path: 
         build_index([], tmp_path / "other", BM25_ONLY)
 
 
+def test_only_what_changed_is_embedded_again(tmp_path: Path):
+    embedder = WordEmbedder()
+    first, second, third = make_passages(*TEXTS)
+    report = build_index([first, second, third], tmp_path / "index", embedder=embedder)
+    assert report == IndexReport(passages=3, added=3, removed=0, embedded=3)
+    changed = Passage(second.id, second.title, "green tea cools")
+    moved = Passage("new id", third.title, third.text, source="elsewhere")
+    report = build_index([moved, changed, first], tmp_path / "index", embedder=embedder)
+    assert report == IndexReport(passages=3, added=1, removed=1, embedded=1)
+    assert embedder.batches == [3, 1]
+    opened = open_index(tmp_path / "index", "dense", embedder=WordEmbedder())
+    results = opened.search(["T2: blue whale sings", "T1: green tea cools", "T0: red fox runs"], 1)
+    assert [hits[0].passage for hits in results] == [moved, changed, first]
+    assert [hits[0].score for hits in results] == pytest.approx([1, 1, 1], abs=1e-5)
+    assert build_index([first], tmp_path / "index", embedder=embedder) == IndexReport(1, 0, 2, 0)
+
+
+def test_a_part_that_is_added_later_keeps_the_embeddings(tmp_path: Path):
+    embedder = WordEmbedder()
+    build_index(make_passages(*TEXTS), tmp_path / "index", RetrievalSettings(mode="dense"), embedder=embedder)
+    build_index(make_passages(*TEXTS), tmp_path / "index", embedder=embedder)
+    assert isinstance(open_index(tmp_path / "index", embedder=embedder), HybridIndex)
+    assert embedder.batches == [3]
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from masksearch_agent.config.retrieval import RetrievalSettings
+from masksearch_agent.records import Passage
+from masksearch_agent.retrieval import index
+at = sys.argv[2]
+original = getattr(index, at)
+def die(*args):
+    if sys.argv[3] == "after":
+        original(*args)
+    os.kill(os.getpid(), signal.SIGKILL)
+setattr(index, at, die)
+index.build_index([Passage("n", "", "new words")], Path(sys.argv[1]), RetrievalSettings(mode="bm25"))
+"""
+
+
+@pytest.mark.parametrize(
+    ("at", "when", "is_new"),
+    [
+        ("_write_parts", "after", False),
+        ("_write_manifest", "before", False),
+        ("_write_manifest", "after", True),
+    ],
+)
+@pytest.mark.parametrize("has_index", [True, False])
+def test_a_kill_leaves_a_whole_index_and_the_next_build_no_rubbish(
+    tmp_path: Path, at: str, when: str, is_new: bool, has_index: bool
+):
+    index = tmp_path / "index"
+    if has_index:
+        build_index(make_passages(*TEXTS), index, BM25_ONLY)
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(index), at, when], timeout=60)
+    assert killed.returncode == -signal.SIGKILL
+    if has_index or is_new:
+        found = open_index(index).search(["new whale"], 1)[0]
+        assert ids(found) == (["n"] if is_new else ["p2"])
+    build_index(make_passages("at last"), index, BM25_ONLY)
+    assert ids(open_index(index).search(["last"], 1)[0]) == ["p0"]
+    assert sorted(entry.name[:6] for entry in index.iterdir()) == ["build-", "index."]
+    assert [entry.name for entry in tmp_path.iterdir()] == ["index"]
+
+
+def test_two_builds_in_one_place_are_kept_apart(tmp_path: Path):
+    def passages():
+        with pytest.raises(RetrievalError, match="another process is building the index"):
+            build_index(make_passages("intruder"), tmp_path / "index", BM25_ONLY)
+        yield from make_passages(*TEXTS)
+
+    build_index(passages(), tmp_path / "index", BM25_ONLY)
+    assert ids(open_index(tmp_path / "index").search(["whale"], 1)[0]) == ["p2"]
+
+
 def test_a_folder_that_is_no_index_is_not_overwritten(tmp_path: Path):
     (tmp_path / "thesis.txt").write_text("years of work")
     with pytest.raises(RetrievalError, match="exists and is not an index"):
@@ -112,13 +191,12 @@ def test_a_missing_part_or_index_says_what_to_run(tmp_path: Path):
         open_index(tmp_path / "index", "fuzzy")
 
 
-@pytest.mark.parametrize("damage", ["index.json", "passages.jsonl", "bm25/params.index.json"])
+@pytest.mark.parametrize("damage", ["index.json", "*/passages.jsonl", "*/bm25/params.index.json"])
 def test_a_damaged_index_is_an_error_and_is_built_anew(tmp_path: Path, damage: str):
     build_index(make_passages(*TEXTS), tmp_path / "index", BM25_ONLY)
-    (tmp_path / "index" / damage).write_text('{"half": ')
+    next((tmp_path / "index").glob(damage)).write_text('{"half": ')
     with pytest.raises(RetrievalError, match="run `masksearch index`"):
         open_index(tmp_path / "index")
-    (tmp_path / "index" / "index.json").write_text("{}")
     build_index(make_passages(*TEXTS), tmp_path / "index", BM25_ONLY)
     assert ids(open_index(tmp_path / "index").search(["whale"], 1)[0]) == ["p2"]
 
@@ -127,7 +205,7 @@ def test_an_index_of_another_version_is_refused(tmp_path: Path):
     build_index(make_passages("x"), tmp_path / "index", BM25_ONLY)
     manifest = json.loads((tmp_path / "index" / "index.json").read_text())
     (tmp_path / "index" / "index.json").write_text(json.dumps({**manifest, "format_version": 99}))
-    with pytest.raises(RetrievalError, match="format version 99, expected 1"):
+    with pytest.raises(RetrievalError, match="format version 99, expected 2"):
         open_index(tmp_path / "index")
 
 

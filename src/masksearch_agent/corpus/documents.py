@@ -1,0 +1,148 @@
+"""Documents to plain text: text, Markdown, HTML and PDF.
+
+A parser gets the bytes of a file and returns title and text, the text in paragraphs with an empty line
+between them. A file that it cannot read is an `UnreadableDocumentError`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from io import BytesIO
+from typing import Any
+
+from masksearch_agent.errors import MissingExtraError, UnreadableDocumentError
+
+__all__ = ("DOCUMENT_PARSERS", "DocumentParser", "decode_text", "require_parser")
+
+DocumentParser = Callable[[bytes, str], tuple[str, str]]
+"""The bytes of a file and the encoding of text files to title (`""` where it has none) and text."""
+
+_HEADING = re.compile(r"^#{1,6}[ \t]+(.+?)[ \t#]*$", re.MULTILINE)
+_HTML_UNREAD = (
+    *("script", "style", "noscript", "template", "svg", "iframe", "head", "nav", "header", "footer"),
+    *("aside", "form", "button", "select"),
+)
+_HTML_BLOCKS = (
+    *("p", "div", "section", "article", "main", "blockquote", "pre", "ul", "ol", "dl", "table", "figure"),
+    *("h1", "h2", "h3", "h4", "h5", "h6", "hr"),
+)
+_HTML_LINES = ("li", "tr", "dt", "dd", "figcaption")
+_HTML_CELLS = ("td", "th")
+_BREAK = re.compile(r"\n\s*\n")
+# A word that a line end cut in two; `1990-\n1995` and `Jean-\nPaul` keep their hyphen.
+_CUT_WORD = re.compile(r"(?<=[a-z])-\n(?=[a-z])")
+
+
+def decode_text(raw: bytes, encoding: str) -> str:
+    """Return the text of a file, without a byte order mark.
+
+    Raises:
+        UnreadableDocumentError: If the file is of another encoding.
+    """
+    try:
+        return raw.decode(encoding).removeprefix("\ufeff")
+    except UnicodeDecodeError as failure:
+        raise UnreadableDocumentError(
+            "wrong encoding",
+            f"not {encoding.upper()} ({failure.reason} at byte {failure.start}); convert it, or set "
+            "corpus.encoding",
+        ) from failure
+
+
+def require_parser(suffix: str) -> None:
+    """Raise for a kind of file whose parser is not installed.
+
+    Raises:
+        MissingExtraError: If a package is missing.
+    """
+    if suffix in (".html", ".htm"):
+        _import_bs4()
+    elif suffix == ".pdf":
+        _import_pypdf()
+
+
+def _parse_plain(raw: bytes, encoding: str) -> tuple[str, str]:
+    return "", decode_text(raw, encoding)
+
+
+def _parse_markdown(raw: bytes, encoding: str) -> tuple[str, str]:
+    """Take the first heading as the title and out of the text."""
+    text = decode_text(raw, encoding)
+    heading = _HEADING.search(text)
+    if heading is None:
+        return "", text
+    return heading[1], text[: heading.start()] + text[heading.end() :]
+
+
+def _parse_html(raw: bytes, encoding: str) -> tuple[str, str]:
+    """Read the main part of a page, without scripts, navigation and forms.
+
+    Beautiful Soup finds the encoding itself: a page says it in its own words.
+    """
+    soup = _import_bs4().BeautifulSoup(raw, "lxml")
+    heading = soup.title or soup.h1
+    title = " ".join(heading.get_text().split()) if heading else ""
+    articles = soup("article")
+    page = soup.main or (articles[0] if len(articles) == 1 else soup)
+    for tag in page(_HTML_UNREAD):
+        tag.decompose()
+    for tag in page("br"):
+        tag.replace_with("\n")
+    separators = dict.fromkeys(_HTML_BLOCKS, "\n\n")
+    separators |= {**dict.fromkeys(_HTML_LINES, "\v"), **dict.fromkeys(_HTML_CELLS, " ")}
+    for tag in page(list(separators)):
+        tag.insert_before(separators[tag.name])
+        tag.insert_after(separators[tag.name])
+    # Line breaks of the source are spaces; those of list items and table rows are lines.
+    paragraphs = []
+    for block in _BREAK.split(page.get_text().replace("\v\n", "\v")):
+        lines = (" ".join(line.split()) for line in block.split("\v"))
+        paragraphs.append("\n".join(filter(None, lines)))
+    return title, "\n\n".join(filter(None, paragraphs))
+
+
+def _parse_pdf(raw: bytes, encoding: str) -> tuple[str, str]:
+    """Read the text of a PDF file; one of scanned pages has none."""
+    pypdf = _import_pypdf()
+    try:
+        reader = pypdf.PdfReader(BytesIO(raw))
+        if reader.is_encrypted and not reader.decrypt(""):
+            raise UnreadableDocumentError("password", "the PDF file needs a password")
+        title = str((reader.metadata or {}).get("/Title") or "").strip()
+        text = "\n".join(page.extract_text() for page in reader.pages)
+    except (UnreadableDocumentError, MemoryError):
+        raise
+    except Exception as failure:
+        detail = f"pypdf cannot read the PDF file ({type(failure).__name__}: {failure})"
+        raise UnreadableDocumentError("broken PDF", detail) from failure
+    blocks = (" ".join(_CUT_WORD.sub("", block).split()) for block in _BREAK.split(text))
+    return title, "\n\n".join(filter(None, blocks))
+
+
+def _import_bs4() -> Any:
+    try:
+        import bs4
+        import lxml  # noqa: F401 - the parser that Beautiful Soup is told to use
+    except ImportError as failure:
+        raise MissingExtraError(failure.name or "bs4", "corpus") from failure
+    return bs4
+
+
+def _import_pypdf() -> Any:
+    try:
+        import pypdf
+    except ImportError as failure:
+        raise MissingExtraError("pypdf", "corpus") from failure
+    return pypdf
+
+
+DOCUMENT_PARSERS: Mapping[str, DocumentParser] = {
+    ".txt": _parse_plain,
+    ".md": _parse_markdown,
+    ".markdown": _parse_markdown,
+    ".html": _parse_html,
+    ".htm": _parse_html,
+    ".pdf": _parse_pdf,
+}
+"""One parser per file name ending."""

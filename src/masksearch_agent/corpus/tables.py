@@ -1,0 +1,138 @@
+"""Rows of tables, one at a time: JSON lines, JSON lists, CSV, Parquet and Hugging Face datasets.
+
+A reader yields where each row stands (`line 7`) and a function that returns the row or raises
+`UnreadableDocumentError`; so a bad row costs itself and not the rest of the table.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from masksearch_agent.errors import CorpusError, MissingExtraError, UnreadableDocumentError
+
+__all__ = ("TABLE_READERS", "Row", "read_hf_dataset")
+
+Row = tuple[str, Callable[[], object]]
+"""Where a row stands, and a function that returns it."""
+
+_CSV_FIELD_LIMIT = 2**31 - 1
+"""Characters; Python's default of 131,072 is less than a long article."""
+_PARQUET_BATCH_ROWS = 512
+_DATASET = re.compile(r"(?P<name>[^@:]+)(?:@(?P<config>[^:]+))?(?::(?P<split>.+))?")
+
+
+def read_hf_dataset(name: str) -> Iterator[Row]:
+    """Stream the rows of a Hugging Face dataset, without downloading it whole.
+
+    Args:
+        name: `owner/name`, `owner/name@config` or `owner/name@config:split` (`train` where no split is
+            named), or the path of a local folder in its place: of data files, or written by `save_to_disk`.
+
+    Raises:
+        CorpusError: If there is no such dataset or split.
+        MissingExtraError: If `datasets` is not installed.
+    """
+    try:
+        import datasets
+    except ImportError as failure:
+        raise MissingExtraError("datasets", "datasets") from failure
+    parts = _DATASET.fullmatch(name)
+    if parts is None:
+        raise CorpusError(f"{name!r} does not name a dataset; expected owner/name[@config][:split]")
+    split = parts["split"] or "train"
+    folder = Path(parts["name"])
+    try:
+        if (folder / "state.json").is_file() or (folder / "dataset_dict.json").is_file():
+            saved = datasets.load_from_disk(str(folder))
+            rows: Any = saved[split] if isinstance(saved, datasets.DatasetDict) else saved
+        else:
+            rows = datasets.load_dataset(parts["name"], parts["config"], split=split, streaming=True)
+    except (OSError, ValueError, KeyError) as failure:
+        raise CorpusError(f"cannot open the dataset {name!r}: {failure}") from failure
+    return ((f"row {number}", partial(_same, dict(row))) for number, row in enumerate(rows, start=1))
+
+
+def _read_json_lines(path: Path) -> Iterator[Row]:
+    # Bytes are decoded by json, so that a line with a wrong encoding is reported with its number.
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if line.strip():
+                yield f"line {number}", partial(_parse_json, line)
+
+
+def _parse_json(line: bytes) -> object:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError) as failure:
+        raise UnreadableDocumentError("not JSON", f"not JSON ({failure})") from failure
+
+
+def _read_json_list(path: Path) -> Iterator[Row]:
+    rows = _parse_json(path.read_bytes())
+    if not isinstance(rows, list):
+        raise UnreadableDocumentError(
+            "not a list", f"holds a JSON {type(rows).__name__}; expected a list of rows"
+        )
+    for number, row in enumerate(rows, start=1):
+        yield f"row {number}", partial(_same, row)
+
+
+def _read_csv(path: Path) -> Iterator[Row]:
+    csv.field_size_limit(_CSV_FIELD_LIMIT)
+    # Wrong bytes become surrogates, so that they cost their row and not the rest of the file.
+    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+        rows = csv.DictReader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
+        try:
+            for row in rows:
+                yield f"line {rows.line_num}", partial(_checked_csv_row, row)
+        except csv.Error as failure:
+            raise UnreadableDocumentError(
+                "not CSV", f"line {rows.line_num}: not CSV ({failure})"
+            ) from failure
+
+
+def _checked_csv_row(row: dict[Any, Any]) -> object:
+    if None in row or None in row.values():
+        raise UnreadableDocumentError("uneven row", "has more or fewer cells than there are columns")
+    if any("\udc80" <= char <= "\udcff" for cell in row.values() for char in cell):
+        raise UnreadableDocumentError("wrong encoding", "not UTF-8")
+    return row
+
+
+def _read_parquet(path: Path) -> Iterator[Row]:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as failure:
+        raise MissingExtraError("pyarrow", "corpus") from failure
+    number = 0
+    try:
+        with pyarrow.parquet.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=_PARQUET_BATCH_ROWS):
+                for row in batch.to_pylist():
+                    number += 1
+                    yield f"row {number}", partial(_same, row)
+    except (pyarrow.ArrowException, OSError) as failure:
+        raise UnreadableDocumentError(
+            "damaged Parquet", f"after row {number}: not readable as Parquet ({failure})"
+        ) from failure
+
+
+def _same(row: object) -> object:
+    return row
+
+
+TABLE_READERS: Mapping[str, Callable[[Path], Iterator[Row]]] = {
+    ".jsonl": _read_json_lines,
+    ".json": _read_json_list,
+    ".csv": _read_csv,
+    ".tsv": _read_csv,
+    ".parquet": _read_parquet,
+}
+"""One reader per file name ending."""

@@ -1,0 +1,206 @@
+"""Articles of a Wikipedia dump (`pages-articles.xml.bz2`), one page at a time.
+
+mwxml reads the dump and mwparserfromhell the wikitext. What is not prose is left out: templates (but for a
+few that stand for words), tables, references, pictures, categories, and the lists at the end of an article.
+Redirects, disambiguation pages and pages that are no articles are skipped, each counted under its reason.
+"""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, Any, cast
+from xml.etree.ElementTree import ParseError
+
+from masksearch_agent.errors import MissingExtraError, UnreadableDocumentError
+
+__all__ = ("DUMP_SUFFIXES", "WikipediaPage", "article_text", "read_dump")
+
+DUMP_SUFFIXES = (".xml", ".xml.bz2", ".xml.gz")
+
+WikipediaPage = tuple[str, str, Callable[[], str]]
+"""Id, title, and a function that parses the text or raises `UnreadableDocumentError`."""
+
+_ARTICLE_NAMESPACE = 0
+_UNREAD_NAMESPACES = (6, 14)
+"""Links to these (File, Category) are pictures and filing, not words."""
+_UNREAD_TAGS = frozenset(
+    [
+        *("table", "ref", "references", "gallery", "math", "chem", "score", "timeline"),
+        *("syntaxhighlight", "source", "imagemap", "hiero", "graph"),
+    ]
+)
+_TEXT_TEMPLATES = {"lang": "2", "nowrap": "1", "nobr": "1", "small": "1", "transl": "2", "convert": "1"}
+"""Templates that stand for words, and which of their parameters does; any other one is left out."""
+_DISAMBIGUATION = re.compile(
+    r"\{\{\s*(?:disambig\w*|dab|hndis|geodis|set index article|消歧義?|消歧义)[^{}]*\}\}|__DISAMBIG__",
+    re.IGNORECASE,
+)
+_DISAMBIGUATION_TITLE = re.compile(r"[（(](?:disambiguation|消歧[義义])[）)]$")
+_REDIRECT = re.compile(r"\s*#(?:redirect|重定向)", re.IGNORECASE)
+_CLOSING_HEADINGS = frozenset(
+    [
+        *("references", "notes", "footnotes", "citations", "sources", "bibliography", "works cited"),
+        *("further reading", "external links", "see also"),
+        *(
+            "参考文献",
+            "參考文獻",
+            "参考资料",
+            "參考資料",
+            "外部链接",
+            "外部連結",
+            "参见",
+            "參見",
+            "注释",
+            "註釋",
+        ),
+        *("延伸阅读", "延伸閱讀"),
+    ]
+)
+_MAGIC_WORD = re.compile(r"__[A-Z]+__|-\{|\}-")
+_INTERWIKI = re.compile(r":?[a-z][a-z-]{1,11}:")
+_EMPTY_BRACKETS = re.compile(r"\s*[(（][\s,;，；、]*[)）]")
+_BRACKET_OPENING = re.compile(r"([(（])[\s,;，；、]+")
+_GAPS = re.compile(r"[ \t\xa0]+")
+
+
+def read_dump(path: Path) -> Iterator[WikipediaPage]:
+    """Yield the pages of a dump, redirects and other namespaces included.
+
+    Args:
+        path: The dump: XML, plain or packed by bzip2 or gzip.
+
+    Raises:
+        MissingExtraError: If mwxml or mwparserfromhell is not installed.
+        UnreadableDocumentError: While iterating, where the file is damaged or cut off.
+    """
+    mwxml, element_iterator, parser = _import_parsers()
+    with _open_dump(path) as file:
+        try:
+            root = element_iterator.from_file(file)
+            if root.tag != "mediawiki":
+                raise UnreadableDocumentError("not a dump", f"{path} is XML, but not a MediaWiki dump")
+            dump = mwxml.Dump.from_element(root)
+            prefixes = _unread_prefixes(dump.site_info)
+            for page in dump.pages:
+                revisions = [revision.text or "" for revision in page]
+                yield (
+                    str(page.id),
+                    page.title,
+                    _PageText(page.namespace, page.redirect, page.title, revisions, prefixes, parser),
+                )
+                # mwxml empties the pages it has read, but their husks stay below the root.
+                del root.element[:]
+        except (ParseError, mwxml.errors.MalformedXML, OSError, EOFError) as failure:
+            detail = f"the dump is damaged or cut off, what follows is not read ({failure})"
+            raise UnreadableDocumentError("damaged dump", detail) from failure
+
+
+def article_text(wikitext: str, unread_prefixes: tuple[str, ...] = ("file", "image", "category")) -> str:
+    """Return the prose of an article in paragraphs.
+
+    Args:
+        wikitext: The source of the page.
+        unread_prefixes: Namespaces whose links are not words, in lower case.
+    """
+    _, _, parser = _import_parsers()
+    code = parser.parse(wikitext, skip_style_tags=False)
+    for tag in code.filter_tags(matches=lambda tag: str(tag.tag).strip().lower() in _UNREAD_TAGS):
+        _replace(code, tag, "")
+    for link in code.filter_wikilinks():
+        target = str(link.title).strip()
+        prefix = target.partition(":")[0].strip().lower()
+        if ":" in target and (prefix in unread_prefixes or _INTERWIKI.match(target)):
+            _replace(code, link, "")
+    for template in code.filter_templates():
+        name = str(template.name).strip().lower()
+        if name in _TEXT_TEMPLATES and template.has(_TEXT_TEMPLATES[name]):
+            words = str(template.get(_TEXT_TEMPLATES[name]).value)
+            if name == "convert" and template.has("2"):
+                words = f"{words} {template.get('2').value}"
+            _replace(code, template, words)
+    return "\n\n".join(filter(None, map(_clean, _prose_sections(code))))
+
+
+def _prose_sections(code: Any) -> Iterator[str]:
+    skipped_level = 0
+    for section in code.get_sections(flat=True, include_lead=True):
+        headings = section.filter_headings(recursive=False)
+        level = headings[0].level if headings else 0
+        if skipped_level and level > skipped_level:
+            continue
+        title = headings[0].title.strip_code().strip().lower() if headings else ""
+        skipped_level = level if title in _CLOSING_HEADINGS else 0
+        if not skipped_level:
+            for heading in headings:
+                section.remove(heading)
+            yield section.strip_code()
+
+
+def _clean(text: str) -> str:
+    text = _EMPTY_BRACKETS.sub("", _BRACKET_OPENING.sub(r"\1", _MAGIC_WORD.sub("", text)))
+    lines = (_GAPS.sub(" ", line).strip() for line in text.splitlines())
+    return "\n\n".join(filter(None, lines))
+
+
+def _replace(code: Any, node: Any, words: str) -> None:
+    try:
+        code.replace(node, words)
+    except ValueError:
+        return  # It stood inside a node that was taken out before.
+
+
+class _PageText:
+    """Parses a page when it is called."""
+
+    def __init__(
+        self,
+        namespace: int | None,
+        redirect: str | None,
+        title: str,
+        revisions: list[str],
+        unread_prefixes: tuple[str, ...],
+        parser: Any,
+    ) -> None:
+        self._namespace, self._redirect, self._title = namespace, redirect, title
+        self._wikitext = revisions[-1] if revisions else ""
+        self._unread_prefixes, self._parser = unread_prefixes, parser
+
+    def __call__(self) -> str:
+        if self._namespace != _ARTICLE_NAMESPACE:
+            raise UnreadableDocumentError("not an article", f"namespace {self._namespace}")
+        if self._redirect or _REDIRECT.match(self._wikitext):
+            raise UnreadableDocumentError("redirect", f"redirects to {self._redirect or 'another page'}")
+        if _DISAMBIGUATION_TITLE.search(self._title) or _DISAMBIGUATION.search(self._wikitext):
+            raise UnreadableDocumentError("disambiguation page")
+        try:
+            return article_text(self._wikitext, self._unread_prefixes)
+        except (self._parser.parser.ParserError, RecursionError) as failure:
+            raise UnreadableDocumentError("broken wikitext", f"cannot parse it ({failure})") from failure
+
+
+def _unread_prefixes(site: Any) -> tuple[str, ...]:
+    names = {"file", "image", "category"}
+    names |= {str(each.name).lower() for each in site.namespaces or () if each.id in _UNREAD_NAMESPACES}
+    return tuple(sorted(names))
+
+
+def _open_dump(path: Path) -> IO[bytes]:
+    if path.suffix == ".bz2":
+        return bz2.open(path, "rb")
+    if path.suffix == ".gz":
+        return cast(IO[bytes], gzip.open(path, "rb"))
+    return path.open("rb")
+
+
+def _import_parsers() -> tuple[Any, Any, Any]:
+    try:
+        import mwxml  # isort: skip - named first where both are missing
+        import mwparserfromhell
+        from mwxml.element_iterator import ElementIterator
+    except ImportError as failure:
+        raise MissingExtraError(failure.name or "mwxml", "corpus") from failure
+    return mwxml, ElementIterator, mwparserfromhell
