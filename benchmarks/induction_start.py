@@ -92,4 +92,7 @@ if __name__ == "__main__":
     for words in (1, 3):
         for with_induction in (False, True):
             name = "induction" if with_induction else "random"
-            print(f"{name:<9}  {words}    " + "  ".join(f"{share:8.2f}" for share in train(words, with_induction)))
+            print(
+                f"{name:<9}  {words}    "
+                + "  ".join(f"{share:8.2f}" for share in train(words, with_induction))
+            )

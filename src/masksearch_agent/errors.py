@@ -14,7 +14,10 @@ __all__ = (
     "MaskSearchError",
     "MissingExtraError",
     "ModelError",
+    "ReplyError",
     "RetrievalError",
+    "ServiceError",
+    "ServiceRefusedError",
     "TaskError",
     "ThreadReuseError",
     "TraceError",
@@ -52,6 +55,18 @@ class CorpusError(MaskSearchError):
 
 class RetrievalError(MaskSearchError):
     """An index cannot be built or opened, or a search backend failed for good."""
+
+
+class ServiceError(MaskSearchError):
+    """A chat model's server or a web search failed and kept failing. The same call may succeed later."""
+
+
+class ServiceRefusedError(MaskSearchError):
+    """A service refused for good: a key is missing or wrong, or the model does not exist. Every call would fail."""
+
+
+class ReplyError(MaskSearchError):
+    """A chat model's reply stayed malformed after it was told what was wrong with it."""
 
 
 class TaskError(MaskSearchError):
