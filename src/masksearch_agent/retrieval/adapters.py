@@ -55,7 +55,7 @@ def as_search(obj: object, *, cache_size: int = 50_000, calls: CallSettings | No
     """
     if isinstance(obj, Search):
         return obj
-    source = web_source(obj) if isinstance(obj, str) else None
+    source = web_source(str(obj)) if isinstance(obj, str | Path) else None
     if source is not None:
         return open_web_search(source)
     backend = _backend(obj)
