@@ -37,7 +37,12 @@ _TRANSIENT_NAMES = frozenset(
     {
         *("APIConnectionError", "APITimeoutError", "TransportError"),  # openai, anthropic, httpx
         *("ClientConnectionError", "ClientPayloadError", "ServerTimeoutError"),  # aiohttp
-        *("ChunkedEncodingError", "Timeout", "RatelimitException", "DDGSException"),  # requests, ddgs
+        *(
+            "ChunkedEncodingError",
+            "Timeout",
+            "HTTPTimeoutError",
+            "DDGSException",
+        ),  # requests, wikipedia, ddgs
     }
 )
 _ATTEMPTS_AT_THE_UNKNOWN = 6

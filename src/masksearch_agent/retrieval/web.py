@@ -35,8 +35,9 @@ _WRAPPERS: dict[WebSource, tuple[str, str, str, int]] = {
 }
 """Module and class in `langchain_community.utilities`, the key's name, and the most results of a query."""
 
-_NO_RESULTS = "hasn't returned any results"
-"""How SerpAPI reports, as an error, that nothing was found."""
+_NO_SERPAPI_RESULTS = "hasn't returned any results"
+_NO_DDGS_RESULTS = "No results found"
+"""How these two report, as an error, that nothing was found."""
 
 
 def web_source(name: str) -> WebSource | None:
@@ -109,7 +110,7 @@ async def _ask_serpapi(wrapper: Any, query: str, limit: int) -> object:
     params = {**wrapper.params, "num": limit}
     found = await _with_session(wrapper.model_copy(update={"params": params}), query)
     error = str(found.get("error", ""))
-    if error and _NO_RESULTS not in error:
+    if error and _NO_SERPAPI_RESULTS not in error:
         raise ConnectionError(f"SerpAPI: {error}")
     return [item for item in found.get("organic_results", []) if "snippet" in item]
 
@@ -124,7 +125,12 @@ async def _ask_tavily(wrapper: Any, query: str, limit: int) -> object:
 
 
 def _ask_duckduckgo(wrapper: Any, query: str, limit: int) -> object:
-    return wrapper.results(query, limit)
+    try:
+        return wrapper.results(query, limit)
+    except Exception as failure:
+        if _NO_DDGS_RESULTS in str(failure):
+            return []
+        raise
 
 
 def _ask_wikipedia(wrapper: Any, query: str, limit: int) -> object:

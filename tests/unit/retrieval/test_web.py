@@ -135,8 +135,15 @@ def test_serpapis_report_of_no_result_is_no_error() -> None:
     nothing = FakeWrapper({"error": "Google hasn't returned any results for this query."})
     assert found(open_web_search("serpapi", FAST, nothing)) == []
     refused = FakeWrapper({"error": "Your account has run out of searches."})
+    hasty = FAST.model_copy(update={"calls": CallSettings(patience_s=0.01, first_wait_s=0.001)})
     with pytest.raises(ServiceError, match="run out of searches"):
-        found(open_web_search("serpapi", FAST, refused))
+        found(open_web_search("serpapi", hasty, refused))
+
+
+def test_ddgs_report_of_no_result_is_no_error() -> None:
+    nothing = FakeWrapper([], failures=9, failure=Exception("No results found."))
+    assert found(open_web_search("duckduckgo", FAST, nothing)) == []
+    assert len(nothing.asked) == 1
 
 
 def test_the_guard_withholds_elided_copies_of_the_source() -> None:
