@@ -62,7 +62,7 @@ class ChatServer:
         storm_every: Calls between two storms of 429; 0 for none.
         storm_length: Calls of a storm, all refused.
         latency_s: Time that a good reply takes.
-        slow_s: Time that a `slow` fault takes; longer than the client waits.
+        slow_s: Time that a `slow` fault takes; longer than the client waits, if it is to be a fault.
     """
 
     def __init__(

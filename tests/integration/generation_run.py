@@ -21,7 +21,7 @@ from masksearch_agent.generator.runner import GenerationReport, TrajectoryGenera
 from masksearch_agent.retrieval.search import Search
 from masksearch_agent.traces.store import TraceStore
 
-CALLS = CallSettings(timeout_s=3.0, first_wait_s=0.02, longest_wait_s=0.2, patience_s=60)
+CALLS = CallSettings(timeout_s=3.0, first_wait_s=0.02, longest_wait_s=0.2, patience_s=400)
 
 
 def run(url: str, store_path: Path, count: int, concurrency: int = 32) -> GenerationReport:
