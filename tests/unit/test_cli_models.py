@@ -39,22 +39,22 @@ def run(capsys: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command
     monkeypatch.setattr(casting, "open_chat_caller", open_fake)
     monkeypatch.setattr(data, "open_chat_caller", open_fake)
     command_line = make_command_line(capsys, monkeypatch)
-    write_jsonl(tmp_path / "corpus.jsonl", [code_passage(number) for number in range(6)])
+    write_jsonl(tmp_path / "corpus.jsonl", [code_passage(number) for number in range(5)])
     indexed = command_line("index", "corpus.jsonl", "--out", "index", "--set", "retrieval.mode=bm25")
     assert indexed.code == 0, indexed.err
     return command_line
 
 
 def test_chat_models_generate_with_a_bill_and_a_limit_and_go_on(run: CommandLine, tmp_path: Path) -> None:
-    write_jsonl(tmp_path / "tasks.jsonl", map(code_task, range(6)))
+    write_jsonl(tmp_path / "tasks.jsonl", map(code_task, range(5)))
     command = ("generate", "tasks.jsonl", "--index", "index", "--out", "t.sqlite", "--model", "p:m", "--json")
-    first = run(*command, "--limit", 4).json
-    assert (first["accepted"], first["failed"]) == (4, 0)
-    assert first["cost"]["planner"]["model_calls"] == 4
-    assert first["cost"]["observer"]["sampled_tokens"] == 20
+    first = run(*command, "--limit", 3).json
+    assert (first["accepted"], first["failed"]) == (3, 0)
+    assert first["cost"]["planner"]["model_calls"] == 3
+    assert first["cost"]["observer"]["sampled_tokens"] == 15
     assert set(first["cost"]) == {"planner", "rewriter", "observer"}
     rest = run(*command).json
-    assert (rest["accepted"], rest["skipped"]) == (2, 4)
+    assert (rest["accepted"], rest["skipped"]) == (2, 3)
     with TraceStore(tmp_path / "t.sqlite") as store:
         assert {trajectory.producer for trajectory in store.trajectories()} == {"p:m, role prompts 1"}
 

@@ -6,6 +6,8 @@ import json
 import sqlite3
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,23 +33,19 @@ class AnswerCache:
     """
 
     def __init__(self, path: Path, max_age_s: float | None = None) -> None:
+        self.path = path
         self._max_age_s = max_age_s
         self._lock = threading.Lock()
-        try:
+        with self._errors_named():
             path.parent.mkdir(parents=True, exist_ok=True)
             self._connection = sqlite3.connect(
                 path, timeout=60, isolation_level=None, check_same_thread=False
             )
-            self._connection.execute("PRAGMA journal_mode = WAL")
             self._connection.execute(_SCHEMA)
-        except (OSError, sqlite3.Error) as failure:
-            raise MaskSearchError(
-                f"cannot use {path} as a cache: {failure}; delete it or choose another path"
-            ) from failure
 
     def get(self, *question: object) -> Any:
         """Return the answer to a question, or None."""
-        with self._lock:
+        with self._errors_named():
             row = self._connection.execute(
                 "SELECT written_s, answer FROM answers WHERE key = ?", [content_id(*question)]
             ).fetchone()
@@ -58,7 +56,18 @@ class AnswerCache:
     def put(self, answer: Any, *question: object) -> None:
         """Keep the answer to a question; it replaces an older one."""
         text = json.dumps(answer, ensure_ascii=False)
-        with self._lock:
+        with self._errors_named():
             self._connection.execute(
                 "INSERT OR REPLACE INTO answers VALUES (?, ?, ?)", [content_id(*question), time.time(), text]
             )
+
+    @contextmanager
+    def _errors_named(self) -> Iterator[None]:
+        """Take the lock, and say what to do about what SQLite or the disk raises."""
+        with self._lock:
+            try:
+                yield
+            except (OSError, sqlite3.Error) as failure:
+                raise MaskSearchError(
+                    f"cannot use {self.path} as a cache: {failure}; delete it or choose another path"
+                ) from failure

@@ -161,8 +161,8 @@ def trajectory_of(
         if number < len(rounds.passages):
             context = (Message("user", render_information(rounds.passages[number])),)
     if log is not None:
-        # A call's id begins with the number of the step that follows it (`model_roles`); the sort is stable.
-        turns = sorted([*log.turns, *turns], key=lambda turn: int(turn.id.partition(".")[0]))
+        # The sort is stable, so calls stay in their order and before the step of their number.
+        turns = sorted([*log.turns, *turns], key=_step_number)
     return Trajectory(
         id=content_id(task.id, producer, seed, PROTOCOL_VERSION),
         task_id=task.id,
@@ -286,6 +286,12 @@ class _Nodes:
     async def after_observe(self, state: GeneratorState) -> str:
         """Judge once there is an answer, else plan on."""
         return "judge" if state.get("answer") or state.get("rejection") else "plan"
+
+
+def _step_number(turn: Turn) -> int:
+    """Return the number that a turn's id begins with: of the step that it is, or that it led to."""
+    number = turn.id.partition(".")[0]
+    return int(number) if number.isdecimal() else 0
 
 
 def _context() -> GeneratorContext:

@@ -26,7 +26,7 @@ class Findings:
     passages: tuple[tuple[Passage, ...], ...] = ()
     """The passages shown in each round so far."""
     log: CallLog | None = field(default=None, compare=False)
-    """Where a role that calls a model writes its calls."""
+    """Where a role that calls a model writes its calls; their ids begin with the number of rounds so far and a dot."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from langchain_core.utils.pydantic import model_json_schema
 from langchain_core.vectorstores import VectorStore, VectorStoreRetriever
 
 from masksearch_agent.config.calls import CallSettings
+from masksearch_agent.config.retrieval import WebSearchSettings
 from masksearch_agent.errors import RetrievalError
 from masksearch_agent.records import ScoredPassage
 from masksearch_agent.retrieval.backends import SearchBackend
@@ -57,7 +58,8 @@ def as_search(obj: object, *, cache_size: int = 50_000, calls: CallSettings | No
         return obj
     source = web_source(str(obj)) if isinstance(obj, str | Path) else None
     if source is not None:
-        return open_web_search(source)
+        # The cache on disk is for runs, which have a folder; whoever only searches wants no file.
+        return open_web_search(source, WebSearchSettings(cache=None))
     backend = _backend(obj)
     if calls is not None:
         backend = PatientBackend(backend, f"the search over a {type(obj).__name__}", calls)
