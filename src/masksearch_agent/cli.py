@@ -16,7 +16,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from masksearch_agent.errors import ConfigError, MaskSearchError, TraceError
+from masksearch_agent.errors import ConfigError, MaskSearchError, ServingError, TraceError
 
 if TYPE_CHECKING:
     from masksearch_agent.config.recipe import Recipe
@@ -50,6 +50,10 @@ IndexOption = Annotated[
     ),
 ]
 AgentOption = Annotated[str, typer.Option("--agent", help="Agent bundle: a folder, or a hub id.")]
+BaseUrlOption = Annotated[
+    str | None,
+    typer.Option("--base-url", help="Sample at this vLLM server of the bundle (`masksearch serve`)."),
+]
 
 
 def main() -> None:
@@ -328,6 +332,7 @@ def evaluate_agent(
         Path | None, typer.Option(help="Folder for per-question results; makes it resumable.")
     ] = None,
     limit: Annotated[int | None, typer.Option(help="Ask this many questions of each file at most.")] = None,
+    base_url: BaseUrlOption = None,
     recipe: RecipeOption = None,
     settings: SetOption = None,
     as_json: JsonOption = False,
@@ -342,7 +347,7 @@ def evaluate_agent(
     resolved = _recipe(recipe, settings)
     search = _search(index, resolved) if index else None
     with Display(_errors).stage("evaluating") as bar:
-        scores = evaluate_files(agent, search, data, mode, out, limit, resolved, bar)
+        scores = evaluate_files(agent, search, data, mode, out, limit, resolved, bar, base_url)
     _print_result(scores, as_json)
 
 
@@ -351,6 +356,7 @@ def ask(
     question: Annotated[str, typer.Argument(help="The question.")],
     agent: AgentOption,
     index: Annotated[Path | None, typer.Option(help="Search this index instead of the bundle's.")] = None,
+    base_url: BaseUrlOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Ask an agent, and watch it search.
@@ -361,10 +367,42 @@ def ask(
     from masksearch_agent.pipeline.asking import ask_agent
     from masksearch_agent.records import dump_record
 
-    restored = MaskSearchAgent.from_pretrained(agent, search=index)
+    restored = MaskSearchAgent.from_pretrained(agent, search=index, base_url=base_url)
     answer = ask_agent(restored, question, None if as_json else Console())
     if as_json:
         _print_result(dump_record(answer), True)
+
+
+@app.command()
+def serve(
+    agent: Annotated[Path, typer.Option(help="Folder of the agent bundle.")],
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.")] = 0,
+    refreshable: Annotated[
+        bool, typer.Option(help="Let clients replace the weights, for rollouts. vLLM only.")
+    ] = False,
+    vllm_python: Annotated[str, typer.Option(help="Interpreter that has vLLM.")] = "",
+    recipe: RecipeOption = None,
+    settings: SetOption = None,
+) -> None:
+    """Serve an agent's model: vLLM where it is installed, else transformers' server. Ends with Ctrl-C.
+
+    Prints the URL once the server answers; `ask` and `eval` take it as `--base-url`.
+
+    Example: `masksearch serve --agent runs/quickstart/agent --port 8000`
+    """
+    from masksearch_agent.pipeline.serving import serve_bundle
+
+    resolved = _recipe(recipe, settings)
+    changes: dict[str, Any] = {"port": port} if port else {}
+    changes |= {"python": vllm_python} if vllm_python else {}
+    chosen = resolved.serving.model_copy(update=changes)
+    with serve_bundle(agent, chosen, is_refreshable=refreshable) as server:
+        _print_result({"url": server.base_url, "model": server.model_name, "engine": server.engine}, False)
+        try:
+            code = server.wait()
+        except KeyboardInterrupt:
+            return
+    raise ServingError(f"the {server.engine} server ended by itself, with exit code {code}")
 
 
 @app.command()

@@ -16,8 +16,11 @@ __all__ = (
     "ModelError",
     "ReplyError",
     "RetrievalError",
+    "RewardError",
+    "SamplerDriftError",
     "ServiceError",
     "ServiceRefusedError",
+    "ServingError",
     "TaskError",
     "ThreadReuseError",
     "TraceError",
@@ -81,6 +84,10 @@ class ModelError(MaskSearchError):
     """A model or tokenizer cannot be loaded or used: no pad token, an unsafe chat template, bad settings."""
 
 
+class ServingError(MaskSearchError):
+    """A model server cannot be started or reached, or does not do what was asked of it."""
+
+
 class BundleError(MaskSearchError):
     """An agent bundle is missing a file, is malformed, or was written for another protocol version."""
 
@@ -97,8 +104,16 @@ class GenerationError(MaskSearchError):
     """Trajectory generation cannot start or go on."""
 
 
+class RewardError(MaskSearchError):
+    """A trajectory cannot be scored, for example because the judge model gave no usable verdict."""
+
+
 class TrainingError(MaskSearchError):
     """Training cannot start or go on: no data, settings that do not fit together, a diverged loss."""
+
+
+class SamplerDriftError(TrainingError):
+    """What samples the rollouts is no longer the policy that is trained: their log-probabilities differ too much."""
 
 
 class EvaluationError(MaskSearchError):

@@ -1,39 +1,73 @@
-"""One rank of a DAPO run in which the second rank finds no useful group; reports to `rank-N.json`."""
+"""One rank of two DAPO runs, or all of them where it is the only one; reports to `rank-N.json`.
+
+In the first run the second rank finds no useful group. In the second, what a group is worth depends on its task and
+seed alone, so that any number of ranks gets the same batches.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import random
 import sys
 from pathlib import Path
+from typing import Any
 
 from fakes.tiny_models import make_test_model, make_test_tokenizer
-from unit.trainers.conftest import TASKS, ScriptedRunner
-from unit.trainers.test_dapo import useful, useless
+from unit.trainers.conftest import TASKS, ScriptedRunner, make_group
+from unit.trainers.test_dapo import random_row
 
-from masksearch_agent.config.trainers import DAPOSettings, OptimizerSettings
+from masksearch_agent.config.trainers import CurriculumStage, DAPOSettings, OptimizerSettings
+from masksearch_agent.records import SearchTask
+from masksearch_agent.trainers.callbacks import MetricsLog, read_metrics
 from masksearch_agent.trainers.dapo import DAPOConfig, DAPOTrainer
+from masksearch_agent.trainers.rollouts import Group
+
+SETTINGS = DAPOSettings(
+    prompts_per_step=4,
+    group_size=2,
+    row_batch_size=2,
+    max_steps=3,
+    max_resampling=3,
+    curriculum=(CurriculumStage(max_masks=1, promote_at=0.3, window=3), CurriculumStage(max_masks=2)),
+    optimizer=OptimizerSettings(learning_rate=1e-3, schedule="constant"),
+    max_sampler_drift=None,
+)
 
 
 def main(directory: Path) -> None:
-    rank = int(os.environ["RANK"])
+    rank = int(os.environ.get("RANK", "0"))
     tokenizer = make_test_tokenizer()
-    model = make_test_model(tokenizer)
-    settings = DAPOSettings(
-        prompts_per_step=2,
-        group_size=2,
-        row_batch_size=2,
-        max_steps=2,
-        max_resampling=2,
-        optimizer=OptimizerSettings(learning_rate=1e-3, schedule="constant"),
-    )
-    runner = ScriptedRunner(useless if rank else useful)
-    config = DAPOConfig.from_settings(settings, directory / "trainer")
-    trainer = DAPOTrainer(model, config, settings, TASKS, runner, tokenizer)
-    trainer.train()
-    weights = sum(parameter.detach().double().abs().sum().item() for parameter in model.parameters())
-    report = {"asked": runner.asked, "weights": weights, "ranks": trainer.accelerator.num_processes}
-    (directory / f"rank-{rank}.json").write_text(json.dumps(report))
+    sampler = make_test_model(tokenizer)
+
+    def make(task: SearchTask, seed: int, is_useful: bool) -> Group:
+        rng = random.Random(f"{task.id}:{seed}")
+        rows = [random_row(rng, 300, sampler) for _ in range(2)]
+        return make_group(task, (0.0, 1.0) if is_useful else (0.5, 0.5), rows)
+
+    def by_rank(task: SearchTask, seed: int) -> Group:
+        return make(task, seed, is_useful=rank == 0)
+
+    def by_task(task: SearchTask, seed: int) -> Group:
+        return make(task, seed, is_useful=random.Random(f"luck:{task.id}:{seed}").random() < 0.4)
+
+    reports: dict[str, Any] = {}
+    for name, luck in (("by_rank", by_rank), ("by_task", by_task)):
+        model = make_test_model(tokenizer)
+        runner = ScriptedRunner(luck)
+        config = DAPOConfig.from_settings(SETTINGS, directory / name)
+        callbacks = [MetricsLog(directory / f"{name}.jsonl")]
+        trainer = DAPOTrainer(model, config, SETTINGS, TASKS, runner, tokenizer, callbacks)  # type: ignore[arg-type]
+        trainer.train()
+        reports[name] = {
+            "ranks": trainer.accelerator.num_processes,
+            "asked": runner.asked,
+            "written": [entry["step"] for entry in read_metrics(directory / f"{name}.jsonl")],
+            "logged": [entry for entry in trainer.state.log_history if "loss" in entry],
+            "curriculum": trainer.curriculum.state(),
+            "weights": [parameter.detach().double().sum().item() for parameter in model.parameters()],
+        }
+    (directory / f"rank-{rank}.json").write_text(json.dumps(reports))
 
 
 if __name__ == "__main__":

@@ -284,6 +284,9 @@ def test_a_quickstart_stopped_in_any_stage_goes_on_and_loses_nothing(tmp_path: P
     pytest.importorskip("sentence_transformers")
     run = tmp_path / "run"
     one_by_one = ("--set", "generator.concurrency=1", "--set", "evaluation.concurrency=1")
+    stage_two = (
+        "qa_dapo={max_steps: 2, prompts_per_step: 2, group_size: 2, row_batch_size: 4, max_resampling: 1}"
+    )
     command = [
         sys.executable,
         "-m",
@@ -293,6 +296,7 @@ def test_a_quickstart_stopped_in_any_stage_goes_on_and_loses_nothing(tmp_path: P
         str(run),
         *OPTIONS,
         *one_by_one,
+        *("--set", stage_two),
     ]
     kept: set[str] = set()
     for stage, stop, is_time in INTERRUPTIONS:
@@ -311,7 +315,11 @@ def test_a_quickstart_stopped_in_any_stage_goes_on_and_loses_nothing(tmp_path: P
     assert kept <= trajectories_in(run / "traces.sqlite")
     assert_one_outcome_per_task(run)
     assert_one_result_per_question(run)
-    for stage in ("ramp_sft", "ramp_dapo", "agent"):
+    assert list(json.loads((run / "report.json").read_text())["evals"])[-2:] == ["qa_sft", "final"]
+    assert [stage["stage"] for stage in read_bundle_info(run / "agent").provenance["stages"]] == [
+        "ramp_sft", "ramp_dapo", "qa_sft", "qa_dapo"
+    ]  # fmt: skip
+    for stage in ("ramp_sft", "ramp_dapo", "qa_sft", "agent"):
         logged = [
             json.loads(line)["step"] for line in (run / stage / "metrics.jsonl").read_text().splitlines()
         ]

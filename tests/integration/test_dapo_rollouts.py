@@ -20,6 +20,7 @@ from masksearch_agent.agent.runnable import MaskSearchAgent  # noqa: E402
 from masksearch_agent.config.agent import AgentSettings  # noqa: E402
 from masksearch_agent.config.rewards import RewardSettings  # noqa: E402
 from masksearch_agent.config.trainers import DAPOSettings, OptimizerSettings  # noqa: E402
+from masksearch_agent.errors import SamplerDriftError  # noqa: E402
 from masksearch_agent.models.local import LocalChatModel  # noqa: E402
 from masksearch_agent.records import Sampling, SearchTask, Trajectory  # noqa: E402
 from masksearch_agent.retrieval.search import Search  # noqa: E402
@@ -68,9 +69,11 @@ def runner(policy: LocalChatModel) -> RolloutRunner:
     return RolloutRunner(agent, reward, Sampling(temperature=1.0), SETTINGS.group_size)
 
 
-def make_trainer(policy: LocalChatModel, runner: RolloutRunner, directory: Path) -> DAPOTrainer:
-    config = DAPOConfig.from_settings(SETTINGS, directory)
-    return DAPOTrainer(policy.model, config, SETTINGS, TASKS, runner, policy.tokenizer)
+def make_trainer(
+    policy: LocalChatModel, runner: RolloutRunner, directory: Path, settings: DAPOSettings = SETTINGS
+) -> DAPOTrainer:
+    config = DAPOConfig.from_settings(settings, directory)
+    return DAPOTrainer(policy.model, config, settings, TASKS, runner, policy.tokenizer)
 
 
 def test_the_recorded_probabilities_are_those_that_the_trainer_computes(
@@ -90,7 +93,7 @@ def test_the_recorded_probabilities_are_those_that_the_trainer_computes(
             batch["completion_ids"].shape[1],
         )
     trained = batch["tool_mask"].bool()
-    ratios = torch.exp(computed - batch["old_per_token_logps"])[trained]
+    ratios = torch.exp(computed - batch["sampling_per_token_logps"])[trained]
     assert trained.sum() == sum(row.trainable_count for row in rows)
     assert (ratios - 1).abs().max() < 1e-4
 
@@ -105,8 +108,8 @@ def test_two_steps_through_the_graph_change_the_weights_and_leave_a_checkpoint(
     assert [entry["dapo/groups_useful"] for entry in history] == [2, 2]
     assert [entry["rollouts/failed"] for entry in history] == [0, 0]
     assert all(entry["grad_norm"] > 0 for entry in history)
-    # One update a rollout: the policy is still the one that sampled, so nothing can be clipped.
-    assert [entry["clip_ratio/low_mean"] + entry["clip_ratio/high_mean"] for entry in history] == [0, 0]
+    # The sampler is the trainer: nothing to correct.
+    assert max(entry["sampling/sampling_logp_difference/max"] for entry in history) < 1e-4
     assert all(not torch.equal(p, before[name]) for name, p in policy.model.named_parameters())
     assert (tmp_path / "checkpoint-2").is_dir()
     assert policy.model_version == "tiny@1"
@@ -121,3 +124,27 @@ def test_rollouts_of_a_changed_model_are_sampled_from_its_new_weights(
     torch.manual_seed(0)
     [after, *_] = runner.run(TASKS[:1], seed=0)
     assert [r.rows[0].input_ids for r in before.rollouts] != [r.rows[0].input_ids for r in after.rollouts]
+
+
+def test_training_under_autocast_differs_from_the_sampler_by_rounding_only(
+    policy: LocalChatModel, runner: RolloutRunner, tmp_path: Path
+) -> None:
+    trainer = make_trainer(
+        policy, runner, tmp_path, SETTINGS.model_copy(update={"bf16": True, "max_steps": 1})
+    )
+    trainer.train()
+    [logged] = [entry for entry in trainer.state.log_history if "loss" in entry]
+    assert 1e-4 < logged["sampling/sampling_logp_difference/mean"] < 0.05
+    assert logged["sampling/importance_sampling_ratio/mean"] == pytest.approx(1, abs=0.05)
+    assert {parameter.dtype for parameter in policy.model.parameters()} == {torch.float32}
+
+
+def test_a_policy_that_is_not_the_one_that_samples_stops_the_run(
+    policy: LocalChatModel, runner: RolloutRunner, tmp_path: Path
+) -> None:
+    other = make_test_model(policy.tokenizer, seed=7)
+    settings = SETTINGS.model_copy(update={"max_sampler_drift": 0.2})
+    config = DAPOConfig.from_settings(settings, tmp_path)
+    trainer = DAPOTrainer(other, config, settings, TASKS, runner, policy.tokenizer)
+    with pytest.raises(SamplerDriftError, match=r"step 0: .*the sampler \(tiny@0\)"):
+        trainer.train()

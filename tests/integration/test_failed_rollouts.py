@@ -17,6 +17,9 @@ from masksearch_agent.config.rewards import RewardSettings
 from masksearch_agent.errors import TrainingError
 from masksearch_agent.records import Passage, Sampling, SearchTask
 from masksearch_agent.rewards.mix import RewardMix
+from masksearch_agent.trainers.curriculum import Curriculum
+from masksearch_agent.trainers.dynamic_sampling import DynamicSampler
+from masksearch_agent.trainers.ranks import Ranks
 from masksearch_agent.trainers.rollouts import RolloutRunner
 
 TASKS = [SearchTask(f"t{number}", "qa", f"Question {number}?", (("Ada",),)) for number in range(2)]
@@ -63,9 +66,15 @@ def test_a_failing_model_takes_its_rollout_out_of_the_group(caplog: pytest.LogCa
     assert "failed and leaves its group: the model server is gone" in caplog.text
 
 
-def test_a_search_that_is_down_scores_nobody(caplog: pytest.LogCaptureFixture):
+def test_a_search_that_is_down_scores_nobody_and_stops_the_training(caplog: pytest.LogCaptureFixture):
     def search(query: str) -> Any:
         raise OSError("the index is gone")
 
-    with caplog.at_level(logging.CRITICAL), pytest.raises(TrainingError, match="all 8 rollouts failed"):
-        make_runner(search, lambda number: RIGHT).run(TASKS, seed=0)
+    runner = make_runner(search, lambda number: RIGHT)
+    alone = Ranks(0, 1, lambda items: items)
+    sampler = DynamicSampler(Curriculum(TASKS, (), 1, seed=0), runner, alone, max_batches=4, seed=0)
+    with (
+        caplog.at_level(logging.CRITICAL),
+        pytest.raises(TrainingError, match=r"all 8 rollouts failed; the first with: .*the index is gone"),
+    ):
+        sampler.sample(2, step=0)

@@ -4,6 +4,7 @@ import json
 import re
 import shlex
 import sqlite3
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from masksearch_agent.config.agent import AgentSettings
 from masksearch_agent.config.recipe import Recipe
 from masksearch_agent.errors import TraceError
 from masksearch_agent.records import Hop, SearchTask, write_jsonl
+from masksearch_agent.serving.engines import Launch
 from masksearch_agent.traces.store import TraceStore
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -181,6 +183,35 @@ def test_an_index_is_opened_as_it_was_built(run: CommandLine, small_index: Path)
     assert run("generate", "tasks.jsonl", "--index", small_index, "--json").json["accepted"] == 1
     asked_for_more = run("generate", "tasks.jsonl", "--index", small_index, "--set", "retrieval.mode=hybrid")
     assert_one_error(asked_for_more, "has no dense part")
+
+
+def test_a_served_bundle_is_announced_and_an_ended_server_reported(
+    run: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "agent").mkdir()
+    (tmp_path / "agent" / BUNDLE_FILE).write_text(INFO.model_dump_json())
+    asked: list[Any] = []
+
+    def plan(directory: Path, name: str, port: int, settings: Any, is_refreshable: bool) -> Launch:
+        asked.append((directory, name, settings.python, settings.dtype))
+        # Answers one request, the health check, and ends.
+        once = "import http.server as h; h.HTTPServer(('127.0.0.1', {}), h.SimpleHTTPRequestHandler).handle_request()"
+        command = (sys.executable, "-c", once.format(port))
+        return Launch("vllm", command, model_name=name)
+
+    (tmp_path / "health").write_text("ok")
+    monkeypatch.setattr("masksearch_agent.serving.server.plan_launch", plan)
+    served = run(
+        "serve", "--agent", "agent", "--vllm-python", "/vllm/python", "--set", "serving.dtype=float32"
+    )
+    assert re.fullmatch(r"url: http://127\.0\.0\.1:\d+\nmodel: v\nengine: vllm\n", served.out)
+    assert served.code == 1
+    assert "the vllm server ended by itself, with exit code 0" in served.err
+    assert asked == [(tmp_path / "agent", "v", "/vllm/python", "float32")]
+
+
+def test_what_is_no_bundle_is_not_served(run: CommandLine, tmp_path: Path):
+    assert_one_error(run("serve", "--agent", tmp_path), "has no masksearch.json")
 
 
 def test_a_task_file_with_a_broken_line_is_refused(run: CommandLine, small_index: Path, tmp_path: Path):

@@ -22,6 +22,8 @@ from masksearch_agent.config.base import Settings
 from masksearch_agent.config.retrieval import SearchMode
 from masksearch_agent.errors import BundleError
 from masksearch_agent.models.local import LocalChatModel
+from masksearch_agent.models.recording import RecordingChatModel
+from masksearch_agent.models.vllm import VLLMChatModel
 from masksearch_agent.retrieval.index import open_index
 from masksearch_agent.retrieval.search import Search
 
@@ -106,18 +108,33 @@ def read_bundle_info(path: str | Path) -> BundleInfo:
 
 
 def load_agent(
-    path: str | Path, search: Any = None, checkpointer: BaseCheckpointSaver[Any] | None = None
+    path: str | Path,
+    search: Any = None,
+    checkpointer: BaseCheckpointSaver[Any] | None = None,
+    base_url: str | None = None,
 ) -> MaskSearchAgent:
     """Restore an agent; see `MaskSearchAgent.from_pretrained`."""
     info = read_bundle_info(path)
-    model = LocalChatModel.from_pretrained(
-        path, max_tokens=info.agent.max_step_tokens, model_version=info.model_version
-    )
+    model = _load_model(path, info, base_url)
     if search is None:
         search = open_bundle_search(path, info)
     agent = MaskSearchAgent(model, search, info.agent, info.prompts, checkpointer)
     agent.bundle = info
     return agent
+
+
+def _load_model(path: str | Path, info: BundleInfo, base_url: str | None) -> RecordingChatModel:
+    settings = {"max_tokens": info.agent.max_step_tokens, "model_version": info.model_version}
+    if base_url is None:
+        return LocalChatModel.from_pretrained(path, **settings)
+    model = VLLMChatModel.from_pretrained(path, base_url, **settings)
+    if _FINGERPRINT_MARK in model.served_name and model.served_name != info.model_version:
+        model.close()
+        raise BundleError(
+            f"{base_url} serves {model.served_name}, but the bundle {path} is {info.model_version}; serve this bundle "
+            f"with `masksearch serve --agent {path}`, or name the other one's folder"
+        )
+    return model
 
 
 def open_bundle_search(path: str | Path, info: BundleInfo | None = None) -> Search:

@@ -28,7 +28,7 @@ from masksearch_agent.agent.protocol import PROTOCOL_VERSION
 from masksearch_agent.agent.state import RunContext, SearchInput, passages_of
 from masksearch_agent.config.agent import AgentSettings
 from masksearch_agent.errors import AgentError, ThreadReuseError
-from masksearch_agent.models.local import LocalChatModel
+from masksearch_agent.models.recording import RecordingChatModel
 from masksearch_agent.records import (
     Passage,
     Sampling,
@@ -97,7 +97,11 @@ class MaskSearchAgent(Runnable[AgentInput, SearchAnswer]):
 
     @classmethod
     def from_pretrained(
-        cls, path: str | Path, search: Any = None, checkpointer: BaseCheckpointSaver[Any] | None = None
+        cls,
+        path: str | Path,
+        search: Any = None,
+        checkpointer: BaseCheckpointSaver[Any] | None = None,
+        base_url: str | None = None,
     ) -> MaskSearchAgent:
         """Restore an agent from a bundle: weights, prompts, limits and, where it names one, its index.
 
@@ -105,13 +109,16 @@ class MaskSearchAgent(Runnable[AgentInput, SearchAnswer]):
             path: A bundle folder or hub id.
             search: What to search instead of the bundle's own index.
             checkpointer: As in the constructor.
+            base_url: A vLLM server that serves the bundle's weights (`masksearch serve`); None loads them here.
 
         Raises:
-            BundleError: The bundle is incomplete, or of another protocol version.
+            BundleError: The bundle is incomplete, or of another protocol version, or the server has another one's
+                weights.
+            ServingError: No vLLM server answers at `base_url`.
         """
         from masksearch_agent.agent.bundle import load_agent
 
-        return load_agent(path, search, checkpointer)
+        return load_agent(path, search, checkpointer, base_url)
 
     # --- Runnable ----------------------------------------------------------------------------------------
 
@@ -191,8 +198,8 @@ class MaskSearchAgent(Runnable[AgentInput, SearchAnswer]):
         )
 
     def close(self) -> None:
-        """Stop the sampling thread of a local model, which else keeps the model in memory; the agent stays usable."""
-        if isinstance(self.model, LocalChatModel):
+        """Stop the thread of a recording model, which else keeps a local one in memory; the agent stays usable."""
+        if isinstance(self.model, RecordingChatModel):
             self.model.close()
 
     @property

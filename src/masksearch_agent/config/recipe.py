@@ -20,6 +20,7 @@ from masksearch_agent.config.generator import GeneratorSettings
 from masksearch_agent.config.ramp import RampSettings
 from masksearch_agent.config.retrieval import RetrievalSettings
 from masksearch_agent.config.rewards import RewardSettings
+from masksearch_agent.config.serving import RolloutEngineSettings, ServingSettings
 from masksearch_agent.config.trainers import BaseStageSettings, DAPOSettings, SFTSettings
 from masksearch_agent.errors import ConfigError
 
@@ -75,6 +76,13 @@ class Recipe(Settings):
     """Stage I, reinforced."""
     qa_sft: SFTSettings = SFTSettings()
     """Stage II, on multi-hop questions."""
+    qa_dapo: DAPOSettings | None = None
+    """Stage II, reinforced; None leaves it out. Its rewards are those of stage I: where questions have one answer,
+    `rewards.answer` should punish listing candidates."""
+    rollouts: RolloutEngineSettings = RolloutEngineSettings()
+    """What samples the rollouts of DAPO."""
+    serving: ServingSettings = ServingSettings()
+    """How a model server is started."""
     evaluation: EvaluationSettings = EvaluationSettings()
 
 

@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from masksearch_agent.config.base import Settings
 
-__all__ = ("RewardSettings",)
+__all__ = ("JudgeSettings", "RewardSettings")
+
+
+class JudgeSettings(Settings):
+    """A second chat model that says whether an answer is right."""
+
+    model: str
+    """A checkpoint folder, or `provider:model` as langchain's `init_chat_model` takes it, which reads keys from the
+    environment. The paper's judge was Qwen2.5-72B-Instruct."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Arguments of the chat model beside a temperature of 0: `base_url`, `timeout`, `max_tokens`. They are saved with
+    the run: no keys here."""
+    max_attempts: int = Field(default=4, ge=1)
+    """Calls at most for one answer; after them the rollout is unscorable and leaves its group."""
+    first_wait_s: float = Field(default=1.0, ge=0)
+    """Before the second attempt, in seconds; it doubles from attempt to attempt."""
 
 
 class RewardSettings(Settings):
@@ -19,14 +34,23 @@ class RewardSettings(Settings):
     is worth less than one more recalled token of an answer of up to nine."""
     answer_weight: float = Field(default=1.0, ge=0)
     """The unit in which the other two parts are expressed."""
-    answer: Literal["recall", "recall_with_length_penalty"] = "recall"
+    answer: Literal["recall", "recall_with_length_penalty", "judge"] = "recall"
     """`recall` is safe for RAMP, where every mask has its own fill. A question invites listing candidates,
-    which recall pays for and the penalty does not (MaskSearch, arXiv 2505.20285)."""
+    which recall pays for and the penalty does not (MaskSearch, arXiv 2505.20285). `judge` asks a second model, which
+    did best in the paper."""
+    judge: JudgeSettings | None = None
+    """The model behind `answer: judge`."""
     overlong_max_tokens: int | None = Field(default=None, ge=1)
     """Sampled tokens of a trajectory at which the overlong punishment reaches -1; None for no punishment."""
     overlong_cache_tokens: int = Field(default=256, ge=0)
     """The punishment sets in this many tokens before the maximum. DAPO takes a fifth of it (arXiv 2503.14476,
     section 3.4)."""
+
+    @model_validator(mode="after")
+    def _judge_is_named(self) -> Self:
+        if self.answer == "judge" and self.judge is None:
+            raise ValueError("answer is 'judge' but no judge is named; set `judge: {model: provider:name}`")
+        return self
 
     @model_validator(mode="after")
     def _cache_fits_maximum(self) -> Self:

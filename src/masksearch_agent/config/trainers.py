@@ -91,12 +91,18 @@ class SFTSettings(Settings):
 
 
 class CurriculumStage(Settings):
-    """A stretch of the curriculum."""
+    """A stretch of the curriculum. It ends at a share of the steps, or by promotion, whichever comes first; without
+    either it lasts to the end of the run, as the last stage always does."""
 
     max_masks: int = Field(ge=1)
     """Tasks with up to this many masks are drawn."""
-    until: float = Field(gt=0, le=1)
+    until: float | None = Field(default=None, gt=0, le=1)
     """Share of all steps after which the next stage begins."""
+    promote_at: float | None = Field(default=None, gt=0, le=1)
+    """Success rate, the share of rollouts with a wholly right answer, at which the next stage begins. It is taken over
+    the stage's hardest tasks only, before dynamic sampling leaves any out."""
+    window: int = Field(default=32, gt=0)
+    """Groups of the hardest tasks over which the success rate is taken; there is no promotion before as many."""
 
 
 class DAPOSettings(Settings):
@@ -104,6 +110,7 @@ class DAPOSettings(Settings):
     scale allows."""
 
     prompts_per_step: int = Field(default=16, gt=0)
+    """Of all processes together, so that a recipe means the same on one and on several."""
     group_size: int = Field(default=8, gt=1)
     """Rollouts per prompt."""
     max_steps: int = Field(default=30, gt=0)
@@ -115,15 +122,29 @@ class DAPOSettings(Settings):
     max_resampling: int = Field(default=4, gt=0)
     """Dynamic sampling: rollout batches drawn at most to fill one training batch."""
     mask_truncated: bool = False
-    """Leave rollouts cut by a limit out of the loss."""
+    """Leave rollouts cut by a limit on tokens or time out of the loss; they count in their group's mean."""
+    importance_sampling_correction: bool = True
+    """Weigh each token by how much likelier the trained policy finds it than what sampled it did, which corrects for a
+    sampler of another engine, precision or age. TRL's `vllm_importance_sampling_correction`, mode `token_truncate`."""
+    importance_sampling_clip_max: float = Field(default=3.0, gt=0)
+    """Largest such weight; TRL's `vllm_importance_sampling_clip_max`."""
+    max_sampler_drift: float | None = Field(default=0.2, gt=0)
+    """Mean absolute difference between sampled and recomputed log-probabilities, in nats a token, at which the run
+    stops; None never stops it. One engine in float32 stays below 0.0001, rounding to bfloat16 below 0.1; a sampler
+    with other weights is far above."""
     curriculum: tuple[CurriculumStage, ...] = ()
     """Stages by mask count, easy to hard; empty draws all tasks at any time."""
     temperature: float = Field(default=1.0, gt=0)
     row_batch_size: int = Field(default=16, gt=0)
-    """Rows per forward pass."""
+    """Rows per forward pass of a process."""
     optimizer: OptimizerSettings = OptimizerSettings(learning_rate=1e-6, schedule="constant")
     lora_rank: int = 0
     bf16: bool = False
+    """Compute the training passes under bfloat16 autocast. Full weights stay float32, because a step of a usual size is
+    lost in bfloat16's rounding, and the local engine samples from them in float32: from the very policy that is
+    trained. What autocast rounds away is logged as `sampling/sampling_logp_difference` and corrected by the importance
+    weights. Weights under adapters stay as they were saved, for both."""
     gradient_checkpointing: bool = False
     save_steps: int = Field(default=20, gt=0)
+    """Rounded up to whole rollout batches (`updates_per_rollout`): in the middle of one a run cannot go on exactly."""
     seed: int = 0

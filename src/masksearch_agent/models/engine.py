@@ -7,6 +7,7 @@ unscaled distribution, whatever the sampling temperature, because that is what a
 
 from __future__ import annotations
 
+import atexit
 import dataclasses
 import math
 import queue
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 
 from masksearch_agent.errors import ModelError
+from masksearch_agent.models.completion import Completion
 from masksearch_agent.models.sampling import RowSampler, pick_tokens
 from masksearch_agent.models.slots import SlotCache
 from masksearch_agent.records import Sampling
@@ -28,22 +30,13 @@ from masksearch_agent.records import Sampling
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ("BatchingEngine", "Completion")
+__all__ = ("BatchingEngine",)
 
 _STOP_TAIL_TOKENS = 12
 """Tokens looked back for a stop string; longer than any stop string of the protocol is in tokens."""
 
 _PROMPT_TOKENS_PER_PASS = 8192
 """Prompt tokens, padding included, that one forward pass reads at most: what bounds its memory."""
-
-
-@dataclass(frozen=True, slots=True)
-class Completion:
-    """What was sampled for one request."""
-
-    ids: tuple[int, ...]
-    logprobs: tuple[float, ...]
-    finish_reason: Literal["stop", "length"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +115,8 @@ class BatchingEngine:
             if self._worker is None:
                 self._worker = threading.Thread(target=self._serve, name="masksearch-engine", daemon=True)
                 self._worker.start()
+                # A thread that the interpreter's end finds inside torch would abort the process.
+                atexit.register(self.close)
             self._queue.put(request)
         return request.future
 
@@ -133,6 +128,7 @@ class BatchingEngine:
                 self._queue.put(None)
                 self._worker.join()
                 self._worker = None
+                atexit.unregister(self.close)
 
     def _serve(self) -> None:
         while True:

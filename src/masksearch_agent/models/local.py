@@ -1,66 +1,38 @@
-"""A LangChain chat model over a local transformers model that records exactly what was sampled.
-
-It sends the ids that earlier turns stored, followed by the ids of the new messages only; nothing that was
-sampled is ever decoded and encoded again. Called without a recorder it is an ordinary chat model.
-"""
+"""A recording chat model over a transformers model on this machine."""
 
 from __future__ import annotations
 
-import asyncio
+from concurrent.futures import Future
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal
 
-from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
-from langchain_core.language_models import BaseChatModel, LangSmithParams
-from langchain_core.messages import AIMessage, BaseMessage
-from langchain_core.messages.ai import UsageMetadata
-from langchain_core.outputs import ChatGeneration, ChatResult
-from pydantic import ConfigDict, PrivateAttr
+from pydantic import PrivateAttr
 
 from masksearch_agent.errors import MissingExtraError, ModelError
-from masksearch_agent.models.chat_format import ChatFormat
-from masksearch_agent.records import Sampling, Turn
-from masksearch_agent.traces.messages import to_messages
-from masksearch_agent.traces.recorder import CallRecording, new_turn_id
+from masksearch_agent.models.completion import Completion
+from masksearch_agent.models.recording import RecordingChatModel
+from masksearch_agent.records import Sampling
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from masksearch_agent.models.engine import BatchingEngine, Completion
+    from masksearch_agent.models.engine import BatchingEngine
 
-__all__ = ("LocalChatModel", "load_checkpoint")
+__all__ = ("LocalChatModel", "load_checkpoint", "load_tokenizer")
 
 
-class LocalChatModel(BaseChatModel):
+class LocalChatModel(RecordingChatModel):
     """Chat with a transformers model on this machine; concurrent calls are sampled together.
 
     Args:
         model: A causal language model.
-        tokenizer: Its tokenizer, with a chat template that only appends (`ChatFormat` checks it).
-        temperature: 0 is greedy.
-        max_tokens: Limit on sampled tokens of a call.
-        stop: What ends a reply, for calls that do not say it themselves; stop strings are kept in the reply.
-        model_version: Recorded with every turn; a trainer raises it whenever it changes the weights.
-        allow_rewriting_template: Take a chat template that rewrites earlier turns (drops their reasoning, say). A call
-            whose conversation is no longer what was sent then starts a sequence of its own, which is counted as a fork.
+        max_batch_size: Calls sampled together at most.
+        **settings: Those of `RecordingChatModel`.
     """
 
-    model_config = ConfigDict(arbitrary_types_allowed=True, protected_namespaces=())
-
     model: Any
-    tokenizer: Any
-    temperature: float = 0.0
-    top_p: float = 1.0
-    max_tokens: int = 256
-    stop: list[str] | None = None
     max_batch_size: int = 128
-    model_version: str = "local"
-    allow_rewriting_template: bool = False
-    is_recording_model: bool = True
-    cache: bool | None = False
-    """A reply that came from LangChain's cache would be a turn that nobody sampled."""
 
-    _format: ChatFormat = PrivateAttr()
     _engine: BatchingEngine = PrivateAttr()
 
     def model_post_init(self, context: Any) -> None:
@@ -68,7 +40,6 @@ class LocalChatModel(BaseChatModel):
         from masksearch_agent.models.engine import BatchingEngine
 
         super().model_post_init(context)
-        self._format = ChatFormat(self.tokenizer, self.allow_rewriting_template)
         self._engine = BatchingEngine(
             self.model, self.tokenizer, self._format.end_of_turn_id, max_batch_size=self.max_batch_size
         )
@@ -81,127 +52,15 @@ class LocalChatModel(BaseChatModel):
         return cls(model=model, tokenizer=tokenizer, **settings)
 
     @property
-    def chat_format(self) -> ChatFormat:
-        """How messages become tokens."""
-        return self._format
-
-    @property
     def _llm_type(self) -> str:
         return "masksearch-local"
 
-    def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
-        """Return what tracers show of a call."""
-        params = super()._get_ls_params(stop=stop or self.stop, **kwargs)
-        params.setdefault("ls_model_name", self.model_version)
-        return params
+    def _submit(self, prompt_ids: list[int], sampling: Sampling) -> Future[Completion]:
+        return self._engine.submit(prompt_ids, sampling)
 
     def close(self) -> None:
         """Stop the sampling thread once its queue is empty."""
         self._engine.close()
-
-    def _generate(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: CallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
-    ) -> ChatResult:
-        call = _Call(self, messages, stop, kwargs)
-        return call.finish(self._engine.submit(call.prompt_ids, call.sampling).result())
-
-    async def _agenerate(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: AsyncCallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
-    ) -> ChatResult:
-        call = _Call(self, messages, stop, kwargs)
-        return call.finish(await asyncio.wrap_future(self._engine.submit(call.prompt_ids, call.sampling)))
-
-
-class _Call:
-    """One call: what is sent, and what is recorded of it."""
-
-    def __init__(
-        self,
-        owner: LocalChatModel,
-        messages: list[BaseMessage],
-        stop: list[str] | None,
-        kwargs: dict[str, Any],
-    ) -> None:
-        self.owner = owner
-        self.recording = cast(CallRecording | None, kwargs.get("recording"))
-        conversation = to_messages(messages)
-        self.parent_id: str | None = None
-        known, prefix_ids = 0, list[int]()
-        added: list[int] | None = None
-        if self.recording is not None:
-            recorder = self.recording.recorder
-            self.parent_id, known = recorder.split_known(self.recording.parent_id, conversation)
-            # Turns of a model that gave no tokens can only be read as text.
-            if self.parent_id is not None and all(t.is_tokenised for t in recorder.path(self.parent_id)):
-                prefix_ids = recorder.ids(self.parent_id)
-                added = owner.chat_format.encode_added(prefix_ids, conversation, known)
-        if added is None:
-            self.parent_id, known, prefix_ids = None, 0, []
-            added = owner.chat_format.encode_context(conversation, is_first=True, is_closed=False)
-        self.context = tuple(conversation[known:])
-        self.context_ids = added
-        self.prompt_ids = [*prefix_ids, *added]
-        self.sampling = self._effective_sampling(stop, kwargs)
-        # The version that begins the reply: where the weights change meanwhile, a trainer has to take it for the older.
-        self.model_version = owner.model_version
-
-    def _effective_sampling(self, stop: list[str] | None, kwargs: dict[str, Any]) -> Sampling:
-        owner = self.owner
-        base = self.recording.sampling if self.recording is not None else None
-        temperature = base.temperature if base is not None else owner.temperature
-        top_p = base.top_p if base is not None else owner.top_p
-        max_tokens = base.max_tokens if base is not None else owner.max_tokens
-        if stop is None:
-            stop = list(base.stop) if base is not None else owner.stop
-        return Sampling(
-            temperature=float(kwargs.get("temperature", temperature)),
-            top_p=float(kwargs.get("top_p", top_p)),
-            max_tokens=int(kwargs.get("max_tokens", max_tokens)),
-            stop=tuple(stop or ()),
-            seed=kwargs.get("seed", base.seed if base is not None else None),
-        )
-
-    def finish(self, completion: Completion) -> ChatResult:
-        """Record the turn and wrap the reply as a LangChain result."""
-        text = self.owner.chat_format.decode_reply(completion.ids)
-        metadata: dict[str, Any] = {
-            "model_name": self.model_version,
-            "finish_reason": completion.finish_reason,
-        }
-        if self.recording is not None:
-            turn = Turn(
-                id=new_turn_id(),
-                parent_id=self.parent_id,
-                role=self.recording.role,
-                context=self.context,
-                text=text,
-                context_ids=tuple(self.context_ids),
-                sampled_ids=completion.ids,
-                logprobs=completion.logprobs,
-                finish_reason=completion.finish_reason,
-                model_version=self.model_version,
-                sampling=self.sampling,
-                forked_from=self.recording.parent_id if self.parent_id is None else None,
-            )
-            self.recording.recorder.add(turn)
-            metadata["turn_id"] = turn.id
-        prompt, sampled = len(self.prompt_ids), len(completion.ids)
-        message = AIMessage(
-            content=text,
-            response_metadata=metadata,
-            usage_metadata=UsageMetadata(
-                input_tokens=prompt, output_tokens=sampled, total_tokens=prompt + sampled
-            ),
-        )
-        return ChatResult(generations=[ChatGeneration(message=message)])
 
 
 def load_checkpoint(
@@ -217,15 +76,30 @@ def load_checkpoint(
         MissingExtraError: transformers or torch is not installed.
         ModelError: The checkpoint cannot be loaded.
     """
+    tokenizer = load_tokenizer(path)
+    from transformers import AutoModelForCausalLM
+
     try:
-        from transformers import AutoModelForCausalLM, AutoTokenizer
+        model = AutoModelForCausalLM.from_pretrained(str(path), dtype=dtype)
+    except (OSError, ValueError) as failure:
+        raise ModelError(f"cannot load a causal language model from {str(path)!r}: {failure}") from failure
+    return model.eval(), tokenizer
+
+
+def load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
+    """Load the tokenizer of a checkpoint folder or hub id.
+
+    Raises:
+        MissingExtraError: transformers is not installed.
+        ModelError: The tokenizer cannot be loaded.
+    """
+    try:
+        from transformers import AutoTokenizer
     except ImportError as failure:
         raise MissingExtraError("transformers", "train") from failure
     if isinstance(path, Path) and not path.is_dir():
         raise ModelError(f"no checkpoint folder at {path}")
     try:
-        tokenizer = AutoTokenizer.from_pretrained(str(path))
-        model = AutoModelForCausalLM.from_pretrained(str(path), dtype=dtype)
+        return AutoTokenizer.from_pretrained(str(path))
     except (OSError, ValueError) as failure:
-        raise ModelError(f"cannot load a causal language model from {str(path)!r}: {failure}") from failure
-    return model.eval(), tokenizer
+        raise ModelError(f"cannot load the tokenizer of {str(path)!r}: {failure}") from failure

@@ -192,10 +192,11 @@ def evaluate_files(
     limit: int | None,
     recipe: Recipe,
     bar: Bar | None = None,
+    base_url: str | None = None,
 ) -> dict[str, Any]:
     """Evaluate an agent on question files; per-question results go to `out` and make the run resumable."""
     settings = recipe.evaluation.model_copy(update={"limit": limit} if limit else {})
-    restored = MaskSearchAgent.from_pretrained(agent, search=search)
+    restored = MaskSearchAgent.from_pretrained(agent, search=search, base_url=base_url)
     scores = {}
     for file in files:
         results_path = out / f"{file.stem}-{mode}.jsonl" if out is not None else None

@@ -1,6 +1,7 @@
 """The whole loop on a closed world: from a seed to a search agent that is trained, restored and evaluated.
 
-    world -> index -> RAMP tasks -> trajectories -> SFT (RAMP) -> DAPO (RAMP) -> SFT (questions) -> evaluation
+    world -> index -> RAMP tasks -> trajectories -> SFT (RAMP) -> DAPO (RAMP) -> SFT (questions)
+          [-> DAPO (questions)] -> evaluation
 
 Every stage reads what earlier stages wrote into the run folder and nothing else, so a run that was stopped goes
 on where it was. Evaluation asks about entities that no training stage has seen.
@@ -16,6 +17,7 @@ import yaml
 
 from masksearch_agent.agent.runnable import MaskSearchAgent
 from masksearch_agent.config.recipe import Recipe
+from masksearch_agent.config.trainers import DAPOSettings
 from masksearch_agent.corpus.closed_world import Split
 from masksearch_agent.corpus.readers import read_passages
 from masksearch_agent.evaluation.runner import Mode, evaluate
@@ -35,16 +37,22 @@ from masksearch_agent.retrieval.search import Search
 from masksearch_agent.traces.store import TraceStore
 from masksearch_agent.viewer.report import write_report
 
-__all__ = ("EVALUATED", "Quickstart")
+__all__ = ("Quickstart", "evaluated_agents")
 
-EVALUATED: tuple[tuple[str, str, Mode], ...] = (
-    ("untrained", "base", "agentic"),
-    ("rag", "agent", "rag"),
-    ("ramp_sft", "ramp_sft", "agentic"),
-    ("ramp_dapo", "ramp_dapo", "agentic"),
-    ("final", "agent", "agentic"),
-)
-"""Rows of the result table: name, bundle folder, way to answer."""
+
+def evaluated_agents(recipe: Recipe) -> tuple[tuple[str, str, Mode], ...]:
+    """Return the rows of the result table: name, bundle folder, way to answer. The last model is `final`."""
+    before_last: tuple[tuple[str, str, Mode], ...] = (
+        (("qa_sft", "qa_sft", "agentic"),) if recipe.qa_dapo else ()
+    )
+    return (
+        ("untrained", "base", "agentic"),
+        ("rag", "agent", "rag"),
+        ("ramp_sft", "ramp_sft", "agentic"),
+        ("ramp_dapo", "ramp_dapo", "agentic"),
+        *before_last,
+        ("final", "agent", "agentic"),
+    )
 
 
 class Quickstart:
@@ -78,8 +86,10 @@ class Quickstart:
         self._stage("ramp_sft", "stage I: SFT on masks", self._ramp_sft)
         self._stage("ramp_dapo", "stage I: DAPO on masks", self._ramp_dapo)
         self._stage("qa_sft", "stage II: SFT on questions", self._qa_sft)
+        if self.recipe.qa_dapo is not None:
+            self._stage("qa_dapo", "stage II: DAPO on questions", self._qa_dapo)
         self._stage("evaluate", "evaluating", self._evaluate)
-        report = build_report(self.recipe, self.run_state, EVALUATED)
+        report = build_report(self.recipe, self.run_state, evaluated_agents(self.recipe))
         write_report(report, self.directory)
         return report
 
@@ -137,7 +147,7 @@ class Quickstart:
         return self._sft("ramp", "base", "ramp_sft", bar)
 
     def _qa_sft(self, bar: Bar) -> tuple[int, int]:
-        return self._sft("qa", "ramp_dapo", "agent", bar)
+        return self._sft("qa", "ramp_dapo", "qa_sft" if self.recipe.qa_dapo else "agent", bar)
 
     def _sft(self, traces: str, source: str, target: str, bar: Bar) -> tuple[int, int]:
         settings = self.recipe.ramp_sft if traces == "ramp" else self.recipe.qa_sft
@@ -154,14 +164,22 @@ class Quickstart:
         return result.steps, result.tokens
 
     def _ramp_dapo(self, bar: Bar) -> tuple[int, int]:
+        return self._dapo("ramp", "ramp_sft", "ramp_dapo", self.recipe.ramp_dapo, bar)
+
+    def _qa_dapo(self, bar: Bar) -> tuple[int, int]:
+        return self._dapo("qa", "qa_sft", "agent", self.recipe.qa_dapo or DAPOSettings(), bar)
+
+    def _dapo(
+        self, tasks: str, source: str, target: str, settings: DAPOSettings, bar: Bar
+    ) -> tuple[int, int]:
         result = run_dapo(
-            self.path("ramp_sft"),
-            read_task_files([self._task_file("ramp_train")]),
+            self.path(source),
+            read_task_files([self._task_file(f"{tasks}_train")]),
             self._search(),
             self.recipe,
-            self.recipe.ramp_dapo.model_copy(update={"seed": self.recipe.seed}),
-            self.path("ramp_dapo"),
-            "ramp_dapo",
+            settings.model_copy(update={"seed": self.recipe.seed}),
+            self.path(target),
+            f"{tasks}_dapo",
             bar.training_listener(),
         )
         return result.steps, result.tokens
@@ -170,9 +188,10 @@ class Quickstart:
 
     def _evaluate(self, bar: Bar) -> None:
         sets = self.test_sets()
-        total = len(EVALUATED) * sum(len(tasks) for tasks in sets.values())
+        rows = evaluated_agents(self.recipe)
+        total = len(rows) * sum(len(tasks) for tasks in sets.values())
         done = 0
-        for row, bundle, mode in EVALUATED:
+        for row, bundle, mode in rows:
             agent = MaskSearchAgent.from_pretrained(self.path(bundle))
             for name, tasks in sets.items():
                 results_path = self.path("evals", f"{row}-{name}.jsonl")

@@ -28,7 +28,9 @@ _CURVES = (
     ("ramp_dapo", "rewards/answer", "answer reward (recall)"),
     ("ramp_dapo", "rewards/format", "format reward"),
     ("ramp_dapo", "rewards/total", "total reward"),
+    ("qa_sft", "loss", "loss"),
     ("agent", "loss", "loss"),
+    ("agent", "rewards/answer", "answer reward (recall)"),
 )
 _PACKAGES = ("torch", "transformers", "trl", "langgraph", "langchain-core", "chromadb", "bm25s")
 _RETRIEVAL_QUESTIONS = 200
@@ -80,6 +82,7 @@ def _comparisons(results: dict[str, dict[str, list[QuestionResult]]]) -> list[di
     pairs = (
         ("ramp_dapo", "ramp_sft", "ramp"),
         ("ramp_sft", "untrained", "ramp"),
+        ("final", "qa_sft", "qa_2hop"),
         ("final", "untrained", "qa_2hop"),
         ("final", "rag", "qa_2hop"),
     )
@@ -137,7 +140,8 @@ def _curves(directory: Path) -> list[dict[str, Any]]:
         points = [
             [int(entry["step"]), entry[metric]]
             for entry in read_metrics(directory / stage / "metrics.jsonl")
-            if metric in entry
+            # The loss of DAPO says nothing about progress: its gradient does the work, at a value around zero.
+            if metric in entry and not (metric == "loss" and "rewards/total" in entry)
         ]
         if points:
             curves.append({"stage": stage, "metric": label, "points": points})

@@ -15,8 +15,9 @@ from masksearch_agent.agent.protocol import PROTOCOL_VERSION
 from masksearch_agent.agent.runnable import MaskSearchAgent
 from masksearch_agent.config.recipe import Recipe
 from masksearch_agent.config.trainers import DAPOSettings, SFTSettings
-from masksearch_agent.models.local import LocalChatModel, load_checkpoint
+from masksearch_agent.models.local import load_checkpoint
 from masksearch_agent.models.tiny import tiny_base_path
+from masksearch_agent.pipeline.rollout_engine import open_rollout_engine
 from masksearch_agent.records import Sampling, SearchTask, Trajectory
 from masksearch_agent.retrieval.search import Search
 from masksearch_agent.rewards.mix import RewardMix
@@ -119,7 +120,7 @@ def run_dapo(
         source: The bundle to start from.
         tasks: Tasks to draw from.
         search: What rollouts search.
-        recipe: Rewards.
+        recipe: Rewards, and what samples the rollouts.
         settings: Of the stage.
         directory: Where the new bundle goes.
         stage: Name of the stage.
@@ -130,31 +131,39 @@ def run_dapo(
     from masksearch_agent.trainers.checkpoints import find_last_checkpoint
     from masksearch_agent.trainers.dapo import DAPOConfig, DAPOTrainer
     from masksearch_agent.trainers.rollouts import RolloutRunner
+    from masksearch_agent.trainers.weight_sync import merge_adapters
 
     info = read_bundle_info(source)
     model, tokenizer = load_checkpoint(source, _training_dtype(settings))
-    chat_model = LocalChatModel(model=model, tokenizer=tokenizer, model_version=info.model_version)
-    agent = MaskSearchAgent(chat_model, search, info.agent, info.prompts)
-    runner = RolloutRunner(
-        agent, RewardMix(recipe.rewards), Sampling(temperature=settings.temperature), settings.group_size
-    )
     metrics = directory / "metrics.jsonl"
     output = directory / "trainer"
-    trainer = DAPOTrainer(
-        model=model,
-        args=DAPOConfig.from_settings(settings, output),
-        settings=settings,
-        tasks=tasks,
-        runner=runner,
-        processing_class=tokenizer,
-        callbacks=[MetricsLog(metrics, listener)],
-    )
-    trainer.train(resume_from_checkpoint=find_last_checkpoint(output))
-    chat_model.close()
-    trained = trainer.accelerator.unwrap_model(trainer.model)
-    if settings.lora_rank:
-        trained = trained.merge_and_unload()
-    save_bundle(trained, tokenizer, _next_info(info, source, directory, stage, settings, index), directory)
+    engine = open_rollout_engine(recipe, model, tokenizer, info.model_version, directory)
+    with engine as (sampler, weight_sync):
+        agent = MaskSearchAgent(sampler, search, info.agent, info.prompts)
+        runner = RolloutRunner(
+            agent, RewardMix(recipe.rewards), Sampling(temperature=settings.temperature), settings.group_size
+        )
+        trainer = DAPOTrainer(
+            model=model,
+            args=DAPOConfig.from_settings(settings, output),
+            settings=settings,
+            tasks=tasks,
+            runner=runner,
+            processing_class=tokenizer,
+            callbacks=[MetricsLog(metrics, listener)],
+            weight_sync=weight_sync,
+        )
+        trainer.train(resume_from_checkpoint=find_last_checkpoint(output))
+    # Sharded weights are gathered, in which every process has to take part.
+    state = trainer.accelerator.get_state_dict(trainer.model)
+    if trainer.accelerator.is_main_process:
+        if settings.lora_rank:
+            state = merge_adapters(trainer.accelerator.unwrap_model(trainer.model), state)
+        trained, _ = load_checkpoint(source, _training_dtype(settings))
+        trained.load_state_dict(state)
+        next_info = _next_info(info, source, directory, stage, settings, index)
+        save_bundle(trained, tokenizer, next_info, directory)
+    trainer.accelerator.wait_for_everyone()
     return _result(read_metrics(metrics))
 
 

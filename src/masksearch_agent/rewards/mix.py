@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from masksearch_agent.config.rewards import RewardSettings
 from masksearch_agent.records import SearchTask, Trajectory
+from masksearch_agent.rewards.judge import load_judge
 from masksearch_agent.rewards.parts import (
     AnswerReward,
     count_sampled_tokens,
@@ -26,7 +27,7 @@ ANSWER_REWARDS: Mapping[str, AnswerReward] = {
     "recall": recall_reward,
     "recall_with_length_penalty": recall_with_length_penalty,
 }
-"""The answer rewards that settings can name."""
+"""The answer rewards that need no model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +49,13 @@ class RewardMix:
 
     Args:
         settings: Weights, answer reward and limits.
-        answer_reward: Scores the answer, for example a judge model; the one that `settings` names where None.
+        answer_reward: Scores the answer; the one that `settings` names where None. Where it raises, the rollout is
+            unscorable. It may block, and is called from several threads.
     """
 
     def __init__(self, settings: RewardSettings, answer_reward: AnswerReward | None = None) -> None:
         self.settings = settings
-        self.answer_reward = answer_reward or ANSWER_REWARDS[settings.answer]
+        self.answer_reward = answer_reward or _named_reward(settings)
 
     def __call__(self, task: SearchTask, trajectory: Trajectory) -> Reward:
         """Return the reward of a trajectory over its task."""
@@ -67,3 +69,9 @@ class RewardMix:
             )
         total = settings.format_weight * well_formed + settings.answer_weight * answer + length
         return Reward(format=well_formed, answer=answer, length=length, total=total)
+
+
+def _named_reward(settings: RewardSettings) -> AnswerReward:
+    if settings.answer == "judge" and settings.judge is not None:
+        return load_judge(settings.judge)
+    return ANSWER_REWARDS[settings.answer]

@@ -30,7 +30,7 @@ def collate_rows(
 
     Returns:
         `prompt_ids`, `prompt_mask` `(B, P)` int64; `completion_ids`, `completion_mask`, `tool_mask` `(B, C)`
-        int64 with `tool_mask` 1 where a token trains; `old_per_token_logps` `(B, C)` float32; `advantages`
+        int64 with `tool_mask` 1 where a token trains; `sampling_per_token_logps` `(B, C)` float32; `advantages`
         `(B,)` float32.
     """
     count = -(-max(1, at_least, len(rows)) // multiple_of) * multiple_of
@@ -44,7 +44,7 @@ def collate_rows(
         "completion_ids": torch.full((count, width), pad_token_id),
         "completion_mask": torch.zeros((count, width), dtype=torch.int64),
         "tool_mask": torch.zeros((count, width), dtype=torch.int64),
-        "old_per_token_logps": torch.zeros((count, width)),
+        "sampling_per_token_logps": torch.zeros((count, width)),
         "advantages": torch.zeros(count),
     }
     for index, (row, prompt, completion) in enumerate(zip(rows, prompts, completions, strict=True)):
@@ -55,7 +55,7 @@ def collate_rows(
         batch["completion_ids"][index, : len(completion)] = torch.tensor(completion)
         batch["completion_mask"][index, : len(completion)] = 1
         batch["tool_mask"][index, : len(completion)] = torch.tensor(row.trainable[row.prompt_length :]).long()
-        batch["old_per_token_logps"][index, : len(completion)] = torch.tensor(
+        batch["sampling_per_token_logps"][index, : len(completion)] = torch.tensor(
             row.logprobs[row.prompt_length :]
         )
         batch["advantages"][index] = advantages[index]
@@ -92,6 +92,7 @@ def trim_padding(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     trimmed = dict(batch)
     for name in ("prompt_ids", "prompt_mask"):
         trimmed[name] = batch[name][:, first_prompt_column:]
-    for name in ("completion_ids", "completion_mask", "tool_mask", "old_per_token_logps"):
-        trimmed[name] = batch[name][:, :completion_width]
+    for name, tensor in batch.items():
+        if tensor.dim() == 2 and name not in ("prompt_ids", "prompt_mask"):
+            trimmed[name] = tensor[:, :completion_width]
     return trimmed

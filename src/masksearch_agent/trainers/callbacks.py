@@ -1,4 +1,7 @@
-"""What a training run tells the outside: every logged metric, as it happens and in a file."""
+"""What a training run tells the outside, and keeps for itself when it is stopped.
+
+Every logged metric goes out as it happens and into a file; the curriculum's state goes into the checkpoint.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_callback import ExportableState
 
-__all__ = ("MetricsLog", "read_metrics")
+from masksearch_agent.errors import TrainingError
+from masksearch_agent.trainers.curriculum import Curriculum
+
+__all__ = ("CurriculumState", "MetricsLog", "read_metrics")
 
 Listener = Callable[[int, int, dict[str, float]], None]
 """Called with the step, the number of all steps and the metrics."""
@@ -31,6 +38,8 @@ class MetricsLog(TrainerCallback):  # type: ignore[misc]
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Keep what was logged before the step that training starts or goes on from."""
+        if not state.is_world_process_zero:
+            return
         kept = [entry for entry in read_metrics(self.path) if entry["step"] <= state.global_step]
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.path.write_text("".join(json.dumps(entry) + "\n" for entry in kept), encoding="utf-8")
@@ -43,12 +52,42 @@ class MetricsLog(TrainerCallback):  # type: ignore[misc]
         logs: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        """Write one entry."""
+        """Write one entry; of several processes, the first one does."""
+        if not state.is_world_process_zero:
+            return
         metrics = {name: float(value) for name, value in (logs or {}).items() if value is not None}
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"step": state.global_step, **metrics}) + "\n")
         if self.listener is not None:
             self.listener(state.global_step, state.max_steps, metrics)
+
+
+class CurriculumState(TrainerCallback, ExportableState):  # type: ignore[misc]
+    """Keeps a curriculum's state in `trainer_state.json`, which a trainer writes last: a checkpoint has both or none.
+
+    Args:
+        curriculum: Put back where the checkpoint left it when a run is resumed.
+    """
+
+    def __init__(self, curriculum: Curriculum) -> None:
+        self.curriculum = curriculum
+
+    def state(self) -> dict[str, Any]:
+        """Return what the trainer is to keep."""
+        return {"args": {}, "attributes": self.curriculum.state()}
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Restore; a run that is not resumed finds the state it started with."""
+        kept = state.stateful_callbacks.get(type(self).__name__)
+        if kept is not None:
+            self.curriculum.restore(kept["attributes"])
+        elif state.global_step:
+            raise TrainingError(
+                f"the checkpoint of step {state.global_step} holds no curriculum state: an earlier version wrote it, "
+                f"and the run could not go on with the same tasks. Start in a new folder"
+            )
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:

@@ -1,19 +1,25 @@
-"""The curriculum over the number of masks: which tasks are drawn at which step.
+"""The curriculum over the number of masks: one stream of tasks, easy to hard.
 
-Drawing has no state: what a step draws depends on the seed and the step alone, so a resumed run continues the
-same data order without anything having been saved.
+Every task that a run rolls out comes from this stream, those that refill a batch included. It goes through the tasks
+of a stage in shuffled passes, so none is seen again before the others were, and its whole state is a few numbers that
+a checkpoint keeps. Processes that draw and observe the same hold the same stream.
 """
 
 from __future__ import annotations
 
+import logging
 import random
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from masksearch_agent.config.trainers import CurriculumStage
 from masksearch_agent.errors import TrainingError
-from masksearch_agent.records import MASK, SearchTask, Trajectory
+from masksearch_agent.records import MASK, SearchTask, Trajectory, content_id
 
 __all__ = ("Curriculum", "order_by_difficulty")
+
+logger = logging.getLogger(__name__)
 
 
 class Curriculum:
@@ -22,11 +28,11 @@ class Curriculum:
     Args:
         tasks: All tasks.
         stages: Stages by mask count, easy to hard; empty draws all tasks at any time.
-        max_steps: Steps of the run, over which the stages are spread.
+        max_steps: Steps of the run, over which fixed stages are spread.
         seed: Of the order.
 
     Raises:
-        TrainingError: A stage has no task.
+        TrainingError: There are no tasks, or a stage has none.
     """
 
     def __init__(
@@ -36,43 +42,113 @@ class Curriculum:
         self.stages = tuple(stages)
         self.max_steps = max_steps
         self.seed = seed
+        self.stage = 0
+        self.passes = 0
+        """Finished passes over the tasks of the stage."""
+        self.position = 0
+        """Tasks drawn in this pass."""
+        self._order: list[int] = []
+        if not self.tasks:
+            raise TrainingError("there are no tasks to train on; build them with `masksearch ramp`")
         for stage in self.stages:
-            if not self._eligible(stage.max_masks):
+            if all(task.mask_count > stage.max_masks for task in self.tasks):
                 raise TrainingError(
                     f"no task has at most {stage.max_masks} masks, which a curriculum stage asks for; build more "
                     f"tasks or change `curriculum`"
                 )
-        if not self.tasks:
-            raise TrainingError("there are no tasks to train on; build them with `masksearch ramp`")
+        self._begin_stage(self.stage)
 
-    def max_masks(self, step: int) -> int | None:
-        """Return the largest mask count of a step, from 0; None where all tasks are drawn."""
-        for stage in self.stages:
-            if step < stage.until * self.max_steps:
-                return stage.max_masks
-        return self.stages[-1].max_masks if self.stages else None
+    @property
+    def max_masks(self) -> int | None:
+        """Largest mask count of the tasks that are drawn now; None where all are."""
+        return self.stages[self.stage].max_masks if self.stages else None
 
-    def draw(self, step: int, count: int, stream: str = "main") -> list[int]:
-        """Return the indices of the tasks that a step trains on, without repetition while tasks last.
+    @property
+    def success_rate(self) -> float | None:
+        """Mean success over the window of the stage; None before its hardest tasks were rolled out."""
+        return sum(self._window) / len(self._window) if self._window else None
 
-        Args:
-            step: Optimizer step, from 0.
-            count: Number of tasks.
-            stream: Name of an independent order, such as the one that refills dynamic sampling.
-        """
-        eligible = self._eligible(self.max_masks(step))
-        rng = random.Random(f"curriculum:{self.seed}:{stream}:{step}")
+    def begin_step(self, step: int) -> None:
+        """Go on to the stage of an optimizer step, from 0."""
+        while self.stage + 1 < len(self.stages) and self._is_over(step):
+            logger.info(
+                "step %d: the curriculum leaves its stage of up to %s masks (success rate %s) for up to %d",
+                step, self.max_masks, self.success_rate, self.stages[self.stage + 1].max_masks,
+            )  # fmt: skip
+            self._begin_stage(self.stage + 1)
+
+    def draw(self, count: int) -> list[int]:
+        """Return the indices of the next tasks; none comes twice in a pass over the stage."""
         drawn: list[int] = []
         while len(drawn) < count:
-            drawn += rng.sample(eligible, min(count - len(drawn), len(eligible)))
+            if self.position == len(self._order):
+                self._begin_pass(self.passes + 1)
+            end = min(self.position + count - len(drawn), len(self._order))
+            drawn += self._order[self.position : end]
+            self.position = end
         return drawn
 
-    def _eligible(self, max_masks: int | None) -> list[int]:
-        return [
-            index
-            for index, task in enumerate(self.tasks)
-            if max_masks is None or task.mask_count <= max_masks
+    def observe(self, mask_count: int, success_rate: float) -> None:
+        """Note how a group went; only the stage's hardest tasks tell whether it is mastered.
+
+        Args:
+            mask_count: Of the group's task.
+            success_rate: Share of its rollouts with a wholly right answer.
+        """
+        if self.stages and mask_count == self._hardest:
+            self._window.append(success_rate)
+
+    def state(self) -> dict[str, Any]:
+        """Return what `restore` needs, as JSON holds it."""
+        return {
+            "tasks": content_id(*(task.id for task in self.tasks)),
+            "stage": self.stage,
+            "passes": self.passes,
+            "position": self.position,
+            "window": list(self._window),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on where `state` was taken.
+
+        Raises:
+            TrainingError: It was taken over other tasks or stages.
+        """
+        if state["tasks"] != content_id(*(task.id for task in self.tasks)) or not (
+            0 <= state["stage"] < max(1, len(self.stages))
+        ):
+            raise TrainingError(
+                "the checkpoint was written by a run over other tasks or curriculum stages; resume it with those, or "
+                "start in a new folder"
+            )
+        self._begin_stage(state["stage"])
+        self._begin_pass(state["passes"])
+        self.position = state["position"]
+        self._window.extend(state["window"])
+
+    def _is_over(self, step: int) -> bool:
+        stage = self.stages[self.stage]
+        if stage.until is not None and step >= stage.until * self.max_steps:
+            return True
+        is_full = len(self._window) == stage.window
+        rate = self.success_rate
+        return stage.promote_at is not None and is_full and rate is not None and rate >= stage.promote_at
+
+    def _begin_stage(self, stage: int) -> None:
+        self.stage = stage
+        limit = self.max_masks
+        self._eligible = [
+            index for index, task in enumerate(self.tasks) if limit is None or task.mask_count <= limit
         ]
+        self._hardest = max(self.tasks[index].mask_count for index in self._eligible)
+        self._window: deque[float] = deque(maxlen=self.stages[stage].window if self.stages else 0)
+        self._begin_pass(0)
+
+    def _begin_pass(self, passes: int) -> None:
+        self.passes = passes
+        self.position = 0
+        rng = random.Random(f"curriculum:{self.seed}:{self.stage}:{passes}")
+        self._order = rng.sample(self._eligible, len(self._eligible))
 
 
 def order_by_difficulty(trajectories: Sequence[Trajectory], seed: int) -> list[Trajectory]:

@@ -1,7 +1,7 @@
 """Rollouts for RL: many runs of the agent graph at once, each ending in a recorded trajectory.
 
-The graph is the one that serves in production. A rollout that raises is unscorable: it leaves its group instead
-of counting as a zero, because a failed search says nothing about the policy.
+The graph is the one that serves in production. A rollout that raises, or whose reward does, is unscorable: it leaves
+its group instead of counting as a zero, because a failed search or judge says nothing about the policy.
 """
 
 from __future__ import annotations
@@ -9,20 +9,29 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Literal
 
 from masksearch_agent.agent.runnable import MaskSearchAgent
-from masksearch_agent.errors import MaskSearchError, TrainingError
+from masksearch_agent.errors import MaskSearchError
 from masksearch_agent.records import Sampling, SearchTask, TrainingRow, Trajectory
 from masksearch_agent.rewards.mix import Reward, RewardMix
 from masksearch_agent.traces.rows import make_rows
 
-__all__ = ("Group", "Rollout", "RolloutRunner")
+__all__ = ("Fate", "Group", "Rollout", "RolloutRunner")
 
 logger = logging.getLogger(__name__)
 
 _ROLLOUTS_PER_CALL = 1_000_000
 """More than any call runs, so the seeds of two calls never meet; a task drawn twice is rolled out differently."""
+
+_SCORING_THREADS = 32
+"""Rewards computed at the same time at most; a judge model makes each wait for a server."""
+
+Fate = Literal["useful", "all_right", "all_wrong", "all_equal", "unscorable"]
+"""Whether a group teaches anything, and if not, why: its answers are all right, all wrong, or all of the same reward;
+or it has fewer than two scored rollouts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +42,12 @@ class Rollout:
     reward: Reward
     rows: tuple[TrainingRow, ...]
 
+    @property
+    def is_truncated(self) -> bool:
+        """Whether a limit on tokens or wall time ended the rollout, rather than the policy."""
+        is_cut = self.trajectory.stop_reason in ("token_limit", "time_limit")
+        return is_cut or any(row.is_truncated for row in self.rows)
+
 
 @dataclass(frozen=True, slots=True)
 class Group:
@@ -41,14 +56,28 @@ class Group:
     task: SearchTask
     rollouts: tuple[Rollout, ...]
     failed: int
+    first_failure: str = ""
+    """What the first failed rollout raised; empty where none failed."""
 
     @property
-    def is_useful(self) -> bool:
-        """Whether the rewards differ, so that the group says which rollouts were better.
+    def fate(self) -> Fate:
+        """Whether the rewards differ, so that the group says which rollouts were better; if not, why.
 
         Compared exactly, not by a standard deviation above some noise: equal rewards are equal floats.
         """
-        return len({rollout.reward.total for rollout in self.rollouts}) > 1
+        if len(self.rollouts) < 2:
+            return "unscorable"
+        if len({rollout.reward.total for rollout in self.rollouts}) > 1:
+            return "useful"
+        answers = [rollout.reward.answer for rollout in self.rollouts]
+        if min(answers) >= 1:
+            return "all_right"
+        return "all_wrong" if max(answers) <= 0 else "all_equal"
+
+    @property
+    def is_useful(self) -> bool:
+        """Whether the group teaches anything."""
+        return self.fate == "useful"
 
     def advantages(self) -> list[float]:
         """Return each rollout's reward minus the group's mean, over its standard deviation (DAPO, eq. 9)."""
@@ -76,44 +105,46 @@ class RolloutRunner:
         self.sampling = sampling
         self.group_size = group_size
 
-    def run(self, tasks: Sequence[SearchTask], seed: int) -> list[Group]:
+    def run(self, tasks: Sequence[SearchTask], seed: int, places: Sequence[int] | None = None) -> list[Group]:
         """Run `group_size` rollouts of each task, all at once.
 
         Args:
             tasks: What to roll out.
             seed: Another one for each call: rollouts are sampled, and their trajectories named, by it.
-
-        Raises:
-            TrainingError: Not one rollout of all tasks succeeded.
+            places: Where each task stands in a call that several processes share under one seed: what is sampled
+                depends on the seed and the place, not on which process rolls it out. None counts from 0.
         """
-        return asyncio.run(self._run_all(tasks, seed))
+        return asyncio.run(self._run_all(tasks, seed, range(len(tasks)) if places is None else places))
 
-    async def _run_all(self, tasks: Sequence[SearchTask], seed: int) -> list[Group]:
-        runs = [
-            self.agent.run_task(task, self.sampling, seed=seed * _ROLLOUTS_PER_CALL + number)
-            for number, task in enumerate(task for task in tasks for _ in range(self.group_size))
+    async def _run_all(self, tasks: Sequence[SearchTask], seed: int, places: Sequence[int]) -> list[Group]:
+        with ThreadPoolExecutor(_SCORING_THREADS, thread_name_prefix="masksearch-reward") as scoring:
+            runs = [
+                self._roll_out(task, seed * _ROLLOUTS_PER_CALL + place * self.group_size + number, scoring)
+                for task, place in zip(tasks, places, strict=True)
+                for number in range(self.group_size)
+            ]
+            results = await asyncio.gather(*runs, return_exceptions=True)
+        size = self.group_size
+        return [
+            _make_group(task, results[index * size : (index + 1) * size]) for index, task in enumerate(tasks)
         ]
-        results = await asyncio.gather(*runs, return_exceptions=True)
-        groups = []
-        for index, task in enumerate(tasks):
-            outcomes = results[index * self.group_size : (index + 1) * self.group_size]
-            rollouts = []
-            for outcome in outcomes:
-                if isinstance(outcome, BaseException):
-                    _report_failure(task, outcome)
-                else:
-                    rows = tuple(make_rows(outcome))
-                    rollouts.append(Rollout(outcome, self.reward(task, outcome), rows))
-            groups.append(Group(task, tuple(rollouts), failed=len(outcomes) - len(rollouts)))
-        if tasks and not any(group.rollouts for group in groups):
-            first = next(result for result in results if isinstance(result, BaseException))
-            raise TrainingError(f"all {len(results)} rollouts failed; the first with: {first}") from first
-        return groups
+
+    async def _roll_out(self, task: SearchTask, seed: int, scoring: ThreadPoolExecutor) -> Rollout:
+        trajectory = await self.agent.run_task(task, self.sampling, seed=seed)
+        rows = tuple(make_rows(trajectory))
+        # In a thread: a judge model blocks while it waits, and the other rollouts must go on.
+        reward = await asyncio.get_running_loop().run_in_executor(scoring, self.reward, task, trajectory)
+        return Rollout(trajectory, reward, rows)
 
 
-def _report_failure(task: SearchTask, failure: BaseException) -> None:
-    """Log a failed rollout; what is not an error of the run (Ctrl-C, a bug's signal) goes on up."""
-    if not isinstance(failure, Exception):
-        raise failure
-    level = logging.WARNING if isinstance(failure, MaskSearchError) else logging.ERROR
-    logger.log(level, "rollout of task %s failed and leaves its group: %s", task.id, failure)
+def _make_group(task: SearchTask, outcomes: Sequence[Rollout | BaseException]) -> Group:
+    """Keep the scored rollouts and log the failed ones; what is no error of a run (Ctrl-C, say) goes on up."""
+    failures = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
+    for failure in failures:
+        if not isinstance(failure, Exception):
+            raise failure
+        level = logging.WARNING if isinstance(failure, MaskSearchError) else logging.ERROR
+        logger.log(level, "rollout of task %s failed and leaves its group: %s", task.id, failure)
+    rollouts = tuple(outcome for outcome in outcomes if isinstance(outcome, Rollout))
+    first = f"{type(failures[0]).__name__}: {failures[0]}" if failures else ""
+    return Group(task, rollouts, len(failures), first)

@@ -20,6 +20,7 @@ _ROW_NOTES = {
     "rag": "one retrieval with the question itself, then an answer",
     "ramp_sft": "after supervised fine-tuning on masked passages",
     "ramp_dapo": "then reinforcement learning on masked passages",
+    "qa_sft": "then supervised fine-tuning on questions",
     "final": "then training on questions",
 }
 _METRICS = (

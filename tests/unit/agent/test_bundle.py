@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from fakes.passages import ListBackend, make_passages
 from fakes.tiny_models import make_test_model
+from fakes.vllm_server import FakeVLLMServer
 
 from masksearch_agent.agent.bundle import (
     BUNDLE_FILE,
@@ -22,6 +23,7 @@ from masksearch_agent.agent.protocol import PROTOCOL_VERSION
 from masksearch_agent.agent.runnable import MaskSearchAgent
 from masksearch_agent.config.agent import AgentSettings
 from masksearch_agent.errors import BundleError, MaskSearchError
+from masksearch_agent.models.vllm import VLLMChatModel
 
 INFO = BundleInfo(
     protocol_version=PROTOCOL_VERSION,
@@ -123,3 +125,29 @@ def test_a_bundle_without_an_index_asks_for_a_search(bundle: Path):
 def test_a_lost_index_is_named(bundle: Path):
     with pytest.raises(MaskSearchError, match=r"index .*lost, which is not there; pass `search=`"):
         open_bundle_search(bundle, INFO.model_copy(update={"index": "lost"}))
+
+
+@pytest.mark.parametrize("served", ["", "someone-s-model", "run-7#00000000"])
+def test_an_agent_over_a_server_needs_the_bundle_s_own_weights(
+    bundle: Path, tiny_model: Any, tiny_tokenizer: Any, monkeypatch: pytest.MonkeyPatch, served: str
+):
+    version = read_bundle_info(bundle).model_version
+    server = FakeVLLMServer(tiny_model, tiny_tokenizer, tiny_tokenizer.eos_token_id)
+    server.name = served or version
+
+    def connect(path: Path, base_url: str, **settings: Any) -> VLLMChatModel:
+        return VLLMChatModel(tokenizer=tiny_tokenizer, base_url=base_url, transport=server, **settings)
+
+    monkeypatch.setattr(VLLMChatModel, "from_pretrained", connect)
+    if served.startswith("run-7#"):
+        with pytest.raises(BundleError, match=f"http://vllm serves {served}, but the bundle .* is {version}"):
+            MaskSearchAgent.from_pretrained(bundle, SEARCH, base_url="http://vllm")
+        return
+    # A name without a fingerprint is somebody else's choice.
+    agent = MaskSearchAgent.from_pretrained(bundle, SEARCH, base_url="http://vllm")
+    trajectory = agent.invoke("Who?").trajectory
+    agent.close()
+    server.engine.close()
+    assert trajectory is not None
+    assert [len(turn.sampled_ids) for turn in trajectory.turns] == [6, 6]
+    assert {turn.model_version for turn in trajectory.turns} == {version}

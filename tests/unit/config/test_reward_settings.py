@@ -16,3 +16,8 @@ def test_a_cache_longer_than_the_maximum_is_refused() -> None:
 def test_unknown_answer_reward_is_refused() -> None:
     with pytest.raises(ValidationError):
         RewardSettings.model_validate({"answer": "rouge"})
+
+
+def test_a_judge_has_to_be_named() -> None:
+    with pytest.raises(ValidationError, match="answer is 'judge' but no judge is named"):
+        RewardSettings(answer="judge")

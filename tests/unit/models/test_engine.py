@@ -2,11 +2,16 @@ from __future__ import annotations
 
 import copy
 import gc
+import os
+import subprocess
+import sys
+import textwrap
 import threading
 import time
 import weakref
 from collections.abc import Iterator, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +20,8 @@ from fakes.tiny_models import forced_continuation, make_test_model
 
 from masksearch_agent.errors import ModelError
 from masksearch_agent.models import engine as engine_module
-from masksearch_agent.models.engine import BatchingEngine, Completion
+from masksearch_agent.models.completion import Completion
+from masksearch_agent.models.engine import BatchingEngine
 from masksearch_agent.records import Sampling
 
 TEXTS = (
@@ -493,3 +499,35 @@ def test_eager_attention_gives_the_same_tokens(
         c.ids for c in run(engine, prompts, GREEDY)
     ]
     eager_engine.close()
+
+
+def test_a_process_that_ends_while_it_samples_ends_well():
+    program = textwrap.dedent(
+        """
+        import threading
+
+        import torch
+        from fakes.tiny_models import make_test_model, make_test_tokenizer
+        from masksearch_agent.models.engine import BatchingEngine
+        from masksearch_agent.records import Sampling
+
+        tokenizer = make_test_tokenizer()
+        model = make_test_model(tokenizer)
+        started = threading.Event()
+
+        def work_in_torch(*_):
+            started.set()
+            for _ in range(20):
+                torch.ones(1000, 1000) @ torch.ones(1000, 1000)
+
+        model.register_forward_hook(work_in_torch)
+        engine = BatchingEngine(model, tokenizer, tokenizer.eos_token_id)
+        engine.submit([5, 6, 7], Sampling(max_tokens=4))
+        started.wait()
+        """
+    )
+    path = os.pathsep.join([str(Path(__file__).parents[2]), *sys.path])
+    finished = subprocess.run(
+        [sys.executable, "-c", program], env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True
+    )
+    assert finished.returncode == 0, finished.stderr

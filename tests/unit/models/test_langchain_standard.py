@@ -5,12 +5,15 @@ They skip tool calling and structured output: a model that records its tokens ta
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from fakes.chat_models import ScriptedRecordingModel
+from fakes.vllm_server import FakeVLLMServer
 
 from masksearch_agent.models.local import LocalChatModel
+from masksearch_agent.models.vllm import VLLMChatModel
 
 pytest.importorskip("langchain_tests", reason="langchain-tests is not installed; it is part of the dev extra")
 
@@ -36,6 +39,23 @@ class TestLocalChatModel(ChatModelUnitTests):
     @property
     def chat_model_params(self) -> dict[str, Any]:
         return self.weights
+
+
+class TestVLLMChatModel(ChatModelUnitTests):
+    @pytest.fixture(autouse=True)
+    def _make_server(self, tiny_model: Any, tiny_tokenizer: Any) -> Iterator[None]:
+        server = FakeVLLMServer(tiny_model, tiny_tokenizer, tiny_tokenizer.eos_token_id)
+        self.connection = {"tokenizer": tiny_tokenizer, "base_url": "http://vllm", "transport": server}
+        yield
+        server.engine.close()
+
+    @property
+    def chat_model_class(self) -> type[VLLMChatModel]:
+        return VLLMChatModel
+
+    @property
+    def chat_model_params(self) -> dict[str, Any]:
+        return self.connection
 
 
 class TestScriptedRecordingModel(ChatModelUnitTests):

@@ -40,7 +40,7 @@ class ScriptedRunner:
         self.asked: list[tuple[int, list[str]]] = []
         self.versions: list[str] = []
 
-    def run(self, tasks: Sequence[SearchTask], seed: int) -> list[Group]:
+    def run(self, tasks: Sequence[SearchTask], seed: int, places: Sequence[int] | None = None) -> list[Group]:
         self.asked.append((seed, [task.id for task in tasks]))
         self.versions.append(self.agent.model.model_version)
         return [self.make(task, seed) for task in tasks]
@@ -51,18 +51,21 @@ MakeTrainer = Callable[..., Any]
 
 @pytest.fixture
 def make_trainer(tiny_tokenizer: Any, tmp_path: Path) -> MakeTrainer:
-    """Return a function that makes a trainer: two prompts a step, groups of two, two rows a forward pass."""
+    """Return a function that makes a trainer: two prompts a step, groups of two, two rows a forward pass.
+
+    Scripted rollouts come from no model, so the drift of their probabilities stops nothing unless a test asks for it.
+    """
     from fakes.tiny_models import make_test_model
 
     from masksearch_agent.trainers.dapo import DAPOConfig, DAPOTrainer
 
     def make(runner: Any, tasks: Sequence[SearchTask] = TASKS, callbacks: Any = (), **changes: Any) -> Any:
         output_dir = changes.pop("output_dir", tmp_path)
+        processes = changes.pop("processes", None)
         model = changes.pop("model", None) or make_test_model(tiny_tokenizer)
-        settings = DAPOSettings.model_validate(
-            {"prompts_per_step": 2, "group_size": 2, "row_batch_size": 2, "max_steps": 4, **changes}
-        )
-        config = DAPOConfig.from_settings(settings, output_dir)
+        small = {"prompts_per_step": 2, "group_size": 2, "row_batch_size": 2, "max_steps": 4}
+        settings = DAPOSettings.model_validate({**small, "max_sampler_drift": None, **changes})
+        config = DAPOConfig.from_settings(settings, output_dir, processes)
         return DAPOTrainer(model, config, settings, tasks, runner, tiny_tokenizer, callbacks)
 
     return make

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from masksearch_agent.config.trainers import CurriculumStage
@@ -20,56 +22,119 @@ STAGES = (
 )
 
 
-def test_what_a_step_draws_depends_on_seed_and_step_alone() -> None:
-    first = Curriculum(TASKS, STAGES, max_steps=8, seed=3)
-    in_order = [first.draw(step, 4) for step in range(8)]
-    second = Curriculum(TASKS, STAGES, max_steps=8, seed=3)
-    assert [second.draw(step, 4) for step in reversed(range(8))] == in_order[::-1]
+def test_a_pass_draws_every_task_once_however_it_is_cut() -> None:
+    whole = Curriculum(TASKS, (), max_steps=8, seed=3)
+    in_parts = Curriculum(TASKS, (), max_steps=8, seed=3)
+    drawn = whole.draw(50)
+    assert [index for count in (1, 7, 20, 3, 19) for index in in_parts.draw(count)] == drawn
+    every_task = list(range(len(TASKS)))
+    assert sorted(drawn[:20]) == sorted(drawn[20:40]) == every_task
+    assert drawn[:20] != drawn[20:40]
 
 
-def test_seeds_steps_and_streams_draw_differently() -> None:
-    curriculum = Curriculum(TASKS, (), max_steps=8, seed=0)
-    drawn = [
-        curriculum.draw(0, 10),
-        curriculum.draw(1, 10),
-        curriculum.draw(0, 10, stream="refill"),
-        Curriculum(TASKS, (), max_steps=8, seed=1).draw(0, 10),
-    ]
-    assert len({tuple(indices) for indices in drawn}) == 4
+def test_seeds_draw_differently() -> None:
+    one, other = (Curriculum(TASKS, (), max_steps=8, seed=seed).draw(10) for seed in (0, 1))
+    assert one != other
 
 
-@pytest.mark.parametrize("step", range(6))
-def test_no_task_is_drawn_twice_while_tasks_last(step: int) -> None:
-    curriculum = Curriculum(TASKS, (), max_steps=6, seed=0)
-    assert sorted(curriculum.draw(step, len(TASKS))) == list(range(len(TASKS)))
-
-
-def test_tasks_repeat_evenly_once_there_are_too_few() -> None:
-    drawn = Curriculum(TASKS[:3], (), max_steps=6, seed=0).draw(0, 8)
-    assert sorted(drawn[:3]) == sorted(drawn[3:6]) == [0, 1, 2]
-    assert len(drawn) == 8
-    assert len(set(drawn[6:])) == 2
+def stage_after(curriculum: Curriculum, step: int) -> int | None:
+    curriculum.begin_step(step)
+    return curriculum.max_masks
 
 
 def test_stages_begin_and_end_at_their_share_of_the_steps() -> None:
     curriculum = Curriculum(TASKS, STAGES, max_steps=8, seed=0)
-    assert [curriculum.max_masks(step) for step in range(9)] == [1, 1, 2, 2, 4, 4, 4, 4, 4]
+    assert [stage_after(curriculum, step) for step in range(9)] == [1, 1, 2, 2, 4, 4, 4, 4, 4]
 
 
 def test_a_stage_draws_only_what_it_allows() -> None:
     curriculum = Curriculum(TASKS, STAGES, max_steps=8, seed=0)
     for step, allowed in ((0, {1}), (1, {1}), (2, {1, 2}), (4, {1, 2, 3, 4})):
-        drawn = curriculum.draw(step, 5 * len(allowed))
-        assert {TASKS[index].mask_count for index in drawn} == allowed
+        curriculum.begin_step(step)
+        assert {TASKS[index].mask_count for index in curriculum.draw(5 * len(allowed))} == allowed
 
 
 def test_the_last_stage_lasts_though_it_ends_early() -> None:
     curriculum = Curriculum(TASKS, STAGES[:1], max_steps=8, seed=0)
-    assert curriculum.max_masks(7) == 1
+    assert stage_after(curriculum, 7) == 1
 
 
 def test_without_stages_all_tasks_are_drawn() -> None:
-    assert Curriculum(TASKS, (), max_steps=8, seed=0).max_masks(0) is None
+    assert stage_after(Curriculum(TASKS, (), max_steps=8, seed=0), 3) is None
+
+
+def make_promoting(until: float | None = None) -> Curriculum:
+    stages = (
+        CurriculumStage(max_masks=2, promote_at=0.5, window=4, until=until),
+        CurriculumStage(max_masks=4),
+    )
+    curriculum = Curriculum(TASKS, stages, max_steps=8, seed=0)
+    assert stage_after(curriculum, 0) == 2
+    return curriculum
+
+
+def observe(curriculum: Curriculum, *rates: float, masks: int = 2) -> None:
+    for rate in rates:
+        curriculum.observe(masks, rate)
+
+
+def test_a_stage_is_left_when_the_success_rate_of_its_hardest_tasks_passes_the_threshold() -> None:
+    curriculum = make_promoting()
+    observe(curriculum, 1.0, 1.0, 1.0)
+    assert stage_after(curriculum, 1) == 2, "the window is not full"
+    observe(curriculum, 0.0)
+    assert stage_after(curriculum, 2) == 4
+    assert curriculum.success_rate is None
+
+
+def test_only_the_last_groups_count() -> None:
+    curriculum = make_promoting()
+    observe(curriculum, 1.0, 1.0, 0.0, 0.0, 0.25, 0.25)
+    assert curriculum.success_rate == 0.125
+    assert stage_after(curriculum, 1) == 2
+    observe(curriculum, 1.0, 1.0)
+    assert stage_after(curriculum, 1) == 4
+
+
+def test_easier_tasks_promote_nothing() -> None:
+    curriculum = make_promoting()
+    observe(curriculum, *[1.0] * 9, masks=1)
+    assert (curriculum.success_rate, stage_after(curriculum, 7)) == (None, 2)
+
+
+def test_the_hardest_tasks_are_the_hardest_that_there_are() -> None:
+    stages = (CurriculumStage(max_masks=3, promote_at=0.5, window=1), CurriculumStage(max_masks=4))
+    curriculum = Curriculum([ramp("a", 1), ramp("b", 4)], stages, max_steps=8, seed=0)
+    observe(curriculum, 1.0, masks=1)
+    assert stage_after(curriculum, 1) == 4
+
+
+def test_promotion_can_have_a_last_step() -> None:
+    curriculum = make_promoting(until=0.5)
+    observe(curriculum, *[0.0] * 9)
+    assert [stage_after(curriculum, step) for step in (3, 4)] == [2, 4]
+
+
+def test_a_restored_stream_goes_on_as_the_saved_one() -> None:
+    saved = make_promoting()
+    saved.draw(13)
+    observe(saved, 1.0, 0.0, 1.0)
+    restored = Curriculum(TASKS, saved.stages, max_steps=8, seed=0)
+    restored.restore(json.loads(json.dumps(saved.state())))
+    for curriculum in (saved, restored):
+        observe(curriculum, 0.5)
+    drawn = [
+        (curriculum.draw(9), stage_after(curriculum, 1), curriculum.draw(30))
+        for curriculum in (saved, restored)
+    ]
+    assert drawn[0] == drawn[1]
+    assert drawn[0][1] == 4
+
+
+def test_the_state_of_a_run_over_other_tasks_is_refused() -> None:
+    state = make_promoting().state()
+    with pytest.raises(TrainingError, match="written by a run over other tasks"):
+        Curriculum(TASKS[1:], STAGES, max_steps=8, seed=0).restore(state)
 
 
 def test_a_stage_without_a_task_is_refused() -> None:

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import dataclasses
 import inspect
-import logging
+import json
 import math
 import random
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +20,11 @@ from packaging.requirements import Requirement  # noqa: E402
 from transformers import TrainerCallback  # noqa: E402
 from unit.trainers.conftest import TASKS, MakeTrainer, ScriptedRunner, make_group  # noqa: E402
 
-from masksearch_agent.config.trainers import CurriculumStage, DAPOSettings, OptimizerSettings  # noqa: E402
-from masksearch_agent.errors import TrainingError  # noqa: E402
+from masksearch_agent.config.trainers import DAPOSettings, OptimizerSettings  # noqa: E402
+from masksearch_agent.errors import SamplerDriftError, TrainingError  # noqa: E402
 from masksearch_agent.records import SearchTask, TrainingRow  # noqa: E402
 from masksearch_agent.trainers.batches import collate_rows, sort_by_length, trim_padding  # noqa: E402
+from masksearch_agent.trainers.curriculum import Curriculum  # noqa: E402
 from masksearch_agent.trainers.dapo import DAPOConfig, dapo_loss  # noqa: E402
 from masksearch_agent.trainers.rollouts import Group  # noqa: E402
 
@@ -88,7 +91,7 @@ def test_rows_are_collated_into_exactly_these_tensors() -> None:
         "completion_ids": [[13, 14, 15, 16], [22, 23, 0, 0], [0, 0, 0, 0]],
         "completion_mask": [[1, 1, 1, 1], [1, 1, 0, 0], [1, 0, 0, 0]],
         "tool_mask": [[1, 0, 1, 1], [1, 0, 0, 0], [0, 0, 0, 0]],
-        "old_per_token_logps": [[-0.5, 0.0, -0.25, -0.125], [-2.0, 0.0, 0.0, 0.0], [0.0] * 4],
+        "sampling_per_token_logps": [[-0.5, 0.0, -0.25, -0.125], [-2.0, 0.0, 0.0, 0.0], [0.0] * 4],
         "advantages": [0.75, -0.75, 0.0],
     }
     integers = {"prompt_ids", "prompt_mask", "completion_ids", "completion_mask", "tool_mask"}
@@ -115,17 +118,35 @@ def test_a_row_without_recorded_probabilities_is_refused() -> None:
 
 # --- the loss ------------------------------------------------------------------------------------------------
 
+CLIP_MAX = 1.3
+"""Of the importance weights: low enough that some tokens of `random_row` are truncated."""
 
-def reference_loss(model: Any, rows: list[TrainingRow], advantages: list[float]) -> torch.Tensor:
-    """DAPO, equation 8, token by token: clip from 0.8 to 1.28, mean over all trained tokens of the batch."""
+
+def token_logprobs(model: Any, row: TrainingRow) -> torch.Tensor:
+    """Return `(T,)` log-probabilities of a row's tokens, 0 for the first."""
+    predicted = torch.log_softmax(model(torch.tensor([row.input_ids])).logits[0, :-1], dim=-1)
+    chosen = predicted.gather(1, torch.tensor(row.input_ids[1:]).unsqueeze(1)).squeeze(1)
+    return torch.cat([torch.zeros(1), chosen])
+
+
+def all_logprobs(model: Any, rows: list[TrainingRow]) -> list[torch.Tensor]:
+    with torch.no_grad():
+        return [token_logprobs(model, row) for row in rows]
+
+
+def reference_loss(
+    model: Any, rows: list[TrainingRow], advantages: list[float], old_logprobs: list[torch.Tensor]
+) -> torch.Tensor:
+    """DAPO, equation 8, token by token: clip from 0.8 to 1.28, truncated weights, mean over all trained tokens."""
     terms = []
-    for row, advantage in zip(rows, advantages, strict=True):
-        logprobs = torch.log_softmax(model(torch.tensor([row.input_ids])).logits[0], dim=-1)
+    for row, advantage, old in zip(rows, advantages, old_logprobs, strict=True):
+        new = token_logprobs(model, row)
         for position, trains in enumerate(row.trainable):
             if trains:
-                ratio = torch.exp(logprobs[position - 1, row.input_ids[position]] - row.logprobs[position])
+                ratio = torch.exp(new[position] - old[position])
+                weight = min(math.exp(old[position].item() - row.logprobs[position]), CLIP_MAX)
                 clipped = ratio.clamp(0.8, 1.28)
-                terms.append(torch.minimum(ratio * advantage, clipped * advantage))
+                terms.append(weight * torch.minimum(ratio * advantage, clipped * advantage))
     return -torch.stack(terms).mean()
 
 
@@ -147,57 +168,8 @@ def trainer_loss(trainer: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
     )
 
 
-@pytest.mark.parametrize("seed", range(20))
-def test_the_pure_loss_is_that_of_a_loop_by_hand(seed: int) -> None:
-    """Random ragged batches, with anything at all where no token trains."""
-    rng = random.Random(seed)
-    rows, width = rng.randrange(1, 6), rng.randrange(1, 9)
-    low, high = rng.choice([(0.2, 0.28), (0.1, 0.5)])
-    mask = [[rng.random() < 0.6 for _ in range(width)] for _ in range(rows)]
-    junk = (math.inf, -math.inf, math.nan, -3.0)
-    new, old = (
-        [[-rng.uniform(0, 1) if trains else rng.choice(junk) for trains in row] for row in mask]
-        for _ in range(2)
-    )
-    advantages = [rng.uniform(-2, 2) for _ in range(rows)]
-    terms = []
-    for row in range(rows):
-        for column in range(width):
-            if mask[row][column]:
-                ratio = math.exp(new[row][column] - old[row][column])
-                clipped = min(max(ratio, 1 - low), 1 + high)
-                terms.append(min(ratio * advantages[row], clipped * advantages[row]))
-    expected = -sum(terms) / len(terms) if terms else 0.0
-    logprobs = torch.tensor(new, requires_grad=True)
-    loss = dapo_loss(logprobs, torch.tensor(old), torch.tensor(advantages), torch.tensor(mask), low, high)
-    assert loss.item() == pytest.approx(expected, abs=1e-5)
-    loss.backward()
-    assert logprobs.grad.isfinite().all()
-    assert not logprobs.grad[~torch.tensor(mask)].any()
-
-
-def test_the_trainer_calls_the_pure_loss(make_trainer: MakeTrainer, monkeypatch: pytest.MonkeyPatch) -> None:
-    from masksearch_agent.trainers import dapo
-
-    trainer = make_trainer(ScriptedRunner(useful))
-    rng = random.Random(1)
-    batch = trainer._batch([random_row(rng, 300, trainer.model) for _ in range(4)], [1.0, -1.0, 0.5, 2.0])
-    whole = trainer_loss(trainer, batch).item()
-    monkeypatch.setattr(dapo, "dapo_loss", lambda *arguments: 2 * dapo_loss(*arguments))
-    assert trainer_loss(trainer, batch).item() == pytest.approx(2 * whole, rel=1e-6)
-
-
-@pytest.mark.parametrize("count", [4, 5, 7])
-def test_the_loss_of_ragged_rows_is_that_of_a_loop_by_hand(make_trainer: MakeTrainer, count: int) -> None:
-    trainer = make_trainer(ScriptedRunner(useful))
-    rng = random.Random(count)
-    rows = [random_row(rng, 300, trainer.model) for _ in range(count)]
-    advantages = [rng.uniform(-1.5, 1.5) for _ in rows]
-    batch = trainer._batch(rows, advantages)
-    loss = trainer_loss(trainer, batch)
-    expected = reference_loss(trainer.model, rows, advantages)
+def assert_same_loss_and_gradient(trainer: Any, loss: torch.Tensor, expected: torch.Tensor) -> None:
     assert abs(loss.item() - expected.item()) < 1e-5
-
     parameters = list(trainer.model.parameters())
     for found, wanted in zip(
         torch.autograd.grad(loss, parameters), torch.autograd.grad(expected, parameters), strict=True
@@ -205,21 +177,69 @@ def test_the_loss_of_ragged_rows_is_that_of_a_loop_by_hand(make_trainer: MakeTra
         torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-4)
 
 
-def test_the_rows_of_that_comparison_are_clipped_on_both_sides(make_trainer: MakeTrainer) -> None:
+def test_the_trainer_calls_the_pure_loss(make_trainer: MakeTrainer, monkeypatch: pytest.MonkeyPatch) -> None:
+    from masksearch_agent.trainers import dapo
+
     trainer = make_trainer(ScriptedRunner(useful))
-    rng = random.Random(4)
+    rng = random.Random(1)
     rows = [random_row(rng, 300, trainer.model) for _ in range(4)]
-    ratios = []
-    for row in rows:
-        with torch.no_grad():
-            logprobs = torch.log_softmax(trainer.model(torch.tensor([row.input_ids])).logits[0], dim=-1)
-        for position, trains in enumerate(row.trainable):
-            if trains:
-                ratios.append(
-                    math.exp(logprobs[position - 1, row.input_ids[position]] - row.logprobs[position])
-                )
-    assert min(ratios) < 0.8
-    assert max(ratios) > 1.28
+    batch = trainer._batch(list(zip(rows, [1.0, -1.0, 0.5, 2.0], strict=True)))
+    whole = trainer_loss(trainer, batch).item()
+    monkeypatch.setattr(
+        dapo, "dapo_loss", lambda *arguments, **keywords: 2 * dapo_loss(*arguments, **keywords)
+    )
+    assert trainer_loss(trainer, batch).item() == pytest.approx(2 * whole, rel=1e-6)
+
+
+@pytest.mark.parametrize("count", [4, 5, 7])
+def test_the_loss_of_ragged_rows_is_that_of_a_loop_by_hand(make_trainer: MakeTrainer, count: int) -> None:
+    trainer = make_trainer(ScriptedRunner(useful), importance_sampling_clip_max=CLIP_MAX)
+    rng = random.Random(count)
+    rows = [random_row(rng, 300, trainer.model) for _ in range(count)]
+    advantages = [rng.uniform(-1.5, 1.5) for _ in rows]
+    loss = trainer_loss(trainer, trainer._batch(list(zip(rows, advantages, strict=True))))
+    expected = reference_loss(trainer.model, rows, advantages, all_logprobs(trainer.model, rows))
+    assert_same_loss_and_gradient(trainer, loss, expected)
+
+
+def test_later_updates_are_clipped_against_the_policy_at_the_start_of_the_batch(
+    make_trainer: MakeTrainer,
+) -> None:
+    trainer = make_trainer(
+        ScriptedRunner(useful), updates_per_rollout=2, importance_sampling_clip_max=CLIP_MAX
+    )
+    rng = random.Random(9)
+    rows = [random_row(rng, 300, trainer.model) for _ in range(4)]
+    advantages = [rng.uniform(-1.5, 1.5) for _ in rows]
+    batch = trainer._batch(list(zip(rows, advantages, strict=True)))
+    old = all_logprobs(trainer.model, rows)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for parameter in trainer.model.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    new = all_logprobs(trainer.model, rows)
+    ratios = torch.cat(
+        [torch.exp(n - o)[torch.tensor(row.trainable)] for n, o, row in zip(new, old, rows, strict=True)]
+    )
+    assert ratios.min() < 0.8
+    assert ratios.max() > 1.28
+    # Each of the two updates has half of the tokens as its normaliser.
+    expected = 2 * reference_loss(trainer.model, rows, advantages, old)
+    assert_same_loss_and_gradient(trainer, trainer_loss(trainer, batch), expected)
+
+
+def test_without_the_correction_no_token_is_weighed(make_trainer: MakeTrainer) -> None:
+    trainer = make_trainer(ScriptedRunner(useful), importance_sampling_correction=False)
+    rng = random.Random(2)
+    rows = [random_row(rng, 300, trainer.model) for _ in range(4)]
+    sampled_by_the_policy = [
+        dataclasses.replace(row, logprobs=tuple(token_logprobs(trainer.model, row).tolist())) for row in rows
+    ]
+    advantages = [1.0, -1.0, 0.5, 2.0]
+    loss = trainer_loss(trainer, trainer._batch(list(zip(rows, advantages, strict=True))))
+    old = all_logprobs(trainer.model, rows)
+    expected = reference_loss(trainer.model, sampled_by_the_policy, advantages, old)
+    assert_same_loss_and_gradient(trainer, loss, expected)
 
 
 def test_only_trained_tokens_have_a_gradient(
@@ -228,8 +248,8 @@ def test_only_trained_tokens_have_a_gradient(
     trainer = make_trainer(ScriptedRunner(useful), row_batch_size=4)
     rng = random.Random(0)
     rows = [random_row(rng, 300) for _ in range(3)]
-    batch = trainer._batch(rows, [1.0, -1.0, 0.5])
-    logprobs = batch["old_per_token_logps"].clone().requires_grad_()
+    batch = trainer._batch(list(zip(rows, [1.0, -1.0, 0.5], strict=True)))
+    logprobs = batch["sampling_per_token_logps"].clone().requires_grad_()
     entropies = torch.zeros_like(logprobs)
     monkeypatch.setattr(
         trainer, "_get_per_token_logps_and_entropies", lambda *_, **__: (logprobs, entropies, None)
@@ -245,115 +265,93 @@ def test_only_trained_tokens_have_a_gradient(
 
 def test_rows_that_fill_up_the_batch_do_not_enter_the_normaliser(make_trainer: MakeTrainer) -> None:
     trainer = make_trainer(ScriptedRunner(useful))
-    batch = trainer._batch([make_row((4, 5, 6, 7), "0110")], [1.0])
+    batch = trainer._batch([(make_row((4, 5, 6, 7), "0110"), 1.0)])
     assert batch["prompt_ids"].shape[0] == 2
     assert batch["num_items_in_batch"] == 2
 
 
 def test_a_batch_of_fillers_only_has_no_loss_and_no_gradient(make_trainer: MakeTrainer) -> None:
     trainer = make_trainer(ScriptedRunner(useful))
-    loss = trainer_loss(trainer, trainer._batch([], []))
+    loss = trainer_loss(trainer, trainer._batch([]))
     loss.backward()
     assert loss.item() == 0
     assert all(p.grad is None or not p.grad.any() for p in trainer.model.parameters())
 
 
-def test_truncated_rollouts_can_be_left_out(make_trainer: MakeTrainer) -> None:
+def test_truncated_rollouts_can_be_left_out_of_the_loss_but_not_of_their_group(
+    make_trainer: MakeTrainer,
+) -> None:
     rows = [make_row((1, 2, 3), "011"), make_row((1, 2), "01", is_truncated=True)]
     group = make_group(TASKS[0], (0.0, 1.0), rows)
     for is_dropped, kept in ((False, rows), (True, rows[:1])):
         trainer = make_trainer(ScriptedRunner(useful), mask_truncated=is_dropped)
-        assert trainer._rows_to_train([group])[0] == kept
+        to_train = trainer._rows_to_train([group])
+        assert [row for row, _ in to_train] == kept
+        assert to_train[0][1] == group.advantages()[0] < 0
 
 
-# --- dynamic sampling ----------------------------------------------------------------------------------------
+# --- the sampler ---------------------------------------------------------------------------------------------
 
 
-def inputs_of(*indices: int) -> list[dict[str, Any]]:
-    """Return TRL's inputs: each prompt once per rollout of its group."""
-    return [{"prompt": TASKS[index].question, "task_index": index} for index in indices for _ in range(2)]
-
-
-def test_a_batch_of_useful_groups_is_rolled_out_once(make_trainer: MakeTrainer) -> None:
-    runner = ScriptedRunner(useful)
-    trainer = make_trainer(runner)
-    batch = trainer._generate_and_score_completions(inputs_of(3, 8))
-    assert [asked for _, asked in runner.asked] == [[TASKS[3].id, TASKS[8].id]]
-    assert batch["prompt_ids"].shape[0] == 4
-    # Rewards 0 and 1: mean 0.5, deviation of the sample 0.7071.
-    expected = 0.5 / (math.sqrt(0.5) + 1e-4)
-    assert batch["advantages"].tolist() == pytest.approx([-expected, expected] * 2)
-
-
-def test_useless_groups_are_replaced_until_the_batch_is_full(
-    make_trainer: MakeTrainer, caplog: pytest.LogCaptureFixture
-) -> None:
-    useful_in_try = {1: 0, 2: 1, 3: 1}
-    made: list[Group] = []
+def sampled_by(model: Any, shift: float) -> Callable[[SearchTask, int], Group]:
+    """Return a maker of groups whose recorded log-probabilities lie a little off the model's, up and down."""
 
     def make(task: SearchTask, seed: int) -> Group:
-        is_useful = useful_in_try[seed] > 0
-        useful_in_try[seed] -= 1
-        made.append(useful(task, seed) if is_useful else useless(task, seed))
-        return made[-1]
+        group = useful(task, seed)
+        rows = []
+        for rollout in group.rollouts:
+            [row] = rollout.rows
+            with torch.no_grad():
+                exact = token_logprobs(model, row).tolist()
+            shifted = [value + (shift if at % 2 else -shift) for at, value in enumerate(exact)]
+            rows.append(dataclasses.replace(row, logprobs=tuple(shifted)))
+        return make_group(task, (0.0, 1.0), rows)
 
-    runner = ScriptedRunner(make)
-    trainer = make_trainer(runner, max_resampling=5)
-    with caplog.at_level(logging.INFO):
-        batch = trainer._generate_and_score_completions(inputs_of(0, 1))
-    assert [seed for seed, _ in runner.asked] == [1, 2, 3]
-    kept = [group for group in made if group.is_useful]
-    assert len(kept) == 2
-    trained = sum(row.trainable_count for group in kept for r in group.rollouts for row in r.rows)
-    assert batch["num_items_in_batch"] == trained
-    metrics = trainer._metrics["train"]
-    assert metrics["dapo/rollout_batches"] == [3]
-    assert metrics["dapo/groups_useful"] == [2]
-    assert metrics["dapo/groups_sampled"] == [len(made)]
-    assert "max_resampling" not in caplog.text
+    return make
 
 
-def test_a_cap_ends_the_refilling_and_is_logged(
-    make_trainer: MakeTrainer, caplog: pytest.LogCaptureFixture
+def test_how_far_the_sampler_is_from_the_trainer_is_logged(
+    make_trainer: MakeTrainer, tiny_tokenizer: Any
 ) -> None:
-    runner = ScriptedRunner(lambda task, seed: (useful if task is TASKS[0] else useless)(task, seed))
-    trainer = make_trainer(runner, tasks=TASKS[:6], max_resampling=3)
-    trainer.curriculum.draw = lambda *_, **__: [1]
-    with caplog.at_level(logging.INFO):
-        batch = trainer._generate_and_score_completions(inputs_of(0, 1))
-    assert len(runner.asked) == 3
-    assert "1 of 2 groups are useful after 3 rollout batches (max_resampling)" in caplog.text
-    [kept] = [useful(TASKS[0], 1)]
-    assert batch["num_items_in_batch"] == sum(r.rows[0].trainable_count for r in kept.rollouts)
-    assert batch["prompt_ids"].shape[0] == 2
+    model = make_test_model(tiny_tokenizer)
+    runner = ScriptedRunner(sampled_by(model, 0.5))
+    trainer = make_trainer(runner, model=model, max_steps=1, importance_sampling_clip_max=1.5)
+    trainer.train()
+    logged = trainer.state.log_history[0]
+    assert logged["sampling/sampling_logp_difference/mean"] == pytest.approx(0.5, abs=1e-4)
+    assert logged["sampling/sampling_logp_difference/max"] == pytest.approx(0.5, abs=1e-4)
+    # Half of the weights are e^0.5 = 1.65, cut to 1.5, the others e^-0.5 = 0.61.
+    share = logged["sampling/importance_sampling_ratio/truncated"]
+    assert 0.3 < share < 0.7
+    assert logged["sampling/importance_sampling_ratio/max"] == 1.5
+    expected = share * 1.5 + (1 - share) * math.exp(-0.5)
+    assert logged["sampling/importance_sampling_ratio/mean"] == pytest.approx(expected, abs=1e-4)
+    assert logged["ratio/mean"] == pytest.approx(1, abs=1e-6)
 
 
-def test_fresh_groups_come_from_the_same_stage_and_repeat_for_the_same_step(
-    make_trainer: MakeTrainer,
+@pytest.mark.parametrize("updates", [1, 2])
+def test_a_run_whose_sampler_drifted_stops_before_its_weights_change(
+    make_trainer: MakeTrainer, tiny_tokenizer: Any, updates: int
 ) -> None:
-    stages = (CurriculumStage(max_masks=1, until=0.5), CurriculumStage(max_masks=2, until=1.0))
-    asked = []
-    for _ in range(2):
-        runner = ScriptedRunner(useless)
-        trainer = make_trainer(runner, curriculum=stages, max_resampling=4)
-        trainer._generate_and_score_completions(inputs_of(0, 1))
-        asked.append(runner.asked)
-    assert asked[0] == asked[1]
-    drawn = [name for _, names in asked[0] for name in names]
-    assert {name.split("-")[0] for name in drawn} == {"1"}
-    refills = [tuple(names) for _, names in asked[0][1:]]
-    assert len(set(refills)) > 1
+    model = make_test_model(tiny_tokenizer)
+    before = [parameter.clone() for parameter in model.parameters()]
+    runner = ScriptedRunner(sampled_by(model, 0.5))
+    trainer = make_trainer(runner, model=model, max_sampler_drift=0.4, updates_per_rollout=updates)
+    with pytest.raises(
+        SamplerDriftError,
+        match=r"step 0: the log-probabilities that the sampler \(tiny@0\) recorded .* differ by 0\.5 nats .*"
+        r"max_sampler_drift allows 0\.4\. .*Check that the sampler serves this model",
+    ):
+        trainer.train()
+    assert all(torch.equal(p, old) for p, old in zip(model.parameters(), before, strict=True))
 
 
-def test_more_useful_groups_than_asked_for_are_cut(make_trainer: MakeTrainer) -> None:
-    is_first = iter([True, True])
-    runner = ScriptedRunner(lambda task, seed: (useless if next(is_first, False) else useful)(task, seed))
-    trainer = make_trainer(runner)
-    trainer.curriculum.draw = lambda *_, **__: [4, 5, 6]
-    batch = trainer._generate_and_score_completions(inputs_of(0, 1))
-    assert batch["prompt_ids"].shape[0] == 4
-    trained = sum(r.rows[0].trainable_count for i in (4, 5) for r in useful(TASKS[i], 2).rollouts)
-    assert batch["num_items_in_batch"] == trained
+def test_a_sampler_within_the_limit_goes_on(make_trainer: MakeTrainer, tiny_tokenizer: Any) -> None:
+    model = make_test_model(tiny_tokenizer)
+    runner = ScriptedRunner(sampled_by(model, 0.5))
+    trainer = make_trainer(runner, model=model, max_sampler_drift=0.6, max_steps=1)
+    trainer.train()
+    assert trainer.state.global_step == 1
 
 
 # --- the training loop ---------------------------------------------------------------------------------------
@@ -373,35 +371,58 @@ FAST = OptimizerSettings(learning_rate=1e-3, schedule="constant")
 FAST_MUON = OptimizerSettings(name="muon", learning_rate=1e-3, schedule="linear")
 
 
-@pytest.mark.parametrize("optimizer", [FAST, FAST_MUON], ids=["adamw", "muon"])
+@pytest.mark.parametrize(
+    ("optimizer", "updates"), [(FAST, 1), (FAST, 2), (FAST_MUON, 1)], ids=["adamw", "two updates", "muon"]
+)
 def test_a_resumed_run_goes_on_with_the_same_data_to_the_same_weights(
-    make_trainer: MakeTrainer, tmp_path: Path, optimizer: OptimizerSettings
+    make_trainer: MakeTrainer, tmp_path: Path, optimizer: OptimizerSettings, updates: int
 ) -> None:
     def half_useful(task: SearchTask, seed: int) -> Group:
         return (useless if (seed + int(task.id[-1])) % 2 else useful)(task, seed)
 
-    changes: dict[str, Any] = {"optimizer": optimizer.model_dump(), "save_steps": 2}
+    stages = ({"max_masks": 1, "promote_at": 0.5, "window": 4}, {"max_masks": 2})
+    changes: dict[str, Any] = {
+        "optimizer": optimizer.model_dump(), "save_steps": 2, "updates_per_rollout": updates, "max_steps": 6,
+        "row_batch_size": 2 // updates, "curriculum": stages,
+    }  # fmt: skip
     straight = ScriptedRunner(half_useful)
     whole = make_trainer(straight, output_dir=tmp_path / "whole", **changes)
     whole.train()
     first, second = ScriptedRunner(half_useful), ScriptedRunner(half_useful)
     cut = tmp_path / "cut"
-    make_trainer(first, callbacks=[StopAfter(2)], output_dir=cut, **changes).train()
+    stopped = make_trainer(first, callbacks=[StopAfter(2)], output_dir=cut, **changes)
+    stopped.train()
     resumed = make_trainer(second, output_dir=cut, **changes)
     resumed.train(resume_from_checkpoint=True)
     assert first.asked + second.asked == straight.asked
     assert second.asked[0][0] == 2001
     assert second.versions[0] == "tiny@2"
+    assert resumed.curriculum.state() == whole.curriculum.state() != stopped.curriculum.state()
+    assert whole.curriculum.max_masks == 2
     for (name, one), other in zip(whole.model.named_parameters(), resumed.model.parameters(), strict=True):
         torch.testing.assert_close(one, other, msg=name)
 
 
+def test_a_checkpoint_without_the_curriculum_is_refused(make_trainer: MakeTrainer, tmp_path: Path) -> None:
+    make_trainer(ScriptedRunner(useful), callbacks=[StopAfter(2)], save_steps=2).train()
+    state_file = tmp_path / "checkpoint-2" / "trainer_state.json"
+    state = json.loads(state_file.read_text())
+    del state["stateful_callbacks"]["CurriculumState"]
+    state_file.write_text(json.dumps(state))
+    with pytest.raises(TrainingError, match="the checkpoint of step 2 holds no curriculum state"):
+        make_trainer(ScriptedRunner(useful)).train(resume_from_checkpoint=True)
+
+
 def test_the_steps_train_on_what_the_curriculum_draws(make_trainer: MakeTrainer) -> None:
-    stages = ({"max_masks": 1, "until": 0.5}, {"max_masks": 2, "until": 1.0})
+    stages = ({"max_masks": 1, "until": 0.5}, {"max_masks": 2})
     runner = ScriptedRunner(useful)
     trainer = make_trainer(runner, curriculum=stages)
     trainer.train()
-    drawn = [[TASKS[index].id for index in trainer.curriculum.draw(step, 2)] for step in range(4)]
+    expected = Curriculum(TASKS, trainer.curriculum.stages, 4, seed=0)
+    drawn = []
+    for step in range(4):
+        expected.begin_step(step)
+        drawn.append([TASKS[index].id for index in expected.draw(2)])
     assert [names for _, names in runner.asked] == drawn
     assert runner.versions == ["tiny@0", "tiny@1", "tiny@2", "tiny@3"]
 
@@ -455,12 +476,37 @@ def test_settings_become_those_of_trl(tmp_path: Path) -> None:
     assert config.gradient_accumulation_steps == 4
     assert (config.epsilon, config.epsilon_high, config.beta) == (0.2, 0.28, 0.0)
     assert config.loss_type == "dapo"
+    assert config.vllm_importance_sampling_correction
+    assert config.vllm_importance_sampling_clip_max == 3.0
 
 
 def test_batch_sizes_that_do_not_divide_are_refused(tmp_path: Path) -> None:
     settings = DAPOSettings(prompts_per_step=3, group_size=4, row_batch_size=8)
     with pytest.raises(TrainingError, match="12 rows, which row_batch_size x updates_per_rollout"):
         DAPOConfig.from_settings(settings, tmp_path)
+
+
+def test_a_batch_is_shared_by_all_processes(tmp_path: Path) -> None:
+    settings = DAPOSettings(prompts_per_step=4, group_size=8, row_batch_size=4, max_steps=2)
+    alone, shared = (DAPOConfig.from_settings(settings, tmp_path, count) for count in (1, 2))
+    assert (alone.steps_per_generation, shared.steps_per_generation) == (8, 4)
+    with pytest.raises(TrainingError, match=r"32 rows, .* \(4 x 1 x 3\) does not divide"):
+        DAPOConfig.from_settings(settings, tmp_path, 3)
+
+
+def test_arguments_for_another_number_of_processes_are_refused(make_trainer: MakeTrainer) -> None:
+    with pytest.raises(TrainingError, match="args are for 2 rollouts a batch, the settings for 4"):
+        make_trainer(ScriptedRunner(useful), processes=2)
+
+
+def test_checkpoints_are_written_between_batches_of_rollouts(tmp_path: Path) -> None:
+    settings = DAPOSettings(updates_per_rollout=4, save_steps=6)
+    assert DAPOConfig.from_settings(settings, tmp_path).save_steps == 8
+
+
+def test_other_corrections_of_trl_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="'sequence_mask'; DAPOTrainer corrects by 'token_truncate' only"):
+        DAPOConfig(output_dir=str(tmp_path), vllm_importance_sampling_mode="sequence_mask", use_cpu=True)
 
 
 def test_the_overridden_method_of_trl_is_there_and_takes_what_ours_takes() -> None:

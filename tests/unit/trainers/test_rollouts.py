@@ -3,14 +3,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import threading
 
 import pytest
 
 from masksearch_agent.config.rewards import RewardSettings
-from masksearch_agent.errors import ModelError, TrainingError
-from masksearch_agent.records import Sampling, SearchTask, Trajectory, Turn
+from masksearch_agent.errors import ModelError, RewardError
+from masksearch_agent.records import Sampling, SearchTask, StopReason, TrainingRow, Trajectory, Turn
 from masksearch_agent.rewards.mix import Reward, RewardMix
-from masksearch_agent.trainers.rollouts import Group, Rollout, RolloutRunner
+from masksearch_agent.trainers.rollouts import Fate, Group, Rollout, RolloutRunner
 
 TASKS = [SearchTask(f"task-{number}", "qa", f"Question {number}?", (("Ada",),)) for number in range(3)]
 SAMPLING = Sampling(temperature=0.8)
@@ -93,11 +94,50 @@ def test_a_whole_failed_group_is_of_no_use_but_the_others_are_kept() -> None:
     assert groups[1].is_useful
 
 
-def test_a_run_of_failures_only_raises_with_the_first() -> None:
+def test_a_rollout_that_cannot_be_scored_leaves_its_group_too() -> None:
+    def judge(task: SearchTask, trajectory: Trajectory) -> float:
+        if trajectory.seed == 2:
+            raise RewardError("the judge is gone")
+        return float(trajectory.answer == "Ada")
+
+    runner = RolloutRunner(ScriptedAgent(), RewardMix(RewardSettings(), judge), SAMPLING, 4)  # type: ignore[arg-type]
+    [group] = runner.run(TASKS[:1], seed=0)
+    assert [rollout.trajectory.seed for rollout in group.rollouts] == [0, 1, 3]
+    assert (group.failed, group.first_failure) == (1, "RewardError: the judge is gone")
+    # The mean of the group is that of the scored rollouts.
+    assert sum(group.advantages()) == pytest.approx(0, abs=1e-9)
+    assert group.advantages()[0] > 0
+
+
+def test_slow_rewards_are_computed_side_by_side() -> None:
+    together = threading.Barrier(12, timeout=20)
+
+    def judge(task: SearchTask, trajectory: Trajectory) -> float:
+        together.wait()
+        return 1.0
+
+    runner = RolloutRunner(ScriptedAgent(), RewardMix(RewardSettings(), judge), SAMPLING, 4)  # type: ignore[arg-type]
+    assert [group.failed for group in runner.run(TASKS, seed=0)] == [0, 0, 0]
+
+
+def test_what_is_sampled_depends_on_the_place_and_not_on_who_rolls_it_out() -> None:
+    def ids(groups: list[Group]) -> list[str]:
+        return [rollout.trajectory.id for group in groups for rollout in group.rollouts]
+
+    alone = make_runner(ScriptedAgent()).run(TASKS, seed=3)
+    first = make_runner(ScriptedAgent()).run([TASKS[0], TASKS[2]], seed=3, places=(0, 2))
+    second = make_runner(ScriptedAgent()).run([TASKS[1]], seed=3, places=(1,))
+    assert ids([first[0], *second, first[1]]) == ids(alone)
+
+
+def test_a_run_of_failures_only_says_why() -> None:
     agent = ScriptedAgent({(task.id, seed): ModelError("gone") for task in TASKS for seed in range(12)})
-    with pytest.raises(TrainingError, match="all 12 rollouts failed; the first with: gone") as raised:
-        make_runner(agent).run(TASKS, seed=0)
-    assert isinstance(raised.value.__cause__, ModelError)
+    groups = make_runner(agent).run(TASKS, seed=0)
+    assert [(group.failed, group.first_failure) for group in groups] == [(4, "ModelError: gone")] * 3
+
+
+def test_no_tasks_are_no_rollouts() -> None:
+    assert make_runner(ScriptedAgent()).run([], seed=0) == []
 
 
 def test_an_interrupt_is_no_failed_rollout() -> None:
@@ -125,3 +165,39 @@ def test_a_single_rollout_has_no_advantage() -> None:
 )
 def test_a_group_is_useful_where_its_rewards_differ(totals: tuple[float, ...], is_useful: bool) -> None:
     assert make_group(*totals).is_useful is is_useful
+
+
+@pytest.mark.parametrize(
+    ("answers", "fate"),
+    [
+        ((), "unscorable"),
+        ((1.0,), "unscorable"),
+        ((1.0, 1.0), "all_right"),
+        ((0.0, 0.0, 0.0), "all_wrong"),
+        ((0.5, 0.5), "all_equal"),
+        ((1.0, 0.0), "useful"),
+    ],
+)
+def test_a_group_says_why_it_is_left_out(answers: tuple[float, ...], fate: Fate) -> None:
+    trajectory = Trajectory("t", "q", (), "", "answered")
+    rollouts = tuple(Rollout(trajectory, Reward(1.0, a, 0.0, 0.1 + a), ()) for a in answers)
+    assert Group(TASKS[0], rollouts, failed=0).fate == fate
+
+
+@pytest.mark.parametrize(
+    ("stop_reason", "is_cut", "is_truncated"),
+    [
+        ("answered", False, False),
+        ("forced", False, False),  # of searches, a run may spend all: it is told to answer, and does
+        ("repairs_exhausted", False, False),
+        ("repairs_exhausted", True, True),
+        ("token_limit", False, True),
+        ("time_limit", False, True),
+    ],
+)
+def test_a_rollout_is_truncated_where_a_limit_ended_it(
+    stop_reason: StopReason, is_cut: bool, is_truncated: bool
+) -> None:
+    row = TrainingRow((1, 2), (False, True), (0.0, -1.0), "t", is_cut)
+    rollout = Rollout(Trajectory("t", "q", (), "", stop_reason), Reward(0, 0, 0, 0), (row,))
+    assert rollout.is_truncated is is_truncated

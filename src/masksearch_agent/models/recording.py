@@ -1,0 +1,184 @@
+"""What LangChain chat models that record exactly what was sampled have in common.
+
+They send the ids that earlier turns stored, followed by the ids of the new messages only; nothing that was
+sampled is ever decoded and encoded again. Called without a recorder they are ordinary chat models.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from abc import abstractmethod
+from concurrent.futures import Future
+from typing import Any, cast
+
+from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
+from langchain_core.language_models import BaseChatModel, LangSmithParams
+from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.messages.ai import UsageMetadata
+from langchain_core.outputs import ChatGeneration, ChatResult
+from pydantic import ConfigDict, PrivateAttr
+
+from masksearch_agent.models.chat_format import ChatFormat
+from masksearch_agent.models.completion import Completion
+from masksearch_agent.records import Sampling, Turn
+from masksearch_agent.traces.messages import to_messages
+from masksearch_agent.traces.recorder import CallRecording, new_turn_id
+
+__all__ = ("RecordingChatModel",)
+
+
+class RecordingChatModel(BaseChatModel):
+    """A chat model that sends and receives token ids; a subclass says where they are sampled.
+
+    Args:
+        tokenizer: The model's tokenizer, with a chat template that only appends (`ChatFormat` checks it).
+        temperature: 0 is greedy.
+        max_tokens: Limit on sampled tokens of a call.
+        stop: What ends a reply, for calls that do not say it themselves; stop strings are kept in the reply.
+        model_version: Recorded with every turn; a trainer raises it whenever it changes the weights.
+        allow_rewriting_template: Take a chat template that rewrites earlier turns (drops their reasoning, say). A call
+            whose conversation is no longer what was sent then starts a sequence of its own, which is counted as a fork.
+    """
+
+    model_config = ConfigDict(arbitrary_types_allowed=True, protected_namespaces=())
+
+    tokenizer: Any
+    temperature: float = 0.0
+    top_p: float = 1.0
+    max_tokens: int = 256
+    stop: list[str] | None = None
+    model_version: str = "local"
+    allow_rewriting_template: bool = False
+    is_recording_model: bool = True
+    cache: bool | None = False
+    """A reply that came from LangChain's cache would be a turn that nobody sampled."""
+
+    _format: ChatFormat = PrivateAttr()
+
+    def model_post_init(self, context: Any) -> None:
+        """Check the chat template."""
+        super().model_post_init(context)
+        self._format = ChatFormat(self.tokenizer, self.allow_rewriting_template)
+
+    @property
+    def chat_format(self) -> ChatFormat:
+        """How messages become tokens."""
+        return self._format
+
+    def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
+        """Return what tracers show of a call."""
+        params = super()._get_ls_params(stop=stop or self.stop, **kwargs)
+        params.setdefault("ls_model_name", self.model_version)
+        return params
+
+    @abstractmethod
+    def _submit(self, prompt_ids: list[int], sampling: Sampling) -> Future[Completion]:
+        """Start sampling after a prompt; cancelling the future stops it."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Stop the sampling thread; the model stays usable."""
+
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        call = _Call(self, messages, stop, kwargs)
+        return call.finish(self._submit(call.prompt_ids, call.sampling).result())
+
+    async def _agenerate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        call = _Call(self, messages, stop, kwargs)
+        return call.finish(await asyncio.wrap_future(self._submit(call.prompt_ids, call.sampling)))
+
+
+class _Call:
+    """One call: what is sent, and what is recorded of it."""
+
+    def __init__(
+        self,
+        owner: RecordingChatModel,
+        messages: list[BaseMessage],
+        stop: list[str] | None,
+        kwargs: dict[str, Any],
+    ) -> None:
+        self.owner = owner
+        self.recording = cast(CallRecording | None, kwargs.get("recording"))
+        conversation = to_messages(messages)
+        self.parent_id: str | None = None
+        known, prefix_ids = 0, list[int]()
+        added: list[int] | None = None
+        if self.recording is not None:
+            recorder = self.recording.recorder
+            self.parent_id, known = recorder.split_known(self.recording.parent_id, conversation)
+            # Turns of a model that gave no tokens can only be read as text.
+            if self.parent_id is not None and all(t.is_tokenised for t in recorder.path(self.parent_id)):
+                prefix_ids = recorder.ids(self.parent_id)
+                added = owner.chat_format.encode_added(prefix_ids, conversation, known)
+        if added is None:
+            self.parent_id, known, prefix_ids = None, 0, []
+            added = owner.chat_format.encode_context(conversation, is_first=True, is_closed=False)
+        self.context = tuple(conversation[known:])
+        self.context_ids = added
+        self.prompt_ids = [*prefix_ids, *added]
+        self.sampling = self._effective_sampling(stop, kwargs)
+        # The version that begins the reply: where the weights change meanwhile, a trainer has to take it for the older.
+        self.model_version = owner.model_version
+
+    def _effective_sampling(self, stop: list[str] | None, kwargs: dict[str, Any]) -> Sampling:
+        owner = self.owner
+        base = self.recording.sampling if self.recording is not None else None
+        temperature = base.temperature if base is not None else owner.temperature
+        top_p = base.top_p if base is not None else owner.top_p
+        max_tokens = base.max_tokens if base is not None else owner.max_tokens
+        if stop is None:
+            stop = list(base.stop) if base is not None else owner.stop
+        return Sampling(
+            temperature=float(kwargs.get("temperature", temperature)),
+            top_p=float(kwargs.get("top_p", top_p)),
+            max_tokens=int(kwargs.get("max_tokens", max_tokens)),
+            stop=tuple(stop or ()),
+            seed=kwargs.get("seed", base.seed if base is not None else None),
+        )
+
+    def finish(self, completion: Completion) -> ChatResult:
+        """Record the turn and wrap the reply as a LangChain result."""
+        text = self.owner.chat_format.decode_reply(completion.ids)
+        metadata: dict[str, Any] = {
+            "model_name": self.model_version,
+            "finish_reason": completion.finish_reason,
+        }
+        if self.recording is not None:
+            turn = Turn(
+                id=new_turn_id(),
+                parent_id=self.parent_id,
+                role=self.recording.role,
+                context=self.context,
+                text=text,
+                context_ids=tuple(self.context_ids),
+                sampled_ids=completion.ids,
+                logprobs=completion.logprobs,
+                finish_reason=completion.finish_reason,
+                model_version=self.model_version,
+                sampling=self.sampling,
+                forked_from=self.recording.parent_id if self.parent_id is None else None,
+            )
+            self.recording.recorder.add(turn)
+            metadata["turn_id"] = turn.id
+        prompt, sampled = len(self.prompt_ids), len(completion.ids)
+        message = AIMessage(
+            content=text,
+            response_metadata=metadata,
+            usage_metadata=UsageMetadata(
+                input_tokens=prompt, output_tokens=sampled, total_tokens=prompt + sampled
+            ),
+        )
+        return ChatResult(generations=[ChatGeneration(message=message)])

@@ -1,0 +1,264 @@
+"""A client of one vLLM server: token ids in, token ids and log-probabilities out, and weights exchanged in place.
+
+Requests go through vLLM's `/v1/completions`, which takes a prompt as ids and, with `return_token_ids`, gives back
+ids. One thread with an event loop of its own sends them, so that callers in any thread and any event loop share the
+connections and the limit on concurrent requests; cancelling a request's future closes its connection, and vLLM then
+stops sampling.
+
+Replacing weights needs the server's development endpoints (`VLLM_SERVER_DEV_MODE=1`, vLLM 0.32 or newer).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Coroutine, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+
+from masksearch_agent.errors import ServingError
+from masksearch_agent.models.completion import Completion
+from masksearch_agent.records import Sampling
+
+__all__ = ("VLLMClient",)
+
+ResultT = TypeVar("ResultT")
+
+_BUSY_STATUS = frozenset({429, 502, 503, 504})
+_CONNECT_TIMEOUT_S = 10.0
+_LONGEST_PAUSE_S = 8.0
+
+
+class _ServerBusyError(Exception):
+    """The server, or a proxy before it, asks to be tried again."""
+
+
+_WORTH_RETRYING = (
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+    httpx.ReadError,
+    httpx.WriteError,
+    httpx.RemoteProtocolError,
+    _ServerBusyError,
+)
+
+
+class VLLMClient:
+    """Talks to one server from any thread.
+
+    Args:
+        base_url: Where the server is, without `/v1`: `http://127.0.0.1:8000`.
+        max_concurrent_requests: Further ones wait here.
+        timeout_s: How long a reply may take, in seconds, once the server has the request.
+        max_attempts: How often a request is sent where the connection fails or the server is overloaded.
+        transport: What carries the requests; None for the network.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        max_concurrent_requests: int = 64,
+        timeout_s: float = 600.0,
+        max_attempts: int = 5,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self.base_url = base_url.rstrip("/").removesuffix("/v1")
+        self.max_concurrent_requests = max_concurrent_requests
+        self.timeout_s = timeout_s
+        self.max_attempts = max_attempts
+        self._transport = transport
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._http: httpx.AsyncClient | None = None
+        self._places = asyncio.Semaphore(max_concurrent_requests)
+
+    # --- sampling ----------------------------------------------------------------------------------------
+
+    def submit(
+        self, model: str, prompt_ids: Sequence[int], sampling: Sampling, end_of_turn_id: int
+    ) -> Future[Completion]:
+        """Send a prompt.
+
+        Args:
+            model: Name under which the server knows the model.
+            prompt_ids: The prompt.
+            sampling: Settings; nothing that the checkpoint's `generation_config.json` says is added to them.
+            end_of_turn_id: The one token that ends a reply.
+
+        Returns:
+            A future; its exception is a `ServingError` where the server cannot be reached, refuses, or leaves out ids
+            or log-probabilities.
+        """
+        body = {
+            "model": model,
+            "prompt": list(prompt_ids),
+            "max_tokens": sampling.max_tokens,
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            "seed": sampling.seed,
+            "stop": list(sampling.stop),
+            "include_stop_str_in_output": True,
+            # A stop string may be a special token, and only the end of the turn ends a reply.
+            "skip_special_tokens": False,
+            "spaces_between_special_tokens": False,
+            "ignore_eos": True,
+            "stop_token_ids": [end_of_turn_id],
+            # Said here because vLLM would else take them from the checkpoint.
+            "top_k": 0,
+            "min_p": 0.0,
+            "repetition_penalty": 1.0,
+            "presence_penalty": 0.0,
+            "frequency_penalty": 0.0,
+            "logprobs": 0,
+            "return_token_ids": True,
+        }
+        return self._start(self._complete(body))
+
+    async def _complete(self, body: dict[str, Any]) -> Completion:
+        reply = await self._request("POST", "/v1/completions", json=body)
+        try:
+            [choice] = reply["choices"]
+            prompt_ids, ids = choice["prompt_token_ids"], tuple(choice["token_ids"])
+            logprobs = tuple(map(float, choice["logprobs"]["token_logprobs"]))
+            finish_reason = choice["finish_reason"]
+        except (KeyError, TypeError, ValueError) as failure:
+            raise ServingError(
+                f"{self.base_url} answered without token ids or log-probabilities ({type(failure).__name__}: "
+                f"{failure}); serve the model with vLLM 0.10.2 or newer"
+            ) from failure
+        if prompt_ids != body["prompt"]:
+            raise ServingError(
+                f"{self.base_url} did not read the prompt as it was sent; do not let it truncate"
+            )
+        if finish_reason not in ("stop", "length") or not ids or len(ids) != len(logprobs):
+            raise ServingError(
+                f"{self.base_url} ended a request with {finish_reason!r} after {len(ids)} tokens and {len(logprobs)} "
+                f"log-probabilities; expected `stop` or `length` and one for each token"
+            )
+        return Completion(ids, logprobs, finish_reason)
+
+    # --- the server --------------------------------------------------------------------------------------
+
+    def served_model(self) -> tuple[str, int]:
+        """Return the name of the model that the server has, and the tokens that it reads at most."""
+        reply = self._call("GET", "/v1/models")
+        try:
+            model = reply["data"][0]
+            return str(model["id"]), int(model["max_model_len"])
+        except (LookupError, TypeError) as failure:
+            raise ServingError(
+                f"{self.base_url} does not say how many tokens its model reads, so it is not vLLM; `masksearch serve` "
+                f"starts one, and any other server can be used through LangChain's chat model for it"
+            ) from failure
+
+    def server_info(self) -> dict[str, Any]:
+        """Return the server's resolved configuration."""
+        return dict(self._call("GET", "/server_info", params={"config_format": "json"})["vllm_config"])
+
+    def weight_version(self) -> str:
+        """Return what the server says its weights are."""
+        return str(self._call("GET", "/weight_info")["weight_version"])
+
+    def reload_weights(self, directory: Path, version: str) -> None:
+        """Have the server read other weights of the same shapes, once all requests are answered.
+
+        What it cached under the old weights is dropped.
+
+        Args:
+            directory: A checkpoint folder, as the server's machine sees it.
+            version: What the server is to call the new weights.
+
+        Raises:
+            ServingError: It failed; vLLM does not survive a checkpoint that it cannot read.
+        """
+        self._call("POST", "/pause", params={"mode": "wait"})
+        arguments = {"weights_path": str(directory.resolve())}
+        self._call("POST", "/collective_rpc", json={"method": "reload_weights", "kwargs": arguments})
+        self.label_weights(version)
+        self._call("POST", "/resume")
+
+    def label_weights(self, version: str) -> None:
+        """Drop what the server cached under its old weights, and name the new ones."""
+        if not self._call("POST", "/reset_prefix_cache")["success"]:
+            raise ServingError(f"{self.base_url} did not drop what it cached under the old weights")
+        self._call("POST", "/update_weight_version", json={"new_version": version})
+
+    # --- transport ---------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Close the connections and stop the thread; a later request starts it again."""
+        with self._lock:
+            loop, thread, http = self._loop, self._thread, self._http
+            self._loop = self._thread = self._http = None
+        if loop is not None and thread is not None and http is not None:
+            asyncio.run_coroutine_threadsafe(http.aclose(), loop).result()
+            loop.call_soon_threadsafe(loop.stop)
+            thread.join()
+            loop.close()
+
+    def _start(self, request: Coroutine[Any, Any, ResultT]) -> Future[ResultT]:
+        with self._lock:
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                self._places = asyncio.Semaphore(self.max_concurrent_requests)
+                self._http = httpx.AsyncClient(
+                    base_url=self.base_url,
+                    timeout=httpx.Timeout(self.timeout_s, connect=_CONNECT_TIMEOUT_S, pool=None),
+                    limits=httpx.Limits(max_connections=self.max_concurrent_requests),
+                    transport=self._transport,
+                )
+                self._thread = threading.Thread(
+                    target=self._loop.run_forever, name="masksearch-vllm", daemon=True
+                )
+                self._thread.start()
+            return asyncio.run_coroutine_threadsafe(request, self._loop)
+
+    def _call(self, method: str, path: str, **arguments: Any) -> Any:
+        return self._start(self._request(method, path, **arguments)).result()
+
+    async def _request(self, method: str, path: str, **arguments: Any) -> Any:
+        """Send a request, again where that may help, and return the decoded reply."""
+        attempts = AsyncRetrying(
+            retry=retry_if_exception_type(_WORTH_RETRYING),
+            wait=wait_random_exponential(multiplier=0.25, max=_LONGEST_PAUSE_S),
+            stop=stop_after_attempt(self.max_attempts),
+            reraise=True,
+        )
+        try:
+            async for attempt in attempts:
+                with attempt:
+                    return await self._request_once(method, path, **arguments)
+        except _WORTH_RETRYING as failure:
+            raise ServingError(
+                f"the model server at {self.base_url} did not answer {self.max_attempts} attempts ({failure}); see "
+                f"whether it runs, or start one with `masksearch serve`"
+            ) from failure
+        except httpx.TimeoutException as failure:
+            raise ServingError(
+                f"the model server at {self.base_url} took longer than {self.timeout_s:g} s; lower the number of "
+                f"concurrent requests or raise `timeout_s`"
+            ) from failure
+        except httpx.HTTPError as failure:
+            raise ServingError(f"the model server at {self.base_url} cannot be used: {failure}") from failure
+
+    async def _request_once(self, method: str, path: str, **arguments: Any) -> Any:
+        assert self._http is not None
+        async with self._places:
+            response = await self._http.request(method, path, **arguments)
+        if response.status_code in _BUSY_STATUS:
+            raise _ServerBusyError(f"status {response.status_code}")
+        if response.status_code == 404 and not path.startswith("/v1/"):
+            raise ServingError(
+                f"{self.base_url} has no {path}, which exchanging weights needs; start the server with `masksearch "
+                f"serve --refreshable`, or vLLM 0.32 or newer with `VLLM_SERVER_DEV_MODE=1`"
+            )
+        if response.is_error:
+            raise ServingError(
+                f"{self.base_url}{path} answered with status {response.status_code}: {response.text[:500]}"
+            )
+        return response.json() if response.content else None

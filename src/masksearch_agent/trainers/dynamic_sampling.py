@@ -1,0 +1,188 @@
+"""Dynamic sampling (DAPO, arXiv 2503.14476, section 3.2): only groups that teach something reach the batch.
+
+Groups whose rewards are all equal, or that could not be scored, are replaced by fresh groups of the same curriculum
+stream until the batch is full or `max_batches` batches were rolled out. All ranks decide alike, because each of them
+knows what became of every group; and the batch does not depend on how many ranks there are.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import get_args
+
+from masksearch_agent.errors import TrainingError
+from masksearch_agent.rewards.mix import Reward
+from masksearch_agent.trainers.curriculum import Curriculum
+from masksearch_agent.trainers.ranks import Ranks
+from masksearch_agent.trainers.rollouts import Fate, Group, RolloutRunner
+
+__all__ = ("DynamicSampler", "SampledBatch")
+
+logger = logging.getLogger(__name__)
+
+_GROUPS_PER_MISSING = 2
+"""Fresh groups drawn for each missing one: some of them will be of equal rewards too."""
+
+
+@dataclass(frozen=True, slots=True)
+class _RolloutNumbers:
+    reward: Reward
+    searches: int
+    sampled_tokens: int
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """What became of a group, small enough to be told to every rank."""
+
+    place: int
+    """In the batch of rollouts."""
+    mask_count: int
+    fate: Fate
+    failed: int
+    first_failure: str
+    rollouts: tuple[_RolloutNumbers, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SampledBatch:
+    """The useful groups of a step, and what was rolled out to find them."""
+
+    groups: tuple[Group, ...]
+    """Those that this process rolled out."""
+    metrics: dict[str, float]
+    """Over all processes, and the same on each."""
+
+
+class DynamicSampler:
+    """Fills batches with useful groups.
+
+    Args:
+        curriculum: The stream that every task comes from; the same on all ranks.
+        runner: Rolls tasks out.
+        ranks: The processes that share the work.
+        max_batches: Batches rolled out at most for one batch to train on.
+        seed: Of the training run.
+    """
+
+    def __init__(
+        self, curriculum: Curriculum, runner: RolloutRunner, ranks: Ranks, max_batches: int, seed: int
+    ) -> None:
+        self.curriculum = curriculum
+        self.runner = runner
+        self.ranks = ranks
+        self.max_batches = max_batches
+        self.seed = seed
+
+    def sample(self, count: int, step: int) -> SampledBatch:
+        """Roll out until there are enough useful groups, or the cap is reached.
+
+        Args:
+            count: Groups to train on, of all processes together.
+            step: Optimizer step, from 0.
+
+        Raises:
+            TrainingError: Not one rollout of the first batch could be scored.
+        """
+        self.curriculum.begin_step(step)
+        sampled: list[_Outcome] = []
+        kept: list[_Outcome] = []
+        mine: list[Group] = []
+        batches = 0
+        while len(kept) < count and batches < self.max_batches:
+            batches += 1
+            missing = count - len(kept)
+            size = count if batches == 1 else min(count, _GROUPS_PER_MISSING * missing)
+            groups, outcomes = self._roll_out(self.curriculum.draw(size), step, batches)
+            sampled += outcomes
+            _require_rollouts(sampled)
+            useful = [outcome for outcome in outcomes if outcome.fate == "useful"][:missing]
+            kept += useful
+            mine += [groups[outcome.place] for outcome in useful if outcome.place in groups]
+        if len(kept) < count:
+            logger.info(
+                "step %d: %d of %d groups are useful after %d rollout batches (max_resampling); the others: %s",
+                step, len(kept), count, batches, _describe_waste(sampled),
+            )  # fmt: skip
+        for outcome in sampled:
+            if outcome.rollouts:
+                right = [numbers.reward.answer >= 1 for numbers in outcome.rollouts]
+                self.curriculum.observe(outcome.mask_count, sum(right) / len(right))
+        metrics = {**self._metrics(sampled, kept), "dapo/rollout_batches": float(batches)}
+        metrics["dapo/groups_missing"] = float(count - len(kept))
+        return SampledBatch(tuple(mine), metrics)
+
+    def _roll_out(
+        self, drawn: Sequence[int], step: int, batch: int
+    ) -> tuple[dict[int, Group], list[_Outcome]]:
+        """Roll out this rank's share, every `count`-th task; return its groups by place, and all ranks' outcomes."""
+        places = range(self.ranks.index, len(drawn), self.ranks.count)
+        tasks = [self.curriculum.tasks[drawn[place]] for place in places]
+        # Another one for each run, step and batch, whatever the number of ranks.
+        seed = self.seed * 1_000_000_000 + step * 1_000 + batch
+        groups = dict(zip(places, self.runner.run(tasks, seed, places), strict=True))
+        outcomes = self.ranks.gather([_outcome(place, group) for place, group in groups.items()])
+        return groups, sorted(outcomes, key=lambda outcome: outcome.place)
+
+    def _metrics(self, sampled: Sequence[_Outcome], kept: Sequence[_Outcome]) -> dict[str, float]:
+        rollouts = [numbers for outcome in sampled for numbers in outcome.rollouts]
+        metrics = {
+            **dict(_reward_means(sampled, "")),
+            **dict(_reward_means(kept, "_after_filter")),
+            "dapo/groups_sampled": len(sampled),
+            **{
+                f"dapo/groups_{fate}": sum(outcome.fate == fate for outcome in sampled)
+                for fate in get_args(Fate)
+            },
+            "rollouts/failed": sum(outcome.failed for outcome in sampled),
+            "rollouts/searches": _mean([numbers.searches for numbers in rollouts]),
+            "rollouts/sampled_tokens": _mean([numbers.sampled_tokens for numbers in rollouts]),
+            "traces/forked_rows": sum(numbers.rows - 1 for numbers in rollouts),
+        }
+        if self.curriculum.max_masks is not None:
+            metrics["curriculum/max_masks"] = self.curriculum.max_masks
+        if self.curriculum.success_rate is not None:
+            metrics["curriculum/success_rate"] = self.curriculum.success_rate
+        return metrics
+
+
+def _outcome(place: int, group: Group) -> _Outcome:
+    numbers = tuple(
+        _RolloutNumbers(
+            rollout.reward,
+            len(rollout.trajectory.queries),
+            sum(row.trainable_count for row in rollout.rows),
+            len(rollout.rows),
+        )
+        for rollout in group.rollouts
+    )
+    return _Outcome(place, group.task.mask_count, group.fate, group.failed, group.first_failure, numbers)
+
+
+def _require_rollouts(sampled: Sequence[_Outcome]) -> None:
+    if not any(outcome.rollouts for outcome in sampled):
+        raise TrainingError(
+            f"all {sum(outcome.failed for outcome in sampled)} rollouts failed; the first with: "
+            f"{next((outcome.first_failure for outcome in sampled), '')}"
+        )
+
+
+def _reward_means(outcomes: Sequence[_Outcome], suffix: str) -> Iterator[tuple[str, float]]:
+    rewards = [numbers.reward for outcome in outcomes for numbers in outcome.rollouts]
+    for part in ("format", "answer", "length", "total"):
+        yield f"rewards/{part}{suffix}", _mean([getattr(reward, part) for reward in rewards])
+
+
+def _describe_waste(sampled: Sequence[_Outcome]) -> str:
+    counts = {
+        fate: sum(outcome.fate == fate for outcome in sampled) for fate in get_args(Fate) if fate != "useful"
+    }
+    return ", ".join(f"{count} {fate.replace('_', ' ')}" for fate, count in counts.items() if count)
+
+
+def _mean(values: Sequence[float]) -> float:
+    """Return the mean; not a number, which TRL leaves out of its log, where there is nothing."""
+    return sum(values) / len(values) if values else float("nan")

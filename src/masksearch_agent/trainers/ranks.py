@@ -1,0 +1,36 @@
+"""The processes that share a training batch, and how they share it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+__all__ = ("Ranks", "share_evenly")
+
+ItemT = TypeVar("ItemT")
+
+
+@dataclass(frozen=True, slots=True)
+class Ranks:
+    """The processes of a run, as one of them sees them."""
+
+    index: int
+    """Of this process."""
+    count: int
+    gather: Callable[[list[Any]], list[Any]]
+    """Returns the lists of all processes in order as one, the same on each; every process has to call it."""
+
+
+def share_evenly(items: Sequence[ItemT], ranks: Ranks) -> tuple[list[ItemT], int]:
+    """Move items from ranks that have more than their share to those that have fewer.
+
+    Returns:
+        The items of this rank, and the share, which no rank exceeds.
+    """
+    counts = ranks.gather([len(items)])
+    share = -(-sum(counts) // ranks.count)
+    spare = ranks.gather(list(items[share:]))
+    taken_before = sum(max(0, share - count) for count in counts[: ranks.index])
+    missing = max(0, share - len(items))
+    return [*items[:share], *spare[taken_before : taken_before + missing]], share

@@ -1,0 +1,109 @@
+"""A small trained agent, and a real vLLM server for it; skipped where vLLM is not installed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("trl")
+
+from masksearch_agent.config.recipe import Recipe, load_recipe
+from masksearch_agent.config.serving import ServingSettings
+from masksearch_agent.errors import TaskError
+from masksearch_agent.pipeline.data import generate_trajectories, read_task_files, write_closed_world
+from masksearch_agent.pipeline.serving import serve_bundle
+from masksearch_agent.pipeline.training import make_base_bundle, run_sft
+from masksearch_agent.records import SearchTask, read_jsonl
+from masksearch_agent.retrieval.index import build_index, open_index
+from masksearch_agent.retrieval.search import Search
+from masksearch_agent.serving.engines import find_vllm
+from masksearch_agent.serving.server import ModelServer
+from masksearch_agent.traces.store import TraceStore
+
+# What stands in the quickstart's recipe, for a world that is learned in half a minute.
+SETTINGS = (
+    "name=vllm-test",
+    "prompts=compact",
+    "world.train_entities=60",
+    "world.test_entities=30",
+    "world.train_questions=[{hops: 1, count: 200}, {hops: 2, count: 200}]",
+    "world.test_questions=[{hops: 1, count: 25}, {hops: 2, count: 25}]",
+    "retrieval.mode=bm25",
+    "agent={max_searches: 4, passages_per_search: 2, max_step_tokens: 72, max_sampled_tokens: 240, max_repairs: 1}",
+    "qa_sft={max_steps: 200, batch_size: 8, max_tokens: 1024}",
+    "qa_sft.optimizer={name: muon, learning_rate: 3.0e-3, muon_learning_rate: 0.01}",
+    # Equal results need equal arithmetic.
+    "serving={engine: vllm, dtype: float32, max_model_tokens: 2048, max_sequences: 32}",
+)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _vllm() -> None:
+    if find_vllm() is None:
+        pytest.skip("vLLM is not installed; `make test-vllm` installs it in .venv-vllm and runs these tests")
+
+
+@pytest.fixture(scope="session")
+def recipe() -> Recipe:
+    return load_recipe(None, SETTINGS)
+
+
+@pytest.fixture(scope="session")
+def serving(recipe: Recipe) -> ServingSettings:
+    return recipe.serving
+
+
+@pytest.fixture(scope="session")
+def trained(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a run: the quickstart's where there is one, else a small one made here."""
+    quickstart = Path(__file__).parents[2] / "runs" / "quickstart"
+    if (quickstart / "agent" / "masksearch.json").is_file():
+        return quickstart
+    run = tmp_path_factory.mktemp("run")
+    write_closed_world(recipe, 0, run / "world")
+    build_index_of(run, recipe)
+    questions = run / "world" / "questions"
+    search = Search(open_index(run / "index", "bm25"))
+    generate_trajectories([questions / "qa_train.jsonl"], search, recipe, run / "traces.sqlite", "qa")
+    make_base_bundle(recipe, run / "base", index="../index")
+    with TraceStore(run / "traces.sqlite") as store:
+        trajectories = list(store.trajectories("qa", accepted=True))
+    run_sft(run / "base", trajectories, recipe.qa_sft, run / "agent", "qa_sft")
+    return run
+
+
+def build_index_of(run: Path, recipe: Recipe) -> None:
+    from masksearch_agent.corpus.readers import read_passages
+
+    build_index(
+        read_passages(run / "world" / "passages.jsonl", recipe.corpus), run / "index", recipe.retrieval
+    )
+
+
+@pytest.fixture(scope="session")
+def bundle(trained: Path) -> Path:
+    return trained / "agent"
+
+
+@pytest.fixture(scope="session")
+def held_out(trained: Path) -> list[SearchTask]:
+    """Return 50 questions about entities that no training has seen."""
+    questions = trained / "world" / "questions"
+    files = [questions / f"qa_{hops}hop_test.jsonl" for hops in (1, 2)]
+    return [task for file in files for task in list(read_jsonl(file, SearchTask, TaskError))[:25]]
+
+
+@pytest.fixture(scope="session")
+def train_tasks(trained: Path) -> list[SearchTask]:
+    return read_task_files([trained / "world" / "questions" / "qa_train.jsonl"])
+
+
+@pytest.fixture(scope="session")
+def server(bundle: Path, serving: ServingSettings, tmp_path_factory: Any) -> Iterator[ModelServer]:
+    log_path = tmp_path_factory.mktemp("server") / "vllm.log"
+    with serve_bundle(bundle, serving, log_path) as server:
+        yield server
