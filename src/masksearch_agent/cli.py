@@ -22,6 +22,7 @@ from masksearch_agent.errors import ConfigError, MaskSearchError, ServingError, 
 if TYPE_CHECKING:
     from masksearch_agent.config.recipe import Recipe
     from masksearch_agent.retrieval.search import Search
+    from masksearch_agent.traces.store import TraceStore
 
 __all__ = ("app", "main")
 
@@ -59,7 +60,14 @@ SetOption = Annotated[
     list[str] | None, typer.Option("--set", help="Override one setting: `room.setting=value`. Repeatable.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-IndexOption = Annotated[Path, typer.Option("--index", help="Folder that `masksearch index` wrote.")]
+IndexOption = Annotated[
+    Path,
+    typer.Option(
+        "--index",
+        help="Folder that `masksearch index` wrote; or a web search: `web:wikipedia`, `web:duckduckgo`, `web:tavily`, "
+        "`web:serper`, `web:serpapi`.",
+    ),
+]
 AgentOption = Annotated[str, typer.Option("--agent", help="Agent bundle: a folder, or a hub id.")]
 BaseUrlOption = Annotated[
     str | None,
@@ -202,21 +210,99 @@ def generate(
     out: Annotated[Path, typer.Option(help="Trace store.")] = Path("runs/traces.sqlite"),
     stage: Annotated[str, typer.Option(help="Name under which the trajectories are kept.")] = "ramp",
     limit: Annotated[int | None, typer.Option(help="Work on this many tasks at most.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="Chat model that plays the roles, as `provider:name`, e.g. `openai:gpt-5-mini`; its key comes from "
+            "the environment. None: the hindsight teacher."
+        ),
+    ] = None,
     recipe: RecipeOption = None,
     settings: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Generate trajectories with the hindsight teacher. Tasks that have one already are skipped.
+    """Generate trajectories with the hindsight teacher, or with chat models. Tasks that have one are skipped.
 
     Example: `masksearch generate runs/tasks/ramp.jsonl --index runs/index --out runs/traces.sqlite`
     """
     from masksearch_agent.pipeline.data import generate_trajectories
     from masksearch_agent.pipeline.display import Display
 
-    resolved = _recipe(recipe, settings)
+    resolved = _recipe(recipe, [*([f"generator.model.model={model}"] if model else []), *(settings or [])])
     with Display(_errors).stage("generating") as bar:
         report = generate_trajectories(tasks, _search(index, resolved), resolved, out, stage, limit, bar)
     _print_result({"traces": str(out), **report}, as_json)
+
+
+@app.command()
+def traces(
+    store: Annotated[Path, typer.Argument(help="Trace store.")],
+    ids: Annotated[
+        list[str] | None, typer.Argument(help="Show this trajectory; several are compared. Beginnings do.")
+    ] = None,
+    stage: Annotated[str | None, typer.Option(help="Only this stage.")] = None,
+    accepted: Annotated[bool | None, typer.Option("--accepted/--rejected", help="Only these.")] = None,
+    task: Annotated[str | None, typer.Option(help="Only this task.")] = None,
+    producer: Annotated[str | None, typer.Option(help="Only producers with this in their name.")] = None,
+    verdict: Annotated[str | None, typer.Option(help="Only verdicts with this in them.")] = None,
+    text: Annotated[str | None, typer.Option(help="Only where a turn holds this.")] = None,
+    limit: Annotated[int, typer.Option(help="List this many at most.")] = 20,
+    as_json: JsonOption = False,
+) -> None:
+    """List stored trajectories, show one, or compare several.
+
+    Example: `masksearch traces runs/traces.sqlite --rejected --verdict "wrong answer"`
+    """
+    from masksearch_agent.pipeline import browsing
+    from masksearch_agent.records import dump_record
+
+    with _open_store(store) as opened:
+        if ids:
+            chosen = browsing.find_trajectories(opened, ids)
+            if as_json:
+                _print_result({"trajectories": [dump_record(trajectory) for trajectory in chosen]}, True)
+                return
+            draw = (
+                browsing.draw_comparison if len(chosen) > 1 else lambda one: browsing.draw_trajectory(one[0])
+            )
+            Console().print(draw(chosen))
+            return
+        wanted = browsing.TraceFilter(stage, accepted, task, producer, verdict, text)
+        listed = list(wanted.select(opened, limit))
+        counts = {
+            "stages": dict(opened.stages()),
+            "accepted": opened.count(stage, True),
+            "rejected": opened.count(stage, False),
+            "reasons": dict(opened.reasons(stage).most_common()),
+        }
+    if as_json:
+        _print_result({**counts, "trajectories": [browsing.outline(found) for found in listed]}, True)
+        return
+    Console().print(browsing.draw_list(listed))
+    _print_result({"shown": len(listed), **counts}, False)
+
+
+@app.command()
+def export(
+    store: Annotated[Path, typer.Argument(help="Trace store.")],
+    out: Annotated[Path, typer.Option(help="Folder of the dataset.")],
+    file_format: Annotated[
+        Literal["jsonl", "parquet"], typer.Option("--format", help="Of the data.")
+    ] = "parquet",
+    stage: Annotated[str | None, typer.Option(help="Only this stage.")] = None,
+    rejected: Annotated[
+        bool, typer.Option("--rejected", help="The rejected instead of the accepted.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Write conversations as a dataset with its card; `datasets` and `trl sft` load the folder.
+
+    Example: `masksearch export runs/traces.sqlite --out runs/sft_data --format jsonl`
+    """
+    from masksearch_agent.traces.export import export_dataset
+
+    with _open_store(store) as opened:
+        _print_result(export_dataset(opened, out, file_format, stage, not rejected), as_json)
 
 
 @app.command()
@@ -261,16 +347,13 @@ def sft(
     """
     from masksearch_agent.pipeline.display import Display
     from masksearch_agent.pipeline.training import make_base_bundle, run_sft
-    from masksearch_agent.traces.store import TraceStore
 
     resolved = _recipe(recipe, settings)
-    if not traces.is_file():
-        raise TraceError(f"no trace store at {traces}; generate trajectories with `masksearch generate`")
     source = Path(agent) if agent else out / "base"
-    if not agent:
-        make_base_bundle(resolved, source)
     stage_settings = resolved.ramp_sft if stage == "ramp" else resolved.qa_sft
-    with TraceStore(traces) as store, Display(_errors).stage("SFT") as bar:
+    with _open_store(traces) as store, Display(_errors).stage("SFT") as bar:
+        if not agent:
+            make_base_bundle(resolved, source)
         trajectories = list(store.trajectories(stage, accepted=True))
         result = run_sft(
             source, trajectories, stage_settings, out, f"{stage}_sft", bar.training_listener(), index
@@ -539,10 +622,22 @@ def _recipe(path: Path | None, overrides: list[str] | None) -> Recipe:
     return load_recipe(path, overrides or [])
 
 
+def _open_store(path: Path) -> TraceStore:
+    from masksearch_agent.traces.store import TraceStore
+
+    if not path.is_file():
+        raise TraceError(f"no trace store at {path}; generate trajectories with `masksearch generate`")
+    return TraceStore(path)
+
+
 def _search(index: Path, resolved: Recipe) -> Search:
     from masksearch_agent.retrieval.index import open_index
     from masksearch_agent.retrieval.search import Search
+    from masksearch_agent.retrieval.web import open_web_search, web_source
 
+    source = web_source(str(index))
+    if source is not None:
+        return open_web_search(source, resolved.retrieval.web)
     return Search(open_index(index, resolved.retrieval.chosen_mode))
 
 

@@ -14,9 +14,12 @@ __all__ = (
     "MaskSearchError",
     "MissingExtraError",
     "ModelError",
+    "ReplyError",
     "RetrievalError",
     "RewardError",
     "SamplerDriftError",
+    "ServiceError",
+    "ServiceRefusedError",
     "ServingError",
     "TaskError",
     "ThreadReuseError",
@@ -69,6 +72,18 @@ class UnreadableDocumentError(CorpusError):
 
 class RetrievalError(MaskSearchError):
     """An index cannot be built or opened, or a search backend failed for good."""
+
+
+class ServiceError(MaskSearchError):
+    """A chat model's server or a web search failed and kept failing. The same call may succeed later."""
+
+
+class ServiceRefusedError(MaskSearchError):
+    """A service refused for good: a key is missing or wrong, or the model does not exist. Every call would fail."""
+
+
+class ReplyError(MaskSearchError):
+    """A chat model's reply stayed malformed after it was told what was wrong with it."""
 
 
 class TaskError(MaskSearchError):

@@ -219,6 +219,32 @@ class Turn:
 
 
 @dataclass(frozen=True, slots=True)
+class Usage:
+    """What a run cost."""
+
+    __pydantic_config__ = _STRICT
+
+    model_calls: int = 0
+    prompt_tokens: int = 0
+    """Tokens the model read, counted once per call."""
+    sampled_tokens: int = 0
+    searches: int = 0
+    seconds: float = 0.0
+    cost_usd: float = 0.0
+    """What the calls cost, where the prices of the model are set."""
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            self.model_calls + other.model_calls,
+            self.prompt_tokens + other.prompt_tokens,
+            self.sampled_tokens + other.sampled_tokens,
+            self.searches + other.searches,
+            self.seconds + other.seconds,
+            self.cost_usd + other.cost_usd,
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Trajectory:
     """A finished run over one task: its trace tree and its outcome."""
 
@@ -244,6 +270,8 @@ class Trajectory:
     """The judge's verdict; None where nobody judged."""
     verdict: str = ""
     """Why the judge accepted or rejected it."""
+    usage: Usage | None = None
+    """What the chat models that played the roles cost; None where none did."""
 
     @property
     def fork_count(self) -> int:
@@ -301,20 +329,6 @@ class TrainingRow:
     def trainable_count(self) -> int:
         """Number of trainable positions."""
         return sum(self.trainable)
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """What a run cost."""
-
-    __pydantic_config__ = _STRICT
-
-    model_calls: int = 0
-    prompt_tokens: int = 0
-    """Tokens the model read, counted once per call."""
-    sampled_tokens: int = 0
-    searches: int = 0
-    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,17 @@ ROWS = (
     ("records", "errors", "matching", "fills", "words"),
     *(
         (room,)
-        for room in ("config", "corpus", "retrieval", "ramp", "traces", "models", "agent", "generator")
+        for room in (
+            "config",
+            "calls",
+            "corpus",
+            "retrieval",
+            "ramp",
+            "traces",
+            "models",
+            "agent",
+            "generator",
+        )
     ),
     *((room,) for room in ("rewards", "trainers", "serving", "evaluation", "viewer", "pipeline", "cli")),
 )

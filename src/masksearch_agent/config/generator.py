@@ -2,15 +2,34 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from masksearch_agent.config.base import Settings
+from masksearch_agent.config.calls import ChatModelSettings
 
-__all__ = ("GeneratorSettings",)
+__all__ = ("GeneratorSettings", "RoleName")
+
+RoleName = Literal["planner", "rewriter", "observer", "judge"]
 
 
 class GeneratorSettings(Settings):
-    """How the generator searches and how many tasks it works on at once."""
+    """Who plays the generator's roles, how it searches and how many tasks it works on at once."""
+
+    model: ChatModelSettings | None = None
+    """Plays every role that `roles` does not name. None, without `roles`: the hindsight teacher, which needs no
+    model."""
+    roles: dict[RoleName, ChatModelSettings] = Field(default={})
+    """Chat models for single roles."""
+    judge: Literal["rule", "model", "both"] = "rule"
+    """`rule` compares with the expected answer and the passages; `model` asks a chat model instead, and `both`
+    accepts what both accept."""
+    max_repairs: int = Field(default=2, ge=0, le=2)
+    """How often a role is told what is wrong with its reply before the trajectory is rejected."""
+    max_failures_in_a_row: int = Field(default=20, ge=1)
+    """Tasks that may fail one after the other, because a service does, before the run stops. A failed task has no
+    outcome: the next start tries it again."""
 
     max_rounds: int = Field(default=5, ge=1)
     """Search rounds of a trajectory; the paper takes 5."""

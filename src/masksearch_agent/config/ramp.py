@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
 from masksearch_agent.config.base import Settings
+from masksearch_agent.config.calls import ChatModelSettings
 
 __all__ = ("RampSettings",)
 
@@ -14,6 +16,10 @@ __all__ = ("RampSettings",)
 class RampSettings(Settings):
     """How passages become masked tasks (MaskSearch, arXiv 2505.20285, section 3.1)."""
 
+    span_model: ChatModelSettings | None = None
+    """Chat model that finds the spans, in any language it reads; None for spaCy, in English."""
+    span_cache: Path | None = Path("runs/span_cache.sqlite")
+    """Where that model's replies are kept, so that a stopped run does not pay twice; None for nowhere."""
     max_masks: int = Field(default=4, ge=1)
     """Most masks in one passage; the paper's curriculum goes from 1 to 4."""
     mask_count_weights: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0)

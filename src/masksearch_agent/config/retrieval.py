@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
 
 from masksearch_agent.config.base import Settings
+from masksearch_agent.config.calls import CallSettings
 
-__all__ = ("RetrievalSettings", "SearchMode")
+__all__ = ("RetrievalSettings", "SearchMode", "WebSearchSettings", "WebSource")
 
 SearchMode = Literal["bm25", "dense", "hybrid"]
 """Rank by shared words, by meaning, or by both."""
+
+
+WebSource = Literal["serpapi", "serper", "tavily", "duckduckgo", "wikipedia"]
+"""Whose web search."""
+
+
+class WebSearchSettings(Settings):
+    """How a web search is called. Its API key comes from the environment."""
+
+    calls: CallSettings = CallSettings(timeout_s=20.0, patience_s=120.0, requests_per_second=5.0)
+    cache: Path | None = Path("runs/web_cache.sqlite")
+    """File of answers, so that no query is paid for twice; None for none."""
+    cache_max_age_s: float | None = Field(default=None, gt=0)
+    """Older answers are asked for anew; None keeps them for good, so that a run can be repeated."""
 
 
 class RetrievalSettings(Settings):
@@ -26,6 +42,9 @@ class RetrievalSettings(Settings):
 
     rrf_k: int = Field(default=60, gt=0)
     """Constant of reciprocal rank fusion (Cormack, Clarke and Büttcher, SIGIR 2009)."""
+
+    web: WebSearchSettings = WebSearchSettings()
+    """Read where the index is `web:…`."""
 
     @property
     def chosen_mode(self) -> SearchMode | None:

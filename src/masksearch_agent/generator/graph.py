@@ -32,8 +32,8 @@ from masksearch_agent.agent.protocol import (
 )
 from masksearch_agent.config.agent import AgentSettings
 from masksearch_agent.config.generator import GeneratorSettings
-from masksearch_agent.errors import GenerationError
-from masksearch_agent.generator.roles import Findings, Judge, Plan, Teacher
+from masksearch_agent.errors import GenerationError, ReplyError
+from masksearch_agent.generator.roles import CallLog, Findings, Judge, Plan, Teacher
 from masksearch_agent.records import (
     Message,
     Passage,
@@ -91,6 +91,8 @@ class GeneratorState(TypedDict, total=False):
     steps: list[str]
     """The policy's steps so far, in the protocol."""
     answer: str
+    rejection: str
+    """Why a role failed, where one did."""
     accepted: bool
     verdict: str
 
@@ -100,6 +102,8 @@ class GeneratorContext:
     """Run-scoped dependencies of the graph."""
 
     guard: LeakGuard | None = None
+    log: CallLog | None = None
+    """Where roles that call a model write their calls."""
 
 
 def build_generator_graph(
@@ -140,8 +144,13 @@ def build_generator_graph(
     return graph
 
 
-def trajectory_of(state: Mapping[str, Any], prompts: PromptSet, producer: str, seed: int = 0) -> Trajectory:
-    """Return the trajectory that a final state describes, as turns of text."""
+def trajectory_of(
+    state: Mapping[str, Any], prompts: PromptSet, producer: str, seed: int = 0, log: CallLog | None = None
+) -> Trajectory:
+    """Return the trajectory that a final state describes, as turns of text.
+
+    The calls of the log stand before the step that they led to.
+    """
     task = load_record(SearchTask, state["task"], GenerationError)
     rounds = _findings(state)
     context = tuple(to_messages(opening_messages(task.question, task.kind, prompts)))
@@ -151,6 +160,9 @@ def trajectory_of(state: Mapping[str, Any], prompts: PromptSet, producer: str, s
         turns.append(Turn(f"{number}", parent, POLICY_ROLE, context, step, model_version=producer))
         if number < len(rounds.passages):
             context = (Message("user", render_information(rounds.passages[number])),)
+    if log is not None:
+        # The sort is stable, so calls stay in their order and before the step of their number.
+        turns = sorted([*log.turns, *turns], key=_step_number)
     return Trajectory(
         id=content_id(task.id, producer, seed, PROTOCOL_VERSION),
         task_id=task.id,
@@ -164,6 +176,7 @@ def trajectory_of(state: Mapping[str, Any], prompts: PromptSet, producer: str, s
         protocol_version=PROTOCOL_VERSION,
         accepted=state.get("accepted"),
         verdict=state.get("verdict", ""),
+        usage=log.usage if log is not None and log.turns else None,
     )
 
 
@@ -188,14 +201,21 @@ class _Nodes:
 
     async def plan(self, state: GeneratorState) -> dict[str, Any]:
         """Let the planner say what to look for."""
-        plan = await self.teacher.plan(_findings(state))
+        try:
+            plan = await self.teacher.plan(_findings(state, _context().log))
+        except ReplyError as failure:
+            return {"needs": [], "rejection": str(failure)}
         thought = " ".join(part for part in (state.get("thought", ""), clean_text(plan.text)) if part)
         return {"needs": list(plan.needs), "thought": thought}
 
     async def rewrite(self, state: GeneratorState) -> dict[str, Any]:
         """Let the rewriter turn the plan into queries and write the search step."""
         plan = Plan(state["thought"], tuple(state["needs"]))
-        queries = [clean_text(query) for query in await self.teacher.rewrite(_findings(state), plan)]
+        try:
+            written = await self.teacher.rewrite(_findings(state, _context().log), plan)
+        except ReplyError as failure:
+            return {"queries": [], "rejection": str(failure)}
+        queries = [clean_text(query) for query in written]
         queries = [query for query in dict.fromkeys(queries) if query][: self.agent_settings.max_queries]
         if not queries:
             return {"queries": []}
@@ -204,8 +224,9 @@ class _Nodes:
 
     async def search_one(self, state: _Branch) -> dict[str, Any]:
         """Search for one query of the round."""
-        guard = (get_runtime(GeneratorContext).context or GeneratorContext()).guard
-        found = await self.search.asearch([state["query"]], self.agent_settings.passages_per_search, guard)
+        found = await self.search.asearch(
+            [state["query"]], self.agent_settings.passages_per_search, _context().guard
+        )
         hits = [dump_record(hit) for hit in found[0]]
         return {"results": [_QueryResult(round=state["round"], index=state["index"], hits=hits)]}
 
@@ -219,7 +240,10 @@ class _Nodes:
         shown = [hit.passage for hit in interleave(hits, self.agent_settings.passages_per_search)]
         round_ = _Round(queries=state["queries"], passages=[dump_record(passage) for passage in shown])
         rounds = [*state.get("rounds", []), round_]
-        observation = await self.teacher.observe(_findings({**state, "rounds": rounds}))
+        try:
+            observation = await self.teacher.observe(_findings({**state, "rounds": rounds}, _context().log))
+        except ReplyError as failure:
+            return {"rounds": rounds, "rejection": str(failure)}
         thought = clean_text(observation.text)
         update: dict[str, Any] = {"rounds": rounds, "thought": thought}
         if observation.answer is not None:
@@ -231,10 +255,15 @@ class _Nodes:
     async def judge_it(self, state: GeneratorState) -> dict[str, Any]:
         """Let the judge decide."""
         task = load_record(SearchTask, state["task"], GenerationError)
+        if state.get("rejection"):
+            return {"accepted": False, "verdict": state["rejection"]}
         if not state.get("answer"):
             return {"accepted": False, "verdict": "not supported by the retrieved passages"}
         trajectory = trajectory_of(state, self.prompts, self.teacher.name, self.settings.seed)
-        verdict = await self.judge.judge(task, trajectory)
+        try:
+            verdict = await self.judge.judge(task, trajectory, _context().log)
+        except ReplyError as failure:
+            return {"accepted": False, "verdict": str(failure)}
         return {"accepted": verdict.is_accepted, "verdict": verdict.reason}
 
     # Routes are coroutines too: LangGraph hands a plain function to a thread, which takes longer than it does.
@@ -256,10 +285,21 @@ class _Nodes:
 
     async def after_observe(self, state: GeneratorState) -> str:
         """Judge once there is an answer, else plan on."""
-        return "judge" if state.get("answer") else "plan"
+        return "judge" if state.get("answer") or state.get("rejection") else "plan"
 
 
-def _findings(state: Mapping[str, Any]) -> Findings:
+def _step_number(turn: Turn) -> int:
+    """Return the number that a turn's id begins with: of the step that it is, or that it led to."""
+    number = turn.id.partition(".")[0]
+    return int(number) if number.isdecimal() else 0
+
+
+def _context() -> GeneratorContext:
+    """Return the context of the run that calls; a graph that a server runs has none."""
+    return get_runtime(GeneratorContext).context or GeneratorContext()
+
+
+def _findings(state: Mapping[str, Any], log: CallLog | None = None) -> Findings:
     rounds = state.get("rounds", [])
     return Findings(
         task=load_record(SearchTask, state["task"], GenerationError),
@@ -268,4 +308,5 @@ def _findings(state: Mapping[str, Any]) -> Findings:
             tuple(load_record(Passage, passage, GenerationError) for passage in found["passages"])
             for found in rounds
         ),
+        log=log,
     )

@@ -13,9 +13,9 @@ from typing import Literal
 
 from masksearch_agent.agent.protocol import clean_text
 from masksearch_agent.config.generator import GeneratorSettings
-from masksearch_agent.generator.roles import Findings, Observation, Plan
+from masksearch_agent.generator.roles import Findings, Observation, Plan, render_answer
 from masksearch_agent.matching import contains_phrase, tokenize_answer
-from masksearch_agent.records import MASK, Hop, Passage, SearchTask
+from masksearch_agent.records import Hop, Passage, SearchTask
 
 __all__ = ("HindsightTeacher", "find_support")
 
@@ -66,17 +66,10 @@ class HindsightTeacher:
                 sentences.append(f"{_capitalised(hop.need)} is {hop.answer} [{support}].")
         task = findings.task
         is_done = all(_is_known(hop, findings) for hop in task.hops) and bool(task.hops)
-        answer = self._answer(task) if is_done else None
+        answer = (
+            render_answer(task, [slot[0] for slot in task.answers], self.answer_form) if is_done else None
+        )
         return Observation(" ".join(sentences), answer)
-
-    def _answer(self, task: SearchTask) -> str:
-        fills = [slot[0] for slot in task.answers]
-        if task.kind == "qa" or self.answer_form == "fills":
-            if task.kind == "ramp":
-                fills = [f"{number}. {fill}" for number, fill in enumerate(fills, start=1)]
-            return "\n".join(fills)
-        parts = task.question.split(MASK)
-        return "".join(part + fill for part, fill in zip(parts, [*fills, ""], strict=True))
 
     def _pending(self, findings: Findings) -> list[Hop]:
         """Return the hops to look for now: one of a chain, several of a passage's independent masks."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from masksearch_agent.agent.protocol import FormatError, parse_step
-from masksearch_agent.generator.roles import Verdict
+from masksearch_agent.generator.roles import CallLog, Verdict
 from masksearch_agent.matching import answer_exact, contains_phrase
 from masksearch_agent.records import SearchTask, Trajectory
 from masksearch_agent.traces.rows import POLICY_ROLE
@@ -17,21 +17,26 @@ class RuleJudge:
     def __init__(self, max_queries: int) -> None:
         self.max_queries = max_queries
 
-    async def judge(self, task: SearchTask, trajectory: Trajectory) -> Verdict:
+    async def judge(self, task: SearchTask, trajectory: Trajectory, log: CallLog | None = None) -> Verdict:
         """Return the verdict."""
+        form = self.check_form(trajectory)
+        if not form.is_accepted:
+            return form
+        if answer_exact(task, trajectory.answer) < 1.0:
+            return Verdict(False, "wrong answer")
+        if not is_grounded(task, trajectory):
+            return Verdict(False, "answer not in the retrieved passages")
+        return Verdict(True, "accepted")
+
+    def check_form(self, trajectory: Trajectory) -> Verdict:
+        """Accept what is well formed and has an answer."""
         for turn in trajectory.turns:
             if turn.role != POLICY_ROLE:
                 continue
             step = parse_step(turn.text, self.max_queries)
             if isinstance(step, FormatError):
                 return Verdict(False, f"malformed step: {step.kind}")
-        if not trajectory.answer:
-            return Verdict(False, "no answer")
-        if answer_exact(task, trajectory.answer) < 1.0:
-            return Verdict(False, "wrong answer")
-        if not is_grounded(task, trajectory):
-            return Verdict(False, "answer not in the retrieved passages")
-        return Verdict(True, "accepted")
+        return Verdict(True, "accepted") if trajectory.answer else Verdict(False, "no answer")
 
 
 def is_grounded(task: SearchTask, trajectory: Trajectory) -> bool:

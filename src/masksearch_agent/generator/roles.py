@@ -6,12 +6,14 @@ Each role sees the task and what was found so far, and nothing else.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
 
-from masksearch_agent.records import Passage, SearchTask, Trajectory
+from masksearch_agent.calls.accounting import CallLog
+from masksearch_agent.records import MASK, Passage, SearchTask, Trajectory
 
-__all__ = ("Findings", "Judge", "Observation", "Plan", "Teacher", "Verdict")
+__all__ = ("CallLog", "Findings", "Judge", "Observation", "Plan", "Teacher", "Verdict", "render_answer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +25,8 @@ class Findings:
     """The queries of each round so far."""
     passages: tuple[tuple[Passage, ...], ...] = ()
     """The passages shown in each round so far."""
+    log: CallLog | None = field(default=None, compare=False)
+    """Where a role that calls a model writes its calls; their ids begin with the number of rounds so far and a dot."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +57,16 @@ class Verdict:
 
 
 class Teacher(Protocol):
-    """Plans, rewrites and observes."""
+    """Plans, rewrites and observes.
 
-    name: str
+    A method may raise `ReplyError` where a model's reply cannot be used: the trajectory is then rejected with that
+    reason.
+    """
+
+    @property
+    def name(self) -> str:
+        """Names it in trajectories and their ids."""
+        ...
 
     async def plan(self, findings: Findings) -> Plan:
         """Say what to look for next."""
@@ -73,6 +84,22 @@ class Teacher(Protocol):
 class Judge(Protocol):
     """Accepts or rejects finished trajectories."""
 
-    async def judge(self, task: SearchTask, trajectory: Trajectory) -> Verdict:
-        """Return the verdict with its reason."""
+    async def judge(self, task: SearchTask, trajectory: Trajectory, log: CallLog | None = None) -> Verdict:
+        """Return the verdict with its reason; a judge that calls a model writes its calls to the log."""
         ...
+
+
+def render_answer(task: SearchTask, fills: Sequence[str], answer_form: Literal["fills", "passage"]) -> str:
+    """Return an answer in the form that the agent gives it in.
+
+    Args:
+        task: The task.
+        fills: The answer to a question, or one text per mask of a RAMP task.
+        answer_form: Of a RAMP task: numbered fills, or the passage with its masks filled.
+    """
+    if task.kind == "qa":
+        return "\n".join(fills)
+    if answer_form == "fills":
+        return "\n".join(f"{number}. {fill}" for number, fill in enumerate(fills, start=1))
+    parts = task.question.split(MASK)
+    return "".join(part + fill for part, fill in zip(parts, [*fills, ""], strict=True))

@@ -1,12 +1,14 @@
 """Runs the generator graph over many tasks into the trace store.
 
 Each task ends in exactly one stored trajectory, accepted or rejected, so a run that was killed goes on with the
-tasks that have none yet.
+tasks that have none yet. A task that a failing service kept from ending has none either: the next start tries it
+again.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -14,16 +16,19 @@ from dataclasses import dataclass, field
 from masksearch_agent.agent.prompts import PromptSet
 from masksearch_agent.config.agent import AgentSettings
 from masksearch_agent.config.generator import GeneratorSettings
+from masksearch_agent.errors import GenerationError, ServiceError
 from masksearch_agent.generator.graph import GeneratorContext, build_generator_graph, trajectory_of
 from masksearch_agent.generator.hindsight import HindsightTeacher
 from masksearch_agent.generator.judge import RuleJudge
-from masksearch_agent.generator.roles import Judge, Teacher
+from masksearch_agent.generator.roles import CallLog, Judge, Teacher
 from masksearch_agent.records import SearchTask, Trajectory, dump_record
 from masksearch_agent.retrieval.leak_guard import LeakGuard
 from masksearch_agent.retrieval.search import Search
 from masksearch_agent.traces.store import TraceStore
 
 __all__ = ("GenerationReport", "TrajectoryGenerator")
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -36,9 +41,13 @@ class GenerationReport:
     """Tasks that had an outcome already."""
     reasons: Counter[str] = field(default_factory=Counter)
     """Verdicts of the rejected."""
+    failed: int = 0
+    """Tasks without an outcome, because a service failed for too long."""
+    failures_in_a_row: int = 0
 
     def count(self, trajectory: Trajectory) -> None:
         """Add an outcome."""
+        self.failures_in_a_row = 0
         if trajectory.accepted:
             self.accepted += 1
         else:
@@ -80,9 +89,10 @@ class TrajectoryGenerator:
 
     async def run_task(self, task: SearchTask) -> Trajectory:
         """Generate one trajectory, judged."""
-        context = GeneratorContext(guard=LeakGuard.for_task(task))
+        log = CallLog()
+        context = GeneratorContext(guard=LeakGuard.for_task(task), log=log)
         state = await self.graph.ainvoke({"task": dump_record(task)}, context=context)
-        return trajectory_of(state, self.prompts, self.teacher.name, self.settings.seed)
+        return trajectory_of(state, self.prompts, self.teacher.name, self.settings.seed, log)
 
     def run(
         self,
@@ -139,7 +149,7 @@ class TrajectoryGenerator:
         """Wait for a trajectory, store all that are finished, and return the runs that are not."""
         await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
         done = [run for run in pending if run.done()]
-        failure = next((run.exception() for run in done if run.exception() is not None), None)
+        failures = [failure for run in done if (failure := run.exception()) is not None]
         outcomes = [run.result() for run in done if run.exception() is None]
         # Writing to disk takes as long as a trajectory does: in a thread, and for all that wait for it at once.
         await asyncio.to_thread(store.add_many, outcomes, stage)
@@ -147,6 +157,14 @@ class TrajectoryGenerator:
             report.count(trajectory)
             if on_outcome is not None:
                 on_outcome(trajectory)
-        if failure is not None:
-            raise failure
+        for failure in failures:
+            if not isinstance(failure, ServiceError):
+                raise failure
+            logger.warning("a task has no outcome yet: %s", failure)
+            report.failed += 1
+            report.failures_in_a_row += 1
+            if report.failures_in_a_row >= self.settings.max_failures_in_a_row:
+                raise GenerationError(
+                    f"{report.failures_in_a_row} tasks in a row failed, the last one because {failure}"
+                ) from failure
         return [run for run in pending if run not in done]

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from masksearch_agent.agent.runnable import MaskSearchAgent
+from masksearch_agent.calls.accounting import Spending
+from masksearch_agent.calls.cache import AnswerCache
+from masksearch_agent.calls.chat import open_chat_caller
+from masksearch_agent.config.ramp import RampSettings
 from masksearch_agent.config.recipe import QuestionSet, Recipe
 from masksearch_agent.corpus.closed_world import ClosedWorld, Split, make_world, read_mentions, write_world
 from masksearch_agent.corpus.readers import read_passages
@@ -22,12 +27,14 @@ from masksearch_agent.evaluation.benchmarks import read_tasks
 from masksearch_agent.evaluation.judge import AnswerJudge
 from masksearch_agent.evaluation.runner import evaluate, summarise, summarise_categories
 from masksearch_agent.evaluation.sources import source_name
+from masksearch_agent.generator.casting import cast_roles
 from masksearch_agent.generator.runner import TrajectoryGenerator
 from masksearch_agent.pipeline.display import Bar, count_steps
 from masksearch_agent.pipeline.training import prompts_of
+from masksearch_agent.ramp.model_spans import ModelSpanExtractor
 from masksearch_agent.ramp.spans import FactSpanExtractor, SpacySpanExtractor, SpanExtractor
 from masksearch_agent.ramp.tasks import RampReport, build_ramp_tasks
-from masksearch_agent.records import Passage, SearchTask, Trajectory, read_jsonl, write_jsonl
+from masksearch_agent.records import Passage, SearchTask, Trajectory, dump_record, read_jsonl, write_jsonl
 from masksearch_agent.retrieval.search import Search
 from masksearch_agent.traces.store import TraceStore
 
@@ -97,12 +104,12 @@ def build_tasks(
         What was kept and dropped.
     """
     extractor: SpanExtractor
-    documents = CorpusReport()
+    documents, spending, rejections = CorpusReport(), Spending(), Counter[str]()
     if (corpus / _MENTIONS).is_file():
         extractor = FactSpanExtractor(read_mentions(corpus / _MENTIONS))
         passages: Iterable[Passage] = world_passages(corpus, split)
     else:
-        extractor = SpacySpanExtractor()
+        extractor = _span_extractor(recipe.ramp, spending, rejections)
         passages = read_passages(corpus, recipe.corpus, documents)
     report = RampReport()
     spans = extractor.extract(count_steps(islice(passages, limit), bar))
@@ -114,6 +121,8 @@ def build_tasks(
         "by_masks": dict(sorted(report.kept_by_mask_count.items())),
         "dropped": dict(report.drops),
         **({"documents": documents.as_dict()} if documents.read else {}),
+        **({"spans_rejected": dict(rejections)} if rejections else {}),
+        **_cost(spending),
     }
 
 
@@ -128,23 +137,56 @@ def generate_trajectories(
 ) -> dict[str, Any]:
     """Generate a trajectory for every task of the files that has none yet in the stage."""
     tasks = read_task_files(files)[:limit]
-    generator = TrajectoryGenerator(search, prompts_of(recipe), recipe.agent, recipe.generator)
+    spending = Spending()
+    teacher, judge = cast_roles(recipe.generator, recipe.agent, spending)
+    generator = TrajectoryGenerator(
+        search, prompts_of(recipe), recipe.agent, recipe.generator, teacher, judge
+    )
     with TraceStore(out) as store:
-        done = len(store.finished_task_ids(stage) & {task.id for task in tasks})
+        accepted = done = 0
+        if bar is not None:
+            task_ids = {task.id for task in tasks}
+            bar.start(len(store.finished_task_ids(stage) & task_ids), len(task_ids))
 
         def count(trajectory: Trajectory) -> None:
-            nonlocal done
-            done += 1
+            nonlocal accepted, done
+            accepted, done = accepted + bool(trajectory.accepted), done + 1
             if bar is not None:
-                bar.show(done, len(tasks), stage)
+                bar.step(f"{stage}, {accepted / done:.0%} accepted{_spent(spending)}")
 
         report = generator.run(tasks, store, stage, count)
     return {
         "accepted": report.accepted,
         "rejected": report.rejected,
         "skipped": report.skipped,
+        "failed": report.failed,
         "reasons": dict(report.reasons),
+        **_cost(spending),
     }
+
+
+def _span_extractor(settings: RampSettings, spending: Spending, rejections: Counter[str]) -> SpanExtractor:
+    if settings.span_model is None:
+        return SpacySpanExtractor()
+    cache = AnswerCache(settings.span_cache) if settings.span_cache is not None else None
+    extractor = ModelSpanExtractor(open_chat_caller(settings.span_model, spending), cache=cache)
+    extractor.rejections = rejections
+    return extractor
+
+
+def _spent(spending: Spending) -> str:
+    total = spending.total
+    if not total.model_calls:
+        return ""
+    dollars = f", ${total.cost_usd:.2f}" if total.cost_usd else ""
+    return f", {(total.prompt_tokens + total.sampled_tokens) / 1000:,.0f}k tokens{dollars}"
+
+
+def _cost(spending: Spending) -> dict[str, Any]:
+    """Return what the chat models of this process cost, by role; nothing where none was called."""
+    if not spending.by_role:
+        return {}
+    return {"cost": {role: dump_record(usage) for role, usage in sorted(spending.by_role.items())}}
 
 
 def evaluate_files(

@@ -11,10 +11,14 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
     SpinnerColumn,
+    Task,
     TextColumn,
     TimeElapsedColumn,
+    TimeRemainingColumn,
 )
+from rich.text import Text
 
 __all__ = ("Display", "count_steps")
 
@@ -40,6 +44,9 @@ class Display:
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
+            _RateColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
             TextColumn("{task.fields[note]}"),
             console=self.console,
         )
@@ -55,12 +62,27 @@ class Display:
         self.console.print(text)
 
 
+class _RateColumn(ProgressColumn):
+    """Steps per second, or per minute where that is less than one a second."""
+
+    def render(self, task: Task) -> Text:
+        """Return the rate; a dash before there is one."""
+        speed = task.finished_speed or task.speed
+        if not speed:
+            return Text("–/s")
+        return Text(f"{speed:.1f}/s" if speed >= 1 else f"{speed * 60:.1f}/min")
+
+
 class Bar:
     """The bar of one stage."""
 
     def __init__(self, progress: Progress, title: str, total: int | None) -> None:
         self._progress = progress
         self._task = progress.add_task(title, total=total, note="")
+
+    def start(self, done: int, total: int) -> None:
+        """Set where a stage that goes on begins; what was done before counts for no rate."""
+        self._progress.reset(self._task, completed=done, total=total)
 
     def step(self, note: str = "") -> None:
         """Count one more."""

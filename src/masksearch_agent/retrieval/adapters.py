@@ -19,12 +19,16 @@ from langchain_core.tools import BaseTool
 from langchain_core.utils.pydantic import model_json_schema
 from langchain_core.vectorstores import VectorStore, VectorStoreRetriever
 
+from masksearch_agent.config.calls import CallSettings
+from masksearch_agent.config.retrieval import WebSearchSettings
 from masksearch_agent.errors import RetrievalError
 from masksearch_agent.records import ScoredPassage
 from masksearch_agent.retrieval.backends import SearchBackend
 from masksearch_agent.retrieval.index import open_index
+from masksearch_agent.retrieval.patient import PatientBackend
 from masksearch_agent.retrieval.results import hits_from_output
 from masksearch_agent.retrieval.search import Search
+from masksearch_agent.retrieval.web import open_web_search, web_source
 
 __all__ = ("as_search",)
 
@@ -34,14 +38,17 @@ _AsyncAsk = Callable[[str, int], Awaitable[object]]
 _MAX_THREADS = 8
 
 
-def as_search(obj: object, *, cache_size: int = 50_000) -> Search:
+def as_search(obj: object, *, cache_size: int = 50_000, calls: CallSettings | None = None) -> Search:
     """Return a `Search` over anything that can search.
 
     Args:
-        obj: A `Search` (returned as it is), a `SearchBackend`, the path of an index folder, a LangChain
+        obj: A `Search` (returned as it is), a `SearchBackend`, the path of an index folder, `web:` and the name of
+            a web search (`web:wikipedia`; see `retrieval.web`), a LangChain
             retriever, tool (called with one string) or vector store, or a function, sync or async, that takes
             a query and returns strings, documents or passages.
         cache_size: Result lists to remember; 0 for a source whose answers change while a run lasts.
+        calls: Timeout, retries and rate for a source that is reached over a network and has none of its own;
+            None asks it once. A web search has its own.
 
     Raises:
         RetrievalError: If `obj` is none of these, a path without an index, or a tool that needs more than a
@@ -49,7 +56,14 @@ def as_search(obj: object, *, cache_size: int = 50_000) -> Search:
     """
     if isinstance(obj, Search):
         return obj
-    return Search(_backend(obj), cache_size=cache_size)
+    source = web_source(str(obj)) if isinstance(obj, str | Path) else None
+    if source is not None:
+        # The cache on disk is for runs, which have a folder; whoever only searches wants no file.
+        return open_web_search(source, WebSearchSettings(cache=None))
+    backend = _backend(obj)
+    if calls is not None:
+        backend = PatientBackend(backend, f"the search over a {type(obj).__name__}", calls)
+    return Search(backend, cache_size=cache_size)
 
 
 def _backend(obj: object) -> SearchBackend:

@@ -4,7 +4,8 @@ At training time a model must not find the unmasked passage itself: it would lea
 by word instead of finding its facts elsewhere. Corpora repeat themselves (mirrors, revisions, overlapping
 cuts), so the id alone is not enough. Two texts are compared by *containment*: the share of the smaller one's
 word 4-grams that the other one has (Broder, "On the resemblance and containment of documents", 1997). It
-catches a copy inside a longer page as well as a snippet of the source.
+catches a copy inside a longer page as well as a snippet of the source. A web search's snippet has pieces cut out
+(`…`); words on either side of a cut are no neighbours.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ __all__ = ("LeakGuard", "word_shingles")
 
 _WORD = re.compile(rf"[{HAN}]|[^\W{HAN}]+")
 _SHINGLE_WORDS = 4
+_CUT = re.compile(r"\.{3,}")
+"""Where a snippet leaves text out; NFKC turns `…` into three dots."""
 
 
 class LeakGuard:
@@ -71,7 +74,13 @@ def word_shingles(text: str) -> frozenset[tuple[str, ...]]:
     A text of fewer words is one shingle as a whole: it matches only its equal, where shorter n-grams would
     make every passage that mentions a two-word source its copy.
     """
-    words = _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
-    if len(words) < _SHINGLE_WORDS:
-        return frozenset([tuple(words)] if words else [])
-    return frozenset(zip(*(words[start:] for start in range(_SHINGLE_WORDS)), strict=False))
+    pieces = [_WORD.findall(piece) for piece in _CUT.split(unicodedata.normalize("NFKC", text).casefold())]
+    shingles = frozenset(
+        shingle
+        for words in pieces
+        for shingle in zip(*(words[start:] for start in range(_SHINGLE_WORDS)), strict=False)
+    )
+    if shingles:
+        return shingles
+    words = tuple(word for piece in pieces for word in piece)
+    return frozenset([words] if words else [])

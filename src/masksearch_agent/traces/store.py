@@ -26,7 +26,7 @@ from typing import Any, Self
 from masksearch_agent.errors import TraceError
 from masksearch_agent.records import Message, Trajectory, Turn, dump_record, load_record, write_jsonl
 
-__all__ = ("SCHEMA_VERSION", "TraceStore")
+__all__ = ("SCHEMA_VERSION", "TraceStore", "conversation_of")
 
 SCHEMA_VERSION = 1
 """Raised when a store of an older release can't be read any more."""
@@ -127,6 +127,19 @@ class TraceStore:
         rows = self._read("SELECT id, payload FROM trajectories WHERE id = ?", [trajectory_id])
         return self._unpack(*rows[0]) if rows else None
 
+    def ids(self, prefix: str) -> list[str]:
+        """Return the ids that begin so, at most ten, in the order of the alphabet."""
+        # Ids are hexadecimal, so the next prefix ends the range; a pattern match could not use the index.
+        rows = self._read(
+            "SELECT id FROM trajectories WHERE id >= ? AND id < ? ORDER BY id LIMIT 10",
+            [prefix, f"{prefix}\U0010ffff"],
+        )
+        return [trajectory_id for (trajectory_id,) in rows]
+
+    def stages(self) -> Counter[str]:
+        """Count the trajectories of each stage."""
+        return Counter(dict(self._read("SELECT stage, count(*) FROM outcomes GROUP BY stage", [])))
+
     def trajectories(
         self, stage: str | None = None, accepted: bool | None = None, limit: int | None = None
     ) -> Iterator[Trajectory]:
@@ -188,16 +201,9 @@ class TraceStore:
 
     def _conversations(self, stage: str | None, accepted: bool | None) -> Iterator[dict[str, Any]]:
         for trajectory in self.trajectories(stage, accepted):
-            messages = _last_conversation(trajectory)
-            if not messages:
-                logger.info("trajectory %s has no policy turn; left out of the export", trajectory.id)
-                continue
-            # Tools are empty in the `tags` dialect; the column is there because trainers look for it.
-            yield {
-                "messages": [dump_record(message) for message in messages],
-                "tools": [],
-                "task_id": trajectory.task_id,
-            }
+            row = conversation_of(trajectory)
+            if row is not None:
+                yield row
 
     def _open(self) -> None:
         if not self._is_initialised():
@@ -276,6 +282,21 @@ def _conditions(stage: str | None, accepted: bool | None) -> tuple[str, list[obj
         conditions.append("accepted = ?")
         values.append(accepted)
     return " AND ".join(conditions), values
+
+
+def conversation_of(trajectory: Trajectory) -> dict[str, Any] | None:
+    """Return a trajectory as a row of `messages`, `tools` and `task_id`; None, with an info message, where no
+    policy turn says anything."""
+    messages = _last_conversation(trajectory)
+    if not messages:
+        logger.info("trajectory %s has no policy turn; left out of the export", trajectory.id)
+        return None
+    # Tools are empty in the `tags` dialect; the column is there because trainers look for it.
+    return {
+        "messages": [dump_record(message) for message in messages],
+        "tools": [],
+        "task_id": trajectory.task_id,
+    }
 
 
 def _last_conversation(trajectory: Trajectory) -> list[Message]:

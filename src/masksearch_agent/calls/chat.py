@@ -1,0 +1,182 @@
+"""A chat model as something that can be asked for typed replies.
+
+A malformed reply is answered with what is wrong with it, a bounded number of times; what stays malformed is
+rejected with its reason. Every call is logged as a turn with its role, and counted.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage
+
+from masksearch_agent.calls.accounting import CallLog, Spending, read_usage
+from masksearch_agent.calls.patience import PatientCaller
+from masksearch_agent.calls.replies import ReplyT, parse_tagged, validate_reply
+from masksearch_agent.config.calls import CallSettings, ChatModelSettings
+from masksearch_agent.errors import MissingExtraError, ReplyError, ServiceRefusedError
+from masksearch_agent.records import Message, Turn
+
+__all__ = ("ChatCaller", "open_chat_caller")
+
+_REPAIR = "Your reply cannot be used: {problem}. Write the whole reply again in exactly the form that was asked for."
+
+
+class ChatCaller:
+    """Asks one chat model.
+
+    Args:
+        model: Any LangChain chat model. Its own retries should be off; they would multiply with these.
+        name: Its name in traces; the model's own where None.
+        calls: Timeout, patience and rate.
+        is_structured: Ask through `with_structured_output`, for models that have it, instead of tags.
+        prices_usd: Of a million prompt tokens and of a million sampled tokens.
+        spending: Where its calls are counted.
+    """
+
+    def __init__(
+        self,
+        model: BaseChatModel,
+        name: str | None = None,
+        calls: CallSettings | None = None,
+        *,
+        is_structured: bool = False,
+        prices_usd: tuple[float, float] = (0.0, 0.0),
+        spending: Spending | None = None,
+    ) -> None:
+        self.name = name or _name_of(model)
+        self.spending = Spending() if spending is None else spending
+        self.is_structured = is_structured
+        self._model = model
+        self._prices_usd = prices_usd
+        self._caller = PatientCaller(self.name, calls)
+
+    async def ask(
+        self,
+        messages: Sequence[Message],
+        schema: type[ReplyT],
+        role: str,
+        *,
+        check: Callable[[ReplyT], str] | None = None,
+        max_repairs: int = 2,
+        log: CallLog | None = None,
+        turn_id: str = "0",
+    ) -> ReplyT:
+        """Return the model's reply.
+
+        Args:
+            messages: The conversation.
+            schema: What to reply.
+            role: Who speaks; for the trace and the accounts.
+            check: Says what else is wrong with a reply, `""` where nothing is.
+            max_repairs: How often to tell the model what is wrong.
+            log: Where the calls are written.
+            turn_id: Id of the call in the log; repairs add their number.
+
+        Raises:
+            ReplyError: The reply stayed malformed; the message is short and names the reason.
+            ServiceError: The model's server kept failing.
+            ServiceRefusedError: The server refuses for good.
+        """
+        sent = list(messages)
+        new = tuple(messages)
+        parent_id: str | None = None
+        problem = ""
+        for attempt in range(max_repairs + 1):
+            text, value = await self._reply(sent, schema, role, log)
+            identity = turn_id if attempt == 0 else f"{turn_id}.repair{attempt}"
+            if log is not None:
+                log.turns.append(Turn(identity, parent_id, role, new, text, model_version=self.name))
+            problem = value if isinstance(value, str) else check(value) if check is not None else ""
+            if not isinstance(value, str) and not problem:
+                return value
+            parent_id = identity
+            new = (Message("user", _REPAIR.format(problem=problem)),)
+            sent += [Message("assistant", text), *new]
+        raise ReplyError(f"{role} reply malformed: {problem}")
+
+    async def _reply(
+        self, messages: Sequence[Message], schema: type[ReplyT], role: str, log: CallLog | None
+    ) -> tuple[str, ReplyT | str]:
+        """Call the model once, however many attempts that takes."""
+        conversation = [(message.role, message.content) for message in messages]
+        runnable = (
+            self._model.with_structured_output(schema, include_raw=True)
+            if self.is_structured
+            else self._model
+        )
+        started_s = time.monotonic()
+
+        async def attempt() -> Any:
+            return await runnable.ainvoke(conversation)
+
+        output: Any = await self._caller.call(attempt)
+        message = output["raw"] if self.is_structured else output
+        sent_chars = sum(len(message.content) for message in messages)
+        usage = read_usage(message, sent_chars, time.monotonic() - started_s, self._prices_usd)
+        self.spending.add(role, usage)
+        if log is not None:
+            log.usage += usage
+        return (
+            _structured_reply(output, schema)
+            if self.is_structured
+            else (str(message.text), parse_tagged(str(message.text), schema))
+        )
+
+
+def open_chat_caller(settings: ChatModelSettings, spending: Spending | None = None) -> ChatCaller:
+    """Open a chat model by its name, with its key from the environment.
+
+    Raises:
+        MissingExtraError: LangChain, or its package for the provider, is not installed.
+        ServiceRefusedError: The model cannot be set up, mostly because its key is not set.
+    """
+    try:
+        from langchain.chat_models import init_chat_model
+    except ImportError as failure:
+        raise MissingExtraError(failure.name or "langchain", "llm") from failure
+    options: dict[str, Any] = {
+        "base_url": settings.base_url,
+        "temperature": settings.temperature,
+        "max_tokens": settings.max_tokens,
+    }
+    # The caller retries and times out itself, in the same way for every provider.
+    options = {name: value for name, value in options.items() if value is not None} | {"max_retries": 0}
+    try:
+        model = init_chat_model(settings.model, **options)
+    except ImportError as failure:
+        raise MissingExtraError(failure.name or settings.model, "llm") from failure
+    except Exception as failure:  # noqa: BLE001 (raised again, without what it may tell about keys)
+        raise ServiceRefusedError(
+            f"cannot set up the chat model {settings.model!r}: {type(failure).__name__}; expected `provider:name` and "
+            "the provider's API key in the environment (for OpenAI, OPENAI_API_KEY)"
+        ) from None
+    return ChatCaller(
+        model,
+        settings.model,
+        settings.calls,
+        is_structured=settings.structured,
+        prices_usd=(settings.usd_per_million_prompt_tokens, settings.usd_per_million_sampled_tokens),
+        spending=spending,
+    )
+
+
+def _structured_reply(output: Any, schema: type[ReplyT]) -> tuple[str, ReplyT | str]:
+    """Return a structured output as the text it was and the value it holds."""
+    raw: AIMessage = output["raw"]
+    arguments = raw.tool_calls[0]["args"] if raw.tool_calls else None
+    text = str(raw.text) or json.dumps(arguments, ensure_ascii=False)
+    if isinstance(output["parsed"], schema):
+        return text, output["parsed"]
+    if arguments is not None:
+        return text, validate_reply(arguments, schema)
+    return text, "it does not follow the schema"
+
+
+def _name_of(model: BaseChatModel) -> str:
+    named = getattr(model, "model_name", None) or getattr(model, "model", None)
+    return named if isinstance(named, str) else type(model).__name__

@@ -1,0 +1,208 @@
+"""Calls that survive a bad day of the service: what is tried again, when, and for how long.
+
+Timeouts, lost connections, 429 and 5xx are tried again with exponential waits until the patience is over; a
+429 makes all calls to that service wait, so a storm costs time and not attempts. A refused key or an unknown
+model (401 to 404) fails at once. What is neither, such as a reply that the client library cannot read, gets
+a few attempts of its own.
+
+Invariant: no text that leaves this module holds a key. Client libraries put keys into messages and addresses,
+so messages are redacted and the original exception is not chained.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import random
+import re
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from typing import TypeVar
+
+from langchain_core.rate_limiters import InMemoryRateLimiter
+from tenacity import AsyncRetrying, RetryCallState
+from tenacity.stop import stop_after_delay
+
+from masksearch_agent.config.calls import CallSettings
+from masksearch_agent.errors import MaskSearchError, ServiceError, ServiceRefusedError
+
+__all__ = ("PatientCaller", "redact")
+
+T = TypeVar("T")
+
+_REFUSED = frozenset({401, 402, 403, 404})
+_TRANSIENT = frozenset({408, 409, 425, 429})
+_TRANSIENT_NAMES = frozenset(
+    {
+        *("APIConnectionError", "APITimeoutError", "TransportError"),  # openai, anthropic, httpx
+        *("ClientConnectionError", "ClientPayloadError", "ServerTimeoutError"),  # aiohttp
+        *(
+            "ChunkedEncodingError",
+            "Timeout",
+            "HTTPTimeoutError",
+            "DDGSException",
+        ),  # requests, wikipedia, ddgs
+    }
+)
+_ATTEMPTS_AT_THE_UNKNOWN = 6
+_MAX_MESSAGE_CHARS = 300
+_STATUS_IN_TEXT = re.compile(
+    r"\bError (\d{3}):"
+)  # langchain-community's Tavily wrapper says it in words only
+_SECRET_NAME = re.compile(r"(?:KEY|TOKEN|SECRET|PASSWORD)$")
+_SECRET = re.compile(
+    r"(?i)(?P<name>(?:api[-_]?key|access[-_]?token|authorization|bearer)[\"']?\s*[=: ]\s*[\"']?(?:bearer\s+)?)"
+    r"[\w.~+/*-]{6,}|\b(?:sk|pk|tvly|gsk|xai|AIza)[-_][\w*-]{6,}"
+)
+
+logger = logging.getLogger(__name__)
+
+
+class PatientCaller:
+    """Makes the calls to one service. Safe to share between event loops and threads.
+
+    Args:
+        service: What to call it in messages.
+        settings: Timeout, patience and rate.
+    """
+
+    def __init__(self, service: str, settings: CallSettings | None = None) -> None:
+        self.service = service
+        self.settings = settings or CallSettings()
+        self.failed_attempts = 0
+        """Attempts that were tried again."""
+        self._paused_until = 0.0
+        rate = self.settings.requests_per_second
+        self._limiter = (
+            InMemoryRateLimiter(
+                requests_per_second=rate, check_every_n_seconds=min(0.05, 1 / rate), max_bucket_size=1
+            )
+            if rate is not None
+            else None
+        )
+
+    async def call(self, attempt: Callable[[], Awaitable[T]]) -> T:
+        """Return what an attempt returns, trying again while that can help.
+
+        Args:
+            attempt: Makes the call once; called anew for each attempt.
+
+        Raises:
+            ServiceError: The service kept failing.
+            ServiceRefusedError: It refused for good.
+            MaskSearchError: What the attempt itself raises of our own errors is passed on at once.
+        """
+        unknown_failures = 0
+
+        def is_worth_another_try(state: RetryCallState) -> bool:
+            nonlocal unknown_failures
+            failure = state.outcome.exception() if state.outcome is not None else None
+            if not isinstance(failure, Exception) or isinstance(failure, MaskSearchError):
+                return False
+            if _is_transient(failure):
+                return True
+            unknown_failures += 1
+            return _status(failure) is None and unknown_failures < _ATTEMPTS_AT_THE_UNKNOWN
+
+        retrying = AsyncRetrying(
+            retry=is_worth_another_try,
+            wait=self._wait_s,
+            stop=stop_after_delay(self.settings.patience_s),
+            reraise=True,
+        )
+        try:
+            return await retrying(self._attempt, attempt)
+        except MaskSearchError:
+            raise
+        except Exception as failure:  # noqa: BLE001 (raised again, without what it may tell about keys)
+            raise self._error(failure) from None
+
+    async def _attempt(self, attempt: Callable[[], Awaitable[T]]) -> T:
+        while (left_s := self._paused_until - time.monotonic()) > 0:
+            # Whoever waits goes on at a moment of its own, not all at once.
+            await asyncio.sleep(left_s * random.uniform(1.0, 1.5))
+        if self._limiter is not None:
+            await self._limiter.aacquire()
+        async with asyncio.timeout(self.settings.timeout_s):
+            return await attempt()
+
+    def _wait_s(self, state: RetryCallState) -> float:
+        failure = state.outcome.exception() if state.outcome is not None else None
+        longest = min(
+            self.settings.longest_wait_s,
+            self.settings.first_wait_s * 2.0 ** min(state.attempt_number - 1, 32),
+        )
+        wait_s = max(longest * random.uniform(0.5, 1.0), _retry_after_s(failure))
+        self.failed_attempts += 1
+        if _status(failure) == 429:
+            self._paused_until = max(self._paused_until, time.monotonic() + wait_s)
+        logger.info("%s: attempt %d failed (%s); next in %.1f s", self.service, state.attempt_number,
+                    _describe(failure), wait_s)  # fmt: skip
+        return wait_s
+
+    def _error(self, failure: Exception) -> MaskSearchError:
+        what = _describe(failure)
+        if _status(failure) in _REFUSED:
+            return ServiceRefusedError(
+                f"{self.service} refuses every call: {what}; check the model's name, the address and the API key in "
+                "the environment"
+            )
+        return ServiceError(f"{self.service} keeps failing: {what}; run the same command again to go on")
+
+
+def redact(text: str) -> str:
+    """Return the text without keys: values of variables named like secrets, and what looks like a key."""
+    secrets = {value for name, value in os.environ.items() if _SECRET_NAME.search(name) and len(value) >= 6}
+    for secret in sorted(secrets, key=len, reverse=True):
+        text = text.replace(secret, "***")
+    return _SECRET.sub(lambda found: f"{found['name'] or ''}***", text)
+
+
+def _is_transient(failure: BaseException) -> bool:
+    status = _status(failure)
+    if status is not None:
+        return status in _TRANSIENT or status >= 500
+    return any(
+        isinstance(link, TimeoutError | ConnectionError)
+        or not _TRANSIENT_NAMES.isdisjoint(base.__name__ for base in type(link).__mro__)
+        for link in _causes(failure)
+    )
+
+
+def _status(failure: BaseException | None) -> int | None:
+    """Return the HTTP status behind an exception, under any of the names that client libraries give it."""
+    for link in _causes(failure):
+        for holder in (link, getattr(link, "response", None)):
+            for name in ("status_code", "status", "code"):
+                value = getattr(holder, name, None)
+                if isinstance(value, int) and 400 <= value < 600:
+                    return value
+        in_words = _STATUS_IN_TEXT.search(str(link))
+        if in_words:
+            return int(in_words[1])
+    return None
+
+
+def _retry_after_s(failure: BaseException | None) -> float:
+    for link in _causes(failure):
+        for holder in (link, getattr(link, "response", None)):
+            value = str((getattr(holder, "headers", None) or {}).get("retry-after", ""))
+            if re.fullmatch(r"\d+(\.\d+)?", value):
+                return float(value)
+    return 0.0
+
+
+def _causes(failure: BaseException | None) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    while failure is not None and id(failure) not in seen:
+        seen.add(id(failure))
+        yield failure
+        failure = failure.__cause__ or failure.__context__
+
+
+def _describe(failure: BaseException | None) -> str:
+    status = _status(failure)
+    text = " ".join(redact(str(failure)).split())[:_MAX_MESSAGE_CHARS]
+    name = type(failure).__name__ + (f" {status}" if status is not None else "")
+    return f"{name}: {text}" if text else name

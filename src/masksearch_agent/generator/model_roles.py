@@ -1,0 +1,170 @@
+"""Planner, rewriter, observer and judge played by chat models, each by one of its own if wanted.
+
+The teacher never sees the expected answer or the hops: what it writes is what an agent could know. Passages are
+shown as the agent reads them, with forged tags neutralised.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from masksearch_agent.agent.protocol import clean_text, render_information
+from masksearch_agent.calls.chat import ChatCaller
+from masksearch_agent.config.agent import AgentSettings
+from masksearch_agent.config.generator import GeneratorSettings
+from masksearch_agent.generator.judge import RuleJudge
+from masksearch_agent.generator.role_prompts import (
+    JUDGE_PROMPT,
+    OBSERVER_PROMPT,
+    PLANNER_PROMPT,
+    REWRITER_PROMPT,
+    ROLE_PROMPTS_VERSION,
+    Judgement,
+    NextNeeds,
+    Queries,
+    Reading,
+)
+from masksearch_agent.generator.roles import CallLog, Findings, Observation, Plan, Verdict, render_answer
+from masksearch_agent.records import Message, SearchTask, Trajectory
+
+__all__ = ("ModelJudge", "ModelTeacher")
+
+_VERDICTS = {
+    "wrong": "model judge: wrong answer",
+    "ungrounded": "model judge: answer not in the retrieved passages",
+}
+
+
+@dataclass(frozen=True)
+class ModelTeacher:
+    """Chat models as planner, rewriter and observer."""
+
+    planner: ChatCaller
+    rewriter: ChatCaller
+    observer: ChatCaller
+    agent_settings: AgentSettings
+    settings: GeneratorSettings
+
+    @property
+    def name(self) -> str:
+        """The models and the version of the prompts; part of every trajectory's id."""
+        names = dict.fromkeys((self.planner.name, self.rewriter.name, self.observer.name))
+        return f"{'+'.join(names)}, role prompts {ROLE_PROMPTS_VERSION}"
+
+    async def plan(self, findings: Findings) -> Plan:
+        """Ask the planner what to look for."""
+        most = self.agent_settings.max_queries
+        reply = await self.planner.ask(
+            _conversation(PLANNER_PROMPT.format(max_needs=most), _state_of(findings)),
+            NextNeeds,
+            "planner",
+            check=lambda plan: f"<needs> has more than {most} lines" if len(plan.needs) > most else "",
+            max_repairs=self.settings.max_repairs,
+            log=findings.log,
+            turn_id=_turn_id(findings, "planner"),
+        )
+        return Plan(reply.thought, reply.needs)
+
+    async def rewrite(self, findings: Findings, plan: Plan) -> tuple[str, ...]:
+        """Ask the rewriter for queries."""
+        most = self.agent_settings.max_queries
+        needs = "\n".join(f"- {need}" for need in plan.needs)
+        reply = await self.rewriter.ask(
+            _conversation(
+                REWRITER_PROMPT.format(max_queries=most), f"{_state_of(findings)}\n\nLook for now:\n{needs}"
+            ),
+            Queries,
+            "rewriter",
+            check=lambda said: f"<queries> has more than {most} lines" if len(said.queries) > most else "",
+            max_repairs=self.settings.max_repairs,
+            log=findings.log,
+            turn_id=_turn_id(findings, "rewriter"),
+        )
+        return reply.queries
+
+    async def observe(self, findings: Findings) -> Observation:
+        """Ask the observer what the passages say."""
+        task = findings.task
+        count = max(task.mask_count, 1)
+        form = (
+            f"the text for each [mask], one per line, {count} lines in the order of the masks"
+            if task.kind == "ramp"
+            else "the short answer, in one line"
+        )
+
+        def check(reading: Reading) -> str:
+            is_complete = len(reading.answer) in (0, count)
+            return "" if is_complete else f"<answer> must have {count} lines or none"
+
+        reply = await self.observer.ask(
+            _conversation(OBSERVER_PROMPT.format(answer_form=form), _state_of(findings)),
+            Reading,
+            "observer",
+            check=check,
+            max_repairs=self.settings.max_repairs,
+            log=findings.log,
+            turn_id=_turn_id(findings, "observer"),
+        )
+        if not reply.answer:
+            return Observation(reply.findings, None)
+        return Observation(reply.findings, render_answer(task, reply.answer, self.agent_settings.answer_form))
+
+
+@dataclass(frozen=True)
+class ModelJudge:
+    """A chat model as judge, after or instead of the rules for correctness and grounding.
+
+    The form of the steps is always checked by rule.
+    """
+
+    model: ChatCaller
+    rules: RuleJudge
+    is_strict: bool = False
+    """Whether the rule judge must accept the trajectory as well."""
+    max_repairs: int = 2
+
+    async def judge(self, task: SearchTask, trajectory: Trajectory, log: CallLog | None = None) -> Verdict:
+        """Return the verdict; the reason in words is in the judge's turn."""
+        ruled = (
+            await self.rules.judge(task, trajectory) if self.is_strict else self.rules.check_form(trajectory)
+        )
+        if not ruled.is_accepted:
+            return ruled
+        expected = "\n".join(" or ".join(map(clean_text, aliases)) for aliases in task.answers)
+        passages = [passage for shown in trajectory.retrieved for passage in shown]
+        reply = await self.model.ask(
+            _conversation(
+                JUDGE_PROMPT,
+                f"Task:\n{clean_text(task.question)}\n\nExpected answer:\n{expected}\n\n"
+                f"Given answer:\n{trajectory.answer}\n\n{render_information(passages)}",
+            ),
+            Judgement,
+            "judge",
+            max_repairs=self.max_repairs,
+            log=log,
+            turn_id=f"{len(trajectory.turns)}.judge",
+        )
+        if reply.verdict == "accept":
+            return Verdict(True, "accepted")
+        return Verdict(False, _VERDICTS[reply.verdict])
+
+
+def _conversation(system: str, user: str) -> list[Message]:
+    return [Message("system", system), Message("user", user)]
+
+
+def _state_of(findings: Findings) -> str:
+    """Return the task and the rounds so far as a role reads them."""
+    parts = [f"Task:\n{clean_text(findings.task.question)}"]
+    for number, (queries, passages) in enumerate(
+        zip(findings.queries, findings.passages, strict=True), start=1
+    ):
+        asked = "\n".join(f"- {query}" for query in queries)
+        parts.append(f"Search {number}:\n{asked}\n{render_information(passages)}")
+    if not findings.queries:
+        parts.append("Nothing was searched yet.")
+    return "\n\n".join(parts)
+
+
+def _turn_id(findings: Findings, role: str) -> str:
+    return f"{len(findings.queries)}.{role}"

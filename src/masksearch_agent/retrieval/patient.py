@@ -1,0 +1,78 @@
+"""A search over a network: timeouts, waits and retries around a backend, and a cache on disk behind it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from masksearch_agent.calls.cache import AnswerCache
+from masksearch_agent.calls.patience import PatientCaller
+from masksearch_agent.config.calls import CallSettings
+from masksearch_agent.errors import RetrievalError
+from masksearch_agent.records import ScoredPassage, dump_record, load_record
+from masksearch_agent.retrieval.backends import AsyncSearchBackend, SearchBackend
+
+__all__ = ("PatientBackend",)
+
+
+class PatientBackend:
+    """Asks another backend one query at a time, each with the patience of `calls.PatientCaller`.
+
+    Args:
+        backend: What is asked. One that cannot be awaited runs in threads; a timeout leaves its thread behind.
+        name: Names the source in messages and in the cache.
+        calls: Timeout, patience and rate.
+        cache: Keeps answers between runs.
+        max_limit: Most passages that the source returns for a query; asking for more costs and gives no more.
+        max_threads: Threads of a backend that cannot be awaited.
+    """
+
+    def __init__(
+        self,
+        backend: SearchBackend,
+        name: str,
+        calls: CallSettings | None = None,
+        cache: AnswerCache | None = None,
+        max_limit: int | None = None,
+        max_threads: int = 16,
+    ) -> None:
+        self.name = name
+        self._backend = backend
+        self._caller = PatientCaller(name, calls)
+        self._cache = cache
+        self._max_limit = max_limit
+        self._threads = ThreadPoolExecutor(max_threads, thread_name_prefix="masksearch-search")
+
+    def search(self, queries: Sequence[str], limit: int) -> list[list[ScoredPassage]]:
+        """Return what `asearch` returns; works inside a running event loop too."""
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(asyncio.run, self.asearch(queries, limit)).result()
+
+    async def asearch(self, queries: Sequence[str], limit: int) -> list[list[ScoredPassage]]:
+        """Return one list per query, best first.
+
+        Raises:
+            ServiceError: The source kept failing.
+            ServiceRefusedError: It refused for good.
+        """
+        wanted = limit if self._max_limit is None else min(limit, self._max_limit)
+        return list(await asyncio.gather(*(self._ask(query, wanted) for query in queries)))
+
+    async def _ask(self, query: str, limit: int) -> list[ScoredPassage]:
+        if self._cache is not None:
+            known = self._cache.get(self.name, query, limit)
+            if known is not None:
+                return [load_record(ScoredPassage, hit, RetrievalError) for hit in known]
+        hits = await self._caller.call(lambda: self._attempt(query, limit))
+        if self._cache is not None:
+            self._cache.put([dump_record(hit) for hit in hits], self.name, query, limit)
+        return hits
+
+    async def _attempt(self, query: str, limit: int) -> list[ScoredPassage]:
+        if isinstance(self._backend, AsyncSearchBackend):
+            [hits] = await self._backend.asearch([query], limit)
+        else:
+            loop = asyncio.get_running_loop()
+            [hits] = await loop.run_in_executor(self._threads, self._backend.search, [query], limit)
+        return hits

@@ -1,0 +1,199 @@
+"""Conversations of a trace store as a dataset folder that `datasets` and `trl sft` load as it is.
+
+    folder/README.md            the dataset card
+    folder/data/train.parquet   or train.jsonl: `messages`, `tools`, `task_id`, `trajectory_id`
+
+Invariant: a file appears under its name only when it is whole.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal
+
+from masksearch_agent.errors import MissingExtraError, TraceError
+from masksearch_agent.records import Trajectory, Usage, write_jsonl
+from masksearch_agent.traces.store import TraceStore, conversation_of
+
+__all__ = ("ExportFormat", "export_dataset")
+
+ExportFormat = Literal["jsonl", "parquet"]
+
+_ROWS_PER_GROUP = 1000
+
+_CARD = """---
+configs:
+- config_name: default
+  data_files:
+  - split: train
+    path: data/train.{suffix}
+tags:
+- masksearch
+- search-agent
+- sft
+---
+
+# Search trajectories
+
+{rows} conversations of a search agent, written by
+[masksearch-agent](https://arxiv.org/abs/2505.20285) (stage: {stage}; {verdict}). Each assistant message is one step:
+`<think>…</think>` and then `<search>…</search>` or `<answer>…</answer>`; search results are user messages.
+
+| column | what it holds |
+| --- | --- |
+| `messages` | the conversation, as `role` and `content` |
+| `tools` | empty: the steps are text, not tool calls |
+| `task_id`, `trajectory_id` | where it came from; equal ids are equal tasks and trajectories |
+
+```python
+from datasets import load_dataset
+
+rows = load_dataset("{name}", split="train")
+```
+
+```bash
+trl sft --dataset_name {name} --model_name_or_path MODEL --output_dir OUT
+```
+
+## What is in it
+
+{tables}
+
+Passages are quoted from the searched collection; its licence applies to them.
+"""
+
+
+@dataclass
+class _Statistics:
+    searches: Counter[int] = field(default_factory=Counter)
+    producers: Counter[str] = field(default_factory=Counter)
+    protocols: Counter[int] = field(default_factory=Counter)
+    usage: Usage = field(default_factory=Usage)
+
+    def count(self, trajectory: Trajectory) -> None:
+        self.searches[len(trajectory.queries)] += 1
+        self.producers[trajectory.producer] += 1
+        self.protocols[trajectory.protocol_version] += 1
+        if trajectory.usage is not None:
+            self.usage += trajectory.usage
+
+
+def export_dataset(
+    store: TraceStore,
+    folder: Path,
+    file_format: ExportFormat = "parquet",
+    stage: str | None = None,
+    accepted: bool | None = True,
+) -> dict[str, Any]:
+    """Write the conversations of a store as a dataset with its card.
+
+    Args:
+        store: The store.
+        folder: The dataset's folder; its data of either format is replaced.
+        file_format: Of the data.
+        stage: Only trajectories of this stage; None for all.
+        accepted: Only trajectories with this verdict; None for all.
+
+    Returns:
+        What was written.
+
+    Raises:
+        TraceError: There is nothing to write; the folder is then left as it was.
+        MissingExtraError: Parquet was asked for and pyarrow is not installed.
+    """
+    statistics = _Statistics()
+    suffix = file_format
+    partial = folder / "data" / f"new.{suffix}"
+    rows = _rows(store, stage, accepted, statistics)
+    first = next(rows, None)
+    if first is None:
+        raise TraceError(
+            f"{store.path} has no {'accepted ' if accepted else ''}conversation"
+            + (f" of stage {stage!r}" if stage is not None else "")
+            + "; `masksearch traces` lists what it has"
+        )
+    write = write_jsonl if file_format == "jsonl" else _write_parquet
+    count = write(partial, _chain(first, rows))
+    for old in ("jsonl", "parquet"):
+        if old != suffix:
+            (folder / "data" / f"train.{old}").unlink(missing_ok=True)
+    os.replace(partial, folder / "data" / f"train.{suffix}")
+    verdict = {True: "accepted by the judge", False: "rejected by the judge", None: "accepted and rejected"}
+    card = _CARD.format(
+        suffix=suffix,
+        rows=count,
+        stage=stage or "all",
+        verdict=verdict[accepted],
+        name=folder.as_posix(),
+        tables=_tables(statistics, store.reasons(stage)),
+    )
+    (folder / "README.md").write_text(card, encoding="utf-8")
+    return {"dataset": str(folder), "rows": count, "format": file_format}
+
+
+def _rows(
+    store: TraceStore, stage: str | None, accepted: bool | None, statistics: _Statistics
+) -> Iterator[dict[str, Any]]:
+    for trajectory in store.trajectories(stage, accepted):
+        row = conversation_of(trajectory)
+        if row is not None:
+            statistics.count(trajectory)
+            yield row | {"trajectory_id": trajectory.id}
+
+
+def _chain(first: dict[str, Any], rest: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    yield first
+    yield from rest
+
+
+def _write_parquet(path: Path, rows: Iterable[dict[str, Any]]) -> int:
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError as failure:
+        raise MissingExtraError(failure.name or "pyarrow", "train") from failure
+    message = pa.struct([("role", pa.string()), ("content", pa.string())])
+    schema = pa.schema(
+        [
+            ("messages", pa.list_(message)),
+            ("tools", pa.list_(pa.string())),
+            ("task_id", pa.string()),
+            ("trajectory_id", pa.string()),
+        ]
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    count = 0
+    stream = iter(rows)
+    with pq.ParquetWriter(path, schema) as writer:
+        while group := list(islice(stream, _ROWS_PER_GROUP)):
+            writer.write_table(pa.Table.from_pylist(group, schema=schema))
+            count += len(group)
+    return count
+
+
+def _tables(statistics: _Statistics, reasons: Counter[str]) -> str:
+    parts = [
+        _table("searches", "conversations", sorted(statistics.searches.items())),
+        _table("producer", "conversations", statistics.producers.most_common()),
+        _table("protocol version", "conversations", sorted(statistics.protocols.items())),
+    ]
+    if reasons:
+        parts.append(_table("rejected because", "trajectories", reasons.most_common(20)))
+    if statistics.usage.model_calls:
+        usage = statistics.usage
+        parts.append(
+            f"Their roles took {usage.model_calls} calls of chat models: {usage.prompt_tokens} prompt tokens, "
+            f"{usage.sampled_tokens} sampled tokens, ${usage.cost_usd:.2f} at the prices that were set."
+        )
+    return "\n\n".join(parts)
+
+
+def _table(name: str, counted: str, rows: Iterable[tuple[Any, int]]) -> str:
+    # A bar in a value would end its cell.
+    lines = [f"| {str(value).replace('|', '¦')} | {count} |" for value, count in rows]
+    return "\n".join([f"| {name} | {counted} |", "| --- | --- |", *lines])

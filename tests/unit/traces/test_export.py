@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from masksearch_agent.errors import TraceError
+from masksearch_agent.records import Message, Trajectory, Turn, Usage
+from masksearch_agent.traces.export import ExportFormat, export_dataset
+from masksearch_agent.traces.store import TraceStore
+
+
+def trajectory(number: int, accepted: bool = True) -> Trajectory:
+    asked = (Message("system", "Search."), Message("user", f"Who is {number}?"))
+    told = (Message("user", "<information>\n[1] It is Ada | Holt.\n</information>"),)
+    turns = (
+        Turn("0.planner", None, "planner", asked, "<needs>x</needs>"),
+        Turn("0", None, "policy", asked, "<think></think><search> who</search>"),
+        Turn("1", "0", "policy", told, "<think></think><answer> Ada</answer>"),
+    )
+    return Trajectory(
+        f"id{number}", f"task{number}", turns, "Ada", "answered", queries=(("who",),), producer="a|b",
+        protocol_version=2, accepted=accepted, verdict="accepted" if accepted else "wrong answer",
+        usage=Usage(3, 100, 10, cost_usd=0.5),
+    )  # fmt: skip
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[TraceStore]:
+    with TraceStore(tmp_path / "traces.sqlite") as opened:
+        opened.add_many([trajectory(0), trajectory(1), trajectory(2, accepted=False)], "s")
+        yield opened
+
+
+@pytest.mark.parametrize("file_format", ["jsonl", "parquet"])
+def test_the_folder_loads_as_a_dataset_that_trl_reads(
+    store: TraceStore, tmp_path: Path, file_format: ExportFormat
+) -> None:
+    datasets = pytest.importorskip("datasets")
+    trl_data = pytest.importorskip("trl.data_utils")
+    report = export_dataset(store, tmp_path / "data", file_format, "s")
+    assert report == {"dataset": str(tmp_path / "data"), "rows": 2, "format": file_format}
+    rows = datasets.load_dataset(str(tmp_path / "data"), split="train", cache_dir=str(tmp_path / "cache"))
+    assert rows["trajectory_id"] == ["id0", "id1"]
+    assert trl_data.is_conversational(rows[0])
+    assert [message["role"] for message in rows[0]["messages"]] == [
+        *("system", "user", "assistant", "user", "assistant"),
+    ]
+    assert rows[0]["messages"][-1]["content"] == "<think></think><answer> Ada</answer>"
+    assert rows[0]["tools"] == []
+
+
+def test_the_card_says_what_is_in_it(store: TraceStore, tmp_path: Path) -> None:
+    export_dataset(store, tmp_path / "data", "jsonl")
+    card = (tmp_path / "data" / "README.md").read_text()
+    head: Any = yaml.safe_load(card.split("---")[1])
+    [[split]] = [config["data_files"] for config in head["configs"]]
+    assert (tmp_path / "data" / split["path"]).is_file()
+    for line in (
+        "| 1 | 2 |", "| a¦b | 2 |", "| wrong answer | 1 |", "6 calls of chat models: 200 prompt tokens", "$1.00",
+    ):  # fmt: skip
+        assert line in card
+
+
+def test_exporting_again_replaces_the_data_in_either_format(store: TraceStore, tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    folder = tmp_path / "data"
+    export_dataset(store, folder, "jsonl")
+    export_dataset(store, folder, "parquet", accepted=False)
+    assert [path.name for path in (folder / "data").iterdir()] == ["train.parquet"]
+    export_dataset(store, folder, "jsonl", accepted=None)
+    [path] = (folder / "data").iterdir()
+    assert [json.loads(line)["task_id"] for line in path.read_text().splitlines()] == [
+        "task0",
+        "task1",
+        "task2",
+    ]
+
+
+def test_nothing_to_export_is_an_error_that_changes_nothing(store: TraceStore, tmp_path: Path) -> None:
+    with pytest.raises(TraceError, match="no accepted conversation of stage 'other'"):
+        export_dataset(store, tmp_path / "data", "jsonl", "other")
+    assert not (tmp_path / "data").exists()
