@@ -254,9 +254,7 @@ def evaluate_files(
     return scores
 
 
-def _restore(
-    agent: str | Path, search: Search | None, base_url: str | None
-) -> MaskSearchAgent | RemoteAgent:
+def _restore(agent: str | Path, search: Search | None, base_url: str | None) -> MaskSearchAgent | RemoteAgent:
     if not str(agent).startswith(("http://", "https://")):
         return MaskSearchAgent.from_pretrained(agent, search=search, base_url=base_url)
     if base_url is not None:
