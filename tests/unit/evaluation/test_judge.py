@@ -69,5 +69,5 @@ async def test_a_blank_answer_is_wrong_without_asking() -> None:
 
 
 def test_a_judge_that_cannot_be_made_says_what_to_install() -> None:
-    with pytest.raises(EvaluationError, match=r"cannot make a judge of 'nowhere:none'.*langchain"):
+    with pytest.raises(EvaluationError, match=r"(?s)cannot make a judge of 'nowhere:none'.*langchain"):
         load_judge("nowhere:none")

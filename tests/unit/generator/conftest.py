@@ -21,8 +21,10 @@ def world() -> ClosedWorld:
 
 
 @pytest.fixture(scope="session")
-def search(world: ClosedWorld) -> Search:
-    return Search(BM25Index.build(world.passages))
+def search(world: ClosedWorld, tmp_path_factory: pytest.TempPathFactory) -> Search:
+    directory = tmp_path_factory.mktemp("index") / "bm25"
+    BM25Index.build(directory, world.passages)
+    return Search(BM25Index.load(directory, world.passages))
 
 
 @pytest.fixture(scope="session")
