@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -343,8 +344,12 @@ def stop_when(
         try:
             while process.poll() is None and not is_time(run):
                 time.sleep(0.002)
-            process.send_signal(stop)
-            return process.wait(timeout=60)
+            for _ in range(30):
+                process.send_signal(stop)
+                # An interrupt that meets an event loop at its very end is lost; people press Ctrl-C again.
+                with suppress(subprocess.TimeoutExpired):
+                    return process.wait(timeout=4)
+            raise AssertionError(f"{command} could not be stopped")
         finally:
             process.kill()
             process.wait()
