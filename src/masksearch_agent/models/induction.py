@@ -2,10 +2,10 @@
 
 Looking something up in a passage rests on induction heads (Olsson et al., arXiv 2209.11895): one head notes in every
 position which token stood before it, a later one looks for the position that stood after the current token and copies
-what is there. A small model takes long to find this by itself; started with it, it learns from less than a million tokens
-to look values up by keys of several words (`benchmarks/induction_start.py`). Starting from weights that imitate
-those of a trained model is mimetic initialization (Trockman and Kolter, arXiv 2305.09828). Nothing is frozen: training
-is free to keep, bend or drop it.
+what is there. A small model takes long to find this by itself; started with it, it learns from less than a million
+tokens to look values up by keys of several words (`benchmarks/induction_start.py`). Starting from weights that
+imitate those of a trained model is mimetic initialization (Trockman and Kolter, arXiv 2305.09828). Nothing is frozen:
+training is free to keep, bend or drop it.
 
 The first half of the residual stream says which token stands in a position, the second half which one stood before
 it. In the first layer half of the heads look one position back and copy the first half into the second; the other
