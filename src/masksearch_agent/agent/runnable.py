@@ -24,8 +24,7 @@ from langchain_core.tools import BaseTool, StructuredTool
 
 from masksearch_agent.agent.graph import build_search_graph
 from masksearch_agent.agent.prompts import PromptSet, default_prompts
-from masksearch_agent.agent.protocol import PROTOCOL_VERSION
-from masksearch_agent.agent.state import RunContext, SearchInput, passages_of
+from masksearch_agent.agent.state import RunContext, SearchInput, trajectory_of
 from masksearch_agent.config.agent import AgentSettings
 from masksearch_agent.errors import AgentError, ThreadReuseError
 from masksearch_agent.models.recording import RecordingChatModel
@@ -239,7 +238,7 @@ class MaskSearchAgent(Runnable[AgentInput, SearchAnswer]):
         async with self._on_unused_thread(merge_configs(self.new_thread(), config)) as own_config:
             question: SearchInput = {"question": task.question, "kind": task.kind}
             state = await self.graph.ainvoke(question, own_config, context=context)
-        return self.trajectory_of(state, recorder, task.id, seed)
+        return trajectory_of(state, recorder.turns, task.id, self.model_version, seed)
 
     def new_thread(self) -> RunnableConfig:
         """Return a config with a `thread_id` that no other run has; without a checkpointer, an empty one."""
@@ -272,35 +271,6 @@ class MaskSearchAgent(Runnable[AgentInput, SearchAnswer]):
             if not is_running:
                 self._rollout_threads.discard(thread_id)
 
-    def trajectory_of(
-        self,
-        state: Mapping[str, Any],
-        recorder: Recorder,
-        task_id: str,
-        seed: int = 0,
-    ) -> Trajectory:
-        """Return the trajectory of a finished run.
-
-        Args:
-            state: What the graph returned.
-            recorder: What recorded the run.
-            task_id: The task that was run.
-            seed: Part of the trajectory's id.
-        """
-        return Trajectory(
-            id=content_id(task_id, self.model_version, seed, PROTOCOL_VERSION),
-            task_id=task_id,
-            turns=recorder.turns,
-            answer=state["answer"],
-            stop_reason=state["stop_reason"],
-            retrieved=passages_of(state["searches"]),
-            queries=tuple(tuple(found["queries"]) for found in state["searches"]),
-            format_errors=state["repairs"],
-            producer=self.model_version,
-            seed=seed,
-            protocol_version=PROTOCOL_VERSION,
-        )
-
 
 class _Run:
     """One call of the agent: its input and context for the graph, and the answer made of the final state."""
@@ -327,7 +297,7 @@ class _Run:
             )
         # What was asked is what the first call read, but for our system prompt; the thread may hold earlier runs too.
         asked = [m.content for m in self.recorder.turns[0].context if m.role != "system"]
-        trajectory = self.agent.trajectory_of(state, self.recorder, content_id(*asked))
+        trajectory = trajectory_of(state, self.recorder.turns, content_id(*asked), self.agent.model_version)
         sources = {p.id: p for shown in trajectory.retrieved for p in shown}
         prompts = [
             message.usage_metadata["input_tokens"]

@@ -6,6 +6,7 @@ token ids stay with the recorder.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -16,8 +17,9 @@ from langgraph.graph.message import add_messages
 # pydantic, which makes the schemas that a LangGraph server shows, refuses typing.TypedDict before Python 3.12.
 from typing_extensions import TypedDict
 
+from masksearch_agent.agent.protocol import PROTOCOL_VERSION
 from masksearch_agent.errors import AgentError
-from masksearch_agent.records import Passage, Sampling, StopReason, load_record
+from masksearch_agent.records import Passage, Sampling, StopReason, Trajectory, Turn, content_id, load_record
 from masksearch_agent.retrieval.leak_guard import LeakGuard
 from masksearch_agent.traces.recorder import Recorder
 
@@ -29,6 +31,7 @@ __all__ = (
     "SearchRound",
     "SearchState",
     "passages_of",
+    "trajectory_of",
 )
 
 
@@ -108,4 +111,31 @@ def passages_of(rounds: list[SearchRound]) -> tuple[tuple[Passage, ...], ...]:
     """Return the passages of each search round as records."""
     return tuple(
         tuple(load_record(Passage, passage, AgentError) for passage in found["passages"]) for found in rounds
+    )
+
+
+def trajectory_of(
+    state: Mapping[str, Any], turns: tuple[Turn, ...], task_id: str, producer: str, seed: int = 0
+) -> Trajectory:
+    """Return the trajectory of a finished run.
+
+    Args:
+        state: What the graph returned, in this process or from a server.
+        turns: The model calls of the run.
+        task_id: The task that was run.
+        producer: Version of the model that answered.
+        seed: Part of the trajectory's id.
+    """
+    return Trajectory(
+        id=content_id(task_id, producer, seed, PROTOCOL_VERSION),
+        task_id=task_id,
+        turns=turns,
+        answer=state["answer"],
+        stop_reason=state["stop_reason"],
+        retrieved=passages_of(state["searches"]),
+        queries=tuple(tuple(found["queries"]) for found in state["searches"]),
+        format_errors=state["repairs"],
+        producer=producer,
+        seed=seed,
+        protocol_version=PROTOCOL_VERSION,
     )

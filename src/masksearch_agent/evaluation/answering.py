@@ -15,7 +15,7 @@ from langchain_core.messages.utils import convert_to_messages
 from masksearch_agent.agent.escaping import neutralise
 from masksearch_agent.agent.protocol import PROTOCOL_VERSION, render_information
 from masksearch_agent.agent.runnable import MaskSearchAgent
-from masksearch_agent.agent.state import RunContext, passages_of
+from masksearch_agent.agent.state import RunContext, trajectory_of
 from masksearch_agent.errors import EvaluationError
 from masksearch_agent.records import (
     Sampling,
@@ -108,19 +108,8 @@ class RemoteAgent:
                 f"output of the search graph"
             )
         messages = convert_to_messages(state["messages"])
-        trajectory = Trajectory(
-            id=content_id(task.id, self.model_version, seed, PROTOCOL_VERSION),
-            task_id=task.id,
-            turns=_turns_of(messages, self.model_version),
-            answer=state["answer"],
-            stop_reason=state["stop_reason"],
-            retrieved=passages_of(state["searches"]),
-            queries=tuple(tuple(found["queries"]) for found in state["searches"]),
-            format_errors=state["repairs"],
-            producer=self.model_version,
-            seed=seed,
-            protocol_version=PROTOCOL_VERSION,
-        )
+        turns = _turns_of(messages, self.model_version)
+        trajectory = trajectory_of(state, turns, task.id, self.model_version, seed)
         usages = [m.usage_metadata for m in messages if isinstance(m, AIMessage) and m.usage_metadata]
         return trajectory, Usage(
             model_calls=len(trajectory.turns),
