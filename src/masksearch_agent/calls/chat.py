@@ -21,7 +21,7 @@ from masksearch_agent.config.calls import CallSettings, ChatModelSettings
 from masksearch_agent.errors import MissingExtraError, ReplyError, ServiceRefusedError
 from masksearch_agent.records import Message, Turn
 
-__all__ = ("ChatCaller", "open_chat_caller")
+__all__ = ("ChatCaller", "open_chat_caller", "open_chat_model")
 
 _REPAIR = "Your reply cannot be used: {problem}. Write the whole reply again in exactly the form that was asked for."
 
@@ -128,8 +128,8 @@ class ChatCaller:
         )
 
 
-def open_chat_caller(settings: ChatModelSettings, spending: Spending | None = None) -> ChatCaller:
-    """Open a chat model by its name, with its key from the environment.
+def open_chat_model(settings: ChatModelSettings) -> BaseChatModel:
+    """Open a chat model by its name, with its key from the environment and without retries of its own.
 
     Raises:
         MissingExtraError: LangChain, or its package for the provider, is not installed.
@@ -147,7 +147,7 @@ def open_chat_caller(settings: ChatModelSettings, spending: Spending | None = No
     # The caller retries and times out itself, in the same way for every provider.
     options = {name: value for name, value in options.items() if value is not None} | {"max_retries": 0}
     try:
-        model = init_chat_model(settings.model, **options)
+        model: BaseChatModel = init_chat_model(settings.model, **options)
     except ImportError as failure:
         raise MissingExtraError(failure.name or settings.model, "llm") from failure
     except Exception as failure:  # noqa: BLE001 (raised again, without what it may tell about keys)
@@ -155,8 +155,13 @@ def open_chat_caller(settings: ChatModelSettings, spending: Spending | None = No
             f"cannot set up the chat model {settings.model!r}: {type(failure).__name__}; expected `provider:name` and "
             "the provider's API key in the environment (for OpenAI, OPENAI_API_KEY)"
         ) from None
+    return model
+
+
+def open_chat_caller(settings: ChatModelSettings, spending: Spending | None = None) -> ChatCaller:
+    """Open a chat model by its name as something to ask; raises what `open_chat_model` raises."""
     return ChatCaller(
-        model,
+        open_chat_model(settings),
         settings.model,
         settings.calls,
         is_structured=settings.structured,

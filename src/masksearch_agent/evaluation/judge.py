@@ -13,11 +13,14 @@ from __future__ import annotations
 import json
 import re
 from datetime import date
+from functools import partial
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
 
-from masksearch_agent.errors import EvaluationError
+from masksearch_agent.calls.chat import open_chat_model
+from masksearch_agent.calls.patience import PatientCaller
+from masksearch_agent.config.calls import CallSettings, ChatModelSettings
 from masksearch_agent.evaluation.benchmarks import FALSE_PREMISE
 from masksearch_agent.records import SearchTask
 
@@ -48,21 +51,34 @@ class AnswerJudge:
     Args:
         model: The judge; set its temperature to 0 for results that repeat.
         is_strict: FreshEval's strict mode: what the answer adds has to be accurate too.
-        max_attempts: Calls for one answer before it is left unjudged.
+        max_attempts: Replies to one answer before it is left unjudged.
+        calls: Patience with the model's server; a failed call is no reply.
     """
 
-    def __init__(self, model: BaseChatModel, is_strict: bool = False, max_attempts: int = 3) -> None:
+    def __init__(
+        self,
+        model: BaseChatModel,
+        is_strict: bool = False,
+        max_attempts: int = 3,
+        calls: CallSettings | None = None,
+    ) -> None:
         self.model = model
         self.is_strict = is_strict
         self.max_attempts = max_attempts
+        self._caller = PatientCaller("the judge", calls)
 
     async def judge(self, task: SearchTask, answer: str) -> bool | None:
-        """Return whether the answer is right; None where the judge gave no verdict. A blank answer is wrong."""
+        """Return whether the answer is right; None where the judge gave no verdict. A blank answer is wrong.
+
+        Raises:
+            ServiceError: The judge's server kept failing.
+            ServiceRefusedError: It refuses for good.
+        """
         if not answer.strip():
             return False
         messages = self._prompt(task, answer)
         for _ in range(self.max_attempts):
-            reply = await self.model.ainvoke(messages)
+            reply = await self._caller.call(partial(self.model.ainvoke, messages))
             verdict = parse_verdict(str(reply.text))
             if verdict is not None:
                 return verdict
@@ -100,15 +116,7 @@ def load_judge(name: str) -> AnswerJudge:
         name: `provider:model` as `langchain.chat_models.init_chat_model` takes it, such as `openai:gpt-4o`.
 
     Raises:
-        EvaluationError: `langchain` or the provider's package is not installed, or the name is unknown.
+        MissingExtraError: LangChain, or its package for the provider, is not installed.
+        ServiceRefusedError: The model cannot be set up: an unknown provider, or no key in the environment.
     """
-    try:
-        from langchain.chat_models import init_chat_model
-
-        model = init_chat_model(name, temperature=0)
-    except (ImportError, ValueError) as failure:
-        raise EvaluationError(
-            f"cannot make a judge of {name!r}: {failure}; install `langchain` and the provider's package "
-            f"(`langchain-openai`, …) and name the model as `provider:model`"
-        ) from failure
-    return AnswerJudge(model)
+    return AnswerJudge(open_chat_model(ChatModelSettings(model=name, temperature=0.0)))

@@ -99,7 +99,7 @@ def load_judge(settings: JudgeSettings) -> JudgeReward:
         try:
             from langchain.chat_models import init_chat_model
         except ImportError as failure:
-            raise MissingExtraError("langchain", "judge") from failure
+            raise MissingExtraError("langchain", "llm") from failure
         model = init_chat_model(settings.model, **options)
     return JudgeReward(model, settings.max_attempts, settings.first_wait_s)
 

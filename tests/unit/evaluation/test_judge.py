@@ -5,7 +5,8 @@ import json
 import pytest
 from fakes.chat_models import ScriptedChatModel
 
-from masksearch_agent.errors import EvaluationError
+from masksearch_agent.config.calls import CallSettings
+from masksearch_agent.errors import ServiceRefusedError
 from masksearch_agent.evaluation.benchmarks import FALSE_PREMISE
 from masksearch_agent.evaluation.judge import AnswerJudge, load_judge, parse_verdict
 from masksearch_agent.records import SearchTask
@@ -68,6 +69,16 @@ async def test_a_blank_answer_is_wrong_without_asking() -> None:
     assert model.calls == []
 
 
-def test_a_judge_that_cannot_be_made_says_what_to_install() -> None:
-    with pytest.raises(EvaluationError, match=r"(?s)cannot make a judge of 'nowhere:none'.*langchain"):
+async def test_a_judge_whose_server_fails_is_asked_again() -> None:
+    model = ScriptedChatModel(script=[RIGHT], fail_on=0)
+    judge = AnswerJudge(model, max_attempts=1, calls=CallSettings(first_wait_s=0.001))
+    assert await judge.judge(TASK, "Jo") is True
+    assert len(model.calls) == 2
+
+
+def test_a_judge_that_cannot_be_made_says_what_is_expected() -> None:
+    pytest.importorskip("langchain")
+    with pytest.raises(
+        ServiceRefusedError, match=r"cannot set up the chat model 'nowhere:none'.*`provider:name`"
+    ):
         load_judge("nowhere:none")

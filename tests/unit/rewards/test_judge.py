@@ -120,5 +120,5 @@ def test_settings_name_a_judge_behind_an_api(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_a_judge_behind_an_api_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "langchain.chat_models", None)
-    with pytest.raises(MissingExtraError, match=r"langchain is not installed; run `pip install .*\[judge\]"):
+    with pytest.raises(MissingExtraError, match=r"langchain is not installed; run `pip install .*\[llm\]"):
         load_judge(JudgeSettings(model="openai:qwen2.5-72b"))
