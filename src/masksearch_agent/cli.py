@@ -395,7 +395,7 @@ def evaluate_agent(
     agent: AgentOption,
     data: Annotated[
         list[Path],
-        typer.Option(help="Questions: task or benchmark files, or `hf:owner/name:config:split` of the hub."),
+        typer.Option(help="Questions: task or benchmark files, or `hf:owner/name@config:split` of the hub."),
     ],
     index: Annotated[Path | None, typer.Option(help="Search this index instead of the bundle's.")] = None,
     mode: Annotated[

@@ -4,6 +4,9 @@ Each message says what was wrong, what was received, what was expected and what 
 derive from `MaskSearchError`, so an application can catch one type.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 __all__ = (
     "AgentError",
     "BundleError",
@@ -26,6 +29,7 @@ __all__ = (
     "TraceError",
     "TrainingError",
     "UnreadableDocumentError",
+    "needs_extra",
 )
 
 
@@ -51,6 +55,19 @@ class MissingExtraError(MaskSearchError):
         )
         self.package = package
         self.extra = extra
+
+
+@contextmanager
+def needs_extra(extra: str) -> Iterator[None]:
+    """Name the extra to install where an import in the block fails.
+
+    Raises:
+        MissingExtraError: It did.
+    """
+    try:
+        yield
+    except ImportError as failure:
+        raise MissingExtraError((failure.name or "a package").partition(".")[0], extra) from failure
 
 
 class CorpusError(MaskSearchError):

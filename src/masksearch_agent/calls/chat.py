@@ -18,7 +18,7 @@ from masksearch_agent.calls.accounting import CallLog, Spending, read_usage
 from masksearch_agent.calls.patience import PatientCaller
 from masksearch_agent.calls.replies import ReplyT, parse_tagged, validate_reply
 from masksearch_agent.config.calls import CallSettings, ChatModelSettings
-from masksearch_agent.errors import MissingExtraError, ReplyError, ServiceRefusedError
+from masksearch_agent.errors import MissingExtraError, ReplyError, ServiceRefusedError, needs_extra
 from masksearch_agent.records import Message, Turn
 
 __all__ = ("ChatCaller", "open_chat_caller", "open_chat_model")
@@ -135,10 +135,8 @@ def open_chat_model(settings: ChatModelSettings) -> BaseChatModel:
         MissingExtraError: LangChain, or its package for the provider, is not installed.
         ServiceRefusedError: The model cannot be set up, mostly because its key is not set.
     """
-    try:
+    with needs_extra("llm"):
         from langchain.chat_models import init_chat_model
-    except ImportError as failure:
-        raise MissingExtraError(failure.name or "langchain", "llm") from failure
     options: dict[str, Any] = {
         "base_url": settings.base_url,
         "temperature": settings.temperature,

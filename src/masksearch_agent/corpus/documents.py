@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from io import BytesIO
 from typing import Any
 
-from masksearch_agent.errors import MissingExtraError, UnreadableDocumentError
+from masksearch_agent.errors import UnreadableDocumentError, needs_extra
 
 __all__ = ("DOCUMENT_PARSERS", "DocumentParser", "decode_text", "require_parser")
 
@@ -121,19 +121,15 @@ def _parse_pdf(raw: bytes, encoding: str) -> tuple[str, str]:
 
 
 def _import_bs4() -> Any:
-    try:
+    with needs_extra("corpus"):
         import bs4
         import lxml  # noqa: F401 - the parser that Beautiful Soup is told to use
-    except ImportError as failure:
-        raise MissingExtraError(failure.name or "bs4", "corpus") from failure
     return bs4
 
 
 def _import_pypdf() -> Any:
-    try:
+    with needs_extra("corpus"):
         import pypdf
-    except ImportError as failure:
-        raise MissingExtraError("pypdf", "corpus") from failure
     return pypdf
 
 

@@ -14,9 +14,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from masksearch_agent.errors import CorpusError, MissingExtraError, UnreadableDocumentError
+from masksearch_agent.errors import CorpusError, UnreadableDocumentError, needs_extra
 
-__all__ = ("TABLE_READERS", "Row", "read_hf_dataset")
+__all__ = ("TABLE_READERS", "Row", "open_hf_dataset", "read_hf_dataset")
 
 Row = tuple[str, Callable[[], object]]
 """Where a row stands, and a function that returns it."""
@@ -28,24 +28,29 @@ _DATASET = re.compile(r"(?P<name>[^@:]+)(?:@(?P<config>[^:]+))?(?::(?P<split>.+)
 
 
 def read_hf_dataset(name: str) -> Iterator[Row]:
+    """Stream the rows of a Hugging Face dataset; arguments and errors are those of `open_hf_dataset`."""
+    rows = open_hf_dataset(name, "train")
+    return ((f"row {number}", partial(_same, row)) for number, row in enumerate(rows, start=1))
+
+
+def open_hf_dataset(name: str, default_split: str) -> Iterator[dict[str, Any]]:
     """Stream the rows of a Hugging Face dataset, without downloading it whole.
 
     Args:
-        name: `owner/name`, `owner/name@config` or `owner/name@config:split` (`train` where no split is
-            named), or the path of a local folder in its place: of data files, or written by `save_to_disk`.
+        name: `owner/name`, `owner/name@config` or `owner/name@config:split`, or the path of a local folder in place
+            of `owner/name`: of data files, or written by `save_to_disk`.
+        default_split: The split where none is named.
 
     Raises:
         CorpusError: If there is no such dataset or split.
         MissingExtraError: If `datasets` is not installed.
     """
-    try:
+    with needs_extra("datasets"):
         import datasets
-    except ImportError as failure:
-        raise MissingExtraError("datasets", "datasets") from failure
     parts = _DATASET.fullmatch(name)
     if parts is None:
         raise CorpusError(f"{name!r} does not name a dataset; expected owner/name[@config][:split]")
-    split = parts["split"] or "train"
+    split = parts["split"] or default_split
     folder = Path(parts["name"])
     try:
         if (folder / "state.json").is_file() or (folder / "dataset_dict.json").is_file():
@@ -53,9 +58,12 @@ def read_hf_dataset(name: str) -> Iterator[Row]:
             rows: Any = saved[split] if isinstance(saved, datasets.DatasetDict) else saved
         else:
             rows = datasets.load_dataset(parts["name"], parts["config"], split=split, streaming=True)
-    except (OSError, ValueError, KeyError) as failure:
-        raise CorpusError(f"cannot open the dataset {name!r}: {failure}") from failure
-    return ((f"row {number}", partial(_same, dict(row))) for number, row in enumerate(rows, start=1))
+    except (OSError, ValueError, KeyError, RuntimeError) as failure:
+        raise CorpusError(
+            f"cannot open the dataset {name!r}: {failure}; name its configuration and split as "
+            f"owner/name@config:split"
+        ) from failure
+    return map(dict, rows)
 
 
 def _read_json_lines(path: Path) -> Iterator[Row]:
@@ -106,11 +114,9 @@ def _checked_csv_row(row: dict[Any, Any]) -> object:
 
 
 def _read_parquet(path: Path) -> Iterator[Row]:
-    try:
+    with needs_extra("corpus"):
         import pyarrow
         import pyarrow.parquet
-    except ImportError as failure:
-        raise MissingExtraError("pyarrow", "corpus") from failure
     number = 0
     try:
         with pyarrow.parquet.ParquetFile(path) as file:

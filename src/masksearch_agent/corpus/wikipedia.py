@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 from xml.etree.ElementTree import ParseError
 
-from masksearch_agent.errors import MissingExtraError, UnreadableDocumentError
+from masksearch_agent.errors import UnreadableDocumentError, needs_extra
 
 __all__ = ("DUMP_SUFFIXES", "WikipediaPage", "article_text", "read_dump")
 
@@ -197,10 +197,8 @@ def _open_dump(path: Path) -> IO[bytes]:
 
 
 def _import_parsers() -> tuple[Any, Any, Any]:
-    try:
+    with needs_extra("corpus"):
         import mwxml  # isort: skip - named first where both are missing
         import mwparserfromhell
         from mwxml.element_iterator import ElementIterator
-    except ImportError as failure:
-        raise MissingExtraError(failure.name or "mwxml", "corpus") from failure
     return mwxml, ElementIterator, mwparserfromhell

@@ -41,7 +41,7 @@ def read_tasks(source: Path | str, benchmark: str | None = None) -> Iterator[Sea
     """Stream the tasks of a benchmark.
 
     Args:
-        source: A file, or `hf:owner/name[:config[:split]]` for a dataset of the hub (`sources.read_rows`). Formats:
+        source: A file, or `hf:owner/name[@config][:split]` for a dataset of the hub (`sources.read_rows`). Formats:
             our own `SearchTask` records, HotpotQA (distractor and fullwiki), 2WikiMultihopQA (with the aliases of an
             `id_aliases.json` beside the file), MuSiQue, FanoutQA (dev), FreshQA (CSV), Bamboogle, FlashRAG rows, and
             plain rows: a `question` with its `answer` (a list is one answer of several items) or its `answers` (each

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from masksearch_agent.errors import EvaluationError, MissingExtraError
+from masksearch_agent.errors import EvaluationError, needs_extra
 
 __all__ = ("Interval", "bootstrap_mean", "paired_difference")
 
@@ -45,10 +45,8 @@ def bootstrap_mean(
         EvaluationError: If there are no values.
         MissingExtraError: If numpy is not installed.
     """
-    try:
+    with needs_extra("eval"):
         import numpy as np
-    except ImportError as failure:
-        raise MissingExtraError("numpy", "eval") from failure
     if not values:
         raise EvaluationError("cannot average no scores; expected at least one question")
     scores = np.asarray(values, dtype=np.float64)

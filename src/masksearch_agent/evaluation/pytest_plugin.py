@@ -137,7 +137,7 @@ class Evaluate:
 
         Args:
             benchmark: Name of a file or folder in the data folder (`hotpotqa`, `hotpotqa/distractor_50`), the path of
-                a file, or `hf:owner/name[:config[:split]]`.
+                a file, or `hf:owner/name[@config][:split]`.
             mode: The search graph, or retrieving once with the agent's own model.
             baseline: Evaluate this baseline of the paper instead of the agent.
             corpus: What is searched: what the agent searches anyway, or the passages that the benchmark ships (those

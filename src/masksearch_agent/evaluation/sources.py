@@ -10,12 +10,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from masksearch_agent.errors import EvaluationError, MissingExtraError
+from masksearch_agent.corpus.tables import open_hf_dataset
+from masksearch_agent.errors import CorpusError, EvaluationError
 
 __all__ = ("HUB_PREFIX", "read_rows", "source_name")
 
 HUB_PREFIX = "hf:"
-_HUB_SOURCE = re.compile(r"hf:(?P<id>[^:]+)(?::(?P<config>[^:]*))?(?::(?P<split>[^:]+))?")
 _DEFAULT_SPLIT = "validation"
 _TABLES = {".csv": ",", ".tsv": "\t"}
 _MAX_LINES_BEFORE_HEADER = 10
@@ -26,7 +26,7 @@ def read_rows(source: Path | str) -> Iterator[tuple[str, Any]]:
 
     Args:
         source: A JSON list, JSON lines, a CSV or TSV table (FreshQA's has two lines of remarks before its header), or
-            `hf:owner/name[:config[:split]]`, a dataset of the hub, which is streamed; the split is `validation` where
+            `hf:owner/name[@config][:split]`, a dataset of the hub, which is streamed; the split is `validation` where
             none is named.
 
     Raises:
@@ -47,7 +47,7 @@ def source_name(source: Path | str) -> str:
     """Return a short name of a source that can be part of a file name."""
     text = str(source)
     return (
-        re.sub(r"[/:]+", "-", text.removeprefix(HUB_PREFIX))
+        re.sub(r"[/:@]+", "-", text.removeprefix(HUB_PREFIX))
         if text.startswith(HUB_PREFIX)
         else Path(text).stem
     )
@@ -95,20 +95,8 @@ def _read_table(path: Path, delimiter: str) -> Iterator[tuple[str, Any]]:
 
 
 def _read_hub(source: str) -> Iterator[tuple[str, Any]]:
-    match = _HUB_SOURCE.fullmatch(source)
-    if match is None:
-        raise EvaluationError(f"cannot read {source!r}; expected hf:owner/name[:config[:split]]")
     try:
-        from datasets import load_dataset
-    except ImportError as failure:
-        raise MissingExtraError("datasets", "eval") from failure
-    try:
-        rows = load_dataset(
-            match["id"], match["config"] or None, split=match["split"] or _DEFAULT_SPLIT, streaming=True
-        )
-    except (OSError, ValueError, RuntimeError) as failure:
-        raise EvaluationError(
-            f"cannot load {source} from the hub: {failure}; name its configuration and split as "
-            f"hf:owner/name:config:split, or pass a local file"
-        ) from failure
+        rows = open_hf_dataset(source.removeprefix(HUB_PREFIX), _DEFAULT_SPLIT)
+    except CorpusError as failure:
+        raise EvaluationError(f"{failure}; or pass a local file") from failure
     return ((f"{source}, row {number}", row) for number, row in enumerate(rows, start=1))

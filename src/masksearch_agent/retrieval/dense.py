@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from masksearch_agent.errors import MissingExtraError, RetrievalError
+from masksearch_agent.errors import RetrievalError, needs_extra
 from masksearch_agent.records import Passage, ScoredPassage
 from masksearch_agent.retrieval.batching import CallMerger
 from masksearch_agent.retrieval.embedders import Embedder
@@ -179,9 +179,7 @@ def _open_client(directory: Path) -> Any:
 
 
 def _import_chromadb() -> Any:
-    try:
+    with needs_extra("index"):
         import chromadb
         import chromadb.errors
-    except ImportError as failure:
-        raise MissingExtraError("chromadb", "index") from failure
     return chromadb

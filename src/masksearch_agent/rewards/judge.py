@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict
 
 from masksearch_agent.agent.escaping import neutralise
 from masksearch_agent.config.rewards import JudgeSettings
-from masksearch_agent.errors import MissingExtraError, RewardError
+from masksearch_agent.errors import RewardError, needs_extra
 from masksearch_agent.records import SearchTask, Trajectory
 
 __all__ = ("JudgeReward", "load_judge")
@@ -96,10 +96,8 @@ def load_judge(settings: JudgeSettings) -> JudgeReward:
 
         model = LocalChatModel.from_pretrained(Path(settings.model), **options)
     else:
-        try:
+        with needs_extra("llm"):
             from langchain.chat_models import init_chat_model
-        except ImportError as failure:
-            raise MissingExtraError("langchain", "llm") from failure
         model = init_chat_model(settings.model, **options)
     return JudgeReward(model, settings.max_attempts, settings.first_wait_s)
 

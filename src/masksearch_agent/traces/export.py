@@ -16,7 +16,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
-from masksearch_agent.errors import MissingExtraError, TraceError
+from masksearch_agent.errors import TraceError, needs_extra
 from masksearch_agent.records import Trajectory, Usage, write_jsonl
 from masksearch_agent.traces.store import TraceStore, conversation_of
 
@@ -152,11 +152,9 @@ def _chain(first: dict[str, Any], rest: Iterator[dict[str, Any]]) -> Iterator[di
 
 
 def _write_parquet(path: Path, rows: Iterable[dict[str, Any]]) -> int:
-    try:
+    with needs_extra("train"):
         import pyarrow as pa
         import pyarrow.parquet as pq
-    except ImportError as failure:
-        raise MissingExtraError(failure.name or "pyarrow", "train") from failure
     message = pa.struct([("role", pa.string()), ("content", pa.string())])
     schema = pa.schema(
         [

@@ -326,17 +326,17 @@ def test_a_dataset_is_read_through_the_datasets_library(tmp_path: Path) -> None:
     write_lines(tmp_path / "validation.jsonl", FLASHRAG)
     write_lines(tmp_path / "test.jsonl", {**FLASHRAG, "id": "other"})
     assert [task.id for task in read_tasks(f"hf:{tmp_path}")] == ["test_1"]
-    assert [task.id for task in read_tasks(Path(f"hf:{tmp_path}::test"))] == ["other"]
-    with pytest.raises(EvaluationError, match=r"cannot load hf:.*none:x:y"):
-        read_tasks(f"hf:{tmp_path}/none:x:y")
+    assert [task.id for task in read_tasks(Path(f"hf:{tmp_path}:test"))] == ["other"]
+    with pytest.raises(EvaluationError, match=r"cannot open the dataset .*none@x:y"):
+        read_tasks(f"hf:{tmp_path}/none@x:y")
 
 
 def test_a_missing_datasets_library_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(MissingExtraError, match=r"masksearch-agent\[eval\]"):
-        read_tasks("hf:hotpotqa/hotpot_qa:distractor:validation")
+    with pytest.raises(MissingExtraError, match=r"masksearch-agent\[datasets\]"):
+        read_tasks("hf:hotpotqa/hotpot_qa@distractor:validation")
 
 
 def test_sources_have_names_for_files() -> None:
     assert source_name(Path("a/dev_50.json")) == "dev_50"
-    assert source_name("hf:hotpotqa/hotpot_qa:distractor:test") == "hotpotqa-hotpot_qa-distractor-test"
+    assert source_name("hf:hotpotqa/hotpot_qa@distractor:test") == "hotpotqa-hotpot_qa-distractor-test"
