@@ -68,6 +68,8 @@ def train_sft(
             num_train_epochs=settings.epochs,
             max_steps=settings.max_steps,
             max_length=None,
+            # Few widths: on a CPU, bfloat16 kernels are made for each one and kept, hundreds of megabytes of them.
+            pad_to_multiple_of=64,
             # Not by length: rows are as long as their tasks are hard, and stretches of one kind undo each other.
             train_sampling_strategy="sequential" if settings.curriculum else "random",
             bf16=settings.bf16,

@@ -179,7 +179,10 @@ def test_the_loss_sees_every_row_as_it_was_made_and_in_order_with_a_curriculum(
     original = SFTTrainer.compute_loss
 
     def note(self: Any, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
-        seen.append((inputs["input_ids"][0].tolist(), inputs["labels"][0].tolist()))
+        ids, labels = inputs["input_ids"][0].tolist(), inputs["labels"][0].tolist()
+        length = int(inputs["attention_mask"][0].sum())
+        assert set(labels[length:]) <= {-100}
+        seen.append((ids[:length], labels[:length]))
         return original(self, model, inputs, *args, **kwargs)
 
     monkeypatch.setattr(SFTTrainer, "compute_loss", note)
