@@ -146,7 +146,16 @@ def _write(
     settings: EvaluationSettings,
     metric: Metric = "recall",
 ) -> None:
-    """Write the page of some runs; `references` names the agent of each dataset that the others are compared with."""
+    """Write the page of some runs, whose failures are those of the first agent on each dataset.
+
+    Args:
+        files: The runs, in the order of the page.
+        references: The agent of each dataset that the others are compared with, or an empty name.
+        title: Of the page.
+        page: The HTML file.
+        settings: Seed and number of resamples of the intervals.
+        metric: The score that is compared.
+    """
     table = QuestionTable()
     runs: list[_Run] = []
     failures: list[list[dict[str, Any]]] = []
@@ -161,7 +170,7 @@ def _write(
             continue
         for result in results:
             table.add(_row(file, result), sample_of(result, ""))
-        if file.agent != references[file.dataset] or len(files) == 1:
+        if file.dataset not in {run.file.dataset for run in runs}:
             failures.append(_worst(file, results, len(files) > 1))
         producers = sorted({result.trajectory.producer for result in results if result.trajectory is not None})
         runs.append(
@@ -223,7 +232,6 @@ def _row(file: RunFile, result: QuestionResult) -> dict[str, Any]:
         "gain": None,
         "judge": None if result.is_correct is None else int(result.is_correct),
         "em": result.em,
-        "f1": round(result.f1, 4),
         "gold_recall": None if result.gold_recall is None else round(result.gold_recall, 4),
         "hops": result.hops or None,
         "searches": result.searches,
@@ -249,7 +257,7 @@ def _worst(file: RunFile, results: Sequence[QuestionResult], is_named: bool) -> 
         return _success(result), -(result.gold_recall or 0.0), result.hops, result.task_id
 
     failed = heapq.nsmallest(_FAILURES, (result for result in results if _success(result) < 1), key=rank)
-    where = f"{file.agent} on {file.dataset}, " if is_named else ""
+    where = f"{label(file.agent)} on {label(file.dataset)}, " if is_named else ""
     return [sample_of(result, f"{where}task {result.task_id}") for result in failed]
 
 
@@ -322,8 +330,8 @@ def _breakdowns(runs: Sequence[_Run], settings: EvaluationSettings) -> list[dict
         of_dataset = [run for run in runs if run.file.dataset == dataset]
         for unit, count in (("hops", lambda result: result.hops), ("searches", lambda result: result.searches)):
             values = sorted({min(count(result), _LAST_BIN) for run in of_dataset for result in run.results})
-            if values == [0]:
-                continue
+            if len(values) == 1:
+                continue  # One dot is in the table of scores already.
             title = f"By {unit}" if len(datasets) == 1 else f"{label(dataset)}, by {unit}"
             series = {run.file.agent: [_bin(run, unit, count, value, settings) for value in values] for run in of_dataset}
             breakdowns.append({"title": title, "unit": unit, "series": series})

@@ -95,7 +95,7 @@ def _up(score: float) -> float:
 
 def _say(bin_: Mapping[str, Any], unit: str) -> str:
     interval = f"{bin_['low']:.2f} to {bin_['high']:.2f}"
-    return f"{bin_['name']} {unit}: {bin_['mean']:.2f} (95% {interval}), n = {bin_['n']:,}"
+    return f"{unit} {bin_['name']}: {bin_['mean']:.2f} (95% {interval}), n = {bin_['n']:,}"
 
 
 def _describe(breakdown: Mapping[str, Any], series: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:

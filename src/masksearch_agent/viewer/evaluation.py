@@ -47,9 +47,13 @@ def _headline(report: Mapping[str, Any]) -> str:
     dataset = next((name for cells in evals.values() for name in cells), None)
     if dataset is None:
         return "Nothing was evaluated."
-    scores = [f"{cells[dataset]['recall']:.2f} for {label(agent)}" for agent, cells in evals.items() if dataset in cells]
-    told = " and ".join(filter(None, (", ".join(scores[:-1]), scores[-1])))
-    return f"Recall on {label(dataset)} is {told}.".replace("-hop", "\u2011hop")
+    scores = {label(agent): cells[dataset]["recall"] for agent, cells in evals.items() if dataset in cells}
+    if len(scores) == 1:
+        told = f" is {next(iter(scores.values())):.2f}"
+    else:
+        told = ": " + ", ".join(f"{recall:.2f} {agent}" for agent, recall in scores.items())
+    # U+2011 keeps `2-hop` and `RAG-PE` on one line, which a browser would break at a plain hyphen.
+    return f"Recall on {label(dataset)}{told}.".replace("-", "\u2011")
 
 
 def _facts(report: Mapping[str, Any]) -> Markup:

@@ -22,19 +22,18 @@ __all__ = ("FIELDS", "QuestionTable")
 
 FIELDS = (
     *("task", "question", "answer", "gold", "dataset", "agent", "category", "grade", "recall", "gain"),
-    *("judge", "em", "f1", "gold_recall", "hops", "searches", "tokens", "seconds", "stop", "trajectory"),
+    *("judge", "em", "gold_recall", "hops", "searches", "tokens", "seconds", "stop", "trajectory"),
 )
 """What a row holds, in this order. `trajectory` is the trajectory's id, empty where none was kept."""
 
 _COLUMNS = (
-    *(("question", "question", None), ("answer", "answer", None), ("dataset", "dataset", None)),
-    *(("agent", "agent", None), ("category", "category", None), ("recall", "recall", 2), ("gain", "gain", 2)),
-    *(("judge", "judge", 0), ("em", "exact match", 0), ("f1", "F1", 2), ("gold_recall", "gold found", 2)),
-    *(("hops", "hops", 0), ("searches", "searches", 0), ("tokens", "tokens", 0), ("seconds", "seconds", 1)),
-    ("stop", "stop reason", None),
+    *(("question", "question", None), ("answer", "answer", None), ("recall", "recall", 2), ("gain", "gain", 2)),
+    *(("judge", "judge", 0), ("em", "EM", 0), ("gold_recall", "gold found", 2), ("hops", "hops", 0)),
+    *(("searches", "searches", 0), ("tokens", "tokens", 0), ("seconds", "seconds", 1), ("stop", "stopped", None)),
+    *(("dataset", "dataset", None), ("agent", "agent", None), ("category", "category", None)),
 )
 """Field, heading, and decimals of a number or None for text."""
-_ALWAYS = {"question", "answer", "recall", "em", "f1", "searches", "tokens", "seconds", "stop"}
+_ALWAYS = {"question", "answer", "recall", "em", "searches", "tokens", "seconds", "stop"}
 """Other columns are shown where they tell questions apart."""
 _GRADES = ("wrong", "partly", "right")
 _PER_PACK = 32
