@@ -444,9 +444,11 @@ def evaluate_agent(
             agent, search, data, mode, out, limit, resolved, bar, baseline, base_model,
             load_judge(judge) if judge else None, base_url,
         )  # fmt: skip
-    if out is not None:
-        _errors.print(f"report: {escape(str(write_evaluation_page(out, resolved.evaluation)))}", soft_wrap=True)
     _print_result(scores, as_json)
+    if out is not None:
+        _errors.print(
+            f"report: {escape(str(write_evaluation_page(out, resolved.evaluation)))}", soft_wrap=True
+        )
 
 
 @app.command()

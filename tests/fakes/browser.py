@@ -80,8 +80,16 @@ class Browser:
 
     def open(self, url: str, width: int = 1200, height: int = 900, scheme: str = "light") -> None:
         """Load a page in a window of this size and colour scheme."""
-        self.command("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
-        self.command("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+        self.command(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=False,
+        )
+        self.command(
+            "Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}]
+        )
         self.command("Page.navigate", url="about:blank")
         self.command("Page.navigate", url=url)
         self.wait_for("location.href !== 'about:blank' && document.readyState === 'complete'")
@@ -104,7 +112,8 @@ class Browser:
         found = f"document.querySelector({json.dumps(selector)})"
         x, y = self.run(
             f"(() => {{ {found}.scrollIntoView({{block: 'center', inline: 'center'}}); "
-            f"const box = {found}.getBoundingClientRect(); return [box.x + box.width / 2, box.y + box.height / 2]; }})()"
+            f"const box = {found}.getBoundingClientRect(); "
+            "return [box.x + box.width / 2, box.y + box.height / 2]; })()"
         )
         for kind in ("mousePressed", "mouseReleased"):
             self.command("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)

@@ -23,15 +23,26 @@ def result(task_id: str, recall: float, **changes: Any) -> QuestionResult:
             f"<think>I need the builder of {task_id}.</think><search>builder of {task_id}</search>",
             (1, 2), (3,), (-0.5,),
         ),
-        Turn("second", "first", "policy", (Message("user", information),), f"<think>Read.</think><answer>{answer}</answer>"),
+        Turn(
+            "second", "first", "policy", (Message("user", information),),
+            f"<think>Read.</think><answer>{answer}</answer>",
+        ),
     )  # fmt: skip
     trajectory = Trajectory(content_id(task_id), task_id, turns, answer, "answered", producer="model#1")
     values: dict[str, Any] = {
-        **{"gold": ("Ann Bo",), "em": float(recall == 1), "f1": recall, "stop_reason": "answered", "searches": 1},
+        **{
+            "gold": ("Ann Bo",),
+            "em": float(recall == 1),
+            "f1": recall,
+            "stop_reason": "answered",
+            "searches": 1,
+        },
         **{"sampled_tokens": 12, "format_errors": 0, "gold_recall": 0.5, "hops": 1, "seconds": 0.25},
         "trajectory": trajectory,
     }
-    return QuestionResult(task_id=task_id, question=question, answer=answer, recall=recall, **(values | changes))
+    return QuestionResult(
+        task_id=task_id, question=question, answer=answer, recall=recall, **(values | changes)
+    )
 
 
 def write_results(folder: Path, name: str, *results: QuestionResult) -> Path:

@@ -39,7 +39,9 @@ def browser(chromium: Browser) -> Iterator[Browser]:
 def page(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Return the page of two runs on 130 and 3 questions, one of which brings markup."""
     folder = tmp_path_factory.mktemp("evals")
-    many = [result(f"t{number}", 0.0 if number % 10 == 0 else 1.0, hops=1 + number % 2) for number in range(129)]
+    many = [
+        result(f"t{number}", 0.0 if number % 10 == 0 else 1.0, hops=1 + number % 2) for number in range(129)
+    ]
     forged = result("forged", 0.5, question=FORGED, passage=FORGED, searches=4, stop_reason="forced", hops=3)
     write_results(folder, "qa-agentic", *many, forged)
     write_results(folder, "qa-rag-pe", *(result(f"t{number}", 0.25, seconds=number) for number in range(3)))
@@ -48,7 +50,9 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def tasks(browser: Browser) -> list[str]:
     """Return what the visible questions ask for, in order."""
-    shown = browser.run(f"[...document.querySelectorAll('{TABLE} tbody > tr:not(.opened) th')].map(cell => cell.innerText)")
+    shown = browser.run(
+        f"[...document.querySelectorAll('{TABLE} tbody > tr:not(.opened) th')].map(cell => cell.innerText)"
+    )
     return [text.removeprefix("Who built ").rstrip("?") for text in shown]
 
 
@@ -90,7 +94,9 @@ def test_a_heading_sorts_by_mouse_and_keyboard(browser: Browser, page: str) -> N
 
 def test_unknown_values_stay_at_the_end(browser: Browser, page: str) -> None:
     browser.open(page)
-    gains = f"[...document.querySelectorAll('{TABLE} tbody tr')].slice(0, 4).map(row => row.cells[3].textContent)"
+    gains = (
+        f"[...document.querySelectorAll('{TABLE} tbody tr')].slice(0, 4).map(row => row.cells[3].textContent)"
+    )
     browser.click(head("gain") + " button")
     assert browser.run(gains) == ["+0.75", "+0.75", "-0.25", "–"]
     browser.click(head("gain") + " button")
@@ -179,7 +185,9 @@ def test_it_can_be_read_on_a_phone(browser: Browser, page: str, scheme: str) -> 
     browser.click(f"{TABLE} tbody th button")
     browser.wait_for("document.querySelector('.reader .turn')")
     assert browser.run("document.documentElement.scrollWidth <= innerWidth")
-    reader = browser.run("(box => [box.left, box.right])(document.querySelector('.reader').getBoundingClientRect())")
+    reader = browser.run(
+        "(box => [box.left, box.right])(document.querySelector('.reader').getBoundingClientRect())"
+    )
     assert 0 <= reader[0] < reader[1] <= 400
     colours = "['color', 'backgroundColor'].map(name => getComputedStyle(document.body)[name])"
     ink, paper = (sum(map(int, value[4:-1].split(","))) for value in browser.run(colours))

@@ -9,7 +9,7 @@ import dataclasses
 import heapq
 import logging
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, zip_longest
 from pathlib import Path
@@ -17,16 +17,30 @@ from typing import Any
 
 from masksearch_agent.config.evaluation import EvaluationSettings
 from masksearch_agent.errors import EvaluationError
-from masksearch_agent.evaluation.comparison import Metric, score_of
-from masksearch_agent.evaluation.intervals import bootstrap_mean, paired_difference
-from masksearch_agent.evaluation.runner import QuestionResult, summarise
+from masksearch_agent.evaluation.comparison import Metric
+from masksearch_agent.evaluation.report_blocks import (
+    Run,
+    breakdowns_of,
+    comparisons_of,
+    gains_of,
+    summaries_of,
+)
+from masksearch_agent.evaluation.runner import QuestionResult
 from masksearch_agent.records import Trajectory, read_jsonl
 from masksearch_agent.viewer.evaluation import render_evaluation
 from masksearch_agent.viewer.page import replace_file
 from masksearch_agent.viewer.questions import QuestionTable
 from masksearch_agent.viewer.tables import label
 
-__all__ = ("PAGE_NAME", "RunFile", "find_runs", "sample_of", "write_comparison_page", "write_evaluation_page")
+__all__ = (
+    "PAGE_NAME",
+    "RunFile",
+    "find_runs",
+    "sample_of",
+    "write_comparison_page",
+    "write_evaluation_page",
+    "write_page",
+)
 
 PAGE_NAME = "report.html"
 _RUN_NAME = re.compile(r"(?P<dataset>.+)-(?P<agent>agentic|rag-pe|agent-pe|rag)(?P<corpus>-own-corpus)?")
@@ -34,8 +48,6 @@ _RUN_NAME = re.compile(r"(?P<dataset>.+)-(?P<agent>agentic|rag-pe|agent-pe|rag)(
 _REFERENCES = ("rag-pe", "agent-pe", "rag")
 """What an agent is compared with, by preference."""
 _FAILURES = 10
-_LAST_BIN = 8
-"""Larger numbers of hops or searches share a bin."""
 _log = logging.getLogger(__name__)
 
 
@@ -47,15 +59,6 @@ class RunFile:
     dataset: str
     agent: str
     """Who answered: `agentic`, `rag-pe`, …"""
-
-
-@dataclass(frozen=True, slots=True)
-class _Run:
-    """The results of a file without their trajectories."""
-
-    file: RunFile
-    results: list[QuestionResult]
-    producer: str
 
 
 def find_runs(folder: Path) -> list[RunFile]:
@@ -91,7 +94,7 @@ def write_evaluation_page(folder: Path, settings: EvaluationSettings | None = No
         dataset: next((name for name in _REFERENCES if (dataset, name) in asked), "") for dataset, _ in asked
     }
     page = folder / PAGE_NAME
-    _write(files, references, f"Evaluation: {folder.resolve().name}", page, settings or EvaluationSettings())
+    write_page(files, references, f"Evaluation: {folder.resolve().name}", page, settings)
     return page
 
 
@@ -111,15 +114,71 @@ def write_comparison_page(
         metric: The score of which the gain is taken.
         settings: Seed and number of resamples of the intervals.
     """
-    names = [(_RUN_NAME.fullmatch(path.stem), path) for path in (before, after)]
-    dataset = names[0][0]["dataset"] if names[0][0] else before.stem
-    agents = [match["agent"] if match else path.stem for match, path in names]
-    if agents[0] == agents[1]:
-        agents = [path.resolve().parent.name for path in (before, after)]
-    if agents[0] == agents[1]:
-        agents = ["before", "after"]
-    files = [RunFile(path, dataset, agent) for path, agent in zip((after, before), reversed(agents), strict=True)]
-    _write(files, {dataset: agents[0]}, f"Comparison: {dataset}", page, settings or EvaluationSettings(), metric)
+    paths = (before, after)
+    matches = [_RUN_NAME.fullmatch(path.stem) for path in paths]
+    dataset = matches[0]["dataset"] if matches[0] else before.stem
+    old, new = (match["agent"] if match else path.stem for match, path in zip(matches, paths, strict=True))
+    if old == new:
+        old, new = (path.resolve().parent.name for path in paths)
+    if old == new:
+        old, new = "before", "after"
+    files = [RunFile(after, dataset, new), RunFile(before, dataset, old)]
+    write_page(files, {dataset: old}, f"Comparison: {dataset}", page, settings, metric)
+
+
+def write_page(
+    files: Sequence[RunFile],
+    references: Mapping[str, str],
+    title: str,
+    page: Path,
+    settings: EvaluationSettings | None = None,
+    metric: Metric = "recall",
+) -> None:
+    """Write the page of some runs; the failures to read are those of the first agent on each dataset.
+
+    Args:
+        files: The runs, in the order of the page.
+        references: The agent of each dataset that the others are compared with, or an empty name.
+        title: Of the page.
+        page: The HTML file.
+        settings: Seed and number of resamples of the intervals.
+        metric: The score that is compared.
+    """
+    settings = settings or EvaluationSettings()
+    table = QuestionTable()
+    runs: list[Run] = []
+    producers: dict[str, set[str]] = {}
+    failures: list[list[dict[str, Any]]] = []
+    notes: list[str] = []
+    for file in files:
+        try:
+            results = _read(file.path)
+        except EvaluationError as failure:
+            # Another evaluation may be writing it right now.
+            _log.warning("%s is left out of the report: %s", file.path, failure)
+            notes.append(f"Left out: {failure}.")
+            continue
+        for result in results:
+            table.add(_row(file, result), sample_of(result, ""))
+        if file.dataset not in {run.dataset for run in runs}:
+            failures.append(_worst(file, results, len(files) > 1))
+        known = [result.trajectory for result in results if result.trajectory is not None]
+        producers.setdefault(file.agent, set()).update(trajectory.producer for trajectory in known)
+        slim = [dataclasses.replace(result, trajectory=None) for result in results]
+        runs.append(Run(file.dataset, file.agent, slim))
+    for row, gain in zip(table.rows, gains_of(runs, references, metric), strict=True):
+        row["gain"] = gain
+    report = {
+        "title": title,
+        "evals": summaries_of(runs, settings),
+        "comparisons": comparisons_of(runs, references, metric, settings),
+        "breakdowns": breakdowns_of(runs, settings),
+        "failures": [sample for sample in chain(*zip_longest(*failures)) if sample is not None][:_FAILURES],
+        "producers": {agent: ", ".join(sorted(names)) for agent, names in producers.items() if names},
+        "notes": notes,
+    }
+    page.parent.mkdir(parents=True, exist_ok=True)
+    replace_file(page, render_evaluation(report, table))
 
 
 def sample_of(result: QuestionResult, title: str) -> dict[str, Any]:
@@ -136,58 +195,6 @@ def sample_of(result: QuestionResult, title: str) -> dict[str, Any]:
         "stop_reason": result.stop_reason,
         "messages": _messages(result.trajectory) if result.trajectory is not None else [],
     }
-
-
-def _write(
-    files: Sequence[RunFile],
-    references: Mapping[str, str],
-    title: str,
-    page: Path,
-    settings: EvaluationSettings,
-    metric: Metric = "recall",
-) -> None:
-    """Write the page of some runs, whose failures are those of the first agent on each dataset.
-
-    Args:
-        files: The runs, in the order of the page.
-        references: The agent of each dataset that the others are compared with, or an empty name.
-        title: Of the page.
-        page: The HTML file.
-        settings: Seed and number of resamples of the intervals.
-        metric: The score that is compared.
-    """
-    table = QuestionTable()
-    runs: list[_Run] = []
-    failures: list[list[dict[str, Any]]] = []
-    notes: list[str] = []
-    for file in files:
-        try:
-            results = _read(file.path)
-        except EvaluationError as failure:
-            # Another evaluation may be writing it right now.
-            _log.warning("%s is left out of the report: %s", file.path, failure)
-            notes.append(f"Left out: {failure}.")
-            continue
-        for result in results:
-            table.add(_row(file, result), sample_of(result, ""))
-        if file.dataset not in {run.file.dataset for run in runs}:
-            failures.append(_worst(file, results, len(files) > 1))
-        producers = sorted({result.trajectory.producer for result in results if result.trajectory is not None})
-        runs.append(
-            _Run(file, [dataclasses.replace(result, trajectory=None) for result in results], ", ".join(producers))
-        )
-    _add_gains(table, runs, references, metric)
-    report = {
-        "title": title,
-        "evals": _summaries(runs, settings),
-        "comparisons": _comparisons(runs, references, metric, settings),
-        "breakdowns": _breakdowns(runs, settings),
-        "failures": [sample for sample in chain(*zip_longest(*failures)) if sample is not None][:_FAILURES],
-        "producers": {run.file.agent: run.producer for run in runs},
-        "notes": notes,
-    }
-    page.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(page, render_evaluation(report, table))
 
 
 def _read(path: Path) -> list[QuestionResult]:
@@ -259,91 +266,3 @@ def _worst(file: RunFile, results: Sequence[QuestionResult], is_named: bool) -> 
     failed = heapq.nsmallest(_FAILURES, (result for result in results if _success(result) < 1), key=rank)
     where = f"{label(file.agent)} on {label(file.dataset)}, " if is_named else ""
     return [sample_of(result, f"{where}task {result.task_id}") for result in failed]
-
-
-def _add_gains(
-    table: QuestionTable, runs: Sequence[_Run], references: Mapping[str, str], metric: Metric
-) -> None:
-    before = {
-        (run.file.dataset, result.task_id, result.question): score_of(result, metric)
-        for run in runs
-        if run.file.agent == references[run.file.dataset]
-        for result in run.results
-    }
-    after = (score_of(result, metric) for run in runs for result in run.results)
-    for row, score in zip(table.rows, after, strict=True):
-        earlier = before.get((row["dataset"], row["task"], row["question"]))
-        if row["agent"] != references[row["dataset"]] and score is not None and earlier is not None:
-            row["gain"] = round(score - earlier, 4)
-
-
-def _summaries(runs: Sequence[_Run], settings: EvaluationSettings) -> dict[str, dict[str, Any]]:
-    evals: dict[str, dict[str, Any]] = {}
-    for run in runs:
-        evals.setdefault(run.file.agent, {})[run.file.dataset] = dataclasses.asdict(
-            summarise(run.results, settings)
-        )
-    return evals
-
-
-def _comparisons(
-    runs: Sequence[_Run], references: Mapping[str, str], metric: Metric, settings: EvaluationSettings
-) -> list[dict[str, Any]]:
-    scores = {
-        (run.file.dataset, run.file.agent): {
-            (result.task_id, result.question): score
-            for result in run.results
-            if (score := score_of(result, metric)) is not None
-        }
-        for run in runs
-    }
-    comparisons = []
-    for (dataset, agent), after in scores.items():
-        reference = references[dataset]
-        before = scores.get((dataset, reference), {})
-        shared = [question for question in after if question in before]
-        if agent == reference or not shared:
-            continue
-        gain = paired_difference(
-            [after[question] for question in shared],
-            [before[question] for question in shared],
-            settings.seed,
-            settings.bootstrap_samples,
-        )
-        comparisons.append(
-            {
-                "name": f"{agent} over {reference}, {metric} on {dataset}",
-                "mean": gain.mean,
-                "low": gain.low,
-                "high": gain.high,
-                "n": len(shared),
-            }
-        )
-    return comparisons
-
-
-def _breakdowns(runs: Sequence[_Run], settings: EvaluationSettings) -> list[dict[str, Any]]:
-    """Break the recall of every dataset down by hops, where they are known, and by searches."""
-    datasets = list(dict.fromkeys(run.file.dataset for run in runs))
-    breakdowns = []
-    for dataset in datasets:
-        of_dataset = [run for run in runs if run.file.dataset == dataset]
-        for unit, count in (("hops", lambda result: result.hops), ("searches", lambda result: result.searches)):
-            values = sorted({min(count(result), _LAST_BIN) for run in of_dataset for result in run.results})
-            if len(values) == 1:
-                continue  # One dot is in the table of scores already.
-            title = f"By {unit}" if len(datasets) == 1 else f"{label(dataset)}, by {unit}"
-            series = {run.file.agent: [_bin(run, unit, count, value, settings) for value in values] for run in of_dataset}
-            breakdowns.append({"title": title, "unit": unit, "series": series})
-    return breakdowns
-
-
-def _bin(
-    run: _Run, unit: str, count: Callable[[QuestionResult], int], value: int, settings: EvaluationSettings
-) -> dict[str, Any]:
-    recalls = [result.recall for result in run.results if min(count(result), _LAST_BIN) == value]
-    name = "unknown" if unit == "hops" and value == 0 else f"{value}+" if value == _LAST_BIN else str(value)
-    if not recalls:
-        return {"name": name, "n": 0}
-    interval = bootstrap_mean(recalls, settings.seed, settings.bootstrap_samples)
-    return {"name": name, "n": len(recalls), **dataclasses.asdict(interval)}

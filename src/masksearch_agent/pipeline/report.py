@@ -64,6 +64,7 @@ def build_report(recipe: Recipe, run: Run, rows: Sequence[tuple[str, str, str]])
         "samples": _samples(results["final"]),
         "next_steps": [
             f'Ask it something: masksearch ask "{_example_question(results["final"])}" --agent {directory}/agent',
+            f"Read how every question was answered: open {directory}/evals/report.html",
             "Use it from Python: MaskSearchAgent.from_pretrained(...)",
             "Train on your own documents: masksearch index, ramp, generate, sft, dapo, eval (see the README)",
         ],

@@ -58,7 +58,11 @@ def _headline(report: Mapping[str, Any]) -> str:
 
 def _facts(report: Mapping[str, Any]) -> Markup:
     producers = (f"{label(agent)}: {name}" for agent, name in (report.get("producers") or {}).items())
-    return join(tag("p", text, class_="facts") for text in (" · ".join(producers), *(report.get("notes") or ())) if text)
+    return join(
+        tag("p", text, class_="facts")
+        for text in (" · ".join(producers), *(report.get("notes") or ()))
+        if text
+    )
 
 
 def _breakdowns_section(report: Mapping[str, Any]) -> Markup:
@@ -72,9 +76,7 @@ def _breakdowns_section(report: Mapping[str, Any]) -> Markup:
 
 def _failures_section(report: Mapping[str, Any]) -> Markup:
     failures = report.get("failures") or ()
-    note = (
-        "Lowest scores first; of equal ones, those that had found most of what they needed, then those of fewest hops."
-    )
+    note = "Lowest scores first; of equal ones, those that had found most of what was needed, then the fewest hops."
     return section(
         "Worst failures",
         tag("p", note, class_="facts") if failures else Markup(),

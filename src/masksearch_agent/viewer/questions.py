@@ -27,9 +27,19 @@ FIELDS = (
 """What a row holds, in this order. `trajectory` is the trajectory's id, empty where none was kept."""
 
 _COLUMNS = (
-    *(("question", "question", None), ("answer", "answer", None), ("recall", "recall", 2), ("gain", "gain", 2)),
+    *(
+        ("question", "question", None),
+        ("answer", "answer", None),
+        ("recall", "recall", 2),
+        ("gain", "gain", 2),
+    ),
     *(("judge", "judge", 0), ("em", "EM", 0), ("gold_recall", "gold found", 2), ("hops", "hops", 0)),
-    *(("searches", "searches", 0), ("tokens", "tokens", 0), ("seconds", "seconds", 1), ("stop", "stopped", None)),
+    *(
+        ("searches", "searches", 0),
+        ("tokens", "tokens", 0),
+        ("seconds", "seconds", 1),
+        ("stop", "stopped", None),
+    ),
     *(("dataset", "dataset", None), ("agent", "agent", None), ("category", "category", None)),
 )
 """Field, heading, and decimals of a number or None for text."""
@@ -55,7 +65,9 @@ class QuestionTable:
             row: Its `FIELDS`; `grade` is an index into wrong, partly and right, what is unknown is None.
             sample: Its trajectory, as `trajectories.draw_sample` takes it.
         """
-        self.rows.append({key: restore(value) if isinstance(value, str) else value for key, value in row.items()})
+        self.rows.append(
+            {key: restore(value) if isinstance(value, str) else value for key, value in row.items()}
+        )
         self._open.append(draw_trajectory(sample))
         if len(self._open) == _PER_PACK:
             self._pack()
@@ -112,7 +124,10 @@ class QuestionTable:
     def _filters(self) -> Markup:
         chosen = (
             ("grade", "result", {"2": "right", "1": "partly right", "0": "wrong"}),
-            *((name, name, {text: label(text) for text in sorted(self._values(name))}) for name in ("dataset", "agent")),
+            *(
+                (name, name, {text: label(text) for text in sorted(self._values(name))})
+                for name in ("dataset", "agent")
+            ),
             ("hops", "hops", {str(count): str(count) for count in sorted(self._values("hops"))}),
             ("stop", "stop reason", {text: label(text) for text in sorted(self._values("stop"))}),
         )
@@ -121,7 +136,9 @@ class QuestionTable:
         text = tag("label", "find ", tag("input", type="search", name="text", placeholder=hint))
         shown = tag("output", aria_live="polite")
         reset = tag("button", "Clear", type="reset")
-        return tag("form", text, *selects, reset, shown, class_="filters", role="search", id="question-filters")
+        return tag(
+            "form", text, *selects, reset, shown, class_="filters", role="search", id="question-filters"
+        )
 
 
 def _select(name: str, title: str, options: Mapping[str, str]) -> Markup:

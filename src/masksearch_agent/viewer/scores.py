@@ -142,7 +142,10 @@ def _result_cells(report: Mapping[str, Any]) -> tuple[str, str, Any, Any] | None
 
 def _metrics_table(evals: Mapping[str, Any]) -> Markup:
     cells = [cell for columns in evals.values() for cell in columns.values()]
-    metrics = [*_METRICS, *(metric for metric in _METRICS_OF_SOME if any(cell.get(metric[0]) for cell in cells))]
+    metrics = [
+        *_METRICS,
+        *(metric for metric in _METRICS_OF_SOME if any(cell.get(metric[0]) for cell in cells)),
+    ]
     heads = ["agent", "benchmark", "n", *(title for _, title, _ in metrics)]
     rows = [
         [

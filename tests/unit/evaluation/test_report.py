@@ -45,7 +45,7 @@ def test_runs_are_known_by_the_names_of_their_files(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_results_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(EvaluationError, match="no results in .*; evaluate with `masksearch eval --out"):
+    with pytest.raises(EvaluationError, match=r"no results in .*; evaluate with `masksearch eval --out"):
         write_evaluation_page(tmp_path)
 
 
@@ -66,7 +66,15 @@ def test_a_question_is_a_row_with_all_that_was_recorded(tmp_path: Path) -> None:
     assert row | {"trajectory": ""} == {
         **{"task": "t1", "question": "Who built t1?", "answer": "Ann Bo", "gold": "Ann Bo | Orly"},
         **{"dataset": "qa", "agent": "agentic", "category": "", "grade": 2, "recall": 0.25, "gain": None},
-        **{"judge": 1, "em": 0.0, "gold_recall": 0.5, "hops": 1, "searches": 1, "tokens": 12, "seconds": 0.25},
+        **{
+            "judge": 1,
+            "em": 0.0,
+            "gold_recall": 0.5,
+            "hops": 1,
+            "searches": 1,
+            "tokens": 12,
+            "seconds": 0.25,
+        },
         **{"stop": "answered", "trajectory": ""},
     }
 
@@ -80,8 +88,12 @@ def test_gains_are_over_the_baseline_on_the_same_question(tmp_path: Path) -> Non
 
 
 def test_a_comparison_shows_what_each_question_gained_by_the_chosen_score(tmp_path: Path) -> None:
-    before = write_results(tmp_path / "old", "qa-agentic", result("t1", 1.0, em=0.0), result("t2", 1.0, em=1.0))
-    after = write_results(tmp_path / "new", "qa-agentic", result("t1", 1.0, em=1.0), result("t2", 1.0, em=0.0))
+    before = write_results(
+        tmp_path / "old", "qa-agentic", result("t1", 1.0, em=0.0), result("t2", 1.0, em=1.0)
+    )
+    after = write_results(
+        tmp_path / "new", "qa-agentic", result("t1", 1.0, em=1.0), result("t2", 1.0, em=0.0)
+    )
     write_comparison_page(before, after, tmp_path / "page.html", "em")
     rows = rows_of(tmp_path / "page.html")
     assert [(row["agent"], row["task"], row["gain"]) for row in rows] == [
@@ -154,9 +166,18 @@ def test_a_file_that_cannot_be_read_is_named_and_left_out(tmp_path: Path, caplog
 
 def test_no_text_of_a_result_becomes_markup(tmp_path: Path) -> None:
     forged = result(
-        "t1", 0.0, question=FORGED, answer=FORGED, gold=(FORGED,), passage=FORGED, category=FORGED, stop_reason=FORGED
+        "t1",
+        0.0,
+        question=FORGED,
+        answer=FORGED,
+        gold=(FORGED,),
+        passage=FORGED,
+        category=FORGED,
+        stop_reason=FORGED,
     )
-    write_results(tmp_path, "qa-agentic", forged, result("t2", 0.0, category=FORGED + "2", stop_reason="answered"))
+    write_results(
+        tmp_path, "qa-agentic", forged, result("t2", 0.0, category=FORGED + "2", stop_reason="answered")
+    )
     page = write_evaluation_page(tmp_path)
     text = page.read_text()
     assert "<script>alert" not in text
@@ -179,7 +200,9 @@ def test_a_passage_that_ends_its_block_stays_in_its_list(tmp_path: Path) -> None
 
 
 def test_half_a_surrogate_pair_does_not_stop_the_page(tmp_path: Path) -> None:
-    broken = json.dumps(dataclasses.asdict(dataclasses.replace(result("t1", 0.0, answer="Bo"), trajectory=None)))
+    broken = json.dumps(
+        dataclasses.asdict(dataclasses.replace(result("t1", 0.0, answer="Bo"), trajectory=None))
+    )
     (tmp_path / "qa-agentic.jsonl").write_text(broken.replace('"Bo"', r'"\ud83d"') + "\n")
     assert [row["answer"] for row in rows_of(write_evaluation_page(tmp_path))] == ["?"]
 
