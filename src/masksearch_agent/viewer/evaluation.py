@@ -16,6 +16,8 @@ from masksearch_agent.viewer.trajectories import draw_sample
 
 __all__ = ("render_evaluation",)
 
+_IN_HEADLINE = 3
+
 
 def render_evaluation(report: Mapping[str, Any], questions: QuestionTable) -> str:
     """Return the page of an evaluation.
@@ -42,12 +44,14 @@ def render_evaluation(report: Mapping[str, Any], questions: QuestionTable) -> st
 
 
 def _headline(report: Mapping[str, Any]) -> str:
-    """Return the recall of every agent on the first dataset."""
+    """Return the recall of every agent on the first dataset; of many agents, of the first and the last."""
     evals = report.get("evals") or {}
     dataset = next((name for cells in evals.values() for name in cells), None)
     if dataset is None:
         return "Nothing was evaluated."
     scores = {label(agent): cells[dataset]["recall"] for agent, cells in evals.items() if dataset in cells}
+    if len(scores) > _IN_HEADLINE:
+        scores = dict([next(iter(scores.items())), next(reversed(scores.items()))])
     if len(scores) == 1:
         told = f" is {next(iter(scores.values())):.2f}"
     else:
