@@ -172,10 +172,10 @@ def test_outside_text_is_shown_and_not_run(browser: Browser, page: str) -> None:
 
 def test_markup_that_got_in_could_not_act(browser: Browser, page: str) -> None:
     browser.open(page)
-    forged = '<button id="forged" onclick="window.forged = 1">'
+    forged = '<button id="smuggled" onclick="window.forged = 1">'
     browser.run(f"document.body.insertAdjacentHTML('afterbegin', '{forged}')")
-    browser.click("#forged")
-    browser.wait_for("document.activeElement.id === 'forged'")
+    browser.click("#smuggled")
+    browser.wait_for("document.activeElement.id === 'smuggled'")
     [problem] = browser.problems
     assert "Content Security Policy" in problem
     browser.problems.clear()
