@@ -186,6 +186,7 @@ def test_it_can_be_read_on_a_phone(browser: Browser, page: str, scheme: str) -> 
     browser.open(page, width=400, scheme=scheme)
     browser.click(f"{TABLE} tbody th button")
     browser.wait_for("document.querySelector('.reader .turn')")
+    browser.click(".open-all")
     assert browser.run("document.documentElement.scrollWidth <= innerWidth")
     reader = browser.run(
         "(box => [box.left, box.right])(document.querySelector('.reader').getBoundingClientRect())"

@@ -167,7 +167,7 @@ def write_page(
         slim = [dataclasses.replace(result, trajectory=None) for result in results]
         runs.append(Run(file.dataset, file.agent, slim))
     for row, gain in zip(table.rows, gains_of(runs, references, metric), strict=True):
-        row["gain"] = gain
+        row["gain"] = None if gain is None else round(gain, 4)
     report = {
         "title": title,
         "evals": summaries_of(runs, settings),

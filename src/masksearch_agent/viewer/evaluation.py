@@ -44,20 +44,27 @@ def render_evaluation(report: Mapping[str, Any], questions: QuestionTable) -> st
 
 
 def _headline(report: Mapping[str, Any]) -> str:
-    """Return the recall of every agent on the first dataset; of many agents, of the first and the last."""
+    """Return the recall of every agent that answered all datasets; of many agents, of the first and the last."""
     evals = report.get("evals") or {}
-    dataset = next((name for cells in evals.values() for name in cells), None)
-    if dataset is None:
-        return "Nothing was evaluated."
-    scores = {label(agent): cells[dataset]["recall"] for agent, cells in evals.items() if dataset in cells}
-    if len(scores) > _IN_HEADLINE:
-        scores = dict([next(iter(scores.items())), next(reversed(scores.items()))])
-    if len(scores) == 1:
-        told = f" is {next(iter(scores.values())):.2f}"
-    else:
-        told = ": " + ", ".join(f"{recall:.2f} {agent}" for agent, recall in scores.items())
+    datasets = list(dict.fromkeys(name for cells in evals.values() for name in cells))
+    recalls = {
+        label(agent): sum(cell["recall"] for cell in cells.values()) / len(datasets)
+        for agent, cells in evals.items()
+        if len(cells) == len(datasets)
+    }
+    if not recalls:
+        return f"{len(datasets)} datasets were evaluated." if datasets else "Nothing was evaluated."
+    if len(recalls) > _IN_HEADLINE:
+        recalls = dict([next(iter(recalls.items())), next(reversed(recalls.items()))])
+    where = (
+        f"Recall on {label(datasets[0])}"
+        if len(datasets) == 1
+        else f"Mean recall over {len(datasets)} datasets"
+    )
+    told = [f"{recall:.2f} {agent}" for agent, recall in recalls.items()]
+    text = f"{where}: {', '.join(told)}." if len(told) > 1 else f"{where} is {told[0].split()[0]}."
     # U+2011 keeps `2-hop` and `RAG-PE` on one line, which a browser would break at a plain hyphen.
-    return f"Recall on {label(dataset)}{told}.".replace("-", "\u2011")
+    return text.replace("-", "\u2011")
 
 
 def _facts(report: Mapping[str, Any]) -> Markup:
