@@ -22,7 +22,9 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
     group.addoption("--agent", dest="masksearch_agent", help="agent bundle, or URL of a LangGraph server")
     group.addoption("--data", dest="masksearch_data", help="folder of benchmarks")
     group.addoption("--limit", dest="masksearch_limit", type=int, help="questions of each benchmark at most")
-    group.addoption("--out", dest="masksearch_out", help="folder for per-question results; resumable")
+    group.addoption(
+        "--out", dest="masksearch_out", help="folder for per-question results and report.html; resumable"
+    )
     group.addoption("--judge", dest="masksearch_judge", help="`provider:model` that judges answers")
 
 

@@ -416,7 +416,10 @@ def evaluate_agent(
         typer.Option(help="Model that judges answers, as `provider:model` (LangChain's `init_chat_model`)."),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for per-question results; makes it resumable.")
+        Path | None,
+        typer.Option(
+            help="Folder for per-question results; makes it resumable. `report.html` there shows all its runs."
+        ),
     ] = None,
     limit: Annotated[int | None, typer.Option(help="Ask this many questions of each file at most.")] = None,
     base_url: BaseUrlOption = None,
@@ -426,9 +429,11 @@ def evaluate_agent(
 ) -> None:
     """Evaluate an agent on question files.
 
-    Example: `masksearch eval --agent runs/quickstart/agent --data runs/quickstart/world/questions/qa_2hop_test.jsonl`
+    Example: `masksearch eval --agent runs/agent --data questions.jsonl --out runs/evals`, then open
+    `runs/evals/report.html`: scores with intervals, failures, and every question with its trajectory.
     """
     from masksearch_agent.evaluation.judge import load_judge
+    from masksearch_agent.evaluation.report import write_evaluation_page
     from masksearch_agent.pipeline.data import evaluate_files
     from masksearch_agent.pipeline.display import Display
 
@@ -440,6 +445,10 @@ def evaluate_agent(
             load_judge(judge) if judge else None, base_url,
         )  # fmt: skip
     _print_result(scores, as_json)
+    if out is not None:
+        _errors.print(
+            f"report: {escape(str(write_evaluation_page(out, resolved.evaluation)))}", soft_wrap=True
+        )
 
 
 @app.command()
@@ -452,6 +461,9 @@ def compare(
         Literal["recall", "em", "f1", "loose", "judge", "gold_recall"], typer.Option(help="Score to compare.")
     ] = "recall",
     show: Annotated[int, typer.Option(min=0, help="Changed questions to print, better and worse each.")] = 5,
+    page: Annotated[
+        Path | None, typer.Option(help="HTML file to write: both runs, every question and what it gained.")
+    ] = None,
     recipe: RecipeOption = None,
     settings: SetOption = None,
     as_json: JsonOption = False,
@@ -461,8 +473,13 @@ def compare(
     Example: `masksearch compare runs/evals/qa_2hop_test-rag-pe.jsonl runs/evals/qa_2hop_test-agentic.jsonl`
     """
     from masksearch_agent.evaluation.comparison import compare_files
+    from masksearch_agent.evaluation.report import write_comparison_page
 
-    compared = compare_files(before, after, metric, _recipe(recipe, settings).evaluation)
+    resolved = _recipe(recipe, settings)
+    compared = compare_files(before, after, metric, resolved.evaluation)
+    if page is not None:
+        write_comparison_page(before, after, page, metric, resolved.evaluation)
+        _errors.print(f"report: {escape(str(page))}", soft_wrap=True)
     if as_json:
         _print_result(dataclasses.asdict(compared), True)
         return

@@ -122,6 +122,12 @@ def test_each_command_works_on_the_files_of_the_step_before(run: CommandLine, tm
         assert {result["trajectory"]["producer"] for result in results} == {"tiny (untrained)"}
     compared = do("compare", "evals/qa_1hop_test-agent-pe.jsonl", "evals/qa_1hop_test-agentic.jsonl")
     assert (compared["n"], compared["after"]) == (3, pytest.approx(scores["recall"]))
+    page = Path("evals/report.html").read_text()
+    for row in ("agentic", "RAG-PE", "agent-PE"):
+        assert f'<th scope="row">{row}</th>' in page
+    runs = ("evals/qa_1hop_test-agent-pe.jsonl", "evals/qa_1hop_test-agentic.jsonl")
+    assert "report: changes.html" in run("compare", *runs, "--page", "changes.html").err
+    assert "agentic over agent-PE, recall on QA 1-hop test" in Path("changes.html").read_text()
 
     question = next(read_jsonl(Path(test_file), SearchTask, TaskError)).question
     answer = run("ask", question, "--agent", "agent", "--json").json
@@ -254,6 +260,9 @@ def test_the_quickstart_writes_its_report_and_does_nothing_twice(run: CommandLin
     page = Path("run/report.html").read_text()
     assert page.lstrip().startswith("<!doctype html>")
     assert "quickstart, seed 5" in page
+    questions = Path("run/evals/report.html").read_text()
+    assert "quickstart, seed 5: every question" in questions
+    assert "final over untrained, recall on QA 2-hop" in questions
 
     again = run("quickstart", "--seed", 5, "--out", "run", *OPTIONS, "--json")
     assert again.json["evals"] == report["evals"]

@@ -31,7 +31,7 @@ ROWS = (
             "generator",
         )
     ),
-    *((room,) for room in ("rewards", "trainers", "serving", "evaluation", "viewer", "pipeline", "cli")),
+    *((room,) for room in ("rewards", "trainers", "serving", "viewer", "evaluation", "pipeline", "cli")),
 )
 RANKS = {room: rank for rank, row in enumerate(ROWS) for room in row}
 

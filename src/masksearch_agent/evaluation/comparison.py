@@ -12,7 +12,7 @@ from masksearch_agent.errors import EvaluationError
 from masksearch_agent.evaluation.intervals import Interval, paired_difference
 from masksearch_agent.evaluation.runner import QuestionResult, read_results
 
-__all__ = ("Change", "Comparison", "Metric", "compare", "compare_files")
+__all__ = ("Change", "Comparison", "Metric", "compare", "compare_files", "score_of")
 
 Metric = Literal["recall", "em", "f1", "loose", "judge", "gold_recall"]
 
@@ -24,6 +24,11 @@ _SCORES: Mapping[Metric, Callable[[QuestionResult], float | None]] = {
     "judge": lambda result: None if result.is_correct is None else float(result.is_correct),
     "gold_recall": lambda result: result.gold_recall,
 }
+
+
+def score_of(result: QuestionResult, metric: Metric) -> float | None:
+    """Return a question's score; None where it has none."""
+    return _SCORES[metric](result)
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,9 +32,12 @@ _SUFFIXES = (".json", ".jsonl", ".csv", ".tsv")
 _SETTINGS = {
     "masksearch_agent": "agent to evaluate: a bundle folder or hub id, or the URL of a LangGraph server",
     "masksearch_data": "folder with one file, or one folder, a benchmark",
-    "masksearch_out": "folder that keeps every question's result; makes the evaluation resumable",
+    "masksearch_out": "folder that keeps every question's result, which makes the evaluation resumable, and gets "
+    "report.html, a page of all its runs",
     "masksearch_judge": "model that judges answers, as `provider:model` for LangChain's `init_chat_model`",
 }
+_PAGE = pytest.StashKey[Path]()
+"""Where the session's report is."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -85,16 +88,26 @@ def masksearch_judge(pytestconfig: pytest.Config) -> AnswerJudge | None:
 @pytest.fixture(scope="session")
 def evaluate(
     pytestconfig: pytest.Config, masksearch_agent: Any, masksearch_judge: AnswerJudge | None
-) -> Evaluate:
+) -> Iterator[Evaluate]:
     """Return a function that evaluates the agent on a benchmark; see `Evaluate`."""
     limit = _setting(pytestconfig, "masksearch_limit")
-    return Evaluate(
+    evaluate = Evaluate(
         masksearch_agent,
         data=_path(_setting(pytestconfig, "masksearch_data")),
         out=_path(_setting(pytestconfig, "masksearch_out")),
         limit=int(limit) if limit else None,
         judge=masksearch_judge,
     )
+    yield evaluate
+    page = evaluate.write_report()
+    if page is not None:
+        pytestconfig.stash[_PAGE] = page
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Say where the report is."""
+    if _PAGE in config.stash:
+        terminalreporter.write_line(f"report: {config.stash[_PAGE]}")
 
 
 class Evaluate:
@@ -171,6 +184,14 @@ class Evaluate:
         results = runner.evaluate(agent, tasks, settings, mode, results_path, judge=self.judge)
         self._done[key] = runner.summarise(results, settings)
         return self._done[key]
+
+    def write_report(self) -> Path | None:
+        """Write the page of every run in the folder of results; None where nothing was evaluated or kept."""
+        if self.out is None or not self._done:
+            return None
+        from masksearch_agent.evaluation.report import write_evaluation_page
+
+        return write_evaluation_page(self.out)
 
     def _results_path(self, source: Path | str, run: str, corpus: str) -> Path | None:
         from masksearch_agent.evaluation.sources import HUB_PREFIX, source_name

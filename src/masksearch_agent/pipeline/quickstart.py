@@ -20,6 +20,7 @@ from masksearch_agent.config.recipe import Recipe
 from masksearch_agent.config.trainers import DAPOSettings
 from masksearch_agent.corpus.closed_world import Split
 from masksearch_agent.corpus.readers import read_passages
+from masksearch_agent.evaluation.report import PAGE_NAME, RunFile, write_page
 from masksearch_agent.evaluation.runner import Mode, evaluate
 from masksearch_agent.pipeline.data import (
     build_tasks,
@@ -91,6 +92,7 @@ class Quickstart:
         self._stage("evaluate", "evaluating", self._evaluate)
         report = build_report(self.recipe, self.run_state, evaluated_agents(self.recipe))
         write_report(report, self.directory)
+        self._write_questions()
         return report
 
     def path(self, *parts: str) -> Path:
@@ -194,11 +196,24 @@ class Quickstart:
         for row, bundle, mode in rows:
             agent = MaskSearchAgent.from_pretrained(self.path(bundle))
             for name, tasks in sets.items():
-                results_path = self.path("evals", f"{row}-{name}.jsonl")
-                evaluate(agent, tasks, self.recipe.evaluation, mode, results_path)
+                evaluate(agent, tasks, self.recipe.evaluation, mode, self._results_file(row, name))
                 done += len(tasks)
                 bar.show(done, total, f"{row} on {name}")
             agent.close()
+
+    def _write_questions(self) -> None:
+        rows = [row for row, _, _ in evaluated_agents(self.recipe)]
+        runs = [
+            RunFile(self._results_file(row, name), name, row)
+            for name in self.test_sets()
+            for row in reversed(rows)
+        ]
+        references = {run.dataset: rows[0] for run in runs}
+        title = f"{self.recipe.name}, seed {self.recipe.seed}: every question"
+        write_page(runs, references, title, self.path("evals", PAGE_NAME), self.recipe.evaluation)
+
+    def _results_file(self, row: str, name: str) -> Path:
+        return self.path("evals", f"{row}-{name}.jsonl")
 
     def _search(self) -> Search:
         return Search(open_index(self.path("index"), self.recipe.retrieval.mode))

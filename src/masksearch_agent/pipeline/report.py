@@ -8,14 +8,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from masksearch_agent.agent.escaping import restore
 from masksearch_agent.config.recipe import Recipe
 from masksearch_agent.errors import EvaluationError, TaskError
 from masksearch_agent.evaluation.intervals import paired_difference
+from masksearch_agent.evaluation.report import sample_of
 from masksearch_agent.evaluation.runner import QuestionResult, summarise
 from masksearch_agent.matching import contains_phrase
 from masksearch_agent.pipeline.stages import Run
-from masksearch_agent.records import SearchTask, Trajectory, read_jsonl
+from masksearch_agent.records import SearchTask, read_jsonl
 from masksearch_agent.retrieval.index import open_index
 from masksearch_agent.retrieval.search import Search
 from masksearch_agent.traces.store import TraceStore
@@ -64,6 +64,7 @@ def build_report(recipe: Recipe, run: Run, rows: Sequence[tuple[str, str, str]])
         "samples": _samples(results["final"]),
         "next_steps": [
             f'Ask it something: masksearch ask "{_example_question(results["final"])}" --agent {directory}/agent',
+            f"Read how every question was answered: open {directory}/evals/report.html",
             "Use it from Python: MaskSearchAgent.from_pretrained(...)",
             "Train on your own documents: masksearch index, ramp, generate, sft, dapo, eval (see the README)",
         ],
@@ -158,7 +159,7 @@ def _samples(results: dict[str, list[QuestionResult]]) -> list[dict[str, Any]]:
     mistake = _first(result for result in hard if result.recall < 1.0) or _first(hard)
     titles = ("Several masks", "Two hops", "Three hops")
     return [
-        _sample(title, result)
+        sample_of(result, title)
         for title, result in zip(titles, (masks, chain, mistake), strict=True)
         if result is not None and result.trajectory is not None
     ]
@@ -166,27 +167,6 @@ def _samples(results: dict[str, list[QuestionResult]]) -> list[dict[str, Any]]:
 
 def _first(results: Iterable[QuestionResult]) -> QuestionResult | None:
     return next(iter(results), None)
-
-
-def _sample(title: str, result: QuestionResult) -> dict[str, Any]:
-    trajectory = result.trajectory
-    return {
-        "title": title,
-        "question": result.question,
-        "gold": list(result.gold),
-        "answer": result.answer,
-        "recall": result.recall,
-        "stop_reason": result.stop_reason,
-        "messages": _messages(trajectory) if trajectory is not None else [],
-    }
-
-
-def _messages(trajectory: Trajectory) -> list[dict[str, str]]:
-    messages = []
-    for turn in trajectory.turns:
-        messages += [{"role": m.role, "content": restore(m.content)} for m in turn.context]
-        messages.append({"role": "assistant", "content": turn.text})
-    return messages
 
 
 def _example_question(results: dict[str, list[QuestionResult]]) -> str:

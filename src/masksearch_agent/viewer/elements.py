@@ -9,10 +9,10 @@ from masksearch_agent.viewer.markup import Markup, join, tag
 __all__ = ("decimal_cell", "number_cell", "number_table", "section")
 
 
-def section(title: str, *content: str) -> Markup:
+def section(title: str, *content: str, class_name: str | None = None) -> Markup:
     """Return a section with a heading, or nothing where it has no content."""
     body = join(content)
-    return tag("section", tag("h2", title), body) if body else Markup()
+    return tag("section", tag("h2", title), body, class_=class_name) if body else Markup()
 
 
 def number_table(

@@ -19,11 +19,11 @@ class Markup(str):
     __slots__ = ()
 
 
-def tag(name: str, *children: str, **attributes: str | float | None) -> Markup:
+def tag(name: str, /, *children: str, **attributes: str | float | None) -> Markup:
     """Return an HTML or SVG element.
 
     Args:
-        name: Name of the element; not one that HTML leaves unclosed, such as `br`.
+        name: Name of the element; of those that HTML leaves unclosed, only `input` is known.
         children: Content, escaped unless it is `Markup`.
         attributes: `_` stands for `-`, but for one at the end (`class_`). None leaves the attribute out.
     """
@@ -32,6 +32,8 @@ def tag(name: str, *children: str, **attributes: str | float | None) -> Markup:
         for key, value in attributes.items()
         if value is not None
     )
+    if name == "input":
+        return Markup(f"<input{written}>")
     return Markup(f"<{name}{written}>{join(children)}</{name}>")
 
 

@@ -1,22 +1,20 @@
 """A run's `report.json` as one HTML page that needs nothing else: no server, no network, no other file.
 
-The page is complete without JavaScript; the script in the template adds sorting, hover values and a button
-that opens every trajectory. Its content security policy forbids the browser to load anything.
+The page is complete without JavaScript; its script adds sorting, hover values and a button that opens every
+trajectory.
 """
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
-from importlib.resources import files
 from pathlib import Path
-from string import Template
 from typing import Any
 
 from masksearch_agent.viewer.curves import build_charts, draw_charts, hover_data
 from masksearch_agent.viewer.elements import section
 from masksearch_agent.viewer.markup import Markup, join, tag
+from masksearch_agent.viewer.page import fill_page, replace_file
 from masksearch_agent.viewer.scores import comparisons_section, headline, headline_intervals, scores_section
 from masksearch_agent.viewer.sections import (
     cost_section,
@@ -57,10 +55,7 @@ def render_html(report: Mapping[str, Any]) -> str:
             _footer(report),
         )
     )
-    template = Template(files(__package__).joinpath("report.html").read_text(encoding="utf-8"))
-    # `</script>` or `<!--` in a name would end or swallow the element that holds the JSON.
-    data = json.dumps(hover_data(charts)).replace("<", r"\u003c")
-    return template.substitute(title=join((title,)), body=body, data=data)
+    return fill_page(title, body, {"hover-data": hover_data(charts)})
 
 
 def write_report(report: Mapping[str, Any], directory: Path) -> None:
@@ -72,8 +67,8 @@ def write_report(report: Mapping[str, Any], directory: Path) -> None:
     """
     directory.mkdir(parents=True, exist_ok=True)
     page = render_html(report)
-    _replace(directory / "report.json", json.dumps(report, ensure_ascii=False, indent=2) + "\n")
-    _replace(directory / "report.html", page)
+    replace_file(directory / "report.json", json.dumps(report, ensure_ascii=False, indent=2) + "\n")
+    replace_file(directory / "report.html", page)
 
 
 def _samples_section(report: Mapping[str, Any]) -> Markup:
@@ -87,9 +82,3 @@ def _footer(report: Mapping[str, Any]) -> Markup:
     versions = report.get("versions") or {}
     pairs = " · ".join(f"{package} {version}" for package, version in versions.items())
     return tag("footer", pairs) if pairs else Markup()
-
-
-def _replace(path: Path, text: str) -> None:
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)

@@ -19,15 +19,24 @@ _ROW_NOTES = {
     "untrained": "the model before it learned to search",
     "rag": "one retrieval with the question itself, then an answer",
     "ramp_sft": "after supervised fine-tuning on masked passages",
-    "ramp_dapo": "then reinforcement learning on masked passages",
-    "qa_sft": "then supervised fine-tuning on questions",
-    "final": "then training on questions",
+    "ramp_dapo": "after RAMP SFT and reinforcement learning on masked passages",
+    "qa_sft": "after RAMP and supervised fine-tuning on questions",
+    "final": "after RAMP and training on questions",
+    "agentic": "the agent, searching as often as it wants",
+    "rag-pe": "the untrained model, one retrieval with the question itself",
+    "agent-pe": "the untrained model, searching as often as it wants",
 }
 _METRICS = (
-    *(("recall", 3), ("ci95", 3), ("em", 3), ("em_ci95", 3), ("f1", 3)),
-    *(("gold_recall", 3), ("searches", 2), ("sampled_tokens", 1), ("format_errors", 2)),
+    *(("recall", "recall", 3), ("ci95", "95%", 3), ("em", "exact match", 3), ("em_ci95", "95%", 3)),
+    *(("f1", "F1", 3), ("gold_recall", "gold found", 3), ("searches", "searches", 2)),
+    *(("sampled_tokens", "sampled tokens", 1), ("format_errors", "format errors", 2)),
 )
-"""Keys of a cell in the order of the metrics table, with their decimals."""
+"""Keys of a cell in the order of the metrics table, with their headings and decimals."""
+_METRICS_OF_SOME = (
+    *(("judge", "judge", 3), ("judge_ci95", "95%", 3), ("unjudged", "unjudged", 0), ("loose", "loose", 3)),
+    *(("prompt_tokens", "prompt tokens", 1), ("seconds", "seconds", 2)),
+)
+"""Those that are shown where some cell has them."""
 
 
 def headline(report: Mapping[str, Any]) -> str:
@@ -132,10 +141,12 @@ def _result_cells(report: Mapping[str, Any]) -> tuple[str, str, Any, Any] | None
 
 
 def _metrics_table(evals: Mapping[str, Any]) -> Markup:
-    heads = [
-        *("agent", "benchmark", "n", "recall", "95%", "exact match", "95%", "F1"),
-        *("gold found", "searches", "sampled tokens", "format errors"),
+    cells = [cell for columns in evals.values() for cell in columns.values()]
+    metrics = [
+        *_METRICS,
+        *(metric for metric in _METRICS_OF_SOME if any(cell.get(metric[0]) for cell in cells)),
     ]
+    heads = ["agent", "benchmark", "n", *(title for _, title, _ in metrics)]
     rows = [
         [
             tag("th", label(row), scope="row"),
@@ -143,7 +154,7 @@ def _metrics_table(evals: Mapping[str, Any]) -> Markup:
             number_cell(str(cell.get("n", "–")), cell.get("n")),
             *(
                 _interval_cell(cell.get(key)) if key.endswith("ci95") else decimal_cell(cell.get(key), digits)
-                for key, digits in _METRICS
+                for key, _, digits in metrics
             ),
         ]
         for row, cells in evals.items()

@@ -27,7 +27,7 @@ __all__ = (
 def label(name: str) -> str:
     """Return a row's, column's or stage's name as a reader wants it: `qa_2hop` is `QA 2-hop`."""
     spaced = re.sub(r"(\d)hop\b", r"\1-hop", name.replace("_", " "))
-    return re.sub(r"\b(dapo|qa|rag|ramp|sft)\b", lambda match: match[0].upper(), spaced)
+    return re.sub(r"\b(dapo|pe|qa|rag|ramp|sft)\b", lambda match: match[0].upper(), spaced)
 
 
 def column_names(evals: Mapping[str, Any]) -> list[str]:

@@ -15,7 +15,7 @@ from masksearch_agent.agent.escaping import restore
 from masksearch_agent.records import MASK
 from masksearch_agent.viewer.markup import Markup, join, tag
 
-__all__ = ("draw_sample", "split_blocks")
+__all__ = ("draw_sample", "draw_trajectory", "split_blocks")
 
 _BLOCKS = {"assistant": ("think", "search", "answer"), "user": ("information",)}
 """Who may write which block; a tag in anyone else's text is text."""
@@ -32,10 +32,15 @@ def draw_sample(sample: Mapping[str, Any], is_open: bool = False) -> Markup:
         sample: One entry of a report's `samples`.
         is_open: Whether it starts opened.
     """
-    gold = list(sample.get("gold") or ())
-    turns = join(_draw_message(message, gold) for message in sample.get("messages") or ())
     opened: dict[str, str] = {"open": ""} if is_open else {}
-    return tag("details", _draw_summary(sample), _draw_outcome(sample), turns, class_="sample", **opened)
+    return tag("details", _draw_summary(sample), draw_trajectory(sample), class_="sample", **opened)
+
+
+def draw_trajectory(sample: Mapping[str, Any]) -> Markup:
+    """Return what a sample holds: the expected and the given answer, then turn by turn how it came about."""
+    gold = list(sample.get("gold") or ())
+    turns = (_draw_message(message, gold) for message in sample.get("messages") or ())
+    return join((_draw_outcome(sample), *turns))
 
 
 def split_blocks(role: str, content: str) -> Iterator[tuple[str, str]]:

@@ -93,8 +93,11 @@ def test_a_repository_evaluates_its_agent_in_a_test(pytester: Any) -> None:
     run.stdout.fnmatch_lines(["*no questions of musique in *data*"])
     # Two questions over the benchmark's passages, asked once for both tests, and one over the agent's own search.
     run.stdout.fnmatch_lines(["*calls: 6"])
-    kept = {path.name: len(path.read_text().splitlines()) for path in (pytester.path / "kept").iterdir()}
+    results = (pytester.path / "kept").glob("*.jsonl")
+    kept = {path.name: len(path.read_text().splitlines()) for path in results}
     assert kept == {"hotpotqa-dev-agentic-own-corpus.jsonl": 2, "hotpotqa-dev-agentic.jsonl": 1}
+    run.stdout.fnmatch_lines(["report: kept/report.html"])
+    assert "hotpotqa-dev (own corpus)" in (pytester.path / "kept" / "report.html").read_text()
 
 
 def test_without_an_agent_or_data_tests_are_skipped_with_the_reason(pytester: Any) -> None:
