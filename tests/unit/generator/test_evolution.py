@@ -94,7 +94,10 @@ def test_nothing_is_trained_where_there_is_nothing_new(second: Generated, reason
 
 @pytest.mark.parametrize("killed_at", ["teach 1", "train 1", "sample 2", "merge 2", "train 2", "evaluate 2"])
 def test_with_a_checkpointer_it_goes_on_at_the_step_that_was_killed(killed_at: str) -> None:
-    rounds, undisturbed = ScriptedRounds([0.2, 0.4, 0.3], killed_at=killed_at), ScriptedRounds([0.2, 0.4, 0.3])
+    rounds, undisturbed = (
+        ScriptedRounds([0.2, 0.4, 0.3], killed_at=killed_at),
+        ScriptedRounds([0.2, 0.4, 0.3]),
+    )
     graph = build_evolution_graph(rounds, EvolutionSettings()).compile(checkpointer=InMemorySaver())
     config: Any = {"configurable": {"thread_id": "1"}}
     with pytest.raises(KeyboardInterrupt):

@@ -130,6 +130,8 @@ def test_a_task_whose_search_is_down_has_no_outcome_until_it_is_up_again(store: 
 def test_it_gives_up_where_every_search_fails(store: TraceStore) -> None:
     student = ScriptedStudent()
     student.failing = {task.id for task in TASKS}
-    with pytest.raises(GenerationError, match="4 tasks in a row failed, the last one because the search is down"):
+    with pytest.raises(
+        GenerationError, match="4 tasks in a row failed, the last one because the search is down"
+    ):
         make_generator(student, max_failures_in_a_row=4).run(TASKS, store, "s")
     assert not attempts_by_task(store)
