@@ -19,8 +19,8 @@ __all__ = ("draw_graphs",)
 
 _PAGE = """# Graphs
 
-What a LangGraph server loads; `langgraph.json` points here. The drawings are made from the code by
-`masksearch draw`.
+What a LangGraph server loads (`langgraph.json` points here), and the graph of `masksearch evolve`. The drawings are
+made from the code by `masksearch draw`.
 
 ## The search agent (`search_agent.py`)
 
