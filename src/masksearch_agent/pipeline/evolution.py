@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -255,8 +256,8 @@ class Evolution:
                 solved, done = solved + bool(attempts[-1].accepted), done + 1
                 bar.step(f"{solved / done:.0%} solved")
 
-            student.run(tasks, store, stage, count)
-        agent.close()
+            with closing(agent):
+                student.run(tasks, store, stage, count)
 
     def _evaluate(self, round_number: int, bar: Bar) -> None:
         agent = MaskSearchAgent.from_pretrained(self._student(round_number), search=self._search)
@@ -264,10 +265,10 @@ class Evolution:
             name: read_task_files([self._path("tasks", f"{name}.jsonl")]) for name in ("validation", "test")
         }
         bar.start(0, sum(len(tasks) for tasks in sets.values()))
-        for name, tasks in sets.items():
-            results = self._path("rounds", f"{round_number}", f"{name}.jsonl")
-            evaluate(agent, tasks, self.recipe.evaluation, "agentic", results, lambda _: bar.step())
-        agent.close()
+        with closing(agent):
+            for name, tasks in sets.items():
+                results = self._path("rounds", f"{round_number}", f"{name}.jsonl")
+                evaluate(agent, tasks, self.recipe.evaluation, "agentic", results, lambda _: bar.step())
 
     def _keep_best(self, round_number: int) -> None:
         """Save the best student as the agent of the run."""
