@@ -15,6 +15,8 @@ __all__ = ("draw_evolution", "evolution_markdown", "evolution_table")
 
 _PANEL_WIDTH, _HEIGHT = 290, 250
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 280, 34, 206
+_LABELLED_ROUNDS = 5
+"""With more there is no room for the values."""
 _STYLE = (
     "text{font:12px system-ui,sans-serif;fill:#444}.title{font-weight:600;fill:#111}.grid{stroke:#e4e4e4}"
     ".mark{stroke:#3367b0;fill:#3367b0}.line{stroke:#3367b0;fill:none}.bar{fill:#9bb7dd}.trained{fill:#3367b0}"
@@ -126,19 +128,22 @@ def _draw_points(values: Sequence[float], intervals: Sequence[Sequence[float]] =
         parts.append(tag("line", class_="mark", x1=x, x2=x, y1=_height(low, ticks), y2=_height(high, ticks)))
     for (x, y), value in zip(places, values, strict=True):
         parts.append(tag("circle", class_="mark", cx=x, cy=y, r=3.5))
-        parts.append(tag("text", f"{value:.2f}", x=x + 7, y=y - 6))
+        if len(values) <= _LABELLED_ROUNDS:
+            parts.append(tag("text", f"{value:.2f}", x=x + 7, y=y - 6))
     return join((*_draw_axes(ticks, len(values)), *parts))
 
 
 def _draw_bars(pairs: Sequence[tuple[int, int]]) -> Markup:
     """Draw two counts by round side by side."""
     ticks = nice_ticks(0, max(1, *(count for pair in pairs for count in pair)))
+    width = round(min(28.0, 0.4 * (_RIGHT - _LEFT) / len(pairs)), 2)
     parts = []
     for index, pair in enumerate(pairs):
         for side, (count, class_name) in enumerate(zip(pair, ("bar", "trained"), strict=True)):
-            x, y = _across(index, len(pairs)) - 20 + 21 * side, _height(count, ticks)
-            parts.append(tag("rect", class_=class_name, x=x, y=y, width=19, height=round(_BOTTOM - y, 2)))
-            parts.append(tag("text", f"{count:,}", x=x + 9.5, y=y - 4, text_anchor="middle"))
+            x, y = round(_across(index, len(pairs)) + width * (side - 1), 2), _height(count, ticks)
+            parts.append(tag("rect", class_=class_name, x=x, y=y, width=width, height=round(_BOTTOM - y, 2)))
+            if len(pairs) <= _LABELLED_ROUNDS:
+                parts.append(tag("text", f"{count:,}", x=x + width / 2, y=y - 4, text_anchor="middle"))
     return join((*_draw_axes(ticks, len(pairs)), *parts))
 
 
