@@ -257,7 +257,11 @@ class Evolution:
                 bar.step(f"{solved / done:.0%} solved")
 
             with closing(agent):
-                student.run(tasks, store, stage, count)
+                failed = student.run(tasks, store, stage, count)
+        if failed:
+            self.display.say(
+                f"{failed} tasks had no outcome, because a service failed; the round goes on without them"
+            )
 
     def _evaluate(self, round_number: int, bar: Bar) -> None:
         agent = MaskSearchAgent.from_pretrained(self._student(round_number), search=self._search)
