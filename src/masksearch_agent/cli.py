@@ -235,6 +235,51 @@ def generate(
 
 
 @app.command()
+def evolve(
+    tasks: Annotated[
+        list[Path] | None, typer.Argument(help="Task files; none works on a closed world.")
+    ] = None,
+    index: Annotated[
+        Path | None, typer.Option("--index", help="What the tasks are answered from, as in `generate`.")
+    ] = None,
+    held_out: Annotated[
+        list[Path] | None,
+        typer.Option("--held-out", help="Task files to measure on; none holds out some of the tasks."),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Run folder.")] = Path("runs/evolve"),
+    seed: int = 0,
+    recipe: RecipeOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Let the student become the teacher: generate, judge, train, and again while held-out recall rises.
+
+    Example: `masksearch evolve runs/tasks/ramp.jsonl --index runs/index --out runs/evolve`
+    """
+    from importlib import resources
+
+    from masksearch_agent.pipeline.display import Display
+    from masksearch_agent.pipeline.evolution import Evolution, OwnTasks
+    from masksearch_agent.retrieval.web import web_source
+    from masksearch_agent.viewer.evolution import evolution_table
+
+    if bool(tasks) != (index is not None):
+        raise ConfigError("tasks and --index belong together; pass both, or neither for a closed world")
+    closed_world = Path(str(resources.files("masksearch_agent.pipeline") / "evolve.yaml"))
+    resolved = _recipe(recipe or (None if tasks else closed_world), [*(settings or []), f"seed={seed}"])
+    own = None
+    if tasks and index is not None:
+        folder = None if web_source(str(index)) is not None else index
+        own = OwnTasks(tuple(tasks), _search(index, resolved), folder, tuple(held_out or ()))
+    report = Evolution(resolved, out, Display(_errors), own).run()
+    if as_json:
+        _print_result(report, True)
+        return
+    Console().print(evolution_table(report))
+    _print_result({"agent": str(out / "agent"), "report": str(out / "report.md")}, False)
+
+
+@app.command()
 def traces(
     store: Annotated[Path, typer.Argument(help="Trace store.")],
     ids: Annotated[
@@ -623,7 +668,7 @@ def recipe(
 def draw(
     out: Annotated[Path, typer.Option(help="Markdown file to write.")] = Path("graphs/README.md"),
 ) -> None:
-    """Draw both graphs (Mermaid).
+    """Draw the graphs (Mermaid).
 
     Example: `masksearch draw --out graphs/README.md`
     """

@@ -16,6 +16,7 @@ from masksearch_agent.config.agent import AgentSettings
 from masksearch_agent.config.base import Settings
 from masksearch_agent.config.corpus import CorpusSettings
 from masksearch_agent.config.evaluation import EvaluationSettings
+from masksearch_agent.config.evolution import EvolutionSettings
 from masksearch_agent.config.generator import GeneratorSettings
 from masksearch_agent.config.ramp import RampSettings
 from masksearch_agent.config.retrieval import RetrievalSettings
@@ -67,6 +68,8 @@ class Recipe(Settings):
     ramp: RampSettings = RampSettings()
     agent: AgentSettings = AgentSettings()
     generator: GeneratorSettings = GeneratorSettings()
+    evolution: EvolutionSettings = EvolutionSettings()
+    """Self-evolution; read by `masksearch evolve` only."""
     rewards: RewardSettings = RewardSettings()
     base_stage: BaseStageSettings | None = None
     """How the tiny base model is made; read by `masksearch base` only."""

@@ -1,12 +1,15 @@
-"""Drawings of both graphs, made from the graphs themselves."""
+"""Drawings of the graphs, made from the graphs themselves."""
 
 from __future__ import annotations
+
+from typing import cast
 
 from langchain_core.language_models.fake_chat_models import FakeListChatModel
 
 from masksearch_agent.agent.graph import build_search_graph
 from masksearch_agent.agent.prompts import FULL_PROMPTS
 from masksearch_agent.config.agent import AgentSettings
+from masksearch_agent.generator.evolution import RoundSteps, build_evolution_graph
 from masksearch_agent.generator.graph import build_generator_graph
 from masksearch_agent.generator.hindsight import HindsightTeacher
 from masksearch_agent.generator.judge import RuleJudge
@@ -16,8 +19,8 @@ __all__ = ("draw_graphs",)
 
 _PAGE = """# Graphs
 
-What a LangGraph server loads; `langgraph.json` points here. The drawings are made from the code by
-`masksearch draw`.
+What a LangGraph server loads (`langgraph.json` points here), and the graph of `masksearch evolve`. The drawings are
+made from the code by `masksearch draw`.
 
 ## The search agent (`search_agent.py`)
 
@@ -32,11 +35,18 @@ One graph in production, in training rollouts and in evaluation.
 
 ```mermaid
 {generator}```
+
+## Self-evolution (`masksearch evolve`)
+
+`teach` runs the generator's teacher, `sample` the last student; both judge each trajectory as it ends.
+
+```mermaid
+{evolution}```
 """
 
 
 def draw_graphs() -> str:
-    """Return the Markdown page with both graphs as Mermaid drawings."""
+    """Return the Markdown page with the graphs as Mermaid drawings."""
     search = as_search(lambda query: [])
     model = FakeListChatModel(responses=["unused"])
     agent = build_search_graph(model, search).compile()
@@ -44,6 +54,9 @@ def draw_graphs() -> str:
     generator = build_generator_graph(
         HindsightTeacher(), RuleJudge(limits.max_queries), search, FULL_PROMPTS, limits
     ).compile()
+    evolution = build_evolution_graph(cast(RoundSteps, None)).compile()
     return _PAGE.format(
-        agent=agent.get_graph().draw_mermaid(), generator=generator.get_graph().draw_mermaid()
+        agent=agent.get_graph().draw_mermaid(),
+        generator=generator.get_graph().draw_mermaid(),
+        evolution=evolution.get_graph().draw_mermaid(),
     )
