@@ -3,9 +3,9 @@
     python benchmarks/chat_model_speed.py
 
 A chat server on 127.0.0.1, a process of its own, answers every call after 200 ms. Each task takes one round: planner,
-rewriter, a search, observer, judge; so four calls, 0.8 s one after the other. The generator keeps all tasks in flight on
-one event loop; the pool is 20 threads, each of which takes a task and calls the roles in turn, with the same prompts and
-the same LangChain client, and stores nothing. The claim is five times the pool's trajectories per second.
+rewriter, a search, observer, judge; so four calls, 0.8 s one after the other. The generator keeps all tasks in flight
+on one event loop; the pool is 20 threads, each of which takes a task and calls the roles in turn, with the same prompts
+and the same LangChain client, and stores nothing. The claim is five times the pool's trajectories per second.
 """
 
 from __future__ import annotations

@@ -38,7 +38,6 @@ from masksearch_agent.retrieval.bm25 import BM25Index
 from masksearch_agent.retrieval.search import Search
 from masksearch_agent.traces.store import TraceStore
 
-
 T = TypeVar("T")
 OURS = "hindsight teacher"
 

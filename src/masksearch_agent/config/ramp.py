@@ -54,7 +54,7 @@ class RampSettings(Settings):
     passage with too few spans draws among the counts it can have; where all of those weigh 0 it gives no
     task. Weights beyond `max_masks` are not read."""
     policy: Literal["uniform", "length_weighted", "perplexity"] = "length_weighted"
-    """Which spans are masked: drawn at will, the longer the likelier, or those that the reference model finds hardest."""
+    """Which spans are masked: any, the longer the likelier, or those that the reference model finds hardest."""
     reference_model: str = "tiny"
     """Read by `policy: perplexity`: a causal language model's folder or hub id; `tiny` is the one that the package
     ships, which knows the closed world only."""

@@ -26,8 +26,8 @@ class GlinerSpanExtractor:
     """Finds spans with a GLiNER model.
 
     Args:
-        settings: Which model, and what it looks for. It reads as many words of a passage as it was trained for (384 as a
-            rule) and leaves out the rest.
+        settings: Which model, and what it looks for. It reads as many words of a passage as it was trained for (384 as
+            a rule) and leaves out the rest.
         model: The loaded model; None loads the one that the settings name.
 
     Raises:

@@ -1,8 +1,8 @@
 """How hard a reference model finds the facts of a passage, for the mask policy of that name.
 
-MaskSearch (arXiv 2505.20285, section 3.1) masks what a language model is most perplexed by. Here the measure is the mean
-surprisal of a span's tokens, -log p(token | title and text before it), which one pass over a passage gives for all of its
-spans; the text behind a span is not read. The logarithm of the perplexity orders spans as the perplexity does.
+MaskSearch (arXiv 2505.20285, section 3.1) masks what a language model is most perplexed by. Here the measure is the
+mean surprisal of a span's tokens, -log p(token | title and text before it), which one pass over a passage gives for all
+of its spans; the text behind a span is not read. Being the logarithm of the perplexity, it orders spans as that does.
 
 Invariant: a passage is computed in float32 whatever it is batched with, so that order and sharding of a corpus change
 its values by rounding only.

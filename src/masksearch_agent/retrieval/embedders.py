@@ -31,9 +31,8 @@ class Embedder(Protocol):
 class SentenceEmbedder:
     """A sentence-transformers model on the CPU, loaded on first use.
 
-    Texts are batched with texts of as many tokens. Padding would cost time, and it changes what bfloat16 rounds: so the
-    vector of a text is the same to the last bit whatever was embedded with it, and a search finds the same in a batch as
-    alone.
+    Texts are batched with texts of as many tokens, because padding changes what bfloat16 rounds. So the vector of a
+    text is the same to the last bit whatever was embedded with it, and a search finds the same in a batch as alone.
 
     Args:
         name: `minilm` for all-MiniLM-L6-v2 from its PyPI package, which needs no network; else a folder or a
