@@ -47,7 +47,8 @@ class _BuildByDefault(TyperGroup):
 ramp_app = typer.Typer(
     cls=_BuildByDefault,
     no_args_is_help=True,
-    help="Mask facts in passages (`build`, which may be left out), and see what came of it (`inspect`).\n\n"
+    help="Mask facts in passages (`build`, which may be left out), see what came of it (`inspect`), and pass it on "
+    "(`export`).\n\n"
     "Example: `masksearch ramp my_documents/ --index runs/index --out runs/tasks/ramp.jsonl`",
 )
 app.add_typer(ramp_app, name="ramp")
@@ -201,6 +202,25 @@ def inspect_tasks(
     console = Console()
     console.print(draw_examples([task for task in read if task.kind == "ramp"][:examples]))
     console.print(draw_distributions(found))
+
+
+@ramp_app.command("export")
+def export_task_files(
+    tasks: Annotated[list[Path], typer.Argument(help="Task files.")],
+    out: Annotated[Path, typer.Option(help="Folder of the dataset.")],
+    file_format: Annotated[
+        Literal["jsonl", "parquet"], typer.Option("--format", help="Of the data.")
+    ] = "parquet",
+    as_json: JsonOption = False,
+) -> None:
+    """Write tasks as a dataset with its card, which `datasets` loads.
+
+    Example: `masksearch ramp export runs/tasks/ramp.jsonl --out runs/ramp_data`
+    """
+    from masksearch_agent.pipeline.data import read_task_files
+    from masksearch_agent.ramp.export import export_tasks
+
+    _print_result(export_tasks(read_task_files(tasks), out, file_format), as_json)
 
 
 @app.command()

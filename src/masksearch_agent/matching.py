@@ -21,6 +21,7 @@ import string
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
+from functools import lru_cache
 
 from masksearch_agent.fills import HAN, split_fills
 from masksearch_agent.records import SearchTask
@@ -175,7 +176,9 @@ def _f1(prediction: str, gold: str) -> float:
     return 2 * common / (len(said.split()) + len(expected.split())) if common else 0.0
 
 
+@lru_cache(maxsize=4096)
 def _words(text: str) -> str:
+    # Remembered, because one passage is asked for many phrases, one after the other.
     # Punctuation separates here instead of vanishing: in "1641–1685" the phrase "1685" must be found.
     spaced = _HAN.sub(r" \1 ", unicodedata.normalize("NFKC", text).lower())
     return " ".join(word for word in _WORD.findall(spaced) if word not in {"a", "an", "the"})

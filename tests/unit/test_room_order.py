@@ -16,7 +16,7 @@ import masksearch_agent
 PACKAGE = "masksearch_agent"
 ROOT = Path(masksearch_agent.__file__).parent
 ROWS = (
-    ("records", "errors", "matching", "fills", "words"),
+    ("records", "errors", "matching", "fills", "words", "dataset_folder"),
     *(
         (room,)
         for room in (
@@ -37,7 +37,7 @@ RANKS = {room: rank for rank, row in enumerate(ROWS) for room in row}
 
 HEAVY = {
     *("accelerate", "bm25s", "chromadb", "datasets", "gguf", "matplotlib", "onnxruntime", "peft"),
-    *("bs4", "lxml", "mwparserfromhell", "mwxml", "pyarrow", "pypdf"),
+    *("bs4", "gliner", "lxml", "mwparserfromhell", "mwxml", "pyarrow", "pypdf"),
     *("safetensors", "sentence_transformers", "spacy", "torch", "transformers", "trl", "vllm"),
 }
 MAY_IMPORT_HEAVY = ("models/engine", "models/sampling", "models/slots", "trainers/")

@@ -15,6 +15,7 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage
 
 from masksearch_agent.calls.accounting import CallLog, Spending, read_usage
+from masksearch_agent.calls.connections import open_connections
 from masksearch_agent.calls.patience import PatientCaller
 from masksearch_agent.calls.replies import ReplyT, parse_tagged, validate_reply
 from masksearch_agent.config.calls import CallSettings, ChatModelSettings
@@ -128,8 +129,13 @@ class ChatCaller:
         )
 
 
-def open_chat_model(settings: ChatModelSettings) -> BaseChatModel:
+def open_chat_model(settings: ChatModelSettings, *, has_many_calls: bool = False) -> BaseChatModel:
     """Open a chat model by its name, with its key from the environment and without retries of its own.
+
+    Args:
+        settings: The model.
+        has_many_calls: Whether hundreds of calls may be in flight at once. The caller then awaits
+            `connections.close_connections` before its event loop ends.
 
     Raises:
         MissingExtraError: LangChain, or its package for the provider, is not installed.
@@ -141,6 +147,9 @@ def open_chat_model(settings: ChatModelSettings) -> BaseChatModel:
         "base_url": settings.base_url,
         "temperature": settings.temperature,
         "max_tokens": settings.max_tokens,
+        "http_async_client": open_connections()
+        if has_many_calls and settings.model.startswith("openai:")
+        else None,
     }
     # The caller retries and times out itself, in the same way for every provider.
     options = {name: value for name, value in options.items() if value is not None} | {"max_retries": 0}
@@ -156,10 +165,12 @@ def open_chat_model(settings: ChatModelSettings) -> BaseChatModel:
     return model
 
 
-def open_chat_caller(settings: ChatModelSettings, spending: Spending | None = None) -> ChatCaller:
-    """Open a chat model by its name as something to ask; raises what `open_chat_model` raises."""
+def open_chat_caller(
+    settings: ChatModelSettings, spending: Spending | None = None, *, has_many_calls: bool = False
+) -> ChatCaller:
+    """Open a chat model by its name as something to ask; as `open_chat_model`, and raises what that raises."""
     return ChatCaller(
-        open_chat_model(settings),
+        open_chat_model(settings, has_many_calls=has_many_calls),
         settings.model,
         settings.calls,
         is_structured=settings.structured,

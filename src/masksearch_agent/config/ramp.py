@@ -10,7 +10,32 @@ from pydantic import Field, model_validator
 from masksearch_agent.config.base import Settings
 from masksearch_agent.config.calls import ChatModelSettings
 
-__all__ = ("RampSettings",)
+__all__ = ("GlinerSettings", "RampSettings")
+
+
+class GlinerSettings(Settings):
+    """A GLiNER model that finds spans (arXiv 2311.08526). Its extra, `[gliner]`, does not fit beside `[train]`."""
+
+    model: str
+    """Folder or hub id. A model whose encoder brings code of its own is refused."""
+    labels: tuple[str, ...] = Field(
+        default=(
+            "person",
+            "organization",
+            "place",
+            "creative work",
+            "event",
+            "date",
+            "number",
+            "technical term",
+        ),
+        min_length=1,
+    )
+    """What to find, in plain words."""
+    threshold: float = Field(default=0.5, ge=0, lt=1)
+    """Surer finds only. GLiNER's own default."""
+    batch_size: int = Field(default=16, ge=1)
+    """Passages read at once."""
 
 
 class RampSettings(Settings):
@@ -18,16 +43,23 @@ class RampSettings(Settings):
 
     span_model: ChatModelSettings | None = None
     """Chat model that finds the spans, in any language it reads; None for spaCy, in English."""
+    gliner: GlinerSettings | None = None
+    """GLiNER model that finds the spans instead; None for none."""
     span_cache: Path | None = Path("runs/span_cache.sqlite")
-    """Where that model's replies are kept, so that a stopped run does not pay twice; None for nowhere."""
+    """Where the chat model's replies are kept, so that a stopped run does not pay twice; None for nowhere."""
     max_masks: int = Field(default=4, ge=1)
     """Most masks in one passage; the paper's curriculum goes from 1 to 4."""
     mask_count_weights: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0)
     """Relative frequency of 1, 2, … masks. Equal, so that each stage of the curriculum has as many tasks. A
     passage with too few spans draws among the counts it can have; where all of those weigh 0 it gives no
     task. Weights beyond `max_masks` are not read."""
-    policy: Literal["uniform", "length_weighted"] = "length_weighted"
-    """Which spans are masked first."""
+    policy: Literal["uniform", "length_weighted", "perplexity"] = "length_weighted"
+    """Which spans are masked: any, the longer the likelier, or those that the reference model finds hardest."""
+    reference_model: str = "tiny"
+    """Read by `policy: perplexity`: a causal language model's folder or hub id; `tiny` is the one that the package
+    ships, which knows the closed world only."""
+    reference_batch_size: int = Field(default=8, ge=1)
+    """Passages that the reference model reads at once."""
     max_span_words: int = Field(default=6, ge=1)
     """Longer spans (titles of laws, quotations) are not answers that can be looked up word by word."""
     answerability_depth: int = Field(default=10, ge=1)
@@ -41,11 +73,13 @@ class RampSettings(Settings):
     """What is masked depends on this and on the passage, never on its place in the corpus."""
 
     @model_validator(mode="after")
-    def _weights_fit_masks(self) -> Self:
+    def _settings_fit(self) -> Self:
         weights = self.mask_count_weights[: self.max_masks]
         if len(weights) < self.max_masks or min(weights) < 0 or sum(weights) <= 0:
             raise ValueError(
                 f"mask_count_weights needs a weight of at least 0 for each count from 1 to {self.max_masks}, "
                 f"not all 0; got {self.mask_count_weights}"
             )
+        if self.span_model is not None and self.gliner is not None:
+            raise ValueError("span_model and gliner both find spans; set one of them")
         return self

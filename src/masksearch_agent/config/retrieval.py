@@ -40,8 +40,10 @@ class RetrievalSettings(Settings):
     """`minilm` (all-MiniLM-L6-v2 from its PyPI package, no download), or any sentence-transformers folder or
     hub id."""
 
-    rrf_k: int = Field(default=60, gt=0)
-    """Constant of reciprocal rank fusion (Cormack, Clarke and Büttcher, SIGIR 2009)."""
+    rrf_k: int = Field(default=1, gt=0)
+    """Constant of reciprocal rank fusion (Cormack, Clarke and Büttcher, SIGIR 2009, who take 60 to fuse many long
+    rankings). An agent reads few passages, and of two rankings the first places are worth the most
+    (`docs/performance.md`)."""
 
     web: WebSearchSettings = WebSearchSettings()
     """Read where the index is `web:…`."""

@@ -37,7 +37,7 @@ def cast_roles(
         chosen = settings.roles.get(role, settings.model)
         if chosen is not None and chosen not in opened:
             # One caller per model, so that roles which share a model share its rate and its pauses.
-            opened[chosen] = open_chat_caller(chosen, spending)
+            opened[chosen] = open_chat_caller(chosen, spending, has_many_calls=True)
         return opened[chosen] if chosen is not None else None
 
     planner, rewriter, observer = (caller(role) for role in _TEACHER_ROLES)

@@ -29,10 +29,14 @@ from masksearch_agent.evaluation.runner import evaluate, summarise, summarise_ca
 from masksearch_agent.evaluation.sources import source_name
 from masksearch_agent.generator.casting import cast_roles
 from masksearch_agent.generator.runner import TrajectoryGenerator
+from masksearch_agent.models.local import load_checkpoint
+from masksearch_agent.models.tiny import tiny_base_path
 from masksearch_agent.pipeline.display import Bar, count_steps
 from masksearch_agent.pipeline.training import prompts_of
+from masksearch_agent.ramp.gliner_spans import GlinerSpanExtractor
 from masksearch_agent.ramp.model_spans import ModelSpanExtractor
-from masksearch_agent.ramp.spans import FactSpanExtractor, SpacySpanExtractor, SpanExtractor
+from masksearch_agent.ramp.perplexity import SpanSurprisal
+from masksearch_agent.ramp.spans import FactSpanExtractor, SpacySpanExtractor, Span, SpanExtractor
 from masksearch_agent.ramp.tasks import RampReport, build_ramp_tasks
 from masksearch_agent.records import Passage, SearchTask, Trajectory, dump_record, read_jsonl, write_jsonl
 from masksearch_agent.retrieval.search import Search
@@ -112,7 +116,11 @@ def build_tasks(
         extractor = _span_extractor(recipe.ramp, spending, rejections)
         passages = read_passages(corpus, recipe.corpus, documents)
     report = RampReport()
-    spans = extractor.extract(count_steps(islice(passages, limit), bar))
+    spans: Iterable[tuple[Passage, tuple[Span, ...]]] = extractor.extract(
+        count_steps(islice(passages, limit), bar)
+    )
+    if recipe.ramp.policy == "perplexity":
+        spans = _reference_model(recipe.ramp).measure(spans)
     tasks = build_ramp_tasks(spans, search, recipe.ramp, split, report=report)
     kept = write_jsonl(out, islice(tasks, max_tasks))
     return {
@@ -166,12 +174,19 @@ def generate_trajectories(
 
 
 def _span_extractor(settings: RampSettings, spending: Spending, rejections: Counter[str]) -> SpanExtractor:
+    if settings.gliner is not None:
+        return GlinerSpanExtractor(settings.gliner)
     if settings.span_model is None:
         return SpacySpanExtractor()
     cache = AnswerCache(settings.span_cache) if settings.span_cache is not None else None
     extractor = ModelSpanExtractor(open_chat_caller(settings.span_model, spending), cache=cache)
     extractor.rejections = rejections
     return extractor
+
+
+def _reference_model(settings: RampSettings) -> SpanSurprisal:
+    path = tiny_base_path() if settings.reference_model == "tiny" else settings.reference_model
+    return SpanSurprisal(*load_checkpoint(path, "float32"), settings.reference_batch_size)
 
 
 def _spent(spending: Spending) -> str:

@@ -2,7 +2,7 @@
 
 The policies are those of MaskSearch (arXiv 2505.20285, section 3.1). The script published with it samples
 with replacement, so a passage that should have four masks often has fewer; here a span is drawn at most
-once.
+once. By perplexity nothing is drawn but the number of masks: the hardest spans are taken.
 
 Invariant: the draw depends on the seed, the passage and its spans only, so order and sharding of the corpus
 do not matter.
@@ -16,11 +16,12 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from masksearch_agent.config.ramp import RampSettings
+from masksearch_agent.errors import TaskError
 from masksearch_agent.ramp.spans import Span
 from masksearch_agent.records import Passage, content_id
 from masksearch_agent.words import count_words
 
-__all__ = ("POLICIES", "MaskPolicy", "choose_spans", "length_weighted", "uniform")
+__all__ = ("POLICIES", "MaskPolicy", "choose_spans", "length_weighted", "perplexity", "uniform")
 
 
 class MaskPolicy(Protocol):
@@ -49,7 +50,25 @@ def length_weighted(passage: Passage, spans: Sequence[Span]) -> Sequence[float]:
     ]
 
 
-POLICIES: Mapping[str, MaskPolicy] = {"uniform": uniform, "length_weighted": length_weighted}
+def perplexity(passage: Passage, spans: Sequence[Span]) -> Sequence[float]:
+    """Weigh a span by how hard the reference model finds it; one that it could not read is not masked.
+
+    Raises:
+        TaskError: No reference model has read the spans.
+    """
+    if any(span.surprisal is None for span in spans):
+        raise TaskError(
+            f"the spans of passage {passage.id!r} were read by no reference model, which the mask policy 'perplexity' "
+            "needs; pass them through ramp.perplexity.SpanSurprisal first"
+        )
+    return [span.surprisal or 0.0 for span in spans]
+
+
+POLICIES: Mapping[str, MaskPolicy] = {
+    "uniform": uniform,
+    "length_weighted": length_weighted,
+    "perplexity": perplexity,
+}
 """The policies that settings can name."""
 
 
@@ -74,7 +93,10 @@ def choose_spans(
         return ()
     generator = random.Random(content_id(settings.seed, passage.id))
     (count,) = generator.choices(range(1, len(count_weights) + 1), weights=count_weights)
-    # Weighted sampling without replacement: the largest u^(1/w) (Efraimidis and Spirakis 2006).
-    keyed = [(generator.random() ** (1 / weight), index) for index, (_, weight) in enumerate(candidates)]
+    if policy is None and settings.policy == "perplexity":
+        keyed = [(weight, index) for index, (_, weight) in enumerate(candidates)]
+    else:
+        # Weighted sampling without replacement: the largest u^(1/w) (Efraimidis and Spirakis 2006).
+        keyed = [(generator.random() ** (1 / weight), index) for index, (_, weight) in enumerate(candidates)]
     chosen = (candidates[index][0] for _, index in sorted(keyed, reverse=True)[:count])
     return tuple(sorted(chosen, key=lambda span: span.start))

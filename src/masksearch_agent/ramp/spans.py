@@ -19,7 +19,7 @@ from masksearch_agent.ramp.chinese import find_chinese_facts
 from masksearch_agent.records import Hop, Passage
 from masksearch_agent.words import is_chinese
 
-__all__ = ("FactSpanExtractor", "Span", "SpacySpanExtractor", "SpanExtractor")
+__all__ = ("FactSpanExtractor", "Span", "SpacySpanExtractor", "SpanExtractor", "trimmed_span")
 
 _LEADING = re.compile(r"(?:[\s\"'“”‘’,;:(–-]+|(?:the|a|an)\s+)+", re.IGNORECASE)
 _TRAILING = re.compile(r"(?:['’]s)?[\s\"'“”‘’,;:(–-]*$")
@@ -37,6 +37,8 @@ class Span:
     """What it is: a named-entity label (`PERSON`, `DATE`, …) or the relation of a closed-world fact."""
     hop: Hop | None = None
     """How to look it up, where the extractor knows; None to derive it from the words around the span."""
+    surprisal: float | None = None
+    """Nats per token, where a reference model has read it (`ramp.perplexity`); 0 where it could not score it."""
 
 
 class SpanExtractor(Protocol):
@@ -72,7 +74,7 @@ class SpacySpanExtractor:
             if is_chinese(passage.text):
                 yield passage, tuple(Span(*found) for found in find_chinese_facts(passage.text))
                 continue
-            spans = (_trimmed(entity.start_char, entity.text, entity.label_) for entity in document.ents)
+            spans = (trimmed_span(entity.start_char, entity.text, entity.label_) for entity in document.ents)
             yield passage, tuple(span for span in spans if span.text)
 
 
@@ -106,7 +108,8 @@ def _load_pipeline() -> Any:
     return package.load(exclude=list(_UNUSED_PIPES))
 
 
-def _trimmed(start: int, text: str, label: str) -> Span:
+def trimmed_span(start: int, text: str, label: str) -> Span:
+    """Return the text that starts there as a span, without articles, quotes and possessive ending."""
     leading = _LEADING.match(text)
     skipped = leading.end() if leading else 0
     kept = _TRAILING.sub("", text[skipped:])

@@ -15,6 +15,7 @@ import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Literal
 
 from masksearch_agent.config.ramp import RampSettings
@@ -29,6 +30,9 @@ from masksearch_agent.retrieval.leak_guard import LeakGuard
 from masksearch_agent.retrieval.search import Search
 
 __all__ = ("RampReport", "build_ramp_tasks", "build_task")
+
+_LOOK_AHEAD = 32
+"""Passages whose spans are looked up together."""
 
 
 @dataclass(slots=True)
@@ -106,10 +110,28 @@ def build_ramp_tasks(
         report: Counts what happens; added to.
     """
     builder = _TaskBuilder(search, settings, split, policy, RampReport() if report is None else report)
-    for passage, spans in passages_with_spans:
-        task = builder.build(passage, spans)
-        if task is not None:
-            yield task
+    stream = iter(passages_with_spans)
+    while read := list(islice(stream, 1 if search is None else _LOOK_AHEAD)):
+        candidates = [
+            found for passage, spans in read if (found := builder.prepare(passage, spans)) is not None
+        ]
+        if search is not None:
+            # Their first queries in one request: an embedder takes far less time for them than for one after the other.
+            queries = [hop.query for candidate in candidates for hop in candidate.hops]
+            search.prefetch(queries, settings.answerability_depth)
+        for candidate in candidates:
+            task = builder.build(candidate)
+            if task is not None:
+                yield task
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """A passage with spans that may be masked, and how each of them can be looked up on its own."""
+
+    passage: Passage
+    spans: tuple[Span, ...]
+    hops: tuple[Hop, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +143,8 @@ class _TaskBuilder:
     report: RampReport
     near_copies: NearCopies = field(default_factory=NearCopies)
 
-    def build(self, passage: Passage, found: Sequence[Span]) -> SearchTask | None:
-        """Return the passage's task, or None where it gives none; count what happened."""
+    def prepare(self, passage: Passage, found: Sequence[Span]) -> _Candidate | None:
+        """Return what may be masked, or None where nothing may; count what happened."""
         self.report.passages_read += 1
         self.report.spans_found += len(found)
         flaw = passage_flaw(passage, self.settings)
@@ -136,19 +158,24 @@ class _TaskBuilder:
             self.report.drops["no_spans"] += 1
             return None
         self.report.candidates += 1
-        task = self._mask(passage, usable)
+        # Each span on its own first: drawing before looking would leave hardly a task with several masks.
+        hops = (derive_hops(passage, (span,))[0] for span in usable) if self.search is not None else ()
+        return _Candidate(passage, usable, tuple(hops))
+
+    def build(self, candidate: _Candidate) -> SearchTask | None:
+        """Return a passage's task, or None where no set of answerable masks is found; count what happened."""
+        task = self._mask(candidate)
         if task is None:
             self.report.drops["unanswerable"] += 1
         else:
             self.report.kept_by_mask_count[task.mask_count] += 1
         return task
 
-    def _mask(self, passage: Passage, usable: Sequence[Span]) -> SearchTask | None:
+    def _mask(self, candidate: _Candidate) -> SearchTask | None:
         """Draw from the spans that can be looked up; None where those do not make a task."""
+        passage, usable = candidate.passage, candidate.spans
         if self.search is not None:
-            # Each span on its own first: drawing before looking would leave hardly a task with several masks.
-            hops = [derive_hops(passage, (span,))[0] for span in usable]
-            usable = _pick(usable, self._find_support(passage, hops))
+            usable = _pick(usable, self._find_support(passage, candidate.hops))
             self.report.spans_answerable += len(usable)
         spans = choose_spans(passage, usable, self.settings, self.policy)
         while spans:

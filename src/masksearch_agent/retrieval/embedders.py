@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, Protocol
 
 from masksearch_agent.errors import needs_extra
@@ -30,6 +31,9 @@ class Embedder(Protocol):
 class SentenceEmbedder:
     """A sentence-transformers model on the CPU, loaded on first use.
 
+    Texts are batched with texts of as many tokens, because padding changes what bfloat16 rounds. So the vector of a
+    text is the same to the last bit whatever was embedded with it, and a search finds the same in a batch as alone.
+
     Args:
         name: `minilm` for all-MiniLM-L6-v2 from its PyPI package, which needs no network; else a folder or a
             hub id.
@@ -46,10 +50,33 @@ class SentenceEmbedder:
         with self._lock:
             if self._model is None:
                 self._model = _load(self.name)
-            vectors: np.ndarray[Any, Any] = self._model.encode(
-                list(texts), normalize_embeddings=True, show_progress_bar=False, convert_to_numpy=True
+            return self._embed(list(texts))
+
+    def _embed(self, texts: list[str]) -> np.ndarray[Any, Any]:
+        import numpy as np
+
+        lengths = self._count_tokens(texts)
+        order = sorted(range(len(texts)), key=lengths.__getitem__)
+        batches = [list(places) for _, places in groupby(order, key=lengths.__getitem__)]
+        parts = [
+            self._model.encode(
+                [texts[place] for place in places],
+                normalize_embeddings=True,
+                show_progress_bar=False,
+                convert_to_numpy=True,
             )
-        return vectors.astype("float32", copy=False)
+            for places in batches or [[]]
+        ]
+        vectors = np.empty((len(texts), *parts[0].shape[1:]), dtype=np.float32)
+        vectors[order] = np.concatenate(parts)
+        return vectors
+
+    def _count_tokens(self, texts: list[str]) -> list[int]:
+        tokenizer = self._model.tokenizer
+        if not texts or not callable(tokenizer):
+            # Models of averaged word vectors have a tokenizer of another kind, and pad nothing.
+            return [0] * len(texts)
+        return [len(ids) for ids in tokenizer(texts, verbose=False)["input_ids"]]
 
 
 def _load(name: str) -> Any:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import lru_cache
 
 from masksearch_agent.errors import RetrievalError
 from masksearch_agent.fills import HAN
@@ -68,6 +69,7 @@ class LeakGuard:
         return smaller > 0 and len(shingles & self._shingles) >= self._threshold * smaller
 
 
+@lru_cache(maxsize=1024)
 def word_shingles(text: str) -> frozenset[tuple[str, ...]]:
     """Return the word 4-grams of a text; a Chinese character is a word.
 

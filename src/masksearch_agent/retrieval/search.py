@@ -8,6 +8,7 @@ rankings and is told them, so that both give the same results.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import OrderedDict
 from collections.abc import Generator, Sequence
 from itertools import islice, zip_longest
@@ -65,6 +66,18 @@ class Search:
             except StopIteration as finished:
                 return list(finished.value)
             rankings = self._backend.search(*request)
+
+    def prefetch(self, queries: Sequence[str], limit: int) -> None:
+        """Rank queries in one request, so that guarded searches for them with this limit find them in the cache.
+
+        As far as the cache is large enough; what a guard withholds may still need a deeper request.
+        """
+        normal = dict.fromkeys(filter(None, (" ".join(query.split()) for query in queries)))
+        plan = self._look_up(list(normal)[: self._cache_size], limit + _EXTRA)
+        rankings = None
+        with contextlib.suppress(StopIteration):
+            while True:
+                rankings = self._backend.search(*plan.send(rankings))
 
     async def asearch(
         self, queries: Sequence[str], limit: int, guard: LeakGuard | None = None

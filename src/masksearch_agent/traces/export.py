@@ -1,44 +1,37 @@
 """Conversations of a trace store as a dataset folder that `datasets` and `trl sft` load as it is.
 
-    folder/README.md            the dataset card
-    folder/data/train.parquet   or train.jsonl: `messages`, `tools`, `task_id`, `trajectory_id`
-
-Invariant: a file appears under its name only when it is whole.
+Its columns are `messages`, `tools`, `task_id` and `trajectory_id`; the folder is that of `dataset_folder`.
 """
 
 from __future__ import annotations
 
-import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from masksearch_agent.errors import TraceError, needs_extra
-from masksearch_agent.records import Trajectory, Usage, write_jsonl
+from masksearch_agent.dataset_folder import (
+    ExportFormat,
+    front_matter,
+    markdown_table,
+    text_columns,
+    write_card,
+    write_splits,
+)
+from masksearch_agent.errors import TraceError
+from masksearch_agent.records import Trajectory, Usage
 from masksearch_agent.traces.store import TraceStore, conversation_of
 
 __all__ = ("ExportFormat", "export_dataset")
 
-ExportFormat = Literal["jsonl", "parquet"]
+_COLUMNS = {
+    "messages": [text_columns("role", "content")],
+    "tools": [str],
+    **text_columns("task_id", "trajectory_id"),
+}
 
-_ROWS_PER_GROUP = 1000
-
-_CARD = """---
-configs:
-- config_name: default
-  data_files:
-  - split: train
-    path: data/train.{suffix}
-tags:
-- masksearch
-- search-agent
-- sft
----
-
-# Search trajectories
+_CARD = """# Search trajectories
 
 {rows} conversations of a search agent, written by
 [masksearch-agent](https://arxiv.org/abs/2505.20285) (stage: {stage}; {verdict}). Each assistant message is one step:
@@ -107,8 +100,6 @@ def export_dataset(
         MissingExtraError: Parquet was asked for and pyarrow is not installed.
     """
     statistics = _Statistics()
-    suffix = file_format
-    partial = folder / "data" / f"new.{suffix}"
     rows = _rows(store, stage, accepted, statistics)
     first = next(rows, None)
     if first is None:
@@ -117,23 +108,19 @@ def export_dataset(
             + (f" of stage {stage!r}" if stage is not None else "")
             + "; `masksearch traces` lists what it has"
         )
-    write = write_jsonl if file_format == "jsonl" else _write_parquet
-    count = write(partial, _chain(first, rows))
-    for old in ("jsonl", "parquet"):
-        if old != suffix:
-            (folder / "data" / f"train.{old}").unlink(missing_ok=True)
-    os.replace(partial, folder / "data" / f"train.{suffix}")
+    counts = write_splits(folder, file_format, {"train": _chain(first, rows)}, _COLUMNS)
     verdict = {True: "accepted by the judge", False: "rejected by the judge", None: "accepted and rejected"}
-    card = _CARD.format(
-        suffix=suffix,
-        rows=count,
+    body = _CARD.format(
+        rows=counts["train"],
         stage=stage or "all",
         verdict=verdict[accepted],
         name=folder.as_posix(),
         tables=_tables(statistics, store.reasons(stage)),
     )
-    (folder / "README.md").write_text(card, encoding="utf-8")
-    return {"dataset": str(folder), "rows": count, "format": file_format}
+    write_card(
+        folder, front_matter("Search trajectories", file_format, counts, ("search-agent", "sft")), body
+    )
+    return {"dataset": str(folder), "rows": counts["train"], "format": file_format}
 
 
 def _rows(
@@ -151,37 +138,14 @@ def _chain(first: dict[str, Any], rest: Iterator[dict[str, Any]]) -> Iterator[di
     yield from rest
 
 
-def _write_parquet(path: Path, rows: Iterable[dict[str, Any]]) -> int:
-    with needs_extra("train"):
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-    message = pa.struct([("role", pa.string()), ("content", pa.string())])
-    schema = pa.schema(
-        [
-            ("messages", pa.list_(message)),
-            ("tools", pa.list_(pa.string())),
-            ("task_id", pa.string()),
-            ("trajectory_id", pa.string()),
-        ]
-    )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    count = 0
-    stream = iter(rows)
-    with pq.ParquetWriter(path, schema) as writer:
-        while group := list(islice(stream, _ROWS_PER_GROUP)):
-            writer.write_table(pa.Table.from_pylist(group, schema=schema))
-            count += len(group)
-    return count
-
-
 def _tables(statistics: _Statistics, reasons: Counter[str]) -> str:
     parts = [
-        _table("searches", "conversations", sorted(statistics.searches.items())),
-        _table("producer", "conversations", statistics.producers.most_common()),
-        _table("protocol version", "conversations", sorted(statistics.protocols.items())),
+        markdown_table("searches", "conversations", sorted(statistics.searches.items())),
+        markdown_table("producer", "conversations", statistics.producers.most_common()),
+        markdown_table("protocol version", "conversations", sorted(statistics.protocols.items())),
     ]
     if reasons:
-        parts.append(_table("rejected because", "trajectories", reasons.most_common(20)))
+        parts.append(markdown_table("rejected because", "trajectories", reasons.most_common(20)))
     if statistics.usage.model_calls:
         usage = statistics.usage
         parts.append(
@@ -189,9 +153,3 @@ def _tables(statistics: _Statistics, reasons: Counter[str]) -> str:
             f"{usage.sampled_tokens} sampled tokens, ${usage.cost_usd:.2f} at the prices that were set."
         )
     return "\n\n".join(parts)
-
-
-def _table(name: str, counted: str, rows: Iterable[tuple[Any, int]]) -> str:
-    # A bar in a value would end its cell.
-    lines = [f"| {str(value).replace('|', '¦')} | {count} |" for value, count in rows]
-    return "\n".join([f"| {name} | {counted} |", "| --- | --- |", *lines])

@@ -52,6 +52,26 @@ def test_a_known_query_is_not_asked_again(backend: ListBackend):
     assert backend.requests == [(["q"], 3), (["r"], 3)]
 
 
+def test_guarded_searches_find_what_was_prefetched(backend: ListBackend):
+    search, guard = Search(backend), Withhold(0)
+    search.prefetch(["q", "r", " q ", ""], 3)
+    [(asked, limit)] = backend.requests
+    assert asked == ["q", "r"]
+    assert [ids(hits) for hits in search.search(["r", "q"], 3, guard)] == [
+        ["p39", "p38", "p37"],
+        ["p1", "p2", "p3"],
+    ]
+    assert backend.requests == [(asked, limit)]
+    search.prefetch(["q"], 3)
+    assert len(backend.requests) == 1
+
+
+def test_prefetching_more_than_the_cache_holds_asks_for_no_more(backend: ListBackend):
+    search = Search(backend, cache_size=1)
+    search.prefetch(["q", "r"], 3)
+    assert [queries for queries, _ in backend.requests] == [["q"]]
+
+
 def test_another_limit_is_another_entry(backend: ListBackend):
     search = Search(backend)
     assert [len(search.search(["q"], limit)[0]) for limit in (3, 1, 3)] == [3, 1, 3]

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 import yaml
 
+from masksearch_agent.dataset_folder import ExportFormat, front_matter
 from masksearch_agent.errors import TraceError
 from masksearch_agent.records import Message, Trajectory, Turn, Usage
-from masksearch_agent.traces.export import ExportFormat, export_dataset
+from masksearch_agent.traces.export import export_dataset
 from masksearch_agent.traces.store import TraceStore
 
 
@@ -64,6 +65,29 @@ def test_the_card_says_what_is_in_it(store: TraceStore, tmp_path: Path) -> None:
         "| 1 | 2 |", "| a¦b | 2 |", "| wrong answer | 1 |", "6 calls of chat models: 200 prompt tokens", "$1.00",
     ):  # fmt: skip
         assert line in card
+
+
+def test_the_card_is_one_that_the_hub_reads(store: TraceStore, tmp_path: Path) -> None:
+    hub = pytest.importorskip("huggingface_hub")
+    export_dataset(store, tmp_path, "jsonl")
+    card = hub.DatasetCard.load(tmp_path / "README.md")
+    assert isinstance(card.data, hub.DatasetCardData)
+    assert card.data.task_categories == ["text-generation"]
+    assert card.data.size_categories == ["n<1K"]
+    assert card.data.tags == ["masksearch", "search-agent", "sft"]
+    assert card.text.startswith("\n# Search trajectories\n")
+    # What is written again from what was read says the same.
+    again = hub.DatasetCard(str(card))
+    assert again.data.to_dict() == card.data.to_dict()
+
+
+@pytest.mark.parametrize(
+    ("rows", "size"),
+    [(999, "n<1K"), (1000, "1K<n<10K"), (99_999, "10K<n<100K"), (10**6, "1M<n<10M"), (10**7, "n>10M")],
+)
+def test_sizes_have_the_hubs_names(rows: int, size: str) -> None:
+    head = front_matter("t", "jsonl", {"train": rows - 1, "test": 1}, ())
+    assert yaml.safe_load(head.strip("-\n"))["size_categories"] == [size]
 
 
 def test_exporting_again_replaces_the_data_in_either_format(store: TraceStore, tmp_path: Path) -> None:

@@ -1,0 +1,140 @@
+"""A folder that `datasets` loads as it is, and that can go to the Hugging Face hub unchanged.
+
+    folder/README.md            the dataset card: YAML front matter, then Markdown
+    folder/data/train.parquet   or train.jsonl; one file per split
+
+Invariant: a file appears under its name only when it is whole.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import yaml
+
+from masksearch_agent.errors import needs_extra
+from masksearch_agent.records import dump_record, write_jsonl
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ("ExportFormat", "front_matter", "markdown_table", "text_columns", "write_card", "write_splits")
+
+ExportFormat = Literal["jsonl", "parquet"]
+
+_ROWS_PER_GROUP = 1000
+_SIZES = (
+    ("n<1K", 10**3),
+    ("1K<n<10K", 10**4),
+    ("10K<n<100K", 10**5),
+    ("100K<n<1M", 10**6),
+    ("1M<n<10M", 10**7),
+)
+"""The hub's names for sizes, each with the number of rows that it ends before."""
+
+
+def write_splits(
+    folder: Path,
+    file_format: ExportFormat,
+    splits: Mapping[str, Iterable[Any]],
+    columns: Mapping[str, Any],
+) -> dict[str, int]:
+    """Write the data of a dataset; data of either format that was there is replaced.
+
+    Args:
+        folder: The dataset's folder.
+        file_format: Of the data.
+        splits: The rows of each split, as records or as dictionaries; read once and not held in memory.
+        columns: What the columns hold, as in `text_columns`; for Parquet, where an empty list has a type.
+
+    Returns:
+        The number of rows of each split.
+
+    Raises:
+        MissingExtraError: Parquet was asked for and pyarrow is not installed.
+    """
+    data = folder / "data"
+    counts = {}
+    for split, rows in splits.items():
+        partial = data / f"new-{split}.{file_format}"
+        counts[split] = (
+            write_jsonl(partial, rows) if file_format == "jsonl" else _write_parquet(partial, rows, columns)
+        )
+    for old in (*data.glob("*.jsonl"), *data.glob("*.parquet")):
+        if not old.name.startswith("new-"):
+            old.unlink()
+    for split in splits:
+        os.replace(data / f"new-{split}.{file_format}", data / f"{split}.{file_format}")
+    return counts
+
+
+def write_card(folder: Path, head: str, body: str) -> None:
+    """Write the dataset card."""
+    (folder / "README.md").write_text(f"{head}\n{body}", encoding="utf-8")
+
+
+def front_matter(
+    title: str, file_format: ExportFormat, counts: Mapping[str, int], tags: Sequence[str]
+) -> str:
+    """Return the YAML that a card begins with: how the dataset is called, how large it is, where its data lie.
+
+    It names no licence: that of the text it quotes is known to who collected it.
+    """
+    rows = sum(counts.values())
+    size = next((name for name, end in _SIZES if rows < end), "n>10M")
+    head = {
+        "pretty_name": title,
+        "task_categories": ["text-generation"],
+        "size_categories": [size],
+        "tags": ["masksearch", *tags],
+        "configs": [
+            {
+                "config_name": "default",
+                "data_files": [{"split": split, "path": f"data/{split}.{file_format}"} for split in counts],
+            }
+        ],
+    }
+    return f"---\n{yaml.safe_dump(head, sort_keys=False, allow_unicode=True)}---\n"
+
+
+def markdown_table(name: str, counted: str, rows: Iterable[tuple[Any, int]]) -> str:
+    """Return a table of values and how often each occurs."""
+    # A bar in a value would end its cell.
+    lines = [f"| {str(value).replace('|', '¦')} | {count} |" for value, count in rows]
+    return "\n".join([f"| {name} | {counted} |", "| --- | --- |", *lines])
+
+
+def text_columns(*names: str) -> dict[str, type[str]]:
+    """Return columns of text. A list holds what its one entry says, a dictionary is a structure of such."""
+    return dict.fromkeys(names, str)
+
+
+def _write_parquet(path: Path, rows: Iterable[Any], columns: Mapping[str, Any]) -> int:
+    with needs_extra("corpus"):
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    schema = pa.schema([(name, _arrow_type(kind)) for name, kind in columns.items()])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    count = 0
+    stream = iter(rows)
+    with pq.ParquetWriter(path, schema) as writer:
+        while group := [
+            row if isinstance(row, dict) else dump_record(row) for row in islice(stream, _ROWS_PER_GROUP)
+        ]:
+            writer.write_table(pa.Table.from_pylist(group, schema=schema))
+            count += len(group)
+    return count
+
+
+def _arrow_type(kind: Any) -> pa.DataType:
+    import pyarrow as pa
+
+    if isinstance(kind, list):
+        return pa.list_(_arrow_type(kind[0]))
+    if isinstance(kind, dict):
+        return pa.struct([(name, _arrow_type(part)) for name, part in kind.items()])
+    return pa.string()
