@@ -9,6 +9,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -679,10 +681,13 @@ def _recipe(
     return load_recipe(path, [*chosen, *(overrides or [])])
 
 
-def _ray_pool(resolved: Recipe) -> RayPool:
+@contextmanager
+def _ray_pool(resolved: Recipe) -> Iterator[RayPool]:
     from masksearch_agent.cluster.ray_pool import RayPool
 
-    return RayPool(resolved.engine)
+    # Ray reports a lost machine on standard output, which is for results.
+    with redirect_stdout(sys.stderr), RayPool(resolved.engine) as pool:
+        yield pool
 
 
 def _open_store(path: Path) -> TraceStore:
