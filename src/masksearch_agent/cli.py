@@ -9,6 +9,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -20,6 +22,7 @@ from typer.core import TyperGroup
 from masksearch_agent.errors import ConfigError, MaskSearchError, ServingError, TraceError
 
 if TYPE_CHECKING:
+    from masksearch_agent.cluster.ray_pool import RayPool
     from masksearch_agent.config.recipe import Recipe
     from masksearch_agent.retrieval.search import Search
     from masksearch_agent.traces.store import TraceStore
@@ -73,6 +76,19 @@ AgentOption = Annotated[str, typer.Option("--agent", help="Agent bundle: a folde
 BaseUrlOption = Annotated[
     str | None,
     typer.Option("--base-url", help="Sample at this vLLM server of the bundle (`masksearch serve`)."),
+]
+
+EngineOption = Annotated[
+    Literal["local", "ray"] | None,
+    typer.Option(
+        help="Work in this process, or in the workers of a Ray cluster (`engine.name` of the recipe)."
+    ),
+]
+RayAddressOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Join this Ray cluster: `host:6379`, or `auto`. None: RAY_ADDRESS, or else a cluster of this machine."
+    ),
 ]
 
 
@@ -155,6 +171,8 @@ def ramp(
     index: IndexOption,
     out: Annotated[Path, typer.Option(help="JSON-lines file of tasks.")] = Path("runs/tasks/ramp.jsonl"),
     limit: Annotated[int | None, typer.Option(help="Read this many passages at most.")] = None,
+    engine: EngineOption = None,
+    ray_address: RayAddressOption = None,
     recipe: RecipeOption = None,
     settings: SetOption = None,
     as_json: JsonOption = False,
@@ -166,9 +184,15 @@ def ramp(
     from masksearch_agent.pipeline.data import build_tasks
     from masksearch_agent.pipeline.display import Display
 
-    resolved = _recipe(recipe, settings)
+    resolved = _recipe(recipe, settings, engine, ray_address)
     with Display(_errors).stage("masking", total=limit) as bar:
-        report = build_tasks(corpus, _search(index, resolved), resolved, out, limit, bar)
+        if resolved.engine.name == "ray":
+            from masksearch_agent.cluster import runs
+
+            with _ray_pool(resolved) as pool:
+                report = runs.build_tasks(pool, corpus, index, resolved, out, limit, bar)
+        else:
+            report = build_tasks(corpus, _search(index, resolved), resolved, out, limit, bar)
     _print_result({"tasks": str(out), **report}, as_json)
 
 
@@ -237,6 +261,8 @@ def generate(
             "the environment. None: the hindsight teacher."
         ),
     ] = None,
+    engine: EngineOption = None,
+    ray_address: RayAddressOption = None,
     recipe: RecipeOption = None,
     settings: SetOption = None,
     as_json: JsonOption = False,
@@ -248,9 +274,16 @@ def generate(
     from masksearch_agent.pipeline.data import generate_trajectories
     from masksearch_agent.pipeline.display import Display
 
-    resolved = _recipe(recipe, [*([f"generator.model.model={model}"] if model else []), *(settings or [])])
+    overrides = [*([f"generator.model.model={model}"] if model else []), *(settings or [])]
+    resolved = _recipe(recipe, overrides, engine, ray_address)
     with Display(_errors).stage("generating") as bar:
-        report = generate_trajectories(tasks, _search(index, resolved), resolved, out, stage, limit, bar)
+        if resolved.engine.name == "ray":
+            from masksearch_agent.cluster import runs
+
+            with _ray_pool(resolved) as pool:
+                report = runs.generate_trajectories(pool, tasks, index, resolved, out, stage, limit, bar)
+        else:
+            report = generate_trajectories(tasks, _search(index, resolved), resolved, out, stage, limit, bar)
     _print_result({"traces": str(out), **report}, as_json)
 
 
@@ -488,6 +521,8 @@ def evaluate_agent(
     ] = None,
     limit: Annotated[int | None, typer.Option(help="Ask this many questions of each file at most.")] = None,
     base_url: BaseUrlOption = None,
+    engine: EngineOption = None,
+    ray_address: RayAddressOption = None,
     recipe: RecipeOption = None,
     settings: SetOption = None,
     as_json: JsonOption = False,
@@ -502,13 +537,33 @@ def evaluate_agent(
     from masksearch_agent.pipeline.data import evaluate_files
     from masksearch_agent.pipeline.display import Display
 
-    resolved = _recipe(recipe, settings)
-    search = _search(index, resolved) if index else None
+    resolved = _recipe(recipe, settings, engine, ray_address)
+    opened_judge = load_judge(judge) if judge else None
     with Display(_errors).stage("evaluating") as bar:
-        scores = evaluate_files(
-            agent, search, data, mode, out, limit, resolved, bar, baseline, base_model,
-            load_judge(judge) if judge else None, base_url,
-        )  # fmt: skip
+        if resolved.engine.name == "ray":
+            from masksearch_agent.cluster import runs
+
+            with _ray_pool(resolved) as pool:
+                scores = runs.evaluate_files(
+                    pool, agent, index, data, mode, out, limit, resolved, bar, baseline, base_model,
+                    opened_judge, base_url,
+                )  # fmt: skip
+        else:
+            search = _search(index, resolved) if index else None
+            scores = evaluate_files(
+                agent,
+                search,
+                data,
+                mode,
+                out,
+                limit,
+                resolved,
+                bar,
+                baseline,
+                base_model,
+                opened_judge,
+                base_url,
+            )
     _print_result(scores, as_json)
     if out is not None:
         _errors.print(
@@ -698,10 +753,23 @@ def draw(
     _print_result({"drawing": str(out)}, False)
 
 
-def _recipe(path: Path | None, overrides: list[str] | None) -> Recipe:
+def _recipe(
+    path: Path | None, overrides: list[str] | None, engine: str | None = None, ray_address: str | None = None
+) -> Recipe:
     from masksearch_agent.config.recipe import load_recipe
 
-    return load_recipe(path, overrides or [])
+    options = {"engine.name": engine, "engine.ray_address": ray_address}
+    chosen = [f"{key}={value}" for key, value in options.items() if value]
+    return load_recipe(path, [*chosen, *(overrides or [])])
+
+
+@contextmanager
+def _ray_pool(resolved: Recipe) -> Iterator[RayPool]:
+    from masksearch_agent.cluster.ray_pool import RayPool
+
+    # Ray reports a lost machine on standard output, which is for results.
+    with redirect_stdout(sys.stderr), RayPool(resolved.engine) as pool:
+        yield pool
 
 
 def _open_store(path: Path) -> TraceStore:
@@ -713,14 +781,9 @@ def _open_store(path: Path) -> TraceStore:
 
 
 def _search(index: Path, resolved: Recipe) -> Search:
-    from masksearch_agent.retrieval.index import open_index
-    from masksearch_agent.retrieval.search import Search
-    from masksearch_agent.retrieval.web import open_web_search, web_source
+    from masksearch_agent.retrieval.opening import open_search
 
-    source = web_source(str(index))
-    if source is not None:
-        return open_web_search(source, resolved.retrieval.web)
-    return Search(open_index(index, resolved.retrieval.chosen_mode))
+    return open_search(index, resolved.retrieval)
 
 
 def _print_result(result: dict[str, Any], as_json: bool) -> None:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 __all__ = (
     "AgentError",
     "BundleError",
+    "ClusterError",
     "ConfigError",
     "CorpusError",
     "EvaluationError",
@@ -149,3 +150,7 @@ class SamplerDriftError(TrainingError):
 
 class EvaluationError(MaskSearchError):
     """An evaluation cannot start: an unknown benchmark, a malformed file, no questions left."""
+
+
+class ClusterError(MaskSearchError):
+    """A cluster cannot be started or reached, or its workers cannot do their part."""

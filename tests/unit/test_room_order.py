@@ -31,14 +31,17 @@ ROWS = (
             "generator",
         )
     ),
-    *((room,) for room in ("rewards", "trainers", "serving", "viewer", "evaluation", "pipeline", "cli")),
+    *(
+        (room,)
+        for room in ("rewards", "trainers", "serving", "viewer", "evaluation", "pipeline", "cluster", "cli")
+    ),
 )
 RANKS = {room: rank for rank, row in enumerate(ROWS) for room in row}
 
 HEAVY = {
     *("accelerate", "bm25s", "chromadb", "datasets", "gguf", "matplotlib", "onnxruntime", "peft"),
     *("bs4", "gliner", "lxml", "mwparserfromhell", "mwxml", "pyarrow", "pypdf"),
-    *("safetensors", "sentence_transformers", "spacy", "torch", "transformers", "trl", "vllm"),
+    *("ray", "safetensors", "sentence_transformers", "spacy", "torch", "transformers", "trl", "vllm"),
 }
 MAY_IMPORT_HEAVY = ("models/engine", "models/sampling", "models/slots", "trainers/")
 """Modules that nothing loads unless someone trains or runs local weights; their names begin so."""

@@ -15,6 +15,7 @@ from pydantic import Field, ValidationError
 from masksearch_agent.config.agent import AgentSettings
 from masksearch_agent.config.base import Settings
 from masksearch_agent.config.corpus import CorpusSettings
+from masksearch_agent.config.engine import EngineSettings
 from masksearch_agent.config.evaluation import EvaluationSettings
 from masksearch_agent.config.evolution import EvolutionSettings
 from masksearch_agent.config.generator import GeneratorSettings
@@ -87,6 +88,8 @@ class Recipe(Settings):
     serving: ServingSettings = ServingSettings()
     """How a model server is started."""
     evaluation: EvaluationSettings = EvaluationSettings()
+    engine: EngineSettings = EngineSettings()
+    """Where `generate`, `ramp build` and `eval` do their work; nothing else reads it."""
 
 
 def load_recipe(path: Path | None = None, overrides: Sequence[str] = ()) -> Recipe:

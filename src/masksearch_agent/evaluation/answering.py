@@ -6,8 +6,8 @@ import asyncio
 import dataclasses
 import random
 import time
-from collections.abc import Mapping
-from typing import Any, Literal
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from langchain_core.messages.utils import convert_to_messages
@@ -32,15 +32,24 @@ from masksearch_agent.traces.messages import to_messages
 from masksearch_agent.traces.recorder import RecordingModel
 from masksearch_agent.traces.rows import POLICY_ROLE
 
-__all__ = ("Mode", "RemoteAgent", "answer_task")
+__all__ = ("AnyAgent", "BatchAgent", "Mode", "RemoteAgent", "answer_task")
 
 Mode = Literal["agentic", "rag"]
 """`agentic` runs the search graph; `rag` retrieves once with the question and has the same model answer."""
 
 
-async def answer_task(
-    agent: MaskSearchAgent | RemoteAgent, task: SearchTask, mode: Mode, seed: int
-) -> tuple[Trajectory, Usage]:
+@runtime_checkable
+class BatchAgent(Protocol):
+    """An agent that answers many tasks at once elsewhere, such as on a cluster. Its mode and seed are its own."""
+
+    model_version: str
+
+    def answer_tasks(self, tasks: Sequence[SearchTask]) -> Iterator[tuple[SearchTask, Trajectory, Usage]]:
+        """Yield each task with what `answer_task` returns for it, as they are finished."""
+        ...
+
+
+async def answer_task(agent: AnyAgent, task: SearchTask, mode: Mode, seed: int) -> tuple[Trajectory, Usage]:
     """Answer one task.
 
     Args:
@@ -55,6 +64,9 @@ async def answer_task(
     Raises:
         EvaluationError: A deployed agent is asked for what only an agent in this process can do.
     """
+    if isinstance(agent, BatchAgent):
+        [(_, trajectory, usage)] = agent.answer_tasks([task])
+        return trajectory, usage
     if isinstance(agent, RemoteAgent):
         if mode == "rag":
             raise EvaluationError(
@@ -129,6 +141,10 @@ class RemoteAgent:
         if self._of_loop is None or self._of_loop[0] is not loop:
             self._of_loop = loop, RemoteGraph(self.graph, url=self.url)
         return self._of_loop[1]
+
+
+AnyAgent = MaskSearchAgent | RemoteAgent | BatchAgent
+"""Whatever can be evaluated."""
 
 
 async def _run_agentic(agent: MaskSearchAgent, task: SearchTask, seed: int) -> SearchAnswer:

@@ -13,10 +13,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from masksearch_agent.agent.runnable import MaskSearchAgent
 from masksearch_agent.config.evaluation import EvaluationSettings
 from masksearch_agent.errors import EvaluationError
-from masksearch_agent.evaluation.answering import Mode, RemoteAgent, answer_task
+from masksearch_agent.evaluation.answering import AnyAgent, BatchAgent, Mode, answer_task
 from masksearch_agent.evaluation.intervals import Interval, bootstrap_mean
 from masksearch_agent.evaluation.judge import AnswerJudge
 from masksearch_agent.evaluation.metrics import load_lemmatizer, retrieval_recall, score_answer
@@ -94,7 +93,7 @@ class EvaluationSummary:
 
 
 def evaluate(
-    agent: MaskSearchAgent | RemoteAgent,
+    agent: AnyAgent,
     tasks: Sequence[SearchTask],
     settings: EvaluationSettings | None = None,
     mode: Mode = "agentic",
@@ -131,6 +130,9 @@ def evaluate(
         load_lemmatizer()  # What is missing is said before the first question is asked.
     done = _read_results(results_path, agent.model_version, settings.seed)
     run = _Run(agent, settings, mode, results_path, on_result, judge)
+    if isinstance(agent, BatchAgent):
+        for task, trajectory, usage in agent.answer_tasks([task for task in tasks if task.id not in done]):
+            run.keep(_score(task, trajectory, usage), done)
     asyncio.run(run.work(tasks, done))
     return [done[task.id] for task in tasks]
 
@@ -195,7 +197,7 @@ def read_results(path: Path) -> list[QuestionResult]:
 class _Run:
     """One evaluation: what answers, judges and keeps each question."""
 
-    agent: MaskSearchAgent | RemoteAgent
+    agent: AnyAgent
     settings: EvaluationSettings
     mode: Mode
     results_path: Path | None
@@ -214,7 +216,7 @@ class _Run:
                 if self.judge is not None and result.is_correct is None:
                     verdict = await self.judge.judge(task, result.answer)
                     result = dataclasses.replace(result, is_correct=verdict)
-            self._keep(result, done)
+            self.keep(result, done)
 
         # A failure ends the evaluation at once: questions still under way are cancelled, not left behind.
         try:
@@ -224,7 +226,8 @@ class _Run:
         except BaseExceptionGroup as failures:
             raise failures.exceptions[0] from None
 
-    def _keep(self, result: QuestionResult, done: dict[str, QuestionResult]) -> None:
+    def keep(self, result: QuestionResult, done: dict[str, QuestionResult]) -> None:
+        """Write a result that is new."""
         if done.get(result.task_id) == result:
             return
         done[result.task_id] = result

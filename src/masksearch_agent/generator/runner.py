@@ -25,7 +25,7 @@ from masksearch_agent.generator.roles import CallLog, Judge, Teacher
 from masksearch_agent.records import SearchTask, Trajectory, dump_record
 from masksearch_agent.retrieval.leak_guard import LeakGuard
 from masksearch_agent.retrieval.search import Search
-from masksearch_agent.traces.store import TraceStore
+from masksearch_agent.traces.store import PackedTrajectory, TraceStore
 
 __all__ = ("GenerationReport", "TrajectoryGenerator")
 
@@ -46,7 +46,7 @@ class GenerationReport:
     """Tasks without an outcome, because a service failed for too long."""
     failures_in_a_row: int = 0
 
-    def count(self, trajectory: Trajectory) -> None:
+    def count(self, trajectory: Trajectory | PackedTrajectory) -> None:
         """Add an outcome."""
         self.failures_in_a_row = 0
         if trajectory.accepted:
@@ -54,6 +54,20 @@ class GenerationReport:
         else:
             self.rejected += 1
             self.reasons[trajectory.verdict] += 1
+
+    def count_failure(self, failure: ServiceError, most_in_a_row: int) -> None:
+        """Add a task that has no outcome.
+
+        Raises:
+            GenerationError: It is the last of too many in a row.
+        """
+        logger.warning("a task has no outcome yet: %s", failure)
+        self.failed += 1
+        self.failures_in_a_row += 1
+        if self.failures_in_a_row >= most_in_a_row:
+            raise GenerationError(
+                f"{self.failures_in_a_row} tasks in a row failed, the last one because {failure}"
+            ) from failure
 
 
 class TrajectoryGenerator:
@@ -168,11 +182,5 @@ class TrajectoryGenerator:
         for failure in failures:
             if not isinstance(failure, ServiceError):
                 raise failure
-            logger.warning("a task has no outcome yet: %s", failure)
-            report.failed += 1
-            report.failures_in_a_row += 1
-            if report.failures_in_a_row >= self.settings.max_failures_in_a_row:
-                raise GenerationError(
-                    f"{report.failures_in_a_row} tasks in a row failed, the last one because {failure}"
-                ) from failure
+            report.count_failure(failure, self.settings.max_failures_in_a_row)
         return [run for run in pending if run not in done]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -21,22 +21,22 @@ from masksearch_agent.corpus.readers import read_passages
 from masksearch_agent.corpus.report import CorpusReport
 from masksearch_agent.corpus.world_questions import make_questions
 from masksearch_agent.errors import EvaluationError, TaskError
-from masksearch_agent.evaluation.answering import Mode, RemoteAgent
+from masksearch_agent.evaluation.answering import AnyAgent, Mode, RemoteAgent
 from masksearch_agent.evaluation.baselines import BASELINES, Baseline, baseline_of
 from masksearch_agent.evaluation.benchmarks import read_tasks
 from masksearch_agent.evaluation.judge import AnswerJudge
 from masksearch_agent.evaluation.runner import evaluate, summarise, summarise_categories
 from masksearch_agent.evaluation.sources import source_name
 from masksearch_agent.generator.casting import cast_roles
-from masksearch_agent.generator.runner import TrajectoryGenerator
+from masksearch_agent.generator.runner import GenerationReport, TrajectoryGenerator
 from masksearch_agent.models.local import load_checkpoint
 from masksearch_agent.models.tiny import tiny_base_path
 from masksearch_agent.pipeline.display import Bar, count_steps
 from masksearch_agent.pipeline.training import prompts_of
 from masksearch_agent.ramp.gliner_spans import GlinerSpanExtractor
 from masksearch_agent.ramp.model_spans import ModelSpanExtractor
-from masksearch_agent.ramp.perplexity import SpanSurprisal
-from masksearch_agent.ramp.spans import FactSpanExtractor, SpacySpanExtractor, Span, SpanExtractor
+from masksearch_agent.ramp.perplexity import MeasuringExtractor, SpanSurprisal
+from masksearch_agent.ramp.spans import FactSpanExtractor, SpacySpanExtractor, SpanExtractor
 from masksearch_agent.ramp.tasks import RampReport, build_ramp_tasks
 from masksearch_agent.records import Passage, SearchTask, Trajectory, dump_record, read_jsonl, write_jsonl
 from masksearch_agent.retrieval.search import Search
@@ -44,9 +44,17 @@ from masksearch_agent.traces.store import TraceStore
 
 __all__ = (
     "build_tasks",
+    "corpus_passages",
+    "cost_of",
     "evaluate_files",
     "generate_trajectories",
+    "open_agent",
+    "open_extractor",
     "read_task_files",
+    "score_files",
+    "spent_text",
+    "summarise_generation",
+    "summarise_masking",
     "world_passages",
     "write_closed_world",
 )
@@ -107,22 +115,44 @@ def build_tasks(
     Returns:
         What was kept and dropped.
     """
-    extractor: SpanExtractor
     documents, spending, rejections = CorpusReport(), Spending(), Counter[str]()
-    if (corpus / _MENTIONS).is_file():
-        extractor = FactSpanExtractor(read_mentions(corpus / _MENTIONS))
-        passages: Iterable[Passage] = world_passages(corpus, split)
-    else:
-        extractor = _span_extractor(recipe.ramp, spending, rejections)
-        passages = read_passages(corpus, recipe.corpus, documents)
+    extractor = open_extractor(corpus, recipe, spending, rejections)
+    passages = corpus_passages(corpus, recipe, split, documents)
     report = RampReport()
-    spans: Iterable[tuple[Passage, tuple[Span, ...]]] = extractor.extract(
-        count_steps(islice(passages, limit), bar)
-    )
-    if recipe.ramp.policy == "perplexity":
-        spans = _reference_model(recipe.ramp).measure(spans)
+    spans = extractor.extract(count_steps(islice(passages, limit), bar))
     tasks = build_ramp_tasks(spans, search, recipe.ramp, split, report=report)
     kept = write_jsonl(out, islice(tasks, max_tasks))
+    return summarise_masking(kept, report, documents, rejections, spending)
+
+
+def corpus_passages(corpus: Path, recipe: Recipe, split: Split, documents: CorpusReport) -> Iterator[Passage]:
+    """Yield the passages to mask: those of a corpus, or of one split of a closed world."""
+    if (corpus / _MENTIONS).is_file():
+        return world_passages(corpus, split)
+    return read_passages(corpus, recipe.corpus, documents)
+
+
+def open_extractor(
+    corpus: Path, recipe: Recipe, spending: Spending, rejections: Counter[str]
+) -> SpanExtractor:
+    """Return what finds the spans of a corpus, and measures them where the mask policy asks for it.
+
+    Those of a closed world are its facts.
+    """
+    extractor: SpanExtractor
+    if (corpus / _MENTIONS).is_file():
+        extractor = FactSpanExtractor(read_mentions(corpus / _MENTIONS))
+    else:
+        extractor = _span_extractor(recipe.ramp, spending, rejections)
+    if recipe.ramp.policy == "perplexity":
+        extractor = MeasuringExtractor(extractor, _reference_model(recipe.ramp))
+    return extractor
+
+
+def summarise_masking(
+    kept: int, report: RampReport, documents: CorpusReport, rejections: Counter[str], spending: Spending
+) -> dict[str, Any]:
+    """Return what masking kept and dropped, for people to read."""
     return {
         "kept": kept,
         "kept_fraction": round(report.kept_fraction, 4),
@@ -130,7 +160,7 @@ def build_tasks(
         "dropped": dict(report.drops),
         **({"documents": documents.as_dict()} if documents.read else {}),
         **({"spans_rejected": dict(rejections)} if rejections else {}),
-        **_cost(spending),
+        **cost_of(spending),
     }
 
 
@@ -160,16 +190,21 @@ def generate_trajectories(
             nonlocal accepted, done
             accepted, done = accepted + bool(trajectory.accepted), done + 1
             if bar is not None:
-                bar.step(f"{stage}, {accepted / done:.0%} accepted{_spent(spending)}")
+                bar.step(f"{stage}, {accepted / done:.0%} accepted{spent_text(spending)}")
 
         report = generator.run(tasks, store, stage, count)
+    return summarise_generation(report, spending)
+
+
+def summarise_generation(report: GenerationReport, spending: Spending) -> dict[str, Any]:
+    """Return what a generation run did, for people to read."""
     return {
         "accepted": report.accepted,
         "rejected": report.rejected,
         "skipped": report.skipped,
         "failed": report.failed,
         "reasons": dict(report.reasons),
-        **_cost(spending),
+        **cost_of(spending),
     }
 
 
@@ -189,7 +224,8 @@ def _reference_model(settings: RampSettings) -> SpanSurprisal:
     return SpanSurprisal(*load_checkpoint(path, "float32"), settings.reference_batch_size)
 
 
-def _spent(spending: Spending) -> str:
+def spent_text(spending: Spending) -> str:
+    """Return what was spent so far as the end of a progress note; empty where no model was called."""
     total = spending.total
     if not total.model_calls:
         return ""
@@ -197,7 +233,7 @@ def _spent(spending: Spending) -> str:
     return f", {(total.prompt_tokens + total.sampled_tokens) / 1000:,.0f}k tokens{dollars}"
 
 
-def _cost(spending: Spending) -> dict[str, Any]:
+def cost_of(spending: Spending) -> dict[str, Any]:
     """Return what the chat models of this process cost, by role; nothing where none was called."""
     if not spending.by_role:
         return {}
@@ -240,23 +276,37 @@ def evaluate_files(
     Raises:
         EvaluationError: Two files have one name, or a deployed agent is asked for what only a bundle can do.
     """
+    restored, mode = open_agent(agent, search, mode, baseline, base_model, base_url)
+    scores = score_files(restored, files, mode, baseline or mode, out, limit, recipe, bar, judge)
+    if isinstance(restored, MaskSearchAgent):
+        restored.close()
+    return scores
+
+
+def score_files(
+    agent: AnyAgent,
+    files: Sequence[Path],
+    mode: Mode,
+    label: str,
+    out: Path | None,
+    limit: int | None,
+    recipe: Recipe,
+    bar: Bar | None = None,
+    judge: AnswerJudge | None = None,
+) -> dict[str, Any]:
+    """Evaluate an open agent on question files; see `evaluate_files`. `label` ends the names of the result files."""
     settings = recipe.evaluation.model_copy(update={"limit": limit} if limit else {})
     names = [source_name(file) for file in files]
     if len(set(names)) < len(names):
         raise EvaluationError(
             f"two question files have one name ({', '.join(names)}); evaluate them one by one"
         )
-    restored = _restore(agent, search, base_url)
-    if baseline is not None:
-        if isinstance(restored, RemoteAgent):
-            raise EvaluationError("a baseline needs an agent bundle; a deployed agent hides its model")
-        restored, mode = baseline_of(restored, base_model), BASELINES[baseline]
     scores = {}
     for name, file in zip(names, files, strict=True):
-        results_path = out / f"{name}-{baseline or mode}.jsonl" if out is not None else None
+        results_path = out / f"{name}-{label}.jsonl" if out is not None else None
         tasks = list(islice(read_tasks(file), settings.limit))
         step = (lambda _: bar.step()) if bar is not None else None
-        results = evaluate(restored, tasks, settings, mode, results_path, step, judge)
+        results = evaluate(agent, tasks, settings, mode, results_path, step, judge)
         scores[name] = dataclasses.asdict(summarise(results, settings))
         categories = summarise_categories(results, settings)
         if len(categories) > 1:
@@ -264,9 +314,24 @@ def evaluate_files(
                 category: {"n": part.n, "recall": part.recall, "em": part.em, "judge": part.judge}
                 for category, part in categories.items()
             }
-    if isinstance(restored, MaskSearchAgent):
-        restored.close()
     return scores
+
+
+def open_agent(
+    agent: str | Path,
+    search: Search | None,
+    mode: Mode,
+    baseline: Baseline | None = None,
+    base_model: str | None = None,
+    base_url: str | None = None,
+) -> tuple[MaskSearchAgent | RemoteAgent, Mode]:
+    """Return the agent to evaluate, or the baseline in its place, and how it answers; see `evaluate_files`."""
+    restored = _restore(agent, search, base_url)
+    if baseline is None:
+        return restored, mode
+    if isinstance(restored, RemoteAgent):
+        raise EvaluationError("a baseline needs an agent bundle; a deployed agent hides its model")
+    return baseline_of(restored, base_model), BASELINES[baseline]
 
 
 def _restore(agent: str | Path, search: Search | None, base_url: str | None) -> MaskSearchAgent | RemoteAgent:

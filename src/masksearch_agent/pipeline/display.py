@@ -84,9 +84,13 @@ class Bar:
         """Set where a stage that goes on begins; what was done before counts for no rate."""
         self._progress.reset(self._task, completed=done, total=total)
 
-    def step(self, note: str = "") -> None:
-        """Count one more."""
-        self._progress.update(self._task, advance=1, note=note)
+    def step(self, note: str = "", count: int = 1) -> None:
+        """Count one more, or several."""
+        self._progress.update(self._task, advance=count, note=note)
+
+    def move_to(self, done: int, note: str) -> None:
+        """Set how much is done."""
+        self._progress.update(self._task, completed=done, note=note)
 
     def show(self, done: int, total: int, note: str) -> None:
         """Set how far the stage is."""

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from masksearch_agent.ramp.spans import Span
+from masksearch_agent.ramp.spans import Span, SpanExtractor
 from masksearch_agent.records import Passage
 
-__all__ = ("SpanSurprisal",)
+__all__ = ("MeasuringExtractor", "SpanSurprisal")
 
 _LOOK_AHEAD = 8
 """Batches sorted by length together, so that little is padded."""
@@ -101,6 +101,23 @@ class SpanSurprisal:
                         predicted = logits[number, [column[token - 1] for token in place]].float()
                         target = torch.tensor([row.ids[token] for token in place])
                         row.surprisals[span] = torch.nn.functional.cross_entropy(predicted, target).item()
+
+
+class MeasuringExtractor:
+    """The spans that another extractor finds, with how hard they are.
+
+    Args:
+        extractor: Finds the spans.
+        surprisal: Measures them.
+    """
+
+    def __init__(self, extractor: SpanExtractor, surprisal: SpanSurprisal) -> None:
+        self._extractor = extractor
+        self._surprisal = surprisal
+
+    def extract(self, passages: Iterable[Passage]) -> Iterator[tuple[Passage, tuple[Span, ...]]]:
+        """Yield each passage with its measured spans."""
+        return self._surprisal.measure(self._extractor.extract(passages))
 
 
 def _tokens_of(span: Span, shift: int, offsets: Sequence[tuple[int, int]]) -> list[int]:

@@ -1,0 +1,300 @@
+"""Generation, masking and evaluation by workers: the driver's side.
+
+For the same recipe a run gives what the same command gives in one process: the trajectories as a set, the tasks as a
+file, the results question by question. Results are written as they come, so a restart does only what is missing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+from masksearch_agent.calls.accounting import Spending
+from masksearch_agent.cluster.shards import Job, Json, Shard, ShardPool, cut_shards
+from masksearch_agent.config.ramp import RampSettings
+from masksearch_agent.config.recipe import Recipe
+from masksearch_agent.corpus.closed_world import Split
+from masksearch_agent.corpus.report import CorpusReport
+from masksearch_agent.errors import EvaluationError, GenerationError, ServiceError, TaskError
+from masksearch_agent.evaluation.answering import Mode
+from masksearch_agent.evaluation.baselines import Baseline
+from masksearch_agent.evaluation.judge import AnswerJudge
+from masksearch_agent.generator.runner import GenerationReport
+from masksearch_agent.pipeline.data import (
+    corpus_passages,
+    score_files,
+    spent_text,
+    summarise_generation,
+    summarise_masking,
+)
+from masksearch_agent.pipeline.display import Bar
+from masksearch_agent.ramp.near_copies import NearCopies
+from masksearch_agent.ramp.rules import passage_flaw
+from masksearch_agent.ramp.tasks import RampReport
+from masksearch_agent.records import (
+    Passage,
+    SearchTask,
+    Trajectory,
+    Usage,
+    dump_record,
+    load_record,
+    read_jsonl,
+    write_jsonl,
+)
+from masksearch_agent.retrieval.web import WEB_PREFIX
+from masksearch_agent.traces.store import PackedTrajectory, TraceStore
+
+__all__ = ("build_tasks", "evaluate_files", "generate_trajectories")
+
+
+def generate_trajectories(
+    pool: ShardPool,
+    files: Sequence[Path],
+    index: str | Path,
+    recipe: Recipe,
+    out: Path,
+    stage: str,
+    limit: int | None = None,
+    bar: Bar | None = None,
+) -> dict[str, Any]:
+    """Generate a trajectory for every task of the files that has none yet in the stage.
+
+    Only this process writes to the store: a shard's trajectories in one transaction, when they arrive.
+
+    Returns:
+        What `pipeline.data.generate_trajectories` returns.
+
+    Raises:
+        TaskError: A file is missing or malformed, or there is no task.
+        GenerationError: Too many tasks in a row failed, because a service did.
+        ClusterError: The workers cannot do their part.
+    """
+    job = Job("generate", {"recipe": _settings_of(recipe), "index": _everywhere(index)})
+    report, spending, done = GenerationReport(), Spending(), 0
+    if bar is not None:
+        lines = sum(_count_lines(file) for file in files)
+        bar.start(0, lines if limit is None else min(lines, limit))
+    with TraceStore(out) as store:
+        tasks = _unfinished(_read_raw(files, limit), store.finished_task_ids(stage), report)
+        for shard, result in pool.do(job, cut_shards(tasks, recipe.engine.shard_size, job)):
+            outcomes: list[PackedTrajectory | str] = result["outcomes"]
+            store.add_packed([outcome for outcome in outcomes if not isinstance(outcome, str)], stage)
+            _add_cost(spending, result["cost"])
+            for outcome in outcomes:
+                if isinstance(outcome, str):
+                    report.count_failure(ServiceError(outcome), recipe.generator.max_failures_in_a_row)
+                else:
+                    report.count(outcome)
+            done += len(shard.items)
+            if bar is not None:
+                share = report.accepted / max(report.accepted + report.rejected, 1)
+                bar.move_to(done + report.skipped, f"{stage}, {share:.0%} accepted{spent_text(spending)}")
+    if not done + report.skipped:
+        raise TaskError(f"no tasks in {', '.join(map(str, files))}; build some with `masksearch ramp`")
+    return summarise_generation(report, spending)
+
+
+def build_tasks(
+    pool: ShardPool,
+    corpus: Path,
+    index: str | Path,
+    recipe: Recipe,
+    out: Path,
+    limit: int | None = None,
+    bar: Bar | None = None,
+    split: Split = "train",
+) -> dict[str, Any]:
+    """Build the RAMP tasks of a corpus, or of one split of a closed world.
+
+    This process reads the corpus and finds near copies, which takes their order; workers do the rest. Each finished
+    shard is a file in `<out>.parts`, named by what it was made of. The last step joins them in the order of the corpus.
+
+    Returns:
+        What `pipeline.data.build_tasks` returns.
+
+    Raises:
+        CorpusError: The corpus cannot be read.
+        ClusterError: The workers cannot do their part.
+    """
+    spec = {"recipe": _settings_of(recipe), "index": _everywhere(index), "corpus": _everywhere(corpus)}
+    job = Job("mask", {**spec, "index_version": _index_version(index), "split": split})
+    documents, report = CorpusReport(), RampReport()
+    passages = islice(corpus_passages(corpus, recipe, split, documents), limit)
+    fresh = _without_near_copies(passages, recipe.ramp, report)
+    parts = out.with_name(f"{out.name}.parts")
+    names: list[str] = []
+
+    def missing() -> Iterator[Shard]:
+        for shard in cut_shards(map(dump_record, fresh), recipe.engine.shard_size, job):
+            names.append(shard.name)
+            if not (parts / shard.name).is_file():
+                yield shard
+            elif bar is not None:
+                bar.step(count=len(shard.items))
+
+    for shard, result in pool.do(job, missing()):
+        write_jsonl(parts / shard.name, [result])
+        if bar is not None:
+            bar.step(count=len(shard.items))
+    spending, rejections = Spending(), Counter[str]()
+
+    def joined() -> Iterator[Json]:
+        for name in names:
+            part = json.loads((parts / name).read_text(encoding="utf-8"))
+            _merge(report, load_record(RampReport, part["report"], TaskError))
+            rejections.update(part["rejections"])
+            _add_cost(spending, part["cost"])
+            yield from part["tasks"]
+
+    kept = write_jsonl(out, joined())
+    shutil.rmtree(parts)
+    return summarise_masking(kept, report, documents, rejections, spending)
+
+
+def evaluate_files(
+    pool: ShardPool,
+    agent: str | Path,
+    index: str | Path | None,
+    files: Sequence[Path],
+    mode: Mode,
+    out: Path | None,
+    limit: int | None,
+    recipe: Recipe,
+    bar: Bar | None = None,
+    baseline: Baseline | None = None,
+    base_model: str | None = None,
+    judge: AnswerJudge | None = None,
+    base_url: str | None = None,
+) -> dict[str, Any]:
+    """Evaluate an agent on question files.
+
+    Workers answer; this process scores, keeps results and asks the judge.
+
+    Args:
+        pool: The workers.
+        index: What to search instead of the bundle's own index; None leaves that.
+        agent, files, mode, out, limit, recipe, bar, baseline, base_model, judge, base_url: As in
+            `pipeline.data.evaluate_files`; `agent` has to be a bundle.
+
+    Returns:
+        What `pipeline.data.evaluate_files` returns.
+
+    Raises:
+        EvaluationError: The agent is a deployed one, or see there.
+        ClusterError: The workers cannot do their part.
+    """
+    if str(agent).startswith(("http://", "https://")):
+        raise EvaluationError("a deployed agent runs where it was deployed to; leave out --engine ray")
+    spec = {
+        "recipe": _settings_of(recipe),
+        "agent": _everywhere(agent) if Path(agent).exists() else str(agent),
+        "index": _everywhere(index) if index is not None else None,
+        "mode": mode,
+        "baseline": baseline,
+        "base_model": base_model,
+        "base_url": base_url,
+    }
+    workers = _ClusterAgent(pool, Job("answer", spec), recipe.engine.shard_size)
+    return score_files(workers, files, mode, baseline or mode, out, limit, recipe, bar, judge)
+
+
+class _ClusterAgent:
+    """The same agent on every worker; a `BatchAgent`."""
+
+    def __init__(self, pool: ShardPool, job: Job, shard_size: int) -> None:
+        self._pool = pool
+        self._job = job
+        self._shard_size = shard_size
+        [(_, result)] = pool.do(job, [Shard("version", [])])
+        self.model_version: str = result["model_version"]
+
+    def answer_tasks(self, tasks: Sequence[SearchTask]) -> Iterator[tuple[SearchTask, Trajectory, Usage]]:
+        """Yield each task with its run and what it cost, as shards are finished."""
+        by_id = {task.id: task for task in tasks}
+        # Benchmarks are small: every worker gets its part.
+        size = min(self._shard_size, -(-len(tasks) // self._pool.worker_count) or 1)
+        for _, result in self._pool.do(self._job, cut_shards(map(dump_record, tasks), size, self._job)):
+            for answer in result["answers"]:
+                trajectory = load_record(Trajectory, answer["trajectory"], EvaluationError)
+                yield (
+                    by_id[trajectory.task_id],
+                    trajectory,
+                    load_record(Usage, answer["usage"], EvaluationError),
+                )
+
+
+def _settings_of(recipe: Recipe) -> Json:
+    """Return the recipe for workers: without the engine, and without caches, which many would write to."""
+    settings = recipe.model_dump(mode="json", exclude_unset=True, exclude={"engine"})
+    settings.setdefault("ramp", {})["span_cache"] = None
+    settings.setdefault("retrieval", {}).setdefault("web", {})["cache"] = None
+    return settings
+
+
+def _everywhere(path: str | Path) -> str:
+    """Return a path that means the same in any working directory."""
+    return str(path) if str(path).startswith(WEB_PREFIX) else str(Path(path).resolve())
+
+
+def _index_version(index: str | Path) -> str:
+    """Return what changes when an index is built anew; empty for a web search."""
+    manifest = Path(index) / "index.json"
+    return manifest.read_text(encoding="utf-8") if manifest.is_file() else ""
+
+
+def _read_raw(files: Sequence[Path], limit: int | None) -> Iterator[Json]:
+    """Yield tasks as they stand in their files; the worker that gets one checks it."""
+    tasks = chain.from_iterable(read_jsonl(file, dict, TaskError) for file in files)
+    for task in islice(tasks, limit):
+        if not isinstance(task.get("id"), str):
+            raise TaskError(
+                f"a task in {', '.join(map(str, files))} has no id; build tasks with `masksearch ramp`"
+            )
+        yield task
+
+
+def _unfinished(tasks: Iterable[Json], finished: set[str], report: GenerationReport) -> Iterator[Json]:
+    """Yield every task that has no outcome yet, once; count the others as skipped."""
+    for task in tasks:
+        if task["id"] in finished:
+            report.skipped += 1
+        else:
+            finished.add(task["id"])
+            yield task
+
+
+def _without_near_copies(
+    passages: Iterable[Passage], settings: RampSettings, report: RampReport
+) -> Iterator[Passage]:
+    """Leave out what `ramp.tasks` would drop as a near copy, and count it there."""
+    known = NearCopies()
+    for passage in passages:
+        is_flawed = bool(passage_flaw(passage, settings))
+        if settings.drop_near_copies and not is_flawed and known.holds_or_adds(passage.text):
+            report.passages_read += 1
+            report.drops["near_copy"] += 1
+        else:
+            yield passage
+
+
+def _merge(total: RampReport, part: RampReport) -> None:
+    for field in dataclasses.fields(RampReport):
+        setattr(total, field.name, getattr(total, field.name) + getattr(part, field.name))
+
+
+def _add_cost(spending: Spending, cost: Json) -> None:
+    for role, usage in cost.items():
+        spending.add(role, load_record(Usage, usage, GenerationError))
+
+
+def _count_lines(file: Path) -> int:
+    if not file.is_file():
+        raise TaskError(f"no file at {file}")
+    with file.open("rb") as stream:
+        return sum(block.count(b"\n") for block in iter(lambda: stream.read(1 << 20), b""))

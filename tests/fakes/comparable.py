@@ -1,0 +1,33 @@
+"""Results of an evaluation without what differs from run to run.
+
+That is times, the random ids of model calls, and log-probabilities, whose last digits depend on what shares a batch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+
+from masksearch_agent.evaluation.runner import QuestionResult
+
+
+def comparable(results: Iterable[QuestionResult]) -> dict[str, QuestionResult]:
+    """Return the results by task; a model call is named by its number."""
+    return {result.task_id: _without_chance(result) for result in results}
+
+
+def _without_chance(result: QuestionResult) -> QuestionResult:
+    assert result.trajectory is not None
+    numbers = {turn.id: str(number) for number, turn in enumerate(result.trajectory.turns)}
+    turns = tuple(
+        dataclasses.replace(
+            turn,
+            id=numbers[turn.id],
+            parent_id=turn.parent_id and numbers[turn.parent_id],
+            logprobs=(0.0,) * len(turn.logprobs),
+        )
+        for turn in result.trajectory.turns
+    )
+    return dataclasses.replace(
+        result, seconds=0.0, trajectory=dataclasses.replace(result.trajectory, turns=turns)
+    )
