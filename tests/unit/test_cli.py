@@ -216,6 +216,14 @@ def test_tasks_are_inspected_as_table_plot_and_json(run: CommandLine, small_inde
     assert_one_error(run("ramp", "inspect", "questions.jsonl"), "there is no RAMP task to inspect")
 
 
+def test_tasks_are_exported_with_a_card(run: CommandLine, tmp_path: Path):
+    write_jsonl(Path("tasks.jsonl"), [MASKED])
+    report = run("ramp", "export", "tasks.jsonl", "--out", "data", "--format", "jsonl", "--json").json
+    assert report == {"dataset": "data", "rows": {"train": 1}, "format": "jsonl"}
+    assert (tmp_path / "data" / "README.md").is_file()
+    assert (tmp_path / "data" / "data" / "train.jsonl").read_text() == Path("tasks.jsonl").read_text()
+
+
 def test_an_index_is_opened_as_it_was_built(run: CommandLine, small_index: Path):
     write_jsonl(Path("tasks.jsonl"), [TASK])
     assert run("generate", "tasks.jsonl", "--index", small_index, "--json").json["accepted"] == 1
