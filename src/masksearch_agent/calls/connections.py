@@ -25,7 +25,7 @@ def open_connections() -> Any:
     try:
         import openai
 
-        class LoopClient(openai.DefaultAioHttpClient):
+        class LoopClient(openai.DefaultAioHttpClient):  # type: ignore[misc]
             async def send(self, request: Any, **options: Any) -> Any:
                 loop = asyncio.get_running_loop()
                 if loop not in _clients:
