@@ -116,7 +116,7 @@ def build_ramp_tasks(
             found for passage, spans in read if (found := builder.prepare(passage, spans)) is not None
         ]
         if search is not None:
-            # Their first queries in one request: an embedder takes far less time for them than for one after the other.
+            # Their first queries in one request: an embedder is much faster with many texts.
             queries = [hop.query for candidate in candidates for hop in candidate.hops]
             search.prefetch(queries, settings.answerability_depth)
         for candidate in candidates:

@@ -280,7 +280,7 @@ def test_the_hindsight_teacher_and_the_rules_are_the_default() -> None:
 
 
 def test_roles_have_models_of_their_own_and_share_equal_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(casting, "open_chat_caller", lambda chosen, spending, **options: caller(name=chosen.model))
+    monkeypatch.setattr(casting, "open_chat_caller", lambda chosen, spending, **_: caller(name=chosen.model))
     settings = GeneratorSettings.model_validate(
         {"model": {"model": "p:all"}, "roles": {"rewriter": {"model": "p:small"}}, "judge": "both"}
     )
@@ -301,7 +301,7 @@ def test_roles_have_models_of_their_own_and_share_equal_ones(monkeypatch: pytest
     ],
 )
 def test_a_half_cast_is_refused(settings: Any, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(casting, "open_chat_caller", lambda chosen, spending, **options: caller())
+    monkeypatch.setattr(casting, "open_chat_caller", lambda chosen, spending, **_: caller())
     with pytest.raises(ConfigError, match=message):
         casting.cast_roles(GeneratorSettings.model_validate(settings), AGENT, Spending())
 
