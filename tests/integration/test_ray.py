@@ -47,8 +47,9 @@ OBJECT_STORE_BYTES = 80 * 2**20
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
     """Start a head and a second node of one core each, which listen on 127.0.0.1 only."""
-    # Workers of niceness 15, as Ray has them, get no core at all on a busy machine.
-    os.environ.update(RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER="0", RAY_worker_niceness="0")
+    # Workers of niceness 15, as Ray has them, get no core at all on a busy machine; those started ahead cost one.
+    ahead = {"RAY_enable_worker_prestart": "0", "RAY_prestart_worker_first_driver": "0"}
+    os.environ.update({"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_worker_niceness": "0", **ahead})
     from ray.cluster_utils import Cluster
 
     node = {"num_cpus": 1, "object_store_memory": OBJECT_STORE_BYTES, "include_dashboard": False}
@@ -174,8 +175,3 @@ def test_two_nodes_give_what_one_process_gives_and_one_that_is_killed_costs_noth
     nothing = {"accepted": 0, "rejected": 0, "reasons": {}, "skipped": len(expected)}
     assert do(*generating, "two.sqlite", *on_ray(30)) == made | {"traces": "two.sqlite"} | nothing
     assert trajectories(Path("two.sqlite")) == expected
-
-    failed = run("generate", "one.jsonl", "--index", "nowhere", "--out", "three.sqlite", *on_ray(30))
-    assert failed.code == 1
-    assert "a worker on" in failed.err
-    assert "no index in" in failed.err
