@@ -42,6 +42,8 @@ SETTINGS = (
 )
 OPTIONS = tuple(part for setting in SETTINGS for part in ("--set", setting))
 OBJECT_STORE_BYTES = 80 * 2**20
+TOO_SLOW = "timed out during startup"
+"""Ray gives a node 30 seconds, which is not enough on a busy machine; then it is started again."""
 
 
 @pytest.fixture(scope="module")
@@ -53,8 +55,17 @@ def cluster() -> Iterator[Any]:
     from ray.cluster_utils import Cluster
 
     node = {"num_cpus": 1, "object_store_memory": OBJECT_STORE_BYTES, "include_dashboard": False}
-    cluster = Cluster(initialize_head=True, head_node_args=node)
-    cluster.add_node(**node)
+    for attempts_left in (2, 1, 0):
+        cluster = Cluster(shutdown_at_exit=True)
+        try:
+            cluster.add_node(**node)
+            cluster.add_node(**node)
+            break
+        except Exception as failure:
+            if TOO_SLOW not in str(failure) or not attempts_left:
+                raise
+            if cluster.head_node is not None:
+                cluster.shutdown()
     yield cluster
     cluster.shutdown()
 
@@ -114,9 +125,12 @@ print(json.dumps([s.laddr.ip for s in sockets if s.status == psutil.CONN_LISTEN]
 def test_a_cluster_of_this_machine_listens_on_loopback_only() -> None:
     without = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "RAY_ADDRESS"}
     environment = {name: value for name, value in os.environ.items() if name not in without}
-    ran = subprocess.run(
-        [sys.executable, "-c", LISTENING], env=environment, capture_output=True, text=True, check=False
-    )
+    for _ in range(3):
+        ran = subprocess.run(
+            [sys.executable, "-c", LISTENING], env=environment, capture_output=True, text=True, check=False
+        )
+        if TOO_SLOW not in ran.stderr:
+            break
     assert ran.returncode == 0, ran.stderr
     addresses = json.loads(ran.stdout.splitlines()[-1])
     assert len(addresses) >= 4  # The head's two services, the node, this driver.
