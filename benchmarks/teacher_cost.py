@@ -107,9 +107,12 @@ def measure(tasks: list[SearchTask], index: Path) -> dict[str, float]:
     judge = PlayedJudge(caller, RuleJudge(agent.max_queries), is_strict=True)
     search = open_search(index, RetrievalSettings())
     generator = TrajectoryGenerator(search, FULL_PROMPTS, agent, settings, teacher, judge)
-    with tempfile.TemporaryDirectory() as folder, TraceStore(Path(folder, "traces.sqlite")) as store:
-        report = asyncio.run(generator.arun(tasks, store, "cost"))
-        made = list(store.trajectories())
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "traces.sqlite")
+        with TraceStore(path) as store:
+            report = asyncio.run(generator.arun(tasks, store, "cost"))
+            made = list(store.trajectories())
+        size_bytes = path.stat().st_size
     count = len(made)
     total = sum((trajectory.usage or Usage() for trajectory in made), Usage())
     return {
@@ -119,6 +122,7 @@ def measure(tasks: list[SearchTask], index: Path) -> dict[str, float]:
         "searches": sum(len(trajectory.queries) for trajectory in made) / count,
         "prompt_tokens": total.prompt_tokens / count,
         "sampled_tokens": total.sampled_tokens / count,
+        "bytes": size_bytes / count,
     }
 
 

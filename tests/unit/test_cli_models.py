@@ -29,7 +29,9 @@ def reply(messages: Sequence[BaseMessage]) -> str:
     return play_role([{"content": str(message.text)} for message in messages])
 
 
-def open_fake(settings: ChatModelSettings, spending: Spending | None = None) -> ChatCaller:
+def open_fake(
+    settings: ChatModelSettings, spending: Spending | None = None, *, has_many_calls: bool = False
+) -> ChatCaller:
     return ChatCaller(ScriptedChatModel(script=reply, tokens_per_reply=5), settings.model, spending=spending)
 
 

@@ -122,9 +122,9 @@ def _connect(settings: EngineSettings) -> tuple[Any, bool]:
         options |= {"_node_ip_address": _LOOPBACK, "object_store_memory": _OBJECT_STORE_BYTES}
     try:
         ray.init(**options, log_to_driver=False, configure_logging=False)
-    except (ConnectionError, RuntimeError, ValueError) as failure:
+    except Exception as failure:  # Ray raises bare ones, for example where a node takes over 30 s to start.
         where = f"join the Ray cluster at {address}" if address else "start a Ray cluster on this machine"
-        raise ClusterError(f"cannot {where}: {failure}; start one with `ray start --head`") from failure
+        raise ClusterError(f"cannot {where}: {failure}; see docs/cluster.md") from failure
     if not address and ray.util.get_node_ip_address() != _LOOPBACK:
         ray.shutdown()
         raise ClusterError(
