@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from masksearch_agent.agent.runnable import MaskSearchAgent
+from masksearch_agent.collector import relaxed_collector
 from masksearch_agent.config.evaluation import EvaluationSettings
 from masksearch_agent.errors import EvaluationError
 from masksearch_agent.evaluation.answering import Mode, RemoteAgent, answer_task
@@ -131,7 +132,8 @@ def evaluate(
         load_lemmatizer()  # What is missing is said before the first question is asked.
     done = _read_results(results_path, agent.model_version, settings.seed)
     run = _Run(agent, settings, mode, results_path, on_result, judge)
-    asyncio.run(run.work(tasks, done))
+    with relaxed_collector():
+        asyncio.run(run.work(tasks, done))
     return [done[task.id] for task in tasks]
 
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from masksearch_agent.agent.prompts import PromptSet
+from masksearch_agent.collector import relaxed_collector
 from masksearch_agent.config.agent import AgentSettings
 from masksearch_agent.config.generator import GeneratorSettings
 from masksearch_agent.errors import GenerationError, ServiceError
@@ -109,7 +110,8 @@ class TrajectoryGenerator:
             stage: Name under which the outcomes are kept.
             on_outcome: Called after each stored trajectory.
         """
-        return asyncio.run(self.arun(tasks, store, stage, on_outcome))
+        with relaxed_collector():
+            return asyncio.run(self.arun(tasks, store, stage, on_outcome))
 
     async def arun(
         self,
