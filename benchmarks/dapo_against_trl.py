@@ -96,7 +96,11 @@ class StepClock(TrainerCallback):
 
 
 def make_ours(
-    runner: RolloutRunner, settings: DAPOSettings, tasks: list[SearchTask], folder: Path, callback: TrainerCallback
+    runner: RolloutRunner,
+    settings: DAPOSettings,
+    tasks: list[SearchTask],
+    folder: Path,
+    callback: TrainerCallback,
 ) -> GRPOTrainer:
     model = runner.agent.model
     config = DAPOConfig.from_settings(settings, folder)
@@ -104,7 +108,11 @@ def make_ours(
 
 
 def make_trl(
-    runner: RolloutRunner, settings: DAPOSettings, tasks: list[SearchTask], folder: Path, callback: TrainerCallback
+    runner: RolloutRunner,
+    settings: DAPOSettings,
+    tasks: list[SearchTask],
+    folder: Path,
+    callback: TrainerCallback,
 ) -> GRPOTrainer:
     """Return TRL's trainer with our settings, and rollouts of our agent."""
     policy = runner.agent.model
@@ -227,7 +235,9 @@ def time_steps(arguments: argparse.Namespace, world: World) -> None:
     def column(clocks: dict[str, list[Clock]], name: str, kind: str) -> list[float]:
         return [getattr(clock, f"{kind}_s") for clock in clocks[name]]
 
-    ratios = {kind: paired_ratio(*(column(steps, name, kind) for name in TRAINERS)) for kind in ("wall", "cpu")}
+    ratios = {
+        kind: paired_ratio(*(column(steps, name, kind) for name in TRAINERS)) for kind in ("wall", "cpu")
+    }
     rows = []
     for kind in ("wall", "cpu"):
         for name in TRAINERS:
@@ -313,7 +323,8 @@ def race(arguments: argparse.Namespace, world: World) -> None:
                 MAKERS[name](runner, settings, world.train, Path(folder), runs).train()
                 curves[name][seed] = runs
     times = {
-        name: {seed: run.seconds_to_target for seed, run in by_seed.items()} for name, by_seed in curves.items()
+        name: {seed: run.seconds_to_target for seed, run in by_seed.items()}
+        for name, by_seed in curves.items()
     }
     ours, theirs = (times[name] for name in TRAINERS)
     ratios = {
@@ -321,7 +332,10 @@ def race(arguments: argparse.Namespace, world: World) -> None:
     }
     print_table(
         ("seed", *(f"{name}, s" for name in TRAINERS), "ratio"),
-        [(seed, ours[seed] or "not reached", theirs[seed] or "not reached", ratios[seed] or "-") for seed in ours],
+        [
+            (seed, ours[seed] or "not reached", theirs[seed] or "not reached", ratios[seed] or "-")
+            for seed in ours
+        ],
     )
     if arguments.plot is not None:
         plot(curves, arguments.target, arguments.plot)
@@ -357,8 +371,12 @@ def main() -> None:
     parser = make_parser(__doc__)
     parser.set_defaults(repeats=2)
     add_agent_argument(parser)
-    parser.add_argument("--steps", type=int, help="Steps of each training: 3 timed ones, or at most 200 of a race.")
-    parser.add_argument("--row-batch-size", type=int, default=16, help="Rows of a micro-batch, of both trainers.")
+    parser.add_argument(
+        "--steps", type=int, help="Steps of each training: 3 timed ones, or at most 200 of a race."
+    )
+    parser.add_argument(
+        "--row-batch-size", type=int, default=16, help="Rows of a micro-batch, of both trainers."
+    )
     parser.add_argument("--race", action="store_true", help="Measure the time to a recall instead of a step.")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="Of the races.")
     parser.add_argument("--target", type=float, default=0.7, help="Recall that ends a race.")

@@ -17,12 +17,12 @@ from contextlib import nullcontext
 from statistics import median
 from typing import Any
 
-import masksearch_agent.trainers.dapo  # noqa: F401
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
 from side_by_side import Clock, finish, make_parser, paired_ratio, print_table
 
+import masksearch_agent.trainers.dapo  # noqa: F401
 from masksearch_agent.agent.runnable import MaskSearchAgent
 from masksearch_agent.collector import relaxed_collector
 from masksearch_agent.records import Passage, ScoredPassage, SearchTask
@@ -55,10 +55,13 @@ class InstantChatModel(BaseChatModel):
 class InstantBackend:
     """Finds the same passages whatever is asked."""
 
-    passages = [ScoredPassage(Passage(f"p{n}", f"Title {n}", "words of a passage " * 12), 1.0) for n in range(5)]
+    def __init__(self) -> None:
+        self.hits = [
+            ScoredPassage(Passage(f"p{n}", f"Title {n}", "words of it " * 20), 1.0) for n in range(5)
+        ]
 
     def search(self, queries: Sequence[str], limit: int) -> list[list[ScoredPassage]]:
-        return [self.passages[:limit] for _ in queries]
+        return [self.hits[:limit] for _ in queries]
 
     async def asearch(self, queries: Sequence[str], limit: int) -> list[list[ScoredPassage]]:
         return self.search(queries, limit)
@@ -129,8 +132,8 @@ def main() -> None:
         "ratio": ratios,
         "bar": BAR,
     }
-    reached = ratios["relaxed, wall"] >= BAR
-    finish(arguments, result, f"bar: at least {BAR} with the relaxed collector; reached by wall time: {reached}")
+    reached = {kind: ratios[f"relaxed, {kind}"] >= BAR for kind in rates}
+    finish(arguments, result, f"bar: at least {BAR} with the relaxed collector; reached: {reached}")
 
 
 if __name__ == "__main__":

@@ -69,7 +69,14 @@ def main() -> None:
     measured: dict[int, list[dict[str, float]]] = {size: [] for size in SIZES}
     for repeat in range(arguments.repeats):
         for size in SIZES:
-            command = [sys.executable, __file__, "--rollouts", str(size), "--seed", str(arguments.seed + repeat)]
+            command = [
+                sys.executable,
+                __file__,
+                "--rollouts",
+                str(size),
+                "--seed",
+                str(arguments.seed + repeat),
+            ]
             if arguments.agent is not None:
                 command += ["--agent", str(arguments.agent)]
             output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
@@ -82,7 +89,10 @@ def main() -> None:
     ratio = paired_ratio(column(many, "peak_mb"), column(few, "peak_mb"))
     print_table(
         ("rollouts", "peak before them, MB", "peak, MB", "seconds"),
-        [(size, *(round(median(column(size, name))) for name in ("before_mb", "peak_mb", "wall_s"))) for size in SIZES],
+        [
+            (size, *(round(median(column(size, name))) for name in ("before_mb", "peak_mb", "wall_s")))
+            for size in SIZES
+        ],
     )
     result = {"measured": {str(size): runs for size, runs in measured.items()}, "ratio": ratio, "bar": BAR}
     finish(arguments, result, f"ratio {ratio:.3g}; bar: at most {BAR}; reached: {ratio <= BAR}")

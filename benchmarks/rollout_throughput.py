@@ -121,7 +121,9 @@ def main() -> None:
         for name, clocks in (("graph", graph), ("engine", bare))
     }
     ratios = {kind: paired_ratio(rates["graph"][kind], rates["engine"][kind]) for kind in ("wall", "cpu")}
-    print(f"{arguments.concurrent} rollouts at once, {median(tokens):.0f} tokens sampled in each of {len(tokens)} repeats\n")
+    print(
+        f"{arguments.concurrent} rollouts at once, {median(tokens):.0f} tokens sampled, {len(tokens)} repeats\n"
+    )
     print_table(
         ("tokens a second", "graph", "bare engine", "ratio (median of pairs)"),
         [
@@ -130,7 +132,8 @@ def main() -> None:
         ],
     )
     result = {"tokens": tokens, "tokens_per_second": rates, "ratio": ratios, "bar": BAR}
-    finish(arguments, result, f"bar: at least {BAR}; reached by wall time: {ratios['wall'] >= BAR}")
+    reached = {kind: ratio >= BAR for kind, ratio in ratios.items()}
+    finish(arguments, result, f"bar: at least {BAR}; reached: {reached}")
 
 
 if __name__ == "__main__":

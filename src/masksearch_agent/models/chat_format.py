@@ -118,9 +118,7 @@ class ChatFormat:
         return str(self.tokenizer.decode(kept, skip_special_tokens=False, clean_up_tokenization_spaces=False))
 
     def _context_ids(self, messages: tuple[Message, ...], is_first: bool) -> tuple[int, ...]:
-        text = (
-            self._render(messages, add_generation_prompt=True) if is_first else self._suffix_text(messages)
-        )
+        text = self._render(messages, add_generation_prompt=True) if is_first else self._suffix_text(messages)
         return tuple(self._ids(text))
 
     def _suffix_text(self, messages: Sequence[Message]) -> str:
