@@ -7,22 +7,21 @@ sizes, and sample through the same agent and engine with the same seeds: TRL thr
 drawn by each rollout's number, so no group is dead and neither trainer leaves one out; the learning rate is so small
 that both sample the same tokens. The bar: a step takes at most 1.15 times as long as TRL's.
 
-    python benchmarks/dapo_against_trl.py --race --agent runs/quickstart/ramp_sft --seeds 0 1 2 --plot race.png
+    masksearch quickstart --seed 100 --out runs/half_trained --set ramp_sft.epochs=0.7
+    python benchmarks/dapo_against_trl.py --race --agent runs/half_trained/ramp_sft --seeds 0 1 2 --plot race.png
 
-`--race` measures the wall time, evaluation left out, until the recall on held-out RAMP tasks reaches `--target`, with
-the rewards and the optimizer of the quickstart on both sides and all of DAPO on ours. It takes hours. The bar: at most
-0.7 of TRL's time.
+`--race` measures the wall time, evaluation left out, until the recall on held-out RAMP tasks reaches `--target`, from
+an agent that is below it. Both sides have the rewards, optimizer and batch of the quickstart; ours has dynamic sampling
+and the curriculum too. It takes hours. The bar: at most 0.7 of TRL's time, the median of the seeds.
 """
 
 from __future__ import annotations
 
 import argparse
-import copy
 import random
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -49,7 +48,6 @@ from masksearch_agent.agent.runnable import MaskSearchAgent
 from masksearch_agent.config.evaluation import EvaluationSettings
 from masksearch_agent.config.trainers import DAPOSettings, OptimizerSettings
 from masksearch_agent.evaluation.runner import evaluate, summarise
-from masksearch_agent.models.local import LocalChatModel
 from masksearch_agent.records import Sampling, SearchTask, Trajectory
 from masksearch_agent.rewards.mix import RewardMix
 from masksearch_agent.trainers.curriculum import Curriculum
@@ -70,10 +68,14 @@ class TimedRunner(RolloutRunner):
     """Notes what the rollouts of each step take."""
 
     clock: Clock
+    sampled_tokens = 0
 
     def run(self, tasks: Sequence[SearchTask], seed: int, places: Sequence[int] | None = None) -> list[Group]:
         with self.clock.running():
-            return super().run(tasks, seed, places)
+            groups = super().run(tasks, seed, places)
+        rows = [row for group in groups for rollout in group.rollouts for row in rollout.rows]
+        self.sampled_tokens += sum(row.trainable_count for row in rows)
+        return groups
 
 
 class StepClock(TrainerCallback):
@@ -183,18 +185,6 @@ def make_trl(
 MAKERS = {"DAPOTrainer": make_ours, "GRPOTrainer": make_trl}
 
 
-@contextmanager
-def restored_weights(agent: MaskSearchAgent) -> Iterator[None]:
-    """Put the agent's weights back at the end."""
-    assert isinstance(agent.model, LocalChatModel)
-    version, weights = agent.model.model_version, copy.deepcopy(agent.model.model.state_dict())
-    try:
-        yield
-    finally:
-        agent.model.model.load_state_dict(weights)
-        agent.model.model_version = version
-
-
 # --- one step ------------------------------------------------------------------------------------------------
 
 
@@ -202,6 +192,7 @@ def time_steps(arguments: argparse.Namespace, world: World) -> None:
     settings = quickstart_recipe().ramp_dapo.model_copy(
         update={
             "max_steps": arguments.steps + 1,
+            "prompts_per_step": arguments.prompts,
             "row_batch_size": arguments.row_batch_size,
             "save_steps": 1_000_000,
             "curriculum": (),
@@ -211,12 +202,11 @@ def time_steps(arguments: argparse.Namespace, world: World) -> None:
     )
     steps: dict[str, list[Clock]] = {name: [] for name in TRAINERS}
     rollouts: dict[str, list[Clock]] = {name: [] for name in TRAINERS}
-    tokens: dict[str, list[float]] = {name: [] for name in TRAINERS}
+    tokens: dict[str, list[int]] = {name: [] for name in TRAINERS}
     for _ in range(arguments.repeats):
         for name in TRAINERS:
             with (
                 opened_agent(arguments.agent, world.search()) as agent,
-                restored_weights(agent),
                 tempfile.TemporaryDirectory() as folder,
             ):
                 reward = RewardMix(quickstart_recipe().rewards, reward_of_chance)
@@ -228,7 +218,7 @@ def time_steps(arguments: argparse.Namespace, world: World) -> None:
             # The first step warms up and does not count.
             steps[name] += clock.steps[1:]
             rollouts[name] += clock.rollouts[1:]
-            tokens[name] += [entry["num_tokens"] for entry in history[-1:]]
+            tokens[name].append(runner.sampled_tokens)
             if name == "DAPOTrainer":
                 assert all(entry["dapo/groups_useful"] == settings.prompts_per_step for entry in history)
 
@@ -245,6 +235,7 @@ def time_steps(arguments: argparse.Namespace, world: World) -> None:
             rows.append((name, f"{kind} time", step, rollout, step - rollout))
     print_table(("trainer", "seconds of", "step", "its rollouts", "the rest"), rows)
     print(f"\nratio (median of pairs): {ratios['wall']:.3g} of wall time, {ratios['cpu']:.3g} of cpu time")
+    print(f"tokens sampled in each training: {tokens}")
     result = {
         "seconds": {
             kind: {
@@ -253,11 +244,12 @@ def time_steps(arguments: argparse.Namespace, world: World) -> None:
             }
             for kind in ("wall", "cpu")
         },
-        "tokens": tokens,
+        "sampled_tokens": tokens,
         "ratio": ratios,
         "bar": STEP_BAR,
     }
-    finish(arguments, result, f"bar: at most {STEP_BAR}; reached by wall time: {ratios['wall'] <= STEP_BAR}")
+    reached = {kind: ratio <= STEP_BAR for kind, ratio in ratios.items()}
+    finish(arguments, result, f"bar: at most {STEP_BAR}; reached: {reached}")
 
 
 # --- the race ------------------------------------------------------------------------------------------------
@@ -277,6 +269,10 @@ class Race(TrainerCallback):
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self._evaluate(control)
+        if self.seconds_to_target is not None:
+            raise SystemExit(
+                f"the agent is at {self.curve[0][1]:.3f} before the start; take one below the target"
+            )
         self.since = time.perf_counter()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -305,6 +301,7 @@ def race(arguments: argparse.Namespace, world: World) -> None:
         settings = recipe.ramp_dapo.model_copy(
             update={
                 "max_steps": arguments.steps,
+                "prompts_per_step": arguments.prompts,
                 "row_batch_size": arguments.row_batch_size,
                 "save_steps": 1_000_000,
                 "seed": seed,
@@ -373,6 +370,9 @@ def main() -> None:
     add_agent_argument(parser)
     parser.add_argument(
         "--steps", type=int, help="Steps of each training: 3 timed ones, or at most 200 of a race."
+    )
+    parser.add_argument(
+        "--prompts", type=int, default=16, help="Tasks of a step, 8 rollouts each, of both trainers."
     )
     parser.add_argument(
         "--row-batch-size", type=int, default=16, help="Rows of a micro-batch, of both trainers."
