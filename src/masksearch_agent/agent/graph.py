@@ -139,6 +139,8 @@ class _Nodes:
         self.prompts = prompts
         self.dialect = choose_dialect(settings, prompts)
         self.caller = self.dialect.caller(model)
+        # Asked once: a check against a protocol takes as long as the rest of a step's preparation.
+        self.is_recording = isinstance(model, RecordingModel)
 
     # --- nodes -------------------------------------------------------------------------------------------
 
@@ -271,7 +273,7 @@ class _Nodes:
 
     def _call_settings(self, state: SearchState) -> dict[str, Any]:
         """Return the keywords of a recording model's call; other models get none."""
-        if not isinstance(self.model, RecordingModel):
+        if not self.is_recording:
             return {}
         context = _run_context()
         left = self.settings.max_sampled_tokens - state["sampled_tokens"]
@@ -287,7 +289,7 @@ class _Nodes:
         return keywords
 
     def _take_reply(self, state: SearchState, reply: AIMessage) -> dict[str, Any]:
-        if isinstance(self.dialect, TagsDialect) and not isinstance(self.model, RecordingModel):
+        if isinstance(self.dialect, TagsDialect) and not self.is_recording:
             reply = _restore_stop_string(reply)
         recorder = _run_context().recorder
         if recorder is not None and "turn_id" not in reply.response_metadata:

@@ -16,6 +16,7 @@ from typing import Protocol, TypeVar
 
 from masksearch_agent.calls.accounting import Spending
 from masksearch_agent.cluster.shards import Job, Json, WorkName
+from masksearch_agent.collector import relaxed_collector
 from masksearch_agent.config.recipe import Recipe
 from masksearch_agent.errors import MaskSearchError, ServiceError, TaskError
 from masksearch_agent.evaluation.answering import answer_task
@@ -85,7 +86,8 @@ class _Generation:
             except ServiceError as failure:
                 return str(failure)
 
-        outcomes = self._loop.run(_gather(finish, tasks, self._concurrency))
+        with relaxed_collector():
+            outcomes = self._loop.run(_gather(finish, tasks, self._concurrency))
         return {"outcomes": outcomes, "cost": _cost(self._spending)}
 
 
@@ -136,7 +138,8 @@ class _Answering:
             trajectory, usage = await answer_task(self._agent, task, self._mode, self._settings.seed)
             return {"trajectory": dump_record(trajectory), "usage": dump_record(usage)}
 
-        answers = self._loop.run(_gather(finish, tasks, self._settings.concurrency))
+        with relaxed_collector():
+            answers = self._loop.run(_gather(finish, tasks, self._settings.concurrency))
         return {"model_version": self._agent.model_version, "answers": answers}
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from masksearch_agent.collector import relaxed_collector
 from masksearch_agent.config.evaluation import EvaluationSettings
 from masksearch_agent.errors import EvaluationError
 from masksearch_agent.evaluation.answering import AnyAgent, BatchAgent, Mode, answer_task
@@ -133,7 +134,8 @@ def evaluate(
     if isinstance(agent, BatchAgent):
         for task, trajectory, usage in agent.answer_tasks([task for task in tasks if task.id not in done]):
             run.keep(_score(task, trajectory, usage), done)
-    asyncio.run(run.work(tasks, done))
+    with relaxed_collector():
+        asyncio.run(run.work(tasks, done))
     return [done[task.id] for task in tasks]
 
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from masksearch_agent.agent.runnable import MaskSearchAgent
+from masksearch_agent.collector import relaxed_collector
 from masksearch_agent.config.evolution import EvolutionSettings
 from masksearch_agent.config.generator import GeneratorSettings
 from masksearch_agent.errors import GenerationError, ReplyError, ServiceError
@@ -85,7 +86,8 @@ class StudentGenerator:
         """
         finished = store.finished_task_ids(stage)
         pending = [task for task in tasks if task.id not in finished]
-        return asyncio.run(_Run(self, store, stage, on_task).work(pending))
+        with relaxed_collector():
+            return asyncio.run(_Run(self, store, stage, on_task).work(pending))
 
     async def _judge(self, task: SearchTask, attempt: Trajectory) -> Trajectory:
         log = CallLog()

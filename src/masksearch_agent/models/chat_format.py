@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from masksearch_agent.errors import ModelError
@@ -29,6 +30,7 @@ logger = logging.getLogger(__name__)
 
 _REPLY = "<think>x</think><answer>x</answer>"
 _PLAIN_REPLY = "zqx"
+_CACHED_CONTEXTS = 1024
 _OPENING = (Message("system", "s"), Message("user", "u"))
 
 
@@ -59,6 +61,8 @@ class ChatFormat:
             raise ModelError(
                 f"the tokenizer of {name!r} has no end-of-sequence token; set `tokenizer.eos_token`"
             )
+        # The rollouts of a group open alike and are often shown the same passages.
+        self._cached_ids = lru_cache(_CACHED_CONTEXTS)(self._context_ids)
         self.end_of_turn_id = self._find_end_of_turn(name)
         self.is_prefix_preserving = True
         """Whether a longer conversation always begins with the tokens of the shorter one."""
@@ -74,13 +78,13 @@ class ChatFormat:
     def encode_context(self, messages: Sequence[Message], is_first: bool, is_closed: bool) -> list[int]:
         """Return the ids that new messages add; see `traces.rows.TurnEncoder`."""
         if is_first:
-            return self._ids(self._render(messages, add_generation_prompt=True))
+            return list(self._cached_ids(tuple(messages), True))
         if not self.is_prefix_preserving:
             raise ModelError(
                 f"the chat template of {self._name!r} rewrites earlier turns, so a turn cannot be appended to them; "
                 f"use a training template that only appends"
             )
-        suffix = self._ids(self._suffix_text(messages))
+        suffix = list(self._cached_ids(tuple(messages), False))
         # A reply that sampled its end-of-turn token already holds the first id of the boundary.
         return suffix[1:] if is_closed else suffix
 
@@ -112,6 +116,10 @@ class ChatFormat:
         """Return a reply's text without its end-of-turn token."""
         kept = list(ids[:-1]) if ids and ids[-1] == self.end_of_turn_id else list(ids)
         return str(self.tokenizer.decode(kept, skip_special_tokens=False, clean_up_tokenization_spaces=False))
+
+    def _context_ids(self, messages: tuple[Message, ...], is_first: bool) -> tuple[int, ...]:
+        text = self._render(messages, add_generation_prompt=True) if is_first else self._suffix_text(messages)
+        return tuple(self._ids(text))
 
     def _suffix_text(self, messages: Sequence[Message]) -> str:
         text = self._render([*_OPENING, Message("assistant", _REPLY), *messages], add_generation_prompt=True)

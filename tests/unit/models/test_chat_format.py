@@ -58,6 +58,14 @@ def render(tokenizer: Any, messages: list[Message], add_generation_prompt: bool)
     return list(tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
+def test_what_is_remembered_of_a_context_cannot_be_changed_by_its_caller(chat_format: ChatFormat) -> None:
+    for messages, is_first in ((OPENING, True), ([INFORMATION], False)):
+        ids = chat_format.encode_context(messages, is_first=is_first, is_closed=False)
+        expected = list(ids)
+        ids.append(7)
+        assert chat_format.encode_context(messages, is_first=is_first, is_closed=False) == expected
+
+
 def test_a_conversation_built_turn_by_turn_equals_its_full_rendering(
     chat_format: ChatFormat, tiny_tokenizer: Any
 ):

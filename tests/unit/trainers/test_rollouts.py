@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import math
 import threading
+from typing import Any
 
 import pytest
 
@@ -57,6 +59,20 @@ def test_each_task_gets_its_group_of_scored_rollouts() -> None:
         assert row.input_ids == (1, 2, 3, 4)
         assert row.logprobs == (0.0, 0.0, -0.5, -0.25)
     assert {sampling for _, _, sampling in agent.calls} == {SAMPLING}
+
+
+def test_the_collector_runs_less_often_during_rollouts_only() -> None:
+    class WatchingAgent(ScriptedAgent):
+        async def run_task(self, *args: Any, **kwargs: Any) -> Trajectory:
+            seen.append(gc.get_threshold())
+            return await super().run_task(*args, **kwargs)
+
+    seen: list[tuple[int, int, int]] = []
+    before = gc.get_threshold()
+    make_runner(WatchingAgent()).run(TASKS[:1], seed=0)
+    assert all(threshold > before for threshold in seen)
+    assert len(seen) == 4
+    assert gc.get_threshold() == before
 
 
 def test_calls_with_different_seeds_share_no_rollout_seed() -> None:

@@ -1,0 +1,394 @@
+"""A DAPO step of `DAPOTrainer`, against TRL's `GRPOTrainer` with `loss_type="dapo"` and the same rollouts.
+
+    python benchmarks/dapo_against_trl.py --agent runs/quickstart/ramp_sft
+
+Both trainers start from the same weights, train on the same tasks in the same order with the same optimizer and batch
+sizes, and sample through the same agent and engine with the same seeds: TRL through its `rollout_func`. The reward is
+drawn by each rollout's number, so no group is dead and neither trainer leaves one out; the learning rate is so small
+that both sample the same tokens. The bar: a step takes at most 1.15 times as long as TRL's.
+
+    masksearch quickstart --seed 100 --out runs/half_trained --set ramp_sft.epochs=0.7
+    python benchmarks/dapo_against_trl.py --race --agent runs/half_trained/ramp_sft --seeds 0 1 2 --plot race.png
+
+`--race` measures the wall time, evaluation left out, until the recall on held-out RAMP tasks reaches `--target`, from
+an agent that is below it. Both sides have the rewards, optimizer and batch of the quickstart; ours has dynamic sampling
+and the curriculum too. It takes hours. The bar: at most 0.7 of TRL's time, the median of the seeds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from datasets import Dataset
+from side_by_side import (
+    Clock,
+    World,
+    add_agent_argument,
+    closed_world,
+    finish,
+    make_parser,
+    opened_agent,
+    paired_ratio,
+    print_table,
+    quickstart_recipe,
+)
+from transformers import PrinterCallback, TrainerCallback
+from trl import GRPOConfig, GRPOTrainer
+
+from masksearch_agent.agent.runnable import MaskSearchAgent
+from masksearch_agent.config.evaluation import EvaluationSettings
+from masksearch_agent.config.trainers import DAPOSettings, OptimizerSettings
+from masksearch_agent.evaluation.runner import evaluate, summarise
+from masksearch_agent.records import Sampling, SearchTask, Trajectory
+from masksearch_agent.rewards.mix import RewardMix
+from masksearch_agent.trainers.curriculum import Curriculum
+from masksearch_agent.trainers.dapo import DAPOConfig, DAPOTrainer
+from masksearch_agent.trainers.rollouts import Group, RolloutRunner
+from masksearch_agent.trainers.sft import optimizer_arguments
+
+STEP_BAR, RACE_BAR = 1.15, 0.7
+TRAINERS = ("DAPOTrainer", "GRPOTrainer")
+
+
+def reward_of_chance(task: SearchTask, trajectory: Trajectory) -> float:
+    """Give each rollout of a group another reward, whatever it wrote."""
+    return random.Random(trajectory.seed).random()
+
+
+class TimedRunner(RolloutRunner):
+    """Notes what the rollouts of each step take."""
+
+    clock: Clock
+    sampled_tokens = 0
+
+    def run(self, tasks: Sequence[SearchTask], seed: int, places: Sequence[int] | None = None) -> list[Group]:
+        with self.clock.running():
+            groups = super().run(tasks, seed, places)
+        rows = [row for group in groups for rollout in group.rollouts for row in rollout.rows]
+        self.sampled_tokens += sum(row.trainable_count for row in rows)
+        return groups
+
+
+class StepClock(TrainerCallback):
+    """Times each step, its rollouts included."""
+
+    def __init__(self, runner: TimedRunner) -> None:
+        self.runner = runner
+        self.steps: list[Clock] = []
+        self.rollouts: list[Clock] = []
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.step, self.runner.clock = Clock(), Clock()
+        self.running = self.step.running()
+        self.running.__enter__()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.running.__exit__(None, None, None)
+        self.steps.append(self.step)
+        self.rollouts.append(self.runner.clock)
+
+
+def make_ours(
+    runner: RolloutRunner,
+    settings: DAPOSettings,
+    tasks: list[SearchTask],
+    folder: Path,
+    callback: TrainerCallback,
+) -> GRPOTrainer:
+    model = runner.agent.model
+    config = DAPOConfig.from_settings(settings, folder)
+    return DAPOTrainer(model.model, config, settings, tasks, runner, model.tokenizer, [callback])
+
+
+def make_trl(
+    runner: RolloutRunner,
+    settings: DAPOSettings,
+    tasks: list[SearchTask],
+    folder: Path,
+    callback: TrainerCallback,
+) -> GRPOTrainer:
+    """Return TRL's trainer with our settings, and rollouts of our agent."""
+    policy = runner.agent.model
+    by_id = {task.id: task for task in tasks}
+    # The tasks in the order in which ours draws them.
+    curriculum = Curriculum(tasks, (), settings.max_steps, settings.seed)
+    drawn = [tasks[place].id for place in curriculum.draw(settings.prompts_per_step * settings.max_steps)]
+
+    def roll_out(prompts: list[str], trainer: GRPOTrainer) -> dict[str, list[Any]]:
+        step = trainer.state.global_step
+        policy.model_version = f"trl@{step}"
+        chosen = [by_id[prompt] for prompt in prompts[:: settings.group_size]]
+        groups = runner.run(chosen, seed=settings.seed * 1_000_000_000 + step * 1_000 + 1)
+        rollouts = [rollout for group in groups for rollout in group.rollouts]
+        assert len(rollouts) == len(prompts), "a rollout failed, for which TRL has no place"
+        rows = [rollout.rows[0] for rollout in rollouts]
+        return {
+            "prompt_ids": [list(row.input_ids[: row.prompt_length]) for row in rows],
+            "completion_ids": [list(row.input_ids[row.prompt_length :]) for row in rows],
+            "logprobs": [list((row.logprobs or ())[row.prompt_length :]) for row in rows],
+            "env_mask": [[int(trained) for trained in row.trainable[row.prompt_length :]] for row in rows],
+            "reward": [rollout.reward.total for rollout in rollouts],
+        }
+
+    def earned(reward: list[float], **kwargs: Any) -> list[float]:
+        return reward
+
+    arguments, optimizer = optimizer_arguments(settings.optimizer)
+    micro_batches = settings.prompts_per_step * settings.group_size // settings.row_batch_size
+    config = GRPOConfig(
+        output_dir=str(folder),
+        loss_type="dapo",
+        beta=0.0,
+        epsilon=settings.epsilon_low,
+        epsilon_high=settings.epsilon_high,
+        scale_rewards="group",
+        per_device_train_batch_size=settings.row_batch_size,
+        steps_per_generation=micro_batches,
+        gradient_accumulation_steps=micro_batches,
+        num_generations=settings.group_size,
+        max_steps=settings.max_steps,
+        temperature=1.0,
+        shuffle_dataset=False,
+        bf16=False,
+        gradient_checkpointing=False,
+        use_cpu=not torch.cuda.is_available(),
+        save_strategy="no",
+        logging_steps=1,
+        report_to=[],
+        disable_tqdm=True,
+        seed=settings.seed,
+        **arguments,
+    )
+    trainer = GRPOTrainer(
+        model=policy.model,
+        reward_funcs=[earned],
+        args=config,
+        train_dataset=Dataset.from_dict({"prompt": drawn}),
+        processing_class=policy.tokenizer,
+        rollout_func=roll_out,
+        callbacks=[callback],
+    )
+    trainer.remove_callback(PrinterCallback)
+    trainer.optimizer_cls_and_kwargs = optimizer
+    return trainer
+
+
+MAKERS = {"DAPOTrainer": make_ours, "GRPOTrainer": make_trl}
+
+
+# --- one step ------------------------------------------------------------------------------------------------
+
+
+def time_steps(arguments: argparse.Namespace, world: World) -> None:
+    settings = quickstart_recipe().ramp_dapo.model_copy(
+        update={
+            "max_steps": arguments.steps + 1,
+            "prompts_per_step": arguments.prompts,
+            "row_batch_size": arguments.row_batch_size,
+            "save_steps": 1_000_000,
+            "curriculum": (),
+            "seed": arguments.seed,
+            "optimizer": OptimizerSettings(learning_rate=1e-9, schedule="constant"),
+        }
+    )
+    steps: dict[str, list[Clock]] = {name: [] for name in TRAINERS}
+    rollouts: dict[str, list[Clock]] = {name: [] for name in TRAINERS}
+    tokens: dict[str, list[int]] = {name: [] for name in TRAINERS}
+    for _ in range(arguments.repeats):
+        for name in TRAINERS:
+            with (
+                opened_agent(arguments.agent, world.search()) as agent,
+                tempfile.TemporaryDirectory() as folder,
+            ):
+                reward = RewardMix(quickstart_recipe().rewards, reward_of_chance)
+                runner = TimedRunner(agent, reward, Sampling(temperature=1.0), settings.group_size)
+                clock = StepClock(runner)
+                trainer = MAKERS[name](runner, settings, world.train, Path(folder), clock)
+                trainer.train()
+                history = [entry for entry in trainer.state.log_history if "grad_norm" in entry]
+            # The first step warms up and does not count.
+            steps[name] += clock.steps[1:]
+            rollouts[name] += clock.rollouts[1:]
+            tokens[name].append(runner.sampled_tokens)
+            if name == "DAPOTrainer":
+                assert all(entry["dapo/groups_useful"] == settings.prompts_per_step for entry in history)
+
+    def column(clocks: dict[str, list[Clock]], name: str, kind: str) -> list[float]:
+        return [getattr(clock, f"{kind}_s") for clock in clocks[name]]
+
+    ratios = {
+        kind: paired_ratio(*(column(steps, name, kind) for name in TRAINERS)) for kind in ("wall", "cpu")
+    }
+    rows = []
+    for kind in ("wall", "cpu"):
+        for name in TRAINERS:
+            step, rollout = (median(column(clocks, name, kind)) for clocks in (steps, rollouts))
+            rows.append((name, f"{kind} time", step, rollout, step - rollout))
+    print_table(("trainer", "seconds of", "step", "its rollouts", "the rest"), rows)
+    print(f"\nratio (median of pairs): {ratios['wall']:.3g} of wall time, {ratios['cpu']:.3g} of cpu time")
+    print(f"tokens sampled in each training: {tokens}")
+    result = {
+        "seconds": {
+            kind: {
+                name: {"step": column(steps, name, kind), "rollouts": column(rollouts, name, kind)}
+                for name in TRAINERS
+            }
+            for kind in ("wall", "cpu")
+        },
+        "sampled_tokens": tokens,
+        "ratio": ratios,
+        "bar": STEP_BAR,
+    }
+    reached = {kind: ratio <= STEP_BAR for kind, ratio in ratios.items()}
+    finish(arguments, result, f"bar: at most {STEP_BAR}; reached: {reached}")
+
+
+# --- the race ------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Race(TrainerCallback):
+    """Evaluates now and then, with the clock stopped, and ends the training at the target."""
+
+    agent: MaskSearchAgent
+    tasks: list[SearchTask]
+    target: float
+    every: int
+    curve: list[tuple[float, float]] = field(default_factory=list)
+    """Seconds of training, and the recall after them."""
+    seconds: float = 0.0
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._evaluate(control)
+        if self.seconds_to_target is not None:
+            raise SystemExit(
+                f"the agent is at {self.curve[0][1]:.3f} before the start; take one below the target"
+            )
+        self.since = time.perf_counter()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.seconds += time.perf_counter() - self.since
+        if state.global_step % self.every == 0:
+            self._evaluate(control)
+        self.since = time.perf_counter()
+
+    def _evaluate(self, control: Any) -> None:
+        recall = summarise(evaluate(self.agent, self.tasks, EvaluationSettings(concurrency=128))).recall
+        self.curve.append((self.seconds, recall))
+        print(f"  {self.seconds:7.1f} s  recall {recall:.3f}", flush=True)
+        control.should_training_stop |= recall >= self.target
+
+    @property
+    def seconds_to_target(self) -> float | None:
+        """None where the target was not reached."""
+        return next((seconds for seconds, recall in self.curve if recall >= self.target), None)
+
+
+def race(arguments: argparse.Namespace, world: World) -> None:
+    recipe = quickstart_recipe()
+    curves: dict[str, dict[int, Race]] = {name: {} for name in TRAINERS}
+    held_out = world.test[: arguments.held_out]
+    for seed in arguments.seeds:
+        settings = recipe.ramp_dapo.model_copy(
+            update={
+                "max_steps": arguments.steps,
+                "prompts_per_step": arguments.prompts,
+                "row_batch_size": arguments.row_batch_size,
+                "save_steps": 1_000_000,
+                "seed": seed,
+            }
+        )
+        for name in TRAINERS:
+            print(f"{name}, seed {seed}", flush=True)
+            with (
+                opened_agent(arguments.agent, world.search()) as agent,
+                tempfile.TemporaryDirectory() as folder,
+            ):
+                runner = RolloutRunner(
+                    agent, RewardMix(recipe.rewards), Sampling(temperature=1.0), settings.group_size
+                )
+                runs = Race(agent, held_out, arguments.target, arguments.evaluate_every)
+                MAKERS[name](runner, settings, world.train, Path(folder), runs).train()
+                curves[name][seed] = runs
+    times = {
+        name: {seed: run.seconds_to_target for seed, run in by_seed.items()}
+        for name, by_seed in curves.items()
+    }
+    ours, theirs = (times[name] for name in TRAINERS)
+    ratios = {
+        seed: ours[seed] / theirs[seed] if ours[seed] and theirs[seed] else None for seed in arguments.seeds
+    }
+    print_table(
+        ("seed", *(f"{name}, s" for name in TRAINERS), "ratio"),
+        [
+            (seed, ours[seed] or "not reached", theirs[seed] or "not reached", ratios[seed] or "-")
+            for seed in ours
+        ],
+    )
+    if arguments.plot is not None:
+        plot(curves, arguments.target, arguments.plot)
+    result = {
+        "curves": {
+            name: {str(seed): run.curve for seed, run in by_seed.items()} for name, by_seed in curves.items()
+        },
+        "seconds_to_target": {
+            name: {str(seed): seconds for seed, seconds in by_seed.items()} for name, by_seed in times.items()
+        },
+        "bar": RACE_BAR,
+    }
+    known = [ratio for ratio in ratios.values() if ratio is not None]
+    reached = len(known) == len(ratios) and median(known) <= RACE_BAR
+    finish(arguments, result, f"bar: at most {RACE_BAR}, the median of the seeds; reached: {reached}")
+
+
+def plot(curves: dict[str, dict[int, Race]], target: float, path: Path) -> None:
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(7, 4))
+    for (name, by_seed), colour in zip(curves.items(), ("tab:blue", "tab:orange"), strict=True):
+        for number, run in enumerate(by_seed.values()):
+            axes.plot(*zip(*run.curve, strict=True), color=colour, label="" if number else name)
+    axes.axhline(target, color="grey", linestyle=":")
+    axes.set_xlabel("seconds of training")
+    axes.set_ylabel("recall on held-out RAMP tasks")
+    axes.legend()
+    figure.savefig(path, bbox_inches="tight")
+
+
+def main() -> None:
+    parser = make_parser(__doc__)
+    parser.set_defaults(repeats=2)
+    add_agent_argument(parser)
+    parser.add_argument(
+        "--steps", type=int, help="Steps of each training: 3 timed ones, or at most 200 of a race."
+    )
+    parser.add_argument(
+        "--prompts", type=int, default=16, help="Tasks of a step, 8 rollouts each, of both trainers."
+    )
+    parser.add_argument(
+        "--row-batch-size", type=int, default=16, help="Rows of a micro-batch, of both trainers."
+    )
+    parser.add_argument("--race", action="store_true", help="Measure the time to a recall instead of a step.")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="Of the races.")
+    parser.add_argument("--target", type=float, default=0.7, help="Recall that ends a race.")
+    parser.add_argument("--evaluate-every", type=int, default=5, help="Steps between evaluations in a race.")
+    parser.add_argument("--held-out", type=int, default=300, help="Tasks of an evaluation.")
+    parser.add_argument("--plot", type=Path, help="Draw the learning curves of the race (needs matplotlib).")
+    arguments = parser.parse_args()
+    arguments.steps = arguments.steps or (200 if arguments.race else 3)
+    # Tasks enough that a pass over them is never finished in the timed steps.
+    with closed_world(arguments.seed, test_entities=200) as world:
+        (race if arguments.race else time_steps)(arguments, world)
+
+
+if __name__ == "__main__":
+    main()

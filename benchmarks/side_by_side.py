@@ -1,0 +1,159 @@
+"""What the speed benchmarks share: an agent over a closed world, a clock, and how results are told.
+
+Times are taken twice: as wall time, and as processor time of the process, which other work on the machine disturbs
+less. Both sides of a comparison run in turn in one process, and medians are compared.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from importlib import metadata, resources
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from masksearch_agent.agent.runnable import MaskSearchAgent
+from masksearch_agent.config.recipe import Recipe, load_recipe
+from masksearch_agent.config.retrieval import RetrievalSettings
+from masksearch_agent.corpus.closed_world import make_world
+from masksearch_agent.pipeline.training import make_base_bundle
+from masksearch_agent.ramp.spans import FactSpanExtractor
+from masksearch_agent.ramp.tasks import build_ramp_tasks
+from masksearch_agent.records import SearchTask
+from masksearch_agent.retrieval.index import build_index, open_index
+from masksearch_agent.retrieval.search import Search
+
+PACKAGES = ("torch", "transformers", "trl", "langgraph", "langchain-core")
+
+
+def make_parser(description: str | None) -> argparse.ArgumentParser:
+    """Return a parser with the arguments that all benchmarks take."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--seed", type=int, default=0, help="Of the closed world and of the sampling.")
+    parser.add_argument("--repeats", type=int, default=5, help="Measurements of each side.")
+    parser.add_argument("--json", type=Path, help="Write the results to this file too.")
+    return parser
+
+
+def add_agent_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--agent",
+        type=Path,
+        help="Agent bundle, such as runs/quickstart/ramp_sft of `make quickstart`; by default the shipped base model, "
+        "which has not learned to search and writes every step to its limit.",
+    )
+
+
+def quickstart_recipe() -> Recipe:
+    return load_recipe(Path(str(resources.files("masksearch_agent.pipeline") / "quickstart.yaml")))
+
+
+@dataclass(frozen=True)
+class World:
+    """A closed world that nobody was trained on, ready to be searched."""
+
+    train: list[SearchTask]
+    test: list[SearchTask]
+    index: Path
+
+    def search(self) -> Search:
+        """Return a search that has nothing in its cache."""
+        return Search(open_index(self.index))
+
+
+@contextmanager
+def closed_world(seed: int, train_entities: int = 600, test_entities: int = 100) -> Iterator[World]:
+    """Make a world and its RAMP tasks, searched by BM25; its files are gone when the context ends."""
+    recipe = quickstart_recipe()
+    # Not the worlds of the quickstart, whose seeds count from 0.
+    made = make_world(1_000_000 + seed, train_entities, test_entities)
+    with tempfile.TemporaryDirectory() as scratch:
+        index = Path(scratch) / "index"
+        build_index(made.passages, index, RetrievalSettings(mode="bm25"))
+        tasks = {}
+        for split in ("train", "test"):
+            own = [passage for passage in made.passages if made.split_of(passage) == split]
+            spans = FactSpanExtractor(made.mentions).extract(own)
+            tasks[split] = list(build_ramp_tasks(spans, Search(open_index(index)), recipe.ramp, split))
+        yield World(tasks["train"], tasks["test"], index)
+
+
+@contextmanager
+def opened_agent(bundle: Path | None, search: Search) -> Iterator[MaskSearchAgent]:
+    """Load an agent bundle, or the shipped base model as one."""
+    with tempfile.TemporaryDirectory() as scratch:
+        if bundle is None:
+            bundle = Path(scratch)
+            make_base_bundle(quickstart_recipe(), bundle)
+        with closing(MaskSearchAgent.from_pretrained(bundle, search)) as agent:
+            yield agent
+
+
+@dataclass
+class Clock:
+    """Wall and processor time of a stretch of work, in seconds."""
+
+    wall_s: float = 0.0
+    cpu_s: float = 0.0
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Add what the body takes."""
+        wall_s, cpu_s = time.perf_counter(), time.process_time()
+        try:
+            yield
+        finally:
+            self.wall_s += time.perf_counter() - wall_s
+            self.cpu_s += time.process_time() - cpu_s
+
+
+def paired_ratio(over: Sequence[float], under: Sequence[float]) -> float:
+    """Return the median of the ratios of measurements that were taken one after the other."""
+    return median(a / b for a, b in zip(over, under, strict=True))
+
+
+def machine() -> dict[str, Any]:
+    """Describe where the numbers come from."""
+    usable = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
+    model = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        names = [line for line in info.read_text().splitlines() if line.startswith("model name")]
+        model = names[0].split(":")[1].strip() if names else model
+    return {
+        "processor": model,
+        "usable_cores": len(usable),
+        "load_average": round(os.getloadavg()[0], 2),
+        "python": platform.python_version(),
+        **{name: metadata.version(name) for name in PACKAGES},
+    }
+
+
+def print_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Print a Markdown table; numbers get three digits."""
+    cells = [[f"{cell:.3g}" if isinstance(cell, float) else str(cell) for cell in row] for row in rows]
+    widths = [max(len(row[i]) for row in [list(header), *cells]) for i in range(len(header))]
+    lines = [list(header), ["-" * width for width in widths], *cells]
+    for line in lines:
+        print("| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |")
+
+
+def finish(arguments: argparse.Namespace, results: Mapping[str, Any], verdict: str) -> None:
+    """Print the verdict and the machine, and write the results as JSON where that was asked for."""
+    described = machine()
+    print(f"\n{verdict}\n{json.dumps(described)}")
+    if arguments.json is not None:
+        settings = {name: str(value) for name, value in vars(arguments).items() if name != "json"}
+        arguments.json.parent.mkdir(parents=True, exist_ok=True)
+        text = json.dumps({"arguments": settings, "machine": described, **results}, indent=2)
+        arguments.json.write_text(text + "\n", encoding="utf-8")
