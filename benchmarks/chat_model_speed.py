@@ -24,7 +24,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from printing import parser_of, print_rows
+from reporting import finish_rows, make_parser
 
 from masksearch_agent.agent.prompts import FULL_PROMPTS
 from masksearch_agent.agent.protocol import render_information
@@ -159,7 +159,7 @@ def work_in_turn(model: Any, task: SearchTask) -> bool:
 
 
 def main() -> None:
-    parser = parser_of(__doc__)
+    parser = make_parser(__doc__)
     parser.add_argument("--tasks", type=int, default=200)
     parser.add_argument("--latency", type=float, default=0.2, help="Seconds until the server answers.")
     parser.add_argument("--concurrency", type=int, default=200, help="`generator.concurrency`.")
@@ -194,9 +194,7 @@ def main() -> None:
             wall, cpu = time.perf_counter(), time.process_time()
             report = generator.run(tasks, store, "qa")
             add("generator", wall, cpu, report.accepted)
-    print_rows(
-        [{**row, "times the pool": rows[0]["wall s"] / row["wall s"]} for row in rows], arguments.as_json
-    )
+    finish_rows(arguments, [{**row, "times the pool": rows[0]["wall s"] / row["wall s"]} for row in rows])
 
 
 if __name__ == "__main__":

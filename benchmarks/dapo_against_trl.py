@@ -29,16 +29,15 @@ from typing import Any
 
 import torch
 from datasets import Dataset
+from reporting import finish, make_parser, print_table
 from side_by_side import (
     Clock,
     World,
     add_agent_argument,
+    add_repeats_argument,
     closed_world,
-    finish,
-    make_parser,
     opened_agent,
     paired_ratio,
-    print_table,
     quickstart_recipe,
 )
 from transformers import PrinterCallback, TrainerCallback
@@ -366,7 +365,7 @@ def plot(curves: dict[str, dict[int, Race]], target: float, path: Path) -> None:
 
 def main() -> None:
     parser = make_parser(__doc__)
-    parser.set_defaults(repeats=2)
+    add_repeats_argument(parser, 2)
     add_agent_argument(parser)
     parser.add_argument(
         "--steps", type=int, help="Steps of each training: 3 timed ones, or at most 200 of a race."

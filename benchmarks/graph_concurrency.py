@@ -20,7 +20,8 @@ from typing import Any
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
-from side_by_side import Clock, finish, make_parser, paired_ratio, print_table
+from reporting import finish, make_parser, print_table
+from side_by_side import Clock, add_repeats_argument, paired_ratio
 
 import masksearch_agent.trainers.dapo  # noqa: F401
 from masksearch_agent.agent.runnable import MaskSearchAgent
@@ -82,7 +83,7 @@ async def run_all(agent: MaskSearchAgent, runs: int, concurrent: int) -> None:
 
 def main() -> None:
     parser = make_parser(__doc__)
-    parser.set_defaults(repeats=3)
+    add_repeats_argument(parser, 3)
     parser.add_argument("--concurrent", type=int, nargs=2, default=(32, 1024), metavar=("FEW", "MANY"))
     parser.add_argument("--runs", type=int, default=1024, help="Graph runs in each measurement.")
     arguments = parser.parse_args()

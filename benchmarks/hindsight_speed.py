@@ -22,7 +22,7 @@ from typing import Annotated, Any, TypeVar
 
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import Send
-from printing import parser_of, print_rows
+from reporting import finish_rows, make_parser
 from typing_extensions import TypedDict
 
 from masksearch_agent.agent.prompts import COMPACT_PROMPTS
@@ -111,7 +111,7 @@ def make_tasks(seed: int, count: int, folder: Path) -> tuple[list[SearchTask], B
 
 
 def main() -> None:
-    parser = parser_of(__doc__)
+    parser = make_parser(__doc__)
     parser.add_argument("--tasks", type=int, default=1000)
     parser.add_argument("--concurrency", type=int, default=GeneratorSettings().concurrency)
     parser.add_argument("--repeats", type=int, default=3, help="The median of so many is shown.")
@@ -152,11 +152,11 @@ def main() -> None:
         }
         for name in wall_s
     ]
-    print_rows(rows, arguments.as_json)
-    if not arguments.as_json:
-        print(
-            f"{len(tasks)} tasks, {report.accepted} accepted, {steps} node steps, concurrency {arguments.concurrency}"
-        )
+    finish_rows(
+        arguments,
+        rows,
+        f"{len(tasks)} tasks, {report.accepted} accepted, {steps} node steps, concurrency {arguments.concurrency}",
+    )
 
 
 if __name__ == "__main__":

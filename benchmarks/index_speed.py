@@ -12,7 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from printing import parser_of, print_rows
+from reporting import finish_rows, make_parser
 
 from masksearch_agent.config.retrieval import RetrievalSettings
 from masksearch_agent.corpus.readers import read_passages
@@ -20,7 +20,7 @@ from masksearch_agent.retrieval.index import build_index
 
 
 def main() -> None:
-    parser = parser_of(__doc__)
+    parser = make_parser(__doc__)
     parser.add_argument("corpus", type=Path)
     parser.add_argument(
         "--out", type=Path, help="Keep the hybrid index in this folder, which must not exist yet."
@@ -42,7 +42,7 @@ def main() -> None:
                     "passages/s": built.passages / wall_s,
                 }
             )
-    print_rows(rows, arguments.as_json)
+    finish_rows(arguments, rows)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from printing import parser_of, print_rows
+from reporting import finish_rows, make_parser
 
 from masksearch_agent.config.recipe import load_recipe
 from masksearch_agent.pipeline.data import build_tasks
@@ -22,7 +22,7 @@ from masksearch_agent.retrieval.search import Search
 
 
 def main() -> None:
-    parser = parser_of(__doc__)
+    parser = make_parser(__doc__)
     parser.add_argument("corpus", type=Path)
     parser.add_argument("--index", type=Path, required=True, help="An index of the corpus.")
     parser.add_argument("--mode", choices=["bm25", "dense", "hybrid"], default="hybrid")
@@ -47,7 +47,7 @@ def main() -> None:
             "passages/s": passages / wall_s,
         }
     ]
-    print_rows(rows, arguments.as_json)
+    finish_rows(arguments, rows)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import get_args
 
-from printing import parser_of, print_rows
+from reporting import finish_rows, make_parser
 
 from masksearch_agent.config.retrieval import RetrievalSettings, SearchMode
 from masksearch_agent.corpus.readers import read_passages
@@ -25,7 +25,7 @@ LIMIT = 5
 
 
 def main() -> None:
-    parser = parser_of(__doc__)
+    parser = make_parser(__doc__)
     parser.add_argument("files", type=Path, nargs="+", help="HotpotQA or MuSiQue files with their passages.")
     arguments = parser.parse_args()
     rows = []
@@ -52,7 +52,7 @@ def main() -> None:
                         "to": recall.high,
                     }
                 )
-    print_rows(rows, arguments.as_json)
+    finish_rows(arguments, rows)
 
 
 if __name__ == "__main__":

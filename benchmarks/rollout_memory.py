@@ -16,15 +16,14 @@ import sys
 from statistics import median
 from typing import Any
 
+from reporting import finish, make_parser, print_table
 from side_by_side import (
     Clock,
     add_agent_argument,
+    add_repeats_argument,
     closed_world,
-    finish,
-    make_parser,
     opened_agent,
     paired_ratio,
-    print_table,
 )
 
 from masksearch_agent.config.rewards import RewardSettings
@@ -59,7 +58,7 @@ def measure_here(arguments: Any) -> dict[str, float]:
 
 def main() -> None:
     parser = make_parser(__doc__)
-    parser.set_defaults(repeats=3)
+    add_repeats_argument(parser, 3)
     add_agent_argument(parser)
     parser.add_argument("--rollouts", type=int, help="Measure one batch of this size, in this process.")
     arguments = parser.parse_args()

@@ -15,15 +15,14 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from statistics import median
 
+from reporting import finish, make_parser, print_table
 from side_by_side import (
     Clock,
     add_agent_argument,
+    add_repeats_argument,
     closed_world,
-    finish,
-    make_parser,
     opened_agent,
     paired_ratio,
-    print_table,
 )
 
 from masksearch_agent.config.rewards import RewardSettings
@@ -82,6 +81,7 @@ def replay(engine: BatchingEngine, chains: Sequence[Chain]) -> int:
 
 def main() -> None:
     parser = make_parser(__doc__)
+    add_repeats_argument(parser)
     add_agent_argument(parser)
     parser.add_argument("--concurrent", type=int, default=64, help="Rollouts at once; a multiple of 8.")
     arguments = parser.parse_args()

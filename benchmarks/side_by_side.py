@@ -1,4 +1,4 @@
-"""What the speed benchmarks share: an agent over a closed world, a clock, and how results are told.
+"""What the benchmarks of rollouts and training share: an agent over a closed world, and a clock.
 
 Times are taken twice: as wall time, and as processor time of the process, which other work on the machine disturbs
 less. Both sides of a comparison run in turn in one process, and medians are compared.
@@ -7,18 +7,14 @@ less. Both sides of a comparison run in turn in one process, and medians are com
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from importlib import metadata, resources
+from importlib import resources
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 from masksearch_agent.agent.runnable import MaskSearchAgent
 from masksearch_agent.config.recipe import Recipe, load_recipe
@@ -31,18 +27,9 @@ from masksearch_agent.records import SearchTask
 from masksearch_agent.retrieval.index import build_index, open_index
 from masksearch_agent.retrieval.search import Search
 
-PACKAGES = ("torch", "transformers", "trl", "langgraph", "langchain-core")
 
-
-def make_parser(description: str | None) -> argparse.ArgumentParser:
-    """Return a parser with the arguments that all benchmarks take."""
-    parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--seed", type=int, default=0, help="Of the closed world and of the sampling.")
-    parser.add_argument("--repeats", type=int, default=5, help="Measurements of each side.")
-    parser.add_argument("--json", type=Path, help="Write the results to this file too.")
-    return parser
+def add_repeats_argument(parser: argparse.ArgumentParser, default: int = 5) -> None:
+    parser.add_argument("--repeats", type=int, default=default, help="Measurements of each side.")
 
 
 def add_agent_argument(parser: argparse.ArgumentParser) -> None:
@@ -120,40 +107,3 @@ class Clock:
 def paired_ratio(over: Sequence[float], under: Sequence[float]) -> float:
     """Return the median of the ratios of measurements that were taken one after the other."""
     return median(a / b for a, b in zip(over, under, strict=True))
-
-
-def machine() -> dict[str, Any]:
-    """Describe where the numbers come from."""
-    usable = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
-    model = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        names = [line for line in info.read_text().splitlines() if line.startswith("model name")]
-        model = names[0].split(":")[1].strip() if names else model
-    return {
-        "processor": model,
-        "usable_cores": len(usable),
-        "load_average": round(os.getloadavg()[0], 2),
-        "python": platform.python_version(),
-        **{name: metadata.version(name) for name in PACKAGES},
-    }
-
-
-def print_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print a Markdown table; numbers get three digits."""
-    cells = [[f"{cell:.3g}" if isinstance(cell, float) else str(cell) for cell in row] for row in rows]
-    widths = [max(len(row[i]) for row in [list(header), *cells]) for i in range(len(header))]
-    lines = [list(header), ["-" * width for width in widths], *cells]
-    for line in lines:
-        print("| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |")
-
-
-def finish(arguments: argparse.Namespace, results: Mapping[str, Any], verdict: str) -> None:
-    """Print the verdict and the machine, and write the results as JSON where that was asked for."""
-    described = machine()
-    print(f"\n{verdict}\n{json.dumps(described)}")
-    if arguments.json is not None:
-        settings = {name: str(value) for name, value in vars(arguments).items() if name != "json"}
-        arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        text = json.dumps({"arguments": settings, "machine": described, **results}, indent=2)
-        arguments.json.write_text(text + "\n", encoding="utf-8")

@@ -1,0 +1,151 @@
+"""What the commands share: the application they belong to, their options, how they print."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from masksearch_agent.errors import MaskSearchError, TraceError
+
+if TYPE_CHECKING:
+    from masksearch_agent.cluster.ray_pool import RayPool
+    from masksearch_agent.config.recipe import Recipe
+    from masksearch_agent.retrieval.search import Search
+    from masksearch_agent.traces.store import TraceStore
+
+__all__ = (
+    "AgentOption",
+    "BaseUrlOption",
+    "MESSAGES",
+    "EngineOption",
+    "IndexOption",
+    "JsonOption",
+    "RayAddressOption",
+    "RecipeOption",
+    "SetOption",
+    "app",
+    "main",
+    "open_index_search",
+    "open_store",
+    "print_result",
+    "ray_pool",
+    "resolve_recipe",
+)
+
+app = typer.Typer(
+    name="masksearch",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    help="Train, serve and evaluate search agents on your own documents. New here? `masksearch quickstart`.",
+)
+
+
+MESSAGES = Console(stderr=True)
+"""Progress and messages: standard output is for results."""
+_STOPPED = 130
+"""Exit code after Ctrl-C, as Typer and shells have it."""
+
+RecipeOption = Annotated[Path | None, typer.Option("--recipe", help="YAML file of settings.", dir_okay=False)]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", help="Override one setting: `room.setting=value`. Repeatable.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+IndexOption = Annotated[
+    Path,
+    typer.Option(
+        "--index",
+        help="Folder that `masksearch index` wrote; or a web search: `web:wikipedia`, `web:duckduckgo`, `web:tavily`, "
+        "`web:serper`, `web:serpapi`.",
+    ),
+]
+AgentOption = Annotated[str, typer.Option("--agent", help="Agent bundle: a folder, or a hub id.")]
+BaseUrlOption = Annotated[
+    str | None,
+    typer.Option("--base-url", help="Sample at this vLLM server of the bundle (`masksearch serve`)."),
+]
+
+EngineOption = Annotated[
+    Literal["local", "ray"] | None,
+    typer.Option(
+        help="Work in this process, or in the workers of a Ray cluster (`engine.name` of the recipe)."
+    ),
+]
+RayAddressOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Join this Ray cluster: `host:6379`, or `auto`. None: RAY_ADDRESS, or else a cluster of this machine."
+    ),
+]
+
+
+def main() -> None:
+    """Run the command line; errors of this package become one line and exit code 1."""
+    try:
+        app()
+    except MaskSearchError as failure:
+        MESSAGES.print(f"[bold red]error:[/] {escape(str(failure))}", highlight=False, soft_wrap=True)
+        sys.exit(1)
+    except SystemExit as ended:
+        if ended.code == _STOPPED:
+            MESSAGES.print("\nStopped. Run the same command again to go on from here.")
+        raise
+
+
+def resolve_recipe(
+    path: Path | None, overrides: list[str] | None, engine: str | None = None, ray_address: str | None = None
+) -> Recipe:
+    """Return the recipe of a command; what `--set` says wins over its other options."""
+    from masksearch_agent.config.recipe import load_recipe
+
+    options = {"engine.name": engine, "engine.ray_address": ray_address}
+    chosen = [f"{key}={value}" for key, value in options.items() if value]
+    return load_recipe(path, [*chosen, *(overrides or [])])
+
+
+@contextmanager
+def ray_pool(resolved: Recipe) -> Iterator[RayPool]:
+    """Join or start a Ray cluster for the duration."""
+    from masksearch_agent.cluster.ray_pool import RayPool
+
+    # Ray reports a lost machine on standard output, which is for results.
+    with redirect_stdout(sys.stderr), RayPool(resolved.engine) as pool:
+        yield pool
+
+
+def open_store(path: Path) -> TraceStore:
+    """Open a trace store that is there.
+
+    Raises:
+        TraceError: There is none.
+    """
+    from masksearch_agent.traces.store import TraceStore
+
+    if not path.is_file():
+        raise TraceError(f"no trace store at {path}; generate trajectories with `masksearch generate`")
+    return TraceStore(path)
+
+
+def open_index_search(index: Path, resolved: Recipe) -> Search:
+    """Open what `--index` names."""
+    from masksearch_agent.retrieval.opening import open_search
+
+    return open_search(index, resolved.retrieval)
+
+
+def print_result(result: dict[str, Any], as_json: bool) -> None:
+    """Print a result on standard output, as JSON or a line an entry."""
+    if as_json:
+        sys.stdout.write(json.dumps(result, ensure_ascii=False, indent=2) + "\n")
+        return
+    console = Console()
+    for name, value in result.items():
+        console.print(f"[bold]{name}[/]: {escape(str(value))}", highlight=False, soft_wrap=True)

@@ -1,0 +1,303 @@
+"""Commands that make data: a corpus to an index, masked tasks and trajectories, and what looks at them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from typer.core import TyperGroup
+
+from masksearch_agent.cli.application import (
+    MESSAGES,
+    EngineOption,
+    IndexOption,
+    JsonOption,
+    RayAddressOption,
+    RecipeOption,
+    SetOption,
+    app,
+    open_index_search,
+    open_store,
+    print_result,
+    ray_pool,
+    resolve_recipe,
+)
+
+
+class _BuildByDefault(TyperGroup):
+    """`masksearch ramp documents/` is short for `masksearch ramp build documents/`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put the name of the default command where none is given."""
+        is_named = not args or args[0] in self.commands or args[0] == "--help"
+        return super().parse_args(ctx, args if is_named else ["build", *args])
+
+
+ramp_app = typer.Typer(
+    cls=_BuildByDefault,
+    no_args_is_help=True,
+    help="Mask facts in passages (`build`, which may be left out), see what came of it (`inspect`), and pass it on "
+    "(`export`).\n\n"
+    "Example: `masksearch ramp my_documents/ --index runs/index --out runs/tasks/ramp.jsonl`",
+)
+app.add_typer(ramp_app, name="ramp")
+
+
+@app.command()
+def world(
+    out: Annotated[Path, typer.Option(help="Folder to write.")] = Path("runs/world"),
+    seed: int = 0,
+    recipe: RecipeOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a closed world: a synthetic encyclopedia with multi-hop questions.
+
+    Example: `masksearch world --seed 1 --out runs/world`
+    """
+    from masksearch_agent.pipeline.data import write_closed_world
+
+    counts = write_closed_world(resolve_recipe(recipe, settings), seed, out)
+    print_result(counts, as_json)
+
+
+@app.command()
+def index(
+    corpus: Annotated[
+        Path,
+        typer.Argument(
+            help="Folder of documents (.txt, .md, .html, .pdf), table (.jsonl, .json, .csv, .parquet), Wikipedia "
+            "dump (.xml.bz2), or Hugging Face dataset (`hf:owner/name@config:split`)."
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder of the index.")] = Path("runs/index"),
+    recipe: RecipeOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Index a corpus for BM25 and dense search. Run again, it embeds only what changed.
+
+    Example: `masksearch index my_documents/ --out runs/index`
+    """
+    from masksearch_agent.corpus.readers import read_passages
+    from masksearch_agent.corpus.report import CorpusReport
+    from masksearch_agent.pipeline.display import Display, count_steps
+    from masksearch_agent.retrieval.index import build_index
+
+    resolved = resolve_recipe(recipe, settings)
+    read = CorpusReport()
+    with Display(MESSAGES).stage("indexing") as bar:
+        passages = count_steps(read_passages(corpus, resolved.corpus, read), bar)
+        built = build_index(passages, out, resolved.retrieval)
+    for example in read.examples:
+        MESSAGES.print(f"[yellow]skipped[/] {escape(example)}", highlight=False, soft_wrap=True)
+    print_result(
+        {
+            "index": str(out),
+            "passages": built.passages,
+            "mode": resolved.retrieval.mode,
+            "changed": {"added": built.added, "removed": built.removed, "embedded": built.embedded},
+            "documents": read.as_dict(),
+        },
+        as_json,
+    )
+
+
+@ramp_app.command("build")
+def ramp(
+    corpus: Annotated[Path, typer.Argument(help="Corpus, or a folder that `masksearch world` wrote.")],
+    index: IndexOption,
+    out: Annotated[Path, typer.Option(help="JSON-lines file of tasks.")] = Path("runs/tasks/ramp.jsonl"),
+    limit: Annotated[int | None, typer.Option(help="Read this many passages at most.")] = None,
+    engine: EngineOption = None,
+    ray_address: RayAddressOption = None,
+    recipe: RecipeOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Mask facts in passages: each task asks to fill them in by searching the rest of the corpus.
+
+    Example: `masksearch ramp my_documents/ --index runs/index --out runs/tasks/ramp.jsonl`
+    """
+    from masksearch_agent.pipeline.data import build_tasks
+    from masksearch_agent.pipeline.display import Display
+
+    resolved = resolve_recipe(recipe, settings, engine, ray_address)
+    with Display(MESSAGES).stage("masking", total=limit) as bar:
+        if resolved.engine.name == "ray":
+            from masksearch_agent.cluster import runs
+
+            with ray_pool(resolved) as pool:
+                report = runs.build_tasks(pool, corpus, index, resolved, out, limit, bar)
+        else:
+            report = build_tasks(corpus, open_index_search(index, resolved), resolved, out, limit, bar)
+    print_result({"tasks": str(out), **report}, as_json)
+
+
+@ramp_app.command("inspect")
+def inspect_tasks(
+    tasks: Annotated[list[Path], typer.Argument(help="Task files.")],
+    index: Annotated[
+        Path | None, typer.Option("--index", help="Look masks up in this index, to see how hard they are.")
+    ] = None,
+    examples: Annotated[int, typer.Option(min=0, help="Tasks to show.")] = 3,
+    plot: Annotated[Path | None, typer.Option(help="Write the distributions as an SVG picture.")] = None,
+    recipe: RecipeOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show examples, and how mask counts, forms and lengths of facts, passages and difficulty are distributed.
+
+    Example: `masksearch ramp inspect runs/tasks/ramp.jsonl --index runs/index --plot runs/tasks/ramp.svg`
+    """
+    from masksearch_agent.pipeline.data import read_task_files
+    from masksearch_agent.ramp.inspection import describe_tasks
+    from masksearch_agent.viewer.tasks import draw_distributions, draw_examples, save_plot
+
+    read = read_task_files(tasks)
+    found = describe_tasks(
+        read, open_index_search(index, resolve_recipe(recipe, settings)) if index else None
+    )
+    if plot is not None:
+        save_plot(found, plot)
+    if as_json:
+        print_result({"tasks": len(read), "distributions": found}, True)
+        return
+    console = Console()
+    console.print(draw_examples([task for task in read if task.kind == "ramp"][:examples]))
+    console.print(draw_distributions(found))
+
+
+@ramp_app.command("export")
+def export_task_files(
+    tasks: Annotated[list[Path], typer.Argument(help="Task files.")],
+    out: Annotated[Path, typer.Option(help="Folder of the dataset.")],
+    file_format: Annotated[
+        Literal["jsonl", "parquet"], typer.Option("--format", help="Of the data.")
+    ] = "parquet",
+    as_json: JsonOption = False,
+) -> None:
+    """Write tasks as a dataset with its card, which `datasets` loads.
+
+    Example: `masksearch ramp export runs/tasks/ramp.jsonl --out runs/ramp_data`
+    """
+    from masksearch_agent.pipeline.data import read_task_files
+    from masksearch_agent.ramp.export import export_tasks
+
+    print_result(export_tasks(read_task_files(tasks), out, file_format), as_json)
+
+
+@app.command()
+def generate(
+    tasks: Annotated[list[Path], typer.Argument(help="Task files.")],
+    index: IndexOption,
+    out: Annotated[Path, typer.Option(help="Trace store.")] = Path("runs/traces.sqlite"),
+    stage: Annotated[str, typer.Option(help="Name under which the trajectories are kept.")] = "ramp",
+    limit: Annotated[int | None, typer.Option(help="Work on this many tasks at most.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="Chat model that plays the roles, as `provider:name`, e.g. `openai:gpt-5-mini`; its key comes from "
+            "the environment. None: the hindsight teacher."
+        ),
+    ] = None,
+    engine: EngineOption = None,
+    ray_address: RayAddressOption = None,
+    recipe: RecipeOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Generate trajectories with the hindsight teacher, or with chat models. Tasks that have one are skipped.
+
+    Example: `masksearch generate runs/tasks/ramp.jsonl --index runs/index --out runs/traces.sqlite`
+    """
+    from masksearch_agent.pipeline.data import generate_trajectories
+    from masksearch_agent.pipeline.display import Display
+
+    overrides = [*([f"generator.model.model={model}"] if model else []), *(settings or [])]
+    resolved = resolve_recipe(recipe, overrides, engine, ray_address)
+    with Display(MESSAGES).stage("generating") as bar:
+        if resolved.engine.name == "ray":
+            from masksearch_agent.cluster import runs
+
+            with ray_pool(resolved) as pool:
+                report = runs.generate_trajectories(pool, tasks, index, resolved, out, stage, limit, bar)
+        else:
+            report = generate_trajectories(
+                tasks, open_index_search(index, resolved), resolved, out, stage, limit, bar
+            )
+    print_result({"traces": str(out), **report}, as_json)
+
+
+@app.command()
+def traces(
+    store: Annotated[Path, typer.Argument(help="Trace store.")],
+    ids: Annotated[
+        list[str] | None, typer.Argument(help="Show this trajectory; several are compared. Beginnings do.")
+    ] = None,
+    stage: Annotated[str | None, typer.Option(help="Only this stage.")] = None,
+    accepted: Annotated[bool | None, typer.Option("--accepted/--rejected", help="Only these.")] = None,
+    task: Annotated[str | None, typer.Option(help="Only this task.")] = None,
+    producer: Annotated[str | None, typer.Option(help="Only producers with this in their name.")] = None,
+    verdict: Annotated[str | None, typer.Option(help="Only verdicts with this in them.")] = None,
+    text: Annotated[str | None, typer.Option(help="Only where a turn holds this.")] = None,
+    limit: Annotated[int, typer.Option(help="List this many at most.")] = 20,
+    as_json: JsonOption = False,
+) -> None:
+    """List stored trajectories, show one, or compare several.
+
+    Example: `masksearch traces runs/traces.sqlite --rejected --verdict "wrong answer"`
+    """
+    from masksearch_agent.pipeline import browsing
+    from masksearch_agent.records import dump_record
+
+    with open_store(store) as opened:
+        if ids:
+            chosen = browsing.find_trajectories(opened, ids)
+            if as_json:
+                print_result({"trajectories": [dump_record(trajectory) for trajectory in chosen]}, True)
+                return
+            draw = (
+                browsing.draw_comparison if len(chosen) > 1 else lambda one: browsing.draw_trajectory(one[0])
+            )
+            Console().print(draw(chosen))
+            return
+        wanted = browsing.TraceFilter(stage, accepted, task, producer, verdict, text)
+        listed = list(wanted.select(opened, limit))
+        counts = {
+            "stages": dict(opened.stages()),
+            "accepted": opened.count(stage, True),
+            "rejected": opened.count(stage, False),
+            "reasons": dict(opened.reasons(stage).most_common()),
+        }
+    if as_json:
+        print_result({**counts, "trajectories": [browsing.outline(found) for found in listed]}, True)
+        return
+    Console().print(browsing.draw_list(listed))
+    print_result({"shown": len(listed), **counts}, False)
+
+
+@app.command()
+def export(
+    store: Annotated[Path, typer.Argument(help="Trace store.")],
+    out: Annotated[Path, typer.Option(help="Folder of the dataset.")],
+    file_format: Annotated[
+        Literal["jsonl", "parquet"], typer.Option("--format", help="Of the data.")
+    ] = "parquet",
+    stage: Annotated[str | None, typer.Option(help="Only this stage.")] = None,
+    rejected: Annotated[
+        bool, typer.Option("--rejected", help="The rejected instead of the accepted.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Write conversations as a dataset with its card; `datasets` and `trl sft` load the folder.
+
+    Example: `masksearch export runs/traces.sqlite --out runs/sft_data --format jsonl`
+    """
+    from masksearch_agent.traces.export import export_dataset
+
+    with open_store(store) as opened:
+        print_result(export_dataset(opened, out, file_format, stage, not rejected), as_json)

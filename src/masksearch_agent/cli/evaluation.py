@@ -1,0 +1,165 @@
+"""Commands that evaluate an agent and compare two evaluations."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from masksearch_agent.cli.application import (
+    MESSAGES,
+    AgentOption,
+    BaseUrlOption,
+    EngineOption,
+    JsonOption,
+    RayAddressOption,
+    RecipeOption,
+    SetOption,
+    app,
+    open_index_search,
+    print_result,
+    ray_pool,
+    resolve_recipe,
+)
+
+
+@app.command("eval")
+def evaluate_agent(
+    agent: AgentOption,
+    data: Annotated[
+        list[Path],
+        typer.Option(help="Questions: task or benchmark files, or `hf:owner/name@config:split` of the hub."),
+    ],
+    index: Annotated[Path | None, typer.Option(help="Search this index instead of the bundle's.")] = None,
+    mode: Annotated[
+        Literal["agentic", "rag"], typer.Option(help="The search graph, or the retrieve-once baseline.")
+    ] = "agentic",
+    baseline: Annotated[
+        Literal["rag-pe", "agent-pe"] | None,
+        typer.Option(
+            help="Evaluate the paper's baseline instead: the untrained model, retrieving once or searching."
+        ),
+    ] = None,
+    base_model: Annotated[
+        str | None,
+        typer.Option(help="The untrained model, where the bundle's own word for it is out of date."),
+    ] = None,
+    judge: Annotated[
+        str | None,
+        typer.Option(help="Model that judges answers, as `provider:model` (LangChain's `init_chat_model`)."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for per-question results; makes it resumable. `report.html` there shows all its runs."
+        ),
+    ] = None,
+    limit: Annotated[int | None, typer.Option(help="Ask this many questions of each file at most.")] = None,
+    base_url: BaseUrlOption = None,
+    engine: EngineOption = None,
+    ray_address: RayAddressOption = None,
+    recipe: RecipeOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Evaluate an agent on question files.
+
+    Example: `masksearch eval --agent runs/agent --data questions.jsonl --out runs/evals`, then open
+    `runs/evals/report.html`: scores with intervals, failures, and every question with its trajectory.
+    """
+    from masksearch_agent.evaluation.judge import load_judge
+    from masksearch_agent.evaluation.report import write_evaluation_page
+    from masksearch_agent.pipeline.data import evaluate_files
+    from masksearch_agent.pipeline.display import Display
+
+    resolved = resolve_recipe(recipe, settings, engine, ray_address)
+    opened_judge = load_judge(judge) if judge else None
+    with Display(MESSAGES).stage("evaluating") as bar:
+        if resolved.engine.name == "ray":
+            from masksearch_agent.cluster import runs
+
+            with ray_pool(resolved) as pool:
+                scores = runs.evaluate_files(
+                    pool, agent, index, data, mode, out, limit, resolved, bar, baseline, base_model,
+                    opened_judge, base_url,
+                )  # fmt: skip
+        else:
+            search = open_index_search(index, resolved) if index else None
+            scores = evaluate_files(
+                agent,
+                search,
+                data,
+                mode,
+                out,
+                limit,
+                resolved,
+                bar,
+                baseline,
+                base_model,
+                opened_judge,
+                base_url,
+            )
+    print_result(scores, as_json)
+    if out is not None:
+        MESSAGES.print(
+            f"report: {escape(str(write_evaluation_page(out, resolved.evaluation)))}", soft_wrap=True
+        )
+
+
+@app.command()
+def compare(
+    before: Annotated[
+        Path, typer.Argument(help="Results of one run, as `masksearch eval --out` wrote them.")
+    ],
+    after: Annotated[Path, typer.Argument(help="Results of the other run on the same questions.")],
+    metric: Annotated[
+        Literal["recall", "em", "f1", "loose", "judge", "gold_recall"], typer.Option(help="Score to compare.")
+    ] = "recall",
+    show: Annotated[int, typer.Option(min=0, help="Changed questions to print, better and worse each.")] = 5,
+    page: Annotated[
+        Path | None, typer.Option(help="HTML file to write: both runs, every question and what it gained.")
+    ] = None,
+    recipe: RecipeOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare two runs question by question: what got better, what got worse, and whether it is more than chance.
+
+    Example: `masksearch compare runs/evals/qa_2hop_test-rag-pe.jsonl runs/evals/qa_2hop_test-agentic.jsonl`
+    """
+    from masksearch_agent.evaluation.comparison import compare_files
+    from masksearch_agent.evaluation.report import write_comparison_page
+
+    resolved = resolve_recipe(recipe, settings)
+    compared = compare_files(before, after, metric, resolved.evaluation)
+    if page is not None:
+        write_comparison_page(before, after, page, metric, resolved.evaluation)
+        MESSAGES.print(f"report: {escape(str(page))}", soft_wrap=True)
+    if as_json:
+        print_result(dataclasses.asdict(compared), True)
+        return
+    print_result(
+        {
+            "questions": compared.n,
+            metric: f"{compared.before:.3f} before, {compared.after:.3f} after",
+            "gain": f"{compared.gain} ({'sure' if compared.is_significant else 'may be chance'}, 95% paired bootstrap)",
+            "better": len(compared.better),
+            "worse": len(compared.worse),
+            "only in one run": compared.only_before + compared.only_after,
+        },
+        False,
+    )
+    console = Console()
+    for title, changes in (("Better", compared.better[:show]), ("Worse", compared.worse[:show])):
+        for change in changes:
+            lines = (
+                f"{title}: {change.question} [{change.task_id}]",
+                f"  expected {' | '.join(change.gold)}",
+                f"  before {change.before:.2f}: {change.answer_before} (trajectory {change.trajectory_before or '–'})",
+                f"  after {change.after:.2f}: {change.answer_after} (trajectory {change.trajectory_after or '–'})",
+            )
+            console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)

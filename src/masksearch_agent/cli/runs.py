@@ -1,0 +1,142 @@
+"""Commands that do a whole run, and what belongs to runs: their tables, recipes and drawings."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from masksearch_agent.cli.application import (
+    MESSAGES,
+    JsonOption,
+    RecipeOption,
+    SetOption,
+    app,
+    open_index_search,
+    print_result,
+    resolve_recipe,
+)
+from masksearch_agent.errors import ConfigError
+
+
+@app.command()
+def quickstart(
+    out: Annotated[Path, typer.Option(help="Run folder.")] = Path("runs/quickstart"),
+    seed: int = 0,
+    recipe: RecipeOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Train a tiny search agent from scratch and evaluate it, in minutes, on two CPU cores.
+
+    Example: `masksearch quickstart --seed 1 --out runs/quickstart`
+    """
+    from importlib import resources
+
+    from masksearch_agent.pipeline.display import Display
+    from masksearch_agent.pipeline.quickstart import Quickstart
+    from masksearch_agent.viewer.tables import evals_table
+
+    path = recipe or Path(str(resources.files("masksearch_agent.pipeline") / "quickstart.yaml"))
+    resolved = resolve_recipe(path, [*(settings or []), f"seed={seed}"])
+    report = Quickstart(resolved, out, Display(MESSAGES)).run()
+    if as_json:
+        print_result(report, True)
+        return
+    console = Console()
+    console.print(evals_table(report))
+    console.print(f"{report['wall_seconds'] / 60:.1f} minutes, {report['peak_memory_gb']:.1f} GB at most")
+    console.print(f"Report: {out / 'report.html'} (and report.json)\n\nTry next:")
+    for step in report["next_steps"]:
+        console.print(f"  {step}", markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
+def evolve(
+    tasks: Annotated[
+        list[Path] | None, typer.Argument(help="Task files; none works on a closed world.")
+    ] = None,
+    index: Annotated[
+        Path | None, typer.Option("--index", help="What the tasks are answered from, as in `generate`.")
+    ] = None,
+    held_out: Annotated[
+        list[Path] | None,
+        typer.Option("--held-out", help="Task files to measure on; none holds out some of the tasks."),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Run folder.")] = Path("runs/evolve"),
+    seed: int = 0,
+    recipe: RecipeOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Let the student become the teacher: generate, judge, train, and again while held-out recall rises.
+
+    Example: `masksearch evolve runs/tasks/ramp.jsonl --index runs/index --out runs/evolve`
+    """
+    from importlib import resources
+
+    from masksearch_agent.pipeline.display import Display
+    from masksearch_agent.pipeline.evolution import Evolution, OwnTasks
+    from masksearch_agent.retrieval.web import web_source
+    from masksearch_agent.viewer.evolution import evolution_table
+
+    if bool(tasks) != (index is not None):
+        raise ConfigError("tasks and --index belong together; pass both, or neither for a closed world")
+    closed_world = Path(str(resources.files("masksearch_agent.pipeline") / "evolve.yaml"))
+    resolved = resolve_recipe(
+        recipe or (None if tasks else closed_world), [*(settings or []), f"seed={seed}"]
+    )
+    own = None
+    if tasks and index is not None:
+        folder = None if web_source(str(index)) is not None else index
+        own = OwnTasks(tuple(tasks), open_index_search(index, resolved), folder, tuple(held_out or ()))
+    report = Evolution(resolved, out, Display(MESSAGES), own).run()
+    if as_json:
+        print_result(report, True)
+        return
+    Console().print(evolution_table(report))
+    print_result({"agent": str(out / "agent"), "report": str(out / "report.md")}, False)
+
+
+@app.command()
+def summary(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders of `masksearch quickstart`.")],
+) -> None:
+    """Print the result tables of several runs as Markdown.
+
+    Example: `masksearch summary runs/quickstart-seed0 runs/quickstart-seed1 > docs/results/quickstart.md`
+    """
+    from masksearch_agent.pipeline.summary import read_report, summarise_runs
+
+    sys.stdout.write(summarise_runs([read_report(directory) for directory in runs]))
+
+
+@app.command()
+def recipe(
+    path: Annotated[Path | None, typer.Argument(help="Recipe to resolve; none prints the defaults.")] = None,
+    settings: SetOption = None,
+) -> None:
+    """Print a recipe with every setting resolved.
+
+    Example: `masksearch recipe training/laptop.yaml`
+    """
+    import yaml
+
+    sys.stdout.write(yaml.safe_dump(resolve_recipe(path, settings).model_dump(mode="json"), sort_keys=False))
+
+
+@app.command()
+def draw(
+    out: Annotated[Path, typer.Option(help="Markdown file to write.")] = Path("graphs/README.md"),
+) -> None:
+    """Draw the graphs (Mermaid).
+
+    Example: `masksearch draw --out graphs/README.md`
+    """
+    from masksearch_agent.pipeline.drawing import draw_graphs
+
+    out.write_text(draw_graphs(), encoding="utf-8")
+    print_result({"drawing": str(out)}, False)
