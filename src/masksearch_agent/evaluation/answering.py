@@ -78,7 +78,9 @@ async def answer_task(agent: AnyAgent, task: SearchTask, mode: Mode, seed: int) 
         raise EvaluationError(
             f"the agent recorded nothing of its run on {task.id!r}; expected its trajectory"
         )
-    identity = content_id(task.id, agent.model_version, seed, PROTOCOL_VERSION)
+    # The baseline's run is another one than the graph's, of the same model and seed.
+    way = () if mode == "agentic" else (mode,)
+    identity = content_id(task.id, agent.model_version, seed, PROTOCOL_VERSION, *way)
     return dataclasses.replace(answer.trajectory, id=identity, task_id=task.id, seed=seed), answer.usage
 
 

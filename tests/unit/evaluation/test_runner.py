@@ -284,6 +284,14 @@ def test_rag_shows_the_passages_of_the_question_itself_and_asks_once() -> None:
     assert result.trajectory.retrieved == ((OTHER, GOLD),)
 
 
+def test_the_two_ways_to_answer_give_trajectories_of_different_ids() -> None:
+    agent, _ = make_agent(lambda messages: answer("Ada"))
+    [graph], [rag] = (evaluate(agent, TASKS[:1], mode=mode) for mode in ("agentic", "rag"))
+    assert graph.trajectory is not None
+    assert rag.trajectory is not None
+    assert graph.trajectory.id != rag.trajectory.id
+
+
 def test_rag_forbids_searching() -> None:
     agent, model = make_agent(lambda messages: SEARCH if len(messages) == 2 else answer("Ada"))
     [result] = evaluate(agent, TASKS[:1], mode="rag")
