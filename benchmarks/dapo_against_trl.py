@@ -7,7 +7,7 @@ sizes, and sample through the same agent and engine with the same seeds: TRL thr
 drawn by each rollout's number, so no group is dead and neither trainer leaves one out; the learning rate is so small
 that both sample the same tokens. The bar: a step takes at most 1.15 times as long as TRL's.
 
-    masksearch quickstart --seed 100 --out runs/half_trained --set ramp_sft.epochs=1.2    # stop it after the first SFT
+    masksearch quickstart --seed 100 --out runs/half_trained --set ramp_sft.epochs=0.85   # stop it after the first SFT
     python benchmarks/dapo_against_trl.py --race --agent runs/half_trained/ramp_sft --prompts 32 --steps 20
 
 `--race` measures the wall time, evaluation left out, until the recall on held-out RAMP tasks reaches `--target`, from
