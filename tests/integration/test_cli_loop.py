@@ -353,11 +353,12 @@ def stop_when(
         try:
             while process.poll() is None and not is_time(run):
                 time.sleep(0.002)
-            for _ in range(30):
+            for _ in range(8):
                 process.send_signal(stop)
-                # An interrupt that meets an event loop at its very end is lost; people press Ctrl-C again.
+                # An interrupt that meets an event loop at its very end is lost; people press Ctrl-C again. Not sooner
+                # than a busy machine needs to end after the first one.
                 with suppress(subprocess.TimeoutExpired):
-                    return process.wait(timeout=4)
+                    return process.wait(timeout=20)
             raise AssertionError(f"{command} could not be stopped")
         finally:
             process.kill()
