@@ -19,7 +19,7 @@ from masksearch_agent.pipeline.ablation_plan import Arm, Plan, check_ablation
 from masksearch_agent.pipeline.ablation_report import build_ablation_report, write_ablation_report
 from masksearch_agent.pipeline.ablation_stages import AblationWorkers
 from masksearch_agent.pipeline.display import Display
-from masksearch_agent.pipeline.stage_cache import StageCache
+from masksearch_agent.pipeline.stage_cache import Stage, StageCache
 
 __all__ = ("Ablation",)
 
@@ -43,6 +43,7 @@ class Ablation:
         self.display = display or Display()
         workers = AblationWorkers(lambda part: self.cache.path(part))
         self.cache = StageCache(directory / "stages", workers.by_kind, self.display)
+        self._asked: list[Stage] = []
 
     def run(self) -> dict[str, Any]:
         """Do every stage that is not done yet and write the report.
@@ -62,7 +63,7 @@ class Ablation:
                 for number, arm in enumerate(arms, start=1):
                     self.display.say(f"seed {seed}, {experiment}, {number} of {len(arms)}: {arm.name}")
                     done.append(self._finish(arm, seed))
-        report = build_ablation_report(self.recipe, runs, self.cache.seconds)
+        report = build_ablation_report(self.recipe, runs, *self.cache.cost(self._asked))
         write_ablation_report(report, self.directory)
         return report
 
@@ -70,6 +71,7 @@ class Ablation:
         """Do the stages of an arm and return what came out."""
         for part in arm.results.values():
             self.cache.finish(part.stage)
+            self._asked.append(part.stage)
         tokens = sum(self.cache.finish(stage).tokens for stage in arm.training)
         results = {name: read_results(self.cache.path(part)) for name, part in arm.results.items()}
         return ArmRun(arm.name, seed, results, tokens if arm.agent is not None else None)

@@ -38,7 +38,7 @@ _TITLES: Mapping[Experiment, str] = {
 
 
 def build_ablation_report(
-    recipe: Recipe, runs: Mapping[Experiment, Sequence[ArmRun]], seconds: float
+    recipe: Recipe, runs: Mapping[Experiment, Sequence[ArmRun]], seconds: float, peak_memory_gb: float
 ) -> dict[str, Any]:
     """Collect the report of a finished run.
 
@@ -46,6 +46,7 @@ def build_ablation_report(
         recipe: What was run.
         runs: The arms of each comparison, each with each seed.
         seconds: What the stages took.
+        peak_memory_gb: The most memory that one of them had.
     """
     settings = recipe.evaluation
     claims = claims_of(recipe, _common_rounds(runs.get("evolution", ())))
@@ -66,6 +67,7 @@ def build_ablation_report(
             for name, arms in runs.items()
         ],
         "stage_seconds": seconds,
+        "peak_memory_gb": peak_memory_gb,
         "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
     }
 

@@ -6,7 +6,8 @@ A worker reads the stage's settings and sources and nothing else: what it depend
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+import random
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -25,11 +26,12 @@ from masksearch_agent.pipeline.display import Bar, NestedDisplay
 from masksearch_agent.pipeline.evolution import Evolution
 from masksearch_agent.pipeline.stage_cache import Part, Stage, Worker
 from masksearch_agent.pipeline.training import make_base_bundle, run_dapo, run_sft
+from masksearch_agent.records import Trajectory
 from masksearch_agent.retrieval.index import build_index, open_index
 from masksearch_agent.retrieval.search import Search
 from masksearch_agent.traces.store import TraceStore
 
-__all__ = ("AblationWorkers",)
+__all__ = ("AblationWorkers", "repeat_to_fit")
 
 
 class AblationWorkers:
@@ -96,6 +98,8 @@ class AblationWorkers:
         with TraceStore(self._source(stage, "traces")) as store:
             accepted = list(store.trajectories(trace_stage, accepted=True))
         settings = SFTSettings.model_validate({**stage.settings["sft"], "seed": _recipe(stage).seed})
+        if settings.curriculum and settings.max_steps > 0:
+            accepted = repeat_to_fit(accepted, settings)
         result = run_sft(
             self._source(stage, "agent"),
             accepted,
@@ -153,6 +157,20 @@ class AblationWorkers:
             backend = open_index(index, _recipe(stage).retrieval.mode)
             self._searches[index, is_guarded] = Search(backend, is_guarded=is_guarded)
         return self._searches[index, is_guarded]
+
+
+def repeat_to_fit(trajectories: Sequence[Trajectory], settings: SFTSettings) -> list[Trajectory]:
+    """Return as many trajectories as the steps read, in shuffled passes over them all.
+
+    A curriculum goes through what it is given from easy to hard. With fewer trajectories it would begin again with the
+    easy ones and end among them; with more, it would never reach the hard ones.
+    """
+    wanted = settings.max_steps * settings.batch_size * settings.gradient_accumulation
+    rng = random.Random(f"fit:{settings.seed}")
+    # A store returns them in the order in which they were finished, which is another one each time.
+    by_id = sorted(trajectories, key=lambda trajectory: trajectory.id)
+    passes = range(-(-wanted // max(1, len(by_id))))
+    return [trajectory for _ in passes for trajectory in rng.sample(by_id, len(by_id))][:wanted]
 
 
 def _recipe(stage: Stage) -> Recipe:

@@ -11,7 +11,7 @@ A stage that was stopped is begun again in its folder, where it goes on from wha
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -86,10 +86,21 @@ class StageCache:
         """Return where a part is, or will be."""
         return self._folder(part.stage) / part.path
 
-    @property
-    def seconds(self) -> float:
-        """What the stages asked for so far took, in seconds; what was lost when one was stopped is not counted."""
-        return sum(stage.seconds for stage in self._finished.values())
+    def cost(self, stages: Iterable[Stage]) -> tuple[float, float]:
+        """Return what finished stages and all that they are made from took.
+
+        Returns:
+            Seconds, without what was lost when a stage was stopped, and the most memory at a time in GB.
+        """
+        runs: dict[str, Run] = {}
+        pending = list(stages)
+        while pending:
+            stage = pending.pop()
+            if stage.key not in runs:
+                runs[stage.key] = self._run(stage)
+                pending += [part.stage for part in stage.sources.values()]
+        seconds = sum(done.seconds for run in runs.values() for done in run.stages)
+        return seconds, max((run.peak_memory_gb for run in runs.values()), default=0.0)
 
     def finish(self, stage: Stage) -> FinishedStage:
         """Do a stage unless it is done, those that it is made from first, and return what it took."""

@@ -62,7 +62,8 @@ def ablation_markdown(report: Mapping[str, Any]) -> str:
         plot = f"![Recall of each agent with its interval]({entry['name']}.svg)"
         sections += [f"## {entry['title']}", plot, _experiment(entry)]
     versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
-    sections.append(f"The stages took {report['stage_seconds'] / 3600:.1f} hours in all. {versions}.")
+    hours, memory_gb = report["stage_seconds"] / 3600, report["peak_memory_gb"]
+    sections.append(f"{hours:.1f} hours in all, {memory_gb:.1f} GB of memory at most; {versions}.")
     return "\n\n".join(sections) + "\n"
 
 
