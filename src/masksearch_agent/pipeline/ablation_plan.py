@@ -198,7 +198,7 @@ class Plan:
             Arm(f"round {number}", {RAMP: evolution.part(f"run/rounds/{number}/test.jsonl")})
             for number in range(1, rounds + 1)
         ]
-        if self.recipe.evolution.start_from == "student":
+        if self.recipe.evolution.start_from == "student" and rounds > 1:
             # Longer training alone: as many rounds, all on what the teacher wrote.
             agent = evolution.part("run/rounds/1/student")
             for _ in range(rounds - 1):
