@@ -42,7 +42,7 @@ RAMP = "ramp"
 Finish = Callable[[Stage], FinishedStage]
 """Does a stage, or finds it done."""
 
-_ROLLED_OUT = ("agent", "rewards", "rollouts")
+_ROLLED_OUT = ("rewards", "rollouts", "serving")
 _SEARCHED = ("retrieval",)
 
 

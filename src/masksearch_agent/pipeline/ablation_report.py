@@ -31,7 +31,7 @@ _TITLES: Mapping[Experiment, str] = {
     "tokens": "The same total tokens: without pre-training, they are spent on questions",
     "curriculum": "Curriculum against mixed masks",
     "rewards": "Answer rewards",
-    "sampling": "Dynamic sampling",
+    "sampling": "Dynamic sampling, for as many steps",
     "leak_guard": "Leak guard, while tasks and trajectories are made and in training",
     "evolution": "Self-evolution",
 }
