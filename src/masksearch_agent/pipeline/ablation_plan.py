@@ -191,7 +191,7 @@ class Plan:
         ]
 
     def _evolution(self, finish: Finish) -> list[Arm]:
-        evolution = self.evolution()
+        evolution = self._evolution_run()
         rounds = finish(evolution).steps
         held_out = evolution.part("run/tasks/test.jsonl")
         arms = [
@@ -210,7 +210,7 @@ class Plan:
 
     # --- training ------------------------------------------------------------------------------------------
 
-    def evolution(self) -> Stage:
+    def _evolution_run(self) -> Stage:
         """Return the stage of a whole self-evolution run; its steps are its rounds."""
         # It has to go on where recall does not rise, so that every seed has as many rounds.
         rounds = self.recipe.evolution
