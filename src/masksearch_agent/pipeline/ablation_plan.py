@@ -43,7 +43,6 @@ Finish = Callable[[Stage], FinishedStage]
 """Does a stage, or finds it done."""
 
 _ROLLED_OUT = ("rewards", "rollouts", "serving")
-_SEARCHED = ("retrieval",)
 
 
 @dataclass(frozen=True)
@@ -103,7 +102,9 @@ class Plan:
         self.recipe = recipe.model_copy(update={"seed": seed})
         self.seed = seed
         self.world = self._stage("world", "a closed world", ("world",))
-        self.index = self._stage("index", "indexing its passages", _SEARCHED, {"world": self.world.part()})
+        self.index = self._stage(
+            "index", "indexing its passages", ("retrieval",), {"world": self.world.part()}
+        )
         self.base = self._stage(
             "base",
             "base model",
@@ -133,8 +134,8 @@ class Plan:
 
     def _table(self) -> list[Arm]:
         baselines = [
-            self._asked(name, self.base, self._questions(), mode=BASELINES[baseline])
-            for name, baseline in (("RAG-PE", "rag-pe"), ("Agent-PE", "agent-pe"))
+            self._asked("RAG-PE", self.base, mode=BASELINES["rag-pe"]),
+            self._asked("Agent-PE", self.base, mode=BASELINES["agent-pe"]),
         ]
         downstream = [self._asked(after, self._downstream(after, self.base)) for after in METHODS]
         return [*baselines, *downstream, *self._pre_trained()]
@@ -254,8 +255,7 @@ class Plan:
         sources = {"agent": warm, "tasks": self._tasks(kind, is_guarded), "index": self.index.part("index")}
         extra = {"dapo": settings.model_dump(mode="json"), "is_guarded": is_guarded}
         changes = {"rewards": rewards.model_dump(mode="json")} if rewards is not None else {}
-        fields = (*_ROLLED_OUT, *_SEARCHED)
-        return self._stage("dapo", f"DAPO on {kind}", fields, sources, extra, changes).part("agent")
+        return self._stage("dapo", f"DAPO on {kind}", _ROLLED_OUT, sources, extra, changes).part("agent")
 
     # --- data ----------------------------------------------------------------------------------------------
 
@@ -268,14 +268,14 @@ class Plan:
         sources = {"world": self.world.part(), "index": self.index.part("index")}
         limit = self.recipe.world.test_ramp_tasks if split == "test" else None
         extra = {"split": split, "is_guarded": is_guarded, "max_tasks": limit}
-        return self._stage("masks", f"masking passages ({split})", ("ramp", *_SEARCHED), sources, extra)
+        return self._stage("masks", f"masking passages ({split})", ("ramp",), sources, extra)
 
     def _traces(self, kind: str, is_guarded: bool) -> Stage:
         # A question has no source that a guard could withhold.
         is_guarded = is_guarded or kind == "qa"
         sources = {"tasks": self._tasks(kind, is_guarded), "index": self.index.part("index")}
         extra = {"trace_stage": kind, "is_guarded": is_guarded}
-        fields = ("generator", "agent", "prompts", *_SEARCHED)
+        fields = ("generator", "agent", "prompts")
         return self._stage("traces", f"trajectories ({kind})", fields, sources, extra)
 
     # --- evaluation ----------------------------------------------------------------------------------------

@@ -154,8 +154,7 @@ class AblationWorkers:
         """Return a search of the stage's index, opened once; without a guard, sources of tasks are found too."""
         index = self._source(stage, "index")
         if (index, is_guarded) not in self._searches:
-            backend = open_index(index, _recipe(stage).retrieval.mode)
-            self._searches[index, is_guarded] = Search(backend, is_guarded=is_guarded)
+            self._searches[index, is_guarded] = Search(open_index(index), is_guarded=is_guarded)
         return self._searches[index, is_guarded]
 
 
