@@ -74,17 +74,18 @@ MEASURES: Mapping[Measure, Callable[[QuestionResult], float]] = {
 """What a question scores."""
 
 
-def decide(gain: Interval, smallest_gain: float) -> Verdict:
+def decide(gain: Interval, smallest_gain: float, has_room: bool = True) -> Verdict:
     """Return what the interval of a paired difference says of the claim that it is positive.
 
     Args:
         gain: The difference, in the direction of the claim.
         smallest_gain: A gain that matters. An interval that lies wholly below it speaks against the claim: what there
             is to gain, if anything, is too little. One that reaches from no gain at all to more than that says nothing.
+        has_room: False where no arm scores anything, or all are perfect: then no difference says nothing.
     """
     if gain.low > 0:
         return "reproduced"
-    return "not reproduced" if gain.high < smallest_gain else "undecided at this scale"
+    return "not reproduced" if has_room and gain.high < smallest_gain else "undecided at this scale"
 
 
 def domains_of(recipe: Recipe) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -181,7 +182,7 @@ def assess(
         "measure": claim.measure,
         "sets": list(claim.sets),
         "gain": asdict(gain),
-        "verdict": decide(gain, smallest_gain),
+        "verdict": decide(gain, smallest_gain, _has_room(claim, runs, smallest_gain)),
         "pairs": [{"after": pair[0], "before": pair[1], **asdict(interval([pair]))} for pair in claim.pairs],
         "seeds": len({run.seed for run in runs}),
         "questions": sum(len(first.results[name]) for name in claim.sets),
@@ -233,6 +234,15 @@ def _gains(claim: Claim, pairs: Sequence[_Pair], runs: Sequence[ArmRun], seed: i
         for pair in pairs
     ]
     return [sum(values) / len(values) for values in zip(*differences, strict=True)]
+
+
+def _has_room(claim: Claim, runs: Sequence[ArmRun], smallest_gain: float) -> bool:
+    """Return whether a gain that matters could be seen at all between the arms of a claim."""
+    named = {arm for pair in claim.pairs for arm in pair}
+    scores = [_scores(claim, run.arm, runs, run.seed, like=run.arm) for run in runs if run.arm in named]
+    means = [sum(values) / len(values) for values in scores]
+    is_perfect = claim.measure != "length" and min(means) > 1 - smallest_gain
+    return max(means) >= smallest_gain and not is_perfect
 
 
 def _scores(claim: Claim, arm: str, runs: Sequence[ArmRun], seed: int, like: str) -> list[float]:

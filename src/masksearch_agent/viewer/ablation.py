@@ -101,7 +101,8 @@ def _explain(report: Mapping[str, Any]) -> str:
         "Closed worlds, one a seed; entities that are asked about occur in no training stage. Differences are paired "
         "by question, in the direction of the claim; intervals are 95%, by a bootstrap over seeds and questions. A "
         "claim is *reproduced* where its whole interval lies above 0, *not reproduced* where it lies below "
-        f"{report['smallest_gain']:g}, the smallest gain that matters, and *undecided at this scale* otherwise. "
+        f"{report['smallest_gain']:g}, the smallest gain that matters, and *undecided at this scale* otherwise, "
+        "and where no agent scores anything or all are perfect. "
         "Few seeds make intervals too narrow; those of a single one know nothing of other seeds. "
         "Not tested here: that small models gain most (there is one model), and masks by perplexity."
     )

@@ -84,3 +84,11 @@ def test_arms_that_were_asked_other_questions_are_no_pair() -> None:
         assess(claim(("after", "before")), runs, 0.02, SETTINGS)
     with pytest.raises(EvaluationError, match="has no arm 'other'"):
         assess(claim(("after", "other")), runs, 0.02, SETTINGS)
+
+
+@pytest.mark.parametrize("recall", [0.0, 1.0])
+def test_arms_that_all_fail_or_are_all_perfect_decide_nothing(recall: float) -> None:
+    runs = [arm("before", 0, [recall] * 5), arm("after", 0, [recall] * 5)]
+    assert assess(claim(("after", "before")), runs, 0.02, SETTINGS)["verdict"] == "undecided at this scale"
+    runs = [arm("before", 0, [1.0 - recall, recall]), arm("after", 0, [1.0 - recall, recall])]
+    assert assess(claim(("after", "before")), runs, 0.02, SETTINGS)["verdict"] == "not reproduced"
