@@ -19,8 +19,11 @@ pytest.importorskip("trl")
 pytest.importorskip("bm25s")
 
 from fakes.command_line import CommandLine, make_command_line
+from integration.evolution_run import CoinJudge
 
 from masksearch_agent.config.ablation import EXPERIMENTS
+from masksearch_agent.generator.casting import cast_roles
+from masksearch_agent.pipeline import evolution
 from masksearch_agent.pipeline.ablation_claims import Verdict
 
 SFT = "{max_steps: 1, batch_size: 2}"
@@ -36,7 +39,7 @@ SETTINGS = (
     f"ramp_dapo={{{DAPO}, curriculum: [{{max_masks: 1, until: 0.5}}, {{max_masks: 4}}]}}",
     f"qa_sft={SFT}",
     f"qa_dapo={{{DAPO}}}",
-    "evolution={max_rounds: 2, teacher_tasks: 4, tasks_per_round: 2, samples_per_task: 1, start_from: student}",
+    "evolution={max_rounds: 2, teacher_tasks: 4, tasks_per_round: 6, samples_per_task: 1, start_from: student}",
     "evolution.validation_tasks=2",
     "evolution.test_tasks=2",
     f"ablation.warm_start={SFT}",
@@ -52,6 +55,8 @@ ARGUMENTS = (
 @pytest.fixture
 def run(capsys: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> CommandLine:
     monkeypatch.chdir(tmp_path)
+    # A student of one step is never right, and a round that accepts nothing is the last.
+    monkeypatch.setattr(evolution, "cast_roles", lambda *arguments: (cast_roles(*arguments)[0], CoinJudge()))
     return make_command_line(capsys, monkeypatch)
 
 
@@ -96,7 +101,9 @@ def test_a_killed_ablation_goes_on_and_decides_every_claim(run: CommandLine, tmp
     assert {claim["verdict"] for claim in report["claims"]} <= set(get_args(Verdict))
     # One step of training answers nothing, which is no evidence against anybody.
     assert report["claims"][0]["verdict"] == "undecided at this scale"
-    assert len(report["claims"]) >= 12
+    assert len(report["claims"]) == 14
+    rounds = [row["arm"] for row in report["experiments"][-1]["rows"]]
+    assert rounds == ["round 1", "round 2", "as many steps on round 1"]
     for plot in ("claims", *EXPERIMENTS):
         ElementTree.parse(tmp_path / "run" / f"{plot}.svg")
 
