@@ -102,6 +102,47 @@ def evolve(
 
 
 @app.command()
+def ablate(
+    out: Annotated[Path, typer.Option(help="Run folder.")] = Path("runs/ablate"),
+    seeds: Annotated[
+        str | None, typer.Option(help="Seeds, such as `0,1,2`; none takes the recipe's.")
+    ] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Make only this comparison: `table`, `tokens`, `curriculum`, `rewards`, `sampling`, `leak_guard` or "
+            "`evolution`. Repeatable."
+        ),
+    ] = None,
+    recipe: RecipeOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Put the paper's table and its claims to the test on closed worlds, with several seeds.
+
+    Stages that comparisons share are done once. Started again, also with other seeds or comparisons, it does what is
+    missing.
+
+    Example: `masksearch ablate --seeds 0,1,2 --only table --only rewards --out runs/ablate`
+    """
+    from importlib import resources
+
+    from masksearch_agent.pipeline.ablation import Ablation
+    from masksearch_agent.pipeline.display import Display
+    from masksearch_agent.viewer.ablation import claims_table
+
+    path = recipe or Path(str(resources.files("masksearch_agent.pipeline") / "ablate.yaml"))
+    options = {"seeds": seeds, "only": ",".join(only) if only else None}
+    chosen = [f"ablation.{key}=[{text}]" for key, text in options.items() if text is not None]
+    report = Ablation(resolve_recipe(path, [*chosen, *(settings or [])]), out, Display(MESSAGES)).run()
+    if as_json:
+        print_result(report, True)
+        return
+    Console().print(claims_table(report))
+    print_result({"report": str(out / "ablation.md")}, False)
+
+
+@app.command()
 def summary(
     runs: Annotated[list[Path], typer.Argument(help="Run folders of `masksearch quickstart`.")],
 ) -> None:

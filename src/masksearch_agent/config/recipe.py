@@ -12,6 +12,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field, ValidationError
 
+from masksearch_agent.config.ablation import AblationSettings
 from masksearch_agent.config.agent import AgentSettings
 from masksearch_agent.config.base import Settings
 from masksearch_agent.config.corpus import CorpusSettings
@@ -35,6 +36,11 @@ class QuestionSet(Settings):
     category: Literal["bridge", "comparison", "intersection", "counting"] = "bridge"
     hops: int = Field(default=2, ge=1, le=4)
     count: int = Field(gt=0)
+
+    @property
+    def name(self) -> str:
+        """What files and tables call the kind: `qa_2hop`, `qa_comparison`."""
+        return f"qa_{self.hops}hop" if self.category == "bridge" else f"qa_{self.category}"
 
 
 class WorldSettings(Settings):
@@ -71,6 +77,8 @@ class Recipe(Settings):
     generator: GeneratorSettings = GeneratorSettings()
     evolution: EvolutionSettings = EvolutionSettings()
     """Self-evolution; read by `masksearch evolve` only."""
+    ablation: AblationSettings = AblationSettings()
+    """Comparisons of training recipes; read by `masksearch ablate` only."""
     rewards: RewardSettings = RewardSettings()
     base_stage: BaseStageSettings | None = None
     """How the tiny base model is made; read by `masksearch base` only."""

@@ -34,10 +34,11 @@ class RewardSettings(Settings):
     is worth less than one more recalled token of an answer of up to nine."""
     answer_weight: float = Field(default=1.0, ge=0)
     """The unit in which the other two parts are expressed."""
-    answer: Literal["recall", "recall_with_length_penalty", "judge"] = "recall"
+    answer: Literal["recall", "recall_with_length_penalty", "exact_match", "judge"] = "recall"
     """`recall` is safe for RAMP, where every mask has its own fill. A question invites listing candidates,
     which recall pays for and the penalty does not (MaskSearch, arXiv 2505.20285). `judge` asks a second model, which
-    did best in the paper."""
+    did best in the paper. `exact_match` is its 0 or 1 without a model, where a right answer can be said in one way only
+    (Search-R1, arXiv 2503.09516)."""
     judge: JudgeSettings | None = None
     """The model behind `answer: judge`."""
     overlong_max_tokens: int | None = Field(default=None, ge=1)

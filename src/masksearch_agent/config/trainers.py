@@ -119,6 +119,9 @@ class DAPOSettings(Settings):
     """Clip-higher: the upper bound of the ratio is looser than the lower one."""
     updates_per_rollout: int = Field(default=1, gt=0)
     """Optimizer steps on each batch of rollouts; the paper takes 16."""
+    dynamic_sampling: bool = True
+    """Leave groups of equal rewards out and draw others in their place. False trains on one batch of rollouts as it is,
+    as GRPO does: such groups have no advantage, but their tokens count in the loss's normaliser."""
     max_resampling: int = Field(default=4, gt=0)
     """Dynamic sampling: rollout batches drawn at most to fill one training batch."""
     mask_truncated: bool = False

@@ -78,9 +78,9 @@ def write_closed_world(recipe: Recipe, seed: int, directory: Path) -> dict[str, 
     train = [task for wanted in settings.train_questions for task in _questions(world, "train", wanted)]
     counts = {"qa_train": write_jsonl(directory / "questions" / "qa_train.jsonl", train)}
     for wanted in settings.test_questions:
-        name = f"qa_{wanted.hops}hop" if wanted.category == "bridge" else f"qa_{wanted.category}"
         tasks = _questions(world, "test", wanted)
-        counts[f"{name}_test"] = write_jsonl(directory / "questions" / f"{name}_test.jsonl", tasks)
+        name = f"{wanted.name}_test"
+        counts[name] = write_jsonl(directory / "questions" / f"{name}.jsonl", tasks)
     return {"world": str(directory), "passages": len(world.passages), "questions": counts}
 
 

@@ -20,7 +20,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-__all__ = ("Display", "count_steps")
+__all__ = ("Display", "NestedDisplay", "count_steps")
 
 _ItemT = TypeVar("_ItemT")
 
@@ -62,6 +62,24 @@ class Display:
         self.console.print(text)
 
 
+class NestedDisplay(Display):
+    """Shows the stages of a run that is a stage itself, one after the other, on that stage's bar.
+
+    Args:
+        bar: Of the outer stage; a terminal has room for one that moves.
+    """
+
+    def __init__(self, bar: Bar) -> None:
+        super().__init__(bar.console)
+        self._bar = bar
+
+    @contextmanager
+    def stage(self, title: str, total: int | None = None) -> Iterator[Bar]:
+        """Show a stage while it runs."""
+        self._bar.begin(title, total)
+        yield self._bar
+
+
 class _RateColumn(ProgressColumn):
     """Steps per second, or per minute where that is less than one a second."""
 
@@ -79,6 +97,15 @@ class Bar:
     def __init__(self, progress: Progress, title: str, total: int | None) -> None:
         self._progress = progress
         self._task = progress.add_task(title, total=total, note="")
+
+    @property
+    def console(self) -> Console:
+        """Where the bar is shown."""
+        return self._progress.console
+
+    def begin(self, title: str, total: int | None) -> None:
+        """Begin anew under another title."""
+        self._progress.reset(self._task, total=total, description=title)
 
     def start(self, done: int, total: int) -> None:
         """Set where a stage that goes on begins; what was done before counts for no rate."""

@@ -37,10 +37,12 @@ class Search:
     Args:
         backend: What ranks the passages.
         cache_size: Result lists to remember, the least recently used leaving first; 0 means none.
+        is_guarded: False withholds nothing, whatever guard a search comes with: to measure what the guard is worth.
     """
 
-    def __init__(self, backend: SearchBackend, *, cache_size: int = 50_000) -> None:
+    def __init__(self, backend: SearchBackend, *, cache_size: int = 50_000, is_guarded: bool = True) -> None:
         self._backend = backend
+        self._is_guarded = is_guarded
         self._cache_size = cache_size
         self._cache: OrderedDict[tuple[str, int], _Hits] = OrderedDict()
         self._lock = Lock()
@@ -73,7 +75,8 @@ class Search:
         As far as the cache is large enough; what a guard withholds may still need a deeper request.
         """
         normal = dict.fromkeys(filter(None, (" ".join(query.split()) for query in queries)))
-        plan = self._look_up(list(normal)[: self._cache_size], limit + _EXTRA)
+        fetch = limit + _EXTRA if self._is_guarded else limit
+        plan = self._look_up(list(normal)[: self._cache_size], fetch)
         rankings = None
         with contextlib.suppress(StopIteration):
             while True:
@@ -100,6 +103,7 @@ class Search:
     ) -> Generator[_Request, list[list[ScoredPassage]] | None, list[list[ScoredPassage]]]:
         if limit < 1:
             raise RetrievalError(f"search limit is {limit}; expected at least 1")
+        guard = guard if self._is_guarded else None
         normal = [" ".join(query.split()) for query in queries]
         kept: dict[str, list[ScoredPassage]] = {}
         pending = list(dict.fromkeys(filter(None, normal)))

@@ -15,6 +15,7 @@ from masksearch_agent.rewards.judge import load_judge
 from masksearch_agent.rewards.parts import (
     AnswerReward,
     count_sampled_tokens,
+    exact_match_reward,
     format_reward,
     overlong_penalty,
     recall_reward,
@@ -26,6 +27,7 @@ __all__ = ("ANSWER_REWARDS", "Reward", "RewardMix")
 ANSWER_REWARDS: Mapping[str, AnswerReward] = {
     "recall": recall_reward,
     "recall_with_length_penalty": recall_with_length_penalty,
+    "exact_match": exact_match_reward,
 }
 """The answer rewards that need no model."""
 

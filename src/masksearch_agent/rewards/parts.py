@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from masksearch_agent.matching import answer_recall, answer_slots, token_recall, tokenize_answer
+from masksearch_agent.matching import answer_exact, answer_recall, answer_slots, token_recall, tokenize_answer
 from masksearch_agent.records import SearchTask, Trajectory
 
 __all__ = (
     "AnswerReward",
     "count_sampled_tokens",
+    "exact_match_reward",
     "format_reward",
     "overlong_penalty",
     "recall_reward",
@@ -51,6 +52,11 @@ def recall_with_length_penalty(task: SearchTask, trajectory: Trajectory) -> floa
     """
     slots = answer_slots(task, trajectory.answer)
     return sum(max(_penalised_recall(part, gold) for gold in golds) for part, golds in slots) / len(slots)
+
+
+def exact_match_reward(task: SearchTask, trajectory: Trajectory) -> float:
+    """Return 1.0 where every part of the answer is exactly right, else 0.0 (Search-R1, arXiv 2503.09516)."""
+    return answer_exact(task, trajectory.answer)
 
 
 def count_sampled_tokens(trajectory: Trajectory) -> int:

@@ -57,6 +57,9 @@ class DAPOConfig(GRPOConfig):  # type: ignore[misc]
     vllm_importance_sampling_mode: str = "token_truncate"
     """The only one here, whatever engine samples; the correction and its bound are TRL's settings."""
     remove_unused_columns: bool | None = False
+    dynamic_sampling: bool = field(
+        default=True, metadata={"help": "Leave groups of equal rewards out and draw others."}
+    )
     max_resampling: int = field(
         default=4, metadata={"help": "Rollout batches drawn at most per training batch."}
     )
@@ -114,6 +117,7 @@ class DAPOConfig(GRPOConfig):  # type: ignore[misc]
             epsilon=settings.epsilon_low,
             epsilon_high=settings.epsilon_high,
             temperature=1.0,  # logits are never scaled: recorded log-probabilities are those of temperature 1
+            dynamic_sampling=settings.dynamic_sampling,
             max_resampling=settings.max_resampling,
             drop_truncated=settings.mask_truncated,
             vllm_importance_sampling_correction=settings.importance_sampling_correction,
@@ -184,7 +188,9 @@ class DAPOTrainer(GRPOTrainer):  # type: ignore[misc]
             peft_config=lora_config(settings.lora_rank) if settings.lora_rank else None,
         )
         self.ranks = Ranks(self.accelerator.process_index, self.accelerator.num_processes, gather_object)
-        self.sampler = DynamicSampler(self.curriculum, runner, self.ranks, args.max_resampling, args.seed)
+        self.sampler = DynamicSampler(
+            self.curriculum, runner, self.ranks, args.max_resampling, args.seed, args.dynamic_sampling
+        )
         # It prints every metric to standard output, which is for results.
         self.remove_callback(PrinterCallback)
         # `GRPOTrainer` takes no optimizer class, and one made before it adds adapters would not hold them.

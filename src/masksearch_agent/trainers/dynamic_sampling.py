@@ -66,16 +66,24 @@ class DynamicSampler:
         ranks: The processes that share the work.
         max_batches: Batches rolled out at most for one batch to train on.
         seed: Of the training run.
+        is_dynamic: False rolls out one batch and keeps every group that could be scored.
     """
 
     def __init__(
-        self, curriculum: Curriculum, runner: RolloutRunner, ranks: Ranks, max_batches: int, seed: int
+        self,
+        curriculum: Curriculum,
+        runner: RolloutRunner,
+        ranks: Ranks,
+        max_batches: int,
+        seed: int,
+        is_dynamic: bool = True,
     ) -> None:
         self.curriculum = curriculum
         self.runner = runner
         self.ranks = ranks
-        self.max_batches = max_batches
+        self.max_batches = max_batches if is_dynamic else 1
         self.seed = seed
+        self.is_dynamic = is_dynamic
 
     def sample(self, count: int, step: int) -> SampledBatch:
         """Roll out until there are enough useful groups, or the cap is reached.
@@ -99,10 +107,10 @@ class DynamicSampler:
             groups, outcomes = self._roll_out(self.curriculum.draw(size), step, batches)
             sampled += outcomes
             _require_rollouts(sampled)
-            useful = [outcome for outcome in outcomes if outcome.fate == "useful"][:missing]
-            kept += useful
-            mine += [groups[outcome.place] for outcome in useful if outcome.place in groups]
-        if len(kept) < count:
+            chosen = [outcome for outcome in outcomes if self._is_kept(outcome)][:missing]
+            kept += chosen
+            mine += [groups[outcome.place] for outcome in chosen if outcome.place in groups]
+        if self.is_dynamic and len(kept) < count:
             logger.info(
                 "step %d: %d of %d groups are useful after %d rollout batches (max_resampling); the others: %s",
                 step, len(kept), count, batches, _describe_waste(sampled),
@@ -114,6 +122,9 @@ class DynamicSampler:
         metrics = {**self._metrics(sampled, kept), "dapo/rollout_batches": float(batches)}
         metrics["dapo/groups_missing"] = float(count - len(kept))
         return SampledBatch(tuple(mine), metrics)
+
+    def _is_kept(self, outcome: _Outcome) -> bool:
+        return outcome.fate == "useful" or not (self.is_dynamic or outcome.fate == "unscorable")
 
     def _roll_out(
         self, drawn: Sequence[int], step: int, batch: int

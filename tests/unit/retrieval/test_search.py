@@ -52,6 +52,13 @@ def test_a_known_query_is_not_asked_again(backend: ListBackend):
     assert backend.requests == [(["q"], 3), (["r"], 3)]
 
 
+def test_a_search_without_its_guard_withholds_nothing(backend: ListBackend):
+    search = Search(backend, is_guarded=False)
+    search.prefetch(["q"], 3)
+    assert ids(search.search(["q"], 3, Withhold(0))[0]) == ["p0", "p1", "p2"]
+    assert backend.requests == [(["q"], 3)]
+
+
 def test_guarded_searches_find_what_was_prefetched(backend: ListBackend):
     search, guard = Search(backend), Withhold(0)
     search.prefetch(["q", "r", " q ", ""], 3)

@@ -7,6 +7,7 @@ import pytest
 from masksearch_agent.records import Message, SearchTask, StopReason, Trajectory, Turn
 from masksearch_agent.rewards.parts import (
     count_sampled_tokens,
+    exact_match_reward,
     format_reward,
     overlong_penalty,
     recall_reward,
@@ -95,3 +96,10 @@ def test_overlong_penalty_is_that_of_dapo(sampled_tokens: int, penalty: float) -
 def test_without_a_cache_the_penalty_is_a_step() -> None:
     assert overlong_penalty(100, max_tokens=100, cache_tokens=0) == 0.0
     assert overlong_penalty(101, max_tokens=100, cache_tokens=0) == -1.0
+
+
+@pytest.mark.parametrize(
+    ("answer", "reward"), [("1923\nAnn Bo", 1.0), ("1923\nAnn Bo Cy", 0.0), ("1923", 0.0), ("", 0.0)]
+)
+def test_an_exact_match_is_all_or_nothing(answer: str, reward: float) -> None:
+    assert exact_match_reward(RAMP, trajectory(answer)) == reward

@@ -39,11 +39,16 @@ def half_failed(task: SearchTask, seed: int = 0) -> Group:
 
 
 def make_sampler(
-    make: Callable[[SearchTask, int], Group], max_batches: int = 4, ranks: Ranks = ALONE, stages: Any = ()
+    make: Callable[[SearchTask, int], Group],
+    max_batches: int = 4,
+    ranks: Ranks = ALONE,
+    stages: Any = (),
+    is_dynamic: bool = True,
 ) -> tuple[DynamicSampler, ScriptedRunner]:
     runner = ScriptedRunner(make)
     curriculum = Curriculum(TASKS, stages, max_steps=4, seed=0)
-    return DynamicSampler(curriculum, runner, ranks, max_batches, seed=0), runner  # type: ignore[arg-type]
+    sampler = DynamicSampler(curriculum, runner, ranks, max_batches, 0, is_dynamic)  # type: ignore[arg-type]
+    return sampler, runner
 
 
 def stream(count: int) -> list[str]:
@@ -98,6 +103,17 @@ def test_what_was_filtered_and_why_is_counted_and_logged_at_the_cap(caplog: pyte
     assert metrics["rewards/answer"] == pytest.approx(4 / 7)
     assert metrics["rewards/answer_after_filter"] == 0.5
     assert metrics["rollouts/sampled_tokens"] == 2
+
+
+def test_without_dynamic_sampling_one_batch_is_kept_as_it_is_but_for_what_has_no_score() -> None:
+    drawn = stream(4)
+    makers = dict(zip(drawn, (useful, all_right, all_wrong, half_failed), strict=True))
+    sampler, runner = make_sampler(lambda task, seed: makers[task.id](task), is_dynamic=False)
+    batch = sampler.sample(4, step=0)
+    assert runner.asked == [(1, drawn)]
+    assert names(batch.groups) == drawn[:3]
+    assert batch.groups[1].advantages() == [0.0, 0.0]
+    assert (batch.metrics["dapo/groups_missing"], batch.metrics["dapo/groups_useful"]) == (1, 1)
 
 
 def test_a_full_batch_logs_no_cap(caplog: pytest.LogCaptureFixture) -> None:

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fakes.command_line import CommandLine, make_command_line
+
+pytest.importorskip("transformers")
+pytest.importorskip("bm25s")
+
+from masksearch_agent.config.ablation import EXPERIMENTS
+from masksearch_agent.pipeline import ablation
+
+
+@pytest.fixture
+def run(capsys: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> CommandLine:
+    monkeypatch.chdir(tmp_path)
+    return make_command_line(capsys, monkeypatch)
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Return the arguments of each run that is started."""
+    notes: list[Any] = []
+
+    class NotedAblation:
+        def __init__(self, *arguments: Any) -> None:
+            notes.append(arguments)
+
+        def run(self) -> dict[str, Any]:
+            return {"title": "ablate", "seeds": [0], "claims": []}
+
+    monkeypatch.setattr(ablation, "Ablation", NotedAblation)
+    return notes
+
+
+def test_the_shipped_recipe_is_run_where_none_is_named(run: CommandLine, started: list[Any]) -> None:
+    ran = run("ablate")
+    assert (ran.code, "report: runs/ablate/ablation.md" in ran.out) == (0, True)
+    [(recipe, out, _)] = started
+    assert (recipe.name, out) == ("ablate", Path("runs/ablate"))
+    assert (recipe.ablation.seeds, recipe.ablation.only) == ((0, 1, 2), EXPERIMENTS)
+
+
+def test_seeds_and_comparisons_are_chosen_and_the_result_is_json(
+    run: CommandLine, started: list[Any]
+) -> None:
+    ran = run(
+        *("ablate", "--seeds", "3,5", "--only", "table", "--only", "leak_guard", "--out", "here", "--json"),
+        *("--set", "ablation.smallest_gain=0.5"),
+    )
+    assert ran.json == {"title": "ablate", "seeds": [0], "claims": []}
+    [(recipe, out, _)] = started
+    assert (recipe.ablation.seeds, recipe.ablation.only, out) == (
+        (3, 5),
+        ("table", "leak_guard"),
+        Path("here"),
+    )
+    assert recipe.ablation.smallest_gain == 0.5
+
+
+@pytest.mark.parametrize("arguments", [("--only", "tables"), ("--seeds", "a"), ("--seeds", "1,1")])
+def test_what_is_no_comparison_or_seed_is_refused(
+    run: CommandLine, started: list[Any], arguments: tuple[str, ...]
+) -> None:
+    refused = run("ablate", *arguments)
+    assert (refused.code, started) == (1, [])
+    assert "ablation." in refused.err
