@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -348,18 +347,18 @@ def stop_when(
     """Start a command, stop it as soon as it is time, and return its exit code."""
     with log.open("w") as output:
         process = subprocess.Popen(
-            command, stdout=output, stderr=output, env={**os.environ, "COLUMNS": "200"}
+            command,
+            stdout=output,
+            stderr=output,
+            env={**os.environ, "COLUMNS": "200"},
+            # A shell starts what runs in the background with Ctrl-C ignored, and that is inherited.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )
         try:
             while process.poll() is None and not is_time(run):
                 time.sleep(0.002)
-            for _ in range(8):
-                process.send_signal(stop)
-                # An interrupt that meets an event loop at its very end is lost; people press Ctrl-C again. Not sooner
-                # than a busy machine needs to end after the first one.
-                with suppress(subprocess.TimeoutExpired):
-                    return process.wait(timeout=20)
-            raise AssertionError(f"{command} could not be stopped")
+            process.send_signal(stop)
+            return process.wait(timeout=120)
         finally:
             process.kill()
             process.wait()
