@@ -16,7 +16,7 @@ import masksearch_agent
 PACKAGE = "masksearch_agent"
 ROOT = Path(masksearch_agent.__file__).parent
 ROWS = (
-    ("records", "errors", "matching", "fills", "words", "dataset_folder", "collector"),
+    ("records", "errors", "matching", "fills", "words", "dataset_folder", "collector", "concurrency"),
     *(
         (room,)
         for room in (

@@ -10,13 +10,14 @@ import functools
 import json
 import socket
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 from masksearch_agent.calls.accounting import Spending
 from masksearch_agent.cluster.shards import Job, Json, WorkName
 from masksearch_agent.collector import relaxed_collector
+from masksearch_agent.concurrency import gather_bounded
 from masksearch_agent.config.recipe import Recipe
 from masksearch_agent.errors import MaskSearchError, ServiceError, TaskError
 from masksearch_agent.evaluation.answering import answer_task
@@ -30,8 +31,6 @@ from masksearch_agent.retrieval.opening import open_search
 from masksearch_agent.traces.store import PackedTrajectory, pack_trajectory
 
 __all__ = ("do_shard",)
-
-ResultT = TypeVar("ResultT")
 
 
 class _Work(Protocol):
@@ -87,7 +86,7 @@ class _Generation:
                 return str(failure)
 
         with relaxed_collector():
-            outcomes = self._loop.run(_gather(finish, tasks, self._concurrency))
+            outcomes = self._loop.run(gather_bounded(finish, tasks, self._concurrency))
         return {"outcomes": outcomes, "cost": _cost(self._spending)}
 
 
@@ -139,7 +138,7 @@ class _Answering:
             return {"trajectory": dump_record(trajectory), "usage": dump_record(usage)}
 
         with relaxed_collector():
-            answers = self._loop.run(_gather(finish, tasks, self._settings.concurrency))
+            answers = self._loop.run(gather_bounded(finish, tasks, self._settings.concurrency))
         return {"model_version": self._agent.model_version, "answers": answers}
 
 
@@ -148,24 +147,6 @@ _WORKS: dict[WorkName, Callable[[Json], _Work]] = {
     "mask": _Masking,
     "answer": _Answering,
 }
-
-
-async def _gather(
-    finish: Callable[[SearchTask], Awaitable[ResultT]], tasks: Sequence[SearchTask], concurrency: int
-) -> list[ResultT]:
-    """Finish all tasks, a bounded number at once; the first failure cancels the others."""
-    slots = asyncio.Semaphore(concurrency)
-
-    async def finish_in_turn(task: SearchTask) -> ResultT:
-        async with slots:
-            return await finish(task)
-
-    try:
-        async with asyncio.TaskGroup() as group:
-            running = [group.create_task(finish_in_turn(task)) for task in tasks]
-    except BaseExceptionGroup as failures:
-        raise failures.exceptions[0] from None
-    return [done.result() for done in running]
 
 
 def _cost(spending: Spending) -> Json:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from masksearch_agent.collector import relaxed_collector
+from masksearch_agent.concurrency import gather_bounded
 from masksearch_agent.config.evaluation import EvaluationSettings
 from masksearch_agent.errors import EvaluationError
 from masksearch_agent.evaluation.answering import AnyAgent, BatchAgent, Mode, answer_task
@@ -208,25 +209,17 @@ class _Run:
 
     async def work(self, tasks: Sequence[SearchTask], done: dict[str, QuestionResult]) -> None:
         """Answer what is not done and judge what is not judged, a bounded number at once; results go to `done`."""
-        slots = asyncio.Semaphore(self.settings.concurrency)
 
         async def finish(task: SearchTask) -> None:
-            async with slots:
-                result = done.get(task.id)
-                if result is None:
-                    result = _score(task, *await answer_task(self.agent, task, self.mode, self.settings.seed))
-                if self.judge is not None and result.is_correct is None:
-                    verdict = await self.judge.judge(task, result.answer)
-                    result = dataclasses.replace(result, is_correct=verdict)
+            result = done.get(task.id)
+            if result is None:
+                result = _score(task, *await answer_task(self.agent, task, self.mode, self.settings.seed))
+            if self.judge is not None and result.is_correct is None:
+                verdict = await self.judge.judge(task, result.answer)
+                result = dataclasses.replace(result, is_correct=verdict)
             self.keep(result, done)
 
-        # A failure ends the evaluation at once: questions still under way are cancelled, not left behind.
-        try:
-            async with asyncio.TaskGroup() as group:
-                for task in tasks:
-                    group.create_task(finish(task))
-        except BaseExceptionGroup as failures:
-            raise failures.exceptions[0] from None
+        await gather_bounded(finish, tasks, self.settings.concurrency)
 
     def keep(self, result: QuestionResult, done: dict[str, QuestionResult]) -> None:
         """Write a result that is new."""

@@ -9,22 +9,21 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import logging
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from masksearch_agent.agent.runnable import MaskSearchAgent
 from masksearch_agent.collector import relaxed_collector
+from masksearch_agent.concurrency import gather_bounded
 from masksearch_agent.config.evolution import EvolutionSettings
 from masksearch_agent.config.generator import GeneratorSettings
-from masksearch_agent.errors import GenerationError, ReplyError, ServiceError
+from masksearch_agent.errors import ReplyError, ServiceError
 from masksearch_agent.generator.roles import CallLog, Judge, Verdict
+from masksearch_agent.generator.runner import GenerationReport
 from masksearch_agent.records import Sampling, SearchTask, Trajectory
 from masksearch_agent.traces.store import TraceStore
 
 __all__ = ("StudentGenerator",)
-
-logger = logging.getLogger(__name__)
 
 
 class StudentGenerator:
@@ -107,38 +106,20 @@ class _Run:
     store: TraceStore
     stage: str
     on_task: Callable[[list[Trajectory]], None] | None
-    failed: int = 0
-    failures_in_a_row: int = 0
+    report: GenerationReport = field(default_factory=GenerationReport)
 
     async def work(self, tasks: list[SearchTask]) -> int:
         """Attempt the tasks, a bounded number at once."""
-        slots = asyncio.Semaphore(self.generator.generator.concurrency)
-
-        async def finish(task: SearchTask) -> None:
-            async with slots:
-                await self._attempt(task)
-
-        try:
-            async with asyncio.TaskGroup() as group:
-                for task in tasks:
-                    group.create_task(finish(task))
-        except BaseExceptionGroup as failures:
-            raise failures.exceptions[0] from None
-        return self.failed
+        await gather_bounded(self._attempt, tasks, self.generator.generator.concurrency)
+        return self.report.failed
 
     async def _attempt(self, task: SearchTask) -> None:
         try:
             attempts = await self.generator.run_task(task)
         except ServiceError as failure:
-            logger.warning("a task has no outcome yet: %s", failure)
-            self.failed += 1
-            self.failures_in_a_row += 1
-            if self.failures_in_a_row >= self.generator.generator.max_failures_in_a_row:
-                raise GenerationError(
-                    f"{self.failures_in_a_row} tasks in a row failed, the last one because {failure}"
-                ) from failure
+            self.report.count_failure(failure, self.generator.generator.max_failures_in_a_row)
             return
         await asyncio.to_thread(self.store.add_many, attempts, self.stage)
-        self.failures_in_a_row = 0
+        self.report.count(attempts[-1])
         if self.on_task is not None:
             self.on_task(attempts)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,11 +20,11 @@ from masksearch_agent.pipeline.ablation_claims import (
     domains_of,
 )
 from masksearch_agent.pipeline.ablation_plan import RAMP
+from masksearch_agent.pipeline.versions import package_versions
 from masksearch_agent.viewer.ablation import ablation_markdown, draw_claims, draw_experiment
 
 __all__ = ("build_ablation_report", "write_ablation_report")
 
-_PACKAGES = ("torch", "transformers", "trl", "langgraph", "langchain-core", "bm25s")
 _TITLES: Mapping[Experiment, str] = {
     "table": "The paper's table, the same training on questions for all",
     "tokens": "The same total tokens: without pre-training, they are spent on questions",
@@ -68,7 +67,7 @@ def build_ablation_report(
         ],
         "stage_seconds": seconds,
         "peak_memory_gb": peak_memory_gb,
-        "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
+        "versions": package_versions(),
     }
 
 

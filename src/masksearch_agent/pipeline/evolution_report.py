@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from masksearch_agent.config.evaluation import EvaluationSettings
 from masksearch_agent.config.recipe import Recipe
 from masksearch_agent.errors import EvaluationError
 from masksearch_agent.evaluation.intervals import paired_difference
 from masksearch_agent.evaluation.runner import QuestionResult, summarise
 from masksearch_agent.pipeline.stages import Run
+from masksearch_agent.pipeline.versions import package_versions
 from masksearch_agent.records import read_jsonl
 from masksearch_agent.traces.store import TraceStore
 from masksearch_agent.trainers.callbacks import read_metrics
@@ -21,7 +22,6 @@ from masksearch_agent.viewer.report import write_report
 
 __all__ = ("build_evolution_report", "write_evolution_report")
 
-_PACKAGES = ("torch", "transformers", "trl", "langgraph", "langchain-core")
 _HELD_OUT = "held_out"
 
 
@@ -54,7 +54,7 @@ def build_evolution_report(recipe: Recipe, run: Run, state: Mapping[str, Any]) -
             f"round_{number}": {_HELD_OUT: asdict(summarise(scores, recipe.evaluation))}
             for number, scores in results.items()
         },
-        "comparisons": [_compare(number, results) for number in numbers[1:]],
+        "comparisons": [_compare(number, results, recipe.evaluation) for number in numbers[1:]],
         "curves": [
             {"stage": f"round_{number}", "metric": "loss", "points": _loss(directory, number)}
             for number in numbers
@@ -63,7 +63,7 @@ def build_evolution_report(recipe: Recipe, run: Run, state: Mapping[str, Any]) -
         "wall_seconds": sum(stage.seconds for stage in run.stages),
         "peak_memory_gb": run.peak_memory_gb,
         "stages": [asdict(stage) for stage in run.stages],
-        "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
+        "versions": package_versions(),
         "next_steps": [f"Evaluate the best student elsewhere: `masksearch eval --agent {directory}/agent`"],
     }
 
@@ -79,10 +79,14 @@ def _results(path: Path) -> list[QuestionResult]:
     return list(read_jsonl(path, QuestionResult, EvaluationError))
 
 
-def _compare(number: int, results: Mapping[int, list[QuestionResult]]) -> dict[str, Any]:
+def _compare(
+    number: int, results: Mapping[int, list[QuestionResult]], settings: EvaluationSettings
+) -> dict[str, Any]:
     first = {result.task_id: result.recall for result in results[1]}
     later = {result.task_id: result.recall for result in results[number]}
-    gain = paired_difference([later[task_id] for task_id in first], list(first.values()))
+    gain = paired_difference(
+        [later[task_id] for task_id in first], list(first.values()), settings.seed, settings.bootstrap_samples
+    )
     name = f"round {number} over round 1, held-out recall"
     return {"name": name, "mean": gain.mean, "low": gain.low, "high": gain.high, "n": len(first)}
 

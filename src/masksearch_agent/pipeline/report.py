@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -15,6 +14,7 @@ from masksearch_agent.evaluation.report import sample_of
 from masksearch_agent.evaluation.runner import QuestionResult, summarise
 from masksearch_agent.matching import contains_phrase
 from masksearch_agent.pipeline.stages import Run
+from masksearch_agent.pipeline.versions import package_versions
 from masksearch_agent.records import SearchTask, read_jsonl
 from masksearch_agent.retrieval.index import open_index
 from masksearch_agent.retrieval.search import Search
@@ -32,7 +32,6 @@ _CURVES = (
     ("agent", "loss", "loss"),
     ("agent", "rewards/answer", "answer reward (recall)"),
 )
-_PACKAGES = ("torch", "transformers", "trl", "langgraph", "langchain-core", "chromadb", "bm25s")
 _RETRIEVAL_QUESTIONS = 200
 
 
@@ -51,7 +50,7 @@ def build_report(recipe: Recipe, run: Run, rows: Sequence[tuple[str, str, str]])
         "seed": recipe.seed,
         "wall_seconds": sum(stage.seconds for stage in run.stages),
         "peak_memory_gb": run.peak_memory_gb,
-        "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
+        "versions": package_versions(),
         "stages": [asdict(stage) for stage in run.stages],
         "evals": {
             row: {name: asdict(summarise(scores, recipe.evaluation)) for name, scores in sets.items()}

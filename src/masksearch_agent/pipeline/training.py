@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from masksearch_agent.config.trainers import DAPOSettings, SFTSettings
 from masksearch_agent.models.local import load_checkpoint
 from masksearch_agent.models.tiny import tiny_base_path
 from masksearch_agent.pipeline.rollout_engine import open_rollout_engine
+from masksearch_agent.pipeline.versions import package_versions
 from masksearch_agent.records import Sampling, SearchTask, Trajectory
 from masksearch_agent.retrieval.search import Search
 from masksearch_agent.rewards.mix import RewardMix
@@ -25,8 +25,6 @@ from masksearch_agent.rewards.mix import RewardMix
 __all__ = ("StageResult", "make_base_bundle", "prompts_of", "run_dapo", "run_sft")
 
 Listener = Callable[[int, int, dict[str, float]], None]
-
-_VERSIONED = ("torch", "transformers", "trl", "langgraph", "masksearch-agent")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +53,7 @@ def make_base_bundle(recipe: Recipe, directory: Path, index: str = "") -> Bundle
         model_version=f"{recipe.name}/base",
         index=index,
         search_mode=recipe.retrieval.chosen_mode,
-        provenance={"base_model": recipe.base_model, "versions": _versions()},
+        provenance={"base_model": recipe.base_model, "versions": package_versions()},
     )
     save_bundle(model, tokenizer, info, directory)
     return info
@@ -196,14 +194,10 @@ def _next_info(
                 **info.provenance,
                 "parent": source.name,
                 "stages": [*info.provenance.get("stages", []), done],
-                "versions": _versions(),
+                "versions": package_versions(),
             },
         }
     )
-
-
-def _versions() -> dict[str, str]:
-    return {name: importlib.metadata.version(name) for name in _VERSIONED}
 
 
 def _result(metrics: Sequence[dict[str, float]]) -> StageResult:

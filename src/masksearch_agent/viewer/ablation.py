@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from masksearch_agent.viewer.curves import nice_ticks
-from masksearch_agent.viewer.markup import Markup, tag
+from masksearch_agent.viewer.markup import svg_file, tag
 from masksearch_agent.viewer.tables import label, score
 
 __all__ = ("ablation_markdown", "claims_table", "draw_claims", "draw_experiment")
@@ -194,16 +194,7 @@ def _draw(
         class_name = f"series-{mark.series}"
         parts.append(tag("line", class_=class_name, x1=low, x2=high, y1=y, y2=y))
         parts.append(tag("circle", class_=class_name, cx=_across(mark.mean, ticks), cy=y, r=3.5))
-    svg = tag(
-        "svg",
-        tag("style", Markup(_STYLE)),
-        tag("rect", width="100%", height="100%", fill="#fff"),
-        *parts,
-        xmlns="http://www.w3.org/2000/svg",
-        viewBox=f"0 0 {_WIDTH} {bottom + _AXIS_HEIGHT}",
-        role="img",
-    )
-    return f"{svg}\n"
+    return svg_file(_STYLE, _WIDTH, bottom + _AXIS_HEIGHT, *parts)
 
 
 def _across(value: float, ticks: Sequence[float]) -> float:

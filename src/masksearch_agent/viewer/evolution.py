@@ -8,7 +8,7 @@ from typing import Any
 from rich.table import Table
 
 from masksearch_agent.viewer.curves import nice_ticks
-from masksearch_agent.viewer.markup import Markup, join, tag
+from masksearch_agent.viewer.markup import Markup, join, svg_file, tag
 from masksearch_agent.viewer.tables import score
 
 __all__ = ("draw_evolution", "evolution_markdown", "evolution_table")
@@ -83,16 +83,7 @@ def draw_evolution(report: Mapping[str, Any]) -> str:
             range(0, 3 * _PANEL_WIDTH, _PANEL_WIDTH), titles, (recall, accepted, counts), strict=True
         )
     ]
-    svg = tag(
-        "svg",
-        tag("style", Markup(_STYLE)),
-        tag("rect", width="100%", height="100%", fill="#fff"),
-        *panels,
-        xmlns="http://www.w3.org/2000/svg",
-        viewBox=f"0 0 {3 * _PANEL_WIDTH} {_HEIGHT}",
-        role="img",
-    )
-    return f"{svg}\n"
+    return svg_file(_STYLE, 3 * _PANEL_WIDTH, _HEIGHT, *panels)
 
 
 def _rows(report: Mapping[str, Any]) -> Iterable[tuple[str, ...]]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from html import escape
 
-__all__ = ("Markup", "join", "tag")
+__all__ = ("Markup", "join", "tag", "svg_file")
 
 
 class Markup(str):
@@ -35,6 +35,20 @@ def tag(name: str, /, *children: str, **attributes: str | float | None) -> Marku
     if name == "input":
         return Markup(f"<input{written}>")
     return Markup(f"<{name}{written}>{join(children)}</{name}>")
+
+
+def svg_file(style: str, width: float, height: float, *content: str) -> str:
+    """Return a picture that is a file of its own, on white: a viewer may show it on any colour."""
+    svg = tag(
+        "svg",
+        tag("style", Markup(style)),
+        tag("rect", width="100%", height="100%", fill="#fff"),
+        *content,
+        xmlns="http://www.w3.org/2000/svg",
+        viewBox=f"0 0 {width} {height}",
+        role="img",
+    )
+    return f"{svg}\n"
 
 
 def join(children: Iterable[str]) -> Markup:
