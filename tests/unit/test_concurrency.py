@@ -44,4 +44,4 @@ async def test_the_first_failure_is_raised_as_it_is_and_cancels_the_others() -> 
 
     with pytest.raises(KeyError, match="gone"):
         await gather_bounded(work, [0, 1, 2], limit=3)
-    assert cancelled == [0, 2]
+    assert sorted(cancelled) == [0, 2]  # a task group keeps its tasks in a set, whose order is not fixed
