@@ -1,12 +1,20 @@
-"""Many pieces of asynchronous work, a bounded number at once."""
+"""Many pieces of asynchronous work at once: how many, and on what.
+
+A graph run is a few hundred callbacks of the event loop and a few thousand small objects, so where many are in flight
+the loop and the garbage collector take a good part of the time. `run_many` relaxes the collector and runs on uvloop
+where that is installed (`benchmarks/graph_concurrency.py` measures both).
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
-from typing import TypeVar
+import importlib.util
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from typing import Any, TypeVar
 
-__all__ = ("gather_bounded",)
+from masksearch_agent.collector import relaxed_collector
+
+__all__ = ("gather_bounded", "open_runner", "run_many")
 
 _ItemT = TypeVar("_ItemT")
 _ResultT = TypeVar("_ResultT")
@@ -36,3 +44,26 @@ async def gather_bounded(
     except BaseExceptionGroup as failures:
         raise failures.exceptions[0] from None
     return [done.result() for done in running]
+
+
+def open_runner() -> asyncio.Runner:
+    """Return a runner on a fast event loop: uvloop's, or Python's own where it is not installed (on Windows, say)."""
+    if importlib.util.find_spec("uvloop") is None:
+        return asyncio.Runner()
+    import uvloop
+
+    return asyncio.Runner(loop_factory=uvloop.new_event_loop)
+
+
+def run_many(work: Coroutine[Any, Any, _ResultT], runner: asyncio.Runner | None = None) -> _ResultT:
+    """Run a coroutine that keeps many graph runs in flight, and return what it does.
+
+    Args:
+        work: The coroutine.
+        runner: A runner that is used again, with what its event loop holds open; None for one of its own.
+    """
+    with relaxed_collector():
+        if runner is not None:
+            return runner.run(work)
+        with open_runner() as own:
+            return own.run(work)

@@ -1,10 +1,15 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import importlib.util
+import os
+import signal
+import threading
 
 import pytest
 
-from masksearch_agent.concurrency import gather_bounded
+from masksearch_agent.concurrency import gather_bounded, open_runner, run_many
 
 
 async def test_results_stand_in_the_order_of_the_items() -> None:
@@ -45,3 +50,49 @@ async def test_the_first_failure_is_raised_as_it_is_and_cancels_the_others() -> 
     with pytest.raises(KeyError, match="gone"):
         await gather_bounded(work, [0, 1, 2], limit=3)
     assert sorted(cancelled) == [0, 2]  # a task group keeps its tasks in a set, whose order is not fixed
+
+
+async def loop_and_threshold() -> tuple[str, int]:
+    return type(asyncio.get_running_loop()).__module__, gc.get_threshold()[0]
+
+
+def test_many_runs_get_a_fast_loop_and_a_relaxed_collector() -> None:
+    pytest.importorskip("uvloop")
+    before = gc.get_threshold()
+    module, threshold = run_many(loop_and_threshold())
+    assert module.startswith("uvloop")
+    assert threshold > 100_000
+    assert gc.get_threshold() == before
+
+
+def test_without_uvloop_python_brings_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert run_many(loop_and_threshold())[0].startswith("asyncio")
+
+
+def test_a_runner_that_is_passed_in_stays_open() -> None:
+    async def this_loop() -> asyncio.AbstractEventLoop:
+        return asyncio.get_running_loop()
+
+    with open_runner() as runner:
+        assert run_many(this_loop(), runner) is run_many(this_loop(), runner)
+
+
+def test_ctrl_c_cancels_the_work_and_is_raised() -> None:
+    cleaned_up: list[bool] = []
+
+    async def work() -> None:
+        threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+        try:
+            await asyncio.sleep(60)
+        finally:
+            cleaned_up.append(True)
+
+    # A shell that started the tests in the background has Ctrl-C ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run_many(work())
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert cleaned_up == [True]

@@ -5,7 +5,6 @@ Nothing is written here, so nothing is torn or doubled when a worker dies.
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import json
 import socket
@@ -16,8 +15,7 @@ from typing import Protocol
 
 from masksearch_agent.calls.accounting import Spending
 from masksearch_agent.cluster.shards import Job, Json, WorkName
-from masksearch_agent.collector import relaxed_collector
-from masksearch_agent.concurrency import gather_bounded
+from masksearch_agent.concurrency import gather_bounded, open_runner, run_many
 from masksearch_agent.config.recipe import Recipe
 from masksearch_agent.errors import MaskSearchError, ServiceError, TaskError
 from masksearch_agent.evaluation.answering import answer_task
@@ -69,7 +67,7 @@ class _Generation:
         )
         self._concurrency = recipe.generator.concurrency
         # One loop for all shards: connections to models belong to the loop that opened them.
-        self._loop = asyncio.Runner()
+        self._loop = open_runner()
 
     def do(self, items: Sequence[Json]) -> Json:
         """Return an outcome per task, in their order, and the `cost`.
@@ -85,8 +83,7 @@ class _Generation:
             except ServiceError as failure:
                 return str(failure)
 
-        with relaxed_collector():
-            outcomes = self._loop.run(gather_bounded(finish, tasks, self._concurrency))
+        outcomes = run_many(gather_bounded(finish, tasks, self._concurrency), self._loop)
         return {"outcomes": outcomes, "cost": _cost(self._spending)}
 
 
@@ -127,7 +124,7 @@ class _Answering:
             spec["agent"], search, spec["mode"], spec["baseline"], spec["base_model"], spec["base_url"]
         )
         self._settings = recipe.evaluation
-        self._loop = asyncio.Runner()
+        self._loop = open_runner()
 
     def do(self, items: Sequence[Json]) -> Json:
         """Return the agent's `model_version` and its `answers`, in the order of the questions."""
@@ -137,8 +134,7 @@ class _Answering:
             trajectory, usage = await answer_task(self._agent, task, self._mode, self._settings.seed)
             return {"trajectory": dump_record(trajectory), "usage": dump_record(usage)}
 
-        with relaxed_collector():
-            answers = self._loop.run(gather_bounded(finish, tasks, self._settings.concurrency))
+        answers = run_many(gather_bounded(finish, tasks, self._settings.concurrency), self._loop)
         return {"model_version": self._agent.model_version, "answers": answers}
 
 

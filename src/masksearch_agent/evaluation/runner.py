@@ -5,7 +5,6 @@ Every result holds the trajectory behind it. Who answers and how is `answering`'
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import json
 import os
@@ -13,8 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from masksearch_agent.collector import relaxed_collector
-from masksearch_agent.concurrency import gather_bounded
+from masksearch_agent.concurrency import gather_bounded, run_many
 from masksearch_agent.config.evaluation import EvaluationSettings
 from masksearch_agent.errors import EvaluationError
 from masksearch_agent.evaluation.answering import AnyAgent, BatchAgent, Mode, answer_task
@@ -135,8 +133,7 @@ def evaluate(
     if isinstance(agent, BatchAgent):
         for task, trajectory, usage in agent.answer_tasks([task for task in tasks if task.id not in done]):
             run.keep(_score(task, trajectory, usage), done)
-    with relaxed_collector():
-        asyncio.run(run.work(tasks, done))
+    run_many(run.work(tasks, done))
     return [done[task.id] for task in tasks]
 
 

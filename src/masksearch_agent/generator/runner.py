@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from masksearch_agent.agent.prompts import PromptSet
 from masksearch_agent.calls.connections import close_connections
-from masksearch_agent.collector import relaxed_collector
+from masksearch_agent.concurrency import run_many
 from masksearch_agent.config.agent import AgentSettings
 from masksearch_agent.config.generator import GeneratorSettings
 from masksearch_agent.errors import GenerationError, ServiceError
@@ -132,8 +132,7 @@ class TrajectoryGenerator:
             finally:
                 await close_connections()
 
-        with relaxed_collector():
-            return asyncio.run(run_and_close())
+        return run_many(run_and_close())
 
     async def arun(
         self,

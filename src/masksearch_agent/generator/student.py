@@ -13,8 +13,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from masksearch_agent.agent.runnable import MaskSearchAgent
-from masksearch_agent.collector import relaxed_collector
-from masksearch_agent.concurrency import gather_bounded
+from masksearch_agent.concurrency import gather_bounded, run_many
 from masksearch_agent.config.evolution import EvolutionSettings
 from masksearch_agent.config.generator import GeneratorSettings
 from masksearch_agent.errors import ReplyError, ServiceError
@@ -85,8 +84,7 @@ class StudentGenerator:
         """
         finished = store.finished_task_ids(stage)
         pending = [task for task in tasks if task.id not in finished]
-        with relaxed_collector():
-            return asyncio.run(_Run(self, store, stage, on_task).work(pending))
+        return run_many(_Run(self, store, stage, on_task).work(pending))
 
     async def _judge(self, task: SearchTask, attempt: Trajectory) -> Trajectory:
         log = CallLog()

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from masksearch_agent.agent.runnable import MaskSearchAgent
-from masksearch_agent.collector import relaxed_collector
+from masksearch_agent.concurrency import run_many
 from masksearch_agent.errors import MaskSearchError
 from masksearch_agent.records import Sampling, SearchTask, TrainingRow, Trajectory
 from masksearch_agent.rewards.mix import Reward, RewardMix
@@ -115,8 +115,7 @@ class RolloutRunner:
             places: Where each task stands in a call that several processes share under one seed: what is sampled
                 depends on the seed and the place, not on which process rolls it out. None counts from 0.
         """
-        with relaxed_collector():
-            return asyncio.run(self._run_all(tasks, seed, range(len(tasks)) if places is None else places))
+        return run_many(self._run_all(tasks, seed, range(len(tasks)) if places is None else places))
 
     async def _run_all(self, tasks: Sequence[SearchTask], seed: int, places: Sequence[int]) -> list[Group]:
         with ThreadPoolExecutor(_SCORING_THREADS, thread_name_prefix="masksearch-reward") as scoring:
