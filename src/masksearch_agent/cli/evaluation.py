@@ -20,7 +20,6 @@ from masksearch_agent.cli.application import (
     RecipeOption,
     SetOption,
     app,
-    open_index_search,
     print_result,
     ray_pool,
     resolve_recipe,
@@ -73,36 +72,20 @@ def evaluate_agent(
     """
     from masksearch_agent.evaluation.judge import load_judge
     from masksearch_agent.evaluation.report import write_evaluation_page
-    from masksearch_agent.pipeline.data import evaluate_files
     from masksearch_agent.pipeline.display import Display
+    from masksearch_agent.pipeline.evaluating import AgentChoice, QuestionFiles, evaluate_files
 
     resolved = resolve_recipe(recipe, settings, engine, ray_address)
-    opened_judge = load_judge(judge) if judge else None
+    choice = AgentChoice(agent, index, mode, baseline, base_model, base_url)
+    questions = QuestionFiles(data, out, limit, load_judge(judge) if judge else None)
     with Display(MESSAGES).stage("evaluating") as bar:
         if resolved.engine.name == "ray":
             from masksearch_agent.cluster import runs
 
             with ray_pool(resolved) as pool:
-                scores = runs.evaluate_files(
-                    pool, agent, index, data, mode, out, limit, resolved, bar, baseline, base_model,
-                    opened_judge, base_url,
-                )  # fmt: skip
+                scores = runs.evaluate_files(pool, choice, questions, resolved, bar)
         else:
-            search = open_index_search(index, resolved) if index else None
-            scores = evaluate_files(
-                agent,
-                search,
-                data,
-                mode,
-                out,
-                limit,
-                resolved,
-                bar,
-                baseline,
-                base_model,
-                opened_judge,
-                base_url,
-            )
+            scores = evaluate_files(choice, questions, resolved, bar)
     print_result(scores, as_json)
     if out is not None:
         MESSAGES.print(

@@ -22,18 +22,15 @@ from masksearch_agent.config.recipe import Recipe
 from masksearch_agent.corpus.closed_world import Split
 from masksearch_agent.corpus.report import CorpusReport
 from masksearch_agent.errors import EvaluationError, GenerationError, ServiceError, TaskError
-from masksearch_agent.evaluation.answering import Mode
-from masksearch_agent.evaluation.baselines import Baseline
-from masksearch_agent.evaluation.judge import AnswerJudge
 from masksearch_agent.generator.runner import GenerationReport
 from masksearch_agent.pipeline.data import (
     corpus_passages,
-    score_files,
     spent_text,
     summarise_generation,
     summarise_masking,
 )
 from masksearch_agent.pipeline.display import Bar
+from masksearch_agent.pipeline.evaluating import AgentChoice, QuestionFiles, score_files
 from masksearch_agent.ramp.near_copies import NearCopies
 from masksearch_agent.ramp.rules import passage_flaw
 from masksearch_agent.ramp.tasks import RampReport
@@ -159,49 +156,32 @@ def build_tasks(
 
 def evaluate_files(
     pool: ShardPool,
-    agent: str | Path,
-    index: str | Path | None,
-    files: Sequence[Path],
-    mode: Mode,
-    out: Path | None,
-    limit: int | None,
+    choice: AgentChoice,
+    questions: QuestionFiles,
     recipe: Recipe,
     bar: Bar | None = None,
-    baseline: Baseline | None = None,
-    base_model: str | None = None,
-    judge: AnswerJudge | None = None,
-    base_url: str | None = None,
 ) -> dict[str, Any]:
     """Evaluate an agent on question files.
 
     Workers answer; this process scores, keeps results and asks the judge.
 
-    Args:
-        pool: The workers.
-        index: What to search instead of the bundle's own index; None leaves that.
-        agent, files, mode, out, limit, recipe, bar, baseline, base_model, judge, base_url: As in
-            `pipeline.data.evaluate_files`; `agent` has to be a bundle.
-
     Returns:
-        What `pipeline.data.evaluate_files` returns.
+        What `pipeline.evaluating.evaluate_files` returns.
 
     Raises:
         EvaluationError: The agent is a deployed one, or see there.
         ClusterError: The workers cannot do their part.
     """
-    if str(agent).startswith(("http://", "https://")):
+    if choice.is_deployed:
         raise EvaluationError("a deployed agent runs where it was deployed to; leave out --engine ray")
-    spec = {
-        "recipe": _settings_of(recipe),
-        "agent": _everywhere(agent) if Path(agent).exists() else str(agent),
-        "index": _everywhere(index) if index is not None else None,
-        "mode": mode,
-        "baseline": baseline,
-        "base_model": base_model,
-        "base_url": base_url,
-    }
+    sent = dataclasses.replace(
+        choice,
+        agent=_everywhere(choice.agent) if Path(choice.agent).exists() else str(choice.agent),
+        index=_everywhere(choice.index) if choice.index is not None else None,
+    )
+    spec = {"recipe": _settings_of(recipe), "choice": dump_record(sent)}
     workers = _ClusterAgent(pool, Job("answer", spec), recipe.engine.shard_size)
-    return score_files(workers, files, mode, baseline or mode, out, limit, recipe, bar, judge)
+    return score_files(workers, choice.mode, choice.label, questions, recipe, bar)
 
 
 class _ClusterAgent:

@@ -17,11 +17,12 @@ from masksearch_agent.calls.accounting import Spending
 from masksearch_agent.cluster.shards import Job, Json, WorkName
 from masksearch_agent.concurrency import gather_bounded, open_runner, run_many
 from masksearch_agent.config.recipe import Recipe
-from masksearch_agent.errors import MaskSearchError, ServiceError, TaskError
+from masksearch_agent.errors import EvaluationError, MaskSearchError, ServiceError, TaskError
 from masksearch_agent.evaluation.answering import answer_task
 from masksearch_agent.generator.casting import cast_roles
 from masksearch_agent.generator.runner import TrajectoryGenerator
-from masksearch_agent.pipeline.data import open_agent, open_extractor
+from masksearch_agent.pipeline.data import open_extractor
+from masksearch_agent.pipeline.evaluating import AgentChoice, open_agent
 from masksearch_agent.pipeline.training import prompts_of
 from masksearch_agent.ramp.tasks import RampReport, build_ramp_tasks
 from masksearch_agent.records import Passage, SearchTask, dump_record, load_record
@@ -119,10 +120,8 @@ class _Answering:
 
     def __init__(self, spec: Json) -> None:
         recipe = Recipe.model_validate(spec["recipe"])
-        search = open_search(spec["index"], recipe.retrieval) if spec["index"] else None
-        self._agent, self._mode = open_agent(
-            spec["agent"], search, spec["mode"], spec["baseline"], spec["base_model"], spec["base_url"]
-        )
+        choice = load_record(AgentChoice, spec["choice"], EvaluationError)
+        self._agent, self._mode = open_agent(choice, recipe)
         self._settings = recipe.evaluation
         self._loop = open_runner()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -10,7 +9,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from masksearch_agent.agent.runnable import MaskSearchAgent
 from masksearch_agent.calls.accounting import Spending
 from masksearch_agent.calls.cache import AnswerCache
 from masksearch_agent.calls.chat import open_chat_caller
@@ -20,13 +18,7 @@ from masksearch_agent.corpus.closed_world import ClosedWorld, Split, make_world,
 from masksearch_agent.corpus.readers import read_passages
 from masksearch_agent.corpus.report import CorpusReport
 from masksearch_agent.corpus.world_questions import make_questions
-from masksearch_agent.errors import EvaluationError, TaskError
-from masksearch_agent.evaluation.answering import AnyAgent, Mode, RemoteAgent
-from masksearch_agent.evaluation.baselines import BASELINES, Baseline, baseline_of
-from masksearch_agent.evaluation.benchmarks import read_tasks
-from masksearch_agent.evaluation.judge import AnswerJudge
-from masksearch_agent.evaluation.runner import evaluate, summarise, summarise_categories
-from masksearch_agent.evaluation.sources import source_name
+from masksearch_agent.errors import TaskError
 from masksearch_agent.generator.casting import cast_roles
 from masksearch_agent.generator.runner import GenerationReport, TrajectoryGenerator
 from masksearch_agent.models.local import load_checkpoint
@@ -46,12 +38,9 @@ __all__ = (
     "build_tasks",
     "corpus_passages",
     "cost_of",
-    "evaluate_files",
     "generate_trajectories",
-    "open_agent",
     "open_extractor",
     "read_task_files",
-    "score_files",
     "spent_text",
     "summarise_generation",
     "summarise_masking",
@@ -238,110 +227,6 @@ def cost_of(spending: Spending) -> dict[str, Any]:
     if not spending.by_role:
         return {}
     return {"cost": {role: dump_record(usage) for role, usage in sorted(spending.by_role.items())}}
-
-
-def evaluate_files(
-    agent: str | Path,
-    search: Search | None,
-    files: Sequence[Path],
-    mode: Mode,
-    out: Path | None,
-    limit: int | None,
-    recipe: Recipe,
-    bar: Bar | None = None,
-    baseline: Baseline | None = None,
-    base_model: str | None = None,
-    judge: AnswerJudge | None = None,
-    base_url: str | None = None,
-) -> dict[str, Any]:
-    """Evaluate an agent on question files; per-question results go to `out` and make the run resumable.
-
-    Args:
-        agent: A bundle, or the URL of a LangGraph server that serves one.
-        search: What to search instead of the bundle's own index.
-        files: Question files, or datasets of the hub (`benchmarks.read_tasks`).
-        mode: How the agent answers.
-        out: Folder for per-question results; None keeps none.
-        limit: Questions of each file at most.
-        recipe: Settings of the evaluation.
-        bar: Progress.
-        baseline: Evaluate this baseline of the paper instead of the agent.
-        base_model: What the agent was trained from, where its bundle's own word for it is out of date.
-        judge: Says of each answer whether it is right.
-        base_url: Server to sample from instead of the bundle's own weights.
-
-    Returns:
-        The scores by file, each with those of its categories where there are several.
-
-    Raises:
-        EvaluationError: Two files have one name, or a deployed agent is asked for what only a bundle can do.
-    """
-    restored, mode = open_agent(agent, search, mode, baseline, base_model, base_url)
-    scores = score_files(restored, files, mode, baseline or mode, out, limit, recipe, bar, judge)
-    if isinstance(restored, MaskSearchAgent):
-        restored.close()
-    return scores
-
-
-def score_files(
-    agent: AnyAgent,
-    files: Sequence[Path],
-    mode: Mode,
-    label: str,
-    out: Path | None,
-    limit: int | None,
-    recipe: Recipe,
-    bar: Bar | None = None,
-    judge: AnswerJudge | None = None,
-) -> dict[str, Any]:
-    """Evaluate an open agent on question files; see `evaluate_files`. `label` ends the names of the result files."""
-    settings = recipe.evaluation.model_copy(update={"limit": limit} if limit else {})
-    names = [source_name(file) for file in files]
-    if len(set(names)) < len(names):
-        raise EvaluationError(
-            f"two question files have one name ({', '.join(names)}); evaluate them one by one"
-        )
-    scores = {}
-    for name, file in zip(names, files, strict=True):
-        results_path = out / f"{name}-{label}.jsonl" if out is not None else None
-        tasks = list(islice(read_tasks(file), settings.limit))
-        step = (lambda _: bar.step()) if bar is not None else None
-        results = evaluate(agent, tasks, settings, mode, results_path, step, judge)
-        scores[name] = dataclasses.asdict(summarise(results, settings))
-        categories = summarise_categories(results, settings)
-        if len(categories) > 1:
-            scores[name]["categories"] = {
-                category: {"n": part.n, "recall": part.recall, "em": part.em, "judge": part.judge}
-                for category, part in categories.items()
-            }
-    return scores
-
-
-def open_agent(
-    agent: str | Path,
-    search: Search | None,
-    mode: Mode,
-    baseline: Baseline | None = None,
-    base_model: str | None = None,
-    base_url: str | None = None,
-) -> tuple[MaskSearchAgent | RemoteAgent, Mode]:
-    """Return the agent to evaluate, or the baseline in its place, and how it answers; see `evaluate_files`."""
-    restored = _restore(agent, search, base_url)
-    if baseline is None:
-        return restored, mode
-    if isinstance(restored, RemoteAgent):
-        raise EvaluationError("a baseline needs an agent bundle; a deployed agent hides its model")
-    return baseline_of(restored, base_model), BASELINES[baseline]
-
-
-def _restore(agent: str | Path, search: Search | None, base_url: str | None) -> MaskSearchAgent | RemoteAgent:
-    if not str(agent).startswith(("http://", "https://")):
-        return MaskSearchAgent.from_pretrained(agent, search=search, base_url=base_url)
-    if base_url is not None:
-        raise EvaluationError("a deployed agent samples where it was deployed to; leave out --base-url")
-    if search is not None:
-        raise EvaluationError("a deployed agent searches what it was deployed with; leave out --index")
-    return RemoteAgent(str(agent))
 
 
 def read_task_files(files: Sequence[Path]) -> list[SearchTask]:

@@ -27,6 +27,7 @@ from masksearch_agent.errors import EvaluationError, GenerationError, ServiceErr
 from masksearch_agent.evaluation.runner import QuestionResult, read_results
 from masksearch_agent.generator.runner import TrajectoryGenerator
 from masksearch_agent.pipeline import data
+from masksearch_agent.pipeline.evaluating import AgentChoice, QuestionFiles, score_files
 from masksearch_agent.records import Passage, SearchTask, Trajectory, dump_record, write_jsonl
 from masksearch_agent.retrieval.index import build_index
 from masksearch_agent.retrieval.opening import open_search
@@ -248,7 +249,7 @@ def test_results_are_those_of_one_process_question_by_question_and_none_is_asked
     search = Search(TableBackend({task.question: [Passage("p", "", "t")] for task in TASKS}))
     model = ScriptedChatModel(script=answer_by_number)
     agent = MaskSearchAgent(model, search, prompts=COMPACT_PROMPTS)
-    monkeypatch.setattr(work, "open_agent", lambda *opened: (agent, opened[2]))
+    monkeypatch.setattr(work, "open_agent", lambda choice, recipe: (agent, choice.mode))
     work._open.cache_clear()
     questions = tmp_path / "questions.jsonl"
     write_jsonl(questions, map(dump_record, TASKS))
@@ -257,11 +258,10 @@ def test_results_are_those_of_one_process_question_by_question_and_none_is_asked
         return comparable(read_results(tmp_path / folder / "questions-agentic.jsonl"))
 
     def evaluate(pool: ShuffledPool) -> dict[str, object]:
-        return runs.evaluate_files(
-            pool, "agent", None, [questions], "agentic", tmp_path / "ray", None, recipe
-        )["questions"]
+        asked = QuestionFiles([questions], tmp_path / "ray")
+        return runs.evaluate_files(pool, AgentChoice("agent"), asked, recipe)["questions"]
 
-    data.score_files(agent, [questions], "agentic", "agentic", tmp_path / "one", None, recipe)
+    score_files(agent, "agentic", "agentic", QuestionFiles([questions], tmp_path / "one"), recipe)
     pool = ShuffledPool()
     scores = evaluate(pool)
     assert results("ray") == results("one")
@@ -276,7 +276,7 @@ def test_results_are_those_of_one_process_question_by_question_and_none_is_asked
 def test_a_deployed_agent_is_not_sent_to_a_cluster(recipe: Recipe, tmp_path: Path) -> None:
     with pytest.raises(EvaluationError, match="leave out --engine ray"):
         runs.evaluate_files(
-            ShuffledPool(), "http://127.0.0.1:2024", None, [tmp_path], "agentic", None, None, recipe
+            ShuffledPool(), AgentChoice("http://127.0.0.1:2024"), QuestionFiles([tmp_path]), recipe
         )
 
 
