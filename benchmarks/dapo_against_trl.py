@@ -161,7 +161,7 @@ def make_trl(
         temperature=1.0,
         shuffle_dataset=False,
         bf16=False,
-        gradient_checkpointing=False,
+        activation_checkpointing=False,
         use_cpu=not torch.cuda.is_available(),
         save_strategy="no",
         logging_steps=1,

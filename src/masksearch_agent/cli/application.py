@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
@@ -89,6 +90,8 @@ RayAddressOption = Annotated[
 
 def main() -> None:
     """Run the command line; errors of this package become one line and exit code 1."""
+    # Loading and saving weights would draw bars of their own between ours. `=0` shows them, and downloads from a hub.
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     try:
         app()
     except MaskSearchError as failure:

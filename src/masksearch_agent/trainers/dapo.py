@@ -124,7 +124,7 @@ class DAPOConfig(GRPOConfig):  # type: ignore[misc]
             vllm_importance_sampling_clip_max=settings.importance_sampling_clip_max,
             max_sampler_drift=settings.max_sampler_drift,
             bf16=settings.bf16,
-            gradient_checkpointing=settings.gradient_checkpointing,
+            activation_checkpointing=settings.gradient_checkpointing,
             use_cpu=not torch.cuda.is_available(),
             save_steps=-(-settings.save_steps // updates) * updates,
             save_total_limit=1,

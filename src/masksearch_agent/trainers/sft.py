@@ -73,7 +73,7 @@ def train_sft(
             # Not by length: rows are as long as their tasks are hard, and stretches of one kind undo each other.
             train_sampling_strategy="sequential" if settings.curriculum else "random",
             bf16=settings.bf16,
-            gradient_checkpointing=settings.gradient_checkpointing,
+            activation_checkpointing=settings.gradient_checkpointing,
             use_cpu=not torch.cuda.is_available(),
             save_steps=settings.save_steps,
             save_total_limit=1,
