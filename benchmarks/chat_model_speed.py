@@ -132,6 +132,7 @@ def chat_server(latency_s: float) -> Iterator[str]:
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_serve, args=(sender, latency_s), daemon=True)
     process.start()
+    sender.close()  # Where the server ends early, receiving then fails instead of waiting for ever.
     try:
         yield f"http://127.0.0.1:{receiver.recv()}/v1"
     finally:

@@ -81,6 +81,7 @@ class ChatServer:
         self.slow_s = slow_s
         self.served: Counter[str] = Counter()
         self.keys_seen: set[str] = set()
+        self.last_request: dict[str, Any] = {}
         self._random = random.Random(seed)
         self._lock = threading.Lock()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
@@ -117,6 +118,7 @@ class ChatServer:
 
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+                server.last_request = body
                 server.keys_seen.add(self.headers.get("authorization", ""))
                 what = server._draw()
                 if what == "reset":

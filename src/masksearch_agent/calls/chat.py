@@ -15,7 +15,7 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage
 
 from masksearch_agent.calls.accounting import CallLog, Spending, read_usage
-from masksearch_agent.calls.connections import open_connections
+from masksearch_agent.calls.connections import open_many_calls_model
 from masksearch_agent.calls.patience import PatientCaller
 from masksearch_agent.calls.replies import ReplyT, parse_tagged, validate_reply
 from masksearch_agent.config.calls import CallSettings, ChatModelSettings
@@ -147,14 +147,16 @@ def open_chat_model(settings: ChatModelSettings, *, has_many_calls: bool = False
         "base_url": settings.base_url,
         "temperature": settings.temperature,
         "max_tokens": settings.max_tokens,
-        "http_async_client": open_connections()
-        if has_many_calls and settings.model.startswith("openai:")
-        else None,
     }
     # The caller retries and times out itself, in the same way for every provider.
     options = {name: value for name, value in options.items() if value is not None} | {"max_retries": 0}
+    provider, _, name = settings.model.partition(":")
     try:
-        model: BaseChatModel = init_chat_model(settings.model, **options)
+        model: BaseChatModel = (
+            open_many_calls_model(name, **options)
+            if has_many_calls and provider == "openai"
+            else init_chat_model(settings.model, **options)
+        )
     except ImportError as failure:
         raise MissingExtraError(failure.name or settings.model, "llm") from failure
     except Exception as failure:  # noqa: BLE001 (raised again, without what it may tell about keys)

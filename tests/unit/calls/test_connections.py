@@ -72,3 +72,15 @@ def test_a_server_that_is_not_there_is_waited_for_and_then_given_up(monkeypatch:
     with pytest.raises(Exception, match="keeps failing") as failure:
         asyncio.run(ask_all(caller, 1))
     assert not isinstance(failure.value, ServiceRefusedError)
+
+
+def test_many_calls_send_what_langchains_own_model_sends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-test-0123456789")
+    requests = []
+    with ChatServer() as server:
+        for has_many_calls in (False, True):
+            caller = open_chat_caller(settings_for(server), Spending(), has_many_calls=has_many_calls)
+            asyncio.run(ask_all(caller, 1))
+            requests.append(server.last_request)
+    assert requests[0] == requests[1]
+    assert [message["role"] for message in requests[1]["messages"]] == ["system", "user"]
