@@ -1,4 +1,4 @@
-"""Several runs on one page: the result table and comparisons of each seed."""
+"""Several runs on one page: their mean, and the result table and comparisons of each seed."""
 
 from __future__ import annotations
 
@@ -34,6 +34,10 @@ def summarise_runs(reports: Sequence[Mapping[str, Any]]) -> str:
         "# Quickstart runs",
         "One section per run of `masksearch quickstart`. Recall with 95% bootstrap intervals.",
     ]
+    if len(reports) > 1:
+        sections.append(
+            f"## Mean of {len(reports)} seeds\n\n{evals_markdown({'evals': _mean_evals(reports)})}".rstrip()
+        )
     for report in reports:
         lines = [f"## Seed {report['seed']}", evals_markdown(report)]
         lines += [
@@ -46,3 +50,16 @@ def summarise_runs(reports: Sequence[Mapping[str, Any]]) -> str:
             lines += [f"- {name}: {label} {value:.3f}" for label, value in scores.items()]
         sections.append("\n".join(["\n\n".join(lines[:2]), "", *lines[2:]]))
     return "\n\n".join(sections) + "\n"
+
+
+def _mean_evals(reports: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, dict[str, float]]]:
+    """Return the mean recall of every cell that all runs have."""
+    first, *others = (report["evals"] for report in reports)
+    return {
+        row: {
+            column: {"recall": sum(evals[row][column]["recall"] for evals in (first, *others)) / len(reports)}
+            for column in cells
+            if all(column in evals.get(row, {}) for evals in others)
+        }
+        for row, cells in first.items()
+    }
