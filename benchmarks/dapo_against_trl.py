@@ -7,14 +7,16 @@ sizes, and sample through the same agent and engine with the same seeds: TRL thr
 drawn by each rollout's number, so no group is dead and neither trainer leaves one out; the learning rate is so small
 that both sample the same tokens. The bar: a step takes at most 1.15 times as long as TRL's.
 
-    masksearch quickstart --seed 100 --out runs/half_trained --set ramp_sft.epochs=1   # stop it after the first SFT
-    python benchmarks/dapo_against_trl.py --race --agent runs/half_trained/ramp_sft --prompts 32 --steps 30
+    masksearch quickstart --seed 100 --out runs/tuning
+    masksearch sft --recipe training/quickstart.yaml --set ramp_sft.epochs=1 --agent runs/tuning/base \
+        --traces runs/tuning/traces.sqlite --out runs/half_trained
+    python benchmarks/dapo_against_trl.py --race --agent runs/half_trained --prompts 32 --steps 30
 
 `--race` measures the wall time, evaluation left out, until the recall on held-out RAMP tasks reaches `--target`, from
 an agent that is below it. Both sides have the rewards, optimizer, learning rate and its schedule, and the batch of the
-quickstart; ours has dynamic sampling and the curriculum too. TRL's side has twice the time that ours took; where it
-does not get there, the ratio is to all the time it had, which is the most that it can be. The bar: at most 0.7 of
-TRL's time, the median of the seeds.
+quickstart; ours has dynamic sampling and the curriculum too. TRL's side has one and a half times as long as ours took;
+where it does not get there, the ratio is to all the time it had, which is the most that it can be. The bar: at most 0.7
+of TRL's time, the median of the seeds.
 """
 
 from __future__ import annotations
@@ -57,7 +59,7 @@ from masksearch_agent.trainers.rollouts import Group, RolloutRunner
 from masksearch_agent.trainers.sft import optimizer_arguments
 
 STEP_BAR, RACE_BAR = 1.15, 0.7
-TIMES_OURS = 2.0
+TIMES_OURS = 1.5
 TRAINERS = ("DAPOTrainer", "GRPOTrainer")
 
 
