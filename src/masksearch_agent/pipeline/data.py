@@ -36,6 +36,7 @@ from masksearch_agent.pipeline.training import prompts_of
 from masksearch_agent.ramp.gliner_spans import GlinerSpanExtractor
 from masksearch_agent.ramp.model_spans import ModelSpanExtractor
 from masksearch_agent.ramp.perplexity import MeasuringExtractor, SpanSurprisal
+from masksearch_agent.ramp.span_process import SpacyProcess
 from masksearch_agent.ramp.spans import FactSpanExtractor, SpacySpanExtractor, SpanExtractor
 from masksearch_agent.ramp.tasks import RampReport, build_ramp_tasks
 from masksearch_agent.records import Passage, SearchTask, Trajectory, dump_record, read_jsonl, write_jsonl
@@ -116,7 +117,7 @@ def build_tasks(
         What was kept and dropped.
     """
     documents, spending, rejections = CorpusReport(), Spending(), Counter[str]()
-    extractor = open_extractor(corpus, recipe, spending, rejections)
+    extractor = open_extractor(corpus, recipe, spending, rejections, has_own_process=True)
     passages = corpus_passages(corpus, recipe, split, documents)
     report = RampReport()
     spans = extractor.extract(count_steps(islice(passages, limit), bar))
@@ -133,17 +134,29 @@ def corpus_passages(corpus: Path, recipe: Recipe, split: Split, documents: Corpu
 
 
 def open_extractor(
-    corpus: Path, recipe: Recipe, spending: Spending, rejections: Counter[str]
+    corpus: Path,
+    recipe: Recipe,
+    spending: Spending,
+    rejections: Counter[str],
+    has_own_process: bool = False,
 ) -> SpanExtractor:
     """Return what finds the spans of a corpus, and measures them where the mask policy asks for it.
 
     Those of a closed world are its facts.
+
+    Args:
+        corpus: A corpus, or a folder that `write_closed_world` wrote.
+        recipe: What to mask, and how facts are found.
+        spending: Counts what a chat model costs.
+        rejections: Counts the replies of a chat model that gave no spans.
+        has_own_process: Run spaCy beside this process. Workers of a cluster keep the cores busy without that, and keep
+            the model between their shards.
     """
     extractor: SpanExtractor
     if (corpus / _MENTIONS).is_file():
         extractor = FactSpanExtractor(read_mentions(corpus / _MENTIONS))
     else:
-        extractor = _span_extractor(recipe.ramp, spending, rejections)
+        extractor = _span_extractor(recipe.ramp, spending, rejections, has_own_process)
     if recipe.ramp.policy == "perplexity":
         extractor = MeasuringExtractor(extractor, _reference_model(recipe.ramp))
     return extractor
@@ -208,11 +221,13 @@ def summarise_generation(report: GenerationReport, spending: Spending) -> dict[s
     }
 
 
-def _span_extractor(settings: RampSettings, spending: Spending, rejections: Counter[str]) -> SpanExtractor:
+def _span_extractor(
+    settings: RampSettings, spending: Spending, rejections: Counter[str], has_own_process: bool
+) -> SpanExtractor:
     if settings.gliner is not None:
         return GlinerSpanExtractor(settings.gliner)
     if settings.span_model is None:
-        return SpacySpanExtractor()
+        return SpacyProcess() if has_own_process else SpacySpanExtractor()
     cache = AnswerCache(settings.span_cache) if settings.span_cache is not None else None
     extractor = ModelSpanExtractor(open_chat_caller(settings.span_model, spending), cache=cache)
     extractor.rejections = rejections
