@@ -31,7 +31,7 @@ from masksearch_agent.retrieval.search import Search
 
 __all__ = ("RampReport", "build_ramp_tasks", "build_task")
 
-_LOOK_AHEAD = 128
+_LOOK_AHEAD = 256
 """Passages whose spans are looked up together."""
 
 
