@@ -14,6 +14,7 @@ from masksearch_agent.agent.runnable import MaskSearchAgent
 from masksearch_agent.calls.accounting import Spending
 from masksearch_agent.calls.cache import AnswerCache
 from masksearch_agent.calls.chat import open_chat_caller
+from masksearch_agent.collector import relaxed_collector
 from masksearch_agent.config.ramp import RampSettings
 from masksearch_agent.config.recipe import QuestionSet, Recipe
 from masksearch_agent.corpus.closed_world import ClosedWorld, Split, make_world, read_mentions, write_world
@@ -122,7 +123,8 @@ def build_tasks(
     report = RampReport()
     spans = extractor.extract(count_steps(islice(passages, limit), bar))
     tasks = build_ramp_tasks(spans, search, recipe.ramp, split, report=report)
-    kept = write_jsonl(out, islice(tasks, max_tasks))
+    with relaxed_collector():  # The search remembers hundreds of thousands of hits, none of them in a cycle.
+        kept = write_jsonl(out, islice(tasks, max_tasks))
     return summarise_masking(kept, report, documents, rejections, spending)
 
 

@@ -5,6 +5,10 @@ is done with the spans, above all to looking them up. Spans, their order and the
 `SpacySpanExtractor` in this process, so nothing depends on how fast either side is; no more than `_AHEAD` batches
 are in flight, so memory stays flat.
 
+torch, which embeds the queries, gives one core up to it meanwhile. A thread of torch's that has to wait for a core makes
+the others spin until it gets one: with as many threads as cores and something else to run, embedding takes many times
+its processor time.
+
 The process is started as a module and not by `multiprocessing`, which would run the caller's script again. It ends with
 its input, that is at the latest when this process does, however that ends.
 """
@@ -57,8 +61,10 @@ class SpacyProcess:
         process = _start(self.batch_size)
         # Asks one batch after the other: a pipe holds less than a batch, so asking from here would wait for the reply.
         courier = ThreadPoolExecutor(1, thread_name_prefix="masksearch-spans")
+        torch_cores = _TorchCores()
         try:
             while True:
+                torch_cores.give_one_up()
                 while len(pending) < _AHEAD and (batch := tuple(islice(stream, self.batch_size))):
                     pending.append((batch, courier.submit(_ask, process, batch)))
                 if not pending:
@@ -66,6 +72,7 @@ class SpacyProcess:
                 batch, found = pending.popleft()
                 yield from zip(batch, found.result(), strict=True)
         finally:
+            torch_cores.restore()
             process.kill()
             courier.shutdown(cancel_futures=True)
             for pipe in (process.stdin, process.stdout):
@@ -73,6 +80,29 @@ class SpacyProcess:
                     with suppress(BrokenPipeError):
                         pipe.close()
             process.wait()
+
+
+class _TorchCores:
+    """How many threads torch computes with in this process.
+
+    bfloat16 vectors of MiniLM are the same to the last bit for any number of them; float32 ones, of a CPU without
+    bfloat16, may differ there from those of a machine with another number of cores, as ever.
+    """
+
+    def __init__(self) -> None:
+        self._before = 0
+
+    def give_one_up(self) -> None:
+        """Use one thread less than before, from when torch is there: a search loads it when it first embeds."""
+        torch = sys.modules.get("torch")
+        if not self._before and hasattr(torch, "set_num_threads"):
+            self._before = torch.get_num_threads()
+            torch.set_num_threads(max(1, self._before - 1))
+
+    def restore(self) -> None:
+        """Use as many threads as before."""
+        if self._before:
+            sys.modules["torch"].set_num_threads(self._before)
 
 
 def _start(batch_size: int) -> subprocess.Popen[bytes]:

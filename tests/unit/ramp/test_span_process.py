@@ -156,3 +156,32 @@ def test_a_missing_extra_survives_pickling() -> None:
         "spacy",
         "ramp",
     )
+
+
+class _Torch:
+    """Counts threads as torch does."""
+
+    def __init__(self, threads: int) -> None:
+        self.threads = threads
+
+    def get_num_threads(self) -> int:
+        return self.threads
+
+    def set_num_threads(self, threads: int) -> None:
+        self.threads = threads
+
+
+@pytest.mark.parametrize(("threads", "meanwhile"), [(1, 1), (2, 1), (8, 7)])
+def test_torch_leaves_a_core_to_the_process_while_it_lives(
+    threads: int, meanwhile: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch = _Torch(threads)
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
+    stream = SpacyProcess(2).extract(PASSAGES)
+    next(stream)
+    # The search loads it with its first query, after the first spans.
+    monkeypatch.setitem(sys.modules, "torch", torch)
+    assert len(list(islice(stream, 9))) == 9
+    assert torch.threads == meanwhile
+    del stream
+    assert torch.threads == threads
