@@ -34,6 +34,7 @@ __all__ = (
     "exact_match",
     "f1",
     "normalize_answer",
+    "phrase_form",
     "split_fills",
     "token_recall",
     "tokenize_answer",
@@ -109,8 +110,8 @@ def f1(prediction: str, golds: Sequence[str]) -> float:
 def contains_phrase(text: str, phrase: str) -> bool:
     """Return whether the text holds the phrase as whole words, whatever its case, punctuation and
     articles."""
-    sought = _words(phrase)
-    return bool(sought) and f" {sought} " in f" {_words(text)} "
+    sought = phrase_form(phrase)
+    return bool(sought) and f" {sought} " in f" {phrase_form(text)} "
 
 
 def answer_slots(task: SearchTask, answer: str) -> list[tuple[str, tuple[str, ...]]]:
@@ -177,7 +178,8 @@ def _f1(prediction: str, gold: str) -> float:
 
 
 @lru_cache(maxsize=4096)
-def _words(text: str) -> str:
+def phrase_form(text: str) -> str:
+    """Return the words that `contains_phrase` compares, in lower case, without articles, with single spaces."""
     # Remembered, because one passage is asked for many phrases, one after the other.
     # Punctuation separates here instead of vanishing: in "1641–1685" the phrase "1685" must be found.
     spaced = _HAN.sub(r" \1 ", unicodedata.normalize("NFKC", text).lower())

@@ -12,6 +12,7 @@ from typing import Any
 from masksearch_agent.calls.accounting import Spending
 from masksearch_agent.calls.cache import AnswerCache
 from masksearch_agent.calls.chat import open_chat_caller
+from masksearch_agent.collector import relaxed_collector
 from masksearch_agent.config.ramp import RampSettings
 from masksearch_agent.config.recipe import QuestionSet, Recipe
 from masksearch_agent.corpus.closed_world import ClosedWorld, Split, make_world, read_mentions, write_world
@@ -28,6 +29,7 @@ from masksearch_agent.pipeline.training import prompts_of
 from masksearch_agent.ramp.gliner_spans import GlinerSpanExtractor
 from masksearch_agent.ramp.model_spans import ModelSpanExtractor
 from masksearch_agent.ramp.perplexity import MeasuringExtractor, SpanSurprisal
+from masksearch_agent.ramp.span_process import SpacyProcess
 from masksearch_agent.ramp.spans import FactSpanExtractor, SpacySpanExtractor, SpanExtractor
 from masksearch_agent.ramp.tasks import RampReport, build_ramp_tasks
 from masksearch_agent.records import Passage, SearchTask, Trajectory, dump_record, read_jsonl, write_jsonl
@@ -105,12 +107,13 @@ def build_tasks(
         What was kept and dropped.
     """
     documents, spending, rejections = CorpusReport(), Spending(), Counter[str]()
-    extractor = open_extractor(corpus, recipe, spending, rejections)
+    extractor = open_extractor(corpus, recipe, spending, rejections, has_own_process=True)
     passages = corpus_passages(corpus, recipe, split, documents)
     report = RampReport()
     spans = extractor.extract(count_steps(islice(passages, limit), bar))
     tasks = build_ramp_tasks(spans, search, recipe.ramp, split, report=report)
-    kept = write_jsonl(out, islice(tasks, max_tasks))
+    with relaxed_collector():  # The search remembers hundreds of thousands of hits, none of them in a cycle.
+        kept = write_jsonl(out, islice(tasks, max_tasks))
     return summarise_masking(kept, report, documents, rejections, spending)
 
 
@@ -122,17 +125,29 @@ def corpus_passages(corpus: Path, recipe: Recipe, split: Split, documents: Corpu
 
 
 def open_extractor(
-    corpus: Path, recipe: Recipe, spending: Spending, rejections: Counter[str]
+    corpus: Path,
+    recipe: Recipe,
+    spending: Spending,
+    rejections: Counter[str],
+    has_own_process: bool = False,
 ) -> SpanExtractor:
     """Return what finds the spans of a corpus, and measures them where the mask policy asks for it.
 
     Those of a closed world are its facts.
+
+    Args:
+        corpus: A corpus, or a folder that `write_closed_world` wrote.
+        recipe: What to mask, and how facts are found.
+        spending: Counts what a chat model costs.
+        rejections: Counts the replies of a chat model that gave no spans.
+        has_own_process: Run spaCy beside this process. Workers of a cluster keep the cores busy without that, and keep
+            the model between their shards.
     """
     extractor: SpanExtractor
     if (corpus / _MENTIONS).is_file():
         extractor = FactSpanExtractor(read_mentions(corpus / _MENTIONS))
     else:
-        extractor = _span_extractor(recipe.ramp, spending, rejections)
+        extractor = _span_extractor(recipe.ramp, spending, rejections, has_own_process)
     if recipe.ramp.policy == "perplexity":
         extractor = MeasuringExtractor(extractor, _reference_model(recipe.ramp))
     return extractor
@@ -197,11 +212,13 @@ def summarise_generation(report: GenerationReport, spending: Spending) -> dict[s
     }
 
 
-def _span_extractor(settings: RampSettings, spending: Spending, rejections: Counter[str]) -> SpanExtractor:
+def _span_extractor(
+    settings: RampSettings, spending: Spending, rejections: Counter[str], has_own_process: bool
+) -> SpanExtractor:
     if settings.gliner is not None:
         return GlinerSpanExtractor(settings.gliner)
     if settings.span_model is None:
-        return SpacySpanExtractor()
+        return SpacyProcess() if has_own_process else SpacySpanExtractor()
     cache = AnswerCache(settings.span_cache) if settings.span_cache is not None else None
     extractor = ModelSpanExtractor(open_chat_caller(settings.span_model, spending), cache=cache)
     extractor.rejections = rejections

@@ -15,7 +15,7 @@ import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import compress, islice
 from typing import Literal
 
 from masksearch_agent.config.ramp import RampSettings
@@ -31,7 +31,7 @@ from masksearch_agent.retrieval.search import Search
 
 __all__ = ("RampReport", "build_ramp_tasks", "build_task")
 
-_LOOK_AHEAD = 128
+_LOOK_AHEAD = 256
 """Passages whose spans are looked up together."""
 
 
@@ -127,7 +127,7 @@ def build_ramp_tasks(
 
 @dataclass(frozen=True, slots=True)
 class _Candidate:
-    """A passage with spans that may be masked, and how each of them can be looked up on its own."""
+    """A passage with spans that may be masked and found, and how each of them can be looked up on its own."""
 
     passage: Passage
     spans: tuple[Span, ...]
@@ -158,9 +158,13 @@ class _TaskBuilder:
             self.report.drops["no_spans"] += 1
             return None
         self.report.candidates += 1
+        if self.search is None:
+            return _Candidate(passage, usable, ())
         # Each span on its own first: drawing before looking would leave hardly a task with several masks.
-        hops = (derive_hops(passage, (span,))[0] for span in usable) if self.search is not None else ()
-        return _Candidate(passage, usable, tuple(hops))
+        hops = [derive_hops(passage, (span,))[0] for span in usable]
+        # Searching takes most of the time, and nothing finds what no other passage holds.
+        is_sought = [self.search.may_find(hop.answer, besides=passage.id) for hop in hops]
+        return _Candidate(passage, tuple(compress(usable, is_sought)), tuple(compress(hops, is_sought)))
 
     def build(self, candidate: _Candidate) -> SearchTask | None:
         """Return a passage's task, or None where no set of answerable masks is found; count what happened."""

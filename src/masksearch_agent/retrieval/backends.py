@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
-from masksearch_agent.records import ScoredPassage
+from masksearch_agent.records import Passage, ScoredPassage
 
-__all__ = ("AsyncSearchBackend", "SearchBackend")
+__all__ = ("AsyncSearchBackend", "ListedBackend", "SearchBackend")
 
 
 @runtime_checkable
@@ -32,4 +32,14 @@ class AsyncSearchBackend(SearchBackend, Protocol):
 
     async def asearch(self, queries: Sequence[str], limit: int) -> list[list[ScoredPassage]]:
         """Return what `search` returns."""
+        ...
+
+
+@runtime_checkable
+class ListedBackend(SearchBackend, Protocol):
+    """A backend that can say what it ranks, as an index can and a web search cannot."""
+
+    @property
+    def searched_passages(self) -> Sequence[Passage]:
+        """All that a search could return; none where that is not known."""
         ...

@@ -77,6 +77,11 @@ class BM25Index:
             )
         return cls(model, passages)
 
+    @property
+    def searched_passages(self) -> Sequence[Passage]:
+        """All passages of the index."""
+        return self._passages
+
     def search(self, queries: Sequence[str], limit: int) -> list[list[ScoredPassage]]:
         """Return the best passages for each query."""
         return [self._rank(query, limit) for query in queries]

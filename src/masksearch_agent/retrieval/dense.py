@@ -92,6 +92,11 @@ class DenseIndex:
                 collection.add(ids=positions, embeddings=vectors)
         return embedded
 
+    @property
+    def searched_passages(self) -> Sequence[Passage]:
+        """All passages of the index."""
+        return self._passages
+
     def search(self, queries: Sequence[str], limit: int) -> list[list[ScoredPassage]]:
         """Return the nearest passages for each query, scored by cosine."""
         return self._nearest(self._embedder.embed(queries), limit) if queries else []

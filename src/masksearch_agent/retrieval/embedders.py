@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 __all__ = ("Embedder", "SentenceEmbedder")
 
 _PACKAGED = "minilm"
+_BATCH_TOKENS = 4096
+"""Tokens of a batch of short texts: 32 queries do not fill the arithmetic units, and leave small remainders."""
+_MIN_BATCH = 32
 
 
 class Embedder(Protocol):
@@ -57,15 +60,16 @@ class SentenceEmbedder:
 
         lengths = self._count_tokens(texts)
         order = sorted(range(len(texts)), key=lengths.__getitem__)
-        batches = [list(places) for _, places in groupby(order, key=lengths.__getitem__)]
+        batches = [(length, list(places)) for length, places in groupby(order, key=lengths.__getitem__)]
         parts = [
             self._model.encode(
                 [texts[place] for place in places],
+                batch_size=max(_MIN_BATCH, _BATCH_TOKENS // max(length, 1)),
                 normalize_embeddings=True,
                 show_progress_bar=False,
                 convert_to_numpy=True,
             )
-            for places in batches or [[]]
+            for length, places in batches or [(0, [])]
         ]
         vectors = np.empty((len(texts), *parts[0].shape[1:]), dtype=np.float32)
         vectors[order] = np.concatenate(parts)

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Sequence
 
 from masksearch_agent.records import Passage, ScoredPassage
-from masksearch_agent.retrieval.backends import AsyncSearchBackend
+from masksearch_agent.retrieval.backends import AsyncSearchBackend, ListedBackend
 
 __all__ = ("HybridIndex", "fuse_rankings")
 
@@ -42,6 +42,14 @@ class HybridIndex:
     def __init__(self, parts: Sequence[AsyncSearchBackend], *, k: int = 60) -> None:
         self._parts = parts
         self._k = k
+
+    @property
+    def searched_passages(self) -> Sequence[Passage]:
+        """The passages of all parts; none where these are not known to be the same."""
+        first, *others = (
+            part.searched_passages if isinstance(part, ListedBackend) else () for part in self._parts
+        )
+        return first if all(passages is first for passages in others) else ()
 
     def search(self, queries: Sequence[str], limit: int) -> list[list[ScoredPassage]]:
         """Return the fused ranking for each query."""

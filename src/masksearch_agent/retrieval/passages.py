@@ -84,6 +84,7 @@ class PassageFile(Sequence[Passage]):
         if not self._ends or len(self._ends) != len(self._keys) or self._ends[-1] != size:
             self._file.close()
             raise RetrievalError(f"{self._path} is damaged: it has {size} bytes, not {[*self._ends[-1:]]}")
+        self._count = len(self._ends)
         self._lock = Lock()
         self._remembered = lru_cache(_REMEMBERED)(self._read)
 
@@ -93,7 +94,7 @@ class PassageFile(Sequence[Passage]):
         return self._keys
 
     def __len__(self) -> int:
-        return len(self._ends)
+        return self._count
 
     @overload
     def __getitem__(self, position: int) -> Passage: ...
@@ -101,6 +102,8 @@ class PassageFile(Sequence[Passage]):
     def __getitem__(self, position: slice) -> list[Passage]: ...
     def __getitem__(self, position: int | slice) -> Passage | list[Passage]:
         """Return the passage at a position."""
+        if type(position) is int and 0 <= position < self._count:
+            return self._remembered(position)
         if isinstance(position, slice):
             return [self._read(each) for each in range(*position.indices(len(self)))]
         if not -len(self) <= position < len(self):

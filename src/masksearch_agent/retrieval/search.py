@@ -11,13 +11,15 @@ import asyncio
 import contextlib
 from collections import OrderedDict
 from collections.abc import Generator, Sequence
+from functools import cached_property
 from itertools import islice, zip_longest
 from threading import Lock
 
 from masksearch_agent.errors import RetrievalError
 from masksearch_agent.records import ScoredPassage
-from masksearch_agent.retrieval.backends import AsyncSearchBackend, SearchBackend
+from masksearch_agent.retrieval.backends import AsyncSearchBackend, ListedBackend, SearchBackend
 from masksearch_agent.retrieval.leak_guard import LeakGuard
+from masksearch_agent.retrieval.phrase_sketch import PhraseSketch
 
 __all__ = ("Search", "interleave")
 
@@ -29,6 +31,8 @@ _EXTRA = 4
 """Passages fetched beyond the limit where some may be withheld."""
 _MAX_FETCH = 512
 """Where to stop looking deeper when a guard withholds nearly everything."""
+_MAX_SKETCHED = 50_000
+"""Passages that are read to tell what they cannot hold, in some five seconds. More of them hold nearly everything."""
 
 
 class Search:
@@ -46,6 +50,7 @@ class Search:
         self._cache_size = cache_size
         self._cache: OrderedDict[tuple[str, int], _Hits] = OrderedDict()
         self._lock = Lock()
+        self._sketch_lock = Lock()
 
     def search(
         self, queries: Sequence[str], limit: int, guard: LeakGuard | None = None
@@ -81,6 +86,25 @@ class Search:
         with contextlib.suppress(StopIteration):
             while True:
                 rankings = self._backend.search(*plan.send(rankings))
+
+    def may_find(self, phrase: str, besides: str = "") -> bool:
+        """Return False where no search finds a passage with the phrase, because none holds it; else True.
+
+        The first call reads all passages, where the backend says which these are and they are not too many.
+
+        Args:
+            phrase: Compared as `matching.contains_phrase` does.
+            besides: Id of the passage that the guard of the searches withholds.
+        """
+        with self._sketch_lock:
+            sketch = self._sketch
+        return sketch is None or sketch.may_hold(phrase, besides if self._is_guarded else "")
+
+    @cached_property
+    def _sketch(self) -> PhraseSketch | None:
+        backend = self._backend
+        passages = backend.searched_passages if isinstance(backend, ListedBackend) else ()
+        return PhraseSketch(passages) if 0 < len(passages) <= _MAX_SKETCHED else None
 
     async def asearch(
         self, queries: Sequence[str], limit: int, guard: LeakGuard | None = None

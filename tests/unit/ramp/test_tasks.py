@@ -91,6 +91,28 @@ def test_a_mask_that_needs_another_masked_word_to_be_found_is_given_up() -> None
     assert task.gold_passage_ids == ("b",)
 
 
+class _ListedBackend(OverlapBackend):
+    """Says what it ranks, as an index does."""
+
+    @property
+    def searched_passages(self) -> tuple[Passage, ...]:
+        return self.passages
+
+
+def test_what_no_other_passage_holds_is_not_looked_up_and_the_outcome_is_the_same() -> None:
+    settings = RampSettings(mask_count_weights=(1, 1, 1, 1), min_passage_words=5)
+    outcomes, queries = [], []
+    for kind in (OverlapBackend, _ListedBackend):
+        backend, report = kind([SOURCE, BIOGRAPHY, TOWN]), RampReport()
+        tasks = list(build_ramp_tasks([(SOURCE, SPANS)], Search(backend), settings, report=report))
+        outcomes.append((tasks, report))
+        queries.append({query for query in backend.queries if "harbour" in query})
+    assert outcomes[0] == outcomes[1]
+    assert outcomes[0][1].spans_answerable == 2
+    # The query for 1923, which only the source holds, is the one with both names.
+    assert queries[0] - queries[1] == {"Velling Works founded Ann Bo harbour town Orly"}
+
+
 class _PlannedBackend(OverlapBackend):
     """Finds one given passage per query."""
 

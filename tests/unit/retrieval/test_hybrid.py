@@ -49,3 +49,17 @@ async def test_the_index_looks_deeper_than_asked_and_fuses_per_query():
     assert [ids(each) for each in found] == [["p1", "p0"], ["p2", "p3"]]
     assert parts[0].requests == [(["q", "r"], 20)]
     assert await index.asearch(["q", "r"], 2) == found
+
+
+class ListedPassages(AwaitableBackend):
+    def __init__(self, passages):
+        super().__init__({})
+        self.searched_passages = passages
+
+
+def test_the_passages_are_known_where_all_parts_rank_the_same():
+    same, others = [A, B], [B]
+    assert HybridIndex([ListedPassages(same), ListedPassages(same)]).searched_passages is same
+    assert not HybridIndex([ListedPassages(same), ListedPassages(others)]).searched_passages
+    assert not HybridIndex([ListedPassages(same), AwaitableBackend({})]).searched_passages
+    assert not HybridIndex([AwaitableBackend({}), ListedPassages(same)]).searched_passages

@@ -8,6 +8,7 @@ from fakes.passages import ListBackend, ids, make_passages
 
 from masksearch_agent.errors import RetrievalError
 from masksearch_agent.records import ScoredPassage
+from masksearch_agent.retrieval import search as search_module
 from masksearch_agent.retrieval.leak_guard import LeakGuard
 from masksearch_agent.retrieval.search import Search, interleave
 
@@ -156,6 +157,35 @@ def test_a_search_may_be_shared_between_threads(backend: ListBackend):
         queries = ["q", "r", "short"] * 100
         found = list(pool.map(lambda query: ids(search.search([query], 2)[0]), queries))
     assert found == [expected[query] for query in queries]
+
+
+class ListedPassages(ListBackend):
+    """Says what it ranks."""
+
+    searched_passages = PASSAGES
+
+
+def test_what_only_the_withheld_passage_holds_cannot_be_found():
+    search = Search(ListedPassages({}))
+    assert search.may_find("number 7")
+    assert not search.may_find("number 7", besides="p7")
+    assert search.may_find("fixed list", besides="p7")
+    assert not search.may_find("number 40")
+
+
+def test_without_its_guard_a_search_may_find_the_passage_itself():
+    assert Search(ListedPassages({}), is_guarded=False).may_find("number 7", besides="p7")
+
+
+@pytest.mark.parametrize("passages", [None, (), PASSAGES])
+def test_anything_may_be_found_where_the_passages_are_unknown_or_too_many(
+    passages, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(search_module, "_MAX_SKETCHED", len(PASSAGES) - 1)
+    backend = ListBackend({})
+    if passages is not None:
+        backend.searched_passages = passages
+    assert Search(backend).may_find("Gothenburg")
 
 
 def test_a_limit_below_one_is_an_error(backend: ListBackend):

@@ -1,0 +1,159 @@
+"""spaCy in a process of its own, some batches of passages ahead of whoever takes their spans.
+
+spaCy runs on one core and holds Python's lock while it does. In a process of its own it leaves the other cores to what
+is done with the spans, above all to looking them up. Spans, their order and the batches are those of
+`SpacySpanExtractor` in this process, so nothing depends on how fast either side is; no more than `_AHEAD` batches
+are in flight, so memory stays flat.
+
+torch, which embeds the queries, gives one core up to it meanwhile. A thread of torch's that has to wait for a core makes
+the others spin until it gets one: with as many threads as cores and something else to run, embedding takes many times
+its processor time.
+
+The process is started as a module and not by `multiprocessing`, which would run the caller's script again. It ends with
+its input, that is at the latest when this process does, however that ends.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from itertools import islice
+from typing import IO
+
+from masksearch_agent.errors import TaskError
+from masksearch_agent.ramp.spans import SpacySpanExtractor, Span
+from masksearch_agent.records import Passage
+
+__all__ = ("SpacyProcess",)
+
+_AHEAD = 4
+"""Batches in flight: the caller takes some at once and then works on them for as long as the next ones take."""
+
+_Found = list[tuple[Span, ...]]
+
+
+class SpacyProcess:
+    """Finds what `SpacySpanExtractor` finds, ahead of the caller.
+
+    Args:
+        batch_size: Passages per batch of the model.
+    """
+
+    def __init__(self, batch_size: int = 128) -> None:
+        self.batch_size = batch_size
+
+    def extract(self, passages: Iterable[Passage]) -> Iterator[tuple[Passage, tuple[Span, ...]]]:
+        """Yield each passage with its spans, in order. The process lives as long as the iterator does.
+
+        Raises:
+            MissingExtraError: If spaCy or its model is not installed.
+            TaskError: If the process was ended by somebody else.
+        """
+        stream = iter(passages)
+        pending: deque[tuple[tuple[Passage, ...], Future[_Found]]] = deque()
+        process = _start(self.batch_size)
+        # Asks one batch after the other: a pipe holds less than a batch, so asking from here would wait for the reply.
+        courier = ThreadPoolExecutor(1, thread_name_prefix="masksearch-spans")
+        torch_cores = _TorchCores()
+        try:
+            while True:
+                torch_cores.give_one_up()
+                while len(pending) < _AHEAD and (batch := tuple(islice(stream, self.batch_size))):
+                    pending.append((batch, courier.submit(_ask, process, batch)))
+                if not pending:
+                    return
+                batch, found = pending.popleft()
+                yield from zip(batch, found.result(), strict=True)
+        finally:
+            torch_cores.restore()
+            process.kill()
+            courier.shutdown(cancel_futures=True)
+            for pipe in (process.stdin, process.stdout):
+                if pipe is not None:
+                    with suppress(BrokenPipeError):
+                        pipe.close()
+            process.wait()
+
+
+class _TorchCores:
+    """How many threads torch computes with in this process.
+
+    bfloat16 vectors of MiniLM are the same to the last bit for any number of them; float32 ones, of a CPU without
+    bfloat16, may differ there from those of a machine with another number of cores, as ever.
+    """
+
+    def __init__(self) -> None:
+        self._before = 0
+
+    def give_one_up(self) -> None:
+        """Use one thread less than before, from when torch is there: a search loads it when it first embeds."""
+        torch = sys.modules.get("torch")
+        if not self._before and hasattr(torch, "set_num_threads"):
+            self._before = torch.get_num_threads()
+            torch.set_num_threads(max(1, self._before - 1))
+
+    def restore(self) -> None:
+        """Use as many threads as before."""
+        if self._before:
+            sys.modules["torch"].set_num_threads(self._before)
+
+
+def _start(batch_size: int) -> subprocess.Popen[bytes]:
+    # -P: a file of the working directory must not pass for one of the modules that are imported.
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", __name__, str(batch_size)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+
+
+def _ask(process: subprocess.Popen[bytes], batch: tuple[Passage, ...]) -> _Found:
+    if process.stdin is None or process.stdout is None:
+        raise TaskError("the process that runs spaCy has no pipes")
+    try:
+        _send(batch, process.stdin)
+        reply: _Found | Exception = pickle.load(process.stdout)  # noqa: S301 - our own process wrote it
+    except (EOFError, OSError, pickle.UnpicklingError) as failure:
+        raise TaskError(
+            f"the process that runs spaCy ended with status {process.wait()}; it may have run out of memory "
+            "(a negative status is the number of the signal that ended it)"
+        ) from failure
+    if isinstance(reply, Exception):
+        raise reply
+    return reply
+
+
+def _serve(batch_size: int) -> None:
+    """Answer each batch of passages on the standard input on the standard output, until the input ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches both processes; the other one decides.
+    # What a library prints must not get among the replies.
+    replies = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    extractor: SpacySpanExtractor | None = None
+    with suppress(EOFError, BrokenPipeError):
+        while True:
+            batch: tuple[Passage, ...] = pickle.load(sys.stdin.buffer)  # noqa: S301 - our own process wrote it
+            reply: _Found | Exception
+            try:
+                extractor = extractor or SpacySpanExtractor(batch_size)
+                reply = [spans for _, spans in extractor.extract(batch)]
+            except Exception as failure:  # noqa: BLE001 - raised again where the caller waits
+                reply = failure
+            _send(reply, replies)
+
+
+def _send(what: object, pipe: IO[bytes]) -> None:
+    pipe.write(pickle.dumps(what))
+    pipe.flush()
+
+
+if __name__ == "__main__":
+    _serve(int(sys.argv[1]))
