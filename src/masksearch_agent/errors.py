@@ -6,7 +6,6 @@ derive from `MaskSearchError`, so an application can catch one type.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Self
 
 __all__ = (
     "AgentError",
@@ -57,10 +56,6 @@ class MissingExtraError(MaskSearchError):
         )
         self.package = package
         self.extra = extra
-
-    def __reduce__(self) -> tuple[type[Self], tuple[str, str]]:
-        """Pickle by what it was made of, not by its message."""
-        return type(self), (self.package, self.extra)
 
 
 @contextmanager

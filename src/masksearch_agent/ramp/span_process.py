@@ -5,18 +5,19 @@ is done with the spans, above all to looking them up. Spans, their order and the
 `SpacySpanExtractor` in this process, so nothing depends on how fast either side is; no more than `_AHEAD` batches
 are in flight, so memory stays flat.
 
-torch, which embeds the queries, gives one core up to it meanwhile. A thread of torch's that has to wait for a core makes
+torch, which embeds the queries, gives one core up to it meanwhile. Where one of torch's threads has to wait for a core,
 the others spin until it gets one: with as many threads as cores and something else to run, embedding takes many times
 its processor time.
 
-The process is started as a module and not by `multiprocessing`, which would run the caller's script again. It ends with
-its input, that is at the latest when this process does, however that ends.
+The two speak in lines of JSON: the texts of a batch in, their spans out. The process is started as a module and not by
+`multiprocessing`, which would run the caller's script again. It ends with its input, that is at the latest when this
+process does, however that ends.
 """
 
 from __future__ import annotations
 
+import json
 import os
-import pickle
 import signal
 import subprocess
 import sys
@@ -25,9 +26,9 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from itertools import islice
-from typing import IO
+from typing import IO, Any
 
-from masksearch_agent.errors import TaskError
+from masksearch_agent.errors import MissingExtraError, TaskError
 from masksearch_agent.ramp.spans import SpacySpanExtractor, Span
 from masksearch_agent.records import Passage
 
@@ -95,7 +96,7 @@ class _TorchCores:
     def give_one_up(self) -> None:
         """Use one thread less than before, from when torch is there: a search loads it when it first embeds."""
         torch = sys.modules.get("torch")
-        if not self._before and hasattr(torch, "set_num_threads"):
+        if torch is not None and not self._before and hasattr(torch, "set_num_threads"):
             self._before = torch.get_num_threads()
             torch.set_num_threads(max(1, self._before - 1))
 
@@ -119,39 +120,51 @@ def _ask(process: subprocess.Popen[bytes], batch: tuple[Passage, ...]) -> _Found
     if process.stdin is None or process.stdout is None:
         raise TaskError("the process that runs spaCy has no pipes")
     try:
-        _send(batch, process.stdin)
-        reply: _Found | Exception = pickle.load(process.stdout)  # noqa: S301 - our own process wrote it
-    except (EOFError, OSError, pickle.UnpicklingError) as failure:
+        _send([passage.text for passage in batch], process.stdin)
+        line = process.stdout.readline()
+    except OSError:
+        line = b""
+    if not line.endswith(b"\n"):
         raise TaskError(
             f"the process that runs spaCy ended with status {process.wait()}; it may have run out of memory "
             "(a negative status is the number of the signal that ended it)"
-        ) from failure
-    if isinstance(reply, Exception):
-        raise reply
-    return reply
+        )
+    reply: dict[str, Any] = json.loads(line)
+    if "missing" in reply:
+        raise MissingExtraError(*reply["missing"])
+    if "failure" in reply:
+        raise TaskError(f"spaCy failed: {reply['failure']}")
+    return [tuple(Span(*span) for span in spans) for spans in reply["spans"]]
 
 
 def _serve(batch_size: int) -> None:
-    """Answer each batch of passages on the standard input on the standard output, until the input ends."""
+    """Answer each line of texts on the standard input on the standard output, until the input ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches both processes; the other one decides.
     # What a library prints must not get among the replies.
     replies = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     extractor: SpacySpanExtractor | None = None
-    with suppress(EOFError, BrokenPipeError):
-        while True:
-            batch: tuple[Passage, ...] = pickle.load(sys.stdin.buffer)  # noqa: S301 - our own process wrote it
-            reply: _Found | Exception
+    with suppress(BrokenPipeError):
+        for line in sys.stdin.buffer:
+            reply: dict[str, Any]
             try:
                 extractor = extractor or SpacySpanExtractor(batch_size)
-                reply = [spans for _, spans in extractor.extract(batch)]
+                passages = [Passage("", "", text) for text in json.loads(line)]
+                reply = {
+                    "spans": [
+                        [(span.start, span.end, span.text, span.label) for span in spans]
+                        for _, spans in extractor.extract(passages)
+                    ]
+                }
+            except MissingExtraError as failure:
+                reply = {"missing": [failure.package, failure.extra]}
             except Exception as failure:  # noqa: BLE001 - raised again where the caller waits
-                reply = failure
+                reply = {"failure": f"{type(failure).__name__}: {failure}"}
             _send(reply, replies)
 
 
 def _send(what: object, pipe: IO[bytes]) -> None:
-    pipe.write(pickle.dumps(what))
+    pipe.write(json.dumps(what).encode() + b"\n")
     pipe.flush()
 
 

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 import signal
 import subprocess
 import sys
@@ -147,15 +146,6 @@ def _is_running(pid: int) -> bool:
         return False
     state = Path(f"/proc/{pid}/stat")
     return not (state.is_file() and state.read_text().rsplit(")", 1)[1].split()[0] == "Z")
-
-
-def test_a_missing_extra_survives_pickling() -> None:
-    again = pickle.loads(pickle.dumps(MissingExtraError("spacy", "ramp")))
-    assert (str(again), again.package, again.extra) == (
-        str(MissingExtraError("spacy", "ramp")),
-        "spacy",
-        "ramp",
-    )
 
 
 class _Torch:
