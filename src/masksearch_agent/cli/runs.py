@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -93,7 +94,8 @@ def pretrain(
     if not questions:
         raise ConfigError("there is nothing to evaluate on; pass --test or --test-with-passages NAME=FILE")
     resolved = resolve_recipe(recipe, [*(settings or []), f"seed={seed}"])
-    report = Pretraining(resolved, corpus, questions, out, Display(MESSAGES)).run()
+    command = shlex.join(["masksearch", *sys.argv[1:]])
+    report = Pretraining(resolved, corpus, questions, out, Display(MESSAGES), command).run()
     if as_json:
         print_result(report, True)
         return

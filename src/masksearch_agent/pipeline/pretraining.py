@@ -63,6 +63,7 @@ class Pretraining:
         questions: What to evaluate on; each has a name of its own.
         directory: The run folder.
         display: Progress.
+        command: What started the run, for its report.
 
     Raises:
         CorpusError: There is no corpus.
@@ -77,6 +78,7 @@ class Pretraining:
         questions: Sequence[QuestionFile],
         directory: Path,
         display: Display | None = None,
+        command: str = "",
     ) -> None:
         if not corpus.exists():
             raise CorpusError(f"there is no corpus at {corpus}; pass a file or folder of documents")
@@ -90,6 +92,7 @@ class Pretraining:
         self.questions = tuple(questions)
         self.directory = directory
         self.display = display or Display()
+        self.command = command
         self.run_state = Run(
             directory, "\n".join([recipe.model_dump_json(), str(corpus), *map(str, questions)])
         )
@@ -111,7 +114,7 @@ class Pretraining:
         for agent, bundle, mode in AGENTS:
             work = self._evaluation_of(agent, bundle, mode)
             self._stage(f"evaluate_{agent}", f"evaluating {agent}", work)
-        report = build_pretraining_report(self.recipe, self.run_state, self._result_files())
+        report = build_pretraining_report(self.recipe, self.run_state, self._result_files(), self.command)
         write_pretraining_report(report, self.directory)
         self._write_questions()
         return report

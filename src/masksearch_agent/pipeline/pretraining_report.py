@@ -50,7 +50,7 @@ class _Scored:
 
 
 def build_pretraining_report(
-    recipe: Recipe, run: Run, files: Mapping[str, Mapping[str, tuple[Path, Path]]]
+    recipe: Recipe, run: Run, files: Mapping[str, Mapping[str, tuple[Path, Path]]], command: str = ""
 ) -> dict[str, Any]:
     """Collect the report of a finished run.
 
@@ -58,6 +58,7 @@ def build_pretraining_report(
         recipe: What was run.
         run: Its stages and folder.
         files: Of each agent and question file, the questions and the results.
+        command: What started it; empty where nothing did that could be typed.
     """
     settings = recipe.evaluation
     scored = {agent: {name: _score(*paths) for name, paths in sets.items()} for agent, sets in files.items()}
@@ -65,6 +66,7 @@ def build_pretraining_report(
         "name": recipe.name,
         "title": f"{recipe.name}, seed {recipe.seed}",
         "seed": recipe.seed,
+        "command": command,
         "base_model": recipe.base_model,
         "wall_seconds": sum(stage.seconds for stage in run.stages),
         "peak_memory_gb": run.peak_memory_gb,

@@ -29,6 +29,7 @@ def pretraining_markdown(report: Mapping[str, Any]) -> str:
     sections = [
         f"# {report['title']}: trained on the masks of a corpus, asked questions",
         f"Base model: `{report['base_model']}`. {_cost(report)} No question was trained on.",
+        f"    {report['command']}" if report["command"] else "",
         "## Scores",
         _scores(evals),
         "Recall of the answer's tokens with its 95% bootstrap interval; em: exact match; searches: search steps a "

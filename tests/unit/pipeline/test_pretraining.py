@@ -35,7 +35,7 @@ class Notes:
             monkeypatch.setattr(pretraining, name, getattr(self, name))
         monkeypatch.setattr(pretraining, "MaskSearchAgent", self)
         monkeypatch.setattr(
-            pretraining, "build_pretraining_report", lambda recipe, run, files: {"files": files}
+            pretraining, "build_pretraining_report", lambda recipe, run, files, command: {"files": files}
         )
         monkeypatch.setattr(pretraining, "write_pretraining_report", lambda report, directory: None)
 

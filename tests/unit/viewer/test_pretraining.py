@@ -40,6 +40,7 @@ REPORT = {
     "name": "laptop",
     "title": "laptop, seed 0",
     "seed": 0,
+    "command": "masksearch pretrain corpus.json",
     "base_model": "models/small",
     "wall_seconds": 3000.0,
     "peak_memory_gb": 2.5,
@@ -64,6 +65,7 @@ REPORT = {
 def test_the_page_has_both_tables_the_differences_and_a_verdict() -> None:
     page = pretraining_markdown(REPORT)
     for line in (
+        "    masksearch pretrain corpus.json",
         "| RAMP SFT | 0.20 (0.10 to 0.30); em 0.25; 1.5 searches | 0.30 (0.20 to 0.40); em 0.25; 1.5 searches |",
         "| agent, any form of answer | hotpot, n = 50 | wiki, n = 50 |",
         "| RAG-PE: untrained, one retrieval | 0.30 (0.20 to 0.40); answered 50% | 0.20 (0.10 to 0.30); answered 50% |",
