@@ -100,7 +100,9 @@ def _differences(comparisons: Sequence[Mapping[str, Any]], key: str | None) -> s
 
 def _verdict(report: Mapping[str, Any]) -> str:
     """Say where RAMP SFT alone at least doubles the untrained agent, surely."""
-    evals, met, missed = report["evals"], [], []
+    evals = report["evals"]
+    met: list[str] = []
+    missed: list[str] = []
     for entry in report["comparisons"]:
         if (entry["after"], entry["before"]) == ("ramp_sft", "agent-pe"):
             name = entry["dataset"]
