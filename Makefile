@@ -3,10 +3,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# Where the sample benchmarks of `make laptop` lie.
+DATA ?= ../shared/data
 VLLM_VENV := .venv-vllm
 VLLM_STAMP := $(VLLM_VENV)/.installed
 
-.PHONY: install install-vllm quickstart test test-fast test-vllm lint type format clean
+.PHONY: install install-vllm quickstart laptop test test-fast test-vllm lint type format clean
 
 install: $(STAMP)
 
@@ -30,6 +32,15 @@ $(VLLM_STAMP): constraints-vllm.txt
 
 quickstart: $(STAMP)
 	$(BIN)/masksearch quickstart --out runs/quickstart
+
+# A 135M model and Wikipedia passages, on two cores; stopped, it goes on where it was.
+laptop: $(STAMP)
+	$(BIN)/python training/prepare_smollm2.py --out runs/models/smollm2-135m
+	$(BIN)/masksearch pretrain $(DATA)/2wikimultihopqa/corpus.json --recipe training/laptop.yaml \
+	  --test-with-passages hotpotqa=$(DATA)/hotpotqa/distractor_50.json \
+	  --test-with-passages musique=$(DATA)/musique/ans_50.jsonl \
+	  --test 2wikimultihopqa=$(DATA)/2wikimultihopqa/flashrag_100.jsonl --out runs/laptop
+	cp runs/laptop/laptop.md runs/laptop/laptop.svg docs/results/
 
 test: $(STAMP)
 	$(BIN)/pytest -m 'not vllm'

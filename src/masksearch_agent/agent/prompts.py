@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
+from masksearch_agent.config.agent import AnswerForm
 from masksearch_agent.config.base import Settings
 
 __all__ = (
@@ -95,18 +97,24 @@ def default_prompts(dialect: Literal["tags", "tools"]) -> PromptSet:
     return TOOL_PROMPTS if dialect == "tools" else FULL_PROMPTS
 
 
-def choose_prompts(
-    style: Literal["compact", "full"], answer_form: Literal["fills", "passage"] = "fills"
-) -> PromptSet:
+_OTHER_FORMS: Mapping[AnswerForm, tuple[str, str]] = {
+    "bare_fills": (
+        "Fill in every [mask], one line each. Search until you know.",
+        "give the text for each [mask], one line each, in order.",
+    ),
+    "passage": (
+        "Repeat the passage with every [mask] filled in. Search until you know.",
+        "repeat the whole passage with every [mask] filled in and its format unchanged.",
+    ),
+}
+"""Forms of an answer but the numbered one: the compact prompt, and what the full one ends in."""
+
+
+def choose_prompts(style: Literal["compact", "full"], answer_form: AnswerForm = "fills") -> PromptSet:
     """Return the prompts of a style, with the wanted form of the answer to a RAMP task (`AgentSettings`)."""
     prompts = COMPACT_PROMPTS if style == "compact" else FULL_PROMPTS
     if answer_form == "fills":
         return prompts
-    masks_system = (
-        "Repeat the passage with every [mask] filled in. Search until you know."
-        if style == "compact"
-        else _MASKS.format(
-            answer="repeat the whole passage with every [mask] filled in and its format unchanged."
-        )
-    )
+    short, long = _OTHER_FORMS[answer_form]
+    masks_system = short if style == "compact" else _MASKS.format(answer=long)
     return prompts.model_copy(update={"masks_system": masks_system})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -52,6 +54,62 @@ def quickstart(
     console.print(f"Report: {out / 'report.html'} (and report.json)\n\nTry next:")
     for step in report["next_steps"]:
         console.print(f"  {step}", markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
+def pretrain(
+    corpus: Annotated[Path, typer.Argument(help="Documents, as in `masksearch index`.")],
+    test: Annotated[
+        list[str] | None,
+        typer.Option("--test", help="NAME=FILE of questions to ask, answered from the corpus. Repeatable."),
+    ] = None,
+    test_with_passages: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--test-with-passages",
+            help="NAME=FILE of a benchmark that ships its passages (HotpotQA, MuSiQue), which are searched instead.",
+        ),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Run folder.")] = Path("runs/pretrain"),
+    seed: int = 0,
+    recipe: RecipeOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Train a search agent on the masks of your documents, by SFT and DAPO, and compare it with the untrained model.
+
+    No question is trained on. Stopped, it goes on where it was.
+
+    Example: `masksearch pretrain my_documents/ --test mine=questions.jsonl --recipe training/laptop.yaml`
+    """
+    from masksearch_agent.pipeline.display import Display
+    from masksearch_agent.pipeline.pretraining import Pretraining, QuestionFile
+    from masksearch_agent.viewer.tables import evals_table
+
+    questions = [
+        QuestionFile(*_named_file(text), has_passages)
+        for has_passages, texts in ((True, test_with_passages), (False, test))
+        for text in texts or ()
+    ]
+    if not questions:
+        raise ConfigError("there is nothing to evaluate on; pass --test or --test-with-passages NAME=FILE")
+    resolved = resolve_recipe(recipe, [*(settings or []), f"seed={seed}"])
+    command = shlex.join(["masksearch", *sys.argv[1:]])
+    report = Pretraining(resolved, corpus, questions, out, Display(MESSAGES), command).run()
+    if as_json:
+        print_result(report, True)
+        return
+    console = Console()
+    console.print(evals_table(report))
+    console.print(f"{report['wall_seconds'] / 60:.1f} minutes, {report['peak_memory_gb']:.1f} GB at most")
+    print_result({"agent": str(out / "ramp_dapo"), "report": str(out / f"{resolved.name}.md")}, False)
+
+
+def _named_file(text: str) -> tuple[str, Path]:
+    name, _, path = text.partition("=")
+    if not re.fullmatch(r"\w+", name) or not path:
+        raise ConfigError(f"cannot read {text!r}; expected NAME=FILE, with a name of letters and digits")
+    return name, Path(path)
 
 
 @app.command()

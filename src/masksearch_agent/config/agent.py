@@ -8,7 +8,11 @@ from pydantic import Field
 
 from masksearch_agent.config.base import Settings
 
-__all__ = ("AgentSettings",)
+__all__ = ("AgentSettings", "AnswerForm")
+
+AnswerForm = Literal["fills", "bare_fills", "passage"]
+"""How a RAMP task is answered: the fills as numbered lines, the fills as lines, or the whole passage with every
+`[mask]` filled. Bare, the fill of one mask looks like the answer to a question."""
 
 
 class AgentSettings(Settings):
@@ -32,5 +36,5 @@ class AgentSettings(Settings):
     """Sampled tokens of the whole run; taken as four characters each where a model does not report its usage."""
     time_limit_s: float = Field(default=300.0, gt=0)
     """Wall time of the whole run, checked before every model call."""
-    answer_form: Literal["fills", "passage"] = "fills"
-    """How a RAMP task is answered: the fills one per line, or the whole passage with every `[mask]` filled."""
+    answer_form: AnswerForm = "fills"
+    """How a RAMP task is answered."""

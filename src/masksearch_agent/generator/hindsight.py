@@ -9,9 +9,9 @@ some of them show how to go on after a search that found nothing.
 from __future__ import annotations
 
 import re
-from typing import Literal
 
 from masksearch_agent.agent.protocol import clean_text
+from masksearch_agent.config.agent import AnswerForm
 from masksearch_agent.config.generator import GeneratorSettings
 from masksearch_agent.generator.roles import Findings, Observation, Plan, render_answer
 from masksearch_agent.matching import contains_phrase, tokenize_answer
@@ -30,7 +30,7 @@ class HindsightTeacher:
     def __init__(
         self,
         settings: GeneratorSettings | None = None,
-        answer_form: Literal["fills", "passage"] = "fills",
+        answer_form: AnswerForm = "fills",
     ) -> None:
         self.settings = settings or GeneratorSettings()
         self.answer_form = answer_form

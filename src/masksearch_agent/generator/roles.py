@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Protocol
 
 from masksearch_agent.calls.accounting import CallLog
+from masksearch_agent.config.agent import AnswerForm
 from masksearch_agent.records import MASK, Passage, SearchTask, Trajectory
 
 __all__ = ("CallLog", "Findings", "Judge", "Observation", "Plan", "Teacher", "Verdict", "render_answer")
@@ -89,15 +90,15 @@ class Judge(Protocol):
         ...
 
 
-def render_answer(task: SearchTask, fills: Sequence[str], answer_form: Literal["fills", "passage"]) -> str:
+def render_answer(task: SearchTask, fills: Sequence[str], answer_form: AnswerForm) -> str:
     """Return an answer in the form that the agent gives it in.
 
     Args:
         task: The task.
         fills: The answer to a question, or one text per mask of a RAMP task.
-        answer_form: Of a RAMP task: numbered fills, or the passage with its masks filled.
+        answer_form: Of a RAMP task.
     """
-    if task.kind == "qa":
+    if task.kind == "qa" or answer_form == "bare_fills":
         return "\n".join(fills)
     if answer_form == "fills":
         return "\n".join(f"{number}. {fill}" for number, fill in enumerate(fills, start=1))

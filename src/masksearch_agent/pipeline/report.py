@@ -21,7 +21,7 @@ from masksearch_agent.retrieval.search import Search
 from masksearch_agent.traces.store import TraceStore
 from masksearch_agent.trainers.callbacks import read_metrics
 
-__all__ = ("build_report",)
+__all__ = ("build_report", "count_outcomes", "read_curves")
 
 _CURVES = (
     ("ramp_sft", "loss", "loss"),
@@ -57,9 +57,9 @@ def build_report(recipe: Recipe, run: Run, rows: Sequence[tuple[str, str, str]])
             for row, sets in results.items()
         },
         "comparisons": _comparisons(results),
-        "generation": _generation(directory),
+        "generation": count_outcomes(directory / "traces.sqlite", ("ramp", "qa")),
         "retrieval": _retrieval(directory, recipe),
-        "curves": _curves(directory),
+        "curves": read_curves(directory),
         "samples": _samples(results["final"]),
         "next_steps": [
             f'Ask it something: masksearch ask "{_example_question(results["final"])}" --agent {directory}/agent',
@@ -105,8 +105,9 @@ def _comparisons(results: dict[str, dict[str, list[QuestionResult]]]) -> list[di
     return comparisons
 
 
-def _generation(directory: Path) -> list[dict[str, Any]]:
-    with TraceStore(directory / "traces.sqlite") as store:
+def count_outcomes(traces: Path, stages: Sequence[str]) -> list[dict[str, Any]]:
+    """Return how many trajectories of each stage of a trace store were accepted, and why the others were not."""
+    with TraceStore(traces) as store:
         return [
             {
                 "stage": stage,
@@ -114,7 +115,7 @@ def _generation(directory: Path) -> list[dict[str, Any]]:
                 "rejected": store.count(stage, accepted=False),
                 "reasons": dict(store.reasons(stage)),
             }
-            for stage in ("ramp", "qa")
+            for stage in stages
         ]
 
 
@@ -134,7 +135,8 @@ def _retrieval(directory: Path, recipe: Recipe) -> dict[str, dict[str, float]]:
     return measured
 
 
-def _curves(directory: Path) -> list[dict[str, Any]]:
+def read_curves(directory: Path) -> list[dict[str, Any]]:
+    """Return the training curves of a run folder's stages."""
     curves = []
     for stage, metric, label in _CURVES:
         points = [

@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from masksearch_agent.viewer.markup import Markup, join, tag
+from masksearch_agent.viewer.markup import Markup, join, svg_file, tag
 from masksearch_agent.viewer.tables import label
 
-__all__ = ("Chart", "build_charts", "draw_charts", "hover_data", "nice_ticks")
+__all__ = ("Chart", "build_charts", "draw_charts", "draw_charts_file", "hover_data", "nice_ticks")
 
 Point = tuple[float, float]
 
@@ -24,6 +24,18 @@ _SMOOTHED_FROM = 30
 """A curve of fewer points is drawn as measured."""
 _COLOURS = 5
 """Line colours in the style sheet; more stages than that repeat them."""
+_HEADING = 40
+"""Height above each chart of a file, for its name and legend."""
+_FILE_COLUMNS = 2
+_FILE_COLOURS = ("#0b6e69", "#c8641b", "#3d5fc4", "#a8347c", "#77702a")
+_FILE_STYLE = (
+    "text{font:12px system-ui,sans-serif;fill:#444}.title{font-weight:600;fill:#111}.grid{stroke:#e4e4e4}"
+    ".axis{stroke:#888}polyline{fill:none;stroke-width:2}.raw{stroke-width:1;opacity:.3}"
+    + "".join(
+        f"polyline.series-{n}{{stroke:{colour}}}.dot.series-{n},tspan.series-{n}{{fill:{colour}}}"
+        for n, colour in enumerate(_FILE_COLOURS, start=1)
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +104,29 @@ def draw_charts(charts: Sequence[Chart]) -> Markup:
     return join((figures, tag("p", note) if is_smoothed else ""))
 
 
+def draw_charts_file(charts: Sequence[Chart]) -> str:
+    """Return the charts side by side as a picture that is a file of its own."""
+    panels = []
+    for index, chart in enumerate(charts):
+        row, column = divmod(index, _FILE_COLUMNS)
+        place = f"translate({column * _WIDTH} {row * (_HEIGHT + _HEADING)})"
+        legend = join(
+            tag("tspan", f"{label(stage)}  ", class_=f"series-{_colour(number)}")
+            for number, (stage, _) in enumerate(chart.series)
+        )
+        panels.append(
+            tag(
+                "g",
+                tag("text", label(chart.metric), x=_LEFT, y=18, class_="title"),
+                tag("text", legend, x=_LEFT, y=34),
+                tag("g", *_draw_axes(chart), *_draw_lines(chart), transform=f"translate(0 {_HEADING})"),
+                transform=place,
+            )
+        )
+    rows = -(-len(charts) // _FILE_COLUMNS)
+    return svg_file(_FILE_STYLE, _FILE_COLUMNS * _WIDTH, rows * (_HEIGHT + _HEADING), *panels)
+
+
 def _draw_figure(chart: Chart, index: int) -> Markup:
     name = label(chart.metric)
     legend = join(
@@ -108,18 +143,23 @@ def _draw_figure(chart: Chart, index: int) -> Markup:
 
 
 def _draw_svg(chart: Chart, index: int, description: str) -> Markup:
-    parts = [*_draw_axes(chart)]
+    cursor = tag("line", class_="cursor", y1=_TOP, y2=_BOTTOM, visibility="hidden")
+    parts = (*_draw_axes(chart), *_draw_lines(chart), cursor)
+    return tag(
+        "svg", *parts, viewBox=f"0 0 {_WIDTH} {_HEIGHT}", role="img", aria_label=description, data_chart=index
+    )
+
+
+def _draw_lines(chart: Chart) -> list[Markup]:
+    lines = []
     for number, (_, points) in enumerate(chart.series):
         placed = [chart.place(point) for point in points]
         colour = f"series-{_colour(number)}"
         smooth = _smooth(placed)
         if smooth != placed:
-            parts.append(_draw_line(placed, f"{colour} raw"))
-        parts.append(_draw_line(smooth, colour))
-    parts.append(tag("line", class_="cursor", y1=_TOP, y2=_BOTTOM, visibility="hidden"))
-    return tag(
-        "svg", *parts, viewBox=f"0 0 {_WIDTH} {_HEIGHT}", role="img", aria_label=description, data_chart=index
-    )
+            lines.append(_draw_line(placed, f"{colour} raw"))
+        lines.append(_draw_line(smooth, colour))
+    return lines
 
 
 def _draw_axes(chart: Chart) -> list[Markup]:

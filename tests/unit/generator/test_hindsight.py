@@ -4,8 +4,9 @@ import asyncio
 
 from masksearch_agent.agent.prompts import COMPACT_PROMPTS, FULL_PROMPTS, choose_prompts
 from masksearch_agent.config.generator import GeneratorSettings
+from masksearch_agent.fills import split_fills
 from masksearch_agent.generator.hindsight import HindsightTeacher, find_support
-from masksearch_agent.generator.roles import Findings, Plan
+from masksearch_agent.generator.roles import Findings, Plan, render_answer
 from masksearch_agent.records import Hop, Passage, SearchTask
 
 HOP = Hop("the mayor of Port Aldin", "Port Aldin mayor", "Ada Holt")
@@ -77,6 +78,20 @@ async def test_the_passage_form_repeats_the_passage_with_every_mask_filled() -> 
     observation = await HindsightTeacher(answer_form="passage").observe(found)
     assert observation.answer == "Port Aldin: It is led by Ada Holt."
     assert (await HindsightTeacher().observe(found)).answer == "1. Ada Holt"
+    assert (await HindsightTeacher(answer_form="bare_fills").observe(found)).answer == "Ada Holt"
+
+
+def test_bare_fills_keep_their_order_and_are_read_back() -> None:
+    task = SearchTask("t", "ramp", "[mask] met [mask] at [mask].", (("Ada",), ("Bo",), ("2nd Quay",)))
+    answer = render_answer(task, ["Ada", "Bo", "2nd Quay"], "bare_fills")
+    assert answer == "Ada\nBo\n2nd Quay"
+    assert split_fills(task, answer) == ("Ada", "Bo", "2nd Quay")
+
+
+def test_the_prompts_of_bare_fills_ask_for_no_numbers() -> None:
+    for style in ("full", "compact"):
+        assert "number" in choose_prompts(style, "fills").masks_system
+        assert "number" not in choose_prompts(style, "bare_fills").masks_system
 
 
 def test_the_prompts_of_the_passage_form_ask_for_the_passage() -> None:

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fakes.command_line import CommandLine, make_command_line
+
+pytest.importorskip("transformers")
+
+from masksearch_agent.pipeline import pretraining
+from masksearch_agent.pipeline.pretraining import QuestionFile
+
+
+@pytest.fixture
+def run(capsys: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> CommandLine:
+    monkeypatch.chdir(tmp_path)
+    return make_command_line(capsys, monkeypatch)
+
+
+def test_question_files_are_named_and_say_what_is_searched(
+    run: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[Any] = []
+
+    class NotedPretraining:
+        def __init__(self, *arguments: Any) -> None:
+            started.append(arguments)
+
+        def run(self) -> dict[str, Any]:
+            return {"wall_seconds": 90.0, "peak_memory_gb": 1.0, "evals": {}}
+
+    monkeypatch.setattr(pretraining, "Pretraining", NotedPretraining)
+    options = ("--test", "wiki=a.jsonl", "--test-with-passages", "hotpot=b=c.json", "--seed", 3)
+    ran = run("pretrain", "docs", *options, "--set", "name=mine", "--out", "here")
+    assert (ran.code, "report: here/mine.md" in ran.out) == (0, True)
+    [(recipe, corpus, questions, out, _, command)] = started
+    assert (recipe.seed, recipe.name, corpus, out) == (3, "mine", Path("docs"), Path("here"))
+    assert questions == [
+        QuestionFile("hotpot", Path("b=c.json"), has_passages=True),
+        QuestionFile("wiki", Path("a.jsonl")),
+    ]
+    assert command.startswith("masksearch pretrain docs --test wiki=a.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ((), "nothing to evaluate on"),
+        (("--test", "a.jsonl"), "expected NAME=FILE"),
+        (("--test", "a/b=c.jsonl"), "expected NAME=FILE"),
+        (("--test", "a=b.jsonl"), "no corpus at docs"),
+    ],
+)
+def test_what_cannot_be_run_is_said_in_one_line(
+    run: CommandLine, options: tuple[str, ...], message: str
+) -> None:
+    ran = run("pretrain", "docs", *options)
+    assert (ran.code, message in ran.err) == (1, True)
