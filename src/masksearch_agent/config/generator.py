@@ -37,6 +37,9 @@ class GeneratorSettings(Settings):
     """Masks of a RAMP task that the hindsight teacher looks up in one round."""
     attempts_per_need: int = Field(default=2, ge=1)
     """Queries that the hindsight teacher tries before it gives a need up."""
+    quote_support: bool = False
+    """Whether the hindsight teacher copies the sentence that gives an answer, instead of naming the need and the
+    answer: finding that sentence is the same skill for a mask and for a question."""
     concurrency: int = Field(default=64, ge=1)
     """Tasks in flight at once."""
     seed: int = 0

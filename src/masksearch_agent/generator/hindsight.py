@@ -17,9 +17,11 @@ from masksearch_agent.generator.roles import Findings, Observation, Plan, render
 from masksearch_agent.matching import contains_phrase, tokenize_answer
 from masksearch_agent.records import Hop, Passage, SearchTask
 
-__all__ = ("HindsightTeacher", "find_support")
+__all__ = ("HindsightTeacher", "find_support", "quote_support")
 
 _MIN_QUERY_OVERLAP = 0.5
+_MAX_QUOTE_WORDS = 30
+_SENTENCE_END = re.compile(r"(?<=[.!?])\s+|(?<=[。！？])\s*")
 
 
 class HindsightTeacher:
@@ -62,6 +64,9 @@ class HindsightTeacher:
             support = find_support(hop, findings.passages[-1])
             if support is None:
                 sentences.append(f"No passage says {hop.need}.")
+            elif self.settings.quote_support:
+                quote = quote_support(hop, findings.passages[-1][support - 1])
+                sentences.append(f"Passage {support} says: {quote}")
             else:
                 sentences.append(f"{_capitalised(hop.need)} is {hop.answer} [{support}].")
         task = findings.task
@@ -117,6 +122,21 @@ def find_support(hop: Hop, passages: tuple[Passage, ...]) -> int | None:
         if overlap >= _MIN_QUERY_OVERLAP and (best is None or overlap > best[0]):
             best = (overlap, number)
     return best[1] if best else None
+
+
+def quote_support(hop: Hop, passage: Passage) -> str:
+    """Return the sentence of a passage that gives a hop's answer; of a long one, as many words as are read at once."""
+    words = set(tokenize_answer(hop.query))
+    whole = f"{passage.title}: {passage.text}"
+    holding = [text for text in _SENTENCE_END.split(passage.text) if contains_phrase(text, hop.answer)]
+    sentence = max(holding, key=lambda text: len(words & set(tokenize_answer(text))), default=whole).split()
+    # The first stretch that holds the answer, so the beginning of the sentence where that does.
+    stretches = (sentence[end - _MAX_QUOTE_WORDS : end] for end in range(_MAX_QUOTE_WORDS, len(sentence)))
+    quotes = (" ".join(stretch) for stretch in stretches)
+    return next(
+        (quote for quote in quotes if contains_phrase(quote, hop.answer)),
+        " ".join(sentence[-_MAX_QUOTE_WORDS:]),
+    )
 
 
 def _is_known(hop: Hop, findings: Findings) -> bool:

@@ -55,7 +55,7 @@ def derive_hops(passage: Passage, spans: Sequence[Span]) -> tuple[Hop, ...]:
         hops.append(
             span.hop
             or Hop(
-                need=_need(number, before, after),
+                need=_need(number if len(spans) > 1 else None, before, after),
                 query=_query(passage.title, before, after, hidden),
                 answer=span.text,
             )
@@ -64,7 +64,8 @@ def derive_hops(passage: Passage, spans: Sequence[Span]) -> tuple[Hop, ...]:
     return tuple(hops)
 
 
-def _need(number: int, before: str, after: str) -> str:
+def _need(number: int | None, before: str, after: str) -> str:
+    """Show the place of a mask; without a number, a need says nothing of masks and could be that of a question."""
     shown_before, shown_after = (text.replace(MASK, "…") for text in (before, after))
     if is_chinese(before + after):
         preceding = " ".join(shown_before.split())[-_NEED_CHARACTERS:]
@@ -76,7 +77,7 @@ def _need(number: int, before: str, after: str) -> str:
     left = " " if before[-1:].isspace() else ""
     right = " " if after[:1].isspace() else ""
     phrase = f"{preceding}{left}___{right}{following}".strip()
-    return f'mask {number}, in "{phrase}"'
+    return f'"{phrase}"' if number is None else f'mask {number}, in "{phrase}"'
 
 
 def _query(title: str, before: str, after: str, hidden: set[str]) -> str:

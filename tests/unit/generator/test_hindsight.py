@@ -5,7 +5,7 @@ import asyncio
 from masksearch_agent.agent.prompts import COMPACT_PROMPTS, FULL_PROMPTS, choose_prompts
 from masksearch_agent.config.generator import GeneratorSettings
 from masksearch_agent.fills import split_fills
-from masksearch_agent.generator.hindsight import HindsightTeacher, find_support
+from masksearch_agent.generator.hindsight import HindsightTeacher, find_support, quote_support
 from masksearch_agent.generator.roles import Findings, Plan, render_answer
 from masksearch_agent.records import Hop, Passage, SearchTask
 
@@ -67,6 +67,26 @@ def test_the_first_thought_lists_all_hops_without_telling_what_is_not_known_yet(
     plan = asyncio.run(HindsightTeacher().plan(Findings(task)))
     assert plan.text == "I need the mayor of Port Aldin, then #1's birthplace, then #2's region."
     assert plan.needs == (HOP.need,)
+
+
+async def test_support_can_be_quoted_instead_of_named() -> None:
+    teacher = HindsightTeacher(GeneratorSettings(quote_support=True))
+    told = Passage("s", "Port Aldin", "It has a quay. Its mayor is Ada Holt. Ada Holt sings.")
+    task = SearchTask("q", "qa", "Who?", (("Ada Holt",),), hops=(HOP,))
+    observation = await teacher.observe(Findings(task, ((HOP.query,),), ((SILENT, told),)))
+    assert observation.text == "Passage 2 says: Its mayor is Ada Holt."
+    assert observation.answer == "Ada Holt"
+
+
+def test_a_long_sentence_is_quoted_from_its_beginning_or_up_to_the_answer() -> None:
+    words = [f"w{index}" for index in range(50)]
+    early, late = ([*words[:place], "Ada", "Holt", *words[place:]] for place in (10, 40))
+    assert quote_support(HOP, Passage("p", "", " ".join(early))) == " ".join(early[:30])
+    assert quote_support(HOP, Passage("p", "", " ".join(late))) == " ".join(late[12:42])
+
+
+def test_an_answer_that_only_the_title_holds_is_quoted_with_it() -> None:
+    assert quote_support(HOP, Passage("p", "Ada Holt", "She is the mayor.")) == "Ada Holt: She is the mayor."
 
 
 async def test_the_passage_form_repeats_the_passage_with_every_mask_filled() -> None:

@@ -52,6 +52,11 @@ def test_a_need_names_the_mask_and_shows_its_place() -> None:
     assert third.need == 'mask 3, in "Its owner is ___."'
 
 
+def test_the_only_mask_has_no_number() -> None:
+    (hop,) = derive_hops(PASSAGE, [span_of("Cy Do")])
+    assert hop.need == '"Its owner is ___."'
+
+
 def test_a_span_that_knows_its_hop_keeps_it() -> None:
     hop = Hop("the founder of Velling Works", "Velling Works founder", "Ann Bo")
     assert derive_hops(PASSAGE, [span_of("Ann Bo", hop)]) == (hop,)
