@@ -16,8 +16,8 @@ __all__ = ("relaxed_collector",)
 
 _THRESHOLDS = (1_000_000, 50, 50)
 """Of `gc.set_threshold`. Garbage that is in cycles is still found: at the latest when there are this many objects of
-it, a few hundred megabytes. A thousand runs in flight hold more than 200,000 living objects, too many for a threshold of
-as many."""
+it, a few hundred megabytes. A thousand runs in flight hold more than 200,000 living objects, too many for a threshold
+of as many."""
 
 _lock = threading.Lock()
 _users = 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
@@ -92,6 +93,8 @@ def main() -> None:
     """Run the command line; errors of this package become one line and exit code 1."""
     # Loading and saving weights would draw bars of their own between ours. `=0` shows them, and downloads from a hub.
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    # Between transformers and TRL; there is nothing that a user could do about them.
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"transformers\.|trl\.")
     try:
         app()
     except MaskSearchError as failure:

@@ -91,10 +91,12 @@ def test_a_process_that_was_killed_is_an_error(processes: list[subprocess.Popen[
 
 
 _HALF_READ = """
-import os, sys, time
+import signal
 from masksearch_agent.ramp import span_process
 from masksearch_agent.records import Passage
 
+# A shell that started the tests in the background has Ctrl-C ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 start = span_process._start
 def start_and_tell(batch_size):
     process = start(batch_size)
@@ -125,13 +127,16 @@ def test_the_process_ends_with_its_parent(number: signal.Signals, last_words: st
         start_new_session=True,
     ) as parent:
         assert parent.stdout is not None
-        child = int(parent.stdout.readline())
-        assert parent.stdout.readline() == "ready\n"
-        if number == signal.SIGINT:
-            os.killpg(parent.pid, number)  # As a terminal does.
-        else:
-            parent.send_signal(number)
-        said, complaints = parent.communicate(timeout=30)
+        try:
+            child = int(parent.stdout.readline())
+            assert parent.stdout.readline() == "ready\n"
+            if number == signal.SIGINT:
+                os.killpg(parent.pid, number)  # As a terminal does.
+            else:
+                parent.send_signal(number)
+            said, complaints = parent.communicate(timeout=30)
+        finally:
+            parent.kill()
     assert (said, complaints) == (last_words, "")
     deadline = time.monotonic() + 10
     while _is_running(child):
