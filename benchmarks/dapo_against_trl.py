@@ -8,9 +8,9 @@ drawn by each rollout's number, so no group is dead and neither trainer leaves o
 that both sample the same tokens. The bar: a step takes at most 1.15 times as long as TRL's.
 
     masksearch quickstart --seed 100 --out runs/tuning
-    masksearch sft --recipe training/quickstart.yaml --set ramp_sft.epochs=1 --agent runs/tuning/base \
+    masksearch sft --recipe training/quickstart.yaml --set ramp_sft.epochs=1.05 --agent runs/tuning/base \
         --traces runs/tuning/traces.sqlite --out runs/half_trained
-    python benchmarks/dapo_against_trl.py --race --agent runs/half_trained --prompts 32 --steps 30
+    python benchmarks/dapo_against_trl.py --race --agent runs/half_trained --prompts 32 --steps 15 --evaluate-every 3
 
 `--race` measures the wall time, evaluation left out, until the recall on held-out RAMP tasks reaches `--target`, from
 an agent that is below it. Both sides have the rewards, optimizer, learning rate and its schedule, and the batch of the
@@ -25,7 +25,7 @@ import argparse
 import random
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -57,6 +57,7 @@ from masksearch_agent.trainers.curriculum import Curriculum
 from masksearch_agent.trainers.dapo import DAPOConfig, DAPOTrainer
 from masksearch_agent.trainers.rollouts import Group, RolloutRunner
 from masksearch_agent.trainers.sft import optimizer_arguments
+from masksearch_agent.viewer.curves import build_charts, draw_charts_file
 
 STEP_BAR, RACE_BAR = 1.15, 0.7
 TIMES_OURS = 1.5
@@ -350,12 +351,13 @@ def race(arguments: argparse.Namespace, world: World) -> None:
             for seed in our_times
         ],
     )
+    drawn = {
+        name: {str(seed): run.curve for seed, run in by_seed.items()} for name, by_seed in curves.items()
+    }
     if arguments.plot is not None:
-        plot(curves, arguments.target, arguments.plot)
+        plot(drawn, arguments.plot)
     result = {
-        "curves": {
-            name: {str(seed): run.curve for seed, run in by_seed.items()} for name, by_seed in curves.items()
-        },
+        "curves": drawn,
         "seconds_to_target": {
             name: {str(seed): seconds for seed, seconds in by_seed.items()} for name, by_seed in times.items()
         },
@@ -366,18 +368,14 @@ def race(arguments: argparse.Namespace, world: World) -> None:
     finish(arguments, result, f"bar: at most {RACE_BAR}, the median of the seeds; reached: {reached}")
 
 
-def plot(curves: dict[str, dict[int, Race]], target: float, path: Path) -> None:
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(7, 4))
-    for (name, by_seed), colour in zip(curves.items(), ("tab:blue", "tab:orange"), strict=True):
-        for number, run in enumerate(by_seed.values()):
-            axes.plot(*zip(*run.curve, strict=True), color=colour, label="" if number else name)
-    axes.axhline(target, color="grey", linestyle=":")
-    axes.set_xlabel("seconds of training")
-    axes.set_ylabel("recall on held-out RAMP tasks")
-    axes.legend()
-    figure.savefig(path, bbox_inches="tight")
+def plot(curves: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]], path: Path) -> None:
+    """Draw a chart a seed: recall over seconds of training, by trainer and seed."""
+    drawn = [
+        {"metric": f"seed {seed}: recall by seconds of training", "stage": name, "points": curve}
+        for name, by_seed in curves.items()
+        for seed, curve in by_seed.items()
+    ]
+    path.write_text(draw_charts_file(build_charts(drawn)), encoding="utf-8")
 
 
 def main() -> None:
@@ -398,7 +396,7 @@ def main() -> None:
     parser.add_argument("--target", type=float, default=0.7, help="Recall that ends a race.")
     parser.add_argument("--evaluate-every", type=int, default=5, help="Steps between evaluations in a race.")
     parser.add_argument("--held-out", type=int, default=300, help="Tasks of an evaluation.")
-    parser.add_argument("--plot", type=Path, help="Draw the learning curves of the race (needs matplotlib).")
+    parser.add_argument("--plot", type=Path, help="Draw the learning curves of the race (SVG).")
     arguments = parser.parse_args()
     arguments.steps = arguments.steps or (200 if arguments.race else 3)
     # Tasks enough that a pass over them is never finished in the timed steps.
