@@ -371,11 +371,11 @@ def race(arguments: argparse.Namespace, world: World) -> None:
 def plot(curves: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]], path: Path) -> None:
     """Draw a chart a seed: recall over seconds of training, by trainer and seed."""
     drawn = [
-        {"metric": f"seed {seed}: recall by seconds of training", "stage": name, "points": curve}
+        {"metric": f"seed {seed}: held-out RAMP recall", "stage": name, "points": curve}
         for name, by_seed in curves.items()
         for seed, curve in by_seed.items()
     ]
-    path.write_text(draw_charts_file(build_charts(drawn)), encoding="utf-8")
+    path.write_text(draw_charts_file(build_charts(drawn, "seconds of training")), encoding="utf-8")
 
 
 def main() -> None:

@@ -47,6 +47,7 @@ class Chart:
     """Stage and its `(step, value)` points; never without a point."""
     x_range: Point
     y_ticks: tuple[float, ...]
+    x_name: str = "training step"
 
     def place(self, point: Point) -> Point:
         """Return the position of a point in SVG units."""
@@ -55,8 +56,8 @@ class Chart:
         return round(_LEFT + across * (_RIGHT - _LEFT), 2), round(_BOTTOM - up * (_BOTTOM - _TOP), 2)
 
 
-def build_charts(curves: Sequence[Mapping[str, Any]]) -> list[Chart]:
-    """Group a report's curves by metric; values that are not finite are left out."""
+def build_charts(curves: Sequence[Mapping[str, Any]], x_name: str = "training step") -> list[Chart]:
+    """Group a report's curves by metric; values that are not finite are left out. `x_name` says what runs along."""
     by_metric: dict[str, list[tuple[str, tuple[Point, ...]]]] = {}
     for curve in curves:
         points = tuple((step, value) for step, value in curve["points"] if _is_finite(value))
@@ -67,7 +68,7 @@ def build_charts(curves: Sequence[Mapping[str, Any]]) -> list[Chart]:
         steps = [step for _, points in series for step, _ in points]
         values = [value for _, points in series for _, value in points]
         x_range = (min(steps), max(steps)) if min(steps) < max(steps) else (steps[0] - 1, steps[0] + 1)
-        charts.append(Chart(metric, tuple(series), x_range, nice_ticks(min(values), max(values))))
+        charts.append(Chart(metric, tuple(series), x_range, nice_ticks(min(values), max(values)), x_name))
     return charts
 
 
@@ -136,7 +137,7 @@ def _draw_figure(chart: Chart, index: int) -> Markup:
     return tag(
         "figure",
         tag("figcaption", tag("strong", name), tag("ul", legend, class_="legend")),
-        _draw_svg(chart, index, f"{name} by training step. {_summarise(chart)}"),
+        _draw_svg(chart, index, f"{name} by {chart.x_name}. {_summarise(chart)}"),
         tag("output", class_="tip"),
         class_="chart",
     )
@@ -176,7 +177,7 @@ def _draw_axes(chart: Chart) -> list[Markup]:
             parts.append(tag("text", f"{tick:,g}", x=x, y=_BOTTOM + 18, text_anchor="middle"))
     parts.append(tag("line", class_="axis", x1=_LEFT, x2=_RIGHT, y1=_BOTTOM, y2=_BOTTOM))
     middle = (_LEFT + _RIGHT) / 2
-    parts.append(tag("text", "training step", x=middle, y=_BOTTOM + 38, text_anchor="middle"))
+    parts.append(tag("text", chart.x_name, x=middle, y=_BOTTOM + 38, text_anchor="middle"))
     return parts
 
 
