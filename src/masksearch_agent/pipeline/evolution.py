@@ -292,12 +292,7 @@ class Evolution:
             return Generated(len(store.finished_task_ids(stage)), store.count(stage, accepted=True))
 
     def _stage(self, name: str, title: str, work: Callable[[Bar], tuple[int, int] | None]) -> None:
-        if self.run_state.is_done(name):
-            self.display.skip(title)
-            return
-        with self.display.stage(title) as bar:
-            self.run_state.do(name, lambda: work(bar))
-            bar.finish()
+        self.run_state.show(name, title, work, self.display)
 
     @property
     def _search(self) -> Search:

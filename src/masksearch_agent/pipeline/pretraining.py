@@ -205,12 +205,7 @@ class Pretraining:
     # --- helpers -----------------------------------------------------------------------------------------
 
     def _stage(self, name: str, title: str, work: Callable[[Bar], tuple[int, int] | None]) -> None:
-        if self.run_state.is_done(name):
-            self.display.skip(title)
-            return
-        with self.display.stage(title) as bar:
-            self.run_state.do(name, lambda: work(bar))
-            bar.finish()
+        self.run_state.show(name, title, work, self.display)
 
     def _open(self, index: Path) -> Search:
         return Search(open_index(index, self.recipe.retrieval.chosen_mode))

@@ -105,12 +105,7 @@ class Quickstart:
         return {file.stem.removesuffix("_test"): read_task_files([file]) for file in files}
 
     def _stage(self, name: str, title: str, work: Callable[[Bar], tuple[int, int] | None]) -> None:
-        if self.run_state.is_done(name):
-            self.display.skip(title)
-            return
-        with self.display.stage(title) as bar:
-            self.run_state.do(name, lambda: work(bar))
-            bar.finish()
+        self.run_state.show(name, title, work, self.display)
 
     # --- data --------------------------------------------------------------------------------------------
 

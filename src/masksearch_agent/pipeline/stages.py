@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from masksearch_agent.errors import ConfigError
+from masksearch_agent.pipeline.display import Bar, Display
 
 __all__ = ("FinishedStage", "Run")
 
@@ -87,6 +88,17 @@ class Run:
         self._state["peak_memory_gb"] = self.peak_memory_gb
         self._save()
         return True
+
+    def show(
+        self, name: str, title: str, work: Callable[[Bar], tuple[int, int] | None], display: Display
+    ) -> None:
+        """Do a stage unless it is done, and show how it goes under a title; `work` moves the bar."""
+        if self.is_done(name):
+            display.skip(title)
+            return
+        with display.stage(title) as bar:
+            self.do(name, lambda: work(bar))
+            bar.finish()
 
     def _save(self) -> None:
         partial = self._path.with_suffix(".partial")
