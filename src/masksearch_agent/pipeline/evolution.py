@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,7 +88,9 @@ class Evolution:
         self.display = display or Display()
         self.own_tasks = own_tasks
         files = [str(file) for file in (*own_tasks.files, *own_tasks.held_out)] if own_tasks else []
-        self.run_state = Run(directory, recipe.model_dump_json() + "".join(f"\n{file}" for file in files))
+        self.run_state = Run(
+            directory, recipe.model_dump_json() + "".join(f"\n{file}" for file in files), self.display
+        )
         self._opened_search: Search | None = None
 
     def run(self) -> dict[str, Any]:
@@ -101,14 +102,16 @@ class Evolution:
         recipe_text = yaml.safe_dump(self.recipe.model_dump(mode="json"), sort_keys=False)
         (self.directory / "recipe.yaml").write_text(recipe_text, encoding="utf-8")
         if self.own_tasks is None:
-            self._stage("world", "writing a closed world", self._write_world)
-            self._stage("index", "indexing its passages", self._build_index)
-        self._stage("tasks", "tasks, and which are held out", self._split_tasks)
-        self._stage("base", "base model", self._take_base)
+            self.run_state.show("world", "writing a closed world", self._write_world)
+            self.run_state.show("index", "indexing its passages", self._build_index)
+        self.run_state.show("tasks", "tasks, and which are held out", self._split_tasks)
+        self.run_state.show("base", "base model", self._take_base)
         settings = self.recipe.evolution
         graph = build_evolution_graph(self, settings).compile(name="masksearch-evolution")
         state = graph.invoke({}, {"recursion_limit": _NODES_A_ROUND * settings.max_rounds + 5})
-        self._stage("agent", "keeping the best student", lambda bar: self._keep_best(state["best_round"]))
+        self.run_state.show(
+            "agent", "keeping the best student", lambda bar: self._keep_best(state["best_round"])
+        )
         report = build_evolution_report(self.recipe, self.run_state, state)
         write_evolution_report(report, self.directory)
         return report
@@ -123,7 +126,7 @@ class Evolution:
         def work(bar: Bar) -> None:
             generate_trajectories([file], self._search, self.recipe, self._traces, _stage_of(1), bar=bar)
 
-        self._stage("round_1_generate", "round 1: the teacher", work)
+        self.run_state.show("round_1_generate", "round 1: the teacher", work)
         return self._generated(1)
 
     def sample(self, round_number: int) -> Generated:
@@ -132,7 +135,7 @@ class Evolution:
         if not tasks:
             return Generated(0, 0)
         write_jsonl(self._path("tasks", f"round-{round_number}.jsonl"), tasks)
-        self._stage(
+        self.run_state.show(
             f"round_{round_number}_generate",
             f"round {round_number}: the student",
             lambda bar: self._sample(round_number, tasks, bar),
@@ -166,11 +169,11 @@ class Evolution:
             )
             return result.steps, result.tokens
 
-        self._stage(f"round_{round_number}_train", f"round {round_number}: SFT", work)
+        self.run_state.show(f"round_{round_number}_train", f"round {round_number}: SFT", work)
 
     def evaluate(self, round_number: int) -> float:
         """Ask the student the held-out tasks; return the recall on those that decide."""
-        self._stage(
+        self.run_state.show(
             f"round_{round_number}_evaluate",
             f"round {round_number}: held-out tasks",
             lambda bar: self._evaluate(round_number, bar),
@@ -290,9 +293,6 @@ class Evolution:
         with TraceStore(self._traces) as store:
             stage = _stage_of(round_number)
             return Generated(len(store.finished_task_ids(stage)), store.count(stage, accepted=True))
-
-    def _stage(self, name: str, title: str, work: Callable[[Bar], tuple[int, int] | None]) -> None:
-        self.run_state.show(name, title, work, self.display)
 
     @property
     def _search(self) -> Search:

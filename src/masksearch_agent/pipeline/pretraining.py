@@ -91,11 +91,9 @@ class Pretraining:
         self.corpus = corpus
         self.questions = tuple(questions)
         self.directory = directory
-        self.display = display or Display()
         self.command = command
-        self.run_state = Run(
-            directory, "\n".join([recipe.model_dump_json(), str(corpus), *map(str, questions)])
-        )
+        fingerprint = "\n".join([recipe.model_dump_json(), str(corpus), *map(str, questions)])
+        self.run_state = Run(directory, fingerprint, display)
 
     def run(self) -> dict[str, Any]:
         """Do every stage that is not done yet and write the report.
@@ -105,15 +103,15 @@ class Pretraining:
         """
         recipe_text = yaml.safe_dump(self.recipe.model_dump(mode="json"), sort_keys=False)
         (self.directory / "recipe.yaml").write_text(recipe_text, encoding="utf-8")
-        self._stage("base", "base model", self._take_base)
-        self._stage("index", "indexing passages", self._build_indexes)
-        self._stage("ramp", "masking passages", self._build_tasks)
-        self._stage("generate", "generating trajectories", self._generate)
-        self._stage("ramp_sft", "SFT on masks", self._sft)
-        self._stage("ramp_dapo", "DAPO on masks", self._dapo)
+        self.run_state.show("base", "base model", self._take_base)
+        self.run_state.show("index", "indexing passages", self._build_indexes)
+        self.run_state.show("ramp", "masking passages", self._build_tasks)
+        self.run_state.show("generate", "generating trajectories", self._generate)
+        self.run_state.show("ramp_sft", "SFT on masks", self._sft)
+        self.run_state.show("ramp_dapo", "DAPO on masks", self._dapo)
         for agent, bundle, mode in AGENTS:
             work = self._evaluation_of(agent, bundle, mode)
-            self._stage(f"evaluate_{agent}", f"evaluating {agent}", work)
+            self.run_state.show(f"evaluate_{agent}", f"evaluating {agent}", work)
         report = build_pretraining_report(self.recipe, self.run_state, self._result_files(), self.command)
         write_pretraining_report(report, self.directory)
         self._write_questions()
@@ -122,12 +120,8 @@ class Pretraining:
     # --- data --------------------------------------------------------------------------------------------
 
     def _build_indexes(self, bar: Bar) -> None:
-        corpora = [self.corpus, *(file.path for file in self.questions if file.has_passages)]
-        folders = [
-            self._corpus_index,
-            *(self._index_of(file) for file in self.questions if file.has_passages),
-        ]
-        for corpus, folder in zip(corpora, folders, strict=True):
+        own = [(file.path, self._index_of(file)) for file in self.questions if file.has_passages]
+        for corpus, folder in [(self.corpus, self._corpus_index), *own]:
             build_index(read_passages(corpus, self.recipe.corpus), folder, self.recipe.retrieval)
 
     def _build_tasks(self, bar: Bar) -> None:
@@ -203,9 +197,6 @@ class Pretraining:
         write_page(runs, references, title, self._path("evals", PAGE_NAME), self.recipe.evaluation)
 
     # --- helpers -----------------------------------------------------------------------------------------
-
-    def _stage(self, name: str, title: str, work: Callable[[Bar], tuple[int, int] | None]) -> None:
-        self.run_state.show(name, title, work, self.display)
 
     def _open(self, index: Path) -> Search:
         return Search(open_index(index, self.recipe.retrieval.chosen_mode))

@@ -9,7 +9,6 @@ on where it was. Evaluation asks about entities that no training stage has seen.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -68,8 +67,7 @@ class Quickstart:
     def __init__(self, recipe: Recipe, directory: Path, display: Display | None = None) -> None:
         self.recipe = recipe
         self.directory = directory
-        self.display = display or Display()
-        self.run_state = Run(directory, recipe.model_dump_json())
+        self.run_state = Run(directory, recipe.model_dump_json(), display)
 
     def run(self) -> dict[str, Any]:
         """Do every stage that is not done yet and write the report.
@@ -79,17 +77,17 @@ class Quickstart:
         """
         recipe_text = yaml.safe_dump(self.recipe.model_dump(mode="json"), sort_keys=False)
         (self.directory / "recipe.yaml").write_text(recipe_text, encoding="utf-8")
-        self._stage("world", "writing a closed world", self._write_world)
-        self._stage("index", "indexing its passages", self._build_index)
-        self._stage("ramp", "masking passages", self._build_tasks)
-        self._stage("generate", "generating trajectories", self._generate)
-        self._stage("base", "base model", self._take_base)
-        self._stage("ramp_sft", "stage I: SFT on masks", self._ramp_sft)
-        self._stage("ramp_dapo", "stage I: DAPO on masks", self._ramp_dapo)
-        self._stage("qa_sft", "stage II: SFT on questions", self._qa_sft)
+        self.run_state.show("world", "writing a closed world", self._write_world)
+        self.run_state.show("index", "indexing its passages", self._build_index)
+        self.run_state.show("ramp", "masking passages", self._build_tasks)
+        self.run_state.show("generate", "generating trajectories", self._generate)
+        self.run_state.show("base", "base model", self._take_base)
+        self.run_state.show("ramp_sft", "stage I: SFT on masks", self._ramp_sft)
+        self.run_state.show("ramp_dapo", "stage I: DAPO on masks", self._ramp_dapo)
+        self.run_state.show("qa_sft", "stage II: SFT on questions", self._qa_sft)
         if self.recipe.qa_dapo is not None:
-            self._stage("qa_dapo", "stage II: DAPO on questions", self._qa_dapo)
-        self._stage("evaluate", "evaluating", self._evaluate)
+            self.run_state.show("qa_dapo", "stage II: DAPO on questions", self._qa_dapo)
+        self.run_state.show("evaluate", "evaluating", self._evaluate)
         report = build_report(self.recipe, self.run_state, evaluated_agents(self.recipe))
         write_report(report, self.directory)
         self._write_questions()
@@ -103,9 +101,6 @@ class Quickstart:
         """Return the held-out tasks by name: `ramp`, `qa_1hop`, …"""
         files = sorted(self.path("world", "questions").glob("*_test.jsonl"))
         return {file.stem.removesuffix("_test"): read_task_files([file]) for file in files}
-
-    def _stage(self, name: str, title: str, work: Callable[[Bar], tuple[int, int] | None]) -> None:
-        self.run_state.show(name, title, work, self.display)
 
     # --- data --------------------------------------------------------------------------------------------
 

@@ -34,13 +34,15 @@ class Run:
         directory: The folder.
         fingerprint: What the run depends on (its resolved recipe). A folder that was begun with another one is
             refused, because its finished stages would not fit.
+        display: Where `show` shows stages; None shows them nowhere.
 
     Raises:
         ConfigError: The folder belongs to a run with other settings.
     """
 
-    def __init__(self, directory: Path, fingerprint: str) -> None:
+    def __init__(self, directory: Path, fingerprint: str, display: Display | None = None) -> None:
         self.directory = directory
+        self.display = display or Display()
         self._path = directory / "stages.json"
         self._state: dict[str, Any] = {"fingerprint": fingerprint, "stages": [], "peak_memory_gb": 0.0}
         if self._path.is_file():
@@ -89,14 +91,12 @@ class Run:
         self._save()
         return True
 
-    def show(
-        self, name: str, title: str, work: Callable[[Bar], tuple[int, int] | None], display: Display
-    ) -> None:
+    def show(self, name: str, title: str, work: Callable[[Bar], tuple[int, int] | None]) -> None:
         """Do a stage unless it is done, and show how it goes under a title; `work` moves the bar."""
         if self.is_done(name):
-            display.skip(title)
+            self.display.skip(title)
             return
-        with display.stage(title) as bar:
+        with self.display.stage(title) as bar:
             self.do(name, lambda: work(bar))
             bar.finish()
 

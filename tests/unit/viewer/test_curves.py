@@ -65,3 +65,11 @@ def test_a_noisy_curve_is_drawn_as_measured_and_smoothed_and_says_so() -> None:
     assert "moving mean" not in draw_charts(
         build_charts([{"stage": "a", "metric": "loss", "points": points[:9]}])
     )
+
+
+def test_a_chart_says_what_runs_along() -> None:
+    [chart] = build_charts([{"stage": "a", "metric": "recall", "points": [[0, 0.1], [9, 0.2]]}], "seconds")
+    drawn = str(draw_charts([chart]))
+    assert ">seconds</text>" in drawn
+    assert 'aria-label="recall by seconds. ' in drawn
+    assert "training step" not in drawn
