@@ -6,6 +6,7 @@ seed alone, so that any number of ranks gets the same batches.
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import random
@@ -13,6 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import torch
 from fakes.tiny_models import make_test_model, make_test_tokenizer
 from unit.trainers.conftest import TASKS, ScriptedRunner, make_group
 from unit.trainers.test_dapo import random_row
@@ -37,6 +39,13 @@ SETTINGS = DAPOSettings(
 
 def main(directory: Path) -> None:
     rank = int(os.environ.get("RANK", "0"))
+
+    def tell_what_is_left() -> None:
+        left = torch.distributed.is_initialized()
+        (directory / f"left-{rank}.txt").write_text("an open group" if left else "nothing")
+
+    # What is registered first runs last.
+    atexit.register(tell_what_is_left)
     tokenizer = make_test_tokenizer()
     sampler = make_test_model(tokenizer)
 

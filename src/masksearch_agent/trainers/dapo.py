@@ -35,7 +35,7 @@ from masksearch_agent.trainers.callbacks import CurriculumState
 from masksearch_agent.trainers.curriculum import Curriculum
 from masksearch_agent.trainers.dynamic_sampling import DynamicSampler
 from masksearch_agent.trainers.loss import dapo_loss, importance_weights
-from masksearch_agent.trainers.ranks import Ranks, share_evenly
+from masksearch_agent.trainers.ranks import Ranks, leave_group_at_exit, share_evenly
 from masksearch_agent.trainers.rollouts import Group, RolloutRunner
 from masksearch_agent.trainers.sft import lora_config, optimizer_arguments
 from masksearch_agent.trainers.token_metrics import TokenMetrics, check_sampler_drift
@@ -187,6 +187,7 @@ class DAPOTrainer(GRPOTrainer):  # type: ignore[misc]
             callbacks=[CurriculumState(self.curriculum), *callbacks],
             peft_config=lora_config(settings.lora_rank) if settings.lora_rank else None,
         )
+        leave_group_at_exit()
         self.ranks = Ranks(self.accelerator.process_index, self.accelerator.num_processes, gather_object)
         self.sampler = DynamicSampler(
             self.curriculum, runner, self.ranks, args.max_resampling, args.seed, args.dynamic_sampling

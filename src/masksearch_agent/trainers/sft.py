@@ -17,6 +17,7 @@ from masksearch_agent.models.chat_format import ChatFormat
 from masksearch_agent.records import TrainingRow, Trajectory
 from masksearch_agent.traces.rows import make_rows
 from masksearch_agent.trainers.checkpoints import find_last_checkpoint
+from masksearch_agent.trainers.ranks import leave_group_at_exit
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -89,6 +90,7 @@ def train_sft(
         peft_config=lora_config(settings.lora_rank) if settings.lora_rank else None,
         callbacks=list(callbacks),
     )
+    leave_group_at_exit()
     # It prints every metric to standard output, which is for results.
     trainer.remove_callback(PrinterCallback)
     trainer.train(resume_from_checkpoint=find_last_checkpoint(output_dir))
