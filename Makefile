@@ -8,7 +8,7 @@ DATA ?= ../shared/data
 VLLM_VENV := .venv-vllm
 VLLM_STAMP := $(VLLM_VENV)/.installed
 
-.PHONY: install install-vllm quickstart laptop test test-fast test-vllm lint type format clean
+.PHONY: install install-vllm quickstart laptop ablate test test-fast test-vllm lint type format clean
 
 install: $(STAMP)
 
@@ -42,8 +42,14 @@ laptop: $(STAMP)
 	  --test 2wikimultihopqa=$(DATA)/2wikimultihopqa/flashrag_100.jsonl --out runs/laptop
 	cp runs/laptop/laptop.md runs/laptop/laptop.svg docs/results/
 
+# The papers' claims, on closed worlds; hours. Stopped, it goes on where it was.
+ablate: $(STAMP)
+	$(BIN)/masksearch ablate --out runs/ablate
+	cp runs/ablate/ablation.md runs/ablate/ablation-*.svg docs/results/
+
+# Two workers with a thread of torch each: with as many threads as cores and a second process, threads of torch spin.
 test: $(STAMP)
-	$(BIN)/pytest -m 'not vllm'
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m 'not vllm' -n 2 --dist loadfile
 
 test-fast: $(STAMP)
 	$(BIN)/pytest -m 'not slow'
