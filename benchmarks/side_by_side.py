@@ -41,8 +41,8 @@ def add_agent_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def quickstart_recipe() -> Recipe:
-    return load_recipe(Path(str(resources.files("masksearch_agent.pipeline") / "quickstart.yaml")))
+def quickstart_recipe(overrides: Sequence[str] = ()) -> Recipe:
+    return load_recipe(Path(str(resources.files("masksearch_agent.pipeline") / "quickstart.yaml")), overrides)
 
 
 @dataclass(frozen=True)
