@@ -105,7 +105,7 @@ def test_a_killed_ablation_goes_on_and_decides_every_claim(run: CommandLine, tmp
     rounds = [row["arm"] for row in report["experiments"][-1]["rows"]]
     assert rounds == ["round 1", "round 2", "as many steps on round 1"]
     for plot in ("claims", *EXPERIMENTS):
-        ElementTree.parse(tmp_path / "run" / f"{plot}.svg")
+        ElementTree.parse(tmp_path / "run" / f"ablation-{plot}.svg")
 
     again = run(*ARGUMENTS).json
     # Memory is that of the processes that looked.

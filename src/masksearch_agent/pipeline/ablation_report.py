@@ -72,12 +72,12 @@ def build_ablation_report(
 
 
 def write_ablation_report(report: Mapping[str, Any], directory: Path) -> None:
-    """Write `ablation.json`, `ablation.md` and its plots, `claims.svg` and one for each comparison."""
+    """Write `ablation.json`, `ablation.md` and its plots, `ablation-claims.svg` and one for each comparison."""
     files = {
         "ablation.json": json.dumps(report, indent=2, ensure_ascii=False) + "\n",
         "ablation.md": ablation_markdown(report),
-        "claims.svg": draw_claims(report),
-        **{f"{entry['name']}.svg": draw_experiment(entry) for entry in report["experiments"]},
+        "ablation-claims.svg": draw_claims(report),
+        **{f"ablation-{entry['name']}.svg": draw_experiment(entry) for entry in report["experiments"]},
     }
     for name, text in files.items():
         (directory / name).write_text(text, encoding="utf-8")

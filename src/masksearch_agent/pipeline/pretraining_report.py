@@ -23,7 +23,7 @@ from masksearch_agent.evaluation.report import sample_of
 from masksearch_agent.evaluation.runner import QuestionResult, read_results, summarise
 from masksearch_agent.pipeline.report import count_outcomes, read_curves
 from masksearch_agent.pipeline.stages import Run
-from masksearch_agent.pipeline.versions import package_versions
+from masksearch_agent.pipeline.versions import package_versions, usable_cores
 from masksearch_agent.traces.rows import POLICY_ROLE
 from masksearch_agent.viewer.curves import build_charts, draw_charts_file
 from masksearch_agent.viewer.pretraining import pretraining_markdown
@@ -70,6 +70,7 @@ def build_pretraining_report(
         "base_model": recipe.base_model,
         "wall_seconds": sum(stage.seconds for stage in run.stages),
         "peak_memory_gb": run.peak_memory_gb,
+        "cores": usable_cores(),
         "versions": package_versions(),
         "stages": [asdict(stage) for stage in run.stages],
         "evals": {

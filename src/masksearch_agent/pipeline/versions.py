@@ -1,10 +1,11 @@
-"""The packages that a result depends on, as it is kept in reports and bundles."""
+"""The packages that a result depends on, and the cores that it was made on, as they are kept in reports and bundles."""
 
 from __future__ import annotations
 
 import importlib.metadata
+import os
 
-__all__ = ("package_versions",)
+__all__ = ("package_versions", "usable_cores")
 
 _PACKAGES = (
     *("masksearch-agent", "torch", "transformers", "trl", "langgraph", "langchain-core"),
@@ -21,3 +22,10 @@ def package_versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return versions
+
+
+def usable_cores() -> int:
+    """Return how many processor cores this process may run on, which can be fewer than the machine has."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

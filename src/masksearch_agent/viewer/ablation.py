@@ -55,11 +55,11 @@ def ablation_markdown(report: Mapping[str, Any]) -> str:
     if report["claims"]:
         sections += [
             "## Claims",
-            "![Difference of each claim with its interval](claims.svg)",
+            "![Difference of each claim with its interval](ablation-claims.svg)",
             _claims(report),
         ]
     for entry in report["experiments"]:
-        plot = f"![Recall of each agent with its interval]({entry['name']}.svg)"
+        plot = f"![Recall of each agent with its interval](ablation-{entry['name']}.svg)"
         sections += [f"## {entry['title']}", plot, _experiment(entry)]
     versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
     hours, memory_gb = report["stage_seconds"] / 3600, report["peak_memory_gb"]

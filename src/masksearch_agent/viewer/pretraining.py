@@ -56,8 +56,9 @@ def pretraining_markdown(report: Mapping[str, Any]) -> str:
 
 
 def _cost(report: Mapping[str, Any]) -> str:
+    cores = "one processor core" if report["cores"] == 1 else f"{report['cores']} processor cores"
     return (
-        f"Seed {report['seed']}; {duration(report['wall_seconds'])} in all, "
+        f"Seed {report['seed']}; {duration(report['wall_seconds'])} in all on {cores}, "
         f"{report['peak_memory_gb']:.2f} GB of memory at most."
     )
 

@@ -126,8 +126,8 @@ def test_the_report_has_every_comparison_and_is_written(workers: FakeWorkers, tm
     assert verdicts["Dynamic sampling helps"] == "not reproduced"  # both arms are of as many stages
     page = (tmp_path / "ablation.md").read_text()
     for name in ("claims", *EXPERIMENTS):
-        assert f"({name}.svg)" in page
-        ElementTree.parse(tmp_path / f"{name}.svg")
+        assert f"(ablation-{name}.svg)" in page
+        ElementTree.parse(tmp_path / f"ablation-{name}.svg")
 
 
 @pytest.mark.parametrize("killed_after", [0, 1, 7, 40, 60])

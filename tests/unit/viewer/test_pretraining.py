@@ -44,6 +44,7 @@ REPORT = {
     "base_model": "models/small",
     "wall_seconds": 3000.0,
     "peak_memory_gb": 2.5,
+    "cores": 1,
     "versions": {"torch": "2.13.0"},
     "stages": [{"name": "ramp_sft", "seconds": 90.0, "steps": 12, "tokens": 3456}],
     "evals": {
@@ -66,6 +67,7 @@ def test_the_page_has_both_tables_the_differences_and_a_verdict() -> None:
     page = pretraining_markdown(REPORT)
     for line in (
         "    masksearch pretrain corpus.json",
+        "50 min 00 s in all on one processor core, 2.50 GB of memory at most.",
         "| RAMP SFT | 0.20 (0.10 to 0.30); em 0.25; 1.5 searches | 0.30 (0.20 to 0.40); em 0.25; 1.5 searches |",
         "| agent, any form of answer | hotpot, n = 50 | wiki, n = 50 |",
         "| RAG-PE: untrained, one retrieval | 0.30 (0.20 to 0.40); answered 50% | 0.20 (0.10 to 0.30); answered 50% |",
