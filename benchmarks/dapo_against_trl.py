@@ -8,9 +8,10 @@ drawn by each rollout's number, so no group is dead and neither trainer leaves o
 that both sample the same tokens. The bar: a step takes at most 1.15 times as long as TRL's.
 
     masksearch quickstart --seed 100 --out runs/tuning
-    masksearch sft --recipe training/quickstart.yaml --set ramp_sft.epochs=1.05 --agent runs/tuning/base \
+    masksearch sft --recipe training/quickstart.yaml --set ramp_sft.epochs=1.02 --agent runs/tuning/base \
         --traces runs/tuning/traces.sqlite --out runs/half_trained
-    python benchmarks/dapo_against_trl.py --race --agent runs/half_trained --prompts 32 --steps 15 --evaluate-every 3
+    python benchmarks/dapo_against_trl.py --race --agent runs/half_trained --prompts 32 --steps 30 --evaluate-every 1 \
+        --set ramp_dapo.optimizer.warmup_ratio=0
 
 `--race` measures the wall time, evaluation left out, until the recall on held-out RAMP tasks reaches `--target`, from
 an agent that is below it. Both sides have the rewards, optimizer, learning rate and its schedule, and the batch of the
