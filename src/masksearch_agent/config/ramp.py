@@ -67,6 +67,9 @@ class RampSettings(Settings):
     search again in other words."""
     min_passage_words: int = Field(default=8, ge=1)
     """Shorter passages say too little to tell what is missing."""
+    name_kinds: bool = False
+    """Say in the need of a mask what kind of thing it hides (`the year in "is a ___ book"`), as a question does: the
+    teacher's thoughts then teach to answer with a thing of the kind that was asked for."""
     drop_near_copies: bool = True
     """Make one task of passages that are nearly the same, of the first one."""
     seed: int = 0

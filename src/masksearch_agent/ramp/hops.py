@@ -13,7 +13,7 @@ from masksearch_agent.ramp.spans import Span
 from masksearch_agent.records import MASK, Hop, Passage
 from masksearch_agent.words import is_chinese
 
-__all__ = ("derive_hops", "mask_spans")
+__all__ = ("derive_hops", "kind_named_in", "mask_spans")
 
 _WORD = re.compile(r"\w+(?:['’-]\w+)*")
 _SENTENCE_END = re.compile(r"[.!?][\"'”’)\]]*\s+(?=[\"'“‘(\[]?[A-Z0-9\[])|\n+|[。！？]")
@@ -29,6 +29,29 @@ _FUNCTION_WORDS = """
     until up was we were what when where which while who whom whose will with would you
 """
 _STOP_WORDS = frozenset(_FUNCTION_WORDS.split())
+_KINDS = {
+    "CARDINAL": "number",
+    "DATE": "date",
+    "EVENT": "event",
+    "FAC": "place",
+    "GPE": "place",
+    "LANGUAGE": "language",
+    "LAW": "law",
+    "LOC": "place",
+    "MONEY": "amount of money",
+    "NORP": "nationality",
+    "ORDINAL": "rank",
+    "ORG": "organization",
+    "PERCENT": "percentage",
+    "PERSON": "person",
+    "PRODUCT": "product",
+    "QUANTITY": "quantity",
+    "TIME": "time",
+    "WORK_OF_ART": "work",
+}
+"""Named-entity labels (OntoNotes) in the words of a question; other labels are words already."""
+_YEAR = re.compile(r"\d{4}")
+_KIND_IN_NEED = re.compile(r'(the [^"]+?) in (?:mask \d+, in )?"')
 
 
 def mask_spans(passage: Passage, spans: Sequence[Span]) -> str:
@@ -40,28 +63,41 @@ def mask_spans(passage: Passage, spans: Sequence[Span]) -> str:
     return MASK.join([*pieces, passage.text[end:]])
 
 
-def derive_hops(passage: Passage, spans: Sequence[Span]) -> tuple[Hop, ...]:
+def derive_hops(passage: Passage, spans: Sequence[Span], names_kinds: bool = False) -> tuple[Hop, ...]:
     """Return one hop per masked span: the span's own where it has one, else one made from its context.
 
     Args:
         passage: The passage.
         spans: The masked spans, in the order of the text.
+        names_kinds: Whether a need says what kind of thing is sought.
     """
     before, *rest = mask_spans(passage, spans).split(MASK)
     hidden = {word.lower() for span in spans for word in _WORD.findall(span.text)}
     hops = []
     for number, (span, piece) in enumerate(zip(spans, rest, strict=True), start=1):
         after = MASK.join(rest[number - 1 :])
+        kind = f"the {_kind(span)} in " if names_kinds else ""
         hops.append(
             span.hop
             or Hop(
-                need=_need(number if len(spans) > 1 else None, before, after),
+                need=kind + _need(number if len(spans) > 1 else None, before, after),
                 query=_query(passage.title, before, after, hidden),
                 answer=span.text,
             )
         )
         before = f"{before}{MASK}{piece}"
     return tuple(hops)
+
+
+def kind_named_in(need: str) -> str | None:
+    """Return the kind of thing that a need names, as `the year`, or None where it names none."""
+    found = _KIND_IN_NEED.match(need)
+    return found[1] if found else None
+
+
+def _kind(span: Span) -> str:
+    is_year = span.label == "DATE" and _YEAR.fullmatch(span.text) is not None
+    return "year" if is_year else _KINDS.get(span.label, span.label.lower())
 
 
 def _need(number: int | None, before: str, after: str) -> str:

@@ -161,7 +161,7 @@ class _TaskBuilder:
         if self.search is None:
             return _Candidate(passage, usable, ())
         # Each span on its own first: drawing before looking would leave hardly a task with several masks.
-        hops = [derive_hops(passage, (span,))[0] for span in usable]
+        hops = [derive_hops(passage, (span,), self.settings.name_kinds)[0] for span in usable]
         # Searching takes most of the time, and nothing finds what no other passage holds.
         is_sought = [self.search.may_find(hop.answer, besides=passage.id) for hop in hops]
         return _Candidate(passage, tuple(compress(usable, is_sought)), tuple(compress(hops, is_sought)))
@@ -183,7 +183,8 @@ class _TaskBuilder:
             self.report.spans_answerable += len(usable)
         spans = choose_spans(passage, usable, self.settings, self.policy)
         while spans:
-            task = build_task(passage, spans, split=self.split)
+            hops = derive_hops(passage, spans, self.settings.name_kinds)
+            task = build_task(passage, spans, hops, self.split)
             if self.search is None:
                 return task
             # Masked together the spans lose each other as context, so their queries are looked up once more.

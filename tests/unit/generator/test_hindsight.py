@@ -78,6 +78,15 @@ async def test_support_can_be_quoted_instead_of_named() -> None:
     assert observation.answer == "Ada Holt"
 
 
+async def test_after_a_quote_the_kind_of_thing_that_was_needed_leads_to_the_answer() -> None:
+    hop = Hop('the person in "Its mayor is ___."', "Port Aldin mayor", "Ada Holt")
+    told = Passage("s", "Port Aldin", "It has a quay. Its mayor is Ada Holt.")
+    task = SearchTask("q", "ramp", "Port Aldin: Its mayor is [mask].", (("Ada Holt",),), hops=(hop,))
+    teacher = HindsightTeacher(GeneratorSettings(quote_support=True))
+    observation = await teacher.observe(Findings(task, ((hop.query,),), ((told,),)))
+    assert observation.text == "Passage 1 says: Its mayor is Ada Holt. So the person is Ada Holt."
+
+
 def test_a_long_sentence_is_quoted_from_its_beginning_or_up_to_the_answer() -> None:
     words = [f"w{index}" for index in range(50)]
     early, late = ([*words[:place], "Ada", "Holt", *words[place:]] for place in (10, 40))
