@@ -62,6 +62,9 @@ class RampSettings(Settings):
     """Passages that the reference model reads at once."""
     max_span_words: int = Field(default=6, ge=1)
     """Longer spans (titles of laws, quotations) are not answers that can be looked up word by word."""
+    skipped_labels: tuple[str, ...] = ()
+    """Kinds of spans that are never masked, by the extractor's labels (spaCy: `NORP`, `DATE`, …). What stands in nearly
+    every passage, such as the nationality of a film, is found by chance in one that has nothing to do with it."""
     answerability_depth: int = Field(default=10, ge=1)
     """A masked span must be found in this many results of its query. The agent reads fewer per search but may
     search again in other words."""

@@ -63,6 +63,8 @@ def usable_spans(
 
 
 def _span_flaw(passage: Passage, span: Span, settings: RampSettings) -> str:
+    if span.label in settings.skipped_labels:
+        return "skipped_label"
     if not re.search(r"\w", passage.text[: span.start]):
         return "first_token"
     if "\n" in span.text:

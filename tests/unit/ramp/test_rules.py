@@ -44,6 +44,13 @@ def test_a_fair_span_is_kept() -> None:
     assert judge(Passage("p", "Meeting", PROSE), span_of(PROSE, "1923")) == (("1923",), {})
 
 
+def test_a_span_of_a_skipped_kind_is_dropped() -> None:
+    drops: Counter[str] = Counter()
+    settings = SETTINGS.model_copy(update={"skipped_labels": ("NORP", "ENTITY")})
+    assert usable_spans(Passage("p", "Meeting", PROSE), [span_of(PROSE, "1923")], settings, drops) == ()
+    assert drops == {"skipped_label": 1}
+
+
 def test_a_string_inside_another_word_is_no_repetition() -> None:
     text = "The duke of York never saw Yorkshire in all his long life."
     assert judge(Passage("p", "A duke", text), span_of(text, "York")) == (("York",), {})
