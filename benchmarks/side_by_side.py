@@ -12,7 +12,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from statistics import median
 
@@ -20,6 +19,7 @@ from masksearch_agent.agent.runnable import MaskSearchAgent
 from masksearch_agent.config.recipe import Recipe, load_recipe
 from masksearch_agent.config.retrieval import RetrievalSettings
 from masksearch_agent.corpus.closed_world import make_world
+from masksearch_agent.pipeline.shipped import shipped_recipe
 from masksearch_agent.pipeline.training import make_base_bundle
 from masksearch_agent.ramp.spans import FactSpanExtractor
 from masksearch_agent.ramp.tasks import build_ramp_tasks
@@ -42,7 +42,7 @@ def add_agent_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def quickstart_recipe(overrides: Sequence[str] = ()) -> Recipe:
-    return load_recipe(Path(str(resources.files("masksearch_agent.pipeline") / "quickstart.yaml")), overrides)
+    return load_recipe(shipped_recipe("quickstart"), overrides)
 
 
 @dataclass(frozen=True)

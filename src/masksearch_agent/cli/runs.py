@@ -36,13 +36,12 @@ def quickstart(
 
     Example: `masksearch quickstart --seed 1 --out runs/quickstart`
     """
-    from importlib import resources
-
     from masksearch_agent.pipeline.display import Display
     from masksearch_agent.pipeline.quickstart import Quickstart
+    from masksearch_agent.pipeline.shipped import shipped_recipe
     from masksearch_agent.viewer.tables import evals_table
 
-    path = recipe or Path(str(resources.files("masksearch_agent.pipeline") / "quickstart.yaml"))
+    path = recipe or shipped_recipe("quickstart")
     resolved = resolve_recipe(path, [*(settings or []), f"seed={seed}"])
     report = Quickstart(resolved, out, Display(MESSAGES)).run()
     if as_json:
@@ -134,16 +133,15 @@ def evolve(
 
     Example: `masksearch evolve runs/tasks/ramp.jsonl --index runs/index --out runs/evolve`
     """
-    from importlib import resources
-
     from masksearch_agent.pipeline.display import Display
     from masksearch_agent.pipeline.evolution import Evolution, OwnTasks
+    from masksearch_agent.pipeline.shipped import shipped_recipe
     from masksearch_agent.retrieval.web import web_source
     from masksearch_agent.viewer.evolution import evolution_table
 
     if bool(tasks) != (index is not None):
         raise ConfigError("tasks and --index belong together; pass both, or neither for a closed world")
-    closed_world = Path(str(resources.files("masksearch_agent.pipeline") / "evolve.yaml"))
+    closed_world = shipped_recipe("evolve")
     resolved = resolve_recipe(
         recipe or (None if tasks else closed_world), [*(settings or []), f"seed={seed}"]
     )
@@ -183,13 +181,12 @@ def ablate(
 
     Example: `masksearch ablate --seeds 0,1,2 --only table --only rewards --out runs/ablate`
     """
-    from importlib import resources
-
     from masksearch_agent.pipeline.ablation import Ablation
     from masksearch_agent.pipeline.display import Display
+    from masksearch_agent.pipeline.shipped import shipped_recipe
     from masksearch_agent.viewer.ablation import claims_table
 
-    path = recipe or Path(str(resources.files("masksearch_agent.pipeline") / "ablate.yaml"))
+    path = recipe or shipped_recipe("ablate")
     options = {"seeds": seeds, "only": ",".join(only) if only else None}
     chosen = [f"ablation.{key}=[{text}]" for key, text in options.items() if text is not None]
     report = Ablation(resolve_recipe(path, [*chosen, *(settings or [])]), out, Display(MESSAGES)).run()

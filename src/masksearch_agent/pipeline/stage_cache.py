@@ -106,20 +106,16 @@ class StageCache:
         """Do a stage unless it is done, those that it is made from first, and return what it took."""
         if stage.key not in self._finished:
             run = self._run(stage)
-            if run.is_done(stage.kind):
-                self.display.skip(stage.title or stage.kind)
-            else:
+            if not run.is_done(stage.kind):
                 for part in stage.sources.values():
                     self.finish(part.stage)
-                with self.display.stage(stage.title or stage.kind) as bar:
-                    work = self.workers[stage.kind]
-                    run.do(stage.kind, lambda: work(stage, self._folder(stage), bar))
-                    bar.finish()
+            work, folder = self.workers[stage.kind], self._folder(stage)
+            run.show(stage.kind, stage.title or stage.kind, lambda bar: work(stage, folder, bar))
             [self._finished[stage.key]] = run.stages
         return self._finished[stage.key]
 
     def _run(self, stage: Stage) -> Run:
-        return Run(self._folder(stage), json.dumps(stage.description, sort_keys=True))
+        return Run(self._folder(stage), json.dumps(stage.description, sort_keys=True), self.display)
 
     def _folder(self, stage: Stage) -> Path:
         return self.directory / f"{stage.kind}-{stage.key}"
