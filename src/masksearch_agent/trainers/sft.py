@@ -58,9 +58,11 @@ def train_sft(
     from transformers import PrinterCallback
     from trl import SFTConfig, SFTTrainer
 
+    from masksearch_agent.trainers.labelled_head import LabelledHeadTrainer
+
     dataset = make_sft_dataset(trajectories, ChatFormat(tokenizer), settings.max_tokens)
     arguments, optimizer = optimizer_arguments(settings.optimizer)
-    trainer = SFTTrainer(
+    trainer = (SFTTrainer if torch.cuda.is_available() else LabelledHeadTrainer)(
         model=model,
         args=SFTConfig(
             output_dir=str(output_dir),

@@ -18,6 +18,7 @@ from masksearch_agent.errors import TrainingError  # noqa: E402
 from masksearch_agent.models.chat_format import ChatFormat  # noqa: E402
 from masksearch_agent.models.tiny import make_tiny_model  # noqa: E402
 from masksearch_agent.records import Message, Trajectory, Turn  # noqa: E402
+from masksearch_agent.trainers.callbacks import MetricsLog, read_metrics  # noqa: E402
 from masksearch_agent.trainers.sft import lora_config, make_sft_dataset, optimizer_arguments, train_sft  # noqa: E402
 
 NAMES = ("Ada Fenwick", "Bram Holt", "Clara Voss", "Port Aldin")
@@ -193,3 +194,39 @@ def test_the_loss_sees_every_row_as_it_was_made_and_in_order_with_a_curriculum(
     rows = [(row["input_ids"], row["labels"]) for row in dataset]
     assert (seen == rows) is curriculum
     assert sorted(seen) == sorted(rows)
+
+
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_without_a_gpu_the_loss_is_trls_own_from_the_logits_of_labelled_positions(
+    tiny_tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch_size: int
+) -> None:
+    from trl import SFTTrainer
+
+    # The first rows are short: a batch of four is padded.
+    trajectories = [*TRAJECTORIES, *[make_trajectory(name, " Tell me more about it." * 5) for name in NAMES]]
+    # Ten steps, because that is how often metrics are logged; Muon rounds to bfloat16, which would drown a difference.
+    adamw = OptimizerSettings(learning_rate=1e-3, schedule="constant")
+    limits = SFTSettings(batch_size=batch_size, max_steps=10, optimizer=adamw)
+    projected: list[int] = []
+
+    def train(folder: Path) -> list[dict[str, float]]:
+        model = make_test_model(tiny_tokenizer)
+        model.lm_head.register_forward_hook(lambda *call: projected.append(call[2].shape[:-1].numel()))
+        log = MetricsLog(folder / "metrics.jsonl")
+        train_sft(model, tiny_tokenizer, trajectories, limits, folder / "trainer", [log])
+        parameters.append(list(model.parameters()))
+        return read_metrics(log.path)
+
+    parameters: list[list[Any]] = []
+    ours = train(tmp_path / "ours")
+    rows = make_sft_dataset(trajectories, ChatFormat(tiny_tokenizer), 2048)
+    most = max(sum(label != -100 for label in row["labels"]) for row in rows)
+    assert 0 < max(projected) <= batch_size * most
+    monkeypatch.setattr("masksearch_agent.trainers.labelled_head.LabelledHeadTrainer", SFTTrainer)
+    theirs = train(tmp_path / "theirs")
+    for one, other in zip(*parameters, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-4)
+    for name in ("loss", "grad_norm", "entropy", "mean_token_accuracy", "num_tokens"):
+        found = [[entry[name] for entry in log if name in entry] for log in (ours, theirs)]
+        assert found[0], name
+        assert found[0] == pytest.approx(found[1], rel=1e-3), name
