@@ -128,6 +128,8 @@ class SearchTask:
     """Titles of the pages known to support the answer, where the benchmark does not ship their passages."""
     answer_items: tuple[str, ...] = ()
     """The items of a list answer, each of which is to be named (FanoutQA); empty for an answer in one piece."""
+    source_text: str = ""
+    """The text of the source passage, where the question does not show it (`ramp.cloze`)."""
 
     def __post_init__(self) -> None:
         if not self.answers or not all(self.answers):
@@ -141,6 +143,11 @@ class SearchTask:
     def mask_count(self) -> int:
         """Number of masks (the curriculum's axis); 0 for a question."""
         return len(self.answers) if self.kind == "ramp" else 0
+
+    @property
+    def is_made_from_passage(self) -> bool:
+        """Whether its answers are facts of a passage: masks, or one that a question asks for (`ramp.cloze`)."""
+        return self.kind == "ramp" or bool(self.source_text)
 
     @property
     def hop_count(self) -> int:

@@ -167,7 +167,7 @@ def inspect_tasks(
         print_result({"tasks": len(read), "distributions": found}, True)
         return
     console = Console()
-    console.print(draw_examples([task for task in read if task.kind == "ramp"][:examples]))
+    console.print(draw_examples([task for task in read if task.is_made_from_passage][:examples]))
     console.print(draw_distributions(found))
 
 

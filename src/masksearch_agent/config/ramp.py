@@ -73,6 +73,9 @@ class RampSettings(Settings):
     name_kinds: bool = False
     """Say in the need of a mask what kind of thing it hides (`the year in "is a ___ book"`), as a question does: the
     teacher's thoughts then teach to answer with a thing of the kind that was asked for."""
+    cloze_questions: float = Field(default=0.0, ge=0, le=1)
+    """Share of the English passages with one mask whose masked sentence is worded as a question (`ramp.cloze`): what a
+    small model learns from masks alone, it hardly takes over to questions."""
     drop_near_copies: bool = True
     """Make one task of passages that are nearly the same, of the first one."""
     seed: int = 0

@@ -79,7 +79,7 @@ def export_tasks(
         MissingExtraError: Parquet was asked for and pyarrow is not installed.
     """
     distributions = describe_tasks(tasks)
-    chosen = [task for task in tasks if task.kind == "ramp"]
+    chosen = [task for task in tasks if task.is_made_from_passage]
     splits: dict[str, list[SearchTask]] = {}
     for task in chosen:
         splits.setdefault(task.split, []).append(task)

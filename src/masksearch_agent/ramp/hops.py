@@ -13,7 +13,7 @@ from masksearch_agent.ramp.spans import Span
 from masksearch_agent.records import MASK, Hop, Passage
 from masksearch_agent.words import is_chinese
 
-__all__ = ("derive_hops", "kind_named_in", "mask_spans")
+__all__ = ("derive_hops", "kind_named_in", "kind_of", "mask_spans", "sentence_around")
 
 _WORD = re.compile(r"\w+(?:['’-]\w+)*")
 _SENTENCE_END = re.compile(r"[.!?][\"'”’)\]]*\s+(?=[\"'“‘(\[]?[A-Z0-9\[])|\n+|[。！？]")
@@ -76,7 +76,7 @@ def derive_hops(passage: Passage, spans: Sequence[Span], names_kinds: bool = Fal
     hops = []
     for number, (span, piece) in enumerate(zip(spans, rest, strict=True), start=1):
         after = MASK.join(rest[number - 1 :])
-        kind = f"the {_kind(span)} in " if names_kinds else ""
+        kind = f"the {kind_of(span)} in " if names_kinds else ""
         hops.append(
             span.hop
             or Hop(
@@ -95,7 +95,8 @@ def kind_named_in(need: str) -> str | None:
     return found[1] if found else None
 
 
-def _kind(span: Span) -> str:
+def kind_of(span: Span) -> str:
+    """Return what kind of thing a span is, in the words of a question: `year`, `person`, …."""
     is_year = span.label == "DATE" and _YEAR.fullmatch(span.text) is not None
     return "year" if is_year else _KINDS.get(span.label, span.label.lower())
 
@@ -116,11 +117,15 @@ def _need(number: int | None, before: str, after: str) -> str:
     return f'"{phrase}"' if number is None else f'mask {number}, in "{phrase}"'
 
 
-def _query(title: str, before: str, after: str, hidden: set[str]) -> str:
+def sentence_around(before: str, after: str) -> tuple[str, str]:
+    """Return what the sentence of a mask says before and after it, of all that the passage says there."""
     starts = [match.end() for match in _SENTENCE_END.finditer(before)]
     end = _SENTENCE_END.search(after)
-    left = _content_words(before[starts[-1] if starts else 0 :], title, hidden)
-    right = _content_words(after[: end.start() if end else None], title, hidden)
+    return before[starts[-1] if starts else 0 :], after[: end.start() if end else None]
+
+
+def _query(title: str, before: str, after: str, hidden: set[str]) -> str:
+    left, right = (_content_words(text, title, hidden) for text in sentence_around(before, after))
     # Nearest words first, from both sides; a short side leaves its room to the other.
     half = _CONTEXT_WORDS // 2
     room_left = max(half, _CONTEXT_WORDS - len(right))

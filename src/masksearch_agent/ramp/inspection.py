@@ -44,7 +44,7 @@ def describe_tasks(
     Raises:
         TaskError: If there is no RAMP task.
     """
-    chosen = [task for task in tasks if task.kind == "ramp"]
+    chosen = [task for task in tasks if task.is_made_from_passage]
     if not chosen:
         raise TaskError("there is no RAMP task to inspect; build some with `masksearch ramp`")
     facts = [answers[0] for task in chosen for answers in task.answers]

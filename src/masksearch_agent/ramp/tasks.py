@@ -12,6 +12,7 @@ only which of several near copies gives the task is decided by the order: it is 
 from __future__ import annotations
 
 import dataclasses
+import random
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from typing import Literal
 
 from masksearch_agent.config.ramp import RampSettings
 from masksearch_agent.matching import contains_phrase
+from masksearch_agent.ramp.cloze import as_cloze_question
 from masksearch_agent.ramp.hops import derive_hops, mask_spans
 from masksearch_agent.ramp.masking import MaskPolicy, choose_spans
 from masksearch_agent.ramp.near_copies import NearCopies
@@ -168,15 +170,21 @@ class _TaskBuilder:
 
     def build(self, candidate: _Candidate) -> SearchTask | None:
         """Return a passage's task, or None where no set of answerable masks is found; count what happened."""
-        task = self._mask(candidate)
-        if task is None:
+        masked = self._mask(candidate)
+        if masked is None:
             self.report.drops["unanswerable"] += 1
-        else:
-            self.report.kept_by_mask_count[task.mask_count] += 1
-        return task
+            return None
+        task, spans = masked
+        self.report.kept_by_mask_count[len(spans)] += 1
+        is_asked = len(spans) == 1 and self._draws_question(candidate.passage)
+        return as_cloze_question(task, candidate.passage, spans[0]) if is_asked else task
 
-    def _mask(self, candidate: _Candidate) -> SearchTask | None:
-        """Draw from the spans that can be looked up; None where those do not make a task."""
+    def _draws_question(self, passage: Passage) -> bool:
+        draw = random.Random(content_id("question", self.settings.seed, passage.id))
+        return draw.random() < self.settings.cloze_questions
+
+    def _mask(self, candidate: _Candidate) -> tuple[SearchTask, Sequence[Span]] | None:
+        """Draw from the spans that can be looked up and mask them; None where those do not make a task."""
         passage, usable = candidate.passage, candidate.spans
         if self.search is not None:
             usable = _pick(usable, self._find_support(passage, candidate.hops))
@@ -186,11 +194,11 @@ class _TaskBuilder:
             hops = derive_hops(passage, spans, self.settings.name_kinds)
             task = build_task(passage, spans, hops, self.split)
             if self.search is None:
-                return task
+                return task, spans
             # Masked together the spans lose each other as context, so their queries are looked up once more.
             support = self._find_support(passage, task.hops)
             if all(support):
-                return dataclasses.replace(task, gold_passage_ids=tuple(dict.fromkeys(support)))
+                return dataclasses.replace(task, gold_passage_ids=tuple(dict.fromkeys(support))), spans
             spans = _pick(spans, support)
         return None
 

@@ -46,13 +46,15 @@ class LeakGuard:
 
     @classmethod
     def for_task(cls, task: SearchTask, threshold: float = 0.6) -> LeakGuard | None:
-        """Return the guard that a task needs; None for a question, which has no source passage.
+        """Return the guard that a task needs; None for a question of a benchmark, which has no source passage.
 
-        The source text is the task's `title: text with [mask]`, each mask filled with its first accepted
-        answer and the title left out.
+        The source text of a masked passage is the task's `title: text with [mask]`, each mask filled with its first
+        accepted answer and the title left out.
         """
-        if task.kind != "ramp":
+        if not task.is_made_from_passage:
             return None
+        if task.source_text:
+            return cls(task.source_text, task.source_passage_id, threshold)
         title, separator, text = task.question.partition(": ")
         # Titles are never masked, so a mask before the colon means that the passage has no title.
         masked = text if separator and MASK not in title else task.question

@@ -47,6 +47,11 @@ def test_masks_forms_and_lengths_are_counted():
     }  # fmt: skip
 
 
+def test_a_passage_asked_as_a_question_is_counted_too():
+    task = SearchTask("t", "qa", "When?", (("1923",),), source_passage_id="source", source_text="In 1923.")
+    assert describe_tasks([task])["facts by form"] == {"year": 1}
+
+
 def test_difficulty_is_where_the_query_finds_the_fact_elsewhere():
     source, other = Passage("source", "", "Ann Bo"), Passage("o", "", "nothing")
     holder = Passage("h", "", "It was Ann Bo.")

@@ -160,6 +160,23 @@ def test_tasks_do_not_depend_on_the_order_of_the_passages() -> None:
     assert len(forward) == 12
 
 
+def test_a_share_of_the_passages_with_one_mask_is_asked_as_questions() -> None:
+    sources = [(Passage(f"p{number}", "Velling Works", TEXT), SPANS) for number in range(40)]
+
+    def kinds(masks: int, share: float, seed: int = 0) -> list[str]:
+        weights = [float(count == masks) for count in range(1, 5)]
+        settings = RampSettings(
+            mask_count_weights=weights, cloze_questions=share, drop_near_copies=False, seed=seed
+        )
+        return [task.category for task in build_ramp_tasks(sources, None, settings)]
+
+    assert set(kinds(1, 0.0)) == {"ramp"}
+    assert set(kinds(1, 1.0)) == {"cloze"}
+    assert set(kinds(2, 1.0)) == {"ramp"}
+    assert 10 < kinds(1, 0.5).count("cloze") < 30
+    assert kinds(1, 0.5) == kinds(1, 0.5) != kinds(1, 0.5, seed=1)
+
+
 def test_building_streams() -> None:
     def stream() -> Iterator[tuple[Passage, tuple[Span, ...]]]:
         yield SOURCE, SPANS
