@@ -39,7 +39,8 @@ class GeneratorSettings(Settings):
     """Queries that the hindsight teacher tries before it gives a need up."""
     quote_support: bool = False
     """Whether the hindsight teacher copies the sentence that gives an answer, instead of naming the need and the
-    answer: finding that sentence is the same skill for a mask and for a question."""
+    answer: finding that sentence is the same skill for a mask and for a question. The sentence itself, not its passage,
+    then has to share half of the query's words."""
     concurrency: int = Field(default=64, ge=1)
     """Tasks in flight at once."""
     seed: int = 0

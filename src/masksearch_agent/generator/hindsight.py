@@ -62,7 +62,7 @@ class HindsightTeacher:
         sought = self._sought_in_last_round(findings)
         sentences = []
         for hop in sought:
-            support = find_support(hop, findings.passages[-1])
+            support = self._support(hop, findings.passages[-1])
             if support is None:
                 sentences.append(f"No passage says {hop.need}.")
             elif self.settings.quote_support:
@@ -73,7 +73,7 @@ class HindsightTeacher:
             else:
                 sentences.append(f"{_capitalised(hop.need)} is {hop.answer} [{support}].")
         task = findings.task
-        is_done = all(_is_known(hop, findings) for hop in task.hops) and bool(task.hops)
+        is_done = all(self._is_known(hop, findings) for hop in task.hops) and bool(task.hops)
         answer = (
             render_answer(task, [slot[0] for slot in task.answers], self.answer_form) if is_done else None
         )
@@ -82,7 +82,7 @@ class HindsightTeacher:
     def _pending(self, findings: Findings) -> list[Hop]:
         """Return the hops to look for now: one of a chain, several of a passage's independent masks."""
         limit = self.settings.needs_per_round if findings.task.kind == "ramp" else 1
-        return [hop for hop in findings.task.hops if not _is_known(hop, findings)][:limit]
+        return [hop for hop in findings.task.hops if not self._is_known(hop, findings)][:limit]
 
     def _attempts(self, findings: Findings, hop: Hop) -> int:
         return sum(_is_asked(hop, asked) for asked in findings.queries)
@@ -91,14 +91,25 @@ class HindsightTeacher:
         """Return the hops whose query was asked last, and those found by the way."""
         asked = findings.queries[-1]
         earlier = Findings(findings.task, findings.queries[:-1], findings.passages[:-1])
-        unknown = [hop for hop in findings.task.hops if not _is_known(hop, earlier)]
+        unknown = [hop for hop in findings.task.hops if not self._is_known(hop, earlier)]
         return [
             hop
             for hop in unknown
             if _is_asked(hop, asked)
             # A chain's later hop must not be known before its subject is.
-            or (findings.task.kind == "ramp" and find_support(hop, findings.passages[-1]))
+            or (findings.task.kind == "ramp" and self._support(hop, findings.passages[-1]))
         ]
+
+    def _is_known(self, hop: Hop, findings: Findings) -> bool:
+        """Whether a round that asked for the hop, or for another mask of the same passage, showed its answer."""
+        for asked, passages in zip(findings.queries, findings.passages, strict=True):
+            is_sought = findings.task.kind == "ramp" or _is_asked(hop, asked)
+            if is_sought and self._support(hop, passages) is not None:
+                return True
+        return False
+
+    def _support(self, hop: Hop, passages: tuple[Passage, ...]) -> int | None:
+        return find_support(hop, passages, in_quote=self.settings.quote_support)
 
 
 def _whole_plan(task: SearchTask) -> list[str]:
@@ -112,15 +123,23 @@ def _whole_plan(task: SearchTask) -> list[str]:
     return needs
 
 
-def find_support(hop: Hop, passages: tuple[Passage, ...]) -> int | None:
-    """Return the number (from 1) of the first passage that gives a hop's answer in the context of its query."""
+def find_support(hop: Hop, passages: tuple[Passage, ...], in_quote: bool = False) -> int | None:
+    """Return the number (from 1) of the passage that best gives a hop's answer in the context of its query.
+
+    Args:
+        hop: What is looked up.
+        passages: As they are shown.
+        in_quote: Whether the sentence that would be quoted, under its title, has to hold the context; otherwise the
+            passage has to.
+    """
     words = set(tokenize_answer(hop.query))
     best: tuple[float, int] | None = None
     for number, passage in enumerate(passages, start=1):
         text = f"{passage.title}: {passage.text}"
         if not contains_phrase(text, hop.answer):
             continue
-        present = words & set(tokenize_answer(text))
+        context = f"{passage.title}: {quote_support(hop, passage)}" if in_quote else text
+        present = words & set(tokenize_answer(context))
         overlap = len(present) / len(words) if words else 0.0
         if overlap >= _MIN_QUERY_OVERLAP and (best is None or overlap > best[0]):
             best = (overlap, number)
@@ -140,15 +159,6 @@ def quote_support(hop: Hop, passage: Passage) -> str:
         (quote for quote in quotes if contains_phrase(quote, hop.answer)),
         " ".join(sentence[-_MAX_QUOTE_WORDS:]),
     )
-
-
-def _is_known(hop: Hop, findings: Findings) -> bool:
-    """Whether a round that asked for the hop, or for another mask of the same passage, showed its answer."""
-    for asked, passages in zip(findings.queries, findings.passages, strict=True):
-        is_sought = findings.task.kind == "ramp" or _is_asked(hop, asked)
-        if is_sought and find_support(hop, passages) is not None:
-            return True
-    return False
 
 
 def _is_asked(hop: Hop, asked: tuple[str, ...]) -> bool:

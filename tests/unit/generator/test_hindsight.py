@@ -69,6 +69,15 @@ def test_the_first_thought_lists_all_hops_without_telling_what_is_not_known_yet(
     assert plan.needs == (HOP.need,)
 
 
+def test_a_quote_supports_only_where_it_holds_the_context_itself() -> None:
+    hop = Hop("need", "Port Aldin harbour mayor salary", "Ada Holt")
+    elsewhere = Passage("e", "News", "The harbour of Port Aldin pays its mayor a salary. She met Ada Holt.")
+    inside = Passage("i", "Port Aldin", "The mayor of its harbour is Ada Holt.")
+    assert find_support(hop, (elsewhere, inside)) == 1
+    assert find_support(hop, (elsewhere, inside), in_quote=True) == 2
+    assert find_support(hop, (elsewhere,), in_quote=True) is None
+
+
 async def test_support_can_be_quoted_instead_of_named() -> None:
     teacher = HindsightTeacher(GeneratorSettings(quote_support=True))
     told = Passage("s", "Port Aldin", "It has a quay. Its mayor is Ada Holt. Ada Holt sings.")
