@@ -102,6 +102,8 @@ class Hop:
     query: str
     """A search query for it that does not contain the answer."""
     answer: str
+    kind: str = ""
+    """What kind of thing the answer is, as `year`, where a thought is to name it."""
 
 
 @dataclass(frozen=True, slots=True)

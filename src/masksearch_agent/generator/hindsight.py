@@ -15,7 +15,6 @@ from masksearch_agent.config.agent import AnswerForm
 from masksearch_agent.config.generator import GeneratorSettings
 from masksearch_agent.generator.roles import Findings, Observation, Plan, render_answer
 from masksearch_agent.matching import contains_phrase, tokenize_answer
-from masksearch_agent.ramp.hops import kind_named_in
 from masksearch_agent.records import Hop, Passage, SearchTask
 
 __all__ = ("HindsightTeacher", "find_support", "quote_support")
@@ -68,8 +67,8 @@ class HindsightTeacher:
             elif self.settings.quote_support:
                 quote = quote_support(hop, findings.passages[-1][support - 1])
                 sentences.append(f"Passage {support} says: {quote}")
-                if (kind := kind_named_in(hop.need)) is not None:
-                    sentences.append(f"So {kind} is {hop.answer}.")
+                if hop.kind:
+                    sentences.append(f"So the {hop.kind} is {hop.answer}.")
             else:
                 sentences.append(f"{_capitalised(hop.need)} is {hop.answer} [{support}].")
         task = findings.task

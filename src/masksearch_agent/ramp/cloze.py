@@ -55,15 +55,16 @@ def as_cloze_question(task: SearchTask, passage: Passage, span: Span) -> SearchT
         return task
     question = cloze_question(passage, span)
     (hop,) = task.hops
+    kind = kind_of(span)
     # Asked a second time, the question itself is the query.
-    need = f'the {kind_of(span)} in "{question.removesuffix("?")}"'
+    need = f'the {kind} in "{question.removesuffix("?")}"'
     return dataclasses.replace(
         task,
         id=content_id("cloze", passage.id, question, task.answers),
         kind="qa",
         category="cloze",
         question=question,
-        hops=(dataclasses.replace(hop, need=need),),
+        hops=(dataclasses.replace(hop, need=need, kind=kind),),
         source_text=passage.text,
     )
 

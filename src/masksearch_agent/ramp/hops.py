@@ -13,7 +13,7 @@ from masksearch_agent.ramp.spans import Span
 from masksearch_agent.records import MASK, Hop, Passage
 from masksearch_agent.words import is_chinese
 
-__all__ = ("derive_hops", "kind_named_in", "kind_of", "mask_spans", "sentence_around")
+__all__ = ("derive_hops", "kind_of", "mask_spans", "sentence_around")
 
 _WORD = re.compile(r"\w+(?:['’-]\w+)*")
 _SENTENCE_END = re.compile(r"[.!?][\"'”’)\]]*\s+(?=[\"'“‘(\[]?[A-Z0-9\[])|\n+|[。！？]")
@@ -51,7 +51,6 @@ _KINDS = {
 }
 """Named-entity labels (OntoNotes) in the words of a question; other labels are words already."""
 _YEAR = re.compile(r"\d{4}")
-_KIND_IN_NEED = re.compile(r'(the [^"]+?) in (?:mask \d+, in )?"')
 
 
 def mask_spans(passage: Passage, spans: Sequence[Span]) -> str:
@@ -76,23 +75,19 @@ def derive_hops(passage: Passage, spans: Sequence[Span], names_kinds: bool = Fal
     hops = []
     for number, (span, piece) in enumerate(zip(spans, rest, strict=True), start=1):
         after = MASK.join(rest[number - 1 :])
-        kind = f"the {kind_of(span)} in " if names_kinds else ""
+        kind = kind_of(span) if names_kinds else ""
+        need = _need(number if len(spans) > 1 else None, before, after)
         hops.append(
             span.hop
             or Hop(
-                need=kind + _need(number if len(spans) > 1 else None, before, after),
+                need=f"the {kind} in {need}" if kind else need,
                 query=_query(passage.title, before, after, hidden),
                 answer=span.text,
+                kind=kind,
             )
         )
         before = f"{before}{MASK}{piece}"
     return tuple(hops)
-
-
-def kind_named_in(need: str) -> str | None:
-    """Return the kind of thing that a need names, as `the year`, or None where it names none."""
-    found = _KIND_IN_NEED.match(need)
-    return found[1] if found else None
 
 
 def kind_of(span: Span) -> str:

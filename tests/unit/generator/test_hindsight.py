@@ -88,7 +88,7 @@ async def test_support_can_be_quoted_instead_of_named() -> None:
 
 
 async def test_after_a_quote_the_kind_of_thing_that_was_needed_leads_to_the_answer() -> None:
-    hop = Hop('the person in "Its mayor is ___."', "Port Aldin mayor", "Ada Holt")
+    hop = Hop('the person in "Its mayor is ___."', "Port Aldin mayor", "Ada Holt", kind="person")
     told = Passage("s", "Port Aldin", "It has a quay. Its mayor is Ada Holt.")
     task = SearchTask("q", "ramp", "Port Aldin: Its mayor is [mask].", (("Ada Holt",),), hops=(hop,))
     teacher = HindsightTeacher(GeneratorSettings(quote_support=True))

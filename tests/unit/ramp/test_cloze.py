@@ -92,7 +92,7 @@ def test_a_masked_passage_becomes_a_question_with_the_same_answer_query_and_sour
     assert task.answers == masked.answers
     assert task.id != masked.id
     (hop,) = task.hops
-    assert (hop.query, hop.answer) == (masked.hops[0].query, "1923")
+    assert (hop.query, hop.answer, hop.kind) == (masked.hops[0].query, "1923", "year")
     assert hop.need == f'the year in "{task.question[:-1]}"'
 
 

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from masksearch_agent.matching import contains_phrase
-from masksearch_agent.ramp.hops import derive_hops, kind_named_in, mask_spans
+from masksearch_agent.ramp.hops import derive_hops, mask_spans
 from masksearch_agent.ramp.spans import Span
 from masksearch_agent.records import Hop, Passage
 
@@ -74,20 +74,19 @@ def test_a_need_names_the_kind_of_thing_where_that_is_wanted(fragment: str, labe
     span = dataclasses.replace(span_of(fragment), label=label)
     (hop,) = derive_hops(PASSAGE, [span], names_kinds=True)
     assert hop.need == need
-    assert kind_named_in(need) == need.partition(" in ")[0]
+    assert f"the {hop.kind}" == need.partition(" in ")[0]
 
 
 def test_the_needs_of_several_masks_name_kinds_too() -> None:
     spans = [dataclasses.replace(span_of("1923"), label="DATE"), span_of("Cy Do")]
     year, _ = derive_hops(PASSAGE, spans, names_kinds=True)
     assert year.need == 'the year in mask 1, in "was founded in ___ by Ann Bo"'
-    assert kind_named_in(year.need) == "the year"
+    assert year.kind == "year"
 
 
 def test_a_need_that_shows_only_a_place_names_no_kind() -> None:
     for hop in derive_hops(PASSAGE, [span_of("1923"), span_of("Cy Do")]):
-        assert kind_named_in(hop.need) is None
-    assert kind_named_in("the founder of Velling Works") is None
+        assert hop.kind == ""
 
 
 def test_a_span_that_knows_its_hop_keeps_it() -> None:
