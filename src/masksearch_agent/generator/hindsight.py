@@ -65,8 +65,10 @@ class HindsightTeacher:
             if support is None:
                 sentences.append(f"No passage says {hop.need}.")
             elif self.settings.quote_support:
-                quote = quote_support(hop, findings.passages[-1][support - 1])
-                sentences.append(f"Passage {support} says: {quote}")
+                passage = findings.passages[-1][support - 1]
+                # By its title, which looks like what was asked; a number would have to be guessed before reading.
+                source = f'"{passage.title}"' if passage.title else f"Passage {support}"
+                sentences.append(f"{source} says: {quote_support(hop, passage)}")
                 if hop.kind:
                     sentences.append(f"So the {hop.kind} is {hop.answer}.")
             else:

@@ -83,8 +83,16 @@ async def test_support_can_be_quoted_instead_of_named() -> None:
     told = Passage("s", "Port Aldin", "It has a quay. Its mayor is Ada Holt. Ada Holt sings.")
     task = SearchTask("q", "qa", "Who?", (("Ada Holt",),), hops=(HOP,))
     observation = await teacher.observe(Findings(task, ((HOP.query,),), ((SILENT, told),)))
-    assert observation.text == "Passage 2 says: Its mayor is Ada Holt."
+    assert observation.text == '"Port Aldin" says: Its mayor is Ada Holt.'
     assert observation.answer == "Ada Holt"
+
+
+async def test_a_passage_without_a_title_is_quoted_by_its_number() -> None:
+    teacher = HindsightTeacher(GeneratorSettings(quote_support=True))
+    told = Passage("s", "", "The mayor of Port Aldin is Ada Holt.")
+    task = SearchTask("q", "qa", "Who?", (("Ada Holt",),), hops=(HOP,))
+    observation = await teacher.observe(Findings(task, ((HOP.query,),), ((SILENT, told),)))
+    assert observation.text == "Passage 2 says: The mayor of Port Aldin is Ada Holt."
 
 
 async def test_after_a_quote_the_kind_of_thing_that_was_needed_leads_to_the_answer() -> None:
@@ -93,7 +101,7 @@ async def test_after_a_quote_the_kind_of_thing_that_was_needed_leads_to_the_answ
     task = SearchTask("q", "ramp", "Port Aldin: Its mayor is [mask].", (("Ada Holt",),), hops=(hop,))
     teacher = HindsightTeacher(GeneratorSettings(quote_support=True))
     observation = await teacher.observe(Findings(task, ((hop.query,),), ((told,),)))
-    assert observation.text == "Passage 1 says: Its mayor is Ada Holt. So the person is Ada Holt."
+    assert observation.text == '"Port Aldin" says: Its mayor is Ada Holt. So the person is Ada Holt.'
 
 
 def test_a_long_sentence_is_quoted_from_its_beginning_or_up_to_the_answer() -> None:
