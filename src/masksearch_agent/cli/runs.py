@@ -77,7 +77,7 @@ def pretrain(
 ) -> None:
     """Train a search agent on the masks of your documents, by SFT and DAPO, and compare it with the untrained model.
 
-    No question is trained on. Stopped, it goes on where it was.
+    None of the questions is trained on. Stopped, it goes on where it was.
 
     Example: `masksearch pretrain my_documents/ --test mine=questions.jsonl --recipe training/laptop.yaml`
     """

@@ -2,9 +2,9 @@
 
     base -> index -> RAMP tasks -> trajectories -> SFT -> DAPO -> evaluation
 
-No question is trained on. Evaluation asks the trained agents the questions of other files, and the untrained model too:
-with one retrieval (RAG-PE) and with the whole search graph (Agent-PE), over the same search. Every stage reads what
-earlier stages wrote into the run folder and nothing else, so a run that was stopped goes on where it was.
+None of the questions that are asked in evaluation is trained on. The untrained model is asked them too, with one
+retrieval (RAG-PE) and with the whole search graph (Agent-PE), over the same search. Every stage reads what earlier
+stages wrote into the run folder and nothing else, so a run that was stopped goes on where it was.
 """
 
 from __future__ import annotations

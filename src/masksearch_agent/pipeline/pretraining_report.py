@@ -8,6 +8,7 @@ whatever its form. That favours the untrained model, which writes more than an a
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from masksearch_agent.evaluation.intervals import bootstrap_mean, paired_differe
 from masksearch_agent.evaluation.metrics import score_answer
 from masksearch_agent.evaluation.report import sample_of
 from masksearch_agent.evaluation.runner import QuestionResult, read_results, summarise
+from masksearch_agent.pipeline.data import read_task_files
 from masksearch_agent.pipeline.report import count_outcomes, read_curves
 from masksearch_agent.pipeline.stages import Run
 from masksearch_agent.pipeline.versions import package_versions, usable_cores
@@ -82,6 +84,7 @@ def build_pretraining_report(
             for after, before in _PAIRS
             for name, rows in scored[before].items()
         ],
+        "tasks": dict(Counter(task.category for task in read_task_files([run.directory / "ramp.jsonl"]))),
         "generation": count_outcomes(run.directory / "traces.sqlite", ("ramp",)),
         "curves": read_curves(run.directory),
         "samples": _choose_samples(scored[_READ]),

@@ -19,6 +19,7 @@ _AGENTS = {
     "ramp_sft": "RAMP SFT",
     "ramp_dapo": "RAMP SFT + DAPO",
 }
+_TASKS = {"ramp": "masked passages", "cloze": "masked sentences asked as questions"}
 _SHORT = {name: title.split(":")[0] for name, title in _AGENTS.items()}
 _MARKDOWN = re.compile(r"([\\`*_\[\]<>#|~$])")
 
@@ -28,7 +29,7 @@ def pretraining_markdown(report: Mapping[str, Any]) -> str:
     evals = report["evals"]
     sections = [
         f"# {report['title']}: trained on the masks of a corpus, asked questions",
-        f"Base model: `{report['base_model']}`. {_cost(report)} No question was trained on.",
+        f"Base model: `{report['base_model']}`. {_cost(report)} No question of a benchmark was trained on.",
         f"    {report['command']}" if report["command"] else "",
         "## Scores",
         _scores(evals),
@@ -46,6 +47,7 @@ def pretraining_markdown(report: Mapping[str, Any]) -> str:
         "## Training",
         f"![Training curves]({report['name']}.svg)",
         _stages(report),
+        _tasks(report["tasks"]),
         _generation(report["generation"]),
         f"## {len(report['samples'])} trajectories of {_SHORT['ramp_sft']}",
         *(_trajectory(sample) for sample in report["samples"]),
@@ -125,6 +127,11 @@ def _stages(report: Mapping[str, Any]) -> str:
         for stage in report["stages"]
     ]
     return _markdown_table(["stage", "time", "steps", "tokens"], rows)
+
+
+def _tasks(counts: Mapping[str, int]) -> str:
+    kinds = [f"{counts[key]:,} {name}" for key, name in _TASKS.items() if counts.get(key)]
+    return f"Tasks made from the passages: {', '.join(kinds)}."
 
 
 def _generation(entries: Sequence[Mapping[str, Any]]) -> str:

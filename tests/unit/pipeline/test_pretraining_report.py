@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,9 @@ def untagged(name: str, text: str, **changes: Any) -> Any:
 def files(tmp_path: Path) -> dict[str, dict[str, tuple[Path, Path]]]:
     tasks = [SearchTask(name, "qa", f"Who built {name}?", (("Ann Bo", "Ann"),)) for name in NAMES]
     write_jsonl(tmp_path / "questions.jsonl", tasks)
+    masked = SearchTask("m", "ramp", "Quay: built by [mask]", (("Ann Bo",),), category="ramp")
+    asked = [replace(task, category="cloze", source_text="Ann Bo built it.") for task in tasks]
+    write_jsonl(tmp_path / "ramp.jsonl", [masked, *asked])
     rows = {
         "agent-pe": [untagged(name, "<think>It was Ann, I think") for name in NAMES],
         "rag-pe": [result(name, 0.5, answer="Ann Do") for name in NAMES],
@@ -51,6 +55,7 @@ def test_what_an_untrained_model_says_without_tags_counts_in_the_second_score_on
     ]
     assert (gain["mean"], gain["said"]["mean"], gain["n"]) == (0.75, -0.25, 4)
     assert gain["low"] > 0 > gain["said"]["low"]
+    assert report["tasks"] == {"ramp": 1, "cloze": 4}
 
 
 def test_right_and_wrong_trajectories_are_shown_in_turn(

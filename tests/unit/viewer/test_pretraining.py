@@ -57,6 +57,7 @@ REPORT = {
         make_gain("ramp_sft", "agent-pe", "hotpot", 0.1, 0.05),
         make_gain("ramp_sft", "agent-pe", "wiki", 0.1, 0.05),
     ],
+    "tasks": {"ramp": 1200, "cloze": 80},
     "generation": [{"stage": "ramp", "accepted": 90, "rejected": 10, "reasons": {"no answer": 10}}],
     "curves": [{"stage": "ramp_sft", "metric": "loss", "points": [[1, 2.0], [2, 1.0]]}],
     "samples": [SAMPLE],
@@ -74,6 +75,7 @@ def test_the_page_has_both_tables_the_differences_and_a_verdict() -> None:
         "| RAMP SFT over Agent-PE | +0.100 (+0.050 to +0.200) | +0.100 (+0.050 to +0.200) |",
         "| RAMP SFT over Agent-PE | +0.050 (+0.025 to +0.100) | +0.050 (+0.025 to +0.100) |",
         "| RAMP SFT | 1 min 30 s | 12 | 3,456 |",
+        "Tasks made from the passages: 1,200 masked passages, 80 masked sentences asked as questions.",
         "90 of 100 trajectories were accepted (rejected: no answer 10).",
         "![Training curves](laptop.svg)",
     ):
