@@ -2,9 +2,9 @@
 
 A small model that learned from masks reads them, and takes little of it over to questions: no masked passage says `who`
 or `in which year`. So a masked sentence can be worded as a question by rule, in the way of unsupervised question
-answering (Lewis et al., "Unsupervised Question Answering by Cloze Translation", 2019, arXiv 1906.04980, section 2.3.1):
-the mask becomes a question word of its kind, in its place or in front. The question is noisy, and still made from the
-passage alone.
+answering (Lewis et al., "Unsupervised Question Answering by Cloze Translation", 2019, arXiv 1906.04980), without its
+learned translation: the mask becomes a question word of its kind, in its place or in front. The question is noisy, and
+still made from the passage alone.
 """
 
 from __future__ import annotations

@@ -26,9 +26,9 @@ _COLUMNS = {
     **text_columns("id", "kind", "question"),
     "answers": [[str]],
     "category": str,
-    "hops": [text_columns("need", "query", "answer")],
+    "hops": [text_columns("need", "query", "answer", "kind")],
     "gold_passage_ids": [str],
-    **text_columns("source_passage_id", "split"),
+    **text_columns("source_passage_id", "source_text", "split"),
     "gold_titles": [str],
     "answer_items": [str],
 }
@@ -40,11 +40,12 @@ masksearch-agent: passages with facts hidden behind `[mask]`, to be filled in by
 
 | column | what it holds |
 | --- | --- |
-| `question` | `title: passage`, with masks |
+| `question` | `title: passage`, with masks; of category `cloze` a question for the masked fact |
 | `answers` | for each mask, in the order of the text, what is accepted |
-| `hops` | for each mask what is sought in words, a query that does not hold the answer, and the answer |
+| `hops` | for each mask what is sought in words, a query that does not hold the answer, the answer, and its kind |
 | `gold_passage_ids` | passages that a query found the answers in; empty where that was not asked |
 | `source_passage_id` | the passage itself, which a search should withhold while a model is trained on the task |
+| `source_text` | of category `cloze` the text of that passage |
 | `id`, `kind`, `category`, `split` | equal ids are equal tasks |
 
 ```python

@@ -12,10 +12,13 @@ from masksearch_agent.records import Hop, SearchTask, load_record, read_jsonl
 
 
 def make_task(number: int, *facts: str, split: str = "train") -> SearchTask:
-    hops = tuple(Hop(f"need {fact}", f"query {fact}", fact) for fact in facts)
+    hops = tuple(Hop(f"need {fact}", f"query {fact}", fact, kind="fact") for fact in facts)
     question = f"Title | {number}: " + " and ".join("[mask]" for _ in facts)
     task = SearchTask(f"t{number}", "ramp", question, tuple((fact,) for fact in facts), "ramp", hops)
-    return dataclasses.replace(task, source_passage_id=f"p{number}", split=split)
+    # Every field that has a value must come back.
+    return dataclasses.replace(
+        task, source_passage_id=f"p{number}", source_text=f"Text {number}", split=split
+    )
 
 
 TASKS = [make_task(0, "1912", "Ann Bo"), make_task(1, "海宁市"), make_task(2, "wool", split="test")]
