@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from masksearch_agent.agent.prompts import COMPACT_PROMPTS, FULL_PROMPTS, choose_prompts
 from masksearch_agent.config.generator import GeneratorSettings
 from masksearch_agent.fills import split_fills
@@ -78,21 +80,24 @@ def test_a_quote_supports_only_where_it_holds_the_context_itself() -> None:
     assert find_support(hop, (elsewhere,), in_quote=True) is None
 
 
-async def test_support_can_be_quoted_instead_of_named() -> None:
+@pytest.mark.parametrize(
+    ("title", "text", "thought"),
+    [
+        (
+            "Port Aldin",
+            "It has a quay. Its mayor is Ada Holt. Ada Holt sings.",
+            '"Port Aldin" says: Its mayor is Ada Holt.',
+        ),
+        ("", "The mayor of Port Aldin is Ada Holt.", "Passage 2 says: The mayor of Port Aldin is Ada Holt."),
+    ],
+)
+async def test_support_can_be_quoted_under_its_title_or_number(title: str, text: str, thought: str) -> None:
     teacher = HindsightTeacher(GeneratorSettings(quote_support=True))
-    told = Passage("s", "Port Aldin", "It has a quay. Its mayor is Ada Holt. Ada Holt sings.")
     task = SearchTask("q", "qa", "Who?", (("Ada Holt",),), hops=(HOP,))
+    told = Passage("s", title, text)
     observation = await teacher.observe(Findings(task, ((HOP.query,),), ((SILENT, told),)))
-    assert observation.text == '"Port Aldin" says: Its mayor is Ada Holt.'
+    assert observation.text == thought
     assert observation.answer == "Ada Holt"
-
-
-async def test_a_passage_without_a_title_is_quoted_by_its_number() -> None:
-    teacher = HindsightTeacher(GeneratorSettings(quote_support=True))
-    told = Passage("s", "", "The mayor of Port Aldin is Ada Holt.")
-    task = SearchTask("q", "qa", "Who?", (("Ada Holt",),), hops=(HOP,))
-    observation = await teacher.observe(Findings(task, ((HOP.query,),), ((SILENT, told),)))
-    assert observation.text == "Passage 2 says: The mayor of Port Aldin is Ada Holt."
 
 
 async def test_after_a_quote_the_kind_of_thing_that_was_needed_leads_to_the_answer() -> None:
