@@ -1,6 +1,6 @@
 """How well a base model looks facts up in plain text, before any search training.
 
-    python benchmarks/fact_lookup.py src/masksearch_agent/models/data/tiny_base
+    python benchmarks/fact_lookup.py src/masksearch_agent/lab/data/tiny_base
 
 Given an article about an entity (and, in the second table, two unrelated articles) and the beginning of a sentence in
 another article that retells one of its facts, does greedy decoding complete the fact? World seed 5, 150 facts.
@@ -15,8 +15,9 @@ from pathlib import Path
 
 import torch
 
-from masksearch_agent.corpus.closed_world import FactMention, make_world
+from masksearch_agent.lab.closed_world import make_world
 from masksearch_agent.models.local import load_checkpoint
+from masksearch_agent.ramp.spans import FactMention
 
 FACTS = 150
 WORLD_SEED = 5

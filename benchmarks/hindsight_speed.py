@@ -29,8 +29,8 @@ from masksearch_agent.agent.prompts import COMPACT_PROMPTS
 from masksearch_agent.config.agent import AgentSettings
 from masksearch_agent.config.generator import GeneratorSettings
 from masksearch_agent.config.ramp import RampSettings
-from masksearch_agent.corpus.closed_world import make_world
 from masksearch_agent.generator.runner import TrajectoryGenerator
+from masksearch_agent.lab.closed_world import make_world
 from masksearch_agent.ramp.spans import FactSpanExtractor
 from masksearch_agent.ramp.tasks import build_ramp_tasks
 from masksearch_agent.records import SearchTask, Trajectory

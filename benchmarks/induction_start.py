@@ -14,8 +14,8 @@ import random
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from masksearch_agent.models.induction import start_with_induction
-from masksearch_agent.trainers.optimizers import make_muon_with_adamw
+from masksearch_agent.lab.induction import start_with_induction
+from masksearch_agent.lab.muon import make_muon_with_adamw
 
 WORDS = 200
 END_OF_ROW = WORDS

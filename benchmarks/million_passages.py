@@ -30,9 +30,10 @@ from typing import Any
 from masksearch_agent.config.ramp import RampSettings
 from masksearch_agent.config.retrieval import RetrievalSettings
 from masksearch_agent.corpus.readers import read_passages
+from masksearch_agent.jsonl import write_jsonl
 from masksearch_agent.ramp.spans import Span
 from masksearch_agent.ramp.tasks import RampReport, build_ramp_tasks
-from masksearch_agent.records import Passage, write_jsonl
+from masksearch_agent.records import Passage
 from masksearch_agent.retrieval.index import build_index, open_index
 from masksearch_agent.retrieval.search import Search
 

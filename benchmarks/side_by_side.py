@@ -18,7 +18,7 @@ from statistics import median
 from masksearch_agent.agent.runnable import MaskSearchAgent
 from masksearch_agent.config.recipe import Recipe, load_recipe
 from masksearch_agent.config.retrieval import RetrievalSettings
-from masksearch_agent.corpus.closed_world import make_world
+from masksearch_agent.lab.closed_world import make_world
 from masksearch_agent.pipeline.shipped import shipped_recipe
 from masksearch_agent.pipeline.training import make_base_bundle
 from masksearch_agent.ramp.spans import FactSpanExtractor

@@ -36,7 +36,8 @@ from masksearch_agent.generator.judge import RuleJudge
 from masksearch_agent.generator.model_roles import ModelJudge, ModelTeacher
 from masksearch_agent.generator.roles import Findings, Observation, Plan
 from masksearch_agent.generator.runner import TrajectoryGenerator
-from masksearch_agent.records import SearchTask, Usage, read_jsonl
+from masksearch_agent.jsonl import read_jsonl
+from masksearch_agent.records import SearchTask, Usage
 from masksearch_agent.retrieval.opening import open_search
 from masksearch_agent.traces.store import TraceStore
 

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from masksearch_agent.errors import MaskSearchError, MissingExtraError, ModelError
+from masksearch_agent.lab.tiny import CHAT_TEMPLATE
 from masksearch_agent.models.chat_format import ChatFormat
-from masksearch_agent.models.tiny import CHAT_TEMPLATE
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

@@ -3,21 +3,35 @@
 A graph run is a few hundred callbacks of the event loop and a few thousand small objects, so where many are in flight
 the loop and the garbage collector take a good part of the time. `run_many` relaxes the collector and runs on uvloop
 where that is installed (`benchmarks/graph_concurrency.py` measures both).
+
+The collector runs when a few hundred more objects were made than freed, and thousands of runs hold a few thousand
+living objects each: it then scans them over and over and finds nothing, because a finished run leaves no cycles. At a
+thousand concurrent runs that takes half of the time.
 """
 
 from __future__ import annotations
 
 import asyncio
+import gc
 import importlib.util
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+import threading
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from masksearch_agent.collector import relaxed_collector
-
-__all__ = ("gather_bounded", "open_runner", "run_many")
+__all__ = ("gather_bounded", "open_runner", "relaxed_collector", "run_many")
 
 _ItemT = TypeVar("_ItemT")
 _ResultT = TypeVar("_ResultT")
+
+_THRESHOLDS = (1_000_000, 50, 50)
+"""Of `gc.set_threshold`. Garbage that is in cycles is still found: at the latest when there are this many objects of
+it, a few hundred megabytes. A thousand runs in flight hold more than 200,000 living objects, too many for a threshold
+of as many."""
+
+_lock = threading.Lock()
+_users = 0
+_thresholds_before = (0, 0, 0)
 
 
 async def gather_bounded(
@@ -67,3 +81,27 @@ def run_many(work: Coroutine[Any, Any, _ResultT], runner: asyncio.Runner | None 
             return runner.run(work)
         with open_runner() as own:
             return own.run(work)
+
+
+@contextmanager
+def relaxed_collector() -> Iterator[None]:
+    """Let the garbage collector run less often; what it was set to comes back, after errors too.
+
+    The setting is the process's. Where several threads are in the context at once, the last one to leave restores it.
+    A collector that was switched off, or set to run less often than this, stays so.
+    """
+    global _users, _thresholds_before
+    with _lock:
+        _users += 1
+        if _users == 1:
+            _thresholds_before = gc.get_threshold()
+            # A first threshold of 0 means never.
+            if 0 < _thresholds_before[0] < _THRESHOLDS[0]:
+                gc.set_threshold(*_THRESHOLDS)
+    try:
+        yield
+    finally:
+        with _lock:
+            _users -= 1
+            if _users == 0:
+                gc.set_threshold(*_thresholds_before)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import yaml
 
 from masksearch_agent.errors import needs_extra
-from masksearch_agent.records import dump_record, write_jsonl
+from masksearch_agent.jsonl import dump_record, write_jsonl
 
 if TYPE_CHECKING:
     import pyarrow as pa

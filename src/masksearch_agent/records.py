@@ -1,4 +1,4 @@
-"""The frozen records that cross rooms, and the two functions that read and write them as JSON.
+"""The frozen records that cross rooms.
 
 Every room speaks in these types and in nothing else. They hold plain data (strings, numbers, tuples), so
 they can be hashed, compared, pickled by a worker pool and stored as JSON lines without a schema of their own.
@@ -8,18 +8,13 @@ adds nothing twice.
 
 from __future__ import annotations
 
-import dataclasses
-import functools
 import hashlib
 import json
 import math
-import os
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Literal
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict
 
 from masksearch_agent.errors import MaskSearchError, TraceError
 
@@ -38,10 +33,6 @@ __all__ = (
     "Turn",
     "Usage",
     "content_id",
-    "dump_record",
-    "load_record",
-    "read_jsonl",
-    "write_jsonl",
 )
 
 MASK = "[mask]"
@@ -361,81 +352,7 @@ class SearchAnswer:
         return self.answer
 
 
-RecordT = TypeVar("RecordT")
-
-
 def content_id(*parts: object) -> str:
     """Return a 16-digit hexadecimal id that depends on the parts' values only."""
     canonical = json.dumps(parts, sort_keys=True, ensure_ascii=False, default=str)
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
-
-
-@functools.cache
-def _adapter(record_type: Any) -> TypeAdapter[Any]:
-    return TypeAdapter(record_type)
-
-
-def dump_record(record: Any) -> dict[str, Any]:
-    """Return a record as a JSON-compatible dictionary."""
-    record_type: Any = type(record)
-    return dict(_adapter(record_type).dump_python(record, mode="json"))
-
-
-def load_record(record_type: type[RecordT], data: dict[str, Any], error: type[MaskSearchError]) -> RecordT:
-    """Build a record from a dictionary.
-
-    Args:
-        record_type: The record's class.
-        data: What `dump_record` returned.
-        error: Error type of the calling room, raised when `data` does not fit.
-    """
-    try:
-        wanted: Any = record_type
-        loaded: RecordT = _adapter(wanted).validate_python(data)
-    except ValidationError as failure:
-        first = failure.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the record"
-        raise error(f"not a valid {record_type.__name__}: {where}: {first['msg']}") from failure
-    return loaded
-
-
-def write_jsonl(path: Path, records: Iterable[Any]) -> int:
-    """Write records as JSON lines; the file appears only when all are written.
-
-    Returns:
-        The number of records written.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    count = 0
-    with partial.open("w", encoding="utf-8") as file:
-        for record in records:
-            data = dump_record(record) if dataclasses.is_dataclass(record) else record
-            file.write(json.dumps(data, ensure_ascii=False) + "\n")
-            count += 1
-    os.replace(partial, path)
-    return count
-
-
-def read_jsonl(path: Path, record_type: type[RecordT], error: type[MaskSearchError]) -> Iterator[RecordT]:
-    """Yield the records of a JSON-lines file, one line at a time.
-
-    Args:
-        path: The file.
-        record_type: Class of the records.
-        error: Error type of the calling room, raised with the line number when a line does not fit.
-    """
-    if not path.is_file():
-        raise error(f"no file at {path}")
-    with path.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
-            try:
-                data = json.loads(line)
-            except json.JSONDecodeError as failure:
-                raise error(f"{path}, line {number}: not JSON ({failure.msg})") from failure
-            try:
-                yield load_record(record_type, data, error)
-            except MaskSearchError as failure:
-                raise error(f"{path}, line {number}: {failure}") from failure

@@ -7,7 +7,8 @@ from typing import Any
 
 from masksearch_agent.agent.escaping import neutralise
 from masksearch_agent.evaluation.runner import QuestionResult
-from masksearch_agent.records import Message, Trajectory, Turn, content_id, write_jsonl
+from masksearch_agent.jsonl import write_jsonl
+from masksearch_agent.records import Message, Trajectory, Turn, content_id
 
 
 def result(task_id: str, recall: float, **changes: Any) -> QuestionResult:

@@ -20,7 +20,7 @@ LINES = tuple(
 
 def make_test_tokenizer() -> Any:
     """Return a tokenizer of a few hundred entries, learned from `LINES`."""
-    from masksearch_agent.models.tiny import make_tiny_tokenizer
+    from masksearch_agent.lab.tiny import make_tiny_tokenizer
 
     return make_tiny_tokenizer(LINES, vocab_size=400)
 
@@ -88,7 +88,7 @@ def make_listed_tokenizer() -> Any:
     from tokenizers import Tokenizer, decoders, models
     from transformers import PreTrainedTokenizerFast
 
-    from masksearch_agent.models.tiny import CHAT_TEMPLATE
+    from masksearch_agent.lab.tiny import CHAT_TEMPLATE
 
     words = [(piece, -1.0) for piece in LISTED_PIECES]
     characters = [(chr(code), -50.0) for code in range(32, 127)]

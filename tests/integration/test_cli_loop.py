@@ -23,9 +23,10 @@ from fakes.command_line import CommandLine, make_command_line
 
 from masksearch_agent.agent.bundle import read_bundle_info
 from masksearch_agent.errors import TaskError
+from masksearch_agent.jsonl import read_jsonl
+from masksearch_agent.lab.tiny import tiny_base_path
 from masksearch_agent.models.local import load_checkpoint
-from masksearch_agent.models.tiny import tiny_base_path
-from masksearch_agent.records import SearchTask, read_jsonl
+from masksearch_agent.records import SearchTask
 from masksearch_agent.traces.store import TraceStore
 
 SETTINGS = (

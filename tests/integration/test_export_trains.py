@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip("trl")
 pytest.importorskip("pyarrow")
 
-from masksearch_agent.models.tiny import tiny_base_path
+from masksearch_agent.lab.tiny import tiny_base_path
 from masksearch_agent.records import Message, Trajectory, Turn
 from masksearch_agent.traces.export import ExportFormat, export_dataset
 from masksearch_agent.traces.store import TraceStore

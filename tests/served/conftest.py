@@ -14,10 +14,11 @@ pytest.importorskip("trl")
 from masksearch_agent.config.recipe import Recipe, load_recipe
 from masksearch_agent.config.serving import ServingSettings
 from masksearch_agent.errors import TaskError
+from masksearch_agent.jsonl import read_jsonl
 from masksearch_agent.pipeline.data import generate_trajectories, read_task_files, write_closed_world
 from masksearch_agent.pipeline.serving import serve_bundle
 from masksearch_agent.pipeline.training import make_base_bundle, run_sft
-from masksearch_agent.records import SearchTask, read_jsonl
+from masksearch_agent.records import SearchTask
 from masksearch_agent.retrieval.index import build_index, open_index
 from masksearch_agent.retrieval.search import Search
 from masksearch_agent.serving.engines import find_vllm

@@ -20,7 +20,8 @@ from masksearch_agent.cli import app
 from masksearch_agent.config.agent import AgentSettings
 from masksearch_agent.config.recipe import Recipe
 from masksearch_agent.errors import TraceError
-from masksearch_agent.records import Hop, SearchTask, write_jsonl
+from masksearch_agent.jsonl import write_jsonl
+from masksearch_agent.records import Hop, SearchTask
 from masksearch_agent.serving.engines import Launch
 from masksearch_agent.traces.store import TraceStore
 

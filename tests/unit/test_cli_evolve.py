@@ -9,8 +9,9 @@ from fakes.command_line import CommandLine, make_command_line
 pytest.importorskip("transformers")
 pytest.importorskip("bm25s")
 
+from masksearch_agent.jsonl import write_jsonl
 from masksearch_agent.pipeline import evolution
-from masksearch_agent.records import Passage, write_jsonl
+from masksearch_agent.records import Passage
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ from masksearch_agent.calls.accounting import Spending
 from masksearch_agent.calls.chat import ChatCaller
 from masksearch_agent.config.calls import ChatModelSettings
 from masksearch_agent.generator import casting
+from masksearch_agent.jsonl import write_jsonl
 from masksearch_agent.pipeline import data
-from masksearch_agent.records import write_jsonl
 from masksearch_agent.traces.store import TraceStore
 
 pytest.importorskip("bm25s")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from masksearch_agent.errors import MaskSearchError, TaskError, TraceError
+from masksearch_agent.jsonl import dump_record, load_record, read_jsonl, write_jsonl
 from masksearch_agent.records import (
     Hop,
     Message,
@@ -21,10 +22,6 @@ from masksearch_agent.records import (
     Turn,
     Usage,
     content_id,
-    dump_record,
-    load_record,
-    read_jsonl,
-    write_jsonl,
 )
 
 TASK = SearchTask(

@@ -16,24 +16,14 @@ import masksearch_agent
 PACKAGE = "masksearch_agent"
 ROOT = Path(masksearch_agent.__file__).parent
 ROWS = (
-    ("records", "errors", "matching", "fills", "words", "dataset_folder", "collector", "concurrency"),
+    ("records", "errors", "files", "jsonl", "plugins", "dataset_folder", "concurrency"),
     *(
         (room,)
         for room in (
-            "config",
-            "calls",
-            "corpus",
-            "retrieval",
-            "ramp",
-            "traces",
-            "models",
-            "agent",
-            "generator",
+            *("text", "config", "calls", "corpus", "retrieval", "ramp", "traces", "models", "agent"),
+            *("judging", "generator", "rewards", "trainers", "serving", "evaluation", "viewer", "reports"),
+            *("stages", "runs", "pipeline", "cluster", "lab", "cli"),
         )
-    ),
-    *(
-        (room,)
-        for room in ("rewards", "trainers", "serving", "viewer", "evaluation", "pipeline", "cluster", "cli")
     ),
 )
 RANKS = {room: rank for rank, row in enumerate(ROWS) for room in row}
@@ -43,7 +33,7 @@ HEAVY = {
     *("bs4", "gliner", "lxml", "mwparserfromhell", "mwxml", "pyarrow", "pypdf"),
     *("ray", "safetensors", "sentence_transformers", "spacy", "torch", "transformers", "trl", "vllm"),
 }
-MAY_IMPORT_HEAVY = ("models/engine", "models/sampling", "models/slots", "trainers/")
+MAY_IMPORT_HEAVY = ("models/engine", "models/sampling", "models/slots", "trainers/", "lab/muon")
 """Modules that nothing loads unless someone trains or runs local weights; their names begin so."""
 
 MODULES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")

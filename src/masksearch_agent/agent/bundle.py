@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,7 @@ from masksearch_agent.config.agent import AgentSettings
 from masksearch_agent.config.base import Settings
 from masksearch_agent.config.retrieval import SearchMode
 from masksearch_agent.errors import BundleError
+from masksearch_agent.files import replace_text
 from masksearch_agent.models.local import LocalChatModel
 from masksearch_agent.models.recording import RecordingChatModel
 from masksearch_agent.models.vllm import VLLMChatModel
@@ -74,9 +74,7 @@ def save_bundle(
     name = info.model_version.split(_FINGERPRINT_MARK)[0]
     version = f"{name}{_FINGERPRINT_MARK}{_fingerprint(directory)}"
     info = info.model_copy(update={"model_version": version})
-    partial = directory / f"{BUNDLE_FILE}.partial"
-    partial.write_text(info.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    os.replace(partial, directory / BUNDLE_FILE)
+    replace_text(directory / BUNDLE_FILE, info.model_dump_json(indent=2) + "\n")
 
 
 def read_bundle_info(path: str | Path) -> BundleInfo:

@@ -46,7 +46,8 @@ from masksearch_agent.agent.state import (
 )
 from masksearch_agent.config.agent import AgentSettings
 from masksearch_agent.errors import AgentError
-from masksearch_agent.records import ScoredPassage, Turn, dump_record
+from masksearch_agent.jsonl import dump_record
+from masksearch_agent.records import ScoredPassage, Turn
 from masksearch_agent.retrieval.search import Search, interleave
 from masksearch_agent.traces.recorder import CallRecording, Recorder, RecordingModel, new_turn_id
 from masksearch_agent.traces.rows import POLICY_ROLE

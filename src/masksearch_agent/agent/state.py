@@ -19,7 +19,8 @@ from typing_extensions import TypedDict
 
 from masksearch_agent.agent.protocol import PROTOCOL_VERSION
 from masksearch_agent.errors import AgentError
-from masksearch_agent.records import Passage, Sampling, StopReason, Trajectory, Turn, content_id, load_record
+from masksearch_agent.jsonl import load_record
+from masksearch_agent.records import Passage, Sampling, StopReason, Trajectory, Turn, content_id
 from masksearch_agent.retrieval.leak_guard import LeakGuard
 from masksearch_agent.traces.recorder import Recorder
 

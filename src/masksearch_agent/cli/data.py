@@ -251,8 +251,8 @@ def traces(
 
     Example: `masksearch traces runs/traces.sqlite --rejected --verdict "wrong answer"`
     """
+    from masksearch_agent.jsonl import dump_record
     from masksearch_agent.pipeline import browsing
-    from masksearch_agent.records import dump_record
 
     with open_store(store) as opened:
         if ids:

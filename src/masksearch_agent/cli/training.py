@@ -33,8 +33,8 @@ def base(
 
     Example: `masksearch base --recipe training/tiny_base.yaml --out runs/tiny_base`
     """
+    from masksearch_agent.lab.base_stage import train_base
     from masksearch_agent.pipeline.display import Display
-    from masksearch_agent.trainers.base_stage import train_base
     from masksearch_agent.trainers.callbacks import MetricsLog
 
     resolved = resolve_recipe(recipe, settings)

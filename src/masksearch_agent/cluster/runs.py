@@ -19,10 +19,11 @@ from masksearch_agent.calls.accounting import Spending
 from masksearch_agent.cluster.shards import Job, Json, Shard, ShardPool, cut_shards
 from masksearch_agent.config.ramp import RampSettings
 from masksearch_agent.config.recipe import Recipe
-from masksearch_agent.corpus.closed_world import Split
 from masksearch_agent.corpus.report import CorpusReport
 from masksearch_agent.errors import EvaluationError, GenerationError, ServiceError, TaskError
 from masksearch_agent.generator.runner import GenerationReport
+from masksearch_agent.jsonl import dump_record, load_record, read_jsonl, write_jsonl
+from masksearch_agent.lab.closed_world import Split
 from masksearch_agent.pipeline.data import (
     corpus_passages,
     spent_text,
@@ -34,16 +35,7 @@ from masksearch_agent.pipeline.evaluating import AgentChoice, QuestionFiles, sco
 from masksearch_agent.ramp.near_copies import NearCopies
 from masksearch_agent.ramp.rules import passage_flaw
 from masksearch_agent.ramp.tasks import RampReport
-from masksearch_agent.records import (
-    Passage,
-    SearchTask,
-    Trajectory,
-    Usage,
-    dump_record,
-    load_record,
-    read_jsonl,
-    write_jsonl,
-)
+from masksearch_agent.records import Passage, SearchTask, Trajectory, Usage
 from masksearch_agent.retrieval.web import WEB_PREFIX
 from masksearch_agent.traces.store import PackedTrajectory, TraceStore
 

@@ -21,11 +21,12 @@ from masksearch_agent.errors import EvaluationError, MaskSearchError, ServiceErr
 from masksearch_agent.evaluation.answering import answer_task
 from masksearch_agent.generator.casting import cast_roles
 from masksearch_agent.generator.runner import TrajectoryGenerator
+from masksearch_agent.jsonl import dump_record, load_record
 from masksearch_agent.pipeline.data import open_extractor
 from masksearch_agent.pipeline.evaluating import AgentChoice, open_agent
 from masksearch_agent.pipeline.training import prompts_of
 from masksearch_agent.ramp.tasks import RampReport, build_ramp_tasks
-from masksearch_agent.records import Passage, SearchTask, dump_record, load_record
+from masksearch_agent.records import Passage, SearchTask
 from masksearch_agent.retrieval.opening import open_search
 from masksearch_agent.traces.store import PackedTrajectory, pack_trajectory
 

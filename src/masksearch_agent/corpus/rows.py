@@ -7,7 +7,8 @@ from dataclasses import fields
 from typing import Any, TypeVar
 
 from masksearch_agent.errors import CorpusError
-from masksearch_agent.records import Passage, content_id, load_record
+from masksearch_agent.jsonl import load_record
+from masksearch_agent.records import Passage, content_id
 
 __all__ = ("passages_from_row",)
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from itertools import pairwise
 
-from masksearch_agent.words import count_words, word_starts
+from masksearch_agent.text.words import count_words, word_starts
 
 __all__ = ("split_text",)
 

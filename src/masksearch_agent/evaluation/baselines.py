@@ -14,7 +14,6 @@ from masksearch_agent.agent.runnable import MaskSearchAgent
 from masksearch_agent.errors import EvaluationError
 from masksearch_agent.evaluation.answering import Mode
 from masksearch_agent.models.local import LocalChatModel
-from masksearch_agent.models.tiny import tiny_base_path
 
 __all__ = ("BASELINES", "Baseline", "baseline_of")
 
@@ -40,8 +39,7 @@ def baseline_of(agent: MaskSearchAgent, base_model: str | Path | None = None) ->
         raise EvaluationError(
             "the bundle does not say which model it was trained from; name it (`--base-model`)"
         )
-    path = tiny_base_path() if source == "tiny" else source
     model = LocalChatModel.from_pretrained(
-        path, max_tokens=agent.settings.max_step_tokens, model_version=f"{source} (untrained)"
+        source, max_tokens=agent.settings.max_step_tokens, model_version=f"{source} (untrained)"
     )
     return MaskSearchAgent(model, agent.search, agent.settings, agent.prompts, agent.checkpointer)

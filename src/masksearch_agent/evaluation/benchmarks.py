@@ -23,7 +23,8 @@ from typing import Any
 from masksearch_agent.corpus.rows import passages_from_row
 from masksearch_agent.errors import EvaluationError, MaskSearchError
 from masksearch_agent.evaluation.sources import HUB_PREFIX, read_rows
-from masksearch_agent.records import Hop, SearchTask, content_id, load_record
+from masksearch_agent.jsonl import load_record
+from masksearch_agent.records import Hop, SearchTask, content_id
 
 __all__ = ("BENCHMARKS", "FALSE_PREMISE", "answer_items", "flatten_answer", "read_tasks")
 

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from masksearch_agent.errors import needs_extra
-from masksearch_agent.matching import (
+from masksearch_agent.records import Passage, SearchTask
+from masksearch_agent.text.matching import (
     answer_exact,
     answer_recall,
     answer_slots,
@@ -25,7 +26,6 @@ from masksearch_agent.matching import (
     f1,
     token_recall,
 )
-from masksearch_agent.records import Passage, SearchTask
 
 __all__ = (
     "Scores",

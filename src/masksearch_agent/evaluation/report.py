@@ -26,9 +26,10 @@ from masksearch_agent.evaluation.report_blocks import (
     summaries_of,
 )
 from masksearch_agent.evaluation.runner import QuestionResult
-from masksearch_agent.records import Trajectory, read_jsonl
+from masksearch_agent.files import replace_text
+from masksearch_agent.jsonl import read_jsonl
+from masksearch_agent.records import Trajectory
 from masksearch_agent.viewer.evaluation import render_evaluation
-from masksearch_agent.viewer.page import replace_file
 from masksearch_agent.viewer.questions import QuestionTable
 from masksearch_agent.viewer.tables import label
 
@@ -178,7 +179,7 @@ def write_page(
         "notes": notes,
     }
     page.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(page, render_evaluation(report, table))
+    replace_text(page, render_evaluation(report, table))
 
 
 def sample_of(result: QuestionResult, title: str) -> dict[str, Any]:

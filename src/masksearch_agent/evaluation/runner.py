@@ -19,7 +19,8 @@ from masksearch_agent.evaluation.answering import AnyAgent, BatchAgent, Mode, an
 from masksearch_agent.evaluation.intervals import Interval, bootstrap_mean
 from masksearch_agent.evaluation.judge import AnswerJudge
 from masksearch_agent.evaluation.metrics import load_lemmatizer, retrieval_recall, score_answer
-from masksearch_agent.records import SearchTask, Trajectory, Usage, dump_record, read_jsonl
+from masksearch_agent.jsonl import dump_record, read_jsonl
+from masksearch_agent.records import SearchTask, Trajectory, Usage
 
 __all__ = (
     "EvaluationSummary",

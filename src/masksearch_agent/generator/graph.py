@@ -34,17 +34,8 @@ from masksearch_agent.config.agent import AgentSettings
 from masksearch_agent.config.generator import GeneratorSettings
 from masksearch_agent.errors import GenerationError, ReplyError
 from masksearch_agent.generator.roles import CallLog, Findings, Judge, Plan, Teacher
-from masksearch_agent.records import (
-    Message,
-    Passage,
-    ScoredPassage,
-    SearchTask,
-    Trajectory,
-    Turn,
-    content_id,
-    dump_record,
-    load_record,
-)
+from masksearch_agent.jsonl import dump_record, load_record
+from masksearch_agent.records import Message, Passage, ScoredPassage, SearchTask, Trajectory, Turn, content_id
 from masksearch_agent.retrieval.leak_guard import LeakGuard
 from masksearch_agent.retrieval.search import Search, interleave
 from masksearch_agent.traces.messages import to_messages

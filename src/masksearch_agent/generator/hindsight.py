@@ -14,8 +14,8 @@ from masksearch_agent.agent.protocol import clean_text
 from masksearch_agent.config.agent import AnswerForm
 from masksearch_agent.config.generator import GeneratorSettings
 from masksearch_agent.generator.roles import Findings, Observation, Plan, render_answer
-from masksearch_agent.matching import contains_phrase, tokenize_answer
 from masksearch_agent.records import Hop, Passage, SearchTask
+from masksearch_agent.text.matching import contains_phrase, tokenize_answer
 
 __all__ = ("HindsightTeacher", "find_support", "quote_support")
 

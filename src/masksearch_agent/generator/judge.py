@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from masksearch_agent.agent.protocol import FormatError, parse_step
 from masksearch_agent.generator.roles import CallLog, Verdict
-from masksearch_agent.matching import answer_exact, contains_phrase
 from masksearch_agent.records import SearchTask, Trajectory
+from masksearch_agent.text.matching import answer_exact, contains_phrase
 from masksearch_agent.traces.rows import POLICY_ROLE
 
 __all__ = ("RuleJudge", "is_grounded")

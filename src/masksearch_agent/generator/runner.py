@@ -23,7 +23,8 @@ from masksearch_agent.generator.graph import GeneratorContext, build_generator_g
 from masksearch_agent.generator.hindsight import HindsightTeacher
 from masksearch_agent.generator.judge import RuleJudge
 from masksearch_agent.generator.roles import CallLog, Judge, Teacher
-from masksearch_agent.records import SearchTask, Trajectory, dump_record
+from masksearch_agent.jsonl import dump_record
+from masksearch_agent.records import SearchTask, Trajectory
 from masksearch_agent.retrieval.leak_guard import LeakGuard
 from masksearch_agent.retrieval.search import Search
 from masksearch_agent.traces.store import PackedTrajectory, TraceStore

@@ -11,6 +11,7 @@ from pydantic import PrivateAttr
 from masksearch_agent.errors import ModelError, needs_extra
 from masksearch_agent.models.completion import Completion
 from masksearch_agent.models.recording import RecordingChatModel
+from masksearch_agent.plugins import BASE_MODELS
 from masksearch_agent.records import Sampling
 
 if TYPE_CHECKING:
@@ -66,16 +67,18 @@ class LocalChatModel(RecordingChatModel):
 def load_checkpoint(
     path: str | Path, dtype: Literal["auto", "float32"] = "auto"
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Load a causal language model and its tokenizer from a folder or a hub id.
+    """Load a causal language model and its tokenizer.
 
     Args:
-        path: The folder or hub id.
+        path: A folder, a hub id, or the name of a registered base model (`plugins.BASE_MODELS`).
         dtype: What the weights are held in; `auto` is what they were saved in.
 
     Raises:
         MissingExtraError: transformers or torch is not installed.
         ModelError: The checkpoint cannot be loaded.
     """
+    if str(path) in BASE_MODELS.names():
+        path = BASE_MODELS.get(str(path))()
     tokenizer = load_tokenizer(path)
     from transformers import AutoModelForCausalLM
 

@@ -16,7 +16,6 @@ from masksearch_agent.config.recipe import Recipe
 from masksearch_agent.errors import EvaluationError
 from masksearch_agent.evaluation.intervals import Interval, bootstrap_over_runs
 from masksearch_agent.evaluation.runner import QuestionResult
-from masksearch_agent.matching import tokenize_answer
 from masksearch_agent.pipeline.ablation_plan import (
     LONGER_TRAINING,
     METHODS,
@@ -24,6 +23,7 @@ from masksearch_agent.pipeline.ablation_plan import (
     reward_names,
     same_tokens_name,
 )
+from masksearch_agent.text.matching import tokenize_answer
 
 __all__ = ("MEASURES", "ArmRun", "Claim", "Measure", "Verdict", "assess", "claims_of", "decide", "domains_of")
 

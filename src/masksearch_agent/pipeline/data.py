@@ -12,27 +12,27 @@ from typing import Any
 from masksearch_agent.calls.accounting import Spending
 from masksearch_agent.calls.cache import AnswerCache
 from masksearch_agent.calls.chat import open_chat_caller
-from masksearch_agent.collector import relaxed_collector
+from masksearch_agent.concurrency import relaxed_collector
 from masksearch_agent.config.ramp import RampSettings
 from masksearch_agent.config.recipe import QuestionSet, Recipe
-from masksearch_agent.corpus.closed_world import ClosedWorld, Split, make_world, read_mentions, write_world
 from masksearch_agent.corpus.readers import read_passages
 from masksearch_agent.corpus.report import CorpusReport
-from masksearch_agent.corpus.world_questions import make_questions
 from masksearch_agent.errors import TaskError
 from masksearch_agent.generator.casting import cast_roles
 from masksearch_agent.generator.runner import GenerationReport, TrajectoryGenerator
+from masksearch_agent.jsonl import dump_record, read_jsonl, write_jsonl
+from masksearch_agent.lab.closed_world import ClosedWorld, Split, make_world, write_world
+from masksearch_agent.lab.world_questions import make_questions
 from masksearch_agent.models.local import load_checkpoint
-from masksearch_agent.models.tiny import tiny_base_path
 from masksearch_agent.pipeline.display import Bar, count_steps
 from masksearch_agent.pipeline.training import prompts_of
 from masksearch_agent.ramp.gliner_spans import GlinerSpanExtractor
 from masksearch_agent.ramp.model_spans import ModelSpanExtractor
 from masksearch_agent.ramp.perplexity import MeasuringExtractor, SpanSurprisal
 from masksearch_agent.ramp.span_process import SpacyProcess
-from masksearch_agent.ramp.spans import FactSpanExtractor, SpacySpanExtractor, SpanExtractor
+from masksearch_agent.ramp.spans import FactMention, FactSpanExtractor, SpacySpanExtractor, SpanExtractor
 from masksearch_agent.ramp.tasks import RampReport, build_ramp_tasks
-from masksearch_agent.records import Passage, SearchTask, Trajectory, dump_record, read_jsonl, write_jsonl
+from masksearch_agent.records import Passage, SearchTask, Trajectory
 from masksearch_agent.retrieval.search import Search
 from masksearch_agent.traces.store import TraceStore
 
@@ -145,7 +145,7 @@ def open_extractor(
     """
     extractor: SpanExtractor
     if (corpus / _MENTIONS).is_file():
-        extractor = FactSpanExtractor(read_mentions(corpus / _MENTIONS))
+        extractor = FactSpanExtractor(read_jsonl(corpus / _MENTIONS, FactMention, TaskError))
     else:
         extractor = _span_extractor(recipe.ramp, spending, rejections, has_own_process)
     if recipe.ramp.policy == "perplexity":
@@ -226,8 +226,8 @@ def _span_extractor(
 
 
 def _reference_model(settings: RampSettings) -> SpanSurprisal:
-    path = tiny_base_path() if settings.reference_model == "tiny" else settings.reference_model
-    return SpanSurprisal(*load_checkpoint(path, "float32"), settings.reference_batch_size)
+    model, tokenizer = load_checkpoint(settings.reference_model, "float32")
+    return SpanSurprisal(model, tokenizer, settings.reference_batch_size)
 
 
 def spent_text(spending: Spending) -> str:

@@ -22,13 +22,14 @@ from masksearch_agent.agent.bundle import read_bundle_info, save_bundle
 from masksearch_agent.agent.runnable import MaskSearchAgent
 from masksearch_agent.calls.accounting import Spending
 from masksearch_agent.config.recipe import Recipe
-from masksearch_agent.corpus.closed_world import Split
 from masksearch_agent.corpus.readers import read_passages
 from masksearch_agent.errors import EvaluationError, TaskError
 from masksearch_agent.evaluation.runner import QuestionResult, evaluate, summarise
 from masksearch_agent.generator.casting import cast_roles
 from masksearch_agent.generator.evolution import Generated, build_evolution_graph, merge_accepted
 from masksearch_agent.generator.student import StudentGenerator
+from masksearch_agent.jsonl import read_jsonl, write_jsonl
+from masksearch_agent.lab.closed_world import Split
 from masksearch_agent.models.local import load_checkpoint
 from masksearch_agent.pipeline.data import (
     build_tasks,
@@ -40,7 +41,7 @@ from masksearch_agent.pipeline.display import Bar, Display
 from masksearch_agent.pipeline.evolution_report import build_evolution_report, write_evolution_report
 from masksearch_agent.pipeline.stages import Run
 from masksearch_agent.pipeline.training import make_base_bundle, run_sft
-from masksearch_agent.records import SearchTask, Trajectory, read_jsonl, write_jsonl
+from masksearch_agent.records import SearchTask, Trajectory
 from masksearch_agent.retrieval.index import build_index, open_index
 from masksearch_agent.retrieval.search import Search
 from masksearch_agent.traces.store import TraceStore

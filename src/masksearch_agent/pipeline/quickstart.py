@@ -17,10 +17,10 @@ import yaml
 from masksearch_agent.agent.runnable import MaskSearchAgent
 from masksearch_agent.config.recipe import Recipe
 from masksearch_agent.config.trainers import DAPOSettings
-from masksearch_agent.corpus.closed_world import Split
 from masksearch_agent.corpus.readers import read_passages
 from masksearch_agent.evaluation.report import PAGE_NAME, RunFile, write_page
 from masksearch_agent.evaluation.runner import Mode, evaluate
+from masksearch_agent.lab.closed_world import Split
 from masksearch_agent.pipeline.data import (
     build_tasks,
     generate_trajectories,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import resource
 import time
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from masksearch_agent.errors import ConfigError
+from masksearch_agent.files import replace_text
 from masksearch_agent.pipeline.display import Bar, Display
 
 __all__ = ("FinishedStage", "Run")
@@ -101,6 +101,4 @@ class Run:
             bar.finish()
 
     def _save(self) -> None:
-        partial = self._path.with_suffix(".partial")
-        partial.write_text(json.dumps(self._state, indent=2) + "\n", encoding="utf-8")
-        os.replace(partial, self._path)
+        replace_text(self._path, json.dumps(self._state, indent=2) + "\n")

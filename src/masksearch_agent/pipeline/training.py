@@ -15,7 +15,6 @@ from masksearch_agent.agent.runnable import MaskSearchAgent
 from masksearch_agent.config.recipe import Recipe
 from masksearch_agent.config.trainers import DAPOSettings, SFTSettings
 from masksearch_agent.models.local import load_checkpoint
-from masksearch_agent.models.tiny import tiny_base_path
 from masksearch_agent.pipeline.rollout_engine import open_rollout_engine
 from masksearch_agent.pipeline.versions import package_versions
 from masksearch_agent.records import Sampling, SearchTask, Trajectory
@@ -44,8 +43,7 @@ def make_base_bundle(recipe: Recipe, directory: Path, index: str = "") -> Bundle
         directory: Where the bundle goes.
         index: Folder of the index, relative to the bundle.
     """
-    path = tiny_base_path() if recipe.base_model == "tiny" else recipe.base_model
-    model, tokenizer = load_checkpoint(path)
+    model, tokenizer = load_checkpoint(recipe.base_model)
     info = BundleInfo(
         protocol_version=PROTOCOL_VERSION,
         prompts=prompts_of(recipe),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from masksearch_agent.fills import HAN
+from masksearch_agent.text.words import HAN
 
 __all__ = ("find_chinese_facts",)
 

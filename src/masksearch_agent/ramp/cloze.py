@@ -16,7 +16,7 @@ import re
 from masksearch_agent.ramp.hops import kind_of, sentence_around
 from masksearch_agent.ramp.spans import Span
 from masksearch_agent.records import Passage, SearchTask, content_id
-from masksearch_agent.words import is_chinese
+from masksearch_agent.text.words import is_chinese
 
 __all__ = ("as_cloze_question", "cloze_question")
 

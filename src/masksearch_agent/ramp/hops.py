@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from masksearch_agent.ramp.spans import Span
 from masksearch_agent.records import MASK, Hop, Passage
-from masksearch_agent.words import is_chinese
+from masksearch_agent.text.words import is_chinese
 
 __all__ = ("derive_hops", "kind_of", "mask_spans", "sentence_around")
 

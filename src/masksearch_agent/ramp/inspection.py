@@ -8,11 +8,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 
 from masksearch_agent.errors import TaskError
-from masksearch_agent.matching import contains_phrase
 from masksearch_agent.records import SearchTask
 from masksearch_agent.retrieval.leak_guard import LeakGuard
 from masksearch_agent.retrieval.search import Search
-from masksearch_agent.words import count_words, is_chinese
+from masksearch_agent.text.matching import contains_phrase
+from masksearch_agent.text.words import count_words, is_chinese
 
 __all__ = ("describe_tasks", "fact_form")
 

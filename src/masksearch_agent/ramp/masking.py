@@ -19,7 +19,7 @@ from masksearch_agent.config.ramp import RampSettings
 from masksearch_agent.errors import TaskError
 from masksearch_agent.ramp.spans import Span
 from masksearch_agent.records import Passage, content_id
-from masksearch_agent.words import count_words
+from masksearch_agent.text.words import count_words
 
 __all__ = ("POLICIES", "MaskPolicy", "choose_spans", "length_weighted", "perplexity", "uniform")
 

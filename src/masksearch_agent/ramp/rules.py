@@ -12,10 +12,10 @@ from collections import Counter
 from collections.abc import Sequence
 
 from masksearch_agent.config.ramp import RampSettings
-from masksearch_agent.matching import contains_phrase
 from masksearch_agent.ramp.spans import Span
 from masksearch_agent.records import MASK, Passage
-from masksearch_agent.words import count_words, is_chinese
+from masksearch_agent.text.matching import contains_phrase
+from masksearch_agent.text.words import count_words, is_chinese
 
 __all__ = ("passage_flaw", "usable_spans")
 

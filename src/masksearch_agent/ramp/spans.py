@@ -13,13 +13,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from masksearch_agent.corpus.closed_world import FactMention
 from masksearch_agent.errors import needs_extra
 from masksearch_agent.ramp.chinese import find_chinese_facts
 from masksearch_agent.records import Hop, Passage
-from masksearch_agent.words import is_chinese
+from masksearch_agent.text.words import is_chinese
 
-__all__ = ("FactSpanExtractor", "Span", "SpacySpanExtractor", "SpanExtractor", "trimmed_span")
+__all__ = ("FactMention", "FactSpanExtractor", "Span", "SpacySpanExtractor", "SpanExtractor", "trimmed_span")
 
 _LEADING = re.compile(r"(?:[\s\"'“”‘’,;:(–-]+|(?:the|a|an)\s+)+", re.IGNORECASE)
 _TRAILING = re.compile(r"(?:['’]s)?[\s\"'“”‘’,;:(–-]*$")
@@ -39,6 +38,17 @@ class Span:
     """How to look it up, where the extractor knows; None to derive it from the words around the span."""
     surprisal: float | None = None
     """Nats per token, where a reference model has read it (`ramp.perplexity`); 0 where it could not score it."""
+
+
+@dataclass(frozen=True, slots=True)
+class FactMention:
+    """Where a passage tells a fact that is known beforehand: the characters `text[start:end]`."""
+
+    passage_id: str
+    start: int
+    end: int
+    label: str
+    hop: Hop
 
 
 class SpanExtractor(Protocol):

@@ -20,7 +20,6 @@ from itertools import compress, islice
 from typing import Literal
 
 from masksearch_agent.config.ramp import RampSettings
-from masksearch_agent.matching import contains_phrase
 from masksearch_agent.ramp.cloze import as_cloze_question
 from masksearch_agent.ramp.hops import derive_hops, mask_spans
 from masksearch_agent.ramp.masking import MaskPolicy, choose_spans
@@ -30,6 +29,7 @@ from masksearch_agent.ramp.spans import Span
 from masksearch_agent.records import Hop, Passage, SearchTask, content_id
 from masksearch_agent.retrieval.leak_guard import LeakGuard
 from masksearch_agent.retrieval.search import Search
+from masksearch_agent.text.matching import contains_phrase
 
 __all__ = ("RampReport", "build_ramp_tasks", "build_task")
 

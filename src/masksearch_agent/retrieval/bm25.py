@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from masksearch_agent.errors import RetrievalError, needs_extra
-from masksearch_agent.fills import HAN
 from masksearch_agent.records import Passage, ScoredPassage
 from masksearch_agent.retrieval.bm25_build import build_bm25
+from masksearch_agent.text.words import HAN
 
 if TYPE_CHECKING:
     import numpy as np

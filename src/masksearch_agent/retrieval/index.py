@@ -22,7 +22,9 @@ from typing import Any, get_args
 
 from masksearch_agent.config.retrieval import RetrievalSettings, SearchMode
 from masksearch_agent.errors import RetrievalError
-from masksearch_agent.records import Passage, load_record
+from masksearch_agent.files import replace_text
+from masksearch_agent.jsonl import load_record
+from masksearch_agent.records import Passage
 from masksearch_agent.retrieval.backends import SearchBackend
 from masksearch_agent.retrieval.bm25 import BM25Index
 from masksearch_agent.retrieval.dense import DenseIndex, KnownVectors
@@ -309,9 +311,7 @@ def _count_changes(passages: PassageFile, directory: Path, old: _Manifest | None
 
 
 def _write_manifest(directory: Path, manifest: _Manifest) -> None:
-    partial = directory / f"{_MANIFEST}.partial"
-    partial.write_text(json.dumps(asdict(manifest), indent=2) + "\n", encoding="utf-8")
-    os.replace(partial, directory / _MANIFEST)
+    replace_text(directory / _MANIFEST, json.dumps(asdict(manifest), indent=2) + "\n")
 
 
 def _read_manifest(directory: Path) -> _Manifest:

@@ -15,8 +15,8 @@ import unicodedata
 from functools import lru_cache
 
 from masksearch_agent.errors import RetrievalError
-from masksearch_agent.fills import HAN
 from masksearch_agent.records import MASK, Passage, SearchTask
+from masksearch_agent.text.words import HAN
 
 __all__ = ("LeakGuard", "word_shingles")
 

@@ -17,7 +17,8 @@ from threading import Lock
 from typing import overload
 
 from masksearch_agent.errors import RetrievalError
-from masksearch_agent.records import Passage, content_id, dump_record, load_record
+from masksearch_agent.jsonl import dump_record, load_record
+from masksearch_agent.records import Passage, content_id
 
 __all__ = ("PassageFile", "write_passages")
 

@@ -10,7 +10,8 @@ from masksearch_agent.calls.cache import AnswerCache
 from masksearch_agent.calls.patience import PatientCaller
 from masksearch_agent.config.calls import CallSettings
 from masksearch_agent.errors import RetrievalError
-from masksearch_agent.records import ScoredPassage, dump_record, load_record
+from masksearch_agent.jsonl import dump_record, load_record
+from masksearch_agent.records import ScoredPassage
 from masksearch_agent.retrieval.backends import AsyncSearchBackend, SearchBackend
 
 __all__ = ("PatientBackend",)

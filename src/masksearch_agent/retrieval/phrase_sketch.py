@@ -14,8 +14,8 @@ from collections.abc import Collection, Iterator, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from masksearch_agent.matching import phrase_form
 from masksearch_agent.records import Passage
+from masksearch_agent.text.matching import phrase_form
 
 if TYPE_CHECKING:
     import numpy as np

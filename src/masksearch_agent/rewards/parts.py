@@ -8,8 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from masksearch_agent.matching import answer_exact, answer_recall, answer_slots, token_recall, tokenize_answer
 from masksearch_agent.records import SearchTask, Trajectory
+from masksearch_agent.text.matching import (
+    answer_exact,
+    answer_recall,
+    answer_slots,
+    token_recall,
+    tokenize_answer,
+)
 
 __all__ = (
     "AnswerReward",

@@ -24,7 +24,8 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 from masksearch_agent.errors import TraceError
-from masksearch_agent.records import Message, Trajectory, Turn, dump_record, load_record, write_jsonl
+from masksearch_agent.jsonl import dump_record, load_record, write_jsonl
+from masksearch_agent.records import Message, Trajectory, Turn
 
 __all__ = ("SCHEMA_VERSION", "PackedTrajectory", "TraceStore", "conversation_of", "pack_trajectory")
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from masksearch_agent.config.trainers import OptimizerSettings, SFTSettings
 from masksearch_agent.errors import TrainingError
 from masksearch_agent.models.chat_format import ChatFormat
+from masksearch_agent.plugins import OPTIMIZERS
 from masksearch_agent.records import TrainingRow, Trajectory
 from masksearch_agent.traces.rows import make_rows
 from masksearch_agent.trainers.checkpoints import find_last_checkpoint
@@ -139,8 +140,6 @@ def optimizer_arguments(
     settings: OptimizerSettings,
 ) -> tuple[dict[str, Any], tuple[Any, dict[str, Any]] | None]:
     """Return what `TrainingArguments` and the trainer's `optimizer_cls_and_kwargs` take."""
-    from masksearch_agent.trainers.optimizers import make_muon_with_adamw
-
     arguments = {
         "learning_rate": settings.learning_rate,
         "lr_scheduler_type": settings.schedule,
@@ -149,11 +148,8 @@ def optimizer_arguments(
     }
     if settings.name == "adamw":
         return arguments, None
-    rates = {
-        "muon_learning_rate": settings.muon_learning_rate,
-        "adamw_learning_rate": settings.learning_rate,
-    }
-    return arguments, (lambda: make_muon_with_adamw, rates)
+    make_optimizer = OPTIMIZERS.get(settings.name)
+    return arguments, (lambda: make_optimizer, {"settings": settings})
 
 
 def lora_config(rank: int) -> Any:

@@ -9,16 +9,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
-from pathlib import Path
 from string import Template
 from typing import Any
 
 from masksearch_agent.viewer.markup import Markup, join, tag
 
-__all__ = ("fill_page", "replace_file")
+__all__ = ("fill_page",)
 
 
 def fill_page(
@@ -41,13 +39,6 @@ def fill_page(
         scripts="\n".join(f"<script>{code}</script>" for code in codes),
         script_hashes=" ".join(map(_hash, codes)),
     )
-
-
-def replace_file(path: Path, text: str) -> None:
-    """Write a file that appears only when it is complete; half a surrogate pair in it becomes a question mark."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8", errors="replace")
-    os.replace(partial, path)
 
 
 def _json_element(name: str, value: Any) -> Markup:

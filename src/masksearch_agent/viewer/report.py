@@ -11,10 +11,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from masksearch_agent.files import replace_text
 from masksearch_agent.viewer.curves import build_charts, draw_charts, hover_data
 from masksearch_agent.viewer.elements import section
 from masksearch_agent.viewer.markup import Markup, join, tag
-from masksearch_agent.viewer.page import fill_page, replace_file
+from masksearch_agent.viewer.page import fill_page
 from masksearch_agent.viewer.scores import comparisons_section, headline, headline_intervals, scores_section
 from masksearch_agent.viewer.sections import (
     cost_section,
@@ -67,8 +68,8 @@ def write_report(report: Mapping[str, Any], directory: Path) -> None:
     """
     directory.mkdir(parents=True, exist_ok=True)
     page = render_html(report)
-    replace_file(directory / "report.json", json.dumps(report, ensure_ascii=False, indent=2) + "\n")
-    replace_file(directory / "report.html", page)
+    replace_text(directory / "report.json", json.dumps(report, ensure_ascii=False, indent=2) + "\n")
+    replace_text(directory / "report.html", page)
 
 
 def _samples_section(report: Mapping[str, Any]) -> Markup:

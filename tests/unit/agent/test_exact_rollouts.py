@@ -29,7 +29,8 @@ from masksearch_agent.agent.runnable import MaskSearchAgent
 from masksearch_agent.agent.state import RunContext
 from masksearch_agent.config.agent import AgentSettings
 from masksearch_agent.errors import AgentError, ThreadReuseError
-from masksearch_agent.records import SearchTask, TrainingRow, Trajectory, Turn, dump_record, load_record
+from masksearch_agent.jsonl import dump_record, load_record
+from masksearch_agent.records import SearchTask, TrainingRow, Trajectory, Turn
 from masksearch_agent.traces.recorder import CallRecording, Recorder
 from masksearch_agent.traces.rows import make_rows
 

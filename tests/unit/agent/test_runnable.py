@@ -21,8 +21,9 @@ from masksearch_agent.agent.runnable import MaskSearchAgent
 from masksearch_agent.agent.state import RunContext
 from masksearch_agent.config.agent import AgentSettings
 from masksearch_agent.errors import AgentError
+from masksearch_agent.jsonl import dump_record, load_record
 from masksearch_agent.models.local import LocalChatModel
-from masksearch_agent.records import Passage, Sampling, SearchTask, Trajectory, dump_record, load_record
+from masksearch_agent.records import Passage, Sampling, SearchTask, Trajectory
 from masksearch_agent.traces.recorder import Recorder
 from masksearch_agent.traces.rows import make_rows
 

@@ -26,9 +26,10 @@ from masksearch_agent.corpus.readers import read_passages
 from masksearch_agent.errors import EvaluationError, GenerationError, ServiceError, TaskError
 from masksearch_agent.evaluation.runner import QuestionResult, read_results
 from masksearch_agent.generator.runner import TrajectoryGenerator
+from masksearch_agent.jsonl import dump_record, write_jsonl
 from masksearch_agent.pipeline import data
 from masksearch_agent.pipeline.evaluating import AgentChoice, QuestionFiles, score_files
-from masksearch_agent.records import Passage, SearchTask, Trajectory, dump_record, write_jsonl
+from masksearch_agent.records import Passage, SearchTask, Trajectory
 from masksearch_agent.retrieval.index import build_index
 from masksearch_agent.retrieval.opening import open_search
 from masksearch_agent.retrieval.search import Search

@@ -10,7 +10,8 @@ from masksearch_agent.corpus.readers import read_passages
 from masksearch_agent.corpus.report import CorpusReport
 from masksearch_agent.corpus.rows import passages_from_row
 from masksearch_agent.errors import CorpusError
-from masksearch_agent.records import Passage, content_id, write_jsonl
+from masksearch_agent.jsonl import write_jsonl
+from masksearch_agent.records import Passage, content_id
 
 
 def write_lines(path: Path, *rows: object) -> Path:

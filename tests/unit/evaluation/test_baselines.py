@@ -15,7 +15,6 @@ from masksearch_agent.config.agent import AgentSettings
 from masksearch_agent.errors import EvaluationError
 from masksearch_agent.evaluation.baselines import baseline_of
 from masksearch_agent.models.local import LocalChatModel
-from masksearch_agent.models.tiny import tiny_base_path
 from masksearch_agent.retrieval.search import Search
 
 
@@ -50,7 +49,7 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Path | str, dict[str, 
 def test_a_baseline_differs_from_the_agent_in_its_model_only(loaded: list[Any]) -> None:
     agent = make_agent(base_model="tiny")
     baseline = baseline_of(agent)
-    assert loaded == [(tiny_base_path(), {"max_tokens": 17, "model_version": "tiny (untrained)"})]
+    assert loaded == [("tiny", {"max_tokens": 17, "model_version": "tiny (untrained)"})]
     assert baseline.model is not agent.model
     assert (baseline.search, baseline.settings, baseline.prompts) == (
         agent.search,

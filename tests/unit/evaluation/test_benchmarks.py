@@ -14,7 +14,8 @@ from masksearch_agent.corpus.readers import read_passages
 from masksearch_agent.errors import EvaluationError, MissingExtraError
 from masksearch_agent.evaluation.benchmarks import FALSE_PREMISE, flatten_answer, read_tasks
 from masksearch_agent.evaluation.sources import source_name
-from masksearch_agent.records import Hop, SearchTask, content_id, write_jsonl
+from masksearch_agent.jsonl import write_jsonl
+from masksearch_agent.records import Hop, SearchTask, content_id
 
 HOTPOTQA = {
     "_id": "h1",

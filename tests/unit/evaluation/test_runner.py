@@ -25,7 +25,8 @@ from masksearch_agent.evaluation.runner import (
     summarise,
     summarise_categories,
 )
-from masksearch_agent.records import Hop, Passage, SearchTask, read_jsonl
+from masksearch_agent.jsonl import read_jsonl
+from masksearch_agent.records import Hop, Passage, SearchTask
 from masksearch_agent.retrieval.search import Search
 
 GOLD = Passage("gold", "Velling Works", "It was founded by Ada Holt.")

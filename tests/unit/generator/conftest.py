@@ -6,8 +6,8 @@ import random
 
 import pytest
 
-from masksearch_agent.corpus.closed_world import ClosedWorld, make_world
-from masksearch_agent.corpus.world_questions import make_questions
+from masksearch_agent.lab.closed_world import ClosedWorld, make_world
+from masksearch_agent.lab.world_questions import make_questions
 from masksearch_agent.ramp.spans import FactSpanExtractor
 from masksearch_agent.ramp.tasks import build_task
 from masksearch_agent.records import Passage, SearchTask

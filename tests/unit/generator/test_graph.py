@@ -13,10 +13,11 @@ from masksearch_agent.agent.protocol import AnswerStep, SearchStep, parse_step
 from masksearch_agent.agent.runnable import MaskSearchAgent
 from masksearch_agent.config.agent import AgentSettings
 from masksearch_agent.config.generator import GeneratorSettings
-from masksearch_agent.fills import split_fills
 from masksearch_agent.generator.runner import TrajectoryGenerator
-from masksearch_agent.records import Hop, Passage, SearchTask, Trajectory, dump_record
+from masksearch_agent.jsonl import dump_record
+from masksearch_agent.records import Hop, Passage, SearchTask, Trajectory
 from masksearch_agent.retrieval.search import Search
+from masksearch_agent.text.fills import split_fills
 
 LIMITS = AgentSettings(passages_per_search=3, max_queries=3)
 

@@ -6,10 +6,10 @@ import pytest
 
 from masksearch_agent.agent.prompts import COMPACT_PROMPTS, FULL_PROMPTS, choose_prompts
 from masksearch_agent.config.generator import GeneratorSettings
-from masksearch_agent.fills import split_fills
 from masksearch_agent.generator.hindsight import HindsightTeacher, find_support, quote_support
 from masksearch_agent.generator.roles import Findings, Plan, render_answer
 from masksearch_agent.records import Hop, Passage, SearchTask
+from masksearch_agent.text.fills import split_fills
 
 HOP = Hop("the mayor of Port Aldin", "Port Aldin mayor", "Ada Holt")
 UNRELATED = Passage("u", "Kelm", "Ada Holt once visited.")

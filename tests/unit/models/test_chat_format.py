@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from masksearch_agent.errors import ModelError
+from masksearch_agent.lab.tiny import CHAT_TEMPLATE
 from masksearch_agent.models.chat_format import ChatFormat
-from masksearch_agent.models.tiny import CHAT_TEMPLATE
 from masksearch_agent.records import Message
 
 OPENING = [Message("system", "Answer the question."), Message("user", "Who founded Harrow Ltd?")]

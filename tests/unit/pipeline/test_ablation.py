@@ -15,6 +15,7 @@ from masksearch_agent.config.ablation import EXPERIMENTS
 from masksearch_agent.config.recipe import Recipe, load_recipe
 from masksearch_agent.config.trainers import SFTSettings
 from masksearch_agent.errors import ConfigError
+from masksearch_agent.jsonl import write_jsonl
 from masksearch_agent.pipeline import ablation
 from masksearch_agent.pipeline.ablation import Ablation
 from masksearch_agent.pipeline.ablation_plan import Plan, same_tokens
@@ -22,7 +23,7 @@ from masksearch_agent.pipeline.ablation_stages import repeat_to_fit
 from masksearch_agent.pipeline.display import Bar, Display
 from masksearch_agent.pipeline.stage_cache import Stage, lineage
 from masksearch_agent.pipeline.stages import FinishedStage
-from masksearch_agent.records import Trajectory, write_jsonl
+from masksearch_agent.records import Trajectory
 
 SETTINGS = (
     "world.train_questions=[{hops: 2, count: 1}]",

@@ -10,10 +10,11 @@ from masksearch_agent.config.evolution import EvolutionSettings
 from masksearch_agent.config.recipe import Recipe
 from masksearch_agent.errors import ConfigError, TaskError
 from masksearch_agent.evaluation.runner import QuestionResult
+from masksearch_agent.jsonl import write_jsonl
 from masksearch_agent.pipeline import evolution
 from masksearch_agent.pipeline.evolution import Evolution, OwnTasks
 from masksearch_agent.pipeline.training import StageResult
-from masksearch_agent.records import SearchTask, Trajectory, write_jsonl
+from masksearch_agent.records import SearchTask, Trajectory
 from masksearch_agent.traces.store import TraceStore
 
 COUNT = 40

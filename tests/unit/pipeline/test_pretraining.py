@@ -7,10 +7,11 @@ import pytest
 
 from masksearch_agent.config.recipe import Recipe
 from masksearch_agent.errors import ConfigError, CorpusError, EvaluationError
+from masksearch_agent.jsonl import write_jsonl
 from masksearch_agent.pipeline import pretraining
 from masksearch_agent.pipeline.pretraining import Pretraining, QuestionFile
 from masksearch_agent.pipeline.training import StageResult
-from masksearch_agent.records import Passage, SearchTask, Trajectory, write_jsonl
+from masksearch_agent.records import Passage, SearchTask, Trajectory
 from masksearch_agent.traces.store import TraceStore
 
 

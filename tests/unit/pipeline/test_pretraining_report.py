@@ -8,9 +8,10 @@ import pytest
 from fakes.evaluation_results import result, write_results
 
 from masksearch_agent.config.recipe import Recipe
+from masksearch_agent.jsonl import write_jsonl
 from masksearch_agent.pipeline.pretraining_report import build_pretraining_report, last_words
 from masksearch_agent.pipeline.stages import Run
-from masksearch_agent.records import SearchTask, Trajectory, Turn, write_jsonl
+from masksearch_agent.records import SearchTask, Trajectory, Turn
 
 NAMES = ("Quay", "Weir", "Mole", "Pier")
 

@@ -8,7 +8,6 @@ from masksearch_agent.config.corpus import CorpusSettings
 from masksearch_agent.config.ramp import RampSettings
 from masksearch_agent.config.retrieval import RetrievalSettings
 from masksearch_agent.corpus.readers import read_passages
-from masksearch_agent.matching import answer_recall
 from masksearch_agent.ramp.chinese import find_chinese_facts
 from masksearch_agent.ramp.rules import passage_flaw
 from masksearch_agent.ramp.spans import Span
@@ -17,6 +16,7 @@ from masksearch_agent.records import Passage
 from masksearch_agent.retrieval.index import build_index, open_index
 from masksearch_agent.retrieval.leak_guard import LeakGuard
 from masksearch_agent.retrieval.search import Search
+from masksearch_agent.text.matching import answer_recall
 
 DOCUMENTS = {
     "青山大学": "青山大学位于海宁市，由李文华创立于1923年。学校最初只有两个学院，如今是当地最大的学校。",

@@ -7,8 +7,9 @@ import pytest
 
 from masksearch_agent.dataset_folder import ExportFormat
 from masksearch_agent.errors import TaskError
+from masksearch_agent.jsonl import load_record, read_jsonl
 from masksearch_agent.ramp.export import export_tasks
-from masksearch_agent.records import Hop, SearchTask, load_record, read_jsonl
+from masksearch_agent.records import Hop, SearchTask
 
 
 def make_task(number: int, *facts: str, split: str = "train") -> SearchTask:

@@ -4,10 +4,10 @@ import dataclasses
 
 import pytest
 
-from masksearch_agent.matching import contains_phrase
 from masksearch_agent.ramp.hops import derive_hops, mask_spans
 from masksearch_agent.ramp.spans import Span
 from masksearch_agent.records import Hop, Passage
+from masksearch_agent.text.matching import contains_phrase
 
 TEXT = (
     "Velling Works makes wool. It was founded in 1923 by Ann Bo in the harbour town of Orly, as Bo said"

@@ -6,11 +6,11 @@ import pytest
 from fakes.overlap_backend import OverlapBackend
 
 from masksearch_agent.config.ramp import RampSettings
-from masksearch_agent.matching import answer_exact
 from masksearch_agent.ramp.spans import Span
 from masksearch_agent.ramp.tasks import RampReport, build_ramp_tasks, build_task
 from masksearch_agent.records import Hop, Passage, ScoredPassage
 from masksearch_agent.retrieval.search import Search
+from masksearch_agent.text.matching import answer_exact
 
 TEXT = "Velling Works was founded in 1923 by Ann Bo in the harbour town of Orly."
 SOURCE = Passage("source", "Velling Works", TEXT)

@@ -5,8 +5,8 @@ import random
 import pytest
 from fakes.passages import make_passages
 
-from masksearch_agent.matching import contains_phrase
 from masksearch_agent.retrieval.phrase_sketch import PhraseSketch
+from masksearch_agent.text.matching import contains_phrase
 
 PASSAGES = make_passages(
     "Ann Bo founded the Velling Works in Orly.",

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from masksearch_agent.errors import TraceError
-from masksearch_agent.records import Message, Passage, Sampling, Trajectory, Turn, read_jsonl
+from masksearch_agent.jsonl import read_jsonl
+from masksearch_agent.records import Message, Passage, Sampling, Trajectory, Turn
 from masksearch_agent.traces.store import TraceStore
 
 

@@ -15,8 +15,8 @@ from transformers import TrainerCallback  # noqa: E402
 from masksearch_agent.agent.prompts import COMPACT_PROMPTS  # noqa: E402
 from masksearch_agent.config.trainers import OptimizerSettings, SFTSettings  # noqa: E402
 from masksearch_agent.errors import TrainingError  # noqa: E402
+from masksearch_agent.lab.tiny import make_tiny_model  # noqa: E402
 from masksearch_agent.models.chat_format import ChatFormat  # noqa: E402
-from masksearch_agent.models.tiny import make_tiny_model  # noqa: E402
 from masksearch_agent.records import Message, Trajectory, Turn  # noqa: E402
 from masksearch_agent.trainers.callbacks import MetricsLog, read_metrics  # noqa: E402
 from masksearch_agent.trainers.sft import lora_config, make_sft_dataset, optimizer_arguments, train_sft  # noqa: E402

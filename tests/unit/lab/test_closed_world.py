@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from masksearch_agent.corpus.closed_world import ClosedWorld, make_world, read_mentions, write_world
 from masksearch_agent.errors import CorpusError
-from masksearch_agent.records import Passage, read_jsonl
+from masksearch_agent.jsonl import read_jsonl
+from masksearch_agent.lab.closed_world import ClosedWorld, make_world, write_world
+from masksearch_agent.ramp.spans import FactMention
+from masksearch_agent.records import Passage
 
 SEEDS = (0, 1, 7)
 
@@ -30,7 +32,7 @@ def test_another_seed_gives_another_world() -> None:
 
 def test_a_world_does_not_depend_on_the_order_of_hashes() -> None:
     script = (
-        "from masksearch_agent.corpus.closed_world import make_world\n"
+        "from masksearch_agent.lab.closed_world import make_world\n"
         "from masksearch_agent.records import content_id\n"
         "world = make_world(3, 30, 15)\n"
         "import sys; sys.stdout.write(content_id(world.passages, world.mentions))"
@@ -153,4 +155,4 @@ def test_more_names_than_there_are_words_for_is_refused() -> None:
 def test_a_written_world_reads_back(world: ClosedWorld, tmp_path: Path) -> None:
     write_world(world, tmp_path)
     assert tuple(read_jsonl(tmp_path / "passages.jsonl", Passage, CorpusError)) == world.passages
-    assert tuple(read_mentions(tmp_path / "mentions.jsonl")) == world.mentions
+    assert tuple(read_jsonl(tmp_path / "mentions.jsonl", FactMention, CorpusError)) == world.mentions

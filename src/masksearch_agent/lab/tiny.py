@@ -12,7 +12,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from masksearch_agent.models.induction import start_with_induction
+from masksearch_agent.lab.induction import start_with_induction
 
 if TYPE_CHECKING:
     from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
@@ -113,4 +113,4 @@ def make_tiny_model(
 
 def tiny_base_path() -> Path:
     """Return the folder of the tiny base model that the package ships: it can read, and has never searched."""
-    return Path(str(resources.files("masksearch_agent.models") / "data" / "tiny_base"))
+    return Path(str(resources.files("masksearch_agent.lab") / "data" / "tiny_base"))

@@ -10,15 +10,15 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 from masksearch_agent.config.trainers import BaseStageSettings, ReadingPhase  # noqa: E402
-from masksearch_agent.corpus.closed_world import make_world  # noqa: E402
-from masksearch_agent.corpus.world_language import WORDS  # noqa: E402
-from masksearch_agent.models.local import load_checkpoint  # noqa: E402
-from masksearch_agent.models.tiny import make_tiny_model, tiny_base_path  # noqa: E402
-from masksearch_agent.trainers.base_stage import (  # noqa: E402
+from masksearch_agent.lab.base_stage import (  # noqa: E402
     make_reading_blocks,
     renew_unseen_embeddings,
     train_base,
 )
+from masksearch_agent.lab.closed_world import make_world  # noqa: E402
+from masksearch_agent.lab.tiny import make_tiny_model, tiny_base_path  # noqa: E402
+from masksearch_agent.lab.world_language import WORDS  # noqa: E402
+from masksearch_agent.models.local import load_checkpoint  # noqa: E402
 
 NOTES = ReadingPhase(text="notes", first_world_seed=1_000, entities_per_block=2, steps=2)
 SENTENCES = ReadingPhase(text="sentences", first_world_seed=1_000, entities_per_block=2, steps=3)

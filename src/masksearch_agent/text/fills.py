@@ -15,11 +15,9 @@ from collections.abc import Sequence
 from difflib import SequenceMatcher
 
 from masksearch_agent.records import MASK, SearchTask
+from masksearch_agent.text.words import HAN
 
-__all__ = ("HAN", "split_fills")
-
-HAN = r"\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
-"""Chinese characters, as ranges for a character class."""
+__all__ = ("split_fills",)
 
 _TOKEN = re.compile(rf"{re.escape(MASK)}|[{HAN}]|[^\W{HAN}]+")
 _NUMBERED = re.compile(r"(?:\[(\d{1,2})\]|\(?(\d{1,2})[.):])\s+(.*)")

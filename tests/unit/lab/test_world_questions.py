@@ -4,9 +4,9 @@ import re
 
 import pytest
 
-from masksearch_agent.corpus.closed_world import ClosedWorld, Split, make_world
-from masksearch_agent.corpus.world_language import RELATIONS, Relation
-from masksearch_agent.corpus.world_questions import CATEGORIES, make_questions
+from masksearch_agent.lab.closed_world import ClosedWorld, Split, make_world
+from masksearch_agent.lab.world_language import RELATIONS, Relation
+from masksearch_agent.lab.world_questions import CATEGORIES, make_questions
 from masksearch_agent.records import SearchTask
 
 

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from masksearch_agent.matching import (
+from masksearch_agent.records import SearchTask
+from masksearch_agent.text.matching import (
     answer_exact,
     answer_recall,
     contains_phrase,
@@ -17,7 +18,6 @@ from masksearch_agent.matching import (
     normalize_answer,
     token_recall,
 )
-from masksearch_agent.records import SearchTask
 
 RAMP = SearchTask(
     id="r",

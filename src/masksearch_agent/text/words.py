@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 
-from masksearch_agent.fills import HAN
+__all__ = ("HAN", "count_words", "is_chinese", "word_starts")
 
-__all__ = ("count_words", "is_chinese", "word_starts")
+HAN = r"\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+"""Chinese characters, as ranges for a character class."""
 
 _FULL_WIDTH_PUNCTUATION = r"\u3000-\u303f\uff01-\uff0f\uff1a-\uff20\uff3b-\uff40\uff5b-\uff65"
 _WORD = re.compile(rf"[{HAN}]|[^\s{HAN}{_FULL_WIDTH_PUNCTUATION}]+")

@@ -6,7 +6,7 @@ import pytest
 import torch
 from fakes.tiny_models import make_test_model
 
-from masksearch_agent.models.tiny import PROTOCOL_TOKENS, make_tiny_model, make_tiny_tokenizer
+from masksearch_agent.lab.tiny import PROTOCOL_TOKENS, make_tiny_model, make_tiny_tokenizer
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ torch = pytest.importorskip("torch")
 
 from torch import nn  # noqa: E402
 
-from masksearch_agent.trainers.optimizers import MuonWithAdamW, make_muon_with_adamw  # noqa: E402
+from masksearch_agent.config.trainers import OptimizerSettings
+from masksearch_agent.lab.muon import MuonWithAdamW, make_muon_with_adamw  # noqa: E402
 
 
 class Net(nn.Module):
@@ -29,6 +30,10 @@ class Net(nn.Module):
 
 
 MATRICES = {"up.weight", "down.weight"}
+
+
+def rates(muon: float, adamw: float) -> OptimizerSettings:
+    return OptimizerSettings(name="muon", muon_learning_rate=muon, learning_rate=adamw)
 
 
 def losses(net: Net, steps: int) -> Iterator[torch.Tensor]:
@@ -54,7 +59,7 @@ def assert_equal(first: Net, second: Net) -> None:
 def test_hidden_matrices_go_to_muon_and_the_rest_to_adamw() -> None:
     net = Net()
     names = {id(parameter): name for name, parameter in net.named_parameters()}
-    muon, adamw = make_muon_with_adamw(net, 0.02, 0.003).parts
+    muon, adamw = make_muon_with_adamw(net, rates(0.02, 0.003)).parts
     assert {names[id(p)] for group in muon.param_groups for p in group["params"]} == MATRICES
     rest = {names[id(p)] for group in adamw.param_groups for p in group["params"]}
     assert rest == set(names.values()) - MATRICES
@@ -64,7 +69,7 @@ def test_frozen_parameters_are_left_out() -> None:
     net = Net()
     net.up.weight.requires_grad = False
     net.norm.requires_grad_(False)
-    optimizer = make_muon_with_adamw(net, 0.02, 0.003)
+    optimizer = make_muon_with_adamw(net, rates(0.02, 0.003))
     held = {id(p) for group in optimizer.param_groups for p in group["params"]}
     assert held == {id(p) for p in net.parameters() if p.requires_grad}
 
@@ -73,11 +78,11 @@ def test_either_kind_may_be_missing() -> None:
     net = Net()
     for name, parameter in net.named_parameters():
         parameter.requires_grad = name in MATRICES
-    [muon] = make_muon_with_adamw(net, 0.02, 0.003).parts
+    [muon] = make_muon_with_adamw(net, rates(0.02, 0.003)).parts
     assert isinstance(muon, torch.optim.Muon)
     for name, parameter in net.named_parameters():
         parameter.requires_grad = name not in MATRICES
-    [adamw] = make_muon_with_adamw(net, 0.02, 0.003).parts
+    [adamw] = make_muon_with_adamw(net, rates(0.02, 0.003)).parts
     assert isinstance(adamw, torch.optim.AdamW)
 
 
@@ -92,7 +97,7 @@ def test_it_equals_stepping_both_optimizers_separately() -> None:
         betas=(0.9, 0.95),
     )
     start = copy.deepcopy(together)
-    train(together, [make_muon_with_adamw(together, 0.02, 0.003)])
+    train(together, [make_muon_with_adamw(together, rates(0.02, 0.003))])
     train(apart, [muon, adamw])
     assert_equal(together, apart)
     assert all(
@@ -103,14 +108,14 @@ def test_it_equals_stepping_both_optimizers_separately() -> None:
 
 def test_a_restored_state_goes_on_as_if_never_interrupted() -> None:
     straight, first = Net(), Net()
-    optimizer = make_muon_with_adamw(straight, 0.02, 0.003)
+    optimizer = make_muon_with_adamw(straight, rates(0.02, 0.003))
     train(straight, [optimizer])
     train(straight, [optimizer])
 
-    before = make_muon_with_adamw(first, 0.02, 0.003)
+    before = make_muon_with_adamw(first, rates(0.02, 0.003))
     train(first, [before])
     second = copy.deepcopy(first)
-    after = make_muon_with_adamw(second, 0.5, 0.5)
+    after = make_muon_with_adamw(second, rates(0.5, 0.5))
     after.load_state_dict(copy.deepcopy(before.state_dict()))
     assert [group["lr"] for group in after.param_groups] == [0.02, 0.003]
     train(second, [after])
@@ -119,7 +124,7 @@ def test_a_restored_state_goes_on_as_if_never_interrupted() -> None:
 
 def test_the_state_is_saved_without_pickled_code(tmp_path: object) -> None:
     net = Net()
-    optimizer = make_muon_with_adamw(net, 0.02, 0.003)
+    optimizer = make_muon_with_adamw(net, rates(0.02, 0.003))
     train(net, [optimizer])
     path = f"{tmp_path}/optimizer.pt"
     torch.save(optimizer.state_dict(), path)
@@ -128,7 +133,7 @@ def test_the_state_is_saved_without_pickled_code(tmp_path: object) -> None:
 
 def test_a_scheduler_changes_both_learning_rates() -> None:
     net = Net()
-    optimizer = make_muon_with_adamw(net, 0.02, 0.003)
+    optimizer = make_muon_with_adamw(net, rates(0.02, 0.003))
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0 / (1 + step))
     train(net, [optimizer], steps=1)
     scheduler.step()
@@ -137,7 +142,7 @@ def test_a_scheduler_changes_both_learning_rates() -> None:
 
 def test_a_scheduler_still_changes_both_after_a_restore() -> None:
     net = Net()
-    optimizer = make_muon_with_adamw(net, 0.02, 0.003)
+    optimizer = make_muon_with_adamw(net, rates(0.02, 0.003))
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0 / (1 + step))
     train(net, [optimizer], steps=1)
     scheduler.step()
@@ -148,7 +153,7 @@ def test_a_scheduler_still_changes_both_after_a_restore() -> None:
 
 def test_a_closure_is_called_once_and_its_loss_returned() -> None:
     net = Net()
-    optimizer = make_muon_with_adamw(net, 0.02, 0.003)
+    optimizer = make_muon_with_adamw(net, rates(0.02, 0.003))
     calls: list[float] = []
 
     def closure() -> float:
@@ -163,7 +168,7 @@ def test_a_closure_is_called_once_and_its_loss_returned() -> None:
 
 def test_zero_grad_reaches_every_parameter() -> None:
     net = Net()
-    optimizer: MuonWithAdamW = make_muon_with_adamw(net, 0.02, 0.003)
+    optimizer: MuonWithAdamW = make_muon_with_adamw(net, rates(0.02, 0.003))
     next(losses(net, 1)).backward()
     optimizer.zero_grad()
     assert all(parameter.grad is None for parameter in net.parameters())

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from masksearch_agent.collector import relaxed_collector
+from masksearch_agent.concurrency import relaxed_collector
 
 
 def collected() -> int:

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from masksearch_agent.fills import split_fills
 from masksearch_agent.records import MASK, SearchTask
+from masksearch_agent.text.fills import split_fills
 
 PASSAGE = (
     "Lambert [mask] was the second son of [mask] and Bertha. "

@@ -23,8 +23,9 @@ from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
 
-from masksearch_agent.fills import HAN, split_fills
 from masksearch_agent.records import SearchTask
+from masksearch_agent.text.fills import split_fills
+from masksearch_agent.text.words import HAN
 
 __all__ = (
     "answer_exact",

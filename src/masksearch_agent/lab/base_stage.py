@@ -22,10 +22,10 @@ from typing import TYPE_CHECKING, Any
 
 from masksearch_agent.agent.prompts import COMPACT_PROMPTS
 from masksearch_agent.config.trainers import BaseStageSettings, ReadingPhase
-from masksearch_agent.corpus.closed_world import ClosedWorld, Fact, make_world
-from masksearch_agent.corpus.world_language import WORDS
-from masksearch_agent.corpus.world_questions import make_questions
-from masksearch_agent.models.tiny import make_tiny_model, make_tiny_tokenizer
+from masksearch_agent.lab.closed_world import ClosedWorld, Fact, make_world
+from masksearch_agent.lab.tiny import make_tiny_model, make_tiny_tokenizer
+from masksearch_agent.lab.world_language import WORDS
+from masksearch_agent.lab.world_questions import make_questions
 from masksearch_agent.records import Passage
 from masksearch_agent.trainers.checkpoints import find_last_checkpoint
 from masksearch_agent.trainers.sft import optimizer_arguments

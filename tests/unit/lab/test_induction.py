@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from masksearch_agent.models.induction import start_with_induction
+from masksearch_agent.lab.induction import start_with_induction
 
 WORDS = 100
 

@@ -19,7 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from masksearch_agent.corpus.world_language import (
+from masksearch_agent.errors import CorpusError
+from masksearch_agent.jsonl import write_jsonl
+from masksearch_agent.lab.world_language import (
     ADJECTIVES,
     ARTICLES,
     COMPANY_SUFFIXES,
@@ -36,10 +38,10 @@ from masksearch_agent.corpus.world_language import (
     Relation,
     relations_of,
 )
-from masksearch_agent.errors import CorpusError
-from masksearch_agent.records import Hop, Passage, content_id, read_jsonl, write_jsonl
+from masksearch_agent.ramp.spans import FactMention
+from masksearch_agent.records import Hop, Passage, content_id
 
-__all__ = ("ClosedWorld", "Entity", "Fact", "FactMention", "make_world", "read_mentions", "write_world")
+__all__ = ("ClosedWorld", "Entity", "Fact", "Split", "make_world", "write_world")
 
 Split = Literal["train", "test"]
 
@@ -79,17 +81,6 @@ class Fact:
         """The fact as something to be looked up."""
         label = self.relation.label
         return Hop(f"{self.subject}'s {label}", f"{self.subject} {label}", self.object)
-
-
-@dataclass(frozen=True, slots=True)
-class FactMention:
-    """Where a passage tells a fact: the object's characters, `text[start:end]`."""
-
-    passage_id: str
-    start: int
-    end: int
-    label: str
-    hop: Hop
 
 
 @dataclass(frozen=True)
@@ -267,8 +258,3 @@ def write_world(world: ClosedWorld, directory: Path) -> None:
     }
     description = {"seed": world.seed, "passages": len(world.passages), "entities": counts}
     (directory / "world.json").write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
-
-
-def read_mentions(path: Path) -> Iterator[FactMention]:
-    """Yield the fact mentions that `write_world` wrote."""
-    return read_jsonl(path, FactMention, CorpusError)

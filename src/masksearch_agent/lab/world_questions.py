@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 
-from masksearch_agent.corpus.closed_world import ClosedWorld, Entity, Fact, Split
+from masksearch_agent.lab.closed_world import ClosedWorld, Entity, Fact, Split
 from masksearch_agent.records import Hop, SearchTask, content_id
 
 __all__ = ("CATEGORIES", "make_questions")

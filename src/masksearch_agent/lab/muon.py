@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from masksearch_agent.config.trainers import OptimizerSettings
+
 __all__ = ("MuonWithAdamW", "make_muon_with_adamw")
 
 
@@ -55,9 +57,7 @@ class MuonWithAdamW(torch.optim.Optimizer):
         self.param_groups = [group for part in self.parts for group in part.param_groups]
 
 
-def make_muon_with_adamw(
-    model: nn.Module, muon_learning_rate: float, adamw_learning_rate: float
-) -> MuonWithAdamW:
+def make_muon_with_adamw(model: nn.Module, settings: OptimizerSettings) -> MuonWithAdamW:
     """Give a model's hidden matrices to Muon and its embeddings, norms and biases to AdamW."""
     matrices: list[nn.Parameter] = []
     others: list[nn.Parameter] = []
@@ -66,4 +66,4 @@ def make_muon_with_adamw(
             continue
         is_hidden_matrix = parameter.ndim == 2 and "embed" not in name and "lm_head" not in name
         (matrices if is_hidden_matrix else others).append(parameter)
-    return MuonWithAdamW(matrices, others, muon_learning_rate, adamw_learning_rate)
+    return MuonWithAdamW(matrices, others, settings.muon_learning_rate, settings.learning_rate)

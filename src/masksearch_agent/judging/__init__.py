@@ -1,0 +1,1 @@
+"""The one model judge, used by generator, rewards and evaluation."""

@@ -1,0 +1,1 @@
+"""Experiments on closed worlds: the tiny model, the quickstart and the ablations; nothing else imports it."""

@@ -1,0 +1,1 @@
+"""Typed report records, and the pages made of them."""

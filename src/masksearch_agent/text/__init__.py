@@ -1,0 +1,1 @@
+"""Words of any script, and when two answers are the same."""
