@@ -22,8 +22,8 @@ class OptimizerSettings(Settings):
     """Which optimizer, and how fast."""
 
     name: str = "adamw"
-    """`adamw`, or one that a package brings (`plugins.OPTIMIZERS`): `muon` gives hidden matrices to Muon and the rest to
-    AdamW; meant for tiny models made from scratch."""
+    """`adamw`, or one that a package brings (`plugins.OPTIMIZERS`). `muon` gives hidden matrices to Muon and the rest
+    to AdamW; meant for tiny models made from scratch."""
     learning_rate: float = Field(default=2e-5, gt=0)
     """Of AdamW."""
     muon_learning_rate: float = Field(default=0.02, gt=0)

@@ -9,7 +9,7 @@ torch = pytest.importorskip("torch")
 
 from torch import nn  # noqa: E402
 
-from masksearch_agent.config.trainers import OptimizerSettings
+from masksearch_agent.config.trainers import OptimizerSettings  # noqa: E402
 from masksearch_agent.lab.muon import MuonWithAdamW, make_muon_with_adamw  # noqa: E402
 
 
