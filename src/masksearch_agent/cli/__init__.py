@@ -5,7 +5,7 @@ output (as JSON with `--json`), progress and messages to standard error.
 """
 
 # The order of the imports is that of `masksearch --help`.
-from masksearch_agent.cli import data, training, evaluation, agents, runs  # noqa: F401, I001
+from masksearch_agent.cli import lab, data, training, evaluation, agents, runs  # noqa: F401, I001
 from masksearch_agent.cli.application import app, main
 
 __all__ = ("app", "main")

@@ -34,8 +34,8 @@ def ask(
     Example: `masksearch ask "Who leads the city where Uma Crane was born?" --agent runs/quickstart/agent`
     """
     from masksearch_agent.agent.runnable import MaskSearchAgent
+    from masksearch_agent.cli.asking import ask_agent
     from masksearch_agent.jsonl import dump_record
-    from masksearch_agent.pipeline.asking import ask_agent
 
     restored = MaskSearchAgent.from_pretrained(agent, search=index, base_url=base_url)
     answer = ask_agent(restored, question, None if as_json else Console())
@@ -60,7 +60,7 @@ def serve(
 
     Example: `masksearch serve --agent runs/quickstart/agent --port 8000`
     """
-    from masksearch_agent.pipeline.serving import serve_bundle
+    from masksearch_agent.serving.bundles import serve_bundle
 
     resolved = resolve_recipe(recipe, settings)
     changes: dict[str, Any] = {"port": port} if port else {}

@@ -20,6 +20,7 @@ from masksearch_agent.errors import MaskSearchError, TraceError
 if TYPE_CHECKING:
     from masksearch_agent.cluster.ray_pool import RayPool
     from masksearch_agent.config.recipe import Recipe
+    from masksearch_agent.lab.recipe import LabRecipe
     from masksearch_agent.retrieval.search import Search
     from masksearch_agent.traces.store import TraceStore
 
@@ -108,13 +109,14 @@ def main() -> None:
 
 def resolve_recipe(
     path: Path | None, overrides: list[str] | None, engine: str | None = None, ray_address: str | None = None
-) -> Recipe:
-    """Return the recipe of a command; what `--set` says wins over its other options."""
+) -> LabRecipe:
+    """Return the recipe of a command, which may be one of an experiment; `--set` wins over its other options."""
     from masksearch_agent.config.recipe import load_recipe
+    from masksearch_agent.lab.recipe import LabRecipe
 
     options = {"engine.name": engine, "engine.ray_address": ray_address}
     chosen = [f"{key}={value}" for key, value in options.items() if value]
-    return load_recipe(path, [*chosen, *(overrides or [])])
+    return load_recipe(path, [*chosen, *(overrides or [])], LabRecipe)
 
 
 @contextmanager

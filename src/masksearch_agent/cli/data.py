@@ -47,24 +47,6 @@ app.add_typer(ramp_app, name="ramp")
 
 
 @app.command()
-def world(
-    out: Annotated[Path, typer.Option(help="Folder to write.")] = Path("runs/world"),
-    seed: int = 0,
-    recipe: RecipeOption = None,
-    settings: SetOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Write a closed world: a synthetic encyclopedia with multi-hop questions.
-
-    Example: `masksearch world --seed 1 --out runs/world`
-    """
-    from masksearch_agent.pipeline.data import write_closed_world
-
-    counts = write_closed_world(resolve_recipe(recipe, settings), seed, out)
-    print_result(counts, as_json)
-
-
-@app.command()
 def index(
     corpus: Annotated[
         Path,
@@ -84,8 +66,8 @@ def index(
     """
     from masksearch_agent.corpus.readers import read_passages
     from masksearch_agent.corpus.report import CorpusReport
-    from masksearch_agent.pipeline.display import Display, count_steps
     from masksearch_agent.retrieval.index import build_index
+    from masksearch_agent.stages.display import Display, count_steps
 
     resolved = resolve_recipe(recipe, settings)
     read = CorpusReport()
@@ -122,10 +104,12 @@ def ramp(
 
     Example: `masksearch ramp my_documents/ --index runs/index --out runs/tasks/ramp.jsonl`
     """
-    from masksearch_agent.pipeline.data import build_tasks
-    from masksearch_agent.pipeline.display import Display
+    from masksearch_agent.lab.world import training_corpus
+    from masksearch_agent.stages.display import Display
+    from masksearch_agent.stages.tasks import build_tasks
 
     resolved = resolve_recipe(recipe, settings, engine, ray_address)
+    corpus = training_corpus(corpus)
     with Display(MESSAGES).stage("masking", total=limit) as bar:
         if resolved.engine.name == "ray":
             from masksearch_agent.cluster import runs
@@ -133,7 +117,8 @@ def ramp(
             with ray_pool(resolved) as pool:
                 report = runs.build_tasks(pool, corpus, index, resolved, out, limit, bar)
         else:
-            report = build_tasks(corpus, open_index_search(index, resolved), resolved, out, limit, bar)
+            search = open_index_search(index, resolved)
+            report = build_tasks(corpus, search, resolved.ramp, out, resolved.corpus, limit=limit, bar=bar)
     print_result({"tasks": str(out), **report}, as_json)
 
 
@@ -153,8 +138,8 @@ def inspect_tasks(
 
     Example: `masksearch ramp inspect runs/tasks/ramp.jsonl --index runs/index --plot runs/tasks/ramp.svg`
     """
-    from masksearch_agent.pipeline.data import read_task_files
     from masksearch_agent.ramp.inspection import describe_tasks
+    from masksearch_agent.stages.tasks import read_task_files
     from masksearch_agent.viewer.tasks import draw_distributions, draw_examples, save_plot
 
     read = read_task_files(tasks)
@@ -184,8 +169,8 @@ def export_task_files(
 
     Example: `masksearch ramp export runs/tasks/ramp.jsonl --out runs/ramp_data`
     """
-    from masksearch_agent.pipeline.data import read_task_files
     from masksearch_agent.ramp.export import export_tasks
+    from masksearch_agent.stages.tasks import read_task_files
 
     print_result(export_tasks(read_task_files(tasks), out, file_format), as_json)
 
@@ -214,8 +199,10 @@ def generate(
 
     Example: `masksearch generate runs/tasks/ramp.jsonl --index runs/index --out runs/traces.sqlite`
     """
-    from masksearch_agent.pipeline.data import generate_trajectories
-    from masksearch_agent.pipeline.display import Display
+    from masksearch_agent.stages.display import Display
+    from masksearch_agent.stages.plan import prompts_of
+    from masksearch_agent.stages.tasks import read_task_files
+    from masksearch_agent.stages.trajectories import generate_trajectories
 
     overrides = [*([f"generator.model.model={model}"] if model else []), *(settings or [])]
     resolved = resolve_recipe(recipe, overrides, engine, ray_address)
@@ -227,8 +214,9 @@ def generate(
                 report = runs.generate_trajectories(pool, tasks, index, resolved, out, stage, limit, bar)
         else:
             report = generate_trajectories(
-                tasks, open_index_search(index, resolved), resolved, out, stage, limit, bar
-            )
+                read_task_files(tasks)[:limit], open_index_search(index, resolved), resolved.generator,
+                resolved.agent, prompts_of(resolved), out, stage, bar,
+            )  # fmt: skip
     print_result({"traces": str(out), **report}, as_json)
 
 

@@ -72,8 +72,8 @@ def evaluate_agent(
     """
     from masksearch_agent.evaluation.judge import load_judge
     from masksearch_agent.evaluation.report import write_evaluation_page
-    from masksearch_agent.pipeline.display import Display
     from masksearch_agent.pipeline.evaluating import AgentChoice, QuestionFiles, evaluate_files
+    from masksearch_agent.stages.display import Display
 
     resolved = resolve_recipe(recipe, settings, engine, ray_address)
     choice = AgentChoice(agent, index, mode, baseline, base_model, base_url)

@@ -25,37 +25,6 @@ from masksearch_agent.errors import ConfigError
 
 
 @app.command()
-def quickstart(
-    out: Annotated[Path, typer.Option(help="Run folder.")] = Path("runs/quickstart"),
-    seed: int = 0,
-    recipe: RecipeOption = None,
-    settings: SetOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Train a tiny search agent from scratch and evaluate it, in minutes, on two CPU cores.
-
-    Example: `masksearch quickstart --seed 1 --out runs/quickstart`
-    """
-    from masksearch_agent.pipeline.display import Display
-    from masksearch_agent.pipeline.quickstart import Quickstart
-    from masksearch_agent.pipeline.shipped import shipped_recipe
-    from masksearch_agent.viewer.tables import evals_table
-
-    path = recipe or shipped_recipe("quickstart")
-    resolved = resolve_recipe(path, [*(settings or []), f"seed={seed}"])
-    report = Quickstart(resolved, out, Display(MESSAGES)).run()
-    if as_json:
-        print_result(report, True)
-        return
-    console = Console()
-    console.print(evals_table(report))
-    console.print(f"{report['wall_seconds'] / 60:.1f} minutes, {report['peak_memory_gb']:.1f} GB at most")
-    console.print(f"Report: {out / 'report.html'} (and report.json)\n\nTry next:")
-    for step in report["next_steps"]:
-        console.print(f"  {step}", markup=False, highlight=False, soft_wrap=True)
-
-
-@app.command()
 def pretrain(
     corpus: Annotated[Path, typer.Argument(help="Documents, as in `masksearch index`.")],
     test: Annotated[
@@ -81,8 +50,8 @@ def pretrain(
 
     Example: `masksearch pretrain my_documents/ --test mine=questions.jsonl --recipe training/laptop.yaml`
     """
-    from masksearch_agent.pipeline.display import Display
     from masksearch_agent.pipeline.pretraining import Pretraining, QuestionFile
+    from masksearch_agent.stages.display import Display
     from masksearch_agent.viewer.tables import evals_table
 
     questions = [
@@ -133,10 +102,10 @@ def evolve(
 
     Example: `masksearch evolve runs/tasks/ramp.jsonl --index runs/index --out runs/evolve`
     """
-    from masksearch_agent.pipeline.display import Display
+    from masksearch_agent.lab.shipped import shipped_recipe
     from masksearch_agent.pipeline.evolution import Evolution, OwnTasks
-    from masksearch_agent.pipeline.shipped import shipped_recipe
     from masksearch_agent.retrieval.web import web_source
+    from masksearch_agent.stages.display import Display
     from masksearch_agent.viewer.evolution import evolution_table
 
     if bool(tasks) != (index is not None):
@@ -155,59 +124,6 @@ def evolve(
         return
     Console().print(evolution_table(report))
     print_result({"agent": str(out / "agent"), "report": str(out / "report.md")}, False)
-
-
-@app.command()
-def ablate(
-    out: Annotated[Path, typer.Option(help="Run folder.")] = Path("runs/ablate"),
-    seeds: Annotated[
-        str | None, typer.Option(help="Seeds, such as `0,1,2`; none takes the recipe's.")
-    ] = None,
-    only: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Make only this comparison: `table`, `tokens`, `curriculum`, `rewards`, `sampling`, `leak_guard` or "
-            "`evolution`. Repeatable."
-        ),
-    ] = None,
-    recipe: RecipeOption = None,
-    settings: SetOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Put the paper's table and its claims to the test on closed worlds, with several seeds.
-
-    Stages that comparisons share are done once. Started again, also with other seeds or comparisons, it does what is
-    missing.
-
-    Example: `masksearch ablate --seeds 0,1,2 --only table --only rewards --out runs/ablate`
-    """
-    from masksearch_agent.pipeline.ablation import Ablation
-    from masksearch_agent.pipeline.display import Display
-    from masksearch_agent.pipeline.shipped import shipped_recipe
-    from masksearch_agent.viewer.ablation import claims_table
-
-    path = recipe or shipped_recipe("ablate")
-    options = {"seeds": seeds, "only": ",".join(only) if only else None}
-    chosen = [f"ablation.{key}=[{text}]" for key, text in options.items() if text is not None]
-    report = Ablation(resolve_recipe(path, [*chosen, *(settings or [])]), out, Display(MESSAGES)).run()
-    if as_json:
-        print_result(report, True)
-        return
-    Console().print(claims_table(report))
-    print_result({"report": str(out / "ablation.md")}, False)
-
-
-@app.command()
-def summary(
-    runs: Annotated[list[Path], typer.Argument(help="Run folders of `masksearch quickstart`.")],
-) -> None:
-    """Print the result tables of several runs as Markdown.
-
-    Example: `masksearch summary runs/quickstart-seed0 runs/quickstart-seed1 > docs/results/quickstart.md`
-    """
-    from masksearch_agent.pipeline.summary import read_report, summarise_runs
-
-    sys.stdout.write(summarise_runs([read_report(directory) for directory in runs]))
 
 
 @app.command()

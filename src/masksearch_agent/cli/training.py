@@ -1,10 +1,10 @@
-"""Commands that train: the tiny base model, SFT and DAPO."""
+"""Commands that train an agent: SFT and DAPO."""
 
 from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -24,28 +24,6 @@ from masksearch_agent.errors import ConfigError
 
 
 @app.command()
-def base(
-    out: Annotated[Path, typer.Option(help="Folder of the checkpoint.")] = Path("runs/tiny_base"),
-    recipe: RecipeOption = None,
-    settings: SetOption = None,
-) -> None:
-    """Teach a tiny model to read: how the base model in this package was made.
-
-    Example: `masksearch base --recipe training/tiny_base.yaml --out runs/tiny_base`
-    """
-    from masksearch_agent.lab.base_stage import train_base
-    from masksearch_agent.pipeline.display import Display
-    from masksearch_agent.trainers.callbacks import MetricsLog
-
-    resolved = resolve_recipe(recipe, settings)
-    if resolved.base_stage is None:
-        raise ConfigError("the recipe has no base_stage; start from training/tiny_base.yaml")
-    with Display(MESSAGES).stage("base stage") as bar:
-        train_base(resolved.base_stage, out, (MetricsLog(out / "metrics.jsonl", bar.training_listener()),))
-    print_result({"checkpoint": str(out)}, False)
-
-
-@app.command()
 def sft(
     traces: Annotated[Path, typer.Option(help="Trace store.")],
     out: Annotated[Path, typer.Option(help="Folder of the new agent bundle.")],
@@ -55,6 +33,9 @@ def sft(
     ] = None,
     index: Annotated[Path | None, typer.Option(help="Index the new agent searches by default.")] = None,
     stage: Annotated[str, typer.Option(help="Train on the accepted trajectories of this stage.")] = "ramp",
+    use: Annotated[
+        Literal["ramp_sft", "qa_sft"], typer.Option(help="Which settings of the recipe to train with.")
+    ] = "ramp_sft",
     recipe: RecipeOption = None,
     settings: SetOption = None,
     as_json: JsonOption = False,
@@ -63,20 +44,20 @@ def sft(
 
     Example: `masksearch sft --traces runs/traces.sqlite --index runs/index --out runs/agent_sft`
     """
-    from masksearch_agent.pipeline.display import Display
-    from masksearch_agent.pipeline.training import make_base_bundle, run_sft
+    from masksearch_agent.stages.agents import make_base_bundle
+    from masksearch_agent.stages.display import Display
+    from masksearch_agent.stages.plan import prompts_of
+    from masksearch_agent.stages.sft import run_sft
 
     resolved = resolve_recipe(recipe, settings)
     source = Path(agent) if agent else out / "base"
-    stage_settings = resolved.ramp_sft if stage == "ramp" else resolved.qa_sft
     with open_store(traces) as store, Display(MESSAGES).stage("SFT") as bar:
         if not agent:
-            make_base_bundle(resolved, source)
+            make_base_bundle(resolved.base_model, resolved.name, prompts_of(resolved), resolved.agent, source)
         trajectories = list(store.trajectories(stage, accepted=True))
-        result = run_sft(
-            source, trajectories, stage_settings, out, f"{stage}_sft", bar.training_listener(), index
-        )
-    print_result({"agent": str(out), **dataclasses.asdict(result)}, as_json)
+        chosen = getattr(resolved, use)
+        spent = run_sft(source, trajectories, chosen, out, f"{stage}_sft", bar.training_listener(), index)
+    print_result({"agent": str(out), **dataclasses.asdict(spent)}, as_json)
 
 
 @app.command()
@@ -85,6 +66,9 @@ def dapo(
     tasks: Annotated[list[Path], typer.Option(help="Task files.")],
     out: Annotated[Path, typer.Option(help="Folder of the new agent bundle.")],
     index: Annotated[Path | None, typer.Option(help="Search this index instead of the bundle's.")] = None,
+    use: Annotated[
+        Literal["ramp_dapo", "qa_dapo"], typer.Option(help="Which settings of the recipe to train with.")
+    ] = "ramp_dapo",
     recipe: RecipeOption = None,
     settings: SetOption = None,
     as_json: JsonOption = False,
@@ -94,15 +78,19 @@ def dapo(
     Example: `masksearch dapo --agent runs/agent_sft --tasks runs/tasks/ramp.jsonl --out runs/agent_dapo`
     """
     from masksearch_agent.agent.bundle import open_bundle_search
-    from masksearch_agent.pipeline.data import read_task_files
-    from masksearch_agent.pipeline.display import Display
-    from masksearch_agent.pipeline.training import run_dapo
+    from masksearch_agent.stages.dapo import run_dapo
+    from masksearch_agent.stages.display import Display
+    from masksearch_agent.stages.plan import rollouts_of
+    from masksearch_agent.stages.tasks import read_task_files
 
     resolved = resolve_recipe(recipe, settings)
+    chosen = getattr(resolved, use)
+    if chosen is None:
+        raise ConfigError(f"the recipe has no {use}; add it, or pass `--use ramp_dapo`")
     search = open_index_search(index, resolved) if index else open_bundle_search(agent)
-    with Display(MESSAGES).stage("DAPO", total=resolved.ramp_dapo.max_steps) as bar:
-        result = run_dapo(
-            Path(agent), read_task_files(tasks), search, resolved, resolved.ramp_dapo, out, "dapo",
+    with Display(MESSAGES).stage("DAPO", total=chosen.max_steps) as bar:
+        spent = run_dapo(
+            Path(agent), read_task_files(tasks), search, chosen, rollouts_of(resolved), out, "dapo",
             bar.training_listener(), index,
         )  # fmt: skip
-    print_result({"agent": str(out), **dataclasses.asdict(result)}, as_json)
+    print_result({"agent": str(out), **dataclasses.asdict(spent)}, as_json)

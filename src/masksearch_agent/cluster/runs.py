@@ -23,20 +23,16 @@ from masksearch_agent.corpus.report import CorpusReport
 from masksearch_agent.errors import EvaluationError, GenerationError, ServiceError, TaskError
 from masksearch_agent.generator.runner import GenerationReport
 from masksearch_agent.jsonl import dump_record, load_record, read_jsonl, write_jsonl
-from masksearch_agent.lab.closed_world import Split
-from masksearch_agent.pipeline.data import (
-    corpus_passages,
-    spent_text,
-    summarise_generation,
-    summarise_masking,
-)
-from masksearch_agent.pipeline.display import Bar
 from masksearch_agent.pipeline.evaluating import AgentChoice, QuestionFiles, score_files
 from masksearch_agent.ramp.near_copies import NearCopies
 from masksearch_agent.ramp.rules import passage_flaw
 from masksearch_agent.ramp.tasks import RampReport
 from masksearch_agent.records import Passage, SearchTask, Trajectory, Usage
 from masksearch_agent.retrieval.web import WEB_PREFIX
+from masksearch_agent.stages.costs import spent_text
+from masksearch_agent.stages.display import Bar
+from masksearch_agent.stages.tasks import Split, corpus_passages, summarise_masking
+from masksearch_agent.stages.trajectories import summarise_generation
 from masksearch_agent.traces.store import PackedTrajectory, TraceStore
 
 __all__ = ("build_tasks", "evaluate_files", "generate_trajectories")
@@ -57,7 +53,7 @@ def generate_trajectories(
     Only this process writes to the store: a shard's trajectories in one transaction, when they arrive.
 
     Returns:
-        What `pipeline.data.generate_trajectories` returns.
+        What `stages.trajectories.generate_trajectories` returns.
 
     Raises:
         TaskError: A file is missing or malformed, or there is no task.
@@ -99,13 +95,13 @@ def build_tasks(
     bar: Bar | None = None,
     split: Split = "train",
 ) -> dict[str, Any]:
-    """Build the RAMP tasks of a corpus, or of one split of a closed world.
+    """Build the RAMP tasks of a corpus.
 
     This process reads the corpus and finds near copies, which takes their order; workers do the rest. Each finished
     shard is a file in `<out>.parts`, named by what it was made of. The last step joins them in the order of the corpus.
 
     Returns:
-        What `pipeline.data.build_tasks` returns.
+        What `stages.tasks.build_tasks` returns.
 
     Raises:
         CorpusError: The corpus cannot be read.
@@ -114,7 +110,7 @@ def build_tasks(
     spec = {"recipe": _settings_of(recipe), "index": _everywhere(index), "corpus": _everywhere(corpus)}
     job = Job("mask", {**spec, "index_version": _index_version(index), "split": split})
     documents, report = CorpusReport(), RampReport()
-    passages = islice(corpus_passages(corpus, recipe, split, documents), limit)
+    passages = islice(corpus_passages(corpus, recipe.corpus, documents), limit)
     fresh = _without_near_copies(passages, recipe.ramp, report)
     parts = out.with_name(f"{out.name}.parts")
     names: list[str] = []

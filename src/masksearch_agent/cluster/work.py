@@ -22,12 +22,12 @@ from masksearch_agent.evaluation.answering import answer_task
 from masksearch_agent.generator.casting import cast_roles
 from masksearch_agent.generator.runner import TrajectoryGenerator
 from masksearch_agent.jsonl import dump_record, load_record
-from masksearch_agent.pipeline.data import open_extractor
 from masksearch_agent.pipeline.evaluating import AgentChoice, open_agent
-from masksearch_agent.pipeline.training import prompts_of
 from masksearch_agent.ramp.tasks import RampReport, build_ramp_tasks
 from masksearch_agent.records import Passage, SearchTask
 from masksearch_agent.retrieval.opening import open_search
+from masksearch_agent.stages.plan import prompts_of
+from masksearch_agent.stages.tasks import open_extractor
 from masksearch_agent.traces.store import PackedTrajectory, pack_trajectory
 
 __all__ = ("do_shard",)
@@ -95,7 +95,7 @@ class _Masking:
     def __init__(self, spec: Json) -> None:
         recipe = Recipe.model_validate(spec["recipe"])
         self._spending, self._rejections = Spending(), Counter[str]()
-        self._extractor = open_extractor(Path(spec["corpus"]), recipe, self._spending, self._rejections)
+        self._extractor = open_extractor(Path(spec["corpus"]), recipe.ramp, self._spending, self._rejections)
         self._search = open_search(spec["index"], recipe.retrieval)
         # Which of several near copies is the first, only the driver sees.
         self._settings = recipe.ramp.model_copy(update={"drop_near_copies": False})

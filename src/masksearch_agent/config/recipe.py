@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 
-from masksearch_agent.config.ablation import AblationSettings
 from masksearch_agent.config.agent import AgentSettings
 from masksearch_agent.config.base import Settings
 from masksearch_agent.config.corpus import CorpusSettings
@@ -24,41 +23,12 @@ from masksearch_agent.config.ramp import RampSettings
 from masksearch_agent.config.retrieval import RetrievalSettings
 from masksearch_agent.config.rewards import RewardSettings
 from masksearch_agent.config.serving import RolloutEngineSettings, ServingSettings
-from masksearch_agent.config.trainers import BaseStageSettings, DAPOSettings, SFTSettings
+from masksearch_agent.config.trainers import DAPOSettings, SFTSettings
 from masksearch_agent.errors import ConfigError
 
-__all__ = ("QuestionSet", "Recipe", "WorldSettings", "load_recipe")
+__all__ = ("Recipe", "RecipeT", "load_recipe")
 
-
-class QuestionSet(Settings):
-    """How many closed-world questions of one kind."""
-
-    category: Literal["bridge", "comparison", "intersection", "counting"] = "bridge"
-    hops: int = Field(default=2, ge=1, le=4)
-    count: int = Field(gt=0)
-
-    @property
-    def name(self) -> str:
-        """What files and tables call the kind: `qa_2hop`, `qa_comparison`."""
-        return f"qa_{self.hops}hop" if self.category == "bridge" else f"qa_{self.category}"
-
-
-class WorldSettings(Settings):
-    """The closed world of a run."""
-
-    train_entities: int = Field(default=400, ge=15)
-    test_entities: int = Field(default=200, ge=15)
-    train_questions: tuple[QuestionSet, ...] = (
-        QuestionSet(hops=1, count=300),
-        QuestionSet(hops=2, count=500),
-        QuestionSet(hops=3, count=400),
-    )
-    test_questions: tuple[QuestionSet, ...] = (
-        QuestionSet(hops=1, count=200),
-        QuestionSet(hops=2, count=200),
-        QuestionSet(hops=3, count=200),
-    )
-    test_ramp_tasks: int = Field(default=200, gt=0)
+RecipeT = TypeVar("RecipeT", bound="Recipe")
 
 
 class Recipe(Settings):
@@ -66,10 +36,10 @@ class Recipe(Settings):
 
     name: str = "run"
     seed: int = 0
-    base_model: str = "tiny"
-    """Checkpoint folder or hub id to start from; `tiny` is the model that the package ships."""
+    base_model: str = "Qwen/Qwen2.5-1.5B-Instruct"
+    """Checkpoint folder, hub id or registered name (`plugins.BASE_MODELS`) to start from. The paper's smallest; `tiny`
+    is the model of the experiments, which the package ships and which knows the closed world only."""
     prompts: Literal["compact", "full"] = "full"
-    world: WorldSettings = WorldSettings()
     corpus: CorpusSettings = CorpusSettings()
     retrieval: RetrievalSettings = RetrievalSettings()
     ramp: RampSettings = RampSettings()
@@ -77,11 +47,7 @@ class Recipe(Settings):
     generator: GeneratorSettings = GeneratorSettings()
     evolution: EvolutionSettings = EvolutionSettings()
     """Self-evolution; read by `masksearch evolve` only."""
-    ablation: AblationSettings = AblationSettings()
-    """Comparisons of training recipes; read by `masksearch ablate` only."""
     rewards: RewardSettings = RewardSettings()
-    base_stage: BaseStageSettings | None = None
-    """How the tiny base model is made; read by `masksearch base` only."""
     ramp_sft: SFTSettings = SFTSettings()
     """Stage I, supervised."""
     ramp_dapo: DAPOSettings = DAPOSettings()
@@ -100,12 +66,17 @@ class Recipe(Settings):
     """Where `generate`, `ramp build` and `eval` do their work; nothing else reads it."""
 
 
-def load_recipe(path: Path | None = None, overrides: Sequence[str] = ()) -> Recipe:
+def load_recipe(
+    path: Path | None = None,
+    overrides: Sequence[str] = (),
+    schema: type[RecipeT] = Recipe,  # type: ignore[assignment]
+) -> RecipeT:
     """Read a recipe.
 
     Args:
         path: A YAML file; None for the defaults.
         overrides: `room.setting=value` texts, as from a command line; values are read as YAML.
+        schema: Says which settings there are.
 
     Raises:
         ConfigError: The file cannot be read, or a key or value does not fit.
@@ -123,7 +94,7 @@ def load_recipe(path: Path | None = None, overrides: Sequence[str] = ()) -> Reci
     for override in overrides:
         _apply(data, override)
     try:
-        return Recipe.model_validate(data)
+        return schema.model_validate(data)
     except ValidationError as failure:
         raise ConfigError(_explain(failure, path)) from failure
 

@@ -9,11 +9,9 @@ from pydantic import Field
 from masksearch_agent.config.base import Settings
 
 __all__ = (
-    "BaseStageSettings",
     "CurriculumStage",
     "DAPOSettings",
     "OptimizerSettings",
-    "ReadingPhase",
     "SFTSettings",
 )
 
@@ -30,43 +28,6 @@ class OptimizerSettings(Settings):
     schedule: Literal["constant", "linear", "cosine"] = "linear"
     warmup_ratio: float = Field(default=0.03, ge=0, lt=1)
     max_gradient_norm: float = Field(default=1.0, gt=0)
-
-
-class ReadingPhase(Settings):
-    """A stretch of the base stage with its own kind of text."""
-
-    text: Literal["notes", "sentences", "articles"]
-    """`notes` are worded alike (`Elise Keller's mentor is Petra Garrick.`), `sentences` vary; `articles` are read as a
-    search returns them, then reviewed."""
-    first_world_seed: int
-    """Worlds are made from this seed on, as many as the phase reads."""
-    alike_share: float = Field(default=0.0, ge=0, le=1)
-    """Share of the sequences about entities of one kind with similar names; the rest is about linked entities."""
-    entities_per_block: int = Field(gt=0)
-    steps: int = Field(gt=0)
-
-
-class BaseStageSettings(Settings):
-    """How the tiny model first learns to read: plain language modelling of closed-world text."""
-
-    phases: tuple[ReadingPhase, ...]
-    """Easy to hard: looking a fact up is learned from sequences about few entities, and much later otherwise."""
-    block_tokens: int = Field(default=512, gt=0)
-    """Tokens of a training sequence."""
-    batch_size: int = Field(default=8, gt=0)
-    """Sequences per step. Small: looking up is learned by the number of steps more than by that of tokens."""
-    tokenizer_worlds: int = 6
-    vocab_size: int = 2048
-    hidden_size: int = 128
-    layers: int = 4
-    heads: int = 4
-    bf16: bool = False
-    """Compute in bfloat16 with float32 weights, where the processor supports it."""
-    compile: bool = False
-    """Compile the model with `torch.compile`, which needs a C++ compiler."""
-    save_steps: int = 500
-    optimizer: OptimizerSettings = OptimizerSettings(name="muon", learning_rate=3e-3)
-    seed: int = 0
 
 
 class SFTSettings(Settings):

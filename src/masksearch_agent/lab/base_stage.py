@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from masksearch_agent.agent.prompts import COMPACT_PROMPTS
-from masksearch_agent.config.trainers import BaseStageSettings, ReadingPhase
 from masksearch_agent.lab.closed_world import ClosedWorld, Fact, make_world
+from masksearch_agent.lab.recipe import BaseStageSettings, ReadingPhase
 from masksearch_agent.lab.tiny import make_tiny_model, make_tiny_tokenizer
 from masksearch_agent.lab.world_language import WORDS
 from masksearch_agent.lab.world_questions import make_questions

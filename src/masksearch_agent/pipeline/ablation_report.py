@@ -7,20 +7,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from masksearch_agent.config.ablation import Experiment
 from masksearch_agent.config.evaluation import EvaluationSettings
 from masksearch_agent.config.recipe import Recipe
+from masksearch_agent.environment import package_versions
 from masksearch_agent.evaluation.intervals import bootstrap_over_runs
 from masksearch_agent.evaluation.runner import QuestionResult
-from masksearch_agent.pipeline.ablation_claims import (
+from masksearch_agent.lab.ablation_claims import (
     MEASURES,
     ArmRun,
     assess,
     claims_of,
     domains_of,
 )
-from masksearch_agent.pipeline.ablation_plan import RAMP
-from masksearch_agent.pipeline.versions import package_versions
+from masksearch_agent.lab.ablation_plan import RAMP
+from masksearch_agent.lab.recipe import Experiment
 from masksearch_agent.viewer.ablation import ablation_markdown, draw_claims, draw_experiment
 
 __all__ = ("build_ablation_report", "write_ablation_report")

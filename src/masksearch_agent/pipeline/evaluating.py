@@ -18,8 +18,8 @@ from masksearch_agent.evaluation.benchmarks import read_tasks
 from masksearch_agent.evaluation.judge import AnswerJudge
 from masksearch_agent.evaluation.runner import evaluate, summarise, summarise_categories
 from masksearch_agent.evaluation.sources import source_name
-from masksearch_agent.pipeline.display import Bar
 from masksearch_agent.retrieval.opening import open_search
+from masksearch_agent.stages.display import Bar
 
 __all__ = ("AgentChoice", "QuestionFiles", "evaluate_files", "open_agent", "score_files")
 

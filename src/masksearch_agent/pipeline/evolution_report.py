@@ -9,12 +9,12 @@ from typing import Any
 
 from masksearch_agent.config.evaluation import EvaluationSettings
 from masksearch_agent.config.recipe import Recipe
+from masksearch_agent.environment import package_versions
 from masksearch_agent.errors import EvaluationError
 from masksearch_agent.evaluation.intervals import paired_difference
 from masksearch_agent.evaluation.runner import QuestionResult, summarise
 from masksearch_agent.jsonl import read_jsonl
 from masksearch_agent.pipeline.stages import Run
-from masksearch_agent.pipeline.versions import package_versions
 from masksearch_agent.traces.store import TraceStore
 from masksearch_agent.trainers.callbacks import read_metrics
 from masksearch_agent.viewer.evolution import draw_evolution, evolution_markdown

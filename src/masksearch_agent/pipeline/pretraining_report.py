@@ -17,6 +17,7 @@ from typing import Any
 from masksearch_agent.agent.escaping import PROTOCOL_TAGS
 from masksearch_agent.config.evaluation import EvaluationSettings
 from masksearch_agent.config.recipe import Recipe
+from masksearch_agent.environment import package_versions, usable_cores
 from masksearch_agent.evaluation.benchmarks import read_tasks
 from masksearch_agent.evaluation.intervals import bootstrap_mean, paired_difference
 from masksearch_agent.evaluation.metrics import score_answer
@@ -25,7 +26,6 @@ from masksearch_agent.evaluation.runner import QuestionResult, read_results, sum
 from masksearch_agent.pipeline.data import read_task_files
 from masksearch_agent.pipeline.report import count_outcomes, read_curves
 from masksearch_agent.pipeline.stages import Run
-from masksearch_agent.pipeline.versions import package_versions, usable_cores
 from masksearch_agent.traces.rows import POLICY_ROLE
 from masksearch_agent.viewer.curves import build_charts, draw_charts_file
 from masksearch_agent.viewer.pretraining import pretraining_markdown

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from masksearch_agent.config.recipe import Recipe
+from masksearch_agent.environment import package_versions
 from masksearch_agent.errors import EvaluationError, TaskError
 from masksearch_agent.evaluation.intervals import paired_difference
 from masksearch_agent.evaluation.report import sample_of
 from masksearch_agent.evaluation.runner import QuestionResult, summarise
 from masksearch_agent.jsonl import read_jsonl
 from masksearch_agent.pipeline.stages import Run
-from masksearch_agent.pipeline.versions import package_versions
 from masksearch_agent.records import SearchTask
 from masksearch_agent.retrieval.index import open_index
 from masksearch_agent.retrieval.search import Search

@@ -13,11 +13,11 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from masksearch_agent.config.trainers import CurriculumStage
+from masksearch_agent.config.trainers import CurriculumStage, SFTSettings
 from masksearch_agent.errors import TrainingError
 from masksearch_agent.records import MASK, SearchTask, Trajectory, content_id
 
-__all__ = ("Curriculum", "order_by_difficulty")
+__all__ = ("Curriculum", "order_by_difficulty", "repeat_to_fit")
 
 logger = logging.getLogger(__name__)
 
@@ -149,6 +149,23 @@ class Curriculum:
         self.position = 0
         rng = random.Random(f"curriculum:{self.seed}:{self.stage}:{passes}")
         self._order = rng.sample(self._eligible, len(self._eligible))
+
+
+def repeat_to_fit(trajectories: Sequence[Trajectory], settings: SFTSettings) -> list[Trajectory]:
+    """Return as many trajectories as the steps read, in shuffled passes over them all.
+
+    A curriculum goes through what it is given from easy to hard. With fewer trajectories it would begin again with the
+    easy ones and end among them; with more, it would never reach the hard ones. Where the steps are counted in epochs,
+    they are as they are.
+    """
+    if settings.max_steps <= 0:
+        return list(trajectories)
+    wanted = settings.max_steps * settings.batch_size * settings.gradient_accumulation
+    rng = random.Random(f"fit:{settings.seed}")
+    # A store returns them in the order in which they were finished, which is another one each time.
+    by_id = sorted(trajectories, key=lambda trajectory: trajectory.id)
+    passes = range(-(-wanted // max(1, len(by_id))))
+    return [trajectory for _ in passes for trajectory in rng.sample(by_id, len(by_id))][:wanted]
 
 
 def order_by_difficulty(trajectories: Sequence[Trajectory], seed: int) -> list[Trajectory]:

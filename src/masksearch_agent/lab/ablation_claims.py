@@ -1,0 +1,262 @@
+"""What the papers claim, each claim as a comparison, and what a run says of it.
+
+A claim is decided by the paired difference between its arms, question by question, over all seeds: the interval is a
+bootstrap over seeds and questions (`intervals.bootstrap_over_runs`), and `decide` is the only place that reads it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from masksearch_agent.config.evaluation import EvaluationSettings
+from masksearch_agent.errors import EvaluationError
+from masksearch_agent.evaluation.intervals import Interval, bootstrap_over_runs
+from masksearch_agent.evaluation.runner import QuestionResult
+from masksearch_agent.lab.ablation_plan import (
+    LONGER_TRAINING,
+    METHODS,
+    RAMP,
+    reward_names,
+    same_tokens_name,
+)
+from masksearch_agent.lab.recipe import Experiment, LabRecipe
+from masksearch_agent.text.matching import tokenize_answer
+
+__all__ = ("MEASURES", "ArmRun", "Claim", "Measure", "Verdict", "assess", "claims_of", "decide", "domains_of")
+
+Verdict = Literal["reproduced", "not reproduced", "undecided at this scale"]
+Measure = Literal["recall", "em", "length"]
+
+_Pair = tuple[str, str]
+"""The arm that is claimed to score more, and the other one."""
+
+
+@dataclass(frozen=True, slots=True)
+class ArmRun:
+    """What one arm of a comparison gave with one seed."""
+
+    arm: str
+    seed: int
+    results: Mapping[str, Sequence[QuestionResult]]
+    """By test set."""
+    tokens: int | None
+    """Tokens that its training read; None where that is not told."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Something that a paper, or this project, says, and the arms that put it to the test."""
+
+    text: str
+    source: str
+    experiment: Experiment
+    pairs: tuple[_Pair, ...]
+    """The claim is about their mean."""
+    sets: tuple[str, ...]
+    """Test sets it is about."""
+    measure: Measure = "recall"
+
+
+def answer_length(result: QuestionResult) -> float:
+    """Return how many times as long as the expected answer an answer is, in tokens."""
+    expected = sum(len(tokenize_answer(gold)) for gold in result.gold)
+    return len(tokenize_answer(result.answer)) / max(1, expected)
+
+
+MEASURES: Mapping[Measure, Callable[[QuestionResult], float]] = {
+    "recall": lambda result: result.recall,
+    "em": lambda result: result.em,
+    "length": answer_length,
+}
+"""What a question scores."""
+
+
+def decide(gain: Interval, smallest_gain: float, has_room: bool = True) -> Verdict:
+    """Return what the interval of a paired difference says of the claim that it is positive.
+
+    Args:
+        gain: The difference, in the direction of the claim.
+        smallest_gain: A gain that matters. An interval that lies wholly below it speaks against the claim: what there
+            is to gain, if anything, is too little. One that reaches from no gain at all to more than that says nothing.
+        has_room: False where no arm scores anything, or all are perfect: then no difference says nothing.
+    """
+    if gain.low > 0:
+        return "reproduced"
+    return "not reproduced" if has_room and gain.high < smallest_gain else "undecided at this scale"
+
+
+def domains_of(recipe: LabRecipe) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the test sets in domain, of kinds of questions that are trained on, and those out of it."""
+    trained = {wanted.name for wanted in recipe.world.train_questions}
+    names = [wanted.name for wanted in recipe.world.test_questions]
+    return tuple(n for n in names if n in trained), tuple(n for n in names if n not in trained)
+
+
+def claims_of(recipe: LabRecipe, rounds: int) -> list[Claim]:
+    """Return the claims that the recipe's comparisons put to the test.
+
+    Args:
+        recipe: Names the comparisons, the test sets and the rewards.
+        rounds: Rounds of self-evolution that every seed has.
+    """
+    in_domain, out_of_domain = domains_of(recipe)
+    where = (("in domain", in_domain), ("out of domain", out_of_domain))
+    pre_trained = [(f"{before}+{after}", after) for after in METHODS for before in METHODS]
+    same_tokens = [(arm, same_tokens_name(arm)) for arm, _ in pre_trained]
+    verdict = reward_names(recipe.rewards)[-1]
+    claims = [
+        *(
+            Claim(f"RAMP pre-training helps {name}", "MaskSearch", "table", tuple(pre_trained), sets)
+            for name, sets in where
+        ),
+        Claim(
+            "Pre-training by RL beats pre-training by SFT where RL follows",
+            "MaskSearch",
+            "table",
+            (("RL+RL", "SFT+RL"),),
+            in_domain + out_of_domain,
+        ),
+        *(
+            Claim(
+                f"RAMP pre-training helps {name} at the same total tokens",
+                "MaskSearch, stricter",
+                "tokens",
+                tuple(same_tokens),
+                sets,
+            )
+            for name, sets in where
+        ),
+        *(
+            Claim(
+                f"A curriculum over the number of masks beats mixed masks ({method})",
+                "MaskSearch",
+                "curriculum",
+                ((f"{method}, curriculum", f"{method}, mixed"),),
+                (RAMP,),
+            )
+            for method in METHODS
+        ),
+        *_reward_claims(verdict),
+        Claim("Dynamic sampling helps", "DAPO", "sampling", (("on", "off"),), (RAMP,)),
+        Claim(
+            "Withholding a task's source helps",
+            "this project",
+            "leak_guard",
+            tuple((f"{method}, on", f"{method}, off") for method in METHODS),
+            (RAMP,),
+        ),
+    ]
+    if rounds > 1:
+        claims += _evolution_claims(rounds, recipe.evolution.start_from == "student")
+    return [claim for claim in claims if claim.experiment in recipe.ablation.only]
+
+
+def assess(
+    claim: Claim, runs: Sequence[ArmRun], smallest_gain: float, settings: EvaluationSettings
+) -> dict[str, Any]:
+    """Return a claim with its paired difference over all seeds, that of each of its pairs, and the verdict.
+
+    Args:
+        claim: The claim.
+        runs: Of its comparison: each arm with each seed.
+        smallest_gain: See `decide`.
+        settings: Seed and number of resamples of the intervals.
+
+    Raises:
+        EvaluationError: An arm is missing, or two arms were asked different questions.
+    """
+
+    def interval(pairs: Sequence[_Pair]) -> Interval:
+        gains = [_gains(claim, pairs, runs, seed) for seed in dict.fromkeys(run.seed for run in runs)]
+        return bootstrap_over_runs(gains, settings.seed, settings.bootstrap_samples)
+
+    gain = interval(claim.pairs)
+    first = next(run for run in runs if run.arm == claim.pairs[0][0])
+    return {
+        "claim": claim.text,
+        "source": claim.source,
+        "experiment": claim.experiment,
+        "measure": claim.measure,
+        "sets": list(claim.sets),
+        "gain": asdict(gain),
+        "verdict": decide(gain, smallest_gain, _has_room(claim, runs, smallest_gain)),
+        "pairs": [{"after": pair[0], "before": pair[1], **asdict(interval([pair]))} for pair in claim.pairs],
+        "seeds": len({run.seed for run in runs}),
+        "questions": sum(len(first.results[name]) for name in claim.sets),
+    }
+
+
+def _reward_claims(verdict: str) -> list[Claim]:
+    penalised = "recall_with_length_penalty"
+    judged = "A judge's verdict" if verdict == "judge" else "An exact verdict (in place of a judge)"
+    return [
+        Claim(
+            "Plain recall is hacked: answers grow",
+            "MaskSearch",
+            "rewards",
+            (("recall", penalised),),
+            (RAMP,),
+            "length",
+        ),
+        Claim(
+            "A length penalty mends it: more answers are exact",
+            "MaskSearch",
+            "rewards",
+            ((penalised, "recall"),),
+            (RAMP,),
+            "em",
+        ),
+        Claim(f"{judged} beats plain recall", "MaskSearch", "rewards", ((verdict, "recall"),), (RAMP,)),
+    ]
+
+
+def _evolution_claims(rounds: int, has_control: bool) -> list[Claim]:
+    last = f"round {rounds}"
+    claims = [Claim("Self-evolution helps", "MaskSearch", "evolution", ((last, "round 1"),), (RAMP,))]
+    if has_control:
+        text = "Self-evolution helps more than as long a training on the first round"
+        claims.append(Claim(text, "MaskSearch, stricter", "evolution", ((last, LONGER_TRAINING),), (RAMP,)))
+    return claims
+
+
+def _gains(claim: Claim, pairs: Sequence[_Pair], runs: Sequence[ArmRun], seed: int) -> list[float]:
+    """Return, for each question of a seed, the mean over the pairs of how much more the first arm scores."""
+    differences = [
+        [
+            more - less
+            for more, less in zip(
+                *(_scores(claim, arm, runs, seed, like=pairs[0][0]) for arm in pair), strict=True
+            )
+        ]
+        for pair in pairs
+    ]
+    return [sum(values) / len(values) for values in zip(*differences, strict=True)]
+
+
+def _has_room(claim: Claim, runs: Sequence[ArmRun], smallest_gain: float) -> bool:
+    """Return whether a gain that matters could be seen at all between the arms of a claim."""
+    named = {arm for pair in claim.pairs for arm in pair}
+    scores = [_scores(claim, run.arm, runs, run.seed, like=run.arm) for run in runs if run.arm in named]
+    means = [sum(values) / len(values) for values in scores]
+    is_perfect = claim.measure != "length" and min(means) > 1 - smallest_gain
+    return max(means) >= smallest_gain and not is_perfect
+
+
+def _scores(claim: Claim, arm: str, runs: Sequence[ArmRun], seed: int, like: str) -> list[float]:
+    """Return an arm's scores in the order in which another arm was asked the questions."""
+    found = {run.arm: run.results for run in runs if run.seed == seed}
+    if not {arm, like} <= found.keys():
+        raise EvaluationError(f"the run of seed {seed} has no arm {arm!r} to decide {claim.text!r} by")
+    measure = MEASURES[claim.measure]
+    scores = []
+    for name in claim.sets:
+        by_id = {result.task_id: measure(result) for result in found[arm][name]}
+        asked = [result.task_id for result in found[like][name]]
+        if by_id.keys() != set(asked):
+            raise EvaluationError(
+                f"{arm!r} and {like!r} were asked different questions of {name!r} with seed {seed}"
+            )
+        scores += [by_id[task_id] for task_id in asked]
+    return scores

@@ -1,0 +1,4 @@
+"""Temporary."""
+
+
+class RunReport: ...

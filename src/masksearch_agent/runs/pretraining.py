@@ -1,0 +1,106 @@
+"""The whole loop on documents of your own: from a corpus to a search agent that is trained on its masks and compared.
+
+    corpus -> index -> RAMP tasks -> trajectories -> SFT -> DAPO -> evaluation
+
+None of the questions that are asked in evaluation is trained on. The untrained model is asked them too, with one
+retrieval (RAG-PE) and with the whole search graph (Agent-PE), over the same search.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from masksearch_agent.config.recipe import Recipe
+from masksearch_agent.errors import CorpusError, EvaluationError
+from masksearch_agent.reports.records import RunReport
+from masksearch_agent.runs.reporting import report_pretraining
+from masksearch_agent.stages.display import Display
+from masksearch_agent.stages.evaluation import Asked
+from masksearch_agent.stages.graph import StageGraph
+from masksearch_agent.stages.plan import RecipeStages, save_recipe
+from masksearch_agent.stages.stage import Corpus, TaskFile
+
+__all__ = ("Pretraining", "QuestionFile")
+
+
+@dataclass(frozen=True, slots=True)
+class QuestionFile:
+    """Questions to evaluate on."""
+
+    name: str
+    path: Path
+    has_passages: bool = False
+    """Whether the passages that the file ships are searched; otherwise the corpus is."""
+
+
+class Pretraining:
+    """One run.
+
+    Args:
+        recipe: What to do.
+        corpus: Documents to mask and to search.
+        questions: What to evaluate on; each has a name of its own.
+        directory: The run folder.
+        display: Progress.
+        command: What started the run, for its report.
+
+    Raises:
+        CorpusError: There is no corpus.
+        EvaluationError: There is no such question file, or there are two of one name.
+        ConfigError: The folder belongs to a run with other settings or files.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        corpus: Path,
+        questions: Sequence[QuestionFile],
+        directory: Path,
+        display: Display | None = None,
+        command: str = "",
+    ) -> None:
+        check_files(corpus, questions)
+        self.recipe, self.directory, self.command = recipe, directory, command
+        make, documents = RecipeStages(recipe), Corpus(str(corpus))
+        searched = make.search(make.index(documents))
+        base = make.base(searched.index)
+        self.tasks = make.tasks(documents, searched)
+        self.traces = make.trajectories(self.tasks, searched)
+        self.student = make.sft(base, self.traces, recipe.ramp_sft, "ramp_sft")
+        self.agent = make.dapo(self.student, self.tasks, searched, recipe.ramp_dapo, "ramp_dapo")
+        asked = {
+            file.name: Asked(
+                TaskFile(str(file.path)),
+                make.search(make.index(Corpus(str(file.path)), f"index_{file.name}")) if file.has_passages else searched,
+            )
+            for file in questions
+        }
+        self.exams = (
+            make.evaluation("rag-pe", base, asked, "rag"),
+            make.evaluation("agent-pe", base, asked),
+            make.evaluation("ramp_sft", self.student, asked),
+            make.evaluation("ramp_dapo", self.agent, asked),
+        )
+        self.graph = StageGraph(directory, display)
+        self.graph.check(self.exams)
+
+    def run(self) -> RunReport:
+        """Do every stage that is not done yet; write the report and return it."""
+        save_recipe(self.recipe, self.directory)
+        self.graph.make(self.agent)
+        for exam in self.exams:
+            self.graph.finish(exam)
+        return report_pretraining(self)
+
+
+def check_files(corpus: Path, questions: Sequence[QuestionFile]) -> None:
+    """Refuse what is not there, before anything is done."""
+    if not corpus.exists():
+        raise CorpusError(f"there is no corpus at {corpus}; pass a file or folder of documents")
+    for file in questions:
+        if not file.path.is_file():
+            raise EvaluationError(f"there are no questions at {file.path}; pass NAME=FILE of a benchmark")
+    if len({file.name for file in questions}) < len(questions):
+        raise EvaluationError("two question files have one name; give each its own, as NAME=FILE")

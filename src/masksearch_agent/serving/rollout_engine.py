@@ -1,0 +1,89 @@
+"""What samples the rollouts of a DAPO run: weights in this process, or a vLLM server."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from masksearch_agent.config.serving import RolloutEngineSettings, ServingSettings
+from masksearch_agent.errors import TrainingError
+from masksearch_agent.models.local import LocalChatModel
+from masksearch_agent.models.recording import RecordingChatModel
+from masksearch_agent.models.served_weights import write_served_weights
+from masksearch_agent.models.vllm import VLLMChatModel
+from masksearch_agent.serving.server import start_server
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from masksearch_agent.trainers.weight_sync import WeightSync
+
+__all__ = ("open_rollout_engine",)
+
+
+@contextmanager
+def open_rollout_engine(
+    chosen: RolloutEngineSettings,
+    serving: ServingSettings,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    model_version: str,
+    directory: Path,
+) -> Iterator[tuple[RecordingChatModel, WeightSync]]:
+    """Return the chat model that samples and what keeps its weights new, until the context ends.
+
+    Args:
+        chosen: Says which; a server is started where it names none.
+        serving: How a server is started.
+        model: The policy that is trained.
+        tokenizer: Its tokenizer.
+        model_version: What the weights are called before the first step.
+        directory: Of the run; it takes the server's log and the weights on their way.
+
+    Raises:
+        TrainingError: The settings need a `rollouts.base_url`, or the server there does not fit.
+        ServingError: The server does not start or answer.
+    """
+    from masksearch_agent.trainers.weight_sync import DiskSync, NCCLSync, SharedWeights, check_server
+
+    if chosen.rollout_engine == "local":
+        local = LocalChatModel(model=model, tokenizer=tokenizer, model_version=model_version)
+        with closing(local):
+            yield local, SharedWeights(local)
+        return
+    with ExitStack() as stack:
+        base_url = chosen.base_url
+        weights = directory / "trainer" / "served"
+        if not base_url:
+            _require_one_process_and_disk(chosen)
+            write_served_weights(model, model.state_dict(), tokenizer, weights / "start")
+            server = start_server(
+                weights / "start", model_version, serving, directory / "vllm.log", is_refreshable=True
+            )
+            base_url = stack.enter_context(server).base_url
+        remote = VLLMChatModel(
+            tokenizer=tokenizer,
+            base_url=base_url,
+            model_version=model_version,
+            max_concurrent_requests=chosen.max_concurrent_requests,
+        )
+        stack.enter_context(closing(remote))
+        if chosen.base_url:
+            check_server(remote)
+        yield remote, NCCLSync(remote) if chosen.weight_sync == "nccl" else DiskSync(remote, weights)
+
+
+def _require_one_process_and_disk(chosen: RolloutEngineSettings) -> None:
+    if chosen.weight_sync == "nccl":
+        raise TrainingError(
+            "weights are sent over NCCL only to a server with GPUs of its own; start it as docs/gpu.md says and name "
+            "it as `rollouts.base_url`"
+        )
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise TrainingError(
+            "several processes cannot each start a server; start one with `masksearch serve --refreshable` and name "
+            "it as `rollouts.base_url`"
+        )

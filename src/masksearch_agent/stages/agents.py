@@ -1,0 +1,102 @@
+"""Stages that make an agent without training one: of a base model, or of another run's agent."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from masksearch_agent.agent.bundle import BundleInfo, read_bundle_info, save_bundle
+from masksearch_agent.agent.prompts import PromptSet
+from masksearch_agent.agent.protocol import PROTOCOL_VERSION
+from masksearch_agent.config.agent import AgentSettings
+from masksearch_agent.config.retrieval import SearchMode
+from masksearch_agent.environment import package_versions
+from masksearch_agent.models.local import load_checkpoint
+from masksearch_agent.stages.display import Bar
+from masksearch_agent.stages.stage import AgentFolder, IndexFolder, Site, Stage
+
+__all__ = ("BaseAgent", "Export", "index_of_bundle", "make_base_bundle")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class BaseAgent(Stage):
+    """Wraps a base model as an agent without any search training."""
+
+    kind = "base"
+
+    model: str
+    """Checkpoint folder, hub id, or the name of a registered base model."""
+    run: str
+    """Name of the run, for the model version."""
+    prompts: PromptSet
+    settings: AgentSettings
+    index: IndexFolder | None = None
+    """What it searches by default; None for a web search."""
+    search_mode: SearchMode | None = None
+
+    @property
+    def trained(self) -> AgentFolder:
+        """The agent."""
+        return AgentFolder("", self)
+
+    def work(self, folder: Path, site: Site, bar: Bar) -> None:
+        """Copy the model into a bundle."""
+        index = index_of_bundle(site.where(self.index), folder) if self.index is not None else ""
+        make_base_bundle(self.model, self.run, self.prompts, self.settings, folder, index, self.search_mode)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Export(Stage):
+    """Copies an agent, so that it stands on its own: the one that a run serves."""
+
+    kind = "export"
+
+    agent: AgentFolder
+
+    def work(self, folder: Path, site: Site, bar: Bar) -> None:
+        """Copy the weights and say where its index is from here."""
+        source = site.where(self.agent)
+        info = read_bundle_info(source)
+        index = index_of_bundle(source / info.index, folder) if info.index else ""
+        model, tokenizer = load_checkpoint(source)
+        save_bundle(model, tokenizer, info.model_copy(update={"index": index}), folder)
+
+
+def make_base_bundle(
+    model: str,
+    run: str,
+    prompts: PromptSet,
+    settings: AgentSettings,
+    directory: Path,
+    index: str = "",
+    search_mode: SearchMode | None = None,
+) -> BundleInfo:
+    """Wrap a base model as a bundle.
+
+    Args:
+        model: See `BaseAgent`.
+        run: Name of the run.
+        prompts: What the agent is told.
+        settings: Its limits.
+        directory: Where the bundle goes.
+        index: Folder of the index, relative to the bundle.
+        search_mode: How the index is searched; None opens it as it was built.
+    """
+    weights, tokenizer = load_checkpoint(model)
+    info = BundleInfo(
+        protocol_version=PROTOCOL_VERSION,
+        prompts=prompts,
+        agent=settings,
+        model_version=f"{run}/base",
+        index=index,
+        search_mode=search_mode,
+        provenance={"base_model": model, "versions": package_versions()},
+    )
+    save_bundle(weights, tokenizer, info, directory)
+    return info
+
+
+def index_of_bundle(index: Path, bundle: Path) -> str:
+    """Return where an index is from a bundle's folder, as its description says it."""
+    return os.path.relpath(index.resolve(), bundle.resolve())

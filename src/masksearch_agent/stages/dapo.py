@@ -1,0 +1,123 @@
+"""The DAPO stage: an agent is trained by reinforcement, with rollouts through its own graph."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from masksearch_agent.agent.bundle import read_bundle_info, save_bundle
+from masksearch_agent.agent.runnable import MaskSearchAgent
+from masksearch_agent.config.rewards import RewardSettings
+from masksearch_agent.config.serving import RolloutEngineSettings, ServingSettings
+from masksearch_agent.config.trainers import DAPOSettings
+from masksearch_agent.models.local import load_checkpoint
+from masksearch_agent.records import Sampling, SearchTask
+from masksearch_agent.retrieval.search import Search
+from masksearch_agent.rewards.mix import RewardMix
+from masksearch_agent.serving.rollout_engine import open_rollout_engine
+from masksearch_agent.stages.display import Bar
+from masksearch_agent.stages.stage import AgentFolder, Searched, Site, Spent, Stage, TaskFile
+from masksearch_agent.stages.tasks import read_task_files
+from masksearch_agent.stages.training import Listener, next_info, spent_of, training_dtype
+
+__all__ = ("DAPO", "RolloutSettings", "run_dapo")
+
+
+@dataclass(frozen=True)
+class RolloutSettings:
+    """How rollouts are rewarded, and what samples them."""
+
+    rewards: RewardSettings
+    engine: RolloutEngineSettings
+    serving: ServingSettings
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class DAPO(Stage):
+    """Trains an agent by DAPO."""
+
+    kind = "dapo"
+
+    agent: AgentFolder
+    tasks: TaskFile
+    searched: Searched
+    settings: DAPOSettings
+    rollouts: RolloutSettings
+    label: str
+    """What it is called in the model version and the provenance."""
+
+    @property
+    def trained(self) -> AgentFolder:
+        """The trained agent."""
+        return AgentFolder("", self)
+
+    def work(self, folder: Path, site: Site, bar: Bar) -> Spent:
+        """Train, going on from the last checkpoint."""
+        source, tasks = site.where(self.agent), read_task_files([site.where(self.tasks)])
+        search = site.search(self.searched)
+        return run_dapo(
+            source, tasks, search, self.settings, self.rollouts, folder, self.label, bar.training_listener()
+        )
+
+
+def run_dapo(
+    source: Path,
+    tasks: Sequence[SearchTask],
+    search: Search,
+    settings: DAPOSettings,
+    rollouts: RolloutSettings,
+    directory: Path,
+    label: str,
+    listener: Listener | None = None,
+    index: Path | None = None,
+) -> Spent:
+    """Train a bundle's model by DAPO with rollouts through its own graph, and save the result as a bundle.
+
+    Args:
+        source: The bundle to start from.
+        tasks: Tasks to draw from.
+        search: What rollouts search.
+        settings: Of the stage.
+        rollouts: Rewards, and what samples the rollouts.
+        directory: Where the new bundle goes.
+        label: Name of the stage.
+        listener: Progress display.
+        index: Index that the new agent searches by default; None for that of the source.
+    """
+    from masksearch_agent.trainers.callbacks import MetricsLog, read_metrics
+    from masksearch_agent.trainers.checkpoints import find_last_checkpoint
+    from masksearch_agent.trainers.dapo import DAPOConfig, DAPOTrainer
+    from masksearch_agent.trainers.rollouts import RolloutRunner
+    from masksearch_agent.trainers.weight_sync import merge_adapters
+
+    info = read_bundle_info(source)
+    model, tokenizer = load_checkpoint(source, training_dtype(settings))
+    metrics, output = directory / "metrics.jsonl", directory / "trainer"
+    engine = open_rollout_engine(
+        rollouts.engine, rollouts.serving, model, tokenizer, info.model_version, directory
+    )
+    with engine as (sampler, weight_sync):
+        agent = MaskSearchAgent(sampler, search, info.agent, info.prompts)
+        sampling = Sampling(temperature=settings.temperature)
+        trainer = DAPOTrainer(
+            model=model,
+            args=DAPOConfig.from_settings(settings, output),
+            settings=settings,
+            tasks=tasks,
+            runner=RolloutRunner(agent, RewardMix(rollouts.rewards), sampling, settings.group_size),
+            processing_class=tokenizer,
+            callbacks=[MetricsLog(metrics, listener)],
+            weight_sync=weight_sync,
+        )
+        trainer.train(resume_from_checkpoint=find_last_checkpoint(output))
+    # Sharded weights are gathered, in which every process has to take part.
+    state = trainer.accelerator.get_state_dict(trainer.model)
+    if trainer.accelerator.is_main_process:
+        if settings.lora_rank:
+            state = merge_adapters(trainer.accelerator.unwrap_model(trainer.model), state)
+        trained, _ = load_checkpoint(source, training_dtype(settings))
+        trained.load_state_dict(state)
+        save_bundle(trained, tokenizer, next_info(info, source, directory, label, settings, index), directory)
+    trainer.accelerator.wait_for_everyone()
+    return spent_of(read_metrics(metrics))

@@ -1,0 +1,126 @@
+"""Live progress of a run on the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+__all__ = ("Bar", "Display", "count_steps")
+
+_ItemT = TypeVar("_ItemT")
+
+
+class Display:
+    """Shows one bar per stage, with a note that says what is going on.
+
+    Args:
+        console: Where to show it; None for standard error, so that standard output stays for results.
+    """
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console(stderr=True)
+
+    @contextmanager
+    def stage(self, title: str, total: int | None = None) -> Iterator[Bar]:
+        """Show a stage while it runs."""
+        progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description:<34}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            _RateColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=self.console,
+        )
+        with progress:
+            yield Bar(progress, title, total)
+
+    def skip(self, title: str) -> None:
+        """Say that a stage was finished by an earlier start."""
+        self.console.print(f"[dim]✓ {title}: done before[/dim]")
+
+    def say(self, text: str) -> None:
+        """Print a line."""
+        self.console.print(text)
+
+
+class _RateColumn(ProgressColumn):
+    """Steps per second, or per minute where that is less than one a second."""
+
+    def render(self, task: Task) -> Text:
+        """Return the rate; a dash before there is one."""
+        speed = task.finished_speed or task.speed
+        if not speed:
+            return Text("–/s")
+        return Text(f"{speed:.1f}/s" if speed >= 1 else f"{speed * 60:.1f}/min")
+
+
+class Bar:
+    """The bar of one stage."""
+
+    def __init__(self, progress: Progress, title: str, total: int | None) -> None:
+        self._progress = progress
+        self._task = progress.add_task(title, total=total, note="")
+
+    @property
+    def console(self) -> Console:
+        """Where the bar is shown."""
+        return self._progress.console
+
+    def start(self, done: int, total: int) -> None:
+        """Set where a stage that goes on begins; what was done before counts for no rate."""
+        self._progress.reset(self._task, completed=done, total=total)
+
+    def step(self, note: str = "", count: int = 1) -> None:
+        """Count one more, or several."""
+        self._progress.update(self._task, advance=count, note=note)
+
+    def move_to(self, done: int, note: str) -> None:
+        """Set how much is done."""
+        self._progress.update(self._task, completed=done, note=note)
+
+    def show(self, done: int, total: int, note: str) -> None:
+        """Set how far the stage is."""
+        self._progress.update(self._task, completed=done, total=total, note=note)
+
+    def finish(self) -> None:
+        """Fill the bar."""
+        task = self._progress.tasks[0]
+        total = task.total or 1
+        self._progress.update(self._task, completed=total, total=total)
+
+    def training_listener(self) -> Callable[[int, int, dict[str, float]], None]:
+        """Return a listener for training metrics."""
+
+        def listen(step: int, total: int, metrics: dict[str, float]) -> None:
+            names = {"loss": "loss", "rewards/answer": "answer reward", "rewards/format": "format reward"}
+            parts = [f"{label} {metrics[key]:.3f}" for key, label in names.items() if key in metrics]
+            self.show(step, total, ", ".join(parts))
+
+        return listen
+
+
+def count_steps(items: Iterable[_ItemT], bar: Bar | None) -> Iterator[_ItemT]:
+    """Yield the items and count each on the bar."""
+    for item in items:
+        if bar is not None:
+            bar.step()
+        yield item

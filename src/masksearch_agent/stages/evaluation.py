@@ -1,0 +1,53 @@
+"""The evaluation stage: an agent is asked questions, and every answer is scored and kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from masksearch_agent.agent.runnable import MaskSearchAgent
+from masksearch_agent.config.evaluation import EvaluationSettings
+from masksearch_agent.evaluation.benchmarks import read_tasks
+from masksearch_agent.evaluation.runner import Mode, evaluate
+from masksearch_agent.stages.display import Bar
+from masksearch_agent.stages.stage import AgentFolder, Results, Searched, Site, Stage, TaskFile
+
+__all__ = ("Asked", "Evaluation")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Questions, and where they are to be answered from."""
+
+    questions: TaskFile
+    searched: Searched
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Evaluation(Stage):
+    """Asks one agent the questions of several datasets."""
+
+    kind = "evaluation"
+
+    agent: AgentFolder
+    asked: Mapping[str, Asked]
+    """By dataset."""
+    mode: Mode = "agentic"
+    settings: EvaluationSettings
+
+    @property
+    def results(self) -> dict[str, Results]:
+        """The results by dataset."""
+        return {dataset: Results(f"{dataset}.jsonl", self) for dataset in self.asked}
+
+    def work(self, folder: Path, site: Site, bar: Bar) -> None:
+        """Ask what was not asked yet."""
+        sets = {name: list(read_tasks(site.where(asked.questions))) for name, asked in self.asked.items()}
+        bar.start(0, sum(map(len, sets.values())))
+        for name, tasks in sets.items():
+            search = site.search(self.asked[name].searched)
+            results = site.where(self.results[name])
+            with closing(MaskSearchAgent.from_pretrained(site.where(self.agent), search=search)) as agent:
+                evaluate(agent, tasks, self.settings, self.mode, results, lambda _: bar.step())

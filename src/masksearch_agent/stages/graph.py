@@ -1,0 +1,172 @@
+"""Does the stages of a run, each once, and knows what they took.
+
+Each stage has a folder, and beside the folders stands a ledger: for each stage what it depends on and, once it is
+done, its cost. A stage that was stopped is begun again in its folder, where it goes on from what it finds. Runs in one
+directory share the stages that they have in common.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from masksearch_agent.errors import ConfigError
+from masksearch_agent.files import replace_text
+from masksearch_agent.stages.display import Display
+from masksearch_agent.stages.stage import Artifact, Site, Spent, Stage
+
+__all__ = ("FinishedStage", "StageGraph")
+
+_LEDGER = "ledger"
+_EARLIER_LEDGER = "stages.json"
+"""What versions before this one kept in a run folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedStage:
+    """What a stage took."""
+
+    name: str
+    seconds: float
+    """Without what was lost when it was stopped."""
+    tokens: int = 0
+    steps: int = 0
+    peak_memory_gb: float = 0.0
+    """Of the process, up to the end of the stage."""
+
+
+class StageGraph(Site):
+    """A directory of stages.
+
+    Args:
+        directory: Holds a folder for each stage.
+        display: Progress.
+
+    Raises:
+        ConfigError: The directory holds a run of a version that kept its stages in another way.
+    """
+
+    def __init__(self, directory: Path, display: Display | None = None) -> None:
+        super().__init__()
+        self.directory = directory
+        self.display = display or Display()
+        self._finished: dict[str, FinishedStage] = {}
+        if (directory / _EARLIER_LEDGER).is_file():
+            raise ConfigError(
+                f"{directory} holds a run of an earlier version, which cannot go on here; its agents and results can "
+                f"be used as they are. Pass another --out to run anew"
+            )
+
+    def where(self, artifact: Artifact) -> Path:
+        """Return where an artifact is, or will be."""
+        if artifact.stage is None:
+            return super().where(artifact)
+        return self.folder(artifact.stage) / artifact.path
+
+    def folder(self, stage: Stage) -> Path:
+        """Return the folder of a stage."""
+        return self.directory / (stage.name or f"{stage.kind}-{stage.key}")
+
+    def check(self, stages: Iterable[Stage]) -> None:
+        """See whether these stages can be done here, before any is.
+
+        Raises:
+            ConfigError: The folder of one holds the work of another.
+        """
+        for stage in _with_sources(stages):
+            self._read(stage)
+
+    def finish(self, stage: Stage) -> FinishedStage:
+        """Do a stage unless it is done, those that it is made from first, and return what it took."""
+        if stage.key in self._finished:
+            return self._finished[stage.key]
+        for source in stage.sources:
+            self.finish(source)
+        title = stage.title or stage.kind
+        kept = self._read(stage)
+        if "seconds" in kept:
+            self.display.skip(title)
+        else:
+            self._write(stage, {})
+            with self.display.stage(title) as bar:
+                started_s = time.perf_counter()
+                spent = stage.work(self.folder(stage), self, bar) or Spent(0, 0)
+                kept = {
+                    "seconds": time.perf_counter() - started_s,
+                    "steps": spent.steps,
+                    "tokens": spent.tokens,
+                }
+                bar.finish()
+            kept["peak_memory_gb"] = _peak_memory_gb()
+            self._write(stage, kept)
+        self._finished[stage.key] = FinishedStage(name=stage.name or stage.kind, **kept)
+        return self._finished[stage.key]
+
+    def make(self, artifact: Artifact) -> Path:
+        """Do the stage that writes an artifact, unless it was there before; return where it is."""
+        if artifact.stage is not None:
+            self.finish(artifact.stage)
+        return self.where(artifact)
+
+    def took(self, stages: Iterable[Stage]) -> list[FinishedStage]:
+        """Return what finished stages and all that they are made from took, sources first, each once."""
+        return [self.finish(stage) for stage in _with_sources(stages)]
+
+    def _read(self, stage: Stage) -> dict[str, Any]:
+        """Return what is known of the stage's work; nothing where it was not begun."""
+        path = self._page(stage)
+        if not path.is_file():
+            return {}
+        kept: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        made_from = kept.pop("made_from")
+        if made_from != json.loads(json.dumps(stage.description)):
+            raise ConfigError(
+                f"{self.directory} holds a run with other settings: its {stage.name or stage.kind!r} was made from "
+                f"another {', '.join(_differences(made_from, stage.description))}. Pass another --out, or delete "
+                f"{path} and {self.folder(stage)} to do it again"
+            )
+        return kept
+
+    def _write(self, stage: Stage, took: dict[str, Any]) -> None:
+        text = json.dumps({"made_from": stage.description, **took}, indent=2, ensure_ascii=False)
+        replace_text(self._page(stage), text + "\n")
+
+    def _page(self, stage: Stage) -> Path:
+        return self.directory / _LEDGER / f"{self.folder(stage).relative_to(self.directory)}.json"
+
+
+def _with_sources(stages: Iterable[Stage]) -> list[Stage]:
+    """Return stages and all that they are made from, each once, sources first."""
+    ordered: dict[str, Stage] = {}
+
+    def visit(stage: Stage) -> None:
+        if stage.key not in ordered:
+            for source in stage.sources:
+                visit(source)
+            ordered[stage.key] = stage
+
+    for stage in stages:
+        visit(stage)
+    return list(ordered.values())
+
+
+def _differences(kept: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
+    """Return which inputs differ, those of settings by their own names."""
+    names = []
+    for name in sorted({*kept, *wanted}):
+        one, other = kept.get(name), json.loads(json.dumps(wanted.get(name)))
+        if isinstance(one, dict) and isinstance(other, dict):
+            names += [f"{name}.{key}" for key in sorted({*one, *other}) if one.get(key) != other.get(key)]
+        elif one != other:
+            names.append(name)
+    return names
+
+
+def _peak_memory_gb() -> float:
+    # ru_maxrss is in KiB on Linux.
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

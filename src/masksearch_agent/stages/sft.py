@@ -1,0 +1,90 @@
+"""The SFT stage: an agent is fine-tuned on accepted trajectories."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from masksearch_agent.agent.bundle import read_bundle_info, save_bundle
+from masksearch_agent.config.trainers import SFTSettings
+from masksearch_agent.generator.evolution import merge_accepted
+from masksearch_agent.models.local import load_checkpoint
+from masksearch_agent.records import Trajectory
+from masksearch_agent.stages.display import Bar
+from masksearch_agent.stages.stage import AgentFolder, Site, Spent, Stage, Traces
+from masksearch_agent.stages.training import Listener, next_info, spent_of, training_dtype
+from masksearch_agent.traces.store import TraceStore
+
+__all__ = ("SFT", "read_accepted", "run_sft")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SFT(Stage):
+    """Fine-tunes an agent."""
+
+    kind = "sft"
+
+    agent: AgentFolder
+    traces: tuple[Traces, ...]
+    """What it is trained on; of a task that several stages did, the first trajectory that was accepted."""
+    settings: SFTSettings
+    label: str
+    """What it is called in the model version and the provenance."""
+
+    @property
+    def trained(self) -> AgentFolder:
+        """The trained agent."""
+        return AgentFolder("", self)
+
+    def work(self, folder: Path, site: Site, bar: Bar) -> Spent:
+        """Train, going on from the last checkpoint."""
+        accepted = read_accepted([(site.where(traces), traces.trace_stage) for traces in self.traces])
+        source = site.where(self.agent)
+        return run_sft(source, accepted, self.settings, folder, self.label, bar.training_listener())
+
+
+def read_accepted(stores: Sequence[tuple[Path, str]]) -> list[Trajectory]:
+    """Read the accepted trajectories of stages of trace stores: all of one stage, of several one a task."""
+    rounds = []
+    for path, trace_stage in stores:
+        with TraceStore(path) as store:
+            rounds.append(list(store.trajectories(trace_stage, accepted=True)))
+    return merge_accepted(rounds) if len(rounds) > 1 else rounds[0]
+
+
+def run_sft(
+    source: Path,
+    trajectories: Iterable[Trajectory],
+    settings: SFTSettings,
+    directory: Path,
+    label: str,
+    listener: Listener | None = None,
+    index: Path | None = None,
+) -> Spent:
+    """Fine-tune a bundle's model on trajectories and save the result as a bundle.
+
+    Args:
+        source: The bundle to start from.
+        trajectories: What to train on, in any order; a curriculum orders them.
+        settings: Of the stage.
+        directory: Where the new bundle goes; checkpoints are kept in its `trainer/` until it is complete.
+        label: Name of the stage, for the model version and the provenance.
+        listener: Progress display.
+        index: Index that the new agent searches by default; None for that of the source.
+    """
+    from masksearch_agent.trainers.callbacks import MetricsLog, read_metrics
+    from masksearch_agent.trainers.curriculum import order_by_difficulty, repeat_to_fit
+    from masksearch_agent.trainers.sft import train_sft
+
+    info = read_bundle_info(source)
+    # A store returns them in the order in which they were finished, which is another one each time.
+    ordered = sorted(trajectories, key=lambda trajectory: trajectory.id)
+    if settings.curriculum:
+        ordered = order_by_difficulty(repeat_to_fit(ordered, settings), settings.seed)
+    model, tokenizer = load_checkpoint(source, training_dtype(settings))
+    metrics = directory / "metrics.jsonl"
+    callbacks = [MetricsLog(metrics, listener)]
+    trained = train_sft(model, tokenizer, ordered, settings, directory / "trainer", callbacks)
+    save_bundle(trained, tokenizer, next_info(info, source, directory, label, settings, index), directory)
+    return spent_of(read_metrics(metrics))

@@ -1,0 +1,185 @@
+"""The masking stage: passages become RAMP tasks."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal
+
+from masksearch_agent.calls.accounting import Spending
+from masksearch_agent.calls.cache import AnswerCache
+from masksearch_agent.calls.chat import open_chat_caller
+from masksearch_agent.concurrency import relaxed_collector
+from masksearch_agent.config.corpus import CorpusSettings
+from masksearch_agent.config.ramp import RampSettings
+from masksearch_agent.corpus.readers import read_passages
+from masksearch_agent.corpus.report import CorpusReport
+from masksearch_agent.errors import TaskError
+from masksearch_agent.jsonl import read_jsonl, write_jsonl
+from masksearch_agent.models.local import load_checkpoint
+from masksearch_agent.ramp.gliner_spans import GlinerSpanExtractor
+from masksearch_agent.ramp.model_spans import ModelSpanExtractor
+from masksearch_agent.ramp.perplexity import MeasuringExtractor, SpanSurprisal
+from masksearch_agent.ramp.span_process import SpacyProcess
+from masksearch_agent.ramp.spans import FactMention, FactSpanExtractor, SpacySpanExtractor, SpanExtractor
+from masksearch_agent.ramp.tasks import RampReport, build_ramp_tasks
+from masksearch_agent.records import Passage, SearchTask
+from masksearch_agent.retrieval.search import Search
+from masksearch_agent.stages.costs import cost_of
+from masksearch_agent.stages.display import Bar, count_steps
+from masksearch_agent.stages.stage import Corpus, Searched, Site, Stage, TaskFile
+
+__all__ = (
+    "Masking",
+    "build_tasks",
+    "corpus_passages",
+    "open_extractor",
+    "read_task_files",
+    "summarise_masking",
+)
+
+Split = Literal["train", "test"]
+
+_MENTIONS = "mentions.jsonl"
+"""Beside a corpus folder's `passages.jsonl`: facts that are known, which are then the spans."""
+_TASKS = "tasks.jsonl"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Masking(Stage):
+    """Makes tasks of the passages of a corpus."""
+
+    kind = "tasks"
+
+    corpus: Corpus
+    searched: Searched
+    """What the tasks are to be answered from."""
+    reading: CorpusSettings
+    settings: RampSettings
+    split: Split = "train"
+    max_tasks: int | None = None
+
+    @property
+    def tasks(self) -> TaskFile:
+        """The tasks."""
+        return TaskFile(_TASKS, self)
+
+    def work(self, folder: Path, site: Site, bar: Bar) -> None:
+        """Build the tasks."""
+        search = site.search(self.searched)
+        build_tasks(
+            site.where(self.corpus), search, self.settings, folder / _TASKS, self.reading,
+            split=self.split, max_tasks=self.max_tasks, bar=bar,
+        )  # fmt: skip
+
+
+def build_tasks(
+    corpus: Path,
+    search: Search,
+    settings: RampSettings,
+    out: Path,
+    reading: CorpusSettings | None = None,
+    *,
+    limit: int | None = None,
+    split: Split = "train",
+    max_tasks: int | None = None,
+    bar: Bar | None = None,
+) -> dict[str, Any]:
+    """Build the RAMP tasks of a corpus.
+
+    Args:
+        corpus: A corpus; a folder with `mentions.jsonl` beside `passages.jsonl` says itself what can be masked.
+        search: Search over what the tasks are to be answered from.
+        settings: What to mask.
+        out: JSON-lines file of tasks.
+        reading: How documents are read.
+        limit: Passages read at most.
+        split: Of the tasks.
+        max_tasks: Tasks written at most.
+        bar: Progress.
+
+    Returns:
+        What was kept and dropped.
+    """
+    documents, spending, rejections = CorpusReport(), Spending(), Counter[str]()
+    extractor = open_extractor(corpus, settings, spending, rejections, has_own_process=True)
+    passages = corpus_passages(corpus, reading, documents)
+    report = RampReport()
+    spans = extractor.extract(count_steps(islice(passages, limit), bar))
+    tasks = build_ramp_tasks(spans, search, settings, split, report=report)
+    with relaxed_collector():  # The search remembers hundreds of thousands of hits, none of them in a cycle.
+        kept = write_jsonl(out, islice(tasks, max_tasks))
+    return summarise_masking(kept, report, documents, rejections, spending)
+
+
+def corpus_passages(
+    corpus: Path, reading: CorpusSettings | None = None, documents: CorpusReport | None = None
+) -> Iterator[Passage]:
+    """Yield the passages to mask."""
+    file = corpus / "passages.jsonl" if (corpus / _MENTIONS).is_file() else corpus
+    return read_passages(file, reading, documents)
+
+
+def open_extractor(
+    corpus: Path,
+    settings: RampSettings,
+    spending: Spending,
+    rejections: Counter[str],
+    has_own_process: bool = False,
+) -> SpanExtractor:
+    """Return what finds the spans of a corpus, and measures them where the mask policy asks for it.
+
+    Args:
+        corpus: See `build_tasks`.
+        settings: What to mask, and how facts are found.
+        spending: Counts what a chat model costs.
+        rejections: Counts the replies of a chat model that gave no spans.
+        has_own_process: Run spaCy beside this process. Workers of a cluster keep the cores busy without that, and keep
+            the model between their shards.
+    """
+    extractor: SpanExtractor
+    mentions = corpus / _MENTIONS
+    if mentions.is_file():
+        extractor = FactSpanExtractor(read_jsonl(mentions, FactMention, TaskError))
+    elif settings.gliner is not None:
+        extractor = GlinerSpanExtractor(settings.gliner)
+    elif settings.span_model is not None:
+        cache = AnswerCache(settings.span_cache) if settings.span_cache is not None else None
+        extractor = ModelSpanExtractor(open_chat_caller(settings.span_model, spending), cache=cache)
+        extractor.rejections = rejections
+    else:
+        extractor = SpacyProcess() if has_own_process else SpacySpanExtractor()
+    if settings.policy != "perplexity":
+        return extractor
+    model, tokenizer = load_checkpoint(settings.reference_model, "float32")
+    return MeasuringExtractor(extractor, SpanSurprisal(model, tokenizer, settings.reference_batch_size))
+
+
+def summarise_masking(
+    kept: int, report: RampReport, documents: CorpusReport, rejections: Counter[str], spending: Spending
+) -> dict[str, Any]:
+    """Return what masking kept and dropped, for people to read."""
+    return {
+        "kept": kept,
+        "kept_fraction": round(report.kept_fraction, 4),
+        "by_masks": dict(sorted(report.kept_by_mask_count.items())),
+        "dropped": dict(report.drops),
+        **({"documents": documents.as_dict()} if documents.read else {}),
+        **({"spans_rejected": dict(rejections)} if rejections else {}),
+        **cost_of(spending),
+    }
+
+
+def read_task_files(files: Sequence[Path]) -> list[SearchTask]:
+    """Read our own task files.
+
+    Raises:
+        TaskError: A file is missing, malformed or empty.
+    """
+    tasks = [task for file in files for task in read_jsonl(file, SearchTask, TaskError)]
+    if not tasks:
+        raise TaskError(f"no tasks in {', '.join(map(str, files))}; build some with `masksearch ramp`")
+    return tasks

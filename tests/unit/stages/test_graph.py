@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from masksearch_agent.config.base import Settings
+from masksearch_agent.errors import ConfigError
+from masksearch_agent.stages.display import Bar, Display
+from masksearch_agent.stages.graph import StageGraph
+from masksearch_agent.stages.stage import AgentFolder, Corpus, Site, Spent, Stage, TaskFile, lineage
+
+
+class CountSettings(Settings):
+    number: int
+    unit: str = "pieces"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Count(Stage):
+    """Notes its number in the log of the test, and what a stopped attempt left."""
+
+    kind = "count"
+
+    settings: CountSettings
+    agent: AgentFolder | None = None
+    files: tuple[TaskFile, ...] = ()
+
+    def work(self, folder: Path, site: Site, bar: Bar) -> Spent:
+        for artifact in self.files:
+            assert site.where(artifact).is_file()
+        left = [path.name for path in folder.glob("begun")]
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "begun").write_text("begun")
+        number = self.settings.number
+        if number in killed_in:
+            killed_in.remove(number)
+            raise KeyboardInterrupt
+        done.append((number, left) if left else number)
+        (folder / "file").write_text(f"{number}")
+        return Spent(number, 10 * number)
+
+    @property
+    def file(self) -> TaskFile:
+        return TaskFile("file", self)
+
+    @property
+    def trained(self) -> AgentFolder:
+        return AgentFolder("", self)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Recount(Count):
+    kind = "recount"
+
+
+done: list[object] = []
+killed_in: list[int] = []
+
+
+@pytest.fixture(autouse=True)
+def fresh() -> None:
+    done.clear()
+    killed_in.clear()
+
+
+def graph_in(directory: Path) -> StageGraph:
+    return StageGraph(directory, Display(Console(file=io.StringIO())))
+
+
+def count(number: int, *sources: Count, name: str = "", title: str = "") -> Count:
+    files = tuple(source.file for source in sources)
+    return Count(name=name, title=title, settings=CountSettings(number=number), files=files)
+
+
+def test_the_key_is_what_a_stage_depends_on() -> None:
+    first = count(1)
+    assert first.key == count(1, name="a name", title="another title").key
+    different = [
+        count(2),
+        Recount(settings=CountSettings(number=1)),
+        Count(settings=CountSettings(number=1, unit="boxes")),
+        count(1, first),
+        count(1, count(2)),
+        Count(settings=CountSettings(number=1), files=(TaskFile("another file", first),)),
+        Count(settings=CountSettings(number=1), files=(TaskFile("file"),)),
+        Count(settings=CountSettings(number=1), agent=first.trained),
+    ]
+    assert len({stage.key for stage in [first, *different]}) == 1 + len(different)
+
+
+def test_sources_come_first_and_what_is_shared_is_done_once(tmp_path: Path) -> None:
+    graph = graph_in(tmp_path)
+    left, right = count(2, count(1)), count(3, count(1))
+    last = count(4, left, right)
+    assert graph.finish(last).tokens == 40
+    assert done == [1, 2, 3, 4]
+    assert graph.where(left.file) == tmp_path / f"count-{left.key}" / "file"
+    assert [stage.steps for stage in graph.took([last])] == [1, 2, 3, 4]
+
+
+def test_a_stage_with_a_name_has_a_folder_of_that_name(tmp_path: Path) -> None:
+    graph = graph_in(tmp_path)
+    assert graph.make(count(1, name="rounds/first").file) == tmp_path / "rounds" / "first" / "file"
+    assert graph.finish(count(1, name="rounds/first")).name == "rounds/first"
+    assert graph.make(Corpus("some/documents")) == Path("some/documents")
+
+
+def test_a_finished_stage_is_found_by_the_next_start(tmp_path: Path) -> None:
+    last = count(2, count(1))
+    took = graph_in(tmp_path).finish(last)
+    assert graph_in(tmp_path).finish(last) == took
+    assert graph_in(tmp_path).finish(count(3, last)).steps == 3
+    assert done == [1, 2, 3]
+
+
+def test_a_killed_stage_goes_on_in_its_folder(tmp_path: Path) -> None:
+    killed_in.append(2)
+    last = count(3, count(2, count(1)))
+    with pytest.raises(KeyboardInterrupt):
+        graph_in(tmp_path).finish(last)
+    graph_in(tmp_path).finish(last)
+    assert done == [1, (2, ["begun"]), 3]
+
+
+@pytest.mark.parametrize("is_finished", [True, False])
+def test_a_folder_of_other_settings_is_refused_before_anything_is_done(
+    tmp_path: Path, is_finished: bool
+) -> None:
+    killed_in.extend([] if is_finished else [1])
+    if is_finished:
+        graph_in(tmp_path).finish(count(1, name="first"))
+    else:
+        with pytest.raises(KeyboardInterrupt):
+            graph_in(tmp_path).finish(count(1, name="first"))
+    done.clear()
+    last = count(3, count(5, name="new"), count(2, name="first"))
+    with pytest.raises(ConfigError, match=r"its 'first' was made from another settings.number"):
+        graph_in(tmp_path).check([last])
+    assert done == []
+    graph_in(tmp_path).check([count(3, count(1, name="first"))])
+
+
+def test_a_run_of_an_earlier_version_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "stages.json").write_text('{"fingerprint": "", "stages": []}')
+    with pytest.raises(ConfigError, match="a run of an earlier version"):
+        graph_in(tmp_path)
+
+
+def test_the_ledger_says_what_a_stage_was_made_from_and_took(tmp_path: Path) -> None:
+    first = count(1, name="first")
+    graph_in(tmp_path).finish(count(2, first, name="second"))
+    kept = json.loads((tmp_path / "ledger" / "second.json").read_text())
+    assert kept["made_from"]["files"] == [[first.key, "file"]]
+    assert (kept["steps"], kept["tokens"]) == (2, 20)
+    assert kept["seconds"] > 0
+    assert kept["peak_memory_gb"] > 0
+
+
+def test_the_lineage_follows_the_agents() -> None:
+    base, data = count(1), count(5)
+    tuned = Count(settings=CountSettings(number=2), agent=base.trained, files=(data.file,))
+    assert list(lineage(tuned.trained)) == [tuned, base]
+    assert list(lineage(None)) == []
+    assert list(lineage(AgentFolder("an/agent"))) == []

