@@ -53,12 +53,13 @@ from masksearch_agent.config.evaluation import EvaluationSettings
 from masksearch_agent.config.trainers import DAPOSettings, OptimizerSettings
 from masksearch_agent.evaluation.runner import evaluate, summarise
 from masksearch_agent.records import Sampling, SearchTask, Trajectory
+from masksearch_agent.reports.charts import draw_curves, stack
+from masksearch_agent.reports.records import Curve
 from masksearch_agent.rewards.mix import RewardMix
 from masksearch_agent.trainers.curriculum import Curriculum
 from masksearch_agent.trainers.dapo import DAPOConfig, DAPOTrainer
 from masksearch_agent.trainers.rollouts import Group, RolloutRunner
 from masksearch_agent.trainers.sft import optimizer_arguments
-from masksearch_agent.viewer.curves import build_charts, draw_charts_file
 
 STEP_BAR, RACE_BAR = 1.15, 0.7
 TIMES_OURS = 1.5
@@ -378,11 +379,11 @@ def verdict_of(curves: Mapping[str, Mapping[int, Race]]) -> str:
 def plot(curves: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]], path: Path) -> None:
     """Draw a chart a seed: recall over seconds of training, by trainer and seed."""
     drawn = [
-        {"metric": f"seed {seed}: held-out RAMP recall", "stage": name, "points": curve}
+        Curve(name, f"seed {seed}: held-out RAMP recall", tuple(curve))
         for name, by_seed in curves.items()
         for seed, curve in by_seed.items()
     ]
-    path.write_text(draw_charts_file(build_charts(drawn, "seconds of training")), encoding="utf-8")
+    path.write_text(stack(draw_curves(drawn, "seconds of training")), encoding="utf-8")
 
 
 def main() -> None:

@@ -23,11 +23,11 @@ from side_by_side import quickstart_recipe
 from masksearch_agent.agent.runnable import MaskSearchAgent
 from masksearch_agent.evaluation.runner import evaluate, summarise
 from masksearch_agent.models.local import load_checkpoint
-from masksearch_agent.pipeline.data import read_task_files
 from masksearch_agent.records import Sampling
 from masksearch_agent.retrieval.index import open_index
 from masksearch_agent.retrieval.search import Search
 from masksearch_agent.rewards.mix import RewardMix
+from masksearch_agent.stages.tasks import read_task_files
 from masksearch_agent.trainers.batches import collate_rows
 from masksearch_agent.trainers.dapo import dapo_loss
 from masksearch_agent.trainers.rollouts import Group, RolloutRunner

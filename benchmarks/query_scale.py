@@ -20,10 +20,12 @@ from pathlib import Path
 from masksearch_agent.config.recipe import Recipe
 from masksearch_agent.config.retrieval import RetrievalSettings
 from masksearch_agent.corpus.readers import read_passages
-from masksearch_agent.pipeline.data import build_tasks, generate_trajectories
 from masksearch_agent.records import Passage, ScoredPassage
 from masksearch_agent.retrieval.index import build_index, open_index
 from masksearch_agent.retrieval.search import Search
+from masksearch_agent.stages.plan import prompts_of
+from masksearch_agent.stages.tasks import build_tasks, read_task_files
+from masksearch_agent.stages.trajectories import generate_trajectories
 
 PASSAGES = 300
 
@@ -57,9 +59,12 @@ def measure(corpus: Path, count: int) -> dict[str, float]:
         built = build_index(copies(corpus, count), folder / "index", RetrievalSettings(mode="bm25"))
         masking, generating = Watched(folder / "index"), Watched(folder / "index")
         tasks = folder / "tasks.jsonl"
-        kept = build_tasks(corpus, Search(masking, cache_size=0), recipe, tasks, PASSAGES)["kept"]
+        kept = build_tasks(corpus, Search(masking, cache_size=0), recipe.ramp, tasks, limit=PASSAGES)["kept"]
         search = Search(generating, cache_size=0)
-        generate_trajectories([tasks], search, recipe, folder / "traces.sqlite", "ramp")
+        generate_trajectories(
+            read_task_files([tasks]), search, recipe.generator, recipe.agent, prompts_of(recipe),
+            folder / "traces.sqlite", "ramp",
+        )  # fmt: skip
     return {
         "passages": built.passages,
         "queries_per_masked_passage": masking.queries / PASSAGES,

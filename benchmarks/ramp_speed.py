@@ -18,9 +18,9 @@ from pathlib import Path
 from reporting import finish_rows, make_parser
 
 from masksearch_agent.config.recipe import load_recipe
-from masksearch_agent.pipeline.data import build_tasks
 from masksearch_agent.retrieval.index import open_index
 from masksearch_agent.retrieval.search import Search
+from masksearch_agent.stages.tasks import build_tasks
 
 
 def processor_seconds() -> float:
@@ -41,7 +41,7 @@ def main() -> None:
         out = arguments.out or Path(scratch) / "tasks.jsonl"
         wall, cpu = time.perf_counter(), processor_seconds()
         search = Search(open_index(arguments.index, arguments.mode))
-        report = build_tasks(arguments.corpus, search, recipe, out, arguments.limit)
+        report = build_tasks(arguments.corpus, search, recipe.ramp, out, limit=arguments.limit)
         wall_s, cpu_s = time.perf_counter() - wall, processor_seconds() - cpu
     passages = report["documents"]["passages"]
     rows = [

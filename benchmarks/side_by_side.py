@@ -16,16 +16,18 @@ from pathlib import Path
 from statistics import median
 
 from masksearch_agent.agent.runnable import MaskSearchAgent
-from masksearch_agent.config.recipe import Recipe, load_recipe
+from masksearch_agent.config.recipe import load_recipe
 from masksearch_agent.config.retrieval import RetrievalSettings
 from masksearch_agent.lab.closed_world import make_world
-from masksearch_agent.pipeline.shipped import shipped_recipe
-from masksearch_agent.pipeline.training import make_base_bundle
+from masksearch_agent.lab.recipe import LabRecipe
+from masksearch_agent.lab.shipped import shipped_recipe
 from masksearch_agent.ramp.spans import FactSpanExtractor
 from masksearch_agent.ramp.tasks import build_ramp_tasks
 from masksearch_agent.records import SearchTask
 from masksearch_agent.retrieval.index import build_index, open_index
 from masksearch_agent.retrieval.search import Search
+from masksearch_agent.stages.agents import make_base_bundle
+from masksearch_agent.stages.plan import prompts_of
 
 
 def add_repeats_argument(parser: argparse.ArgumentParser, default: int = 5) -> None:
@@ -41,8 +43,8 @@ def add_agent_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def quickstart_recipe(overrides: Sequence[str] = ()) -> Recipe:
-    return load_recipe(shipped_recipe("quickstart"), overrides)
+def quickstart_recipe(overrides: Sequence[str] = ()) -> LabRecipe:
+    return load_recipe(shipped_recipe("quickstart"), overrides, LabRecipe)
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,8 @@ def opened_agent(bundle: Path | None, search: Search) -> Iterator[MaskSearchAgen
     with tempfile.TemporaryDirectory() as scratch:
         if bundle is None:
             bundle = Path(scratch)
-            make_base_bundle(quickstart_recipe(), bundle)
+            recipe = quickstart_recipe()
+            make_base_bundle(recipe.base_model, recipe.name, prompts_of(recipe), recipe.agent, bundle)
         with closing(MaskSearchAgent.from_pretrained(bundle, search)) as agent:
             yield agent
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from masksearch_agent.evaluation import pytest_plugin
+from masksearch_agent import pytest_plugin
 
 THRESHOLDS = yaml.safe_load((Path(__file__).parent / "thresholds.yaml").read_text(encoding="utf-8"))
 DEFAULT_AGENT = "runs/quickstart/agent"

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from masksearch_agent.evaluation.answering import RemoteAgent
-from masksearch_agent.evaluation.pytest_plugin import Evaluate, assert_at_least
+from masksearch_agent.pytest_plugin import Evaluate, assert_at_least
 
 
 def test_scores_reach_their_thresholds(evaluate: Evaluate, name: str, expected: dict[str, Any]) -> None:

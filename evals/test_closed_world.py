@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from masksearch_agent.evaluation.pytest_plugin import Evaluate, assert_at_least
+from masksearch_agent.pytest_plugin import Evaluate, assert_at_least
 
 
 def test_scores_on_unseen_entities(

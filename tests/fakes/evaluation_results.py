@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from masksearch_agent.agent.escaping import neutralise
-from masksearch_agent.evaluation.runner import QuestionResult
+from masksearch_agent.evaluation.results import QuestionResult
 from masksearch_agent.jsonl import write_jsonl
 from masksearch_agent.records import Message, Trajectory, Turn, content_id
 

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
 
 from masksearch_agent.config.recipe import load_recipe
 from masksearch_agent.generator.casting import cast_roles
 from masksearch_agent.generator.roles import CallLog, Verdict
-from masksearch_agent.pipeline import evolution
+from masksearch_agent.lab.evolution import WorldEvolution
+from masksearch_agent.lab.recipe import LabRecipe
 from masksearch_agent.records import SearchTask, Trajectory, content_id
+from masksearch_agent.reports.records import RunReport
+from masksearch_agent.stages import trajectories
 
 SETTINGS = (
     "seed=3",
@@ -43,10 +45,10 @@ class CoinJudge:
         return Verdict(is_accepted, "accepted" if is_accepted else "tails")
 
 
-def run(directory: Path) -> dict[str, Any]:
+def run(directory: Path) -> RunReport:
     """Run or go on, and return the report."""
-    evolution.cast_roles = lambda *arguments: (cast_roles(*arguments)[0], CoinJudge())
-    return evolution.Evolution(load_recipe(None, SETTINGS), directory).run()
+    trajectories.cast_roles = lambda *arguments: (cast_roles(*arguments)[0], CoinJudge())
+    return WorldEvolution(load_recipe(None, SETTINGS, LabRecipe), directory).run()
 
 
 if __name__ == "__main__":

@@ -21,10 +21,10 @@ pytest.importorskip("bm25s")
 from fakes.command_line import CommandLine, make_command_line
 from integration.evolution_run import CoinJudge
 
-from masksearch_agent.config.ablation import EXPERIMENTS
 from masksearch_agent.generator.casting import cast_roles
-from masksearch_agent.pipeline import evolution
-from masksearch_agent.pipeline.ablation_claims import Verdict
+from masksearch_agent.lab.ablation_claims import Verdict
+from masksearch_agent.lab.recipe import EXPERIMENTS
+from masksearch_agent.stages import trajectories
 
 SFT = "{max_steps: 1, batch_size: 2}"
 DAPO = "max_steps: 1, prompts_per_step: 2, group_size: 2, row_batch_size: 4, max_resampling: 1"
@@ -56,7 +56,9 @@ ARGUMENTS = (
 def run(capsys: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> CommandLine:
     monkeypatch.chdir(tmp_path)
     # A student of one step is never right, and a round that accepts nothing is the last.
-    monkeypatch.setattr(evolution, "cast_roles", lambda *arguments: (cast_roles(*arguments)[0], CoinJudge()))
+    monkeypatch.setattr(
+        trajectories, "cast_roles", lambda *arguments: (cast_roles(*arguments)[0], CoinJudge())
+    )
     return make_command_line(capsys, monkeypatch)
 
 

@@ -21,7 +21,7 @@ pytest.importorskip("bm25s")
 
 from masksearch_agent.agent.bundle import read_bundle_info
 from masksearch_agent.errors import EvaluationError, TaskError
-from masksearch_agent.evaluation.runner import QuestionResult
+from masksearch_agent.evaluation.results import QuestionResult
 from masksearch_agent.jsonl import read_jsonl
 from masksearch_agent.records import SearchTask
 from masksearch_agent.traces.store import TraceStore

@@ -23,8 +23,9 @@ from fakes.comparable import comparable  # noqa: E402
 
 from masksearch_agent.config.recipe import load_recipe  # noqa: E402
 from masksearch_agent.evaluation.runner import read_results  # noqa: E402
-from masksearch_agent.pipeline.training import make_base_bundle  # noqa: E402
 from masksearch_agent.records import Trajectory  # noqa: E402
+from masksearch_agent.stages.agents import make_base_bundle  # noqa: E402
+from masksearch_agent.stages.plan import prompts_of  # noqa: E402
 from masksearch_agent.traces.store import TraceStore  # noqa: E402
 
 pytestmark = pytest.mark.slow
@@ -162,7 +163,8 @@ def test_two_nodes_give_what_one_process_gives_and_one_that_is_killed_costs_noth
     assert Path("two.jsonl").read_bytes() == Path("one.jsonl").read_bytes()
     assert masked["kept"] > 200
 
-    make_base_bundle(load_recipe(None, SETTINGS), Path("agent"), "../index")
+    recipe = load_recipe(None, SETTINGS)
+    make_base_bundle("tiny", recipe.name, prompts_of(recipe), recipe.agent, Path("agent"), "../index")
     evaluation = ("eval", "--agent", "agent", "--data", "world/questions/qa_2hop_test.jsonl", "--out")
     scores = do(*evaluation, "one")["qa_2hop_test"]
     scores_on_ray = do(*evaluation, "two", *on_ray(64))["qa_2hop_test"]

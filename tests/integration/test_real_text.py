@@ -28,7 +28,7 @@ from fakes.command_line import CommandLine, make_command_line
 from masksearch_agent.agent.protocol import FormatError, parse_step
 from masksearch_agent.config.recipe import load_recipe
 from masksearch_agent.errors import EvaluationError, TaskError
-from masksearch_agent.evaluation.runner import QuestionResult
+from masksearch_agent.evaluation.results import QuestionResult
 from masksearch_agent.generator.judge import is_grounded
 from masksearch_agent.jsonl import read_jsonl
 from masksearch_agent.records import SearchTask

@@ -11,8 +11,8 @@ from fakes.browser import Browser, open_browser
 from fakes.evaluation_results import result, write_results
 from fakes.run_report import run_report
 
-from masksearch_agent.evaluation.report import write_evaluation_page
-from masksearch_agent.viewer.report import write_report
+from masksearch_agent.reports.evaluation_page import write_evaluation_page
+from masksearch_agent.reports.run_page import write_run_report
 
 pytest.importorskip("numpy")
 
@@ -73,8 +73,11 @@ def choose(browser: Browser, name: str, first_letters: str) -> None:
 def test_it_renders(browser: Browser, page: str) -> None:
     browser.open(page)
     assert browser.run("document.querySelector('h1').innerText") == "Evaluation: " + page.split("/")[-2]
-    assert browser.run("document.querySelectorAll('svg[role=img]').length") == 2
-    assert browser.run("document.querySelectorAll('svg .dot').length") == 3 + 1 + 2 + 1
+    assert browser.run("document.querySelectorAll('figure.chart svg').length") == 3
+    dots = "document.querySelectorAll('[aria-roledescription=circle], [aria-roledescription=point]').length"
+    assert browser.run(dots) == 1 + 3 + 1 + 2 + 1, (
+        "a difference; recall by hops and by searches of each agent"
+    )
     assert count(browser) == "133 of 133 questions"
     assert tasks(browser)[:3] == ["t0", "t1", "t2"]
 
@@ -198,21 +201,23 @@ def test_it_can_be_read_on_a_phone(browser: Browser, page: str, scheme: str) -> 
 
 
 def test_the_page_of_a_run_sorts_opens_and_shows_values(browser: Browser, tmp_path: Path) -> None:
-    write_report(run_report(), tmp_path)
+    write_run_report(run_report(), tmp_path)
     browser.open((tmp_path / "report.html").as_uri(), width=500)
     first = "document.querySelector('table.scores tbody th').textContent"
     assert browser.run(first) == "untrained"
     column = "table.scores thead th:nth-child(2) button"
     browser.click(column)
-    assert browser.run(first) == "final"
+    assert browser.run(first) == "agent"
     browser.click(column)
     assert browser.run(first) == "untrained"
     browser.click(".open-all")
     assert browser.run("[...document.querySelectorAll('details.sample')].every(sample => sample.open)")
+    mark = "document.querySelector('[aria-label^=\\'training step: 100; loss\\']')"
     x, y = browser.run(
-        "(svg => { svg.scrollIntoView({block: 'center'}); const box = svg.getBoundingClientRect(); "
-        "return [box.left + box.width * 0.97, box.top + 9]; })(document.querySelector('svg'))"
+        f"(mark => {{ mark.scrollIntoView({{block: 'center'}}); const box = mark.getBoundingClientRect(); "
+        f"return [box.left + box.width / 2, box.top + box.height / 2]; }})({mark})"
     )
     browser.hover(x, y)
-    browser.wait_for("document.querySelector('.tip').textContent === 'step 100  RAMP SFT 0.5'")
+    shown = "[...document.querySelectorAll('.tip')].map(tip => tip.textContent).join('')"
+    browser.wait_for(f"{shown} === 'training step: 100\\nloss: 0.5\\nstage: RAMP SFT'")
     assert browser.run("document.documentElement.scrollWidth <= innerWidth")

@@ -11,23 +11,24 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("trl")
 
-from masksearch_agent.config.recipe import Recipe, load_recipe
+from masksearch_agent.config.recipe import load_recipe
 from masksearch_agent.config.serving import ServingSettings
 from masksearch_agent.errors import TaskError
 from masksearch_agent.jsonl import read_jsonl
-from masksearch_agent.pipeline.data import generate_trajectories, read_task_files, write_closed_world
-from masksearch_agent.pipeline.serving import serve_bundle
-from masksearch_agent.pipeline.training import make_base_bundle, run_sft
+from masksearch_agent.lab.recipe import LabRecipe
+from masksearch_agent.lab.world import World
 from masksearch_agent.records import SearchTask
-from masksearch_agent.retrieval.index import build_index, open_index
-from masksearch_agent.retrieval.search import Search
+from masksearch_agent.serving.bundles import serve_bundle
 from masksearch_agent.serving.engines import find_vllm
 from masksearch_agent.serving.server import ModelServer
-from masksearch_agent.traces.store import TraceStore
+from masksearch_agent.stages.graph import StageGraph
+from masksearch_agent.stages.plan import RecipeStages
+from masksearch_agent.stages.tasks import read_task_files
 
 # What stands in the quickstart's recipe, for a world that is learned in half a minute.
 SETTINGS = (
     "name=vllm-test",
+    "base_model=tiny",
     "prompts=compact",
     "world.train_entities=60",
     "world.test_entities=30",
@@ -49,40 +50,29 @@ def _vllm() -> None:
 
 
 @pytest.fixture(scope="session")
-def recipe() -> Recipe:
-    return load_recipe(None, SETTINGS)
+def recipe() -> LabRecipe:
+    return load_recipe(None, SETTINGS, LabRecipe)
 
 
 @pytest.fixture(scope="session")
-def serving(recipe: Recipe) -> ServingSettings:
+def serving(recipe: LabRecipe) -> ServingSettings:
     return recipe.serving
 
 
 @pytest.fixture(scope="session")
-def trained(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained(recipe: LabRecipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder of a run: the quickstart's where there is one, else a small one made here."""
     quickstart = Path(__file__).parents[2] / "runs" / "quickstart"
     if (quickstart / "agent" / "masksearch.json").is_file():
         return quickstart
     run = tmp_path_factory.mktemp("run")
-    write_closed_world(recipe, 0, run / "world")
-    build_index_of(run, recipe)
-    questions = run / "world" / "questions"
-    search = Search(open_index(run / "index", "bm25"))
-    generate_trajectories([questions / "qa_train.jsonl"], search, recipe, run / "traces.sqlite", "qa")
-    make_base_bundle(recipe, run / "base", index="../index")
-    with TraceStore(run / "traces.sqlite") as store:
-        trajectories = list(store.trajectories("qa", accepted=True))
-    run_sft(run / "base", trajectories, recipe.qa_sft, run / "agent", "qa_sft")
+    make = RecipeStages(recipe)
+    world = World(name="world", settings=recipe.world, seed=0)
+    searched = make.search(make.index(world.passages))
+    traces = make.trajectories(world.train_questions, searched, "qa")
+    agent = make.sft(make.base(searched.index), traces, recipe.qa_sft, "qa_sft", "agent")
+    StageGraph(run).make(agent)
     return run
-
-
-def build_index_of(run: Path, recipe: Recipe) -> None:
-    from masksearch_agent.corpus.readers import read_passages
-
-    build_index(
-        read_passages(run / "world" / "passages.jsonl", recipe.corpus), run / "index", recipe.retrieval
-    )
 
 
 @pytest.fixture(scope="session")

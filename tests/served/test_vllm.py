@@ -24,14 +24,15 @@ from masksearch_agent.config.recipe import Recipe  # noqa: E402
 from masksearch_agent.config.serving import RolloutEngineSettings  # noqa: E402
 from masksearch_agent.config.trainers import DAPOSettings, OptimizerSettings  # noqa: E402
 from masksearch_agent.errors import BundleError  # noqa: E402
-from masksearch_agent.evaluation.runner import QuestionResult, evaluate  # noqa: E402
+from masksearch_agent.evaluation.results import QuestionResult  # noqa: E402
+from masksearch_agent.evaluation.runner import evaluate  # noqa: E402
 from masksearch_agent.models.local import LocalChatModel, load_checkpoint  # noqa: E402
 from masksearch_agent.models.recording import RecordingChatModel  # noqa: E402
 from masksearch_agent.models.vllm import VLLMChatModel  # noqa: E402
-from masksearch_agent.pipeline.rollout_engine import open_rollout_engine  # noqa: E402
 from masksearch_agent.records import Sampling, SearchTask, TrainingRow, Trajectory, Turn  # noqa: E402
 from masksearch_agent.rewards.mix import RewardMix  # noqa: E402
 from masksearch_agent.rewards.parts import count_sampled_tokens  # noqa: E402
+from masksearch_agent.serving.rollout_engine import open_rollout_engine  # noqa: E402
 from masksearch_agent.serving.server import ModelServer  # noqa: E402
 from masksearch_agent.traces.recorder import CallRecording, Recorder  # noqa: E402
 from masksearch_agent.trainers.dapo import DAPOConfig, DAPOTrainer  # noqa: E402
@@ -195,8 +196,8 @@ def test_dapo_trains_on_rollouts_from_a_server_that_has_each_step_s_weights(
     info = read_bundle_info(bundle)
     model, tokenizer = load_checkpoint(bundle, "float32")
     before = {name: parameter.clone() for name, parameter in model.named_parameters()}
-    rolled = recipe.model_copy(update={"rollouts": RolloutEngineSettings(rollout_engine="vllm")})
-    with open_rollout_engine(rolled, model, tokenizer, info.model_version, tmp_path) as (
+    engine = RolloutEngineSettings(rollout_engine="vllm")
+    with open_rollout_engine(engine, recipe.serving, model, tokenizer, info.model_version, tmp_path) as (
         sampler,
         weight_sync,
     ):

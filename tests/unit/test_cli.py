@@ -20,7 +20,9 @@ from masksearch_agent.cli import app
 from masksearch_agent.config.agent import AgentSettings
 from masksearch_agent.config.recipe import Recipe
 from masksearch_agent.errors import TraceError
+from masksearch_agent.files import replace_text
 from masksearch_agent.jsonl import write_jsonl
+from masksearch_agent.lab import world
 from masksearch_agent.records import Hop, SearchTask
 from masksearch_agent.serving.engines import Launch
 from masksearch_agent.traces.store import TraceStore
@@ -322,42 +324,36 @@ def test_a_wrong_bundle_is_refused(run: CommandLine, tmp_path: Path, description
 
 def test_a_run_folder_of_other_settings_is_refused(run: CommandLine, tmp_path: Path):
     (tmp_path / "run").mkdir()
-    other = {"fingerprint": "of another recipe", "stages": [], "peak_memory_gb": 0.0}
-    (tmp_path / "run" / "stages.json").write_text(json.dumps(other))
+    other = {"made_from": {"kind": "world", "seed": 5}}
+    replace_text(tmp_path / "run" / "ledger" / "world.json", json.dumps(other))
     refused = run("quickstart", "--out", tmp_path / "run")
-    assert_one_error(refused, "holds a run with other settings; pass another --out, or delete the folder")
+    assert_one_error(refused, "holds a run with other settings: its 'world' was made from another seed")
 
 
 # --- results and interruption ----------------------------------------------------------------------------
 
 
 def test_results_in_brackets_are_printed_as_they_are(run: CommandLine, monkeypatch: pytest.MonkeyPatch):
-    import masksearch_agent.pipeline.data as data
-
-    monkeypatch.setattr(data, "write_closed_world", lambda recipe, seed, out: {"world": "a [mask] b [/]"})
+    monkeypatch.setattr(world, "write_closed_world", lambda recipe, seed, out: {"world": "a [mask] b [/]"})
     assert run("world").out == "world: a [mask] b [/]\n"
     assert run("world", "--json").json == {"world": "a [mask] b [/]"}
 
 
 def test_ctrl_c_ends_with_130_and_says_how_to_go_on(run: CommandLine, monkeypatch: pytest.MonkeyPatch):
-    import masksearch_agent.pipeline.data as data
-
     def interrupt(*arguments: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(data, "write_closed_world", interrupt)
+    monkeypatch.setattr(world, "write_closed_world", interrupt)
     stopped = run("world")
     assert (stopped.code, stopped.out) == (130, "")
     assert "Stopped. Run the same command again to go on from here." in stopped.err
 
 
 def test_an_error_that_is_not_ours_is_not_hidden(run: CommandLine, monkeypatch: pytest.MonkeyPatch):
-    import masksearch_agent.pipeline.data as data
-
     def fail(*arguments: object) -> None:
         raise sqlite3.ProgrammingError("a bug")
 
-    monkeypatch.setattr(data, "write_closed_world", fail)
+    monkeypatch.setattr(world, "write_closed_world", fail)
     with pytest.raises(sqlite3.ProgrammingError, match="a bug"):
         run("world")
     assert not issubclass(sqlite3.ProgrammingError, TraceError)

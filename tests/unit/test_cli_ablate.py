@@ -9,8 +9,9 @@ from fakes.command_line import CommandLine, make_command_line
 pytest.importorskip("transformers")
 pytest.importorskip("bm25s")
 
-from masksearch_agent.config.ablation import EXPERIMENTS
-from masksearch_agent.pipeline import ablation
+from masksearch_agent.lab import ablation
+from masksearch_agent.lab.ablation_report import AblationReport
+from masksearch_agent.lab.recipe import EXPERIMENTS
 
 
 @pytest.fixture
@@ -28,8 +29,8 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         def __init__(self, *arguments: Any) -> None:
             notes.append(arguments)
 
-        def run(self) -> dict[str, Any]:
-            return {"title": "ablate", "seeds": [0], "claims": []}
+        def run(self) -> AblationReport:
+            return AblationReport("ablate", (0,), 0.02, (), (), 1.0, 1.0)
 
     monkeypatch.setattr(ablation, "Ablation", NotedAblation)
     return notes
@@ -50,7 +51,7 @@ def test_seeds_and_comparisons_are_chosen_and_the_result_is_json(
         *("ablate", "--seeds", "3,5", "--only", "table", "--only", "leak_guard", "--out", "here", "--json"),
         *("--set", "ablation.smallest_gain=0.5"),
     )
-    assert ran.json == {"title": "ablate", "seeds": [0], "claims": []}
+    assert (ran.json["title"], ran.json["seeds"]) == ("ablate", [0])
     [(recipe, out, _)] = started
     assert (recipe.ablation.seeds, recipe.ablation.only, out) == (
         (3, 5),

@@ -9,9 +9,9 @@ from fakes.command_line import CommandLine, make_command_line
 pytest.importorskip("transformers")
 pytest.importorskip("bm25s")
 
-from masksearch_agent.jsonl import write_jsonl
-from masksearch_agent.pipeline import evolution
-from masksearch_agent.records import Passage
+from masksearch_agent.lab import evolution as lab_evolution
+from masksearch_agent.reports.records import RunReport
+from masksearch_agent.runs import evolution
 
 
 @pytest.fixture
@@ -29,34 +29,28 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         def __init__(self, *arguments: Any) -> None:
             notes.append(arguments)
 
-        def run(self) -> dict[str, Any]:
-            return {"rounds": [], "evals": {}, "comparisons": []}
+        def run(self) -> RunReport:
+            return RunReport("evolved")
 
     monkeypatch.setattr(evolution, "Evolution", NotedEvolution)
+    monkeypatch.setattr(lab_evolution, "WorldEvolution", NotedEvolution)
     return notes
 
 
 def test_without_tasks_it_evolves_on_a_closed_world(run: CommandLine, started: list[Any]) -> None:
     ran = run("evolve", "--seed", 4, "--out", "here", "--set", "evolution.max_rounds=5", "--json")
-    assert ran.json == {"rounds": [], "evals": {}, "comparisons": []}
-    [(recipe, out, _, own_tasks)] = started
+    assert ran.json["title"] == "evolved"
+    [(recipe, out, _)] = started
     assert (recipe.name, recipe.seed, recipe.evolution.max_rounds) == ("evolve", 4, 5)
-    assert (out, own_tasks) == (Path("here"), None)
+    assert out == Path("here")
 
 
-def test_own_tasks_are_answered_from_their_index(
-    run: CommandLine, started: list[Any], tmp_path: Path
-) -> None:
-    write_jsonl(tmp_path / "corpus.jsonl", [Passage("p", "Ann", "Ann was born in 1923 in Port Aldin.")])
-    assert run("index", "corpus.jsonl", "--set", "retrieval.mode=bm25", "--out", "index").code == 0
+def test_own_tasks_are_answered_from_their_index(run: CommandLine, started: list[Any]) -> None:
     ran = run("evolve", "a.jsonl", "b.jsonl", "--index", "index", "--held-out", "c.jsonl")
     assert (ran.code, "agent: runs/evolve/agent" in ran.out) == (0, True)
-    [(recipe, _, _, own)] = started
-    assert recipe.name == "run"
-    assert (own.files, own.held_out) == ((Path("a.jsonl"), Path("b.jsonl")), (Path("c.jsonl"),))
-    assert own.index == Path("index")
-    [[found]] = own.search.search(["Ann born"], 3)
-    assert found.passage.title == "Ann"
+    [(recipe, out, tasks, index, held_out, _)] = started
+    assert (recipe.name, out, index) == ("run", Path("runs/evolve"), Path("index"))
+    assert (tasks, held_out) == ([Path("a.jsonl"), Path("b.jsonl")], [Path("c.jsonl")])
 
 
 @pytest.mark.parametrize("arguments", [("a.jsonl",), ("--index", "index")])

@@ -17,7 +17,7 @@ from masksearch_agent.calls.chat import ChatCaller
 from masksearch_agent.config.calls import ChatModelSettings
 from masksearch_agent.generator import casting
 from masksearch_agent.jsonl import write_jsonl
-from masksearch_agent.pipeline import data
+from masksearch_agent.stages import tasks as masking
 from masksearch_agent.traces.store import TraceStore
 
 pytest.importorskip("bm25s")
@@ -39,7 +39,7 @@ def open_fake(
 def run(capsys: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> CommandLine:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(casting, "open_chat_caller", open_fake)
-    monkeypatch.setattr(data, "open_chat_caller", open_fake)
+    monkeypatch.setattr(masking, "open_chat_caller", open_fake)
     command_line = make_command_line(capsys, monkeypatch)
     write_jsonl(tmp_path / "corpus.jsonl", [code_passage(number) for number in range(5)])
     indexed = command_line("index", "corpus.jsonl", "--out", "index", "--set", "retrieval.mode=bm25")

@@ -8,8 +8,9 @@ from fakes.command_line import CommandLine, make_command_line
 
 pytest.importorskip("transformers")
 
-from masksearch_agent.pipeline import pretraining
-from masksearch_agent.pipeline.pretraining import QuestionFile
+from masksearch_agent.reports.records import RunReport
+from masksearch_agent.runs import pretraining
+from masksearch_agent.runs.pretraining import QuestionFile
 
 
 @pytest.fixture
@@ -27,8 +28,8 @@ def test_question_files_are_named_and_say_what_is_searched(
         def __init__(self, *arguments: Any) -> None:
             started.append(arguments)
 
-        def run(self) -> dict[str, Any]:
-            return {"wall_seconds": 90.0, "peak_memory_gb": 1.0, "evals": {}}
+        def run(self) -> RunReport:
+            return RunReport("mine", wall_seconds=90.0, peak_memory_gb=1.0)
 
     monkeypatch.setattr(pretraining, "Pretraining", NotedPretraining)
     options = ("--test", "wiki=a.jsonl", "--test-with-passages", "hotpot=b=c.json", "--seed", 3)

@@ -16,13 +16,13 @@ import masksearch_agent
 PACKAGE = "masksearch_agent"
 ROOT = Path(masksearch_agent.__file__).parent
 ROWS = (
-    ("records", "errors", "files", "jsonl", "plugins", "dataset_folder", "concurrency"),
+    ("records", "errors", "files", "jsonl", "plugins", "dataset_folder", "concurrency", "environment"),
     *(
         (room,)
         for room in (
             *("text", "config", "calls", "corpus", "retrieval", "ramp", "traces", "models", "agent"),
-            *("judging", "generator", "rewards", "trainers", "serving", "evaluation", "viewer", "reports"),
-            *("stages", "runs", "pipeline", "cluster", "lab", "cli"),
+            *("judging", "generator", "rewards", "trainers", "serving", "evaluation", "reports"),
+            *("stages", "runs", "cluster", "lab", "cli", "pytest_plugin"),
         )
     ),
 )

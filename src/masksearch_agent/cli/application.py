@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from masksearch_agent.cluster.ray_pool import RayPool
     from masksearch_agent.config.recipe import Recipe
     from masksearch_agent.lab.recipe import LabRecipe
+    from masksearch_agent.reports.records import RunReport
     from masksearch_agent.retrieval.search import Search
     from masksearch_agent.traces.store import TraceStore
 
@@ -38,6 +39,7 @@ __all__ = (
     "main",
     "open_index_search",
     "open_store",
+    "print_cost",
     "print_result",
     "ray_pool",
     "resolve_recipe",
@@ -147,6 +149,12 @@ def open_index_search(index: Path, resolved: Recipe) -> Search:
     from masksearch_agent.retrieval.opening import open_search
 
     return open_search(index, resolved.retrieval)
+
+
+def print_cost(report: RunReport, console: Console) -> None:
+    """Print how long a run took, and its memory."""
+    minutes, memory_gb = (report.wall_seconds or 0) / 60, report.peak_memory_gb or 0
+    console.print(f"{minutes:.1f} minutes, {memory_gb:.1f} GB at most")
 
 
 def print_result(result: dict[str, Any], as_json: bool) -> None:

@@ -139,8 +139,8 @@ def inspect_tasks(
     Example: `masksearch ramp inspect runs/tasks/ramp.jsonl --index runs/index --plot runs/tasks/ramp.svg`
     """
     from masksearch_agent.ramp.inspection import describe_tasks
+    from masksearch_agent.reports.tasks import draw_distributions, draw_examples, save_plot
     from masksearch_agent.stages.tasks import read_task_files
-    from masksearch_agent.viewer.tasks import draw_distributions, draw_examples, save_plot
 
     read = read_task_files(tasks)
     found = describe_tasks(
@@ -240,7 +240,7 @@ def traces(
     Example: `masksearch traces runs/traces.sqlite --rejected --verdict "wrong answer"`
     """
     from masksearch_agent.jsonl import dump_record
-    from masksearch_agent.pipeline import browsing
+    from masksearch_agent.reports import browsing
 
     with open_store(store) as opened:
         if ids:

@@ -70,9 +70,9 @@ def evaluate_agent(
     Example: `masksearch eval --agent runs/agent --data questions.jsonl --out runs/evals`, then open
     `runs/evals/report.html`: scores with intervals, failures, and every question with its trajectory.
     """
+    from masksearch_agent.evaluation.asking import AgentChoice, QuestionFiles, evaluate_files
     from masksearch_agent.evaluation.judge import load_judge
-    from masksearch_agent.evaluation.report import write_evaluation_page
-    from masksearch_agent.pipeline.evaluating import AgentChoice, QuestionFiles, evaluate_files
+    from masksearch_agent.reports.evaluation_page import write_evaluation_page
     from masksearch_agent.stages.display import Display
 
     resolved = resolve_recipe(recipe, settings, engine, ray_address)
@@ -83,9 +83,9 @@ def evaluate_agent(
             from masksearch_agent.cluster import runs
 
             with ray_pool(resolved) as pool:
-                scores = runs.evaluate_files(pool, choice, questions, resolved, bar)
+                scores = runs.evaluate_files(pool, choice, questions, resolved, bar.step)
         else:
-            scores = evaluate_files(choice, questions, resolved, bar)
+            scores = evaluate_files(choice, questions, resolved, bar.step)
     print_result(scores, as_json)
     if out is not None:
         MESSAGES.print(
@@ -115,7 +115,7 @@ def compare(
     Example: `masksearch compare runs/evals/qa_2hop_test-rag-pe.jsonl runs/evals/qa_2hop_test-agentic.jsonl`
     """
     from masksearch_agent.evaluation.comparison import compare_files
-    from masksearch_agent.evaluation.report import write_comparison_page
+    from masksearch_agent.reports.evaluation_page import write_comparison_page
 
     resolved = resolve_recipe(recipe, settings)
     compared = compare_files(before, after, metric, resolved.evaluation)

@@ -15,10 +15,12 @@ from masksearch_agent.cli.application import (
     RecipeOption,
     SetOption,
     app,
+    print_cost,
     print_result,
     resolve_recipe,
 )
 from masksearch_agent.errors import ConfigError
+from masksearch_agent.jsonl import dump_record
 
 
 @app.command()
@@ -35,20 +37,20 @@ def quickstart(
     """
     from masksearch_agent.lab.quickstart import Quickstart
     from masksearch_agent.lab.shipped import shipped_recipe
+    from masksearch_agent.reports.terminal import scores_table
     from masksearch_agent.stages.display import Display
-    from masksearch_agent.viewer.tables import evals_table
 
     path = recipe or shipped_recipe("quickstart")
     resolved = resolve_recipe(path, [*(settings or []), f"seed={seed}"])
     report = Quickstart(resolved, out, Display(MESSAGES)).run()
     if as_json:
-        print_result(report, True)
+        print_result(dump_record(report), True)
         return
     console = Console()
-    console.print(evals_table(report))
-    console.print(f"{report['wall_seconds'] / 60:.1f} minutes, {report['peak_memory_gb']:.1f} GB at most")
+    console.print(scores_table(report))
+    print_cost(report, console)
     console.print(f"Report: {out / 'report.html'} (and report.json)\n\nTry next:")
-    for step in report["next_steps"]:
+    for step in report.next_steps:
         console.print(f"  {step}", markup=False, highlight=False, soft_wrap=True)
 
 
@@ -116,16 +118,16 @@ def ablate(
     Example: `masksearch ablate --seeds 0,1,2 --only table --only rewards --out runs/ablate`
     """
     from masksearch_agent.lab.ablation import Ablation
+    from masksearch_agent.lab.ablation_report import claims_table
     from masksearch_agent.lab.shipped import shipped_recipe
     from masksearch_agent.stages.display import Display
-    from masksearch_agent.viewer.ablation import claims_table
 
     path = recipe or shipped_recipe("ablate")
     options = {"seeds": seeds, "only": ",".join(only) if only else None}
     chosen = [f"ablation.{key}=[{text}]" for key, text in options.items() if text is not None]
     report = Ablation(resolve_recipe(path, [*chosen, *(settings or [])]), out, Display(MESSAGES)).run()
     if as_json:
-        print_result(report, True)
+        print_result(dump_record(report), True)
         return
     Console().print(claims_table(report))
     print_result({"report": str(out / "ablation.md")}, False)
@@ -139,6 +141,7 @@ def summary(
 
     Example: `masksearch summary runs/quickstart-seed0 runs/quickstart-seed1 > docs/results/quickstart.md`
     """
-    from masksearch_agent.pipeline.summary import read_report, summarise_runs
+    from masksearch_agent.reports.markdown import summarise_runs
+    from masksearch_agent.reports.records import read_report
 
     sys.stdout.write(summarise_runs([read_report(directory) for directory in runs]))

@@ -17,11 +17,12 @@ from masksearch_agent.cli.application import (
     RecipeOption,
     SetOption,
     app,
-    open_index_search,
+    print_cost,
     print_result,
     resolve_recipe,
 )
 from masksearch_agent.errors import ConfigError
+from masksearch_agent.jsonl import dump_record
 
 
 @app.command()
@@ -50,9 +51,9 @@ def pretrain(
 
     Example: `masksearch pretrain my_documents/ --test mine=questions.jsonl --recipe training/laptop.yaml`
     """
-    from masksearch_agent.pipeline.pretraining import Pretraining, QuestionFile
+    from masksearch_agent.reports.terminal import scores_table
+    from masksearch_agent.runs.pretraining import Pretraining, QuestionFile
     from masksearch_agent.stages.display import Display
-    from masksearch_agent.viewer.tables import evals_table
 
     questions = [
         QuestionFile(*_named_file(text), has_passages)
@@ -65,11 +66,11 @@ def pretrain(
     command = shlex.join(["masksearch", *sys.argv[1:]])
     report = Pretraining(resolved, corpus, questions, out, Display(MESSAGES), command).run()
     if as_json:
-        print_result(report, True)
+        print_result(dump_record(report), True)
         return
     console = Console()
-    console.print(evals_table(report))
-    console.print(f"{report['wall_seconds'] / 60:.1f} minutes, {report['peak_memory_gb']:.1f} GB at most")
+    console.print(scores_table(report))
+    print_cost(report, console)
     print_result({"agent": str(out / "ramp_dapo"), "report": str(out / f"{resolved.name}.md")}, False)
 
 
@@ -102,11 +103,11 @@ def evolve(
 
     Example: `masksearch evolve runs/tasks/ramp.jsonl --index runs/index --out runs/evolve`
     """
+    from masksearch_agent.lab.evolution import WorldEvolution
     from masksearch_agent.lab.shipped import shipped_recipe
-    from masksearch_agent.pipeline.evolution import Evolution, OwnTasks
-    from masksearch_agent.retrieval.web import web_source
+    from masksearch_agent.reports.terminal import rounds_table
+    from masksearch_agent.runs.evolution import Evolution
     from masksearch_agent.stages.display import Display
-    from masksearch_agent.viewer.evolution import evolution_table
 
     if bool(tasks) != (index is not None):
         raise ConfigError("tasks and --index belong together; pass both, or neither for a closed world")
@@ -114,15 +115,17 @@ def evolve(
     resolved = resolve_recipe(
         recipe or (None if tasks else closed_world), [*(settings or []), f"seed={seed}"]
     )
-    own = None
+    display = Display(MESSAGES)
+    run: Evolution | WorldEvolution
     if tasks and index is not None:
-        folder = None if web_source(str(index)) is not None else index
-        own = OwnTasks(tuple(tasks), open_index_search(index, resolved), folder, tuple(held_out or ()))
-    report = Evolution(resolved, out, Display(MESSAGES), own).run()
+        run = Evolution(resolved, out, tasks, index, held_out or (), display)
+    else:
+        run = WorldEvolution(resolved, out, display)
+    report = run.run()
     if as_json:
-        print_result(report, True)
+        print_result(dump_record(report), True)
         return
-    Console().print(evolution_table(report))
+    Console().print(rounds_table(report))
     print_result({"agent": str(out / "agent"), "report": str(out / "report.md")}, False)
 
 
@@ -148,7 +151,7 @@ def draw(
 
     Example: `masksearch draw --out graphs/README.md`
     """
-    from masksearch_agent.pipeline.drawing import draw_graphs
+    from masksearch_agent.reports.drawing import draw_graphs
 
     out.write_text(draw_graphs(), encoding="utf-8")
     print_result({"drawing": str(out)}, False)

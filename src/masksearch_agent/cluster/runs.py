@@ -10,7 +10,7 @@ import dataclasses
 import json
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,9 @@ from masksearch_agent.config.ramp import RampSettings
 from masksearch_agent.config.recipe import Recipe
 from masksearch_agent.corpus.report import CorpusReport
 from masksearch_agent.errors import EvaluationError, GenerationError, ServiceError, TaskError
+from masksearch_agent.evaluation.asking import AgentChoice, QuestionFiles, score_files
 from masksearch_agent.generator.runner import GenerationReport
 from masksearch_agent.jsonl import dump_record, load_record, read_jsonl, write_jsonl
-from masksearch_agent.pipeline.evaluating import AgentChoice, QuestionFiles, score_files
 from masksearch_agent.ramp.near_copies import NearCopies
 from masksearch_agent.ramp.rules import passage_flaw
 from masksearch_agent.ramp.tasks import RampReport
@@ -147,14 +147,14 @@ def evaluate_files(
     choice: AgentChoice,
     questions: QuestionFiles,
     recipe: Recipe,
-    bar: Bar | None = None,
+    on_result: Callable[[], None] | None = None,
 ) -> dict[str, Any]:
     """Evaluate an agent on question files.
 
     Workers answer; this process scores, keeps results and asks the judge.
 
     Returns:
-        What `pipeline.evaluating.evaluate_files` returns.
+        What `evaluation.asking.evaluate_files` returns.
 
     Raises:
         EvaluationError: The agent is a deployed one, or see there.
@@ -169,7 +169,7 @@ def evaluate_files(
     )
     spec = {"recipe": _settings_of(recipe), "choice": dump_record(sent)}
     workers = _ClusterAgent(pool, Job("answer", spec), recipe.engine.shard_size)
-    return score_files(workers, choice.mode, choice.label, questions, recipe, bar)
+    return score_files(workers, choice.mode, choice.label, questions, recipe, on_result)
 
 
 class _ClusterAgent:

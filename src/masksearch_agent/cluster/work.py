@@ -19,10 +19,10 @@ from masksearch_agent.concurrency import gather_bounded, open_runner, run_many
 from masksearch_agent.config.recipe import Recipe
 from masksearch_agent.errors import EvaluationError, MaskSearchError, ServiceError, TaskError
 from masksearch_agent.evaluation.answering import answer_task
+from masksearch_agent.evaluation.asking import AgentChoice, open_agent
 from masksearch_agent.generator.casting import cast_roles
 from masksearch_agent.generator.runner import TrajectoryGenerator
 from masksearch_agent.jsonl import dump_record, load_record
-from masksearch_agent.pipeline.evaluating import AgentChoice, open_agent
 from masksearch_agent.ramp.tasks import RampReport, build_ramp_tasks
 from masksearch_agent.records import Passage, SearchTask
 from masksearch_agent.retrieval.opening import open_search

@@ -10,9 +10,9 @@ from typing import Literal
 from masksearch_agent.config.evaluation import EvaluationSettings
 from masksearch_agent.errors import EvaluationError
 from masksearch_agent.evaluation.intervals import Interval, paired_difference
-from masksearch_agent.evaluation.runner import QuestionResult, read_results
+from masksearch_agent.evaluation.results import QuestionResult, read_results
 
-__all__ = ("Change", "Comparison", "Metric", "compare", "compare_files", "score_of")
+__all__ = ("Change", "Comparison", "Metric", "Score", "compare", "compare_files", "score_of")
 
 Metric = Literal["recall", "em", "f1", "loose", "judge", "gold_recall"]
 
@@ -24,6 +24,10 @@ _SCORES: Mapping[Metric, Callable[[QuestionResult], float | None]] = {
     "judge": lambda result: None if result.is_correct is None else float(result.is_correct),
     "gold_recall": lambda result: result.gold_recall,
 }
+
+
+Score = Callable[[QuestionResult], float | None]
+"""What a question scores; None where it has no score."""
 
 
 def score_of(result: QuestionResult, metric: Metric) -> float | None:
@@ -82,6 +86,7 @@ def compare(
     after: list[QuestionResult],
     metric: Metric = "recall",
     settings: EvaluationSettings | None = None,
+    score: Score | None = None,
 ) -> Comparison:
     """Compare two runs on the questions that both answered.
 
@@ -90,6 +95,7 @@ def compare(
         after: Results of the other.
         metric: The score to compare; questions that lack it in either run are left out.
         settings: Seed and number of resamples of the interval.
+        score: Takes the place of the metric's, for a score of your own.
 
     Raises:
         EvaluationError: The runs share no scored question, or a question of one is another one in the other.
@@ -97,7 +103,7 @@ def compare(
     settings = settings or EvaluationSettings()
     first = {result.task_id: result for result in before}
     second = {result.task_id: result for result in after}
-    score = _SCORES[metric]
+    score = score or _SCORES[metric]
     pairs = []
     for task_id, old in first.items():
         new = second.get(task_id)

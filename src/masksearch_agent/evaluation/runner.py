@@ -6,8 +6,6 @@ Every result holds the trajectory behind it. Who answers and how is `answering`'
 from __future__ import annotations
 
 import dataclasses
-import json
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,50 +17,16 @@ from masksearch_agent.evaluation.answering import AnyAgent, BatchAgent, Mode, an
 from masksearch_agent.evaluation.intervals import Interval, bootstrap_mean
 from masksearch_agent.evaluation.judge import AnswerJudge
 from masksearch_agent.evaluation.metrics import load_lemmatizer, retrieval_recall, score_answer
-from masksearch_agent.jsonl import dump_record, read_jsonl
+from masksearch_agent.evaluation.results import QuestionResult, ResultLabel, append_result, check_producer
 from masksearch_agent.records import SearchTask, Trajectory, Usage
 
 __all__ = (
     "EvaluationSummary",
     "Mode",
-    "QuestionResult",
     "evaluate",
-    "read_results",
     "summarise",
     "summarise_categories",
 )
-
-
-@dataclass(frozen=True, slots=True)
-class QuestionResult:
-    """One question's answer and scores."""
-
-    task_id: str
-    question: str
-    gold: tuple[str, ...]
-    """The first accepted answer of each slot."""
-    answer: str
-    recall: float
-    em: float
-    f1: float
-    stop_reason: str
-    searches: int
-    sampled_tokens: int
-    format_errors: int
-    gold_recall: float | None
-    """Share of the gold passages that were retrieved; None where unknown."""
-    hops: int
-    seconds: float
-    """From the question to its answer; other questions run at the same time."""
-    trajectory: Trajectory | None = None
-    category: str = ""
-    """The task's: `bridge`, `comparison`, `false-premise`, …"""
-    prompt_tokens: int = 0
-    """Tokens the model read, counted once per call; 0 for a model that does not say."""
-    loose: float | None = None
-    """FanoutQA's loose accuracy; None for an answer that is no list."""
-    is_correct: bool | None = None
-    """The judge's verdict; None where nobody judged or no verdict was to be had."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +65,7 @@ def evaluate(
     results_path: Path | None = None,
     on_result: Callable[[QuestionResult], None] | None = None,
     judge: AnswerJudge | None = None,
+    label: ResultLabel | None = None,
 ) -> list[QuestionResult]:
     """Answer every task and score it.
 
@@ -113,6 +78,7 @@ def evaluate(
             their questions not asked again.
         on_result: Called after each new result.
         judge: Says of each answer whether it is right, those that were kept without a verdict included.
+        label: What `results_path` is to say of itself; its name and the mode where None.
 
     Returns:
         One result per task, in the order of the tasks.
@@ -129,8 +95,10 @@ def evaluate(
     _check_ids(tasks)
     if any(task.answer_items for task in tasks):
         load_lemmatizer()  # What is missing is said before the first question is asked.
-    done = _read_results(results_path, agent.model_version, settings.seed)
-    run = _Run(agent, settings, mode, results_path, on_result, judge)
+    done = check_producer(results_path, agent.model_version, settings.seed)
+    if results_path is not None and label is None:
+        label = ResultLabel(results_path.stem, mode)
+    run = _Run(agent, settings, mode, results_path, label, on_result, judge)
     if isinstance(agent, BatchAgent):
         for task, trajectory, usage in agent.answer_tasks([task for task in tasks if task.id not in done]):
             run.keep(_score(task, trajectory, usage), done)
@@ -184,16 +152,6 @@ def summarise_categories(
     }
 
 
-def read_results(path: Path) -> list[QuestionResult]:
-    """Read the results of a run; a question that was judged later counts with its verdict.
-
-    Raises:
-        EvaluationError: The file is missing or malformed.
-    """
-    results = read_jsonl(path, QuestionResult, EvaluationError)
-    return list({result.task_id: result for result in results}.values())
-
-
 @dataclass(frozen=True)
 class _Run:
     """One evaluation: what answers, judges and keeps each question."""
@@ -202,6 +160,7 @@ class _Run:
     settings: EvaluationSettings
     mode: Mode
     results_path: Path | None
+    label: ResultLabel | None
     on_result: Callable[[QuestionResult], None] | None
     judge: AnswerJudge | None
 
@@ -225,7 +184,7 @@ class _Run:
             return
         done[result.task_id] = result
         if self.results_path is not None:
-            _append(self.results_path, result)
+            append_result(self.results_path, result, self.label)
         if self.on_result is not None:
             self.on_result(result)
 
@@ -262,43 +221,6 @@ def _check_ids(tasks: Sequence[SearchTask]) -> None:
                 f"two questions have the id {task.id!r}, so their results cannot be told apart; make the ids distinct"
             )
         seen.add(task.id)
-
-
-def _read_results(path: Path | None, model_version: str, seed: int) -> dict[str, QuestionResult]:
-    if path is None or not path.is_file():
-        return {}
-    _drop_torn_line(path)
-    results = {result.task_id: result for result in read_results(path)}
-    trajectories = [result.trajectory for result in results.values() if result.trajectory is not None]
-    producers = {trajectory.producer for trajectory in trajectories}
-    if producers - {model_version}:
-        raise EvaluationError(
-            f"{path} holds results of {', '.join(sorted(producers))}, but the agent to evaluate is {model_version}; "
-            f"choose another folder, or delete the file to ask again"
-        )
-    seeds = {trajectory.seed for trajectory in trajectories}
-    if seeds - {seed}:
-        raise EvaluationError(
-            f"{path} holds results of seed {', '.join(map(str, sorted(seeds)))}, but this evaluation has seed {seed}; "
-            f"choose another folder, or delete the file to ask again"
-        )
-    return results
-
-
-def _drop_torn_line(path: Path) -> None:
-    """Cut a last line that a killed process left half written."""
-    data = path.read_bytes()
-    if data and not data.endswith(b"\n"):
-        with path.open("r+b") as file:
-            file.truncate(data.rfind(b"\n") + 1)
-
-
-def _append(path: Path, result: QuestionResult) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(dump_record(result), ensure_ascii=False) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -7,13 +7,16 @@ stopped, or is started again with other seeds or comparisons, does only what is 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-from masksearch_agent.evaluation.runner import read_results
+from masksearch_agent.evaluation.results import read_results
 from masksearch_agent.lab.ablation_claims import ArmRun
 from masksearch_agent.lab.ablation_plan import Arm, Plan, check_ablation
+from masksearch_agent.lab.ablation_report import (
+    AblationReport,
+    build_ablation_report,
+    write_ablation_report,
+)
 from masksearch_agent.lab.recipe import Experiment, LabRecipe
-from masksearch_agent.pipeline.ablation_report import build_ablation_report, write_ablation_report
 from masksearch_agent.stages.display import Display
 from masksearch_agent.stages.graph import StageGraph
 from masksearch_agent.stages.plan import save_recipe
@@ -41,7 +44,7 @@ class Ablation:
         self.graph = StageGraph(directory / "stages", display)
         self._exams: list[Stage] = []
 
-    def run(self) -> dict[str, Any]:
+    def run(self) -> AblationReport:
         """Do every stage that is not done yet, write the report and return it."""
         save_recipe(self.recipe, self.directory)
         runs: dict[Experiment, list[ArmRun]] = {name: [] for name in self.recipe.ablation.only}
@@ -53,10 +56,7 @@ class Ablation:
                 for number, arm in enumerate(arms, start=1):
                     self.graph.display.say(f"seed {seed}, {experiment}, {number} of {len(arms)}: {arm.name}")
                     done.append(self._finish(arm, seed))
-        took = self.graph.took(self._exams)
-        report = build_ablation_report(
-            self.recipe, runs, sum(s.seconds for s in took), max(s.peak_memory_gb for s in took)
-        )
+        report = build_ablation_report(self.recipe, runs, self.graph.took(self._exams))
         write_ablation_report(report, self.directory)
         return report
 

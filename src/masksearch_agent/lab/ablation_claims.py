@@ -7,13 +7,13 @@ bootstrap over seeds and questions (`intervals.bootstrap_over_runs`), and `decid
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 from masksearch_agent.config.evaluation import EvaluationSettings
 from masksearch_agent.errors import EvaluationError
 from masksearch_agent.evaluation.intervals import Interval, bootstrap_over_runs
-from masksearch_agent.evaluation.runner import QuestionResult
+from masksearch_agent.evaluation.results import QuestionResult
 from masksearch_agent.lab.ablation_plan import (
     LONGER_TRAINING,
     METHODS,
@@ -24,7 +24,10 @@ from masksearch_agent.lab.ablation_plan import (
 from masksearch_agent.lab.recipe import Experiment, LabRecipe
 from masksearch_agent.text.matching import tokenize_answer
 
-__all__ = ("MEASURES", "ArmRun", "Claim", "Measure", "Verdict", "assess", "claims_of", "decide", "domains_of")
+__all__ = (
+    *("MEASURES", "ArmRun", "AssessedClaim", "Claim", "Measure", "Verdict", "assess", "claims_of", "decide"),
+    "domains_of",
+)
 
 Verdict = Literal["reproduced", "not reproduced", "undecided at this scale"]
 Measure = Literal["recall", "em", "length"]
@@ -57,6 +60,33 @@ class Claim:
     sets: tuple[str, ...]
     """Test sets it is about."""
     measure: Measure = "recall"
+
+
+@dataclass(frozen=True, slots=True)
+class AssessedPair:
+    """One pair of a claim's arms."""
+
+    after: str
+    before: str
+    gain: Interval
+
+
+@dataclass(frozen=True, slots=True)
+class AssessedClaim:
+    """What a run says of a claim."""
+
+    claim: str
+    source: str
+    experiment: Experiment
+    measure: Measure
+    sets: tuple[str, ...]
+    gain: Interval
+    """Of the paired difference, over all seeds and pairs."""
+    verdict: Verdict
+    pairs: tuple[AssessedPair, ...]
+    seeds: int
+    questions: int
+    """Of one seed."""
 
 
 def answer_length(result: QuestionResult) -> float:
@@ -155,7 +185,7 @@ def claims_of(recipe: LabRecipe, rounds: int) -> list[Claim]:
 
 def assess(
     claim: Claim, runs: Sequence[ArmRun], smallest_gain: float, settings: EvaluationSettings
-) -> dict[str, Any]:
+) -> AssessedClaim:
     """Return a claim with its paired difference over all seeds, that of each of its pairs, and the verdict.
 
     Args:
@@ -174,18 +204,18 @@ def assess(
 
     gain = interval(claim.pairs)
     first = next(run for run in runs if run.arm == claim.pairs[0][0])
-    return {
-        "claim": claim.text,
-        "source": claim.source,
-        "experiment": claim.experiment,
-        "measure": claim.measure,
-        "sets": list(claim.sets),
-        "gain": asdict(gain),
-        "verdict": decide(gain, smallest_gain, _has_room(claim, runs, smallest_gain)),
-        "pairs": [{"after": pair[0], "before": pair[1], **asdict(interval([pair]))} for pair in claim.pairs],
-        "seeds": len({run.seed for run in runs}),
-        "questions": sum(len(first.results[name]) for name in claim.sets),
-    }
+    return AssessedClaim(
+        claim=claim.text,
+        source=claim.source,
+        experiment=claim.experiment,
+        measure=claim.measure,
+        sets=claim.sets,
+        gain=gain,
+        verdict=decide(gain, smallest_gain, _has_room(claim, runs, smallest_gain)),
+        pairs=tuple(AssessedPair(*pair, interval([pair])) for pair in claim.pairs),
+        seeds=len({run.seed for run in runs}),
+        questions=sum(len(first.results[name]) for name in claim.sets),
+    )
 
 
 def _reward_claims(verdict: str) -> list[Claim]:

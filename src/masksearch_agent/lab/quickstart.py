@@ -46,14 +46,14 @@ class Quickstart:
         held_out = make.tasks(
             world.split("test"), searched, "held_out_tasks", "test", recipe.world.test_ramp_tasks
         )
-        traces = [
+        self.traces = [
             make.trajectories(tasks, searched, kind, f"trajectories/{kind}")
             for kind, tasks in (("ramp", masks), ("qa", world.train_questions))
         ]
-        student = make.sft(base, traces[0], recipe.ramp_sft, "ramp_sft")
+        student = make.sft(base, self.traces[0], recipe.ramp_sft, "ramp_sft")
         searcher = make.dapo(student, masks, searched, recipe.ramp_dapo, "ramp_dapo")
         reader = make.sft(
-            searcher, traces[1], recipe.qa_sft, "qa_sft", "qa_sft" if recipe.qa_dapo else "agent"
+            searcher, self.traces[1], recipe.qa_sft, "qa_sft", "qa_sft" if recipe.qa_dapo else "agent"
         )
         self.agent = reader
         if recipe.qa_dapo is not None:

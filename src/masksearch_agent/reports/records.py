@@ -1,4 +1,245 @@
-"""Temporary."""
+"""What a report says, as frozen records: the JSON file of a run, from which every page of it is made."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from masksearch_agent.errors import EvaluationError
+from masksearch_agent.evaluation.intervals import Interval
+from masksearch_agent.evaluation.runner import EvaluationSummary
+from masksearch_agent.files import replace_text
+from masksearch_agent.jsonl import dump_record, load_record
+from masksearch_agent.records import Message
+
+__all__ = (
+    *("Curve", "Difference", "Generation", "RetrievalScore", "Round", "RunReport", "Sample", "Score"),
+    *("StageCost", "read_report", "write_json"),
+)
+
+FORMAT_VERSION = 1
 
 
-class RunReport: ...
+@dataclass(frozen=True, slots=True)
+class StageCost:
+    """What a stage took."""
+
+    name: str
+    seconds: float
+    tokens: int = 0
+    steps: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """How an agent did on a dataset."""
+
+    agent: str
+    dataset: str
+    summary: EvaluationSummary
+    said: Interval | None = None
+    """Recall of what the model wrote last, whatever its form; None where that was not measured."""
+    answered: float | None = None
+    """Share of the questions that ended in an answer by the protocol."""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Two agents on the same questions."""
+
+    after: str
+    before: str
+    dataset: str
+    gain: Interval
+    """Of the mean paired difference."""
+    n: int | None = None
+    """Questions that both answered; None in some reports of earlier versions."""
+    metric: str = "recall"
+    said: Interval | None = None
+    """The same of what the models wrote last."""
+
+    @property
+    def name(self) -> str:
+        """What is compared."""
+        return f"{self.after} over {self.before}, {self.metric} on {self.dataset}"
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """What became of the trajectories of a stage."""
+
+    stage: str
+    accepted: int
+    rejected: int
+    reasons: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    """Why the others were rejected."""
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """A metric over the steps of a training stage."""
+
+    stage: str
+    metric: str
+    points: tuple[tuple[float, float], ...]
+    """Step and value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A trajectory to read. Text from outside is neutralised still: pages restore it once blocks are told apart."""
+
+    title: str
+    question: str
+    gold: tuple[str, ...]
+    answer: str
+    recall: float | None
+    stop_reason: str
+    messages: tuple[Message, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RetrievalScore:
+    """What a retriever finds on its own."""
+
+    retriever: str
+    metric: str
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """A round of self-evolution."""
+
+    number: int
+    producer: str
+    """Who wrote its trajectories."""
+    tasks: int
+    samples: int
+    """Attempts at them."""
+    accepted: int
+    trained_on: int
+    """Trajectories, those of earlier rounds included."""
+    validation_recall: float
+    steps: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+
+    @property
+    def accepted_share(self) -> float:
+        """Share of the attempts that the judge accepted."""
+        return self.accepted / self.samples if self.samples else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class RunReport:
+    """A finished run."""
+
+    title: str
+    name: str = ""
+    """The recipe's, after which files are called."""
+    seed: int | None = None
+    command: str = ""
+    """What started it; empty where nothing did that could be typed."""
+    base_model: str = ""
+    wall_seconds: float | None = None
+    peak_memory_gb: float | None = None
+    cores: int | None = None
+    versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    stages: tuple[StageCost, ...] = ()
+    scores: tuple[Score, ...] = ()
+    differences: tuple[Difference, ...] = ()
+    curves: tuple[Curve, ...] = ()
+    samples: tuple[Sample, ...] = ()
+    generation: tuple[Generation, ...] = ()
+    retrieval: tuple[RetrievalScore, ...] = ()
+    tasks: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    """Tasks that were made, by category."""
+    rounds: tuple[Round, ...] = ()
+    stop_reason: str = ""
+    """Why self-evolution ended."""
+    best_round: int | None = None
+    next_steps: tuple[str, ...] = ()
+    format_version: int = FORMAT_VERSION
+
+    def score(self, agent: str, dataset: str) -> Score | None:
+        """Return one score; None where there is none."""
+        return next((s for s in self.scores if (s.agent, s.dataset) == (agent, dataset)), None)
+
+    @property
+    def agents(self) -> tuple[str, ...]:
+        """All agents, in order of first appearance."""
+        return tuple(dict.fromkeys(score.agent for score in self.scores))
+
+    @property
+    def compared(self) -> tuple[tuple[str, str], ...]:
+        """The pairs of agents that are compared, in order of first appearance."""
+        return tuple(dict.fromkeys((found.after, found.before) for found in self.differences))
+
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """All datasets, in order of first appearance."""
+        return tuple(dict.fromkeys(score.dataset for score in self.scores))
+
+
+def write_json(record: Any, path: Path) -> None:
+    """Write a report record as a JSON file."""
+    replace_text(path, json.dumps(dump_record(record), ensure_ascii=False, indent=2) + "\n")
+
+
+def read_report(directory: Path) -> RunReport:
+    """Read the report of a run folder, also of an earlier version.
+
+    Raises:
+        EvaluationError: The run has none yet, or it cannot be read.
+    """
+    path = directory / "report.json" if directory.is_dir() else directory
+    if not path.is_file():
+        raise EvaluationError(
+            f"no report at {path}; finish the run with `masksearch quickstart --out {directory}`"
+        )
+    data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        return load_record(
+            RunReport, data if "format_version" in data else _from_unversioned(data), EvaluationError
+        )
+    except (EvaluationError, KeyError, TypeError) as failure:
+        raise EvaluationError(f"{path} is not a report that this version reads: {failure}") from failure
+
+
+def _from_unversioned(data: dict[str, Any]) -> dict[str, Any]:
+    """Return a report of the versions before `format_version`, whose blocks were dictionaries by name."""
+    kept = {f.name for f in dataclasses.fields(RunReport)} - {"rounds", "samples"}
+    summary = {f.name for f in dataclasses.fields(EvaluationSummary)}
+    differences = []
+    for entry in data.get("comparisons", ()):
+        after, _, rest = entry["name"].partition(" over ")
+        before, _, where = rest.partition(", ")
+        metric, _, dataset = where.partition(" on ")
+        gain = {key: entry[key] for key in ("mean", "low", "high")}
+        said = entry.get("said")
+        parts = {"after": after, "before": before, "metric": metric, "dataset": dataset}
+        differences.append({**parts, "gain": gain, "n": entry.get("n"), "said": said})
+    scores = [
+        {
+            **{"agent": agent, "dataset": dataset},
+            "summary": {key: value for key, value in cell.items() if key in summary},
+            "answered": cell.get("answered"),
+        }
+        for agent, cells in data.get("evals", {}).items()
+        for dataset, cell in cells.items()
+    ]
+    retrieval = [
+        {"retriever": retriever, "metric": metric, "value": value}
+        for retriever, measured in data.get("retrieval", {}).items()
+        for metric, value in measured.items()
+    ]
+    return {
+        **{key: value for key, value in data.items() if key in kept},
+        **{"scores": scores, "differences": differences, "retrieval": retrieval},
+        "samples": data.get("samples", ()),
+    }

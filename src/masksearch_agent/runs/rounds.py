@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from masksearch_agent.config.evolution import EvolutionSettings
 from masksearch_agent.config.trainers import SFTSettings
-from masksearch_agent.evaluation.runner import read_results
+from masksearch_agent.evaluation.results import read_results
 from masksearch_agent.evaluation.runner import summarise
 from masksearch_agent.generator.evolution import EvolutionState, Generated, build_evolution_graph
 from masksearch_agent.stages.evaluation import Asked, Evaluation

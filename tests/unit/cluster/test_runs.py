@@ -24,15 +24,19 @@ from masksearch_agent.cluster.shards import Job, Shard, cut_shards
 from masksearch_agent.config.recipe import Recipe, load_recipe
 from masksearch_agent.corpus.readers import read_passages
 from masksearch_agent.errors import EvaluationError, GenerationError, ServiceError, TaskError
-from masksearch_agent.evaluation.runner import QuestionResult, read_results
+from masksearch_agent.evaluation.asking import AgentChoice, QuestionFiles, score_files
+from masksearch_agent.evaluation.results import QuestionResult, read_results
 from masksearch_agent.generator.runner import TrajectoryGenerator
 from masksearch_agent.jsonl import dump_record, write_jsonl
-from masksearch_agent.pipeline import data
-from masksearch_agent.pipeline.evaluating import AgentChoice, QuestionFiles, score_files
+from masksearch_agent.lab.recipe import LabRecipe
+from masksearch_agent.lab.world import write_closed_world
 from masksearch_agent.records import Passage, SearchTask, Trajectory
 from masksearch_agent.retrieval.index import build_index
 from masksearch_agent.retrieval.opening import open_search
 from masksearch_agent.retrieval.search import Search
+from masksearch_agent.stages.plan import prompts_of
+from masksearch_agent.stages.tasks import build_tasks, read_task_files
+from masksearch_agent.stages.trajectories import generate_trajectories
 from masksearch_agent.traces.store import TraceStore
 
 JOB = Job("generate", {"index": "a"})
@@ -48,25 +52,27 @@ def recipe() -> Recipe:
         "engine={name: ray, shard_size: 7}",
         "evaluation.bootstrap_samples=100",
     )
-    return load_recipe(None, settings)
+    return load_recipe(None, settings, LabRecipe)
 
 
 @pytest.fixture(scope="module")
 def world(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Write a world with a near copy of every tenth passage, its index, and its tasks of one process."""
     folder = tmp_path_factory.mktemp("world")
-    data.write_closed_world(recipe, 1, folder)
-    passages = list(read_passages(folder / "passages.jsonl"))
-    splits = json.loads((folder / "splits.json").read_text())
-    copies = [dataclasses.replace(p, id=f"copy-{p.id}") for p in passages if splits[p.id] == "train"][::10]
-    write_jsonl(folder / "passages.jsonl", [*passages, *copies])
-    (folder / "splits.json").write_text(json.dumps(splits | {copy.id: "train" for copy in copies}))
-    build_index(read_passages(folder / "passages.jsonl"), folder / "index", recipe.retrieval)
+    write_closed_world(recipe.world, 1, folder)
+    passages = list(read_passages(folder / "train" / "passages.jsonl"))
+    copies = [dataclasses.replace(passage, id=f"copy-{passage.id}") for passage in passages][::10]
+    write_jsonl(folder / "train" / "passages.jsonl", [*passages, *copies])
+    everything = [*read_passages(folder / "passages.jsonl"), *copies]
+    build_index(everything, folder / "index", recipe.retrieval)
     search = open_search(folder / "index", recipe.retrieval)
-    report = data.build_tasks(folder, search, recipe, folder / "tasks.jsonl")
+    report = build_tasks(folder / "train", search, recipe.ramp, folder / "tasks.jsonl")
     assert report["dropped"]["near_copy"] == len(copies) > 3
     (folder / "report.json").write_text(json.dumps(report))
-    data.generate_trajectories([folder / "tasks.jsonl"], search, recipe, folder / "traces.sqlite", "ramp")
+    tasks = read_task_files([folder / "tasks.jsonl"])
+    generate_trajectories(
+        tasks, search, recipe.generator, recipe.agent, prompts_of(recipe), folder / "traces.sqlite", "ramp"
+    )
     return folder
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from masksearch_agent.errors import EvaluationError
 from masksearch_agent.evaluation.comparison import compare
-from masksearch_agent.evaluation.runner import QuestionResult
+from masksearch_agent.evaluation.results import QuestionResult
 from masksearch_agent.records import Trajectory
 
 

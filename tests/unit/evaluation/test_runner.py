@@ -18,13 +18,8 @@ from masksearch_agent.config.agent import AgentSettings
 from masksearch_agent.config.evaluation import EvaluationSettings
 from masksearch_agent.errors import EvaluationError
 from masksearch_agent.evaluation.judge import AnswerJudge
-from masksearch_agent.evaluation.runner import (
-    QuestionResult,
-    evaluate,
-    read_results,
-    summarise,
-    summarise_categories,
-)
+from masksearch_agent.evaluation.results import QuestionResult, read_results
+from masksearch_agent.evaluation.runner import evaluate, summarise, summarise_categories
 from masksearch_agent.jsonl import read_jsonl
 from masksearch_agent.records import Hop, Passage, SearchTask
 from masksearch_agent.retrieval.search import Search

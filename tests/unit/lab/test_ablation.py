@@ -14,9 +14,10 @@ from rich.console import Console
 
 from masksearch_agent.config.recipe import load_recipe
 from masksearch_agent.errors import ConfigError
-from masksearch_agent.jsonl import write_jsonl
+from masksearch_agent.jsonl import dump_record, write_jsonl
 from masksearch_agent.lab.ablation import Ablation
 from masksearch_agent.lab.ablation_plan import Plan, check_ablation, same_tokens
+from masksearch_agent.lab.ablation_report import AblationReport
 from masksearch_agent.lab.recipe import EXPERIMENTS, LabRecipe
 from masksearch_agent.lab.shipped import shipped_recipe
 from masksearch_agent.lab.world import World
@@ -103,7 +104,7 @@ def workers(monkeypatch: pytest.MonkeyPatch) -> Notes:
     return Notes(monkeypatch)
 
 
-def run(directory: Path, *overrides: str) -> dict[str, Any]:
+def run(directory: Path, *overrides: str) -> AblationReport:
     recipe = load_recipe(None, [*SETTINGS, *overrides], LabRecipe)
     return Ablation(recipe, directory, Display(Console(file=io.StringIO()))).run()
 
@@ -133,17 +134,17 @@ def test_arms_share_what_they_have_in_common(workers: Notes, tmp_path: Path) -> 
 
 def test_the_report_has_every_comparison_and_is_written(workers: Notes, tmp_path: Path) -> None:
     report = run(tmp_path)
-    assert json.loads((tmp_path / "ablation.json").read_text()) == report
-    assert [entry["name"] for entry in report["experiments"]] == list(EXPERIMENTS)
-    table = report["experiments"][0]
-    assert [row["arm"] for row in table["rows"]] == [
+    assert json.loads((tmp_path / "ablation.json").read_text()) == dump_record(report)
+    assert [entry.name for entry in report.experiments] == list(EXPERIMENTS)
+    table = report.experiments[0]
+    assert [row.arm for row in table.rows] == [
         *("RAG-PE", "Agent-PE", "SFT", "RL", "SFT+SFT", "RL+SFT", "SFT+RL", "RL+RL")
     ]
-    assert table["columns"] == ["in domain", "out of domain", "qa_2hop", "qa_3hop", "qa_counting"]
-    both = {row["arm"]: row for row in table["rows"]}["SFT+SFT"]
-    assert (both["cells"]["in domain"]["recall"], both["cells"]["out of domain"]["n"]) == (0.5, 8)
-    assert (both["seeds"], both["tokens"]) == (2, 200)
-    verdicts = {claim["claim"]: claim["verdict"] for claim in report["claims"]}
+    assert table.columns == ("in domain", "out of domain", "qa_2hop", "qa_3hop", "qa_counting")
+    both = {row.arm: row for row in table.rows}["SFT+SFT"]
+    assert (both.cells["in domain"].recall.mean, both.cells["out of domain"].n) == (0.5, 8)
+    assert (both.seeds, both.tokens) == (2, 200)
+    verdicts = {claim.claim: claim.verdict for claim in report.claims}
     assert verdicts["RAMP pre-training helps in domain"] == "reproduced"
     assert verdicts["Dynamic sampling helps"] == "not reproduced"  # both arms are of as many stages
     page = (tmp_path / "ablation.md").read_text()
@@ -162,8 +163,7 @@ def test_a_killed_run_does_what_is_missing(workers: Notes, tmp_path: Path, kille
     assert len(workers.done) == killed_after
     report = run(tmp_path / "killed")
     assert len({stage.key for stage in workers.done}) == len(workers.done) == 2 * sum(ONE_SEED.values())
-    for part in ("claims", "experiments"):
-        assert report[part] == whole[part]
+    assert (report.claims, report.experiments) == (whole.claims, whole.experiments)
 
 
 def test_more_seeds_and_comparisons_are_added_to_what_is_there(workers: Notes, tmp_path: Path) -> None:
@@ -172,7 +172,7 @@ def test_more_seeds_and_comparisons_are_added_to_what_is_there(workers: Notes, t
         **{"world": 1, "index": 1, "base": 1, "trajectories": 1},
         **{"tasks": 2, "sft": 1, "dapo": 2, "evaluation": 2},
     }
-    assert [claim["claim"] for claim in first["claims"]] == ["Dynamic sampling helps"]
+    assert [claim.claim for claim in first.claims] == ["Dynamic sampling helps"]
     run(tmp_path)
     assert workers.counts() == {kind: 2 * count for kind, count in ONE_SEED.items()}
 

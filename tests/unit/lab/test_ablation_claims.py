@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 from fakes.evaluation_results import result
-from masksearch_agent.pipeline.ablation_claims import ArmRun, Claim, answer_length, assess, decide
 
 from masksearch_agent.config.evaluation import EvaluationSettings
 from masksearch_agent.errors import EvaluationError
 from masksearch_agent.evaluation.intervals import Interval
+from masksearch_agent.lab.ablation_claims import ArmRun, Claim, answer_length, assess, decide
 
 SETTINGS = EvaluationSettings(bootstrap_samples=400)
 
@@ -46,8 +46,8 @@ def test_differences_are_paired_by_question_and_seeds_count_alike() -> None:
         arm("after", 1, [1.0] * 9),  # +1
     ]
     found = assess(claim(("after", "before")), runs, 0.02, SETTINGS)
-    assert found["gain"]["mean"] == pytest.approx(2 / 3)
-    assert (found["verdict"], found["seeds"], found["questions"]) == ("reproduced", 2, 3)
+    assert found.gain.mean == pytest.approx(2 / 3)
+    assert (found.verdict, found["seeds"], found["questions"]) == ("reproduced", 2, 3)
 
 
 def test_an_effect_of_one_seed_alone_is_not_taken_for_one_of_all() -> None:
@@ -56,16 +56,16 @@ def test_an_effect_of_one_seed_alone_is_not_taken_for_one_of_all() -> None:
         *(arm("before", seed, [0.0] * 40) for seed in range(3)),
         *(arm("after", seed, even if seed == 0 else [0.0] * 40) for seed in range(3)),
     ]
-    assert assess(claim(("after", "before")), runs, 0.02, SETTINGS)["verdict"] == "undecided at this scale"
+    assert assess(claim(("after", "before")), runs, 0.02, SETTINGS).verdict == "undecided at this scale"
     alone = [run for run in runs if run.seed == 0]
-    assert assess(claim(("after", "before")), alone, 0.02, SETTINGS)["verdict"] == "reproduced"
+    assert assess(claim(("after", "before")), alone, 0.02, SETTINGS).verdict == "reproduced"
 
 
 def test_several_pairs_are_decided_together_and_shown_one_by_one() -> None:
     runs = [arm("a", 0, [1.0, 1.0]), arm("b", 0, [0.0, 0.5]), arm("c", 0, [1.0, 0.0])]
     found = assess(claim(("a", "b"), ("a", "c")), runs, 0.02, SETTINGS)
-    assert [pair["mean"] for pair in found["pairs"]] == [0.75, 0.5]
-    assert found["gain"]["mean"] == 0.625
+    assert [pair.gain.mean for pair in found.pairs] == [0.75, 0.5]
+    assert found.gain.mean == 0.625
 
 
 def test_a_claim_can_be_about_how_long_answers_are() -> None:
@@ -75,7 +75,7 @@ def test_a_claim_can_be_about_how_long_answers_are() -> None:
         arm("before", 0, [1.0], gold=("Ann",), answer="Ann"),
         arm("after", 0, [1.0], gold=("Ann",), answer="Ann Bo Cy"),
     ]
-    assert assess(claim(("after", "before"), measure="length"), runs, 0.02, SETTINGS)["gain"]["mean"] == 2.0
+    assert assess(claim(("after", "before"), measure="length"), runs, 0.02, SETTINGS).gain.mean == 2.0
 
 
 def test_arms_that_were_asked_other_questions_are_no_pair() -> None:
@@ -89,6 +89,6 @@ def test_arms_that_were_asked_other_questions_are_no_pair() -> None:
 @pytest.mark.parametrize("recall", [0.0, 1.0])
 def test_arms_that_all_fail_or_are_all_perfect_decide_nothing(recall: float) -> None:
     runs = [arm("before", 0, [recall] * 5), arm("after", 0, [recall] * 5)]
-    assert assess(claim(("after", "before")), runs, 0.02, SETTINGS)["verdict"] == "undecided at this scale"
+    assert assess(claim(("after", "before")), runs, 0.02, SETTINGS).verdict == "undecided at this scale"
     runs = [arm("before", 0, [1.0 - recall, recall]), arm("after", 0, [1.0 - recall, recall])]
-    assert assess(claim(("after", "before")), runs, 0.02, SETTINGS)["verdict"] == "not reproduced"
+    assert assess(claim(("after", "before")), runs, 0.02, SETTINGS).verdict == "not reproduced"

@@ -9,13 +9,13 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-from masksearch_agent.config.trainers import BaseStageSettings, ReadingPhase  # noqa: E402
 from masksearch_agent.lab.base_stage import (  # noqa: E402
     make_reading_blocks,
     renew_unseen_embeddings,
     train_base,
 )
 from masksearch_agent.lab.closed_world import make_world  # noqa: E402
+from masksearch_agent.lab.recipe import BaseStageSettings, ReadingPhase  # noqa: E402
 from masksearch_agent.lab.tiny import make_tiny_model, tiny_base_path  # noqa: E402
 from masksearch_agent.lab.world_language import WORDS  # noqa: E402
 from masksearch_agent.models.local import load_checkpoint  # noqa: E402

@@ -10,27 +10,26 @@ pytest.importorskip("torch")
 pytest.importorskip("trl")
 
 from fakes.vllm_server import FakeVLLMServer
-from masksearch_agent.pipeline.rollout_engine import open_rollout_engine
 
-from masksearch_agent.config.recipe import Recipe
-from masksearch_agent.config.serving import RolloutEngineSettings
+from masksearch_agent.config.serving import RolloutEngineSettings, ServingSettings
 from masksearch_agent.errors import TrainingError
 from masksearch_agent.models.chat_format import ChatFormat
 from masksearch_agent.models.local import LocalChatModel, load_checkpoint
 from masksearch_agent.models.vllm import VLLMChatModel
 from masksearch_agent.models.vllm_client import VLLMClient
-from masksearch_agent.pipeline import rollout_engine
+from masksearch_agent.serving import rollout_engine
+from masksearch_agent.serving.rollout_engine import open_rollout_engine
 from masksearch_agent.trainers.weight_sync import DiskSync, SharedWeights
 
 
-def recipe_of(**rollouts: Any) -> Recipe:
-    return Recipe(rollouts=RolloutEngineSettings(**rollouts))
+def settings_of(**rollouts: Any) -> tuple[RolloutEngineSettings, ServingSettings]:
+    return RolloutEngineSettings(**rollouts), ServingSettings()
 
 
 def test_local_rollouts_are_sampled_from_the_trained_model(
     tiny_model: Any, tiny_tokenizer: Any, tmp_path: Path
 ) -> None:
-    with open_rollout_engine(Recipe(), tiny_model, tiny_tokenizer, "tiny", tmp_path) as (sampler, sync):
+    with open_rollout_engine(*settings_of(), tiny_model, tiny_tokenizer, "tiny", tmp_path) as (sampler, sync):
         assert isinstance(sampler, LocalChatModel)
         assert sampler.model is tiny_model
         assert isinstance(sync, SharedWeights)
@@ -62,8 +61,8 @@ def test_a_server_is_started_from_the_model_and_closed_with_the_run(
     monkeypatch.setattr(
         rollout_engine, "VLLMChatModel", lambda **settings: VLLMChatModel(transport=server, **settings)
     )
-    recipe = recipe_of(rollout_engine="vllm", max_concurrent_requests=7)
-    with open_rollout_engine(recipe, tiny_model, tiny_tokenizer, "tiny#1", tmp_path) as (sampler, sync):
+    settings = settings_of(rollout_engine="vllm", max_concurrent_requests=7)
+    with open_rollout_engine(*settings, tiny_model, tiny_tokenizer, "tiny#1", tmp_path) as (sampler, sync):
         assert (sampler.model_version, sampler.client.max_concurrent_requests) == ("tiny#1", 7)
         assert isinstance(sync, DiskSync)
         assert events == ["started"]
@@ -80,10 +79,10 @@ def test_a_server_that_runs_already_is_checked(
     )
     info = {"model_config": {"logprobs_mode": "processed_logprobs"}}
     monkeypatch.setattr(VLLMClient, "server_info", lambda self: info)
-    recipe = recipe_of(rollout_engine="vllm", base_url="http://vllm")
+    settings = settings_of(rollout_engine="vllm", base_url="http://vllm")
     with (
         pytest.raises(TrainingError, match="gives processed_logprobs"),
-        open_rollout_engine(recipe, tiny_model, tiny_tokenizer, "tiny#1", tmp_path),
+        open_rollout_engine(*settings, tiny_model, tiny_tokenizer, "tiny#1", tmp_path),
     ):
         pass
 
@@ -96,9 +95,9 @@ def test_what_needs_a_server_that_runs_already_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, weight_sync: str, processes: str, message: str
 ) -> None:
     monkeypatch.setenv("WORLD_SIZE", processes)
-    recipe = recipe_of(rollout_engine="vllm", weight_sync=weight_sync)
+    settings = settings_of(rollout_engine="vllm", weight_sync=weight_sync)
     with (
         pytest.raises(TrainingError, match=message),
-        open_rollout_engine(recipe, SimpleNamespace(), SimpleNamespace(), "tiny", tmp_path),
+        open_rollout_engine(*settings, SimpleNamespace(), SimpleNamespace(), "tiny", tmp_path),
     ):
         pass

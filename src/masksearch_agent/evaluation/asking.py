@@ -1,0 +1,141 @@
+"""Evaluation on files: which agent is asked which questions, in this process or by workers of a cluster."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from masksearch_agent.agent.runnable import MaskSearchAgent
+from masksearch_agent.config.recipe import Recipe
+from masksearch_agent.errors import EvaluationError
+from masksearch_agent.evaluation.answering import AnyAgent, Mode, RemoteAgent
+from masksearch_agent.evaluation.baselines import BASELINES, Baseline, baseline_of
+from masksearch_agent.evaluation.benchmarks import read_tasks
+from masksearch_agent.evaluation.judge import AnswerJudge
+from masksearch_agent.evaluation.results import ResultLabel
+from masksearch_agent.evaluation.runner import evaluate, summarise, summarise_categories
+from masksearch_agent.evaluation.sources import source_name
+from masksearch_agent.retrieval.opening import open_search
+
+__all__ = ("AgentChoice", "QuestionFiles", "evaluate_files", "open_agent", "score_files")
+
+
+@dataclass(frozen=True, slots=True)
+class AgentChoice:
+    """Which agent answers, and how."""
+
+    agent: str | Path
+    """A bundle, or the URL of a LangGraph server that serves one."""
+    index: str | Path | None = None
+    """What to search instead of the bundle's own index."""
+    mode: Mode = "agentic"
+    baseline: Baseline | None = None
+    """Evaluate this baseline of the paper instead of the agent."""
+    base_model: str | None = None
+    """What the agent was trained from, where its bundle's own word for it is out of date."""
+    base_url: str | None = None
+    """Server to sample from instead of the bundle's own weights."""
+
+    @property
+    def label(self) -> str:
+        """What tables call it."""
+        return self.baseline or self.mode
+
+    @property
+    def is_deployed(self) -> bool:
+        """Whether the agent runs on a server of its own."""
+        return str(self.agent).startswith(("http://", "https://"))
+
+
+@dataclass(frozen=True, slots=True)
+class QuestionFiles:
+    """What is asked, and what is done with the answers."""
+
+    files: Sequence[Path]
+    """Question files, or datasets of the hub (`benchmarks.read_tasks`)."""
+    out: Path | None = None
+    """Folder for per-question results, which make the run resumable; None keeps none."""
+    limit: int | None = None
+    """Questions of each file at most."""
+    judge: AnswerJudge | None = None
+    """Says of each answer whether it is right."""
+
+
+def evaluate_files(
+    choice: AgentChoice, questions: QuestionFiles, recipe: Recipe, on_result: Callable[[], None] | None = None
+) -> dict[str, Any]:
+    """Evaluate an agent on question files in this process.
+
+    Returns:
+        The scores by file, each with those of its categories where there are several.
+
+    Raises:
+        EvaluationError: Two files have one name, or a deployed agent is asked for what only a bundle can do.
+    """
+    agent, mode = open_agent(choice, recipe)
+    scores = score_files(agent, mode, choice.label, questions, recipe, on_result)
+    if isinstance(agent, MaskSearchAgent):
+        agent.close()
+    return scores
+
+
+def score_files(
+    agent: AnyAgent,
+    mode: Mode,
+    label: str,
+    questions: QuestionFiles,
+    recipe: Recipe,
+    on_result: Callable[[], None] | None = None,
+) -> dict[str, Any]:
+    """Evaluate an open agent on question files; see `evaluate_files`. `label` is what tables call it."""
+    settings = recipe.evaluation.model_copy(update={"limit": questions.limit} if questions.limit else {})
+    names = [source_name(file) for file in questions.files]
+    if len(set(names)) < len(names):
+        raise EvaluationError(
+            f"two question files have one name ({', '.join(names)}); evaluate them one by one"
+        )
+    scores = {}
+    for name, file in zip(names, questions.files, strict=True):
+        results_path = questions.out / f"{name}-{label}.jsonl" if questions.out is not None else None
+        tasks = list(islice(read_tasks(file), settings.limit))
+        step = (lambda _: on_result()) if on_result is not None else None
+        results = evaluate(
+            agent, tasks, settings, mode, results_path, step, questions.judge, ResultLabel(name, label)
+        )
+        scores[name] = dataclasses.asdict(summarise(results, settings))
+        categories = summarise_categories(results, settings)
+        if len(categories) > 1:
+            scores[name]["categories"] = {
+                category: {"n": part.n, "recall": part.recall, "em": part.em, "judge": part.judge}
+                for category, part in categories.items()
+            }
+    return scores
+
+
+def open_agent(choice: AgentChoice, recipe: Recipe) -> tuple[MaskSearchAgent | RemoteAgent, Mode]:
+    """Return the agent to evaluate, or the baseline in its place, and how it answers.
+
+    Raises:
+        EvaluationError: A deployed agent is asked for what only a bundle can do.
+    """
+    restored = _restore(choice, recipe)
+    if choice.baseline is None:
+        return restored, choice.mode
+    if isinstance(restored, RemoteAgent):
+        raise EvaluationError("a baseline needs an agent bundle; a deployed agent hides its model")
+    return baseline_of(restored, choice.base_model), BASELINES[choice.baseline]
+
+
+def _restore(choice: AgentChoice, recipe: Recipe) -> MaskSearchAgent | RemoteAgent:
+    if not choice.is_deployed:
+        search = open_search(choice.index, recipe.retrieval) if choice.index is not None else None
+        return MaskSearchAgent.from_pretrained(choice.agent, search=search, base_url=choice.base_url)
+    if choice.base_url is not None:
+        raise EvaluationError("a deployed agent samples where it was deployed to; leave out --base-url")
+    if choice.index is not None:
+        raise EvaluationError("a deployed agent searches what it was deployed with; leave out --index")
+    return RemoteAgent(str(choice.agent))

@@ -1,1 +1,0 @@
-"""Whole runs: stages in order, each resumable, from a corpus to an evaluated agent."""

@@ -1,0 +1,308 @@
+"""Evaluations as tests: the `evaluate` fixture, in any repository where this package is installed.
+
+    def test_my_agent(evaluate):
+        assert evaluate("hotpotqa").recall > 0.6
+
+What is evaluated comes from the command line or from the settings of the same names in `pytest.ini`:
+`--masksearch-agent` (an agent bundle, or the URL of a LangGraph server that serves one) and `--masksearch-data` (a
+folder of benchmarks). An agent made in Python is given by overriding the fixture `masksearch_agent`, a judge model by
+overriding `masksearch_judge`. Where agent or data are absent the test is skipped, with the reason.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import pytest
+
+if TYPE_CHECKING:
+    from masksearch_agent.agent.runnable import MaskSearchAgent
+    from masksearch_agent.evaluation.answering import RemoteAgent
+    from masksearch_agent.evaluation.judge import AnswerJudge
+    from masksearch_agent.evaluation.runner import EvaluationSummary
+    from masksearch_agent.records import SearchTask
+
+__all__ = ("Evaluate", "assert_at_least")
+
+_SUFFIXES = (".json", ".jsonl", ".csv", ".tsv")
+_SETTINGS = {
+    "masksearch_agent": "agent to evaluate: a bundle folder or hub id, or the URL of a LangGraph server",
+    "masksearch_data": "folder with one file, or one folder, a benchmark",
+    "masksearch_out": "folder that keeps every question's result, which makes the evaluation resumable, and gets "
+    "report.html, a page of all its runs",
+    "masksearch_judge": "model that judges answers, as `provider:model` for LangChain's `init_chat_model`",
+}
+_PAGE = pytest.StashKey[Path]()
+"""Where the session's report is."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options; their long names leave room for those of other plugins."""
+    group = parser.getgroup("masksearch-agent", "search agent evaluation")
+    for name, text in _SETTINGS.items():
+        group.addoption(f"--{name.replace('_', '-')}", dest=name, help=text)
+        parser.addini(name, text)
+    group.addoption(
+        "--masksearch-limit", dest="masksearch_limit", type=int, help="questions of each benchmark at most"
+    )
+    parser.addini("masksearch_limit", "questions of each benchmark at most")
+
+
+@pytest.fixture(scope="session")
+def masksearch_agent(pytestconfig: pytest.Config) -> Iterator[MaskSearchAgent | RemoteAgent]:
+    """Return the agent to evaluate; override it for an agent made in Python."""
+    name = _setting(pytestconfig, "masksearch_agent")
+    if not name:
+        pytest.skip("no agent to evaluate; pass --masksearch-agent, or override the fixture masksearch_agent")
+    if name.startswith(("http://", "https://")):
+        from masksearch_agent.evaluation.answering import RemoteAgent
+
+        yield RemoteAgent(name)
+        return
+    from masksearch_agent.agent.bundle import BUNDLE_FILE
+    from masksearch_agent.agent.runnable import MaskSearchAgent
+
+    is_hub_id = not Path(name).is_absolute() and name.count("/") == 1 and not Path(name).parent.is_dir()
+    if not is_hub_id and not (Path(name) / BUNDLE_FILE).is_file():
+        pytest.skip(f"no agent bundle at {name}; train one (`masksearch quickstart`) or name another")
+    agent = MaskSearchAgent.from_pretrained(name)
+    yield agent
+    agent.close()
+
+
+@pytest.fixture(scope="session")
+def masksearch_judge(pytestconfig: pytest.Config) -> AnswerJudge | None:
+    """Return what judges answers, or None; override it for a model made in Python."""
+    name = _setting(pytestconfig, "masksearch_judge")
+    if not name:
+        return None
+    from masksearch_agent.evaluation.judge import load_judge
+
+    return load_judge(name)
+
+
+@pytest.fixture(scope="session")
+def evaluate(
+    pytestconfig: pytest.Config, masksearch_agent: Any, masksearch_judge: AnswerJudge | None
+) -> Iterator[Evaluate]:
+    """Return a function that evaluates the agent on a benchmark; see `Evaluate`."""
+    limit = _setting(pytestconfig, "masksearch_limit")
+    evaluate = Evaluate(
+        masksearch_agent,
+        data=_path(_setting(pytestconfig, "masksearch_data")),
+        out=_path(_setting(pytestconfig, "masksearch_out")),
+        limit=int(limit) if limit else None,
+        judge=masksearch_judge,
+    )
+    yield evaluate
+    page = evaluate.write_report()
+    if page is not None:
+        pytestconfig.stash[_PAGE] = page
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Say where the report is."""
+    if _PAGE in config.stash:
+        terminalreporter.write_line(f"report: {config.stash[_PAGE]}")
+
+
+class Evaluate:
+    """Evaluates one agent on benchmarks; each benchmark is run once, however many tests ask for it.
+
+    Args:
+        agent: The agent.
+        data: Folder of benchmarks; None skips every test that names one.
+        out: Folder for per-question results; None keeps none.
+        limit: Questions of each benchmark at most.
+        judge: Says whether answers are right; None leaves `judge` of the summaries None.
+    """
+
+    def __init__(
+        self,
+        agent: MaskSearchAgent | RemoteAgent,
+        data: Path | None = None,
+        out: Path | None = None,
+        limit: int | None = None,
+        judge: AnswerJudge | None = None,
+    ) -> None:
+        self.agent = agent
+        self.data = data
+        self.out = out
+        self.limit = limit
+        self.judge = judge
+        self._done: dict[tuple[Any, ...], EvaluationSummary] = {}
+
+    def __call__(
+        self,
+        benchmark: str | Path,
+        *,
+        mode: Literal["agentic", "rag"] = "agentic",
+        baseline: Literal["rag-pe", "agent-pe"] | None = None,
+        corpus: Literal["agent", "benchmark"] = "agent",
+        limit: int | None = None,
+        seed: int = 0,
+    ) -> EvaluationSummary:
+        """Evaluate the agent.
+
+        Args:
+            benchmark: Name of a file or folder in the data folder (`hotpotqa`, `hotpotqa/distractor_50`), the path of
+                a file, or `hf:owner/name[@config][:split]`.
+            mode: The search graph, or retrieving once with the agent's own model.
+            baseline: Evaluate this baseline of the paper instead of the agent.
+            corpus: What is searched: what the agent searches anyway, or the passages that the benchmark ships (those
+                of its questions, or `corpus.json(l)` beside them), indexed with BM25.
+            limit: Questions at most, where the command line sets no limit.
+            seed: Of sampling and of the intervals.
+
+        Returns:
+            The scores, with intervals.
+
+        Raises:
+            EvaluationError: The data cannot be read, or the agent cannot be evaluated so.
+        """
+        from masksearch_agent.config.evaluation import EvaluationSettings
+        from masksearch_agent.evaluation import baselines, benchmarks, runner
+
+        source = self.find(benchmark)
+        settings = EvaluationSettings(limit=self.limit or limit, seed=seed)
+        key = (str(source), mode, baseline, corpus, settings.limit, seed)
+        if key in self._done:
+            return self._done[key]
+        tasks: list[SearchTask] = []
+        for task in benchmarks.read_tasks(source):
+            if len(tasks) == settings.limit:
+                break
+            tasks.append(task)
+        agent = self.agent if corpus == "agent" else self._over_corpus(Path(source))
+        if baseline is not None:
+            agent, mode = baselines.baseline_of(self._in_process(agent)), baselines.BASELINES[baseline]
+        results_path = self._results_path(source, baseline or mode, corpus)
+        results = runner.evaluate(agent, tasks, settings, mode, results_path, judge=self.judge)
+        self._done[key] = runner.summarise(results, settings)
+        return self._done[key]
+
+    def write_report(self) -> Path | None:
+        """Write the page of every run in the folder of results; None where nothing was evaluated or kept."""
+        if self.out is None or not self._done:
+            return None
+        from masksearch_agent.reports.evaluation_page import write_evaluation_page
+
+        return write_evaluation_page(self.out)
+
+    def _results_path(self, source: Path | str, run: str, corpus: str) -> Path | None:
+        from masksearch_agent.evaluation.sources import HUB_PREFIX, source_name
+
+        if self.out is None:
+            return None
+        # Many benchmarks call their file `dev`, so its folder is part of the name.
+        folder = [] if str(source).startswith(HUB_PREFIX) else [Path(source).resolve().parent.name]
+        parts = [*folder, source_name(source), run, *(["own-corpus"] if corpus == "benchmark" else [])]
+        return self.out / f"{'-'.join(parts)}.jsonl"
+
+    def find(self, benchmark: str | Path) -> Path | str:
+        """Return the file of a benchmark, or skip the test where there is none.
+
+        Raises:
+            EvaluationError: Several files could be meant.
+        """
+        from masksearch_agent.errors import EvaluationError
+        from masksearch_agent.evaluation.sources import HUB_PREFIX
+
+        if str(benchmark).startswith(HUB_PREFIX) or Path(benchmark).is_file():
+            return benchmark
+        if self.data is None:
+            pytest.skip(f"no data for {benchmark}; pass --masksearch-data with the folder of the benchmarks")
+        place = self.data / benchmark
+        files = [place.with_name(place.name + suffix) for suffix in _SUFFIXES]
+        found = [file for file in files if file.is_file()]
+        if not found and place.is_dir():
+            found = [file for file in sorted(place.iterdir()) if _holds_questions(file)]
+        if not found:
+            pytest.skip(f"no questions of {benchmark} in {self.data}")
+        if len(found) > 1:
+            names = ", ".join(f"{benchmark}/{file.stem}" for file in found)
+            raise EvaluationError(f"{place} holds several question files; name one of {names}")
+        return found[0]
+
+    def _over_corpus(self, source: Path) -> MaskSearchAgent:
+        """Return the agent over a BM25 index of what the benchmark ships."""
+        import tempfile
+
+        from masksearch_agent.agent.runnable import MaskSearchAgent
+        from masksearch_agent.config.retrieval import RetrievalSettings
+        from masksearch_agent.corpus.readers import read_passages
+        from masksearch_agent.retrieval.index import build_index, open_index
+        from masksearch_agent.retrieval.search import Search
+
+        agent = self._in_process(self.agent)
+        beside = [source.with_name(name) for name in ("corpus.json", "corpus.jsonl")]
+        corpus = next((file for file in beside if file.is_file()), source)
+        with tempfile.TemporaryDirectory() as folder:
+            build_index(read_passages(corpus), Path(folder), RetrievalSettings(mode="bm25"))
+            search = Search(open_index(Path(folder)))
+        changed = MaskSearchAgent(agent.model, search, agent.settings, agent.prompts, agent.checkpointer)
+        changed.bundle = agent.bundle
+        return changed
+
+    def _in_process(self, agent: MaskSearchAgent | RemoteAgent) -> MaskSearchAgent:
+        from masksearch_agent.evaluation.answering import RemoteAgent
+
+        if isinstance(agent, RemoteAgent):
+            pytest.skip(
+                "a deployed agent searches what it was deployed with; pass its bundle for this evaluation"
+            )
+        return agent
+
+
+def assert_at_least(summary: EvaluationSummary, thresholds: dict[str, float]) -> None:
+    """Assert that scores reach their thresholds; the message shows every score with its interval.
+
+    Args:
+        summary: What `evaluate` returned.
+        thresholds: Lowest mean by the name of a summary's field: `recall`, `em`, `f1`, `loose`, `judge`, …
+    """
+    __tracebackhide__ = True  # The message says it all.
+    scores = dataclasses.asdict(summary)
+    unknown = thresholds.keys() - scores.keys()
+    if unknown:
+        raise ValueError(
+            f"no score is called {', '.join(sorted(unknown))}; expected some of {', '.join(scores)}"
+        )
+    low = {name: bound for name, bound in thresholds.items() if scores[name] is None or scores[name] < bound}
+    intervals = {"recall": summary.ci95, "em": summary.em_ci95, "judge": summary.judge_ci95}
+    shown = []
+    for name in low:
+        interval = intervals.get(name)
+        around = f" (95% {interval[0]:.3f} to {interval[1]:.3f})" if interval else ""
+        value = "unknown" if scores[name] is None else f"{scores[name]:.3f}"
+        shown.append(f"{name} is {value}{around}, expected at least {low[name]:.3f}")
+    assert not low, f"{'; '.join(shown)}; n = {summary.n}"
+
+
+def _holds_questions(file: Path) -> bool:
+    """Return whether a file's first row is a question; a corpus may lie beside it."""
+    from masksearch_agent.errors import EvaluationError
+    from masksearch_agent.evaluation.benchmarks import read_tasks
+
+    if file.suffix.lower() not in _SUFFIXES or file.stem in {"corpus", "id_aliases"}:
+        return False
+    try:
+        read_tasks(file)
+    except EvaluationError:
+        return False
+    return True
+
+
+def _setting(config: pytest.Config, name: str) -> str | None:
+    value = config.getoption(name)
+    if value is None:
+        value = config.getini(name) or None
+    return None if value is None else os.fspath(value) if isinstance(value, os.PathLike) else str(value)
+
+
+def _path(name: str | None) -> Path | None:
+    return Path(name).expanduser() if name else None

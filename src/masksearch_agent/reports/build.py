@@ -1,0 +1,136 @@
+"""Makes report records of what a run left: results, traces, metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+from masksearch_agent.config.evaluation import EvaluationSettings
+from masksearch_agent.evaluation.comparison import compare
+from masksearch_agent.evaluation.intervals import bootstrap_mean
+from masksearch_agent.evaluation.results import QuestionResult
+from masksearch_agent.evaluation.runner import summarise
+from masksearch_agent.records import Message, Trajectory
+from masksearch_agent.reports.records import Curve, Difference, Generation, Sample, Score
+from masksearch_agent.traces.store import TraceStore
+from masksearch_agent.trainers.callbacks import read_metrics
+
+__all__ = ("Said", "ScoredRuns", "curves_of", "generation_of", "messages_of", "sample_of")
+
+Said = Callable[[str, QuestionResult], float]
+"""The recall of what a model wrote last on a question of a dataset."""
+
+_METRICS = {
+    "loss": "loss",
+    "rewards/answer": "answer reward (recall)",
+    "rewards/format": "format reward",
+    "rewards/total": "total reward",
+}
+
+
+class ScoredRuns:
+    """The results of a run's agents, to be summed up and compared.
+
+    Args:
+        results: By agent and dataset.
+        settings: Seed and number of resamples of the intervals.
+        said: Scores what models wrote last as well.
+    """
+
+    def __init__(
+        self,
+        results: Mapping[str, Mapping[str, Sequence[QuestionResult]]],
+        settings: EvaluationSettings,
+        said: Said | None = None,
+    ) -> None:
+        self.results = results
+        self.settings = settings
+        self.said = said
+
+    def scores(self) -> tuple[Score, ...]:
+        """Return every agent's score on every dataset."""
+        return tuple(
+            self._score(agent, dataset, results)
+            for agent, sets in self.results.items()
+            for dataset, results in sets.items()
+        )
+
+    def differences(self, pairs: Iterable[tuple[str, str, str]]) -> tuple[Difference, ...]:
+        """Return the paired differences of recall between agents (after, before) on a dataset, where both answered."""
+        return tuple(
+            self._difference(after, before, dataset)
+            for after, before, dataset in pairs
+            if dataset in self.results.get(after, {}) and dataset in self.results.get(before, {})
+        )
+
+    def _score(self, agent: str, dataset: str, results: Sequence[QuestionResult]) -> Score:
+        summary = summarise(results, self.settings)
+        if self.said is None:
+            return Score(agent, dataset, summary)
+        said = [self.said(dataset, result) for result in results]
+        interval = bootstrap_mean(said, self.settings.seed, self.settings.bootstrap_samples)
+        answered = sum(bool(result.answer) for result in results) / len(results)
+        return Score(agent, dataset, summary, interval, answered)
+
+    def _difference(self, after: str, before: str, dataset: str) -> Difference:
+        runs = [list(self.results[agent][dataset]) for agent in (before, after)]
+        compared = compare(runs[0], runs[1], settings=self.settings)
+        said = None
+        if self.said is not None:
+            score = self.said
+            said = compare(
+                runs[0], runs[1], settings=self.settings, score=lambda result: score(dataset, result)
+            ).gain
+        return Difference(after, before, dataset, compared.gain, compared.n, said=said)
+
+
+def generation_of(traces: Path, trace_stages: Sequence[str]) -> tuple[Generation, ...]:
+    """Return how many trajectories of each stage of a trace store were accepted, and why the others were not."""
+    with TraceStore(traces) as store:
+        return tuple(
+            Generation(
+                stage,
+                store.count(stage, accepted=True),
+                store.count(stage, accepted=False),
+                dict(store.reasons(stage)),
+            )
+            for stage in trace_stages
+        )
+
+
+def curves_of(bundles: Mapping[str, Path]) -> tuple[Curve, ...]:
+    """Return the training curves of the stages that made some bundles; the names are those on the page."""
+    curves = []
+    for stage, folder in bundles.items():
+        entries = read_metrics(folder / "metrics.jsonl")
+        for metric, label in _METRICS.items():
+            # The loss of DAPO says nothing about progress: its gradient does the work, at a value around zero.
+            points = tuple(
+                (entry["step"], entry[metric])
+                for entry in entries
+                if metric in entry and not (metric == "loss" and "rewards/total" in entry)
+            )
+            if points:
+                curves.append(Curve(stage, label, points))
+    return tuple(curves)
+
+
+def sample_of(result: QuestionResult, title: str) -> Sample:
+    """Return a question's trajectory to read."""
+    return Sample(
+        title=title,
+        question=result.question,
+        gold=result.gold,
+        answer=result.answer,
+        recall=result.recall,
+        stop_reason=result.stop_reason,
+        messages=messages_of(result.trajectory),
+    )
+
+
+def messages_of(trajectory: Trajectory | None) -> tuple[Message, ...]:
+    """Return a trajectory as the conversation it was."""
+    messages: list[Message] = []
+    for turn in trajectory.turns if trajectory is not None else ():
+        messages += [*turn.context, Message("assistant", turn.text)]
+    return tuple(messages)

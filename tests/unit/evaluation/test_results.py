@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from fakes.evaluation_results import result, write_results
+
+from masksearch_agent.errors import EvaluationError
+from masksearch_agent.evaluation.results import (
+    ResultLabel,
+    append_result,
+    check_producer,
+    list_results,
+    read_label,
+    read_results,
+)
+
+LABEL = ResultLabel("qa_2hop", "ramp_sft")
+
+
+def test_a_file_says_itself_what_it_holds(tmp_path: Path) -> None:
+    file = tmp_path / "whatever.jsonl"
+    for name in ("t1", "t2"):
+        append_result(file, result(name, 1.0), LABEL)
+    assert read_label(file) == LABEL
+    assert [found.task_id for found in read_results(file)] == ["t1", "t2"]
+    assert "masksearch_results" in json.loads(file.read_text().splitlines()[0])
+
+
+def test_files_of_earlier_versions_are_known_by_how_their_names_end(tmp_path: Path) -> None:
+    for name in ("musique-rag", "musique-agentic", "a-rag-pe", "a-agentic-own-corpus", "a-agentic"):
+        write_results(tmp_path, name, result("t1", 1.0))
+    (tmp_path / "traces.jsonl").write_text('{"id": "no result"}')
+    found = list_results(tmp_path, ("agentic",))
+    assert [(file.label.dataset, file.label.agent) for file in found] == [
+        *(("a", "agentic"), ("a", "rag-pe"), ("a (own corpus)", "agentic")),
+        *(("musique", "agentic"), ("musique", "rag")),
+    ]
+
+
+def test_a_question_that_was_judged_later_counts_with_its_verdict(tmp_path: Path) -> None:
+    file = tmp_path / "results.jsonl"
+    append_result(file, result("t1", 0.0), LABEL)
+    append_result(file, result("t1", 0.0, is_correct=True), LABEL)
+    assert [found.is_correct for found in read_results(file)] == [True]
+
+
+def test_a_run_goes_on_from_results_of_its_own_model_and_seed_only(tmp_path: Path) -> None:
+    file = tmp_path / "results.jsonl"
+    append_result(file, result("t1", 1.0), LABEL)
+    with file.open("a") as torn:
+        torn.write('{"task_id": "t2", "ques')
+    assert list(check_producer(file, "model#1", 0)) == ["t1"]
+    assert file.read_text().endswith("\n")
+    with pytest.raises(EvaluationError, match="results of model#1, but the agent to evaluate is other"):
+        check_producer(file, "other", 0)
+    with pytest.raises(EvaluationError, match="results of seed 0, but this evaluation has seed 3"):
+        check_producer(file, "model#1", 3)
+    assert check_producer(tmp_path / "absent.jsonl", "any", 0) == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [("{", "line 2: not JSON"), ("[1]", "line 2: a list"), ("{}", "task_id")]
+)
+def test_a_malformed_line_is_named(tmp_path: Path, text: str, message: str) -> None:
+    file = write_results(tmp_path, "qa-agentic", result("t1", 1.0))
+    file.write_text(file.read_text() + text + "\n")
+    with pytest.raises(EvaluationError, match=message):
+        read_results(file)

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fakes.evaluation_results import result
+from fakes.stages import NotedWork
+
+from masksearch_agent.config.recipe import Recipe
+from masksearch_agent.jsonl import write_jsonl
+from masksearch_agent.records import Passage, SearchTask, Trajectory, Turn
+from masksearch_agent.reports.records import read_report
+from masksearch_agent.runs.pretraining import Pretraining, QuestionFile
+from masksearch_agent.runs.reporting import last_words
+from masksearch_agent.stages.agents import BaseAgent
+from masksearch_agent.stages.dapo import DAPO
+from masksearch_agent.stages.evaluation import Evaluation
+from masksearch_agent.stages.index import Index
+from masksearch_agent.stages.sft import SFT
+from masksearch_agent.stages.stage import Site
+from masksearch_agent.stages.tasks import Masking
+from masksearch_agent.stages.trajectories import Lessons
+
+NAMES = ("Quay", "Weir", "Mole", "Pier")
+
+
+def untagged(name: str, text: str, **changes: Any) -> Any:
+    turns = (Turn("first", None, "policy", (), "Let me see."), Turn("second", "first", "policy", (), text))
+    trajectory = Trajectory(f"t-{name}", name, turns, "", "repairs_exhausted", producer="base#1")
+    return result(name, 0.0, answer="", trajectory=trajectory, searches=0, **changes)
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pretraining:
+    """Return a run whose stages leave results without doing anything."""
+    tasks = [SearchTask(name, "qa", f"Who built {name}?", (("Ann Bo", "Ann"),)) for name in NAMES]
+    write_jsonl(tmp_path / "questions.jsonl", tasks)
+    write_jsonl(tmp_path / "corpus.jsonl", [Passage("p", "Quay", "Ann Bo built the quay.")])
+    masked = SearchTask("m", "ramp", "Quay: built by [mask]", (("Ann Bo",),), category="ramp")
+    asked = [replace(task, category="cloze", source_text="Ann Bo built it.") for task in tasks]
+    rows = {
+        "agent-pe": [untagged(name, "<think>It was Ann, I think") for name in NAMES],
+        "rag-pe": [result(name, 0.5, answer="Ann Do") for name in NAMES],
+        "ramp_sft": [result(name, float(name != "Weir")) for name in NAMES],
+        "ramp_dapo": [result(name, 1.0) for name in NAMES],
+    }
+
+    def mask(stage: Masking, folder: Path, site: Site) -> None:
+        write_jsonl(site.where(stage.tasks), [masked, *asked])
+
+    def ask(stage: Evaluation, folder: Path, site: Site) -> None:
+        write_jsonl(site.where(stage.results["docks"]), rows[folder.name])
+
+    kinds = (Index, BaseAgent, Masking, Lessons, SFT, DAPO, Evaluation)
+    NotedWork(monkeypatch, kinds, tasks=mask, evaluation=ask)
+    questions = [QuestionFile("docks", tmp_path / "questions.jsonl")]
+    return Pretraining(Recipe(), tmp_path / "corpus.jsonl", questions, tmp_path / "run", command="masksearch …")
+
+
+def test_what_an_untrained_model_says_without_tags_counts_in_the_second_score_only(run: Pretraining) -> None:
+    report = run.run()
+    untrained, trained = report.score("agent-pe", "docks"), report.score("ramp_sft", "docks")
+    assert untrained is not None
+    assert trained is not None
+    assert untrained.said is not None
+    assert trained.said is not None
+    assert (untrained.summary.recall, untrained.answered, untrained.said.mean) == (0.0, 0.0, 1.0)
+    assert (trained.summary.recall, trained.answered, trained.said.mean) == (0.75, 1.0, 0.75)
+    [gain] = [d for d in report.differences if (d.after, d.before) == ("ramp_sft", "agent-pe")]
+    assert gain.said is not None
+    assert (gain.gain.mean, gain.said.mean, gain.n) == (0.75, -0.25, 4)
+    assert gain.gain.low > 0 > gain.said.low
+    assert report.tasks == {"ramp": 1, "cloze": 4}
+    assert [stage.name for stage in report.stages[-4:]] == ["rag-pe", "agent-pe", "ramp_sft", "ramp_dapo"]
+
+
+def test_right_and_wrong_trajectories_are_shown_in_turn(run: Pretraining) -> None:
+    samples = run.run().samples
+    assert [s.title for s in samples] == ["docks: Quay", "docks: Weir", "docks: Mole", "docks: Pier"]
+    assert [s.recall for s in samples] == [1.0, 0.0, 1.0, 1.0]
+
+
+def test_every_page_is_written(run: Pretraining) -> None:
+    report = run.run()
+    folder = run.directory
+    assert read_report(folder) == report
+    assert "RAMP SFT over Agent-PE" in (folder / "run.md").read_text()
+    assert "Who built Quay?" in (folder / "evals" / "report.html").read_text()
+    assert "masksearch …" in (folder / "run.md").read_text()
+
+
+def test_the_last_words_lose_their_tags() -> None:
+    assert last_words(untagged("Quay", "<think>Ann  Bo</think> <answer>")) == "Ann Bo"
+    assert last_words(result("Quay", 1.0)) == "Ann Bo"
