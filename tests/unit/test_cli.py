@@ -18,11 +18,11 @@ from masksearch_agent.agent.prompts import FULL_PROMPTS
 from masksearch_agent.agent.protocol import PROTOCOL_VERSION
 from masksearch_agent.cli import app
 from masksearch_agent.config.agent import AgentSettings
-from masksearch_agent.config.recipe import Recipe
 from masksearch_agent.errors import TraceError
 from masksearch_agent.files import replace_text
 from masksearch_agent.jsonl import write_jsonl
 from masksearch_agent.lab import world
+from masksearch_agent.lab.recipe import LabRecipe
 from masksearch_agent.records import Hop, SearchTask
 from masksearch_agent.serving.engines import Launch
 from masksearch_agent.traces.store import TraceStore
@@ -111,7 +111,7 @@ def test_a_command_that_does_not_parse_is_refused():
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_every_recipe_is_accepted_and_says_how_to_run_it(run: CommandLine, path: Path):
     resolved = yaml.safe_load(run("recipe", path).out)
-    assert Recipe.model_validate(resolved).model_dump(mode="json") == resolved
+    assert LabRecipe.model_validate(resolved).model_dump(mode="json") == resolved
     opening = path.read_text().partition("\nname:")[0]
     assert all(line.startswith("#") for line in opening.splitlines())
     assert "# masksearch " in opening

@@ -21,7 +21,7 @@ pytest.importorskip("bm25s")
 pytest_plugins = ("pytester",)
 
 MODULE = "masksearch_agent.pytest_plugin"
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[2]
 # An installed package is loaded by its entry point; loading it twice is an error of pytest's.
 LOAD = [] if entry_points(group="pytest11", name="masksearch_agent") else ["-p", MODULE]
 AGENT = """

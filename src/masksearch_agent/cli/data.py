@@ -213,9 +213,10 @@ def generate(
             with ray_pool(resolved) as pool:
                 report = runs.generate_trajectories(pool, tasks, index, resolved, out, stage, limit, bar)
         else:
+            search = open_index_search(index, resolved)
             report = generate_trajectories(
-                read_task_files(tasks)[:limit], open_index_search(index, resolved), resolved.generator,
-                resolved.agent, prompts_of(resolved), out, stage, bar,
+                read_task_files(tasks)[:limit], search, resolved.generator, resolved.agent, prompts_of(resolved),
+                out, stage, bar,
             )  # fmt: skip
     print_result({"traces": str(out), **report}, as_json)
 

@@ -198,8 +198,10 @@ class _ClusterAgent:
 
 
 def _settings_of(recipe: Recipe) -> Json:
-    """Return the recipe for workers: without the engine, and without caches, which many would write to."""
-    settings = recipe.model_dump(mode="json", exclude_unset=True, exclude={"engine"})
+    """Return the recipe for workers: without the engine, caches that many would write to, and settings of a lab."""
+    settings = recipe.model_dump(
+        mode="json", exclude_unset=True, include=Recipe.model_fields.keys() - {"engine"}
+    )
     settings.setdefault("ramp", {})["span_cache"] = None
     settings.setdefault("retrieval", {}).setdefault("web", {})["cache"] = None
     return settings

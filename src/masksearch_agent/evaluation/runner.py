@@ -78,7 +78,7 @@ def evaluate(
             their questions not asked again.
         on_result: Called after each new result.
         judge: Says of each answer whether it is right, those that were kept without a verdict included.
-        label: What `results_path` is to say of itself; its name and the mode where None.
+        label: Dataset and agent that `results_path` names in its first line; no such line where None.
 
     Returns:
         One result per task, in the order of the tasks.
@@ -96,8 +96,6 @@ def evaluate(
     if any(task.answer_items for task in tasks):
         load_lemmatizer()  # What is missing is said before the first question is asked.
     done = check_producer(results_path, agent.model_version, settings.seed)
-    if results_path is not None and label is None:
-        label = ResultLabel(results_path.stem, mode)
     run = _Run(agent, settings, mode, results_path, label, on_result, judge)
     if isinstance(agent, BatchAgent):
         for task, trajectory, usage in agent.answer_tasks([task for task in tasks if task.id not in done]):

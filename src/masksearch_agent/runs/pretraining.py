@@ -73,7 +73,9 @@ class Pretraining:
         asked = {
             file.name: Asked(
                 TaskFile(str(file.path)),
-                make.search(make.index(Corpus(str(file.path)), f"index_{file.name}")) if file.has_passages else searched,
+                make.search(make.index(Corpus(str(file.path)), f"index_{file.name}"))
+                if file.has_passages
+                else searched,
             )
             for file in questions
         }

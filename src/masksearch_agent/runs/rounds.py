@@ -120,7 +120,9 @@ class Rounds:
         self.graph.finish(stage)
         with TraceStore(self.graph.where(stage.traces)) as store:
             trace_stage = stage.trace_stage
-            return Generated(len(store.finished_task_ids(trace_stage)), store.count(trace_stage, accepted=True))
+            return Generated(
+                len(store.finished_task_ids(trace_stage)), store.count(trace_stage, accepted=True)
+            )
 
     def _named(self, number: int, folder: str, who: str) -> dict[str, str]:
         name = f"{folder}/round_{number}" if self.make.is_named else ""

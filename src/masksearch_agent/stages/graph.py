@@ -114,8 +114,9 @@ class StageGraph(Site):
         return self.where(artifact)
 
     def took(self, stages: Iterable[Stage]) -> list[FinishedStage]:
-        """Return what finished stages and all that they are made from took, sources first, each once."""
-        return [self.finish(stage) for stage in _with_sources(stages)]
+        """Return what finished stages and all that they are made from took, each once, in the order they were done."""
+        took = {stage.key: self.finish(stage) for stage in _with_sources(stages)}
+        return [self._finished[key] for key in self._finished if key in took]
 
     def _read(self, stage: Stage) -> dict[str, Any]:
         """Return what is known of the stage's work; nothing where it was not begun."""

@@ -213,7 +213,7 @@ def test_tasks_of_shards_in_any_order_are_the_file_of_one_process(
     world: Path, recipe: Recipe, tmp_path: Path
 ) -> None:
     out = tmp_path / "tasks.jsonl"
-    report = runs.build_tasks(ShuffledPool(), world, world / "index", recipe, out)
+    report = runs.build_tasks(ShuffledPool(), world / "train", world / "index", recipe, out)
     assert out.read_bytes() == (world / "tasks.jsonl").read_bytes()
     assert json.loads(json.dumps(report)) == json.loads((world / "report.json").read_text())
     assert [file.name for file in tmp_path.iterdir()] == ["tasks.jsonl"]
@@ -224,18 +224,18 @@ def test_a_stopped_masking_does_only_the_missing_shards_and_only_for_the_same_se
 ) -> None:
     out = tmp_path / "tasks.jsonl"
     with pytest.raises(KeyboardInterrupt):
-        runs.build_tasks(ShuffledPool(stops_after=3), world, world / "index", recipe, out)
+        runs.build_tasks(ShuffledPool(stops_after=3), world / "train", world / "index", recipe, out)
     assert not out.exists()
     other = recipe.model_copy(update={"ramp": recipe.ramp.model_copy(update={"seed": 1})})
     with pytest.raises(KeyboardInterrupt):
-        runs.build_tasks(stopped := ShuffledPool(stops_after=2), world, world / "index", other, out)
+        runs.build_tasks(stopped := ShuffledPool(stops_after=2), world / "train", world / "index", other, out)
     assert len(stopped.finished) == 2
     pool = ShuffledPool(seed=2)
-    report = runs.build_tasks(pool, world, world / "index", recipe, out)
+    report = runs.build_tasks(pool, world / "train", world / "index", recipe, out)
     assert out.read_bytes() == (world / "tasks.jsonl").read_bytes()
     assert json.loads(json.dumps(report)) == json.loads((world / "report.json").read_text())
     whole = ShuffledPool()
-    runs.build_tasks(whole, world, world / "index", recipe, tmp_path / "again.jsonl")
+    runs.build_tasks(whole, world / "train", world / "index", recipe, tmp_path / "again.jsonl")
     assert len(pool.finished) == len(whole.finished) - 3
 
 

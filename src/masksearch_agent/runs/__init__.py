@@ -1,0 +1,1 @@
+"""Plans over stages: pretraining on your documents, self-evolution."""
