@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,11 @@ _MARK = "masksearch_results"
 _FORMAT_VERSION = 1
 _EARLIER_ENDINGS = ("agentic", "rag-pe", "agent-pe", "rag")
 """How versions before the first line ended the names of their files."""
+_EARLIER_RUNS = re.compile(
+    r"(?P<agent>(?:untrained|rag|ramp_sft|ramp_dapo|qa_sft|final)(?=-(?:ramp|qa_\d+hop)$)|(?:rag|agent)-pe|ramp_sft|ramp_dapo)"
+    r"-(?P<dataset>.+)"
+)
+"""How the runs of those versions named them: the agent first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +120,9 @@ def read_label(path: Path) -> ResultLabel | None:
     for agent in _EARLIER_ENDINGS:
         if stem.endswith(f"-{agent}"):
             return ResultLabel(stem.removesuffix(f"-{agent}") + own, agent)
+    of_run = _EARLIER_RUNS.fullmatch(stem)
+    if of_run is not None:
+        return ResultLabel(of_run["dataset"], "agent" if of_run["agent"] == "final" else of_run["agent"])
     return ResultLabel(path.stem, "agentic")
 
 

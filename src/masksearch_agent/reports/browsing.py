@@ -91,8 +91,10 @@ def outline(trajectory: Trajectory) -> dict[str, Any]:
 def draw_list(trajectories: Sequence[Trajectory]) -> Table:
     """Return a table with a line per trajectory."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("id", "task", "verdict", "searches", "answer", "producer"):
-        table.add_column(column, overflow="ellipsis", no_wrap=column != "id")
+    # `masksearch traces ID` wants the id: on a narrow terminal the other columns give way to it.
+    table.add_column("id", no_wrap=True, min_width=max((len(t.id) for t in trajectories), default=0))
+    for column in ("task", "verdict", "searches", "answer", "producer"):
+        table.add_column(column, overflow="ellipsis", no_wrap=True)
     for row in map(outline, trajectories):
         style = {True: "green", False: "red"}.get(row["accepted"], "")
         table.add_row(

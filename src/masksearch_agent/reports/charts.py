@@ -6,6 +6,7 @@ reader. `docs/reports.md` compares the libraries that could have drawn them.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,8 +20,16 @@ from masksearch_agent.reports.wording import label
 __all__ = ("Bin", "Chart", "Mark", "draw_bars", "draw_breakdown", "draw_curves", "draw_forest", "stack")
 
 _COLOURS = ("#0b6e69", "#c8641b", "#3d5fc4", "#a8347c", "#77702a", "#555555")
-_WIDTH, _HEIGHT = 380, 210
-_ROW_HEIGHT = 24
+_AGENT_COLOURS = {
+    **dict.fromkeys(("agent", "agentic"), "#0b6e69"),
+    **dict.fromkeys(("untrained", "agent-pe"), "#555555"),
+    **dict.fromkeys(("rag", "rag-pe"), "#a8347c"),
+    **{"ramp_sft": "#c8641b", "ramp_dapo": "#3d5fc4", "qa_sft": "#77702a"},
+}
+"""Of the agents and stages that every run has; two that share one are never in the same chart."""
+_WIDTH, _HEIGHT = 340, 200
+"""As wide as a telephone leaves, so that text in a chart keeps its size there."""
+_LINE_HEIGHT = 19
 _SMOOTHED_FROM = 30
 """A curve of fewer points is drawn as measured."""
 
@@ -100,15 +109,21 @@ def draw_forest(
         list(dict.fromkeys(values)) for values in ([m.row for m in marks], [m.series for m in marks])
     )
     scale = alt.Scale(domain=list(bounds), nice=True) if bounds else alt.Scale(zero=True, nice=True)
-    y: dict[str, Any] = {"y": alt.Y("row:N", title=None, sort=names, axis=alt.Axis(labelLimit=340))}
-    if len(series) > 1:
-        y["yOffset"] = alt.YOffset("series:N", sort=series)
-    base = alt.Chart(alt.Data(values=rows)).encode(**y, color=_colour(alt, series, "series"))
+    # A row's name stands above its intervals, on a line of its own: beside them, long ones would leave a narrow screen
+    # no room for the scale.
+    lines = [" ", *series]
+    row_height = _LINE_HEIGHT * len(lines)
+    above = {"labelAlign": "left", "labelPadding": -4, "labelOffset": (_LINE_HEIGHT - row_height) / 2}
+    axis = alt.Axis(**above, labelLimit=width, ticks=False, domain=False, zindex=1)
+    base = alt.Chart(alt.Data(values=rows)).encode(
+        y=alt.Y("row:N", title=None, sort=names, axis=axis),
+        yOffset=alt.YOffset("series:N", scale=alt.Scale(domain=lines)),
+        color=_colour(alt, series, "series"),
+    )
     zero = alt.Chart(alt.Data(values=[{"zero": 0}])).mark_rule(color="#888").encode(x=alt.X("zero:Q"))
     line = base.mark_rule(strokeWidth=2).encode(x=alt.X("low:Q", title=x_title, scale=scale), x2="high:Q")
     dot = base.mark_circle(size=60, opacity=1).encode(x=alt.X("mean:Q", title=x_title))
-    height = _ROW_HEIGHT * len(names) * max(1, len(series) / 1.5)
-    return _svg((zero + line + dot).properties(width=width, height=height))
+    return _svg((zero + line + dot).properties(width=width, height=row_height * len(names)))
 
 
 def draw_breakdown(bins: Sequence[Bin], unit: str) -> str:
@@ -182,8 +197,12 @@ def _moving_mean(points: Sequence[tuple[float, float]]) -> list[float]:
 
 
 def _colour(alt: Any, names: Sequence[str], field: str, shown: Container[str] | None = None) -> Any:
-    """Return the colours of named series, each the same in all charts that name them; one needs no legend."""
-    colours = {name: _COLOURS[number % len(_COLOURS)] for number, name in enumerate(names)}
+    """Return the colours of named series, of a known agent the same everywhere; one series needs no legend."""
+    known = {label(agent): colour for agent, colour in _AGENT_COLOURS.items()}
+    used = {known[name] for name in names if name in known}
+    # More series than colours begin again; those of the agents that are here are left to them.
+    free = itertools.cycle([colour for colour in _COLOURS if colour not in used] or _COLOURS)
+    colours = {name: known.get(name) or next(free) for name in names}
     if shown is not None:
         colours = {name: colour for name, colour in colours.items() if name in shown}
     legend = alt.Legend(

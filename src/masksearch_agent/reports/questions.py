@@ -64,7 +64,9 @@ class QuestionTable:
         """Return what the script draws the table from."""
         fields = list(self.rows[0])
         rows = [list(row.values()) for row in self.rows]
-        return {"fields": fields, "rows": rows, "grades": _GRADES, "perPack": _PER_PACK}
+        names = {value for name in ("dataset", "agent", "stop", "category") for value in self._values(name)}
+        labels = {name: label(name) for name in sorted(names)}
+        return {"fields": fields, "rows": rows, "labels": labels, "grades": _GRADES, "perPack": _PER_PACK}
 
     def packs(self) -> list[str]:
         """Return the packed trajectories."""

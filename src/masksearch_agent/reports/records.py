@@ -213,22 +213,14 @@ def read_report(directory: Path) -> RunReport:
 
 def _from_unversioned(data: dict[str, Any]) -> dict[str, Any]:
     """Return a report of the versions before `format_version`, whose blocks were dictionaries by name."""
-    kept = {f.name for f in dataclasses.fields(RunReport)} - {"rounds", "samples"}
+    kept = {f.name for f in dataclasses.fields(RunReport)}
     summary = {f.name for f in dataclasses.fields(EvaluationSummary)}
-    differences = []
-    for entry in data.get("comparisons", ()):
-        after, _, rest = entry["name"].partition(" over ")
-        before, _, where = rest.partition(", ")
-        metric, _, dataset = where.partition(" on ")
-        gain = {key: entry[key] for key in ("mean", "low", "high")}
-        said = entry.get("said")
-        parts = {"after": after, "before": before, "metric": metric, "dataset": dataset}
-        differences.append({**parts, "gain": gain, "n": entry.get("n"), "said": said})
     scores = [
         {
-            **{"agent": agent, "dataset": dataset},
+            **{"agent": agent, "dataset": "test" if dataset == "held_out" else dataset},
             "summary": {key: value for key, value in cell.items() if key in summary},
             "answered": cell.get("answered"),
+            "said": _interval(cell["said_recall"], *cell["said_ci95"]) if "said_recall" in cell else None,
         }
         for agent, cells in data.get("evals", {}).items()
         for dataset, cell in cells.items()
@@ -240,6 +232,29 @@ def _from_unversioned(data: dict[str, Any]) -> dict[str, Any]:
     ]
     return {
         **{key: value for key, value in data.items() if key in kept},
-        **{"scores": scores, "differences": differences, "retrieval": retrieval},
-        "samples": data.get("samples", ()),
+        **{"scores": scores, "retrieval": retrieval},
+        "differences": [_difference(entry) for entry in data.get("comparisons", ())],
+        "rounds": [_round(entry) for entry in data.get("rounds", ())],
     }
+
+
+def _difference(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an unversioned comparison, whose name says what is compared: `A over B, recall on D`."""
+    after, _, rest = entry["name"].partition(" over ")
+    before, _, where = rest.partition(", ")
+    metric, _, dataset = where.partition(" on ")
+    if metric == "held-out recall":  # Of self-evolution: `round 2 over round 1, held-out recall`.
+        after, before = (name.replace("round ", "round_") for name in (after, before))
+        metric, dataset = "recall", "test"
+    gain = _interval(entry["mean"], entry["low"], entry["high"])
+    parts = {"after": after, "before": before, "metric": metric, "dataset": dataset}
+    return {**parts, "gain": gain, "n": entry.get("n"), "said": entry.get("said")}
+
+
+def _round(entry: Mapping[str, Any]) -> dict[str, Any]:
+    known = {field.name for field in dataclasses.fields(Round)}
+    return {"number": entry["round"], **{key: value for key, value in entry.items() if key in known}}
+
+
+def _interval(mean: float, low: float, high: float) -> dict[str, float]:
+    return {"mean": mean, "low": low, "high": high}

@@ -19,7 +19,7 @@ ROW_NOTES = {
     "ramp_sft": "after supervised fine-tuning on masked passages",
     "ramp_dapo": "after RAMP SFT and reinforcement learning on masked passages",
     "qa_sft": "after RAMP and supervised fine-tuning on questions",
-    "agent": "what the run made: after RAMP and training on questions",
+    **dict.fromkeys(("agent", "final"), "what the run made: after RAMP and training on questions"),
     "agentic": "the agent, searching as often as it wants",
     "rag-pe": "the untrained model, one retrieval with the question itself",
     "agent-pe": "the untrained model, searching as often as it wants",

@@ -68,3 +68,18 @@ def test_a_malformed_line_is_named(tmp_path: Path, text: str, message: str) -> N
     file.write_text(file.read_text() + text + "\n")
     with pytest.raises(EvaluationError, match=message):
         read_results(file)
+
+
+def test_files_of_earlier_runs_begin_with_the_agent(tmp_path: Path) -> None:
+    names = ("final-qa_2hop", "untrained-ramp", "rag-qa_1hop", "rag-pe-docs", "ramp_sft-docs-b", "final-v2")
+    for name in names:
+        write_results(tmp_path, name, result("t1", 1.0))
+    labels = {name: read_label(tmp_path / f"{name}.jsonl") for name in names}
+    assert labels == {
+        "final-qa_2hop": ResultLabel("qa_2hop", "agent"),
+        "untrained-ramp": ResultLabel("ramp", "untrained"),
+        "rag-qa_1hop": ResultLabel("qa_1hop", "rag"),
+        "rag-pe-docs": ResultLabel("docs", "rag-pe"),
+        "ramp_sft-docs-b": ResultLabel("docs-b", "ramp_sft"),
+        "final-v2": ResultLabel("final-v2", "agentic"),
+    }

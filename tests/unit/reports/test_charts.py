@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
 from xml.etree import ElementTree
@@ -107,3 +108,21 @@ def test_charts_below_each_other_are_one_picture() -> None:
     assert len(root.findall("{http://www.w3.org/2000/svg}g")) == 2
     assert root.get("viewBox")
     ElementTree.fromstring(stack([]))
+
+
+def test_an_agent_has_one_colour_whatever_the_chart_and_whoever_else_is_in_it() -> None:
+    interval = Interval(0.5, 0.4, 0.6)
+    [loss] = draw_curves([Curve("new", "loss", ((1, 2.0),)), Curve("ramp_sft", "loss", ((1, 1.0),))])
+    recall = draw_breakdown([Bin(agent, "1", 4, interval) for agent in ("rag", "ramp_sft", "new")], "hops")
+    for svg in (loss.svg, recall):
+        assert re.search(r'stage: RAMP SFT"[^>]*stroke="#c8641b"|agent: RAMP SFT[^>]*fill="#c8641b"', svg)
+        assert "#0b6e69" in svg, "the first colour that no agent here has"
+
+
+def test_the_name_of_a_row_takes_no_width_from_the_scale() -> None:
+    mark = Mark("A claim of so many words that it is as long as a chart is wide", Interval(0.5, 0.4, 0.6))
+    for series in (("",), ("in domain", "out of domain")):
+        svg = draw_forest([dataclasses.replace(mark, series=name) for name in series], "recall", (0.0, 1.0))
+        width = ElementTree.fromstring(svg).get("width")
+        assert width is not None
+        assert float(width) <= 370, "what a telephone shows of a page without scaling"

@@ -20,6 +20,7 @@ from masksearch_agent.reports.records import (
     Difference,
     Generation,
     RetrievalScore,
+    Round,
     RunReport,
     Score,
     StageCost,
@@ -264,3 +265,65 @@ def test_commands_in_next_steps_are_code() -> None:
     page = render_run(RunReport("", next_steps=("Run `a <b>` now", "unpaired ` tick")))
     assert "<li>Run <code>a &lt;b&gt;</code> now</li>" in page
     assert "<li>unpaired ` tick</li>" in page
+
+
+def test_a_report_of_an_earlier_evolution_keeps_its_rounds(tmp_path: Path) -> None:
+    entry = {
+        **{"round": 2, "validation_recall": 0.4, "accepted": 30, "trained_on": 70, "producer": "round_1#1f"},
+        **{"tasks": 20, "samples": 60, "accepted_share": 0.5, "reasons": {"no answer": 30}, "steps": 9},
+        **{"tokens": 100, "seconds": 2.5},
+    }
+    cell = {
+        **{"recall": 0.5, "em": 0.4, "f1": 0.45, "n": 9, "ci95": [0.4, 0.6], "em_ci95": [0.3, 0.5]},
+        **{"gold_recall": None, "searches": 1.0, "sampled_tokens": 9.0, "format_errors": 0.0},
+    }
+    name = "round 2 over round 1, held-out recall"
+    old = {
+        **{
+            "title": "evolve, seed 0",
+            "seed": 0,
+            "settings": {},
+            "stop_reason": "max_rounds",
+            "best_round": 2,
+        },
+        **{"rounds": [entry], "evals": {"round_2": {"held_out": cell}}},
+        "comparisons": [{"name": name, "mean": 0.1, "low": 0.0, "high": 0.2, "n": 9}],
+    }
+    (tmp_path / "report.json").write_text(json.dumps(old))
+    report = read_report(tmp_path)
+    assert report.rounds == (Round(2, "round_1#1f", 20, 60, 30, 70, 0.4, 9, 100, 2.5),)
+    assert report.score("round_2", "test") is not None
+    assert report.differences == (Difference("round_2", "round_1", "test", Interval(0.1, 0.0, 0.2), 9),)
+    assert (report.best_round, report.stop_reason) == (2, "max_rounds")
+
+
+def test_a_report_of_an_earlier_pretraining_keeps_what_models_said(tmp_path: Path) -> None:
+    cell = {
+        **{"recall": 0.5, "em": 0.4, "f1": 0.45, "n": 9, "ci95": [0.4, 0.6], "em_ci95": [0.3, 0.5]},
+        **{"gold_recall": None, "searches": 1.0, "sampled_tokens": 9.0, "format_errors": 0.0},
+        **{"answered": 0.75, "said_recall": 0.6, "said_ci95": [0.5, 0.7]},
+    }
+    gain = {"mean": 0.1, "low": 0.0, "high": 0.2}
+    compared = {
+        **{"name": "ramp_sft over agent-pe, recall on docks", "after": "ramp_sft", "before": "agent-pe"},
+        **{"dataset": "docks", **gain, "said": gain, "n": 9},
+    }
+    old = {
+        **{
+            "name": "laptop",
+            "title": "laptop, seed 0",
+            "seed": 0,
+            "command": "masksearch pretrain",
+            "cores": 2,
+        },
+        **{"base_model": "tiny", "tasks": {"ramp": 4}, "comparisons": [compared]},
+        "evals": {"ramp_sft": {"docks": cell}},
+    }
+    (tmp_path / "report.json").write_text(json.dumps(old))
+    report = read_report(tmp_path)
+    found = report.score("ramp_sft", "docks")
+    assert found is not None
+    assert (found.answered, found.said) == (0.75, Interval(0.6, 0.5, 0.7))
+    interval = Interval(**gain)
+    assert report.differences == (Difference("ramp_sft", "agent-pe", "docks", interval, 9, said=interval),)
+    assert (report.name, report.cores, report.tasks) == ("laptop", 2, {"ramp": 4})

@@ -14,7 +14,7 @@
     }
     return numbers.get(digits).format(value);
   };
-  const readable = text => text.replaceAll("_", " ");
+  const readable = text => data.labels[text] ?? text.replaceAll("_", " ");
 
   // Rows are known by their index in the data, whatever their order on the page.
   const texts = data.rows.map(row =>
