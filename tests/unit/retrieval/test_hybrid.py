@@ -4,7 +4,7 @@ import pytest
 from fakes.passages import ListBackend, ids, make_passages
 
 from masksearch_agent.records import ScoredPassage
-from masksearch_agent.retrieval.hybrid import HybridIndex, fuse_rankings
+from masksearch_agent.retrieval.modes.hybrid import HybridIndex, fuse_rankings
 
 A, B, C, D, E, F, G = make_passages(*"abcdefg")
 

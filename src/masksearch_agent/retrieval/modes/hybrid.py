@@ -10,9 +10,9 @@ import asyncio
 from collections.abc import Sequence
 
 from masksearch_agent.records import Passage, ScoredPassage
-from masksearch_agent.retrieval.backends import AsyncSearchBackend, ListedBackend
+from masksearch_agent.retrieval.backends import AsyncSearchBackend, ListedBackend, RetrieverMode
 
-__all__ = ("HybridIndex", "fuse_rankings")
+__all__ = ("MODE", "HybridIndex", "fuse_rankings")
 
 _MIN_DEPTH = 20
 
@@ -67,3 +67,14 @@ class HybridIndex:
 def _depth(limit: int) -> int:
     """Look deeper than asked: what stands high in both rankings may stand low in each."""
     return max(2 * limit, _MIN_DEPTH)
+
+
+class _HybridMode(RetrieverMode):
+    parts = ("bm25", "dense")
+
+    def fuse(self, backends: Sequence[AsyncSearchBackend], rrf_k: int) -> HybridIndex:
+        return HybridIndex(backends, k=rrf_k)
+
+
+MODE = _HybridMode()
+"""Rank by shared words and by meaning."""
