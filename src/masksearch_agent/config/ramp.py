@@ -55,9 +55,9 @@ class RampSettings(Settings):
     task. Weights beyond `max_masks` are not read."""
     policy: Literal["uniform", "length_weighted", "perplexity"] = "length_weighted"
     """Which spans are masked: any, the longer the likelier, or those that the reference model finds hardest."""
-    reference_model: str = "tiny"
-    """Read by `policy: perplexity`: a causal language model's folder or hub id; `tiny` is the one that the package
-    ships, which knows the closed world only."""
+    reference_model: str | None = None
+    """Read by `policy: perplexity`: a causal language model's folder or hub id, or a base model that a package brings;
+    None for the model that is trained, which the masks are then made hard for."""
     reference_batch_size: int = Field(default=8, ge=1)
     """Passages that the reference model reads at once."""
     max_span_words: int = Field(default=6, ge=1)

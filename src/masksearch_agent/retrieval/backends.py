@@ -6,17 +6,18 @@ an index of our own, a LangChain retriever and a web search.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from masksearch_agent.errors import RetrievalError
 from masksearch_agent.records import Passage, ScoredPassage
 from masksearch_agent.retrieval.embedders import Embedder
 from masksearch_agent.retrieval.passages import PassageFile
 
-__all__ = ("AsyncSearchBackend", "IndexPart", "ListedBackend", "RetrieverMode", "SearchBackend")
+__all__ = ("AsyncSearchBackend", "IndexPart", "ListedBackend", "RetrieverMode", "SearchBackend", "asearch_of")
 
 
 @runtime_checkable
@@ -50,6 +51,13 @@ class ListedBackend(SearchBackend, Protocol):
         ...
 
 
+async def asearch_of(backend: SearchBackend, queries: Sequence[str], limit: int) -> list[list[ScoredPassage]]:
+    """Search without blocking the event loop: awaited where the backend can be, else in a thread."""
+    if isinstance(backend, AsyncSearchBackend):
+        return await backend.asearch(queries, limit)
+    return await asyncio.to_thread(backend.search, queries, limit)
+
+
 @dataclass(frozen=True, slots=True)
 class IndexPart:
     """The folder that one mode has in an index, and what belongs to it."""
@@ -80,8 +88,8 @@ class RetrieverMode:
 
         Args:
             part: Where, and of what. The folder is to be created.
-            older: The part of the index that is replaced, to take over from what did not change; None where there is
-                none, or where it was made with another embedder.
+            older: The part of the index that is replaced, to take over from what did not change; its files may be
+                damaged. None where there is none, or where it was made with another embedder.
 
         Returns:
             How many passages were embedded.
@@ -106,6 +114,6 @@ class RetrieverMode:
         """
         raise NotImplementedError(f"{type(self).__name__} has no `open`")
 
-    def fuse(self, backends: Sequence[Any], rrf_k: int) -> SearchBackend:
+    def fuse(self, backends: Sequence[SearchBackend], rrf_k: int) -> SearchBackend:
         """Return one backend over those of `parts`, in their order; `rrf_k` is that of `RetrievalSettings`."""
-        return backends[0]  # type: ignore[no-any-return]
+        return backends[0]

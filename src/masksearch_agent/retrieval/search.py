@@ -7,7 +7,6 @@ rankings and is told them, so that both give the same results.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections import OrderedDict
 from collections.abc import Generator, Sequence
@@ -17,7 +16,7 @@ from threading import Lock
 
 from masksearch_agent.errors import RetrievalError
 from masksearch_agent.records import ScoredPassage
-from masksearch_agent.retrieval.backends import AsyncSearchBackend, ListedBackend, SearchBackend
+from masksearch_agent.retrieval.backends import ListedBackend, SearchBackend, asearch_of
 from masksearch_agent.retrieval.leak_guard import LeakGuard
 from masksearch_agent.retrieval.phrase_sketch import PhraseSketch
 
@@ -117,10 +116,7 @@ class Search:
                 request = plan.send(rankings)
             except StopIteration as finished:
                 return list(finished.value)
-            if isinstance(self._backend, AsyncSearchBackend):
-                rankings = await self._backend.asearch(*request)
-            else:
-                rankings = await asyncio.to_thread(self._backend.search, *request)
+            rankings = await asearch_of(self._backend, *request)
 
     def _plan(
         self, queries: Sequence[str], limit: int, guard: LeakGuard | None

@@ -13,6 +13,7 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -24,6 +25,31 @@ _BLOCK = 8_000_000
 """Entries of the matrix that are put in place together: 64 MB."""
 _SCORES = "data.csc.index.npy"
 _HOLDERS = "indices.csc.index.npy"
+
+
+@dataclass(frozen=True, slots=True)
+class _Counts:
+    """Which text has which terms and how often: two files with the texts' entries one after the other."""
+
+    terms: Path
+    times: Path
+    vocabulary: dict[str, int]
+    lengths: Any
+    """`(N,)` int64: terms of each text."""
+    starts: Any
+    """`(N + 1,)` int64: where the entries of each text start."""
+
+    def stretches(self) -> Iterator[range]:
+        """Yield neighbouring texts that are worked on together."""
+        for start in range(0, len(self.lengths), _STRETCH):
+            yield range(start, min(start + _STRETCH, len(self.lengths)))
+
+    def read(self, file: Path, texts: range) -> Any:
+        """Return the entries of neighbouring texts, of one of the files."""
+        import numpy as np
+
+        first, last = int(self.starts[texts.start]), int(self.starts[texts.stop])
+        return np.fromfile(file, dtype=np.uint32, count=last - first, offset=4 * first)
 
 
 def build_bm25(
@@ -41,58 +67,59 @@ def build_bm25(
 
     directory.mkdir(parents=True)
     with tempfile.TemporaryDirectory(dir=directory.parent) as scratch:
-        term_file, count_file = Path(scratch) / "terms", Path(scratch) / "counts"
-        vocabulary, lengths, distinct = _count_terms(texts, split_terms, term_file, count_file)
-        entries = np.concatenate([[0], np.cumsum(distinct)])
-        holders = np.zeros(len(vocabulary), dtype=np.int64)
-        stretches = range(0, len(lengths), _STRETCH)
-        for start in stretches:
-            first, last = entries[start], entries[min(start + _STRETCH, len(lengths))]
-            holders += np.bincount(_part(term_file, first, last), minlength=len(vocabulary))
+        counts = _count_terms(texts, split_terms, Path(scratch))
+        lengths, size = counts.lengths, len(counts.vocabulary)
+        holders = np.zeros(size, dtype=np.int64)
+        for stretch in counts.stretches():
+            holders += np.bincount(counts.read(counts.terms, stretch), minlength=size)
         columns = np.concatenate([[0], np.cumsum(holders)])
         weights = np.log(1 + (len(lengths) - holders + 0.5) / (holders + 0.5))
         norms = model.k1 * (1 - model.b + model.b * lengths / max(lengths.mean(), 1e-9))
 
-        model.scores = {
-            "data": weights[:0],
-            "indices": weights[:0],
-            "indptr": columns,
-            "num_docs": len(lengths),
-        }
-        model.vocab_dict = vocabulary
+        empty = weights[:0]
+        model.scores = {"data": empty, "indices": empty, "indptr": columns, "num_docs": len(lengths)}
+        model.vocab_dict = counts.vocabulary
         model.nonoccurrence_array = None
         model.save(directory, allow_pickle=False, show_progress=False)
 
         # The two long arrays replace the empty ones. An empty array could not be mapped; an entry more than the
         # columns have belongs to none of them.
-        size = max(1, int(columns[-1]))
+        entries = max(1, int(columns[-1]))
         with (
-            _array_file(directory / _SCORES, "<f4", size) as score_out,
-            _array_file(directory / _HOLDERS, "<i4", size) as holder_out,
+            _array_file(directory / _SCORES, "<f4", entries) as score_out,
+            _array_file(directory / _HOLDERS, "<i4", entries) as holder_out,
         ):
             for block in _blocks(columns):
-                scores = np.empty(columns[block.stop] - columns[block.start], dtype="<f4")
-                passages = np.empty(len(scores), dtype="<i4")
-                free = columns[block.start : block.stop] - columns[block.start]
-                for start in stretches:
-                    stop = min(start + _STRETCH, len(lengths))
-                    terms = _part(term_file, entries[start], entries[stop])
-                    inside = np.flatnonzero((terms >= block.start) & (terms < block.stop))
-                    inside = inside[np.argsort(terms[inside], kind="stable")]
-                    terms = terms[inside]
-                    counts = _part(count_file, entries[start], entries[stop])[inside]
-                    holder = np.repeat(np.arange(start, stop), distinct[start:stop])[inside]
-                    in_column = np.bincount(terms - block.start, minlength=len(block))
-                    rank = np.arange(len(terms)) - np.repeat(np.cumsum(in_column) - in_column, in_column)
-                    places = free[terms - block.start] + rank
-                    scores[places] = weights[terms] * counts / (counts + norms[holder])
-                    passages[places] = holder
-                    free += in_column
+                scores, passages = _score_block(counts, block, columns, weights, norms)
                 scores.tofile(score_out)
                 passages.tofile(holder_out)
             if not columns[-1]:
                 np.zeros(1, dtype="<f4").tofile(score_out)
                 np.zeros(1, dtype="<i4").tofile(holder_out)
+
+
+def _score_block(counts: _Counts, block: range, columns: Any, weights: Any, norms: Any) -> tuple[Any, Any]:
+    """Fill neighbouring columns of the matrix: return the scores in them, and which texts they are of."""
+    import numpy as np
+
+    scores = np.empty(columns[block.stop] - columns[block.start], dtype="<f4")
+    passages = np.empty(len(scores), dtype="<i4")
+    free = columns[block.start : block.stop] - columns[block.start]
+    for stretch in counts.stretches():
+        terms = counts.read(counts.terms, stretch)
+        inside = np.flatnonzero((terms >= block.start) & (terms < block.stop))
+        inside = inside[np.argsort(terms[inside], kind="stable")]
+        terms = terms[inside]
+        times = counts.read(counts.times, stretch)[inside]
+        distinct = np.diff(counts.starts[stretch.start : stretch.stop + 1])
+        holder = np.repeat(np.arange(stretch.start, stretch.stop), distinct)[inside]
+        in_column = np.bincount(terms - block.start, minlength=len(block))
+        rank = np.arange(len(terms)) - np.repeat(np.cumsum(in_column) - in_column, in_column)
+        places = free[terms - block.start] + rank
+        scores[places] = weights[terms] * times / (times + norms[holder])
+        passages[places] = holder
+        free += in_column
+    return scores, passages
 
 
 def _blocks(columns: Any) -> Iterator[range]:
@@ -119,36 +146,25 @@ def _array_file(path: Path, dtype: str, size: int) -> Iterator[IO[bytes]]:
         yield file
 
 
-def _count_terms(
-    texts: Iterable[str], split_terms: Callable[[str], list[str]], term_file: Path, count_file: Path
-) -> tuple[dict[str, int], Any, Any]:
-    """Write the distinct terms of each text and how often it has them.
-
-    Returns:
-        The terms with their numbers, and `(N,)` how many terms and how many distinct ones each text has.
-    """
+def _count_terms(texts: Iterable[str], split_terms: Callable[[str], list[str]], folder: Path) -> _Counts:
+    """Write the distinct terms of each text and how often it has them into two files of the folder."""
     import numpy as np
 
     vocabulary: dict[str, int] = {}
-    lengths, distinct = array("q"), array("q")
-    terms, counts = array("I"), array("I")
-    with term_file.open("wb") as term_out, count_file.open("wb") as count_out:
+    lengths, starts = array("q"), array("q", [0])
+    terms, times = array("I"), array("I")
+    term_file, times_file = folder / "terms", folder / "times"
+    with term_file.open("wb") as term_out, times_file.open("wb") as times_out:
         for text in texts:
             counted = Counter(split_terms(text))
             terms.extend([vocabulary.setdefault(term, len(vocabulary)) for term in counted])
-            counts.extend(counted.values())
+            times.extend(counted.values())
             lengths.append(counted.total())
-            distinct.append(len(counted))
+            starts.append(starts[-1] + len(counted))
             if len(terms) > 1 << 20:
                 terms.tofile(term_out)
-                counts.tofile(count_out)
-                del terms[:], counts[:]
+                times.tofile(times_out)
+                del terms[:], times[:]
         terms.tofile(term_out)
-        counts.tofile(count_out)
-    return vocabulary, np.array(lengths), np.array(distinct)
-
-
-def _part(file: Path, first: int, last: int) -> Any:
-    import numpy as np
-
-    return np.fromfile(file, dtype=np.uint32, count=int(last - first), offset=4 * int(first))
+        times.tofile(times_out)
+    return _Counts(term_file, times_file, vocabulary, np.array(lengths), np.array(starts))

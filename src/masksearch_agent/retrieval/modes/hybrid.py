@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Sequence
 
 from masksearch_agent.records import Passage, ScoredPassage
-from masksearch_agent.retrieval.backends import AsyncSearchBackend, ListedBackend, RetrieverMode
+from masksearch_agent.retrieval.backends import ListedBackend, RetrieverMode, SearchBackend, asearch_of
 
 __all__ = ("MODE", "HybridIndex", "fuse_rankings")
 
@@ -39,7 +39,7 @@ class HybridIndex:
         k: The constant of the fusion. A larger one lets low ranks count for more.
     """
 
-    def __init__(self, parts: Sequence[AsyncSearchBackend], *, k: int = 60) -> None:
+    def __init__(self, parts: Sequence[SearchBackend], *, k: int = 60) -> None:
         self._parts = parts
         self._k = k
 
@@ -57,7 +57,7 @@ class HybridIndex:
 
     async def asearch(self, queries: Sequence[str], limit: int) -> list[list[ScoredPassage]]:
         """Search all parts at once and fuse."""
-        found = await asyncio.gather(*(part.asearch(queries, _depth(limit)) for part in self._parts))
+        found = await asyncio.gather(*(asearch_of(part, queries, _depth(limit)) for part in self._parts))
         return self._fuse(found, limit)
 
     def _fuse(self, found: Sequence[list[list[ScoredPassage]]], limit: int) -> list[list[ScoredPassage]]:
@@ -72,7 +72,7 @@ def _depth(limit: int) -> int:
 class _HybridMode(RetrieverMode):
     parts = ("bm25", "dense")
 
-    def fuse(self, backends: Sequence[AsyncSearchBackend], rrf_k: int) -> HybridIndex:
+    def fuse(self, backends: Sequence[SearchBackend], rrf_k: int) -> HybridIndex:
         return HybridIndex(backends, k=rrf_k)
 
 
