@@ -36,7 +36,6 @@ __all__ = (
     "f1",
     "normalize_answer",
     "phrase_form",
-    "split_fills",
     "token_recall",
     "tokenize_answer",
 )
