@@ -15,7 +15,6 @@ from typing import Any
 
 from masksearch_agent.dataset_folder import (
     ExportFormat,
-    front_matter,
     markdown_table,
     text_columns,
     write_card,
@@ -125,9 +124,7 @@ def export_dataset(
         name=folder.as_posix(),
         tables=_tables(statistics, store.reasons(stage)),
     )
-    write_card(
-        folder, front_matter("Search trajectories", file_format, counts, ("search-agent", "sft")), body
-    )
+    write_card(folder, "Search trajectories", file_format, counts, ("search-agent", "sft"), body)
     return {"dataset": str(folder), "rows": counts["train"], "format": file_format}
 
 
