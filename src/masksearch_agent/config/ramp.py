@@ -44,9 +44,9 @@ class RampSettings(Settings):
     span_model: ChatModelSettings | None = None
     """Chat model that finds the spans, in any language it reads; None for spaCy, in English."""
     gliner: GlinerSettings | None = None
-    """GLiNER model that finds the spans instead; None for none."""
+    """GLiNER model that finds the spans instead; None where another extractor does."""
     span_cache: Path | None = Path("runs/span_cache.sqlite")
-    """Where the chat model's replies are kept, so that a stopped run does not pay twice; None for nowhere."""
+    """Where the chat model's replies are kept, so that a stopped run does not pay twice; None keeps none."""
     max_masks: int = Field(default=4, ge=1)
     """Most masks in one passage; the paper's curriculum goes from 1 to 4."""
     mask_count_weights: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0)

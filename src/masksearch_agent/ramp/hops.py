@@ -20,7 +20,7 @@ _CONTEXT_WORDS = 12
 """Content words of the sentence that go into a query: more of them dilute it."""
 _NEED_WORDS = 3
 _NEED_CHARACTERS = 8
-"""The same for Chinese text."""
+"""Shown on either side of a mask in Chinese text, where other text shows `_NEED_WORDS`."""
 _FUNCTION_WORDS = """
     a about after also an and are as at be became been before between both but by can could did do does during
     each for from had has have he her his how i if in into is it its later may more most not of on one only or

@@ -61,7 +61,7 @@ class _Manifest:
     count: int
     parts: tuple[str, ...]
     embedder: str
-    """Name of the embedder of the parts that embed; empty where none does."""
+    """Name of the embedder of the parts that embed; empty where no part does."""
     mode: str
     rrf_k: int
     # A name of its own for each build: Chroma keeps an opened folder by its path until the process ends.

@@ -147,7 +147,7 @@ def _rows(
 
 
 def _last_conversation(trajectory: Trajectory) -> list[Message]:
-    """Return the messages from the root to the last policy turn, its reply included; empty without one."""
+    """Return the messages from the root to the last policy turn, its reply included; empty where there is none."""
     turns = {turn.id: turn for turn in trajectory.turns}
     turn: Turn | None = next((t for t in reversed(trajectory.turns) if t.role == "policy"), None)
     messages: list[Message] = []

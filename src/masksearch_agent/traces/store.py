@@ -26,9 +26,9 @@ from masksearch_agent.errors import TraceError
 from masksearch_agent.jsonl import dump_record, load_record
 from masksearch_agent.records import Trajectory
 
-__all__ = ("SCHEMA_VERSION", "PackedTrajectory", "TraceStore", "pack_trajectory")
+__all__ = ("PackedTrajectory", "TraceStore", "pack_trajectory")
 
-SCHEMA_VERSION = 1
+_SCHEMA_VERSION = 1
 """Raised when a store of an older release can't be read any more."""
 
 _APPLICATION_ID = 0x4D534B54  # "MSKT": tells a trace store from any other SQLite file
@@ -41,7 +41,7 @@ _SCHEMA = (
         stage TEXT NOT NULL, task_id TEXT NOT NULL, position INTEGER NOT NULL REFERENCES trajectories,
         PRIMARY KEY (stage, task_id, position)) STRICT, WITHOUT ROWID""",
     f"PRAGMA application_id = {_APPLICATION_ID}",
-    f"PRAGMA user_version = {SCHEMA_VERSION}",
+    f"PRAGMA user_version = {_SCHEMA_VERSION}",
 )
 _ADD_TRAJECTORY = """INSERT INTO trajectories (id, task_id, accepted, verdict, payload)
     VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING"""
@@ -215,9 +215,9 @@ class TraceStore:
             return False
         if application_id != _APPLICATION_ID:
             raise TraceError(f"{self.path} is a SQLite file but no trace store; choose another path")
-        if version != SCHEMA_VERSION:
+        if version != _SCHEMA_VERSION:
             raise TraceError(
-                f"{self.path} has trace store version {version}, this release reads {SCHEMA_VERSION}; "
+                f"{self.path} has trace store version {version}, this release reads {_SCHEMA_VERSION}; "
                 "export it with the release that wrote it, or move it away to start a new one"
             )
         return True

@@ -63,6 +63,7 @@ def test_the_card_says_what_is_in_it(store: TraceStore, tmp_path: Path) -> None:
     [[split]] = [config["data_files"] for config in head["configs"]]
     assert (tmp_path / "data" / split["path"]).is_file()
     for line in (
+        "Add `--use_cpu` where there is no GPU, and `--assistant_only_loss`", "marks them with `{% generation %}`",
         "| 1 | 2 |", "| a¦b | 2 |", "| wrong answer | 1 |", "6 calls of chat models: 200 prompt tokens", "$1.00",
     ):  # fmt: skip
         assert line in card
