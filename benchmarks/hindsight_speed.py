@@ -34,7 +34,7 @@ from masksearch_agent.lab.closed_world import make_world
 from masksearch_agent.ramp.spans import FactSpanExtractor
 from masksearch_agent.ramp.tasks import build_ramp_tasks
 from masksearch_agent.records import SearchTask, Trajectory
-from masksearch_agent.retrieval.bm25 import BM25Index
+from masksearch_agent.retrieval.modes.bm25 import BM25Index
 from masksearch_agent.retrieval.search import Search
 from masksearch_agent.traces.store import TraceStore
 

@@ -11,11 +11,10 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import get_args
 
 from reporting import finish_rows, make_parser
 
-from masksearch_agent.config.retrieval import RetrievalSettings, SearchMode
+from masksearch_agent.config.retrieval import RetrievalSettings
 from masksearch_agent.corpus.readers import read_passages
 from masksearch_agent.evaluation.benchmarks import read_tasks
 from masksearch_agent.evaluation.intervals import bootstrap_mean
@@ -34,7 +33,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch) / "index"
             count = build_index(read_passages(file), folder, RetrievalSettings(mode="hybrid")).passages
-            for mode in get_args(SearchMode):
+            for mode in ("bm25", "dense", "hybrid"):
                 ranked = open_index(folder, mode).search([task.question for task in tasks], LIMIT)
                 recalls = []
                 for task, hits in zip(tasks, ranked, strict=True):

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import yaml
 
 from masksearch_agent.errors import needs_extra
+from masksearch_agent.files import replace_text
 from masksearch_agent.jsonl import dump_record, write_jsonl
 
 if TYPE_CHECKING:
@@ -72,9 +73,17 @@ def write_splits(
     return counts
 
 
-def write_card(folder: Path, head: str, body: str) -> None:
-    """Write the dataset card."""
-    (folder / "README.md").write_text(f"{head}\n{body}", encoding="utf-8")
+def write_card(
+    folder: Path,
+    title: str,
+    file_format: ExportFormat,
+    counts: Mapping[str, int],
+    tags: Sequence[str],
+    body: str,
+) -> None:
+    """Write the dataset card: what `front_matter` returns, and the body."""
+    head = front_matter(title, file_format, counts, tags)
+    replace_text(folder / "README.md", f"{head}\n{body}")
 
 
 def front_matter(

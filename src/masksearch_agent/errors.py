@@ -63,7 +63,7 @@ def needs_extra(extra: str) -> Iterator[None]:
     """Name the extra to install where an import in the block fails.
 
     Raises:
-        MissingExtraError: It did.
+        MissingExtraError: A package is not installed.
     """
     try:
         yield

@@ -52,7 +52,7 @@ class Registry:
         """Return the name.
 
         Raises:
-            ConfigError: Nothing is called so.
+            ConfigError: No plugin has this name.
         """
         if name not in self.names():
             raise ConfigError(
@@ -65,7 +65,7 @@ class Registry:
         """Return a plugin.
 
         Raises:
-            ConfigError: Nothing is called so.
+            ConfigError: No plugin has this name.
         """
         if name in self._registered:
             return self._registered[name]

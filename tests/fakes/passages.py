@@ -37,6 +37,21 @@ class ListBackend:
         ]
 
 
+class AwaitableBackend(ListBackend):
+    """A `ListBackend` that can be awaited."""
+
+    async def asearch(self, queries: Sequence[str], limit: int) -> list[list[ScoredPassage]]:
+        return self.search(queries, limit)
+
+
+class ListedPassages(AwaitableBackend):
+    """Finds nothing and says what it ranks."""
+
+    def __init__(self, passages: Sequence[Passage]) -> None:
+        super().__init__({})
+        self.searched_passages = passages
+
+
 class WordEmbedder:
     """Counts words in hashed buckets: texts that share words are close."""
 

@@ -58,8 +58,9 @@ def test_the_reference_model_decides_what_is_masked(
     corpus = shared_data / "2wikimultihopqa" / "corpus.json"
     run("index", corpus, "--out", "wiki", "--set", "retrieval.mode=bm25")
 
-    tiny = build(run, corpus, "tiny")
-    assert build(run, corpus, "again", "ramp.reference_batch_size=3") == tiny
+    tiny = build(run, corpus, "tiny", "ramp.reference_model=tiny")
+    # Where none is named, it is the model that is trained.
+    assert build(run, corpus, "again", "base_model=tiny", "ramp.reference_batch_size=3") == tiny
     smollm2 = build(run, corpus, "smollm2_tasks", "ramp.reference_model=smollm2")
     # The seed draws how many masks there are, the model which: of the same passages, not all the same.
     assert {len(facts) for facts in masked(smollm2).values()} == {1, 2, 3, 4}

@@ -18,7 +18,6 @@ from masksearch_agent.agent.protocol import PROTOCOL_VERSION
 from masksearch_agent.agent.runnable import MaskSearchAgent
 from masksearch_agent.config.agent import AgentSettings
 from masksearch_agent.config.base import Settings
-from masksearch_agent.config.retrieval import SearchMode
 from masksearch_agent.errors import BundleError
 from masksearch_agent.files import replace_text
 from masksearch_agent.models.local import LocalChatModel
@@ -48,7 +47,7 @@ class BundleInfo(Settings):
     another model wrote is never taken for this one's."""
     index: str = ""
     """Folder of the index the agent was trained with, relative to the bundle; empty where there is none."""
-    search_mode: SearchMode | None = None
+    search_mode: str | None = None
     """How the index is searched; None opens it as it was built."""
     provenance: dict[str, Any] = Field(default_factory=dict)
     """How the weights came about: stages, seed, parent bundle, package versions."""

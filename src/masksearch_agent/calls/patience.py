@@ -37,19 +37,14 @@ _TRANSIENT_NAMES = frozenset(
     {
         *("APIConnectionError", "APITimeoutError", "TransportError"),  # openai, anthropic, httpx
         *("ClientConnectionError", "ClientPayloadError", "ServerTimeoutError"),  # aiohttp
-        *(
-            "ChunkedEncodingError",
-            "Timeout",
-            "HTTPTimeoutError",
-            "DDGSException",
-        ),  # requests, wikipedia, ddgs
+        *("ChunkedEncodingError", "Timeout"),  # requests
+        *("HTTPTimeoutError", "DDGSException"),  # wikipedia, ddgs
     }
 )
 _ATTEMPTS_AT_THE_UNKNOWN = 6
 _MAX_MESSAGE_CHARS = 300
-_STATUS_IN_TEXT = re.compile(
-    r"\bError (\d{3}):"
-)  # langchain-community's Tavily wrapper says it in words only
+_STATUS_IN_TEXT = re.compile(r"\bError (\d{3}):")
+"""langchain-community's Tavily wrapper says it in words only."""
 _SECRET_NAME = re.compile(r"(?:KEY|TOKEN|SECRET|PASSWORD)$")
 _SECRET = re.compile(
     r"(?i)(?P<name>(?:api[-_]?key|access[-_]?token|authorization|bearer)[\"']?\s*[=: ]\s*[\"']?(?:bearer\s+)?)"

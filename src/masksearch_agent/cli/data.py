@@ -118,7 +118,7 @@ def ramp(
                 report = runs.build_tasks(pool, corpus, index, resolved, out, limit, bar)
         else:
             search = open_index_search(index, resolved)
-            report = build_tasks(corpus, search, resolved.ramp, out, resolved.corpus, limit=limit, bar=bar)
+            report = build_tasks(corpus, search, resolved.masking, out, resolved.corpus, limit=limit, bar=bar)
     print_result({"tasks": str(out), **report}, as_json)
 
 

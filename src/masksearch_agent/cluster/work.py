@@ -95,7 +95,9 @@ class _Masking:
     def __init__(self, spec: Json) -> None:
         recipe = Recipe.model_validate(spec["recipe"])
         self._spending, self._rejections = Spending(), Counter[str]()
-        self._extractor = open_extractor(Path(spec["corpus"]), recipe.ramp, self._spending, self._rejections)
+        self._extractor = open_extractor(
+            Path(spec["corpus"]), recipe.masking, self._spending, self._rejections
+        )
         self._search = open_search(spec["index"], recipe.retrieval)
         # Which of several near copies is the first, only the driver sees.
         self._settings = recipe.ramp.model_copy(update={"drop_near_copies": False})

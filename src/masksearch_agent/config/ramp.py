@@ -44,9 +44,9 @@ class RampSettings(Settings):
     span_model: ChatModelSettings | None = None
     """Chat model that finds the spans, in any language it reads; None for spaCy, in English."""
     gliner: GlinerSettings | None = None
-    """GLiNER model that finds the spans instead; None for none."""
+    """GLiNER model that finds the spans instead; None where another extractor does."""
     span_cache: Path | None = Path("runs/span_cache.sqlite")
-    """Where the chat model's replies are kept, so that a stopped run does not pay twice; None for nowhere."""
+    """Where the chat model's replies are kept, so that a stopped run does not pay twice; None keeps none."""
     max_masks: int = Field(default=4, ge=1)
     """Most masks in one passage; the paper's curriculum goes from 1 to 4."""
     mask_count_weights: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0)
@@ -55,9 +55,9 @@ class RampSettings(Settings):
     task. Weights beyond `max_masks` are not read."""
     policy: Literal["uniform", "length_weighted", "perplexity"] = "length_weighted"
     """Which spans are masked: any, the longer the likelier, or those that the reference model finds hardest."""
-    reference_model: str = "tiny"
-    """Read by `policy: perplexity`: a causal language model's folder or hub id; `tiny` is the one that the package
-    ships, which knows the closed world only."""
+    reference_model: str | None = None
+    """Read by `policy: perplexity`: a causal language model's folder or hub id, or a base model that a package brings;
+    None for the model that is trained, which the masks are then made hard for."""
     reference_batch_size: int = Field(default=8, ge=1)
     """Passages that the reference model reads at once."""
     max_span_words: int = Field(default=6, ge=1)

@@ -65,6 +65,13 @@ class Recipe(Settings):
     engine: EngineSettings = EngineSettings()
     """Where `generate`, `ramp build` and `eval` do their work; nothing else reads it."""
 
+    @property
+    def masking(self) -> RampSettings:
+        """`ramp` with its reference model named, where one is read: the base model unless told otherwise."""
+        if self.ramp.policy != "perplexity" or self.ramp.reference_model is not None:
+            return self.ramp
+        return self.ramp.model_copy(update={"reference_model": self.base_model})
+
 
 def load_recipe(
     path: Path | None = None,

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from masksearch_agent.config.base import Settings
 from masksearch_agent.config.calls import CallSettings
+from masksearch_agent.plugins import RETRIEVER_MODES
 
-__all__ = ("RetrievalSettings", "SearchMode", "WebSearchSettings", "WebSource")
-
-SearchMode = Literal["bm25", "dense", "hybrid"]
-"""Rank by shared words, by meaning, or by both."""
-
+__all__ = ("RetrievalSettings", "WebSearchSettings", "WebSource")
 
 WebSource = Literal["serpapi", "serper", "tavily", "duckduckgo", "wikipedia"]
 """Whose web search."""
@@ -25,7 +22,7 @@ class WebSearchSettings(Settings):
 
     calls: CallSettings = CallSettings(timeout_s=20.0, patience_s=120.0, requests_per_second=5.0)
     cache: Path | None = Path("runs/web_cache.sqlite")
-    """File of answers, so that no query is paid for twice; None for none."""
+    """File of answers, so that no query is paid for twice; None keeps none."""
     cache_max_age_s: float | None = Field(default=None, gt=0)
     """Older answers are asked for anew; None keeps them for good, so that a run can be repeated."""
 
@@ -33,8 +30,9 @@ class WebSearchSettings(Settings):
 class RetrievalSettings(Settings):
     """How passages are indexed and searched."""
 
-    mode: SearchMode = "hybrid"
-    """What is built and, unless told otherwise, opened. `bm25` needs neither torch nor Chroma."""
+    mode: Annotated[str, AfterValidator(RETRIEVER_MODES.check)] = "hybrid"
+    """What is built and, unless told otherwise, opened: `bm25` (shared words; needs neither torch nor Chroma), `dense`
+    (meaning), `hybrid` (both), or one that a package brings (`plugins.RETRIEVER_MODES`)."""
 
     embedder: str = "minilm"
     """`minilm` (all-MiniLM-L6-v2 from its PyPI package, no download), or any sentence-transformers folder or
@@ -49,6 +47,6 @@ class RetrievalSettings(Settings):
     """Read where the index is `web:…`."""
 
     @property
-    def chosen_mode(self) -> SearchMode | None:
+    def chosen_mode(self) -> str | None:
         """The mode where somebody set it; None leaves an index to be opened as it was built."""
         return self.mode if "mode" in self.model_fields_set else None

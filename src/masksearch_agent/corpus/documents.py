@@ -13,9 +13,9 @@ from typing import Any
 
 from masksearch_agent.errors import UnreadableDocumentError, needs_extra
 
-__all__ = ("DOCUMENT_PARSERS", "DocumentParser", "decode_text", "require_parser")
+__all__ = ("DOCUMENT_PARSERS", "require_parser")
 
-DocumentParser = Callable[[bytes, str], tuple[str, str]]
+_DocumentParser = Callable[[bytes, str], tuple[str, str]]
 """The bytes of a file and the encoding of text files to title (`""` where it has none) and text."""
 
 _HEADING = re.compile(r"^#{1,6}[ \t]+(.+?)[ \t#]*$", re.MULTILINE)
@@ -34,7 +34,7 @@ _BREAK = re.compile(r"\n\s*\n")
 _CUT_WORD = re.compile(r"(?<=[a-z])-\n(?=[a-z])")
 
 
-def decode_text(raw: bytes, encoding: str) -> str:
+def _decode_text(raw: bytes, encoding: str) -> str:
     """Return the text of a file, without a byte order mark.
 
     Raises:
@@ -63,12 +63,12 @@ def require_parser(suffix: str) -> None:
 
 
 def _parse_plain(raw: bytes, encoding: str) -> tuple[str, str]:
-    return "", decode_text(raw, encoding)
+    return "", _decode_text(raw, encoding)
 
 
 def _parse_markdown(raw: bytes, encoding: str) -> tuple[str, str]:
     """Take the first heading as the title and out of the text."""
-    text = decode_text(raw, encoding)
+    text = _decode_text(raw, encoding)
     heading = _HEADING.search(text)
     if heading is None:
         return "", text
@@ -133,7 +133,7 @@ def _import_pypdf() -> Any:
     return pypdf
 
 
-DOCUMENT_PARSERS: Mapping[str, DocumentParser] = {
+DOCUMENT_PARSERS: Mapping[str, _DocumentParser] = {
     ".txt": _parse_plain,
     ".md": _parse_markdown,
     ".markdown": _parse_markdown,

@@ -11,6 +11,7 @@ import bz2
 import gzip
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, cast
 from xml.etree.ElementTree import ParseError
@@ -45,19 +46,8 @@ _CLOSING_HEADINGS = frozenset(
     [
         *("references", "notes", "footnotes", "citations", "sources", "bibliography", "works cited"),
         *("further reading", "external links", "see also"),
-        *(
-            "参考文献",
-            "參考文獻",
-            "参考资料",
-            "參考資料",
-            "外部链接",
-            "外部連結",
-            "参见",
-            "參見",
-            "注释",
-            "註釋",
-        ),
-        *("延伸阅读", "延伸閱讀"),
+        *("参考文献", "參考文獻", "参考资料", "參考資料", "外部链接", "外部連結"),
+        *("参见", "參見", "注释", "註釋", "延伸阅读", "延伸閱讀"),
     ]
 )
 _MAGIC_WORD = re.compile(r"__[A-Z]+__|-\{|\}-")
@@ -86,11 +76,13 @@ def read_dump(path: Path) -> Iterator[WikipediaPage]:
             dump = mwxml.Dump.from_element(root)
             prefixes = _unread_prefixes(dump.site_info)
             for page in dump.pages:
-                revisions = [revision.text or "" for revision in page]
+                wikitext = ""
+                for revision in page:
+                    wikitext = revision.text or ""
                 yield (
                     str(page.id),
                     page.title,
-                    _PageText(page.namespace, page.redirect, page.title, revisions, prefixes, parser),
+                    partial(_page_text, page, page.title, wikitext, prefixes, parser),
                 )
                 # mwxml empties the pages it has read, but their husks stay below the root.
                 del root.element[:]
@@ -153,33 +145,17 @@ def _replace(code: Any, node: Any, words: str) -> None:
         return  # It stood inside a node that was taken out before.
 
 
-class _PageText:
-    """Parses a page when it is called."""
-
-    def __init__(
-        self,
-        namespace: int | None,
-        redirect: str | None,
-        title: str,
-        revisions: list[str],
-        unread_prefixes: tuple[str, ...],
-        parser: Any,
-    ) -> None:
-        self._namespace, self._redirect, self._title = namespace, redirect, title
-        self._wikitext = revisions[-1] if revisions else ""
-        self._unread_prefixes, self._parser = unread_prefixes, parser
-
-    def __call__(self) -> str:
-        if self._namespace != _ARTICLE_NAMESPACE:
-            raise UnreadableDocumentError("not an article", f"namespace {self._namespace}")
-        if self._redirect or _REDIRECT.match(self._wikitext):
-            raise UnreadableDocumentError("redirect", f"redirects to {self._redirect or 'another page'}")
-        if _DISAMBIGUATION_TITLE.search(self._title) or _DISAMBIGUATION.search(self._wikitext):
-            raise UnreadableDocumentError("disambiguation page")
-        try:
-            return article_text(self._wikitext, self._unread_prefixes)
-        except (self._parser.parser.ParserError, RecursionError) as failure:
-            raise UnreadableDocumentError("broken wikitext", f"cannot parse it ({failure})") from failure
+def _page_text(page: Any, title: str, wikitext: str, unread_prefixes: tuple[str, ...], parser: Any) -> str:
+    if page.namespace != _ARTICLE_NAMESPACE:
+        raise UnreadableDocumentError("not an article", f"namespace {page.namespace}")
+    if page.redirect or _REDIRECT.match(wikitext):
+        raise UnreadableDocumentError("redirect", f"redirects to {page.redirect or 'another page'}")
+    if _DISAMBIGUATION_TITLE.search(title) or _DISAMBIGUATION.search(wikitext):
+        raise UnreadableDocumentError("disambiguation page")
+    try:
+        return article_text(wikitext, unread_prefixes)
+    except (parser.parser.ParserError, RecursionError) as failure:
+        raise UnreadableDocumentError("broken wikitext", f"cannot parse it ({failure})") from failure
 
 
 def _unread_prefixes(site: Any) -> tuple[str, ...]:

@@ -11,7 +11,6 @@ from typing import Any
 
 from masksearch_agent.dataset_folder import (
     ExportFormat,
-    front_matter,
     markdown_table,
     text_columns,
     write_card,
@@ -90,5 +89,5 @@ def export_tasks(
         for name, counted in distributions.items()
     )
     body = _CARD.format(rows=len(chosen), name=folder.as_posix(), tables=tables)
-    write_card(folder, front_matter("Masked passages", file_format, counts, ("ramp", "search-agent")), body)
+    write_card(folder, "Masked passages", file_format, counts, ("ramp", "search-agent"), body)
     return {"dataset": str(folder), "rows": counts, "format": file_format}

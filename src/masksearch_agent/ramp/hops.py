@@ -11,17 +11,16 @@ from collections.abc import Sequence
 
 from masksearch_agent.ramp.spans import Span
 from masksearch_agent.records import MASK, Hop, Passage
-from masksearch_agent.text.words import is_chinese
+from masksearch_agent.text.words import is_chinese, query_words
 
 __all__ = ("derive_hops", "kind_of", "mask_spans", "sentence_around")
 
-_WORD = re.compile(r"\w+(?:['’-]\w+)*")
 _SENTENCE_END = re.compile(r"[.!?][\"'”’)\]]*\s+(?=[\"'“‘(\[]?[A-Z0-9\[])|\n+|[。！？]")
 _CONTEXT_WORDS = 12
 """Content words of the sentence that go into a query: more of them dilute it."""
 _NEED_WORDS = 3
 _NEED_CHARACTERS = 8
-"""The same for Chinese text."""
+"""Shown on either side of a mask in Chinese text, where other text shows `_NEED_WORDS`."""
 _FUNCTION_WORDS = """
     a about after also an and are as at be became been before between both but by can could did do does during
     each for from had has have he her his how i if in into is it its later may more most not of on one only or
@@ -71,7 +70,7 @@ def derive_hops(passage: Passage, spans: Sequence[Span], names_kinds: bool = Fal
         names_kinds: Whether a need says what kind of thing is sought.
     """
     before, *rest = mask_spans(passage, spans).split(MASK)
-    hidden = {word.lower() for span in spans for word in _WORD.findall(span.text)}
+    hidden = {word.lower() for span in spans for word in query_words(span.text)}
     hops = []
     for number, (span, piece) in enumerate(zip(spans, rest, strict=True), start=1):
         after = MASK.join(rest[number - 1 :])
@@ -130,5 +129,5 @@ def _query(title: str, before: str, after: str, hidden: set[str]) -> str:
 
 
 def _content_words(text: str, title: str, hidden: set[str]) -> list[str]:
-    skipped = {word.lower() for word in _WORD.findall(title)} | hidden | _STOP_WORDS
-    return [word for word in _WORD.findall(text.replace(MASK, " ")) if word.lower() not in skipped]
+    skipped = {word.lower() for word in query_words(title)} | hidden | _STOP_WORDS
+    return [word for word in query_words(text.replace(MASK, " ")) if word.lower() not in skipped]

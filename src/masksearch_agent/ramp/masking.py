@@ -16,12 +16,12 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from masksearch_agent.config.ramp import RampSettings
-from masksearch_agent.errors import TaskError
+from masksearch_agent.ramp.perplexity import perplexity
 from masksearch_agent.ramp.spans import Span
 from masksearch_agent.records import Passage, content_id
 from masksearch_agent.text.words import count_words
 
-__all__ = ("POLICIES", "MaskPolicy", "choose_spans", "length_weighted", "perplexity", "uniform")
+__all__ = ("POLICIES", "MaskPolicy", "choose_spans", "length_weighted", "uniform")
 
 
 class MaskPolicy(Protocol):
@@ -48,20 +48,6 @@ def length_weighted(passage: Passage, spans: Sequence[Span]) -> Sequence[float]:
         largest if re.search(r"\d", span.text) else length
         for span, length in zip(spans, lengths, strict=True)
     ]
-
-
-def perplexity(passage: Passage, spans: Sequence[Span]) -> Sequence[float]:
-    """Weigh a span by how hard the reference model finds it; one that it could not read is not masked.
-
-    Raises:
-        TaskError: No reference model has read the spans.
-    """
-    if any(span.surprisal is None for span in spans):
-        raise TaskError(
-            f"the spans of passage {passage.id!r} were read by no reference model, which the mask policy 'perplexity' "
-            "needs; pass them through ramp.perplexity.SpanSurprisal first"
-        )
-    return [span.surprisal or 0.0 for span in spans]
 
 
 POLICIES: Mapping[str, MaskPolicy] = {

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import zlib
 
-from masksearch_agent.retrieval.leak_guard import word_shingles
+from masksearch_agent.text.words import word_shingles
 
 __all__ = ("NearCopies",)
 

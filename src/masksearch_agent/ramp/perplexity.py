@@ -1,4 +1,4 @@
-"""How hard a reference model finds the facts of a passage, for the mask policy of that name.
+"""The mask policy `perplexity`: the spans that a reference model finds hardest, and how that is measured.
 
 MaskSearch (arXiv 2505.20285, section 3.1) masks what a language model is most perplexed by. Here the measure is the
 mean surprisal of a span's tokens, -log p(token | title and text before it), which one pass over a passage gives for all
@@ -16,15 +16,30 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
+from masksearch_agent.errors import TaskError
 from masksearch_agent.ramp.spans import Span, SpanExtractor
 from masksearch_agent.records import Passage
 
-__all__ = ("MeasuringExtractor", "SpanSurprisal")
+__all__ = ("MeasuringExtractor", "SpanSurprisal", "perplexity")
 
 _LOOK_AHEAD = 8
 """Batches sorted by length together, so that little is padded."""
 _MAX_TOKENS = 1024
 """Read of a passage, or as many as the model has positions for."""
+
+
+def perplexity(passage: Passage, spans: Sequence[Span]) -> Sequence[float]:
+    """Weigh a span by how hard the reference model finds it; one that it could not read is not masked.
+
+    Raises:
+        TaskError: No reference model has read the spans.
+    """
+    if any(span.surprisal is None for span in spans):
+        raise TaskError(
+            f"the spans of passage {passage.id!r} were read by no reference model, which the mask policy 'perplexity' "
+            "needs; pass them through ramp.perplexity.SpanSurprisal first"
+        )
+    return [span.surprisal or 0.0 for span in spans]
 
 
 @dataclass(slots=True)

@@ -139,7 +139,9 @@ def _ask(process: subprocess.Popen[bytes], batch: tuple[Passage, ...]) -> _Found
 
 def _serve(batch_size: int) -> None:
     """Answer each line of texts on the standard input on the standard output, until the input ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches both processes; the other one decides.
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C reaches both processes; the caller's decides what ends.
     # What a library prints must not get among the replies.
     replies = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())

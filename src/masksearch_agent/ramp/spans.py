@@ -103,13 +103,13 @@ class FactSpanExtractor:
     def extract(self, passages: Iterable[Passage]) -> Iterator[tuple[Passage, tuple[Span, ...]]]:
         """Yield each passage with the facts it tells."""
         for passage in passages:
-            mentions = self._mentions.get(passage.id, ())
-            yield passage, tuple(_span_of_mention(passage, mention) for mention in mentions)
-
-
-def _span_of_mention(passage: Passage, mention: FactMention) -> Span:
-    text = passage.text[mention.start : mention.end]
-    return Span(mention.start, mention.end, text, mention.label, mention.hop)
+            yield (
+                passage,
+                tuple(
+                    Span(told.start, told.end, passage.text[told.start : told.end], told.label, told.hop)
+                    for told in self._mentions.get(passage.id, ())
+                ),
+            )
 
 
 def _load_pipeline() -> Any:

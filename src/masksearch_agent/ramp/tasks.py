@@ -6,7 +6,7 @@ the rest of the corpus holds its answer, that is, where the search that the agen
 the source passage and its near copies.
 
 Invariant: building streams, and a task depends on its passage, the settings and the corpus, not on the order;
-only which of several near copies gives the task is decided by the order: it is the first.
+only of several near copies it is the first that gives the task.
 """
 
 from __future__ import annotations

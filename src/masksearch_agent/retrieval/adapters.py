@@ -6,15 +6,12 @@ working; a plain function runs in a thread.
 
 from __future__ import annotations
 
-import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from langchain_core.retrievers import BaseRetriever
-from langchain_core.runnables.config import ContextThreadPoolExecutor
 from langchain_core.tools import BaseTool
 from langchain_core.utils.pydantic import model_json_schema
 from langchain_core.vectorstores import VectorStore, VectorStoreRetriever
@@ -22,20 +19,14 @@ from langchain_core.vectorstores import VectorStore, VectorStoreRetriever
 from masksearch_agent.config.calls import CallSettings
 from masksearch_agent.config.retrieval import WebSearchSettings
 from masksearch_agent.errors import RetrievalError
-from masksearch_agent.records import ScoredPassage
 from masksearch_agent.retrieval.backends import SearchBackend
 from masksearch_agent.retrieval.index import open_index
 from masksearch_agent.retrieval.patient import PatientBackend
-from masksearch_agent.retrieval.results import hits_from_output
+from masksearch_agent.retrieval.results import AwaitedSource, Source
 from masksearch_agent.retrieval.search import Search
 from masksearch_agent.retrieval.web import open_web_search, web_source
 
 __all__ = ("as_search",)
-
-_Ask = Callable[[str, int], object]
-_AsyncAsk = Callable[[str, int], Awaitable[object]]
-
-_MAX_THREADS = 8
 
 
 def as_search(obj: object, *, cache_size: int = 50_000, calls: CallSettings | None = None) -> Search:
@@ -72,16 +63,16 @@ def _backend(obj: object) -> SearchBackend:
         case str() | Path():
             return open_index(Path(obj))
         case BaseRetriever():
-            return _AwaitableSource(partial(_ask_retriever, obj), partial(_aask_retriever, obj))
+            return AwaitedSource(partial(_aask_retriever, obj), partial(_ask_retriever, obj))
         case BaseTool():
             wrap = partial(_tool_input, obj, _query_argument(obj))
-            return _AwaitableSource(
-                lambda query, _: obj.invoke(wrap(query)), lambda query, _: obj.ainvoke(wrap(query))
+            return AwaitedSource(
+                lambda query, _: obj.ainvoke(wrap(query)), lambda query, _: obj.invoke(wrap(query))
             )
         case VectorStore():
-            return _AwaitableSource(
-                lambda query, limit: obj.similarity_search(query, k=limit),
+            return AwaitedSource(
                 lambda query, limit: obj.asimilarity_search(query, k=limit),
+                lambda query, limit: obj.similarity_search(query, k=limit),
             )
         case SearchBackend() if not isinstance(obj, type):
             return obj
@@ -93,39 +84,8 @@ def _backend(obj: object) -> SearchBackend:
             "strings, documents or passages"
         )
     if inspect.iscoroutinefunction(obj) or inspect.iscoroutinefunction(getattr(obj, "__call__", None)):  # noqa: B004
-        return _AwaitableSource(_refuse_sync, lambda query, _: obj(query))
-    return _Source(lambda query, _: obj(query))
-
-
-class _Source:
-    """A backend over something that answers one query at a time."""
-
-    def __init__(self, ask: _Ask) -> None:
-        self._ask = ask
-
-    def search(self, queries: Sequence[str], limit: int) -> list[list[ScoredPassage]]:
-        if len(queries) <= 1:
-            outputs = [self._ask(query, limit) for query in queries]
-        else:
-            with ContextThreadPoolExecutor(max_workers=min(len(queries), _MAX_THREADS)) as pool:
-                outputs = list(pool.map(self._ask, queries, [limit] * len(queries)))
-        return [hits_from_output(output, limit) for output in outputs]
-
-
-class _AwaitableSource(_Source):
-    """The same over something that can be awaited."""
-
-    def __init__(self, ask: _Ask, aask: _AsyncAsk) -> None:
-        super().__init__(ask)
-        self._aask = aask
-
-    async def asearch(self, queries: Sequence[str], limit: int) -> list[list[ScoredPassage]]:
-        outputs = await asyncio.gather(*(self._aask(query, limit) for query in queries))
-        return [hits_from_output(output, limit) for output in outputs]
-
-
-def _refuse_sync(_query: str, _limit: int) -> object:
-    raise RetrievalError("the search function is async; use an async call (ainvoke, astream, asearch)")
+        return AwaitedSource(lambda query, _: obj(query))
+    return Source(lambda query, _: obj(query))
 
 
 def _retriever_options(retriever: BaseRetriever, limit: int) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What a search backend is: queries in, ranked passages out.
+"""What a search backend is, queries in and ranked passages out, and what a retriever mode is, which makes one.
 
 A backend only ranks. Caching, withholding and merging belong to `Search`, so that they behave the same over
 an index of our own, a LangChain retriever and a web search.
@@ -6,12 +6,18 @@ an index of our own, a LangChain retriever and a web search.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from masksearch_agent.errors import RetrievalError
 from masksearch_agent.records import Passage, ScoredPassage
+from masksearch_agent.retrieval.embedders import Embedder
+from masksearch_agent.retrieval.passages import PassageFile
 
-__all__ = ("AsyncSearchBackend", "ListedBackend", "SearchBackend")
+__all__ = ("AsyncSearchBackend", "IndexPart", "ListedBackend", "RetrieverMode", "SearchBackend", "asearch_of")
 
 
 @runtime_checkable
@@ -43,3 +49,71 @@ class ListedBackend(SearchBackend, Protocol):
     def searched_passages(self) -> Sequence[Passage]:
         """All that a search could return; none where that is not known."""
         ...
+
+
+async def asearch_of(backend: SearchBackend, queries: Sequence[str], limit: int) -> list[list[ScoredPassage]]:
+    """Search without blocking the event loop: awaited where the backend can be, else in a thread."""
+    if isinstance(backend, AsyncSearchBackend):
+        return await backend.asearch(queries, limit)
+    return await asyncio.to_thread(backend.search, queries, limit)
+
+
+@dataclass(frozen=True, slots=True)
+class IndexPart:
+    """The folder that one mode has in an index, and what belongs to it."""
+
+    folder: Path
+    """The mode's own; it does not exist before it is built."""
+    passages: PassageFile
+    """What is searched, in the order of the index."""
+    embedder: Embedder
+    """For a mode that embeds; it loads its model on first use."""
+
+
+class RetrieverMode:
+    """One way to rank the passages of an index. A plugin derives from it and is found by its name (`plugins`).
+
+    An index has one part for each mode that it was built for. A mode either has a part of its own, and then overrides
+    `open` and mostly `build`, or searches the parts of other modes together, and then sets `parts` and overrides
+    `fuse`.
+    """
+
+    parts: tuple[str, ...] = ()
+    """Names of the modes whose parts are searched together; none for a mode with a part of its own."""
+    embeds: bool = False
+    """Whether the part is made with the embedder, and can only be opened with the same one."""
+
+    def build(self, part: IndexPart, older: IndexPart | None) -> int:
+        """Write the part.
+
+        Args:
+            part: Where, and of what. The folder is to be created.
+            older: The part of the index that is replaced, to take over from what did not change; its files may be
+                damaged. None where there is none, or where it was made with another embedder.
+
+        Returns:
+            How many passages were embedded.
+        """
+        part.folder.mkdir()
+        return 0
+
+    def check(self, part: IndexPart) -> None:
+        """Look whether the files of a part are whole, without changing them.
+
+        Raises:
+            RetrievalError: They are not; the index is then built again.
+        """
+        if not part.folder.is_dir():
+            raise RetrievalError(f"there is no {part.folder}")
+
+    def open(self, part: IndexPart) -> SearchBackend:
+        """Return what ranks the passages of a part that was built before.
+
+        Raises:
+            RetrievalError: Its files are missing or damaged.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no `open`")
+
+    def fuse(self, backends: Sequence[SearchBackend], rrf_k: int) -> SearchBackend:
+        """Return one backend over those of `parts`, in their order; `rrf_k` is that of `RetrievalSettings`."""
+        return backends[0]

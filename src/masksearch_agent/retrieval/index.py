@@ -1,7 +1,7 @@
 """Build an index of passages in a folder, and open it.
 
 The folder holds the manifest `index.json` and the folder `build-…` that it names, with the passages and one
-part per kind of search. A new build is made beside the old one; replacing the manifest, which is one step of
+part per retriever mode (`modes`). A new build is made beside the old one; replacing the manifest, which is one step of
 the file system, makes it the index. So the index is whole at any moment, however a build ends, and what a
 killed build left behind is removed by the next one. Building it again from the same passages does nothing;
 from others, only those are embedded that were not there before.
@@ -18,18 +18,16 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-from masksearch_agent.config.retrieval import RetrievalSettings, SearchMode
+from masksearch_agent.config.retrieval import RetrievalSettings
 from masksearch_agent.errors import RetrievalError
 from masksearch_agent.files import replace_text
 from masksearch_agent.jsonl import load_record
+from masksearch_agent.plugins import RETRIEVER_MODES
 from masksearch_agent.records import Passage
-from masksearch_agent.retrieval.backends import SearchBackend
-from masksearch_agent.retrieval.bm25 import BM25Index
-from masksearch_agent.retrieval.dense import DenseIndex, KnownVectors
+from masksearch_agent.retrieval.backends import IndexPart, RetrieverMode, SearchBackend
 from masksearch_agent.retrieval.embedders import Embedder, SentenceEmbedder
-from masksearch_agent.retrieval.hybrid import HybridIndex
 from masksearch_agent.retrieval.passages import PassageFile, write_passages
 
 __all__ = ("IndexReport", "build_index", "open_index")
@@ -37,15 +35,8 @@ __all__ = ("IndexReport", "build_index", "open_index")
 _FORMAT_VERSION = 2
 _MANIFEST = "index.json"
 _BUILD_PREFIX = "build-"
-_BM25 = "bm25"
-_DENSE = "dense"
 _OLD_FORMAT = ("passages.jsonl", "bm25", "dense-*")
 """What an index of format version 1 had beside its manifest."""
-_PARTS: dict[SearchMode, frozenset[str]] = {
-    "bm25": frozenset({"bm25"}),
-    "dense": frozenset({"dense"}),
-    "hybrid": frozenset({"bm25", "dense"}),
-}
 
 logger = logging.getLogger(__name__)
 
@@ -70,8 +61,8 @@ class _Manifest:
     count: int
     parts: tuple[str, ...]
     embedder: str
-    """Name of the embedder of the dense part; empty where there is none."""
-    mode: SearchMode
+    """Name of the embedder of the parts that embed; empty where no part does."""
+    mode: str
     rrf_k: int
     # A name of its own for each build: Chroma keeps an opened folder by its path until the process ends.
     folder: str
@@ -108,13 +99,13 @@ def build_index(
         try:
             content_hash = write_passages(build, passages)
             stored = PassageFile(build)
-            parts = _PARTS[settings.mode]
+            parts = _parts_of(settings.mode)
             wanted = _Manifest(
                 format_version=_FORMAT_VERSION,
                 content_hash=content_hash,
                 count=len(stored),
                 parts=tuple(sorted(parts)),
-                embedder=embedder.name if "dense" in parts else "",
+                embedder=embedder.name if _embeds(parts) else "",
                 mode=settings.mode,
                 rrf_k=settings.rrf_k,
                 folder=build.name,
@@ -125,17 +116,16 @@ def build_index(
                 if opened_as_wanted != old:
                     _write_manifest(directory, opened_as_wanted)
                 return IndexReport(old.count, added=0, removed=0, embedded=0)
-            embedded = _write_parts(build, stored, wanted, embedder, directory, old)
-            added, removed = _count_changes(stored, directory, old)
+            report = _write_parts(directory, stored, wanted, embedder, old)
             _write_manifest(directory, wanted)
             old = wanted
         finally:
             _remove_all_but(directory, old)
-    return IndexReport(wanted.count, added, removed, embedded)
+    return report
 
 
 def open_index(
-    directory: Path, mode: SearchMode | None = None, *, embedder: Embedder | None = None
+    directory: Path, mode: str | None = None, *, embedder: Embedder | None = None
 ) -> SearchBackend:
     """Open an index for searching.
 
@@ -149,34 +139,41 @@ def open_index(
     """
     manifest = _read_manifest(directory)
     mode = mode or manifest.mode
-    if mode not in get_args(SearchMode):
+    if mode not in RETRIEVER_MODES.names():
         raise RetrievalError(
-            f"unknown search mode {mode!r}; expected one of {', '.join(get_args(SearchMode))}"
+            f"unknown search mode {mode!r}; expected one of {', '.join(RETRIEVER_MODES.names())}, or install the "
+            "package that brings it"
         )
-    missing = _PARTS[mode] - set(manifest.parts)
+    parts = _parts_of(mode)
+    missing = parts.keys() - set(manifest.parts)
     if missing:
         raise RetrievalError(
             f"the index in {directory} has no {' and no '.join(sorted(missing))} part, which mode {mode!r} "
             f"needs; run `masksearch index` with retrieval mode {mode!r}"
         )
+    chosen = embedder or SentenceEmbedder(manifest.embedder)
     try:
-        backends = _open_parts(directory, manifest, mode, embedder)
+        if _embeds(parts) and chosen.name != manifest.embedder:
+            raise RetrievalError(
+                f"the index was built with embedder {manifest.embedder!r}, not {chosen.name!r}"
+            )
+        passages = _open_passages(directory, manifest)
+        backends = [
+            part.open(IndexPart(directory / manifest.folder / name, passages, chosen))
+            for name, part in parts.items()
+        ]
     except RetrievalError as failure:
         raise RetrievalError(f"{failure}; run `masksearch index` to build the index again") from failure
-    return backends[0] if len(backends) == 1 else HybridIndex(backends, k=manifest.rrf_k)
+    return RETRIEVER_MODES.get(mode).fuse(backends, manifest.rrf_k)  # type: ignore[no-any-return]
 
 
-def _open_parts(
-    directory: Path, manifest: _Manifest, mode: SearchMode, embedder: Embedder | None
-) -> list[BM25Index | DenseIndex]:
-    folder = directory / manifest.folder
-    passages = _open_passages(directory, manifest)
-    backends: list[BM25Index | DenseIndex] = []
-    if "bm25" in _PARTS[mode]:
-        backends.append(BM25Index.load(folder / _BM25, passages))
-    if "dense" in _PARTS[mode]:
-        backends.append(DenseIndex(folder / _DENSE, passages, _matching_embedder(manifest, embedder)))
-    return backends
+def _parts_of(mode: str) -> dict[str, RetrieverMode]:
+    """Return the modes whose parts a mode searches: itself, or those that it names."""
+    return {name: RETRIEVER_MODES.get(name) for name in RETRIEVER_MODES.get(mode).parts or (mode,)}
+
+
+def _embeds(parts: dict[str, RetrieverMode]) -> bool:
+    return any(part.embeds for part in parts.values())
 
 
 def _open_passages(directory: Path, manifest: _Manifest) -> PassageFile:
@@ -189,25 +186,17 @@ def _open_passages(directory: Path, manifest: _Manifest) -> PassageFile:
 
 
 def _is_readable(directory: Path, manifest: _Manifest) -> bool:
-    """Tell whether the files of an index are whole. Chroma is not opened: it would write to its files."""
+    """Tell whether the files of an index are whole."""
     try:
         passages = _open_passages(directory, manifest)
-        if "bm25" in manifest.parts:
-            BM25Index.load(directory / manifest.folder / _BM25, passages)
+        embedder = SentenceEmbedder(manifest.embedder)
+        # A part may be of a mode that is not installed any more.
+        for name in set(RETRIEVER_MODES.names()) & set(manifest.parts):
+            RETRIEVER_MODES.get(name).check(IndexPart(directory / manifest.folder / name, passages, embedder))
     except RetrievalError as failure:
         logger.warning("building the index again: %s", failure)
         return False
-    return "dense" not in manifest.parts or (directory / manifest.folder / _DENSE).is_dir()
-
-
-def _matching_embedder(manifest: _Manifest, embedder: Embedder | None) -> Embedder:
-    if embedder is None:
-        return SentenceEmbedder(manifest.embedder)
-    if embedder.name != manifest.embedder:
-        raise RetrievalError(
-            f"the index was built with embedder {manifest.embedder!r}, not {embedder.name!r}"
-        )
-    return embedder
+    return True
 
 
 @contextmanager
@@ -276,38 +265,30 @@ def _covers(found: _Manifest, wanted: _Manifest) -> bool:
 
 
 def _write_parts(
-    build: Path,
-    passages: PassageFile,
-    manifest: _Manifest,
-    embedder: Embedder,
-    directory: Path,
-    old: _Manifest | None,
-) -> int:
-    """Write the parts of an index; return how many passages were embedded."""
-    if "bm25" in manifest.parts:
-        BM25Index.build(build / _BM25, passages)
-    if "dense" not in manifest.parts:
-        return 0
-    known = None
-    if old is not None and old.embedder == manifest.embedder:
-        try:
-            known = KnownVectors(directory / old.folder / _DENSE, PassageFile(directory / old.folder).keys)
-        except RetrievalError as failure:
-            logger.warning("embedding all passages again: %s", failure)
-    return DenseIndex.build(build / _DENSE, passages, embedder, passages.keys, known)
-
-
-def _count_changes(passages: PassageFile, directory: Path, old: _Manifest | None) -> tuple[int, int]:
-    """Return how many passages are new, and how many of the old index are gone."""
+    directory: Path, passages: PassageFile, wanted: _Manifest, embedder: Embedder, old: _Manifest | None
+) -> IndexReport:
+    """Write the parts of an index, taking over what the old one has; report what changed."""
     import numpy as np
 
-    now, before = np.array(passages.keys), np.array([], dtype=np.uint64)
+    before = None
     if old is not None:
         try:
-            before = np.array(PassageFile(directory / old.folder).keys)
+            before = PassageFile(directory / old.folder)
         except RetrievalError:
             logger.warning("the passages of the old index are damaged; all count as new")
-    return np.setdiff1d(now, before).size, np.setdiff1d(before, now).size
+    embedded = 0
+    for name, part in _parts_of(wanted.mode).items():
+        older = None
+        is_alike = (
+            old is not None and name in old.parts and (not part.embeds or old.embedder == wanted.embedder)
+        )
+        if old is not None and before is not None and is_alike:
+            older = IndexPart(directory / old.folder / name, before, embedder)
+        embedded += part.build(IndexPart(directory / wanted.folder / name, passages, embedder), older)
+    now = np.array(passages.keys)
+    gone = np.array(before.keys if before is not None else (), dtype=np.uint64)
+    added, removed = np.setdiff1d(now, gone).size, np.setdiff1d(gone, now).size
+    return IndexReport(wanted.count, added, removed, embedded)
 
 
 def _write_manifest(directory: Path, manifest: _Manifest) -> None:

@@ -4,26 +4,16 @@ At training time a model must not find the unmasked passage itself: it would lea
 by word instead of finding its facts elsewhere. Corpora repeat themselves (mirrors, revisions, overlapping
 cuts), so the id alone is not enough. Two texts are compared by *containment*: the share of the smaller one's
 word 4-grams that the other one has (Broder, "On the resemblance and containment of documents", 1997). It
-catches a copy inside a longer page as well as a snippet of the source. A web search's snippet has pieces cut out
-(`…`); words on either side of a cut are no neighbours.
+catches a copy inside a longer page as well as a snippet of the source.
 """
 
 from __future__ import annotations
 
-import re
-import unicodedata
-from functools import lru_cache
-
 from masksearch_agent.errors import RetrievalError
 from masksearch_agent.records import MASK, Passage, SearchTask
-from masksearch_agent.text.words import HAN
+from masksearch_agent.text.words import word_shingles
 
-__all__ = ("LeakGuard", "word_shingles")
-
-_WORD = re.compile(rf"[{HAN}]|[^\W{HAN}]+")
-_SHINGLE_WORDS = 4
-_CUT = re.compile(r"\.{3,}")
-"""Where a snippet leaves text out; NFKC turns `…` into three dots."""
+__all__ = ("LeakGuard",)
 
 
 class LeakGuard:
@@ -69,22 +59,3 @@ class LeakGuard:
         shingles = word_shingles(passage.text)
         smaller = min(len(shingles), len(self._shingles))
         return smaller > 0 and len(shingles & self._shingles) >= self._threshold * smaller
-
-
-@lru_cache(maxsize=1024)
-def word_shingles(text: str) -> frozenset[tuple[str, ...]]:
-    """Return the word 4-grams of a text; a Chinese character is a word.
-
-    A text of fewer words is one shingle as a whole: it matches only its equal, where shorter n-grams would
-    make every passage that mentions a two-word source its copy.
-    """
-    pieces = [_WORD.findall(piece) for piece in _CUT.split(unicodedata.normalize("NFKC", text).casefold())]
-    shingles = frozenset(
-        shingle
-        for words in pieces
-        for shingle in zip(*(words[start:] for start in range(_SHINGLE_WORDS)), strict=False)
-    )
-    if shingles:
-        return shingles
-    words = tuple(word for piece in pieces for word in piece)
-    return frozenset([words] if words else [])

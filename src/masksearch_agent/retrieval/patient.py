@@ -16,6 +16,8 @@ from masksearch_agent.retrieval.backends import AsyncSearchBackend, SearchBacken
 
 __all__ = ("PatientBackend",)
 
+_MAX_THREADS = 16
+
 
 class PatientBackend:
     """Asks another backend one query at a time, each with the patience of `calls.PatientCaller`.
@@ -26,7 +28,6 @@ class PatientBackend:
         calls: Timeout, patience and rate.
         cache: Keeps answers between runs.
         max_limit: Most passages that the source returns for a query; asking for more costs and gives no more.
-        max_threads: Threads of a backend that cannot be awaited.
     """
 
     def __init__(
@@ -36,14 +37,13 @@ class PatientBackend:
         calls: CallSettings | None = None,
         cache: AnswerCache | None = None,
         max_limit: int | None = None,
-        max_threads: int = 16,
     ) -> None:
         self.name = name
         self._backend = backend
         self._caller = PatientCaller(name, calls)
         self._cache = cache
         self._max_limit = max_limit
-        self._threads = ThreadPoolExecutor(max_threads, thread_name_prefix="masksearch-search")
+        self._threads = ThreadPoolExecutor(_MAX_THREADS, thread_name_prefix="masksearch-search")
 
     def search(self, queries: Sequence[str], limit: int) -> list[list[ScoredPassage]]:
         """Return what `asearch` returns; works inside a running event loop too."""

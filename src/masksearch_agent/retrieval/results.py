@@ -1,21 +1,68 @@
-"""Make passages of whatever a search tool, a retriever or a function returns."""
+"""Make passages of whatever a search tool, a retriever or a function returns, and a backend of what returns it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from langchain_core.documents import Document
 from langchain_core.messages import ToolMessage
+from langchain_core.runnables.config import ContextThreadPoolExecutor
 
 from masksearch_agent.errors import RetrievalError
 from masksearch_agent.records import Passage, ScoredPassage, content_id
 
-__all__ = ("hits_from_output", "passage_from_document")
+__all__ = ("AwaitedSource", "Source", "hits_from_output", "passage_from_document")
 
 _TEXT_KEYS = ("text", "content", "page_content", "snippet", "body")
 _SOURCE_KEYS = ("source", "url", "link", "href")
 _ITEM = str | Document | Passage | ScoredPassage
+_MAX_THREADS = 8
+
+
+class Source:
+    """A backend over something that answers one query at a time.
+
+    Args:
+        ask: Takes a query and a limit, and returns what `hits_from_output` reads.
+    """
+
+    def __init__(self, ask: Callable[[str, int], object]) -> None:
+        self._ask = ask
+
+    def search(self, queries: Sequence[str], limit: int) -> list[list[ScoredPassage]]:
+        """Return one list per query, asking for several at once."""
+        if len(queries) <= 1:
+            outputs = [self._ask(query, limit) for query in queries]
+        else:
+            with ContextThreadPoolExecutor(max_workers=min(len(queries), _MAX_THREADS)) as pool:
+                outputs = list(pool.map(self._ask, queries, [limit] * len(queries)))
+        return [hits_from_output(output, limit) for output in outputs]
+
+
+def _refuse_sync(_query: str, _limit: int) -> object:
+    raise RetrievalError("the search function is async; use an async call (ainvoke, astream, asearch)")
+
+
+class AwaitedSource(Source):
+    """The same over something that can be awaited.
+
+    Args:
+        aask: As `ask`, awaited.
+        ask: The sync way; one that refuses where there is none.
+    """
+
+    def __init__(
+        self, aask: Callable[[str, int], Awaitable[object]], ask: Callable[[str, int], object] = _refuse_sync
+    ) -> None:
+        super().__init__(ask)
+        self._aask = aask
+
+    async def asearch(self, queries: Sequence[str], limit: int) -> list[list[ScoredPassage]]:
+        """Return what `search` returns."""
+        outputs = await asyncio.gather(*(self._aask(query, limit) for query in queries))
+        return [hits_from_output(output, limit) for output in outputs]
 
 
 def hits_from_output(output: object, limit: int) -> list[ScoredPassage]:

@@ -7,22 +7,22 @@ rankings and is told them, so that both give the same results.
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 from collections import OrderedDict
 from collections.abc import Generator, Sequence
 from functools import cached_property
 from itertools import islice, zip_longest
 from threading import Lock
+from typing import TypeVar
 
 from masksearch_agent.errors import RetrievalError
 from masksearch_agent.records import ScoredPassage
-from masksearch_agent.retrieval.backends import AsyncSearchBackend, ListedBackend, SearchBackend
+from masksearch_agent.retrieval.backends import ListedBackend, SearchBackend, asearch_of
 from masksearch_agent.retrieval.leak_guard import LeakGuard
 from masksearch_agent.retrieval.phrase_sketch import PhraseSketch
 
 __all__ = ("Search", "interleave")
 
+_ResultT = TypeVar("_ResultT")
 _Hits = tuple[ScoredPassage, ...]
 _Request = tuple[list[str], int]
 """Queries to rank, and how many passages to return for each."""
@@ -65,14 +65,7 @@ class Search:
         Raises:
             RetrievalError: If the limit is below 1, or the backend broke its contract.
         """
-        plan = self._plan(queries, limit, guard)
-        rankings = None
-        while True:
-            try:
-                request = plan.send(rankings)
-            except StopIteration as finished:
-                return list(finished.value)
-            rankings = self._backend.search(*request)
+        return self._carry_out(self._plan(queries, limit, guard))
 
     def prefetch(self, queries: Sequence[str], limit: int) -> None:
         """Rank queries in one request, so that guarded searches for them with this limit find them in the cache.
@@ -81,11 +74,17 @@ class Search:
         """
         normal = dict.fromkeys(filter(None, (" ".join(query.split()) for query in queries)))
         fetch = limit + _EXTRA if self._is_guarded else limit
-        plan = self._look_up(list(normal)[: self._cache_size], fetch)
+        self._carry_out(self._look_up(list(normal)[: self._cache_size], fetch))
+
+    def _carry_out(self, plan: Generator[_Request, list[list[ScoredPassage]] | None, _ResultT]) -> _ResultT:
         rankings = None
-        with contextlib.suppress(StopIteration):
-            while True:
-                rankings = self._backend.search(*plan.send(rankings))
+        while True:
+            try:
+                request = plan.send(rankings)
+            except StopIteration as finished:
+                result: _ResultT = finished.value
+                return result
+            rankings = self._backend.search(*request)
 
     def may_find(self, phrase: str, besides: str = "") -> bool:
         """Return False where no search finds a passage with the phrase, because none holds it; else True.
@@ -117,10 +116,7 @@ class Search:
                 request = plan.send(rankings)
             except StopIteration as finished:
                 return list(finished.value)
-            if isinstance(self._backend, AsyncSearchBackend):
-                rankings = await self._backend.asearch(*request)
-            else:
-                rankings = await asyncio.to_thread(self._backend.search, *request)
+            rankings = await asearch_of(self._backend, *request)
 
     def _plan(
         self, queries: Sequence[str], limit: int, guard: LeakGuard | None

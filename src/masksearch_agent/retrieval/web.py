@@ -10,15 +10,14 @@ Keys come from the environment under the wrappers' own names: `SERPAPI_API_KEY`,
 from __future__ import annotations
 
 import importlib
-from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any
 
 from masksearch_agent.calls.cache import AnswerCache
 from masksearch_agent.config.retrieval import WebSearchSettings, WebSource
 from masksearch_agent.errors import MissingExtraError, RetrievalError, ServiceRefusedError
-from masksearch_agent.records import ScoredPassage
 from masksearch_agent.retrieval.patient import PatientBackend
-from masksearch_agent.retrieval.results import hits_from_output
+from masksearch_agent.retrieval.results import AwaitedSource, Source
 from masksearch_agent.retrieval.search import Search
 
 __all__ = ("WEB_PREFIX", "open_web_search", "web_source")
@@ -73,37 +72,12 @@ def open_web_search(
     settings = settings or WebSearchSettings()
     cache = AnswerCache(settings.cache, settings.cache_max_age_s) if settings.cache is not None else None
     wrapper = _make_wrapper(source) if wrapper is None else wrapper
-    backend: Any = (
-        _AwaitableSource(_ASYNC_ASKS[source], wrapper)
+    backend = (
+        AwaitedSource(partial(_ASYNC_ASKS[source], wrapper))
         if source in _ASYNC_ASKS
-        else _ThreadSource(_ASKS[source], wrapper)
+        else Source(partial(_ASKS[source], wrapper))
     )
     return Search(PatientBackend(backend, f"{source} search", settings.calls, cache, _WRAPPERS[source][3]))
-
-
-class _AwaitableSource:
-    """One of the wrappers with an async method."""
-
-    def __init__(self, ask: Callable[[Any, str, int], Awaitable[object]], wrapper: Any) -> None:
-        self._ask = ask
-        self._wrapper = wrapper
-
-    def search(self, queries: Sequence[str], limit: int) -> list[list[ScoredPassage]]:
-        raise RetrievalError("this source is only awaited")
-
-    async def asearch(self, queries: Sequence[str], limit: int) -> list[list[ScoredPassage]]:
-        return [hits_from_output(await self._ask(self._wrapper, query, limit), limit) for query in queries]
-
-
-class _ThreadSource:
-    """One of the wrappers without."""
-
-    def __init__(self, ask: Callable[[Any, str, int], object], wrapper: Any) -> None:
-        self._ask = ask
-        self._wrapper = wrapper
-
-    def search(self, queries: Sequence[str], limit: int) -> list[list[ScoredPassage]]:
-        return [hits_from_output(self._ask(self._wrapper, query, limit), limit) for query in queries]
 
 
 async def _ask_serpapi(wrapper: Any, query: str, limit: int) -> object:

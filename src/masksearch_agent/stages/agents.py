@@ -10,7 +10,6 @@ from masksearch_agent.agent.bundle import BundleInfo, read_bundle_info, save_bun
 from masksearch_agent.agent.prompts import PromptSet
 from masksearch_agent.agent.protocol import PROTOCOL_VERSION
 from masksearch_agent.config.agent import AgentSettings
-from masksearch_agent.config.retrieval import SearchMode
 from masksearch_agent.environment import package_versions
 from masksearch_agent.models.local import load_checkpoint
 from masksearch_agent.stages.display import Bar
@@ -33,7 +32,7 @@ class BaseAgent(Stage):
     settings: AgentSettings
     index: IndexFolder | None = None
     """What it searches by default; None for a web search."""
-    search_mode: SearchMode | None = None
+    search_mode: str | None = None
 
     @property
     def trained(self) -> AgentFolder:
@@ -70,7 +69,7 @@ def make_base_bundle(
     settings: AgentSettings,
     directory: Path,
     index: str = "",
-    search_mode: SearchMode | None = None,
+    search_mode: str | None = None,
 ) -> BundleInfo:
     """Wrap a base model as a bundle.
 

@@ -84,7 +84,7 @@ class RecipeStages:
             corpus=corpus,
             searched=searched,
             reading=self.recipe.corpus,
-            settings=self.recipe.ramp,
+            settings=self.recipe.masking,
             split=split,
             max_tasks=max_tasks,
         ).tasks

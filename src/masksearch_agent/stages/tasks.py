@@ -154,6 +154,8 @@ def open_extractor(
         extractor = SpacyProcess() if has_own_process else SpacySpanExtractor()
     if settings.policy != "perplexity":
         return extractor
+    if settings.reference_model is None:
+        raise TaskError("the mask policy 'perplexity' needs a model; set ramp.reference_model")
     model, tokenizer = load_checkpoint(settings.reference_model, "float32")
     return MeasuringExtractor(extractor, SpanSurprisal(model, tokenizer, settings.reference_batch_size))
 

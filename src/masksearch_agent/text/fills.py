@@ -15,11 +15,11 @@ from collections.abc import Sequence
 from difflib import SequenceMatcher
 
 from masksearch_agent.records import MASK, SearchTask
-from masksearch_agent.text.words import HAN
+from masksearch_agent.text.words import WORD
 
 __all__ = ("split_fills",)
 
-_TOKEN = re.compile(rf"{re.escape(MASK)}|[{HAN}]|[^\W{HAN}]+")
+_TOKEN = re.compile(rf"{re.escape(MASK)}|{WORD}")
 _NUMBERED = re.compile(r"(?:\[(\d{1,2})\]|\(?(\d{1,2})[.):])\s+(.*)")
 _BULLET = re.compile(r"[-*•]\s+")
 _EDGES = " \t\n,;:.!?()[]，；：。！？（）"

@@ -25,7 +25,7 @@ from functools import lru_cache
 
 from masksearch_agent.records import SearchTask
 from masksearch_agent.text.fills import split_fills
-from masksearch_agent.text.words import HAN
+from masksearch_agent.text.words import space_chinese, words_of
 
 __all__ = (
     "answer_exact",
@@ -36,14 +36,11 @@ __all__ = (
     "f1",
     "normalize_answer",
     "phrase_form",
-    "split_fills",
     "token_recall",
     "tokenize_answer",
 )
 
 _ARTICLE = re.compile(r"\b(a|an|the)\b")
-_HAN = re.compile(rf"([{HAN}])")
-_WORD = re.compile(r"\w+")
 _DROP_ASCII_PUNCTUATION = str.maketrans("", "", string.punctuation)
 _CLOSED_ANSWERS = frozenset({"yes", "no", "noanswer"})
 
@@ -73,7 +70,7 @@ def normalize_answer(text: str) -> str:
     lowered = unicodedata.normalize("NFKC", text).lower().translate(_DROP_ASCII_PUNCTUATION)
     if not lowered.isascii():
         lowered = "".join(char for char in lowered if not unicodedata.category(char).startswith("P"))
-        lowered = _HAN.sub(r" \1 ", lowered)
+        lowered = space_chinese(lowered)
     return " ".join(_ARTICLE.sub(" ", lowered).split())
 
 
@@ -183,5 +180,5 @@ def phrase_form(text: str) -> str:
     """Return the words that `contains_phrase` compares, in lower case, without articles, with single spaces."""
     # Remembered, because one passage is asked for many phrases, one after the other.
     # Punctuation separates here instead of vanishing: in "1641–1685" the phrase "1685" must be found.
-    spaced = _HAN.sub(r" \1 ", unicodedata.normalize("NFKC", text).lower())
-    return " ".join(word for word in _WORD.findall(spaced) if word not in {"a", "an", "the"})
+    words = words_of(unicodedata.normalize("NFKC", text).lower())
+    return " ".join(word for word in words if word not in {"a", "an", "the"})

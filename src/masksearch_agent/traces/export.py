@@ -5,25 +5,29 @@ Its columns are `messages`, `tools`, `task_id` and `trajectory_id`; the folder i
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from masksearch_agent.dataset_folder import (
     ExportFormat,
-    front_matter,
     markdown_table,
     text_columns,
     write_card,
     write_splits,
 )
 from masksearch_agent.errors import TraceError
-from masksearch_agent.records import Trajectory, Usage
-from masksearch_agent.traces.store import TraceStore, conversation_of
+from masksearch_agent.jsonl import dump_record
+from masksearch_agent.records import Message, Trajectory, Turn, Usage
+from masksearch_agent.traces.store import TraceStore
 
 __all__ = ("ExportFormat", "export_dataset")
+
+logger = logging.getLogger(__name__)
 
 _COLUMNS = {
     "messages": [text_columns("role", "content")],
@@ -52,6 +56,9 @@ rows = load_dataset("{name}", split="train")
 ```bash
 trl sft --dataset_name {name} --model_name_or_path MODEL --output_dir OUT
 ```
+
+Add `--use_cpu` where there is no GPU, and `--assistant_only_loss` to train on the agent's own steps alone, which needs
+a chat template that marks them with `{{% generation %}}`.
 
 ## What is in it
 
@@ -108,7 +115,7 @@ def export_dataset(
             + (f" of stage {stage!r}" if stage is not None else "")
             + "; `masksearch traces` lists what it has"
         )
-    counts = write_splits(folder, file_format, {"train": _chain(first, rows)}, _COLUMNS)
+    counts = write_splits(folder, file_format, {"train": chain([first], rows)}, _COLUMNS)
     verdict = {True: "accepted by the judge", False: "rejected by the judge", None: "accepted and rejected"}
     body = _CARD.format(
         rows=counts["train"],
@@ -117,9 +124,7 @@ def export_dataset(
         name=folder.as_posix(),
         tables=_tables(statistics, store.reasons(stage)),
     )
-    write_card(
-        folder, front_matter("Search trajectories", file_format, counts, ("search-agent", "sft")), body
-    )
+    write_card(folder, "Search trajectories", file_format, counts, ("search-agent", "sft"), body)
     return {"dataset": str(folder), "rows": counts["train"], "format": file_format}
 
 
@@ -127,15 +132,33 @@ def _rows(
     store: TraceStore, stage: str | None, accepted: bool | None, statistics: _Statistics
 ) -> Iterator[dict[str, Any]]:
     for trajectory in store.trajectories(stage, accepted):
-        row = conversation_of(trajectory)
-        if row is not None:
-            statistics.count(trajectory)
-            yield row | {"trajectory_id": trajectory.id}
+        messages = _last_conversation(trajectory)
+        if not messages:
+            logger.info("trajectory %s has no policy turn; left out of the export", trajectory.id)
+            continue
+        statistics.count(trajectory)
+        yield {
+            "messages": [dump_record(message) for message in messages],
+            # Empty in the `tags` dialect; the column is there because trainers look for it.
+            "tools": [],
+            "task_id": trajectory.task_id,
+            "trajectory_id": trajectory.id,
+        }
 
 
-def _chain(first: dict[str, Any], rest: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    yield first
-    yield from rest
+def _last_conversation(trajectory: Trajectory) -> list[Message]:
+    """Return the messages from the root to the last policy turn, its reply included; empty where there is none."""
+    turns = {turn.id: turn for turn in trajectory.turns}
+    turn: Turn | None = next((t for t in reversed(trajectory.turns) if t.role == "policy"), None)
+    messages: list[Message] = []
+    while turn is not None:
+        messages[:0] = [*turn.context, Message("assistant", turn.text)]
+        parent_id = turn.parent_id
+        # Popping ends the walk even where damaged ids form a circle.
+        turn = turns.pop(parent_id, None) if parent_id is not None else None
+        if parent_id is not None and turn is None:
+            raise TraceError(f"trajectory {trajectory.id!r}: turn {parent_id!r}, a parent, is missing")
+    return messages
 
 
 def _tables(statistics: _Statistics, reasons: Counter[str]) -> str:

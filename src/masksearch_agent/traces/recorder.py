@@ -1,4 +1,4 @@
-"""What a run's model calls leave behind: a tree of turns, each holding only the tokens it added.
+"""What the model calls of a graph run leave behind: a tree of turns, each holding only the tokens it added.
 
 A recording chat model writes every call here. The graph's state carries messages and turn ids only; the
 recorder reaches the model through the run context, and each call says its role and its parent turn explicitly.
@@ -28,7 +28,7 @@ def new_turn_id() -> str:
 
 
 class Recorder:
-    """Collects the turns of one run; safe to share between threads and concurrent nodes.
+    """Collects the turns of one graph run; safe to share between threads and concurrent nodes.
 
     Args:
         turns: What the run recorded before, for one that is resumed from a checkpoint by another process.

@@ -45,7 +45,7 @@ def make_rows(trajectory: Trajectory, encoder: TurnEncoder | None = None) -> lis
     """Turn a trajectory into training rows, one per path of its trace.
 
     Args:
-        trajectory: A finished run.
+        trajectory: What a finished graph run left behind.
         encoder: How to tokenise turns that carry text only; None refuses them. One such turn is enough for all
             rows of the trajectory to be made from text, without log-probabilities.
 

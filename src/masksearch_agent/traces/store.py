@@ -2,7 +2,7 @@
 
 Idea: a trajectory costs seconds to minutes of model time, so it is committed the moment it is finished.
 Rejected trajectories are kept too, with the reason. A trajectory is stored once, under its content id,
-however many stages (generation rounds, training runs) it takes part in.
+however many stages (a generation round, a training) it takes part in.
 
 Invariant: what `add` or `add_many` returned for is on disk, whole, once. The write-ahead log with
 `synchronous=FULL` holds this when the process is killed and when the power fails, for half a millisecond a
@@ -12,7 +12,6 @@ commit.
 from __future__ import annotations
 
 import json
-import logging
 import sqlite3
 import threading
 import zlib
@@ -24,12 +23,12 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 from masksearch_agent.errors import TraceError
-from masksearch_agent.jsonl import dump_record, load_record, write_jsonl
-from masksearch_agent.records import Message, Trajectory, Turn
+from masksearch_agent.jsonl import dump_record, load_record
+from masksearch_agent.records import Trajectory
 
-__all__ = ("SCHEMA_VERSION", "PackedTrajectory", "TraceStore", "conversation_of", "pack_trajectory")
+__all__ = ("PackedTrajectory", "TraceStore", "pack_trajectory")
 
-SCHEMA_VERSION = 1
+_SCHEMA_VERSION = 1
 """Raised when a store of an older release can't be read any more."""
 
 _APPLICATION_ID = 0x4D534B54  # "MSKT": tells a trace store from any other SQLite file
@@ -42,7 +41,7 @@ _SCHEMA = (
         stage TEXT NOT NULL, task_id TEXT NOT NULL, position INTEGER NOT NULL REFERENCES trajectories,
         PRIMARY KEY (stage, task_id, position)) STRICT, WITHOUT ROWID""",
     f"PRAGMA application_id = {_APPLICATION_ID}",
-    f"PRAGMA user_version = {SCHEMA_VERSION}",
+    f"PRAGMA user_version = {_SCHEMA_VERSION}",
 )
 _ADD_TRAJECTORY = """INSERT INTO trajectories (id, task_id, accepted, verdict, payload)
     VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING"""
@@ -50,8 +49,6 @@ _JOIN_STAGE = """INSERT INTO outcomes SELECT ?, task_id, position FROM trajector
     WHERE id = ? ON CONFLICT DO NOTHING"""
 _PAGE_SIZE = 64
 _LOCK_TIMEOUT_S = 60.0
-
-logger = logging.getLogger(__name__)
 
 
 class PackedTrajectory(NamedTuple):
@@ -112,7 +109,7 @@ class TraceStore:
 
         Args:
             trajectory: A finished trajectory.
-            stage: The round or run it belongs to.
+            stage: The piece of a run that it belongs to.
 
         Returns:
             False when its id was there already; then it only joins the stage, and what was stored stays.
@@ -194,32 +191,6 @@ class TraceStore:
         rows = self._read("SELECT DISTINCT task_id FROM outcomes WHERE stage = ?", [stage])
         return {task_id for (task_id,) in rows}
 
-    def export_jsonl(self, path: Path, stage: str | None = None, accepted: bool | None = None) -> int:
-        """Write whole trajectories as JSON lines; `read_jsonl(path, Trajectory, TraceError)` reads them.
-
-        Returns:
-            The number of trajectories written.
-        """
-        return write_jsonl(path, self.trajectories(stage, accepted))
-
-    def export_messages(self, path: Path, stage: str | None = None, accepted: bool | None = None) -> int:
-        """Write conversations as JSON lines of `messages`, `tools` and `task_id`.
-
-        `datasets.load_dataset("json", data_files=…)` and `trl sft` read the file as it is. A conversation is
-        the path from the root of the trace to its last policy turn; a trajectory without a policy turn has
-        none and is left out, with an info message.
-
-        Returns:
-            The number of conversations written.
-        """
-        return write_jsonl(path, self._conversations(stage, accepted))
-
-    def _conversations(self, stage: str | None, accepted: bool | None) -> Iterator[dict[str, Any]]:
-        for trajectory in self.trajectories(stage, accepted):
-            row = conversation_of(trajectory)
-            if row is not None:
-                yield row
-
     def _open(self) -> None:
         if not self._is_initialised():
             with self._connection:
@@ -244,9 +215,9 @@ class TraceStore:
             return False
         if application_id != _APPLICATION_ID:
             raise TraceError(f"{self.path} is a SQLite file but no trace store; choose another path")
-        if version != SCHEMA_VERSION:
+        if version != _SCHEMA_VERSION:
             raise TraceError(
-                f"{self.path} has trace store version {version}, this release reads {SCHEMA_VERSION}; "
+                f"{self.path} has trace store version {version}, this release reads {_SCHEMA_VERSION}; "
                 "export it with the release that wrote it, or move it away to start a new one"
             )
         return True
@@ -302,33 +273,3 @@ def _conditions(stage: str | None, accepted: bool | None) -> tuple[str, list[obj
         conditions.append("accepted = ?")
         values.append(accepted)
     return " AND ".join(conditions), values
-
-
-def conversation_of(trajectory: Trajectory) -> dict[str, Any] | None:
-    """Return a trajectory as a row of `messages`, `tools` and `task_id`; None, with an info message, where no
-    policy turn says anything."""
-    messages = _last_conversation(trajectory)
-    if not messages:
-        logger.info("trajectory %s has no policy turn; left out of the export", trajectory.id)
-        return None
-    # Tools are empty in the `tags` dialect; the column is there because trainers look for it.
-    return {
-        "messages": [dump_record(message) for message in messages],
-        "tools": [],
-        "task_id": trajectory.task_id,
-    }
-
-
-def _last_conversation(trajectory: Trajectory) -> list[Message]:
-    """Return the messages from the root to the last policy turn, its reply included; empty without one."""
-    turns = {turn.id: turn for turn in trajectory.turns}
-    turn: Turn | None = next((t for t in reversed(trajectory.turns) if t.role == "policy"), None)
-    messages: list[Message] = []
-    while turn is not None:
-        messages[:0] = [*turn.context, Message("assistant", turn.text)]
-        parent_id = turn.parent_id
-        # Popping ends the walk even where damaged ids form a circle.
-        turn = turns.pop(parent_id, None) if parent_id is not None else None
-        if parent_id is not None and turn is None:
-            raise TraceError(f"trajectory {trajectory.id!r}: turn {parent_id!r}, a parent, is missing")
-    return messages

@@ -11,7 +11,7 @@ from masksearch_agent.lab.world_questions import make_questions
 from masksearch_agent.ramp.spans import FactSpanExtractor
 from masksearch_agent.ramp.tasks import build_task
 from masksearch_agent.records import Passage, SearchTask
-from masksearch_agent.retrieval.bm25 import BM25Index
+from masksearch_agent.retrieval.modes.bm25 import BM25Index
 from masksearch_agent.retrieval.search import Search
 
 

@@ -1,10 +1,10 @@
 from __future__ import annotations
 
 import pytest
+from fakes.spans import find_span
 
 from masksearch_agent.ramp.cloze import as_cloze_question, cloze_question
 from masksearch_agent.ramp.hops import derive_hops
-from masksearch_agent.ramp.spans import Span
 from masksearch_agent.ramp.tasks import build_task
 from masksearch_agent.records import Passage
 from masksearch_agent.retrieval.leak_guard import LeakGuard
@@ -13,14 +13,9 @@ TITLE = "Velling Works (company)"
 TEXT = "Velling Works makes wool. It was founded in 1923 by Ann Bo in the town of Orly. Its owner is Cy Do."
 
 
-def span_of(fragment: str, label: str, text: str = TEXT) -> Span:
-    start = text.index(fragment)
-    return Span(start, start + len(fragment), fragment, label)
-
-
 def questions(text: str, fragment: str, label: str, title: str = TITLE) -> set[str]:
     """Return all questions that are drawn for a fact."""
-    span = span_of(fragment, label, text)
+    span = find_span(text, fragment, label)
     return {cloze_question(Passage(f"p{number}", title, text), span) for number in range(60)}
 
 
@@ -84,7 +79,7 @@ def test_no_question_holds_its_answer():
 
 
 def test_a_masked_passage_becomes_a_question_with_the_same_answer_query_and_source():
-    passage, span = Passage("p", TITLE, TEXT), span_of("1923", "DATE")
+    passage, span = Passage("p", TITLE, TEXT), find_span(TEXT, "1923", "DATE")
     masked = build_task(passage, [span], derive_hops(passage, [span], names_kinds=True), split="test")
     task = as_cloze_question(masked, passage, span)
     assert (task.kind, task.category, task.split, task.mask_count) == ("qa", "cloze", "test", 0)
@@ -97,7 +92,7 @@ def test_a_masked_passage_becomes_a_question_with_the_same_answer_query_and_sour
 
 
 def test_the_source_of_a_question_is_withheld_as_that_of_a_masked_passage():
-    passage, span = Passage("p", TITLE, TEXT), span_of("1923", "DATE")
+    passage, span = Passage("p", TITLE, TEXT), find_span(TEXT, "1923", "DATE")
     task = as_cloze_question(build_task(passage, [span]), passage, span)
     guard = LeakGuard.for_task(task)
     assert guard is not None
@@ -108,6 +103,6 @@ def test_the_source_of_a_question_is_withheld_as_that_of_a_masked_passage():
 
 def test_chinese_text_keeps_its_mask():
     text = "海宁市位于浙江省。"
-    passage, span = Passage("p", "海宁", text), span_of("浙江省", "GPE", text)
+    passage, span = Passage("p", "海宁", text), find_span(text, "浙江省", "GPE")
     masked = build_task(passage, [span])
     assert as_cloze_question(masked, passage, span) is masked

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
-import dataclasses
+from functools import partial
 
 import pytest
+from fakes.spans import find_span
 
 from masksearch_agent.ramp.hops import derive_hops, mask_spans
 from masksearch_agent.ramp.spans import Span
@@ -16,9 +17,7 @@ TEXT = (
 PASSAGE = Passage("p", "Velling Works", TEXT)
 
 
-def span_of(fragment: str, hop: Hop | None = None) -> Span:
-    start = TEXT.index(fragment)
-    return Span(start, start + len(fragment), fragment, "ENTITY", hop)
+span_of = partial(find_span, TEXT)
 
 
 def test_masking_replaces_the_spans_and_nothing_else() -> None:
@@ -71,14 +70,14 @@ def test_the_only_mask_has_no_number() -> None:
     ],
 )
 def test_a_need_names_the_kind_of_thing_where_that_is_wanted(fragment: str, label: str, need: str) -> None:
-    span = dataclasses.replace(span_of(fragment), label=label)
+    span = span_of(fragment, label)
     (hop,) = derive_hops(PASSAGE, [span], names_kinds=True)
     assert hop.need == need
     assert f"the {hop.kind}" == need.partition(" in ")[0]
 
 
 def test_the_needs_of_several_masks_name_kinds_too() -> None:
-    spans = [dataclasses.replace(span_of("1923"), label="DATE"), span_of("Cy Do")]
+    spans = [span_of("1923", "DATE"), span_of("Cy Do")]
     year, _ = derive_hops(PASSAGE, spans, names_kinds=True)
     assert year.need == 'the year in mask 1, in "was founded in ___ by Ann Bo"'
     assert year.kind == "year"
@@ -91,4 +90,4 @@ def test_a_need_that_shows_only_a_place_names_no_kind() -> None:
 
 def test_a_span_that_knows_its_hop_keeps_it() -> None:
     hop = Hop("the founder of Velling Works", "Velling Works founder", "Ann Bo")
-    assert derive_hops(PASSAGE, [span_of("Ann Bo", hop)]) == (hop,)
+    assert derive_hops(PASSAGE, [span_of("Ann Bo", hop=hop)]) == (hop,)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 
 import pytest
+from fakes.spans import find_span
 
 from masksearch_agent.config.ramp import RampSettings
 from masksearch_agent.errors import TaskError
@@ -18,7 +19,7 @@ from fakes.tiny_models import LINES, make_test_model, make_test_tokenizer  # noq
 
 
 def spans_of(text: str, *facts: str) -> tuple[Span, ...]:
-    return tuple(Span(text.index(fact), text.index(fact) + len(fact), fact, "FACT") for fact in facts)
+    return tuple(find_span(text, fact) for fact in facts)
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
+from fakes.spans import find_span
 
 from masksearch_agent.config.ramp import RampSettings
 from masksearch_agent.ramp.rules import passage_flaw, usable_spans
@@ -11,13 +12,6 @@ from masksearch_agent.records import Hop, Passage
 
 SETTINGS = RampSettings(max_span_words=3, min_passage_words=5)
 PROSE = "Ann Bo met Cy Do in Orly in 1923, and two years later Cy Do left for the Bay of Biscay and wool."
-
-
-def span_of(text: str, fragment: str, occurrence: int = 0, hop: Hop | None = None) -> Span:
-    start = -1
-    for _ in range(occurrence + 1):
-        start = text.index(fragment, start + 1)
-    return Span(start, start + len(fragment), fragment, "ENTITY", hop)
 
 
 def judge(passage: Passage, *spans: Span) -> tuple[tuple[str, ...], dict[str, int]]:
@@ -37,44 +31,44 @@ def judge(passage: Passage, *spans: Span) -> tuple[tuple[str, ...], dict[str, in
     ],
 )
 def test_an_unfair_span_is_dropped_under_its_rule(fragment: str, rule: str) -> None:
-    assert judge(Passage("p", "The Orly meeting", PROSE), span_of(PROSE, fragment)) == ((), {rule: 1})
+    assert judge(Passage("p", "The Orly meeting", PROSE), find_span(PROSE, fragment)) == ((), {rule: 1})
 
 
 def test_a_fair_span_is_kept() -> None:
-    assert judge(Passage("p", "Meeting", PROSE), span_of(PROSE, "1923")) == (("1923",), {})
+    assert judge(Passage("p", "Meeting", PROSE), find_span(PROSE, "1923")) == (("1923",), {})
 
 
 def test_a_span_of_a_skipped_kind_is_dropped() -> None:
     drops: Counter[str] = Counter()
     settings = SETTINGS.model_copy(update={"skipped_labels": ("NORP", "ENTITY")})
-    assert usable_spans(Passage("p", "Meeting", PROSE), [span_of(PROSE, "1923")], settings, drops) == ()
+    assert usable_spans(Passage("p", "Meeting", PROSE), [find_span(PROSE, "1923")], settings, drops) == ()
     assert drops == {"skipped_label": 1}
 
 
 def test_a_string_inside_another_word_is_no_repetition() -> None:
     text = "The duke of York never saw Yorkshire in all his long life."
-    assert judge(Passage("p", "A duke", text), span_of(text, "York")) == (("York",), {})
+    assert judge(Passage("p", "A duke", text), find_span(text, "York")) == (("York",), {})
 
 
 def test_repetition_is_seen_through_case_and_punctuation() -> None:
     text = "In the U.S. he sang, and then in the u.s. he danced for years."
-    assert judge(Passage("p", "t", text), span_of(text, "U.S.")) == ((), {"repeated": 1})
+    assert judge(Passage("p", "t", text), find_span(text, "U.S.")) == ((), {"repeated": 1})
 
 
 def test_a_lower_case_fact_of_a_closed_world_is_kept() -> None:
-    fact = span_of(PROSE, "wool", hop=Hop("the product of it", "it product", "wool"))
+    fact = find_span(PROSE, "wool", hop=Hop("the product of it", "it product", "wool"))
     assert judge(Passage("p", "Meeting", PROSE), fact) == (("wool",), {})
 
 
 def test_overlapping_spans_give_way_to_the_longer_one() -> None:
     text = "It was in the New York State Museum that he worked."
-    longer, shorter = span_of(text, "New York State"), span_of(text, "New York")
+    longer, shorter = find_span(text, "New York State"), find_span(text, "New York")
     assert judge(Passage("p", "t", text), shorter, longer) == (("New York State",), {"overlap": 1})
 
 
 def test_a_span_over_two_lines_cannot_be_a_line_of_an_answer() -> None:
     text = "He lived in New\nYork for all of his life."
-    assert judge(Passage("p", "t", text), span_of(text, "New\nYork")) == ((), {"line_break": 1})
+    assert judge(Passage("p", "t", text), find_span(text, "New\nYork")) == ((), {"line_break": 1})
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 from fakes.overlap_backend import OverlapBackend
+from fakes.spans import find_span
 
 from masksearch_agent.config.ramp import RampSettings
 from masksearch_agent.ramp.spans import Span
@@ -20,11 +22,7 @@ TOWN = Passage("town", "Orly", "Orly is a harbour town. Velling Works has its se
 SETTINGS = RampSettings(mask_count_weights=(0, 0, 1, 1), min_passage_words=5, answerability_depth=5)
 
 
-def span_of(fragment: str, text: str = TEXT) -> Span:
-    start = text.index(fragment)
-    return Span(start, start + len(fragment), fragment, "ENTITY")
-
-
+span_of = partial(find_span, TEXT)
 SPANS = (span_of("1923"), span_of("Ann Bo"), span_of("Orly"))
 
 
@@ -138,7 +136,7 @@ def test_the_report_accounts_for_every_passage() -> None:
         (SOURCE, SPANS),
         (Passage("short", "t", "Too short."), ()),
         (Passage("plain", "t", "There is nothing to be masked in this."), ()),
-        (unanswerable, (span_of("Cy Do", unanswerable.text), span_of("1955", unanswerable.text))),
+        (unanswerable, (find_span(unanswerable.text, "Cy Do"), find_span(unanswerable.text, "1955"))),
     ]
     search = Search(OverlapBackend([SOURCE, BIOGRAPHY, TOWN, unanswerable]))
     settings = RampSettings(mask_count_weights=(0, 1, 0, 0), min_passage_words=5)

@@ -13,7 +13,7 @@ from fakes.passages import ids, make_passages
 
 from masksearch_agent.errors import MissingExtraError, RetrievalError
 from masksearch_agent.records import Passage
-from masksearch_agent.retrieval.bm25 import BM25Index
+from masksearch_agent.retrieval.modes.bm25 import BM25Index
 
 TEXTS = ("the red fox", "red red wine and bread", "a blue whale", "blue fox fox fox in the wine")
 
@@ -64,8 +64,8 @@ def test_each_query_gets_its_own_list_in_order(tmp_path: Path):
 def test_the_index_is_the_one_that_bm25s_builds_and_holds_no_pickle(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("masksearch_agent.retrieval.bm25_build._STRETCH", 3)
-    monkeypatch.setattr("masksearch_agent.retrieval.bm25_build._BLOCK", 20)
+    monkeypatch.setattr("masksearch_agent.retrieval.modes._bm25_scores._STRETCH", 3)
+    monkeypatch.setattr("masksearch_agent.retrieval.modes._bm25_scores._BLOCK", 20)
     words = [f"w{n}" for n in range(9)]
     draw = random.Random(0)
     texts = [" ".join(draw.choices(words, k=draw.randrange(12))) for _ in range(20)]

@@ -9,7 +9,7 @@ import pytest
 from fakes.passages import WordEmbedder, ids, make_passages
 
 from masksearch_agent.errors import MissingExtraError, RetrievalError
-from masksearch_agent.retrieval.dense import DenseIndex
+from masksearch_agent.retrieval.modes.dense import DenseIndex
 
 TEXTS = ("red fox runs", "red wine flows", "blue whale sings", "green tea cools")
 

@@ -1,17 +1,12 @@
 from __future__ import annotations
 
 import pytest
-from fakes.passages import ListBackend, ids, make_passages
+from fakes.passages import AwaitableBackend, ListedPassages, ids, make_passages
 
 from masksearch_agent.records import ScoredPassage
-from masksearch_agent.retrieval.hybrid import HybridIndex, fuse_rankings
+from masksearch_agent.retrieval.modes.hybrid import HybridIndex, fuse_rankings
 
 A, B, C, D, E, F, G = make_passages(*"abcdefg")
-
-
-class AwaitableBackend(ListBackend):
-    async def asearch(self, queries, limit):
-        return self.search(queries, limit)
 
 
 def hits(*passages):
@@ -49,12 +44,6 @@ async def test_the_index_looks_deeper_than_asked_and_fuses_per_query():
     assert [ids(each) for each in found] == [["p1", "p0"], ["p2", "p3"]]
     assert parts[0].requests == [(["q", "r"], 20)]
     assert await index.asearch(["q", "r"], 2) == found
-
-
-class ListedPassages(AwaitableBackend):
-    def __init__(self, passages):
-        super().__init__({})
-        self.searched_passages = passages
 
 
 def test_the_passages_are_known_where_all_parts_rank_the_same():

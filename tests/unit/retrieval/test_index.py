@@ -12,10 +12,10 @@ from fakes.passages import WordEmbedder, ids, make_passages
 from masksearch_agent.config.retrieval import RetrievalSettings
 from masksearch_agent.errors import RetrievalError
 from masksearch_agent.records import Passage
-from masksearch_agent.retrieval.bm25 import BM25Index
-from masksearch_agent.retrieval.dense import DenseIndex
-from masksearch_agent.retrieval.hybrid import HybridIndex
 from masksearch_agent.retrieval.index import IndexReport, build_index, open_index
+from masksearch_agent.retrieval.modes.bm25 import BM25Index
+from masksearch_agent.retrieval.modes.dense import DenseIndex
+from masksearch_agent.retrieval.modes.hybrid import HybridIndex
 
 TEXTS = ("red fox runs", "red wine flows", "blue whale sings")
 BM25_ONLY = RetrievalSettings(mode="bm25")

@@ -4,7 +4,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from fakes.passages import ListBackend, ids, make_passages
+from fakes.passages import ListBackend, ListedPassages, ids, make_passages
 
 from masksearch_agent.errors import RetrievalError
 from masksearch_agent.records import ScoredPassage
@@ -159,14 +159,8 @@ def test_a_search_may_be_shared_between_threads(backend: ListBackend):
     assert found == [expected[query] for query in queries]
 
 
-class ListedPassages(ListBackend):
-    """Says what it ranks."""
-
-    searched_passages = PASSAGES
-
-
 def test_what_only_the_withheld_passage_holds_cannot_be_found():
-    search = Search(ListedPassages({}))
+    search = Search(ListedPassages(PASSAGES))
     assert search.may_find("number 7")
     assert not search.may_find("number 7", besides="p7")
     assert search.may_find("fixed list", besides="p7")
@@ -174,7 +168,7 @@ def test_what_only_the_withheld_passage_holds_cannot_be_found():
 
 
 def test_without_its_guard_a_search_may_find_the_passage_itself():
-    assert Search(ListedPassages({}), is_guarded=False).may_find("number 7", besides="p7")
+    assert Search(ListedPassages(PASSAGES), is_guarded=False).may_find("number 7", besides="p7")
 
 
 @pytest.mark.parametrize("passages", [None, (), PASSAGES])

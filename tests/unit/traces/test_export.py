@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,7 @@ def test_the_card_says_what_is_in_it(store: TraceStore, tmp_path: Path) -> None:
     [[split]] = [config["data_files"] for config in head["configs"]]
     assert (tmp_path / "data" / split["path"]).is_file()
     for line in (
+        "Add `--use_cpu` where there is no GPU, and `--assistant_only_loss`", "marks them with `{% generation %}`",
         "| 1 | 2 |", "| a¦b | 2 |", "| wrong answer | 1 |", "6 calls of chat models: 200 prompt tokens", "$1.00",
     ):  # fmt: skip
         assert line in card
@@ -108,4 +110,40 @@ def test_exporting_again_replaces_the_data_in_either_format(store: TraceStore, t
 def test_nothing_to_export_is_an_error_that_changes_nothing(store: TraceStore, tmp_path: Path) -> None:
     with pytest.raises(TraceError, match="no accepted conversation of stage 'other'"):
         export_dataset(store, tmp_path / "data", "jsonl", "other")
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_conversation_follows_the_last_policy_turn(tmp_path: Path) -> None:
+    question = (Message("system", "Search."), Message("user", "Q?"))
+    repair = (Message("user", "Malformed step."),)
+    turns = (
+        Turn("1", None, "policy", question, "malformed"),
+        Turn("2", "1", "policy", repair, "first try"),
+        Turn("3", "1", "policy", repair, "second try"),
+        Turn("4", None, "judge", (Message("user", "Right?"),), "yes"),
+    )
+    with TraceStore(tmp_path / "traces.sqlite") as store:
+        store.add_many([replace(trajectory(1), turns=turns), replace(trajectory(2), turns=())])
+        assert export_dataset(store, tmp_path / "data", "jsonl")["rows"] == 1
+    [line] = (tmp_path / "data" / "data" / "train.jsonl").read_text().splitlines()
+    assert json.loads(line) == {
+        "messages": [
+            {"role": "system", "content": "Search."},
+            {"role": "user", "content": "Q?"},
+            {"role": "assistant", "content": "malformed"},
+            {"role": "user", "content": "Malformed step."},
+            {"role": "assistant", "content": "second try"},
+        ],
+        "tools": [],
+        "task_id": "task1",
+        "trajectory_id": "id1",
+    }
+
+
+@pytest.mark.parametrize("parent_id", ["absent", "1"])
+def test_turn_without_a_way_to_the_root_is_an_error(tmp_path: Path, parent_id: str) -> None:
+    with TraceStore(tmp_path / "traces.sqlite") as store:
+        store.add(replace(trajectory(1), turns=(Turn("1", parent_id, "policy", (), "x"),)))
+        with pytest.raises(TraceError, match=f"turn '{parent_id}', a parent, is missing"):
+            export_dataset(store, tmp_path / "data", "jsonl")
     assert not (tmp_path / "data").exists()

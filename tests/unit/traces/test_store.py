@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import sqlite3
 import subprocess
 import sys
@@ -14,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from masksearch_agent.errors import TraceError
-from masksearch_agent.jsonl import read_jsonl
+from masksearch_agent.jsonl import read_jsonl, write_jsonl
 from masksearch_agent.records import Message, Passage, Sampling, Trajectory, Turn
 from masksearch_agent.traces.store import TraceStore
 
@@ -269,66 +268,9 @@ def test_folder_in_place_of_a_file_is_reported(tmp_path: Path) -> None:
         TraceStore(tmp_path)
 
 
-def test_jsonl_export_reads_back(store_path: Path, tmp_path: Path) -> None:
+def test_trajectories_written_as_json_lines_read_back(store_path: Path, tmp_path: Path) -> None:
     clean = [replace(trajectory(n), turns=(), accepted=n != 1) for n in range(3)]
     with TraceStore(store_path) as store:
         store.add_many(clean, "a")
-        assert store.export_jsonl(tmp_path / "out.jsonl", stage="a", accepted=True) == 2
+        assert write_jsonl(tmp_path / "out.jsonl", store.trajectories("a", accepted=True)) == 2
     assert list(read_jsonl(tmp_path / "out.jsonl", Trajectory, TraceError)) == [clean[0], clean[2]]
-
-
-def branching_trajectory() -> Trajectory:
-    """A question, a malformed step, two tries after its repair, and a judge; the second try is the last."""
-    question = (Message("system", "Search."), Message("user", "Q?"))
-    repair = (Message("user", "Malformed step."),)
-    turns = (
-        Turn("1", None, "policy", question, "malformed"),
-        Turn("2", "1", "policy", repair, "first try"),
-        Turn("3", "1", "policy", repair, "second try"),
-        Turn("4", None, "judge", (Message("user", "Right?"),), "yes"),
-    )
-    return trajectory(1, turns=turns)
-
-
-def test_exported_messages_follow_the_last_policy_turn(store_path: Path, tmp_path: Path) -> None:
-    with TraceStore(store_path) as store:
-        store.add(branching_trajectory())
-        store.add(trajectory(2, turns=()))
-        assert store.export_messages(tmp_path / "sft.jsonl") == 1
-    [line] = (tmp_path / "sft.jsonl").read_text().splitlines()
-    assert json.loads(line) == {
-        "messages": [
-            {"role": "system", "content": "Search."},
-            {"role": "user", "content": "Q?"},
-            {"role": "assistant", "content": "malformed"},
-            {"role": "user", "content": "Malformed step."},
-            {"role": "assistant", "content": "second try"},
-        ],
-        "tools": [],
-        "task_id": "task-1",
-    }
-
-
-@pytest.mark.parametrize("parent_id", ["absent", "1"])
-def test_turn_without_a_way_to_the_root_is_an_error(store_path: Path, tmp_path: Path, parent_id: str) -> None:
-    with TraceStore(store_path) as store:
-        store.add(trajectory(1, turns=(Turn("1", parent_id, "policy", (), "x"),)))
-        with pytest.raises(TraceError, match=f"turn '{parent_id}', a parent, is missing"):
-            store.export_messages(tmp_path / "sft.jsonl")
-    assert not (tmp_path / "sft.jsonl").exists()
-
-
-@pytest.mark.slow
-def test_exported_messages_load_as_a_dataset_that_trl_reads(store_path: Path, tmp_path: Path) -> None:
-    datasets = pytest.importorskip("datasets")
-    trl_data = pytest.importorskip("trl.data_utils")
-    with TraceStore(store_path) as store:
-        store.add_many([branching_trajectory(), replace(branching_trajectory(), id="id-2")])
-        store.export_messages(tmp_path / "sft.jsonl")
-    rows = datasets.load_dataset(
-        "json", data_files=str(tmp_path / "sft.jsonl"), split="train", cache_dir=str(tmp_path / "cache")
-    )
-    assert len(rows) == 2
-    assert [m["content"] for m in rows[1]["messages"]][-1] == "second try"
-    assert trl_data.is_conversational(rows[0])
-    assert rows[0]["tools"] == []

@@ -10,9 +10,9 @@ import asyncio
 from collections.abc import Sequence
 
 from masksearch_agent.records import Passage, ScoredPassage
-from masksearch_agent.retrieval.backends import AsyncSearchBackend, ListedBackend
+from masksearch_agent.retrieval.backends import ListedBackend, RetrieverMode, SearchBackend, asearch_of
 
-__all__ = ("HybridIndex", "fuse_rankings")
+__all__ = ("MODE", "HybridIndex", "fuse_rankings")
 
 _MIN_DEPTH = 20
 
@@ -39,7 +39,7 @@ class HybridIndex:
         k: The constant of the fusion. A larger one lets low ranks count for more.
     """
 
-    def __init__(self, parts: Sequence[AsyncSearchBackend], *, k: int = 60) -> None:
+    def __init__(self, parts: Sequence[SearchBackend], *, k: int = 60) -> None:
         self._parts = parts
         self._k = k
 
@@ -57,7 +57,7 @@ class HybridIndex:
 
     async def asearch(self, queries: Sequence[str], limit: int) -> list[list[ScoredPassage]]:
         """Search all parts at once and fuse."""
-        found = await asyncio.gather(*(part.asearch(queries, _depth(limit)) for part in self._parts))
+        found = await asyncio.gather(*(asearch_of(part, queries, _depth(limit)) for part in self._parts))
         return self._fuse(found, limit)
 
     def _fuse(self, found: Sequence[list[list[ScoredPassage]]], limit: int) -> list[list[ScoredPassage]]:
@@ -67,3 +67,14 @@ class HybridIndex:
 def _depth(limit: int) -> int:
     """Look deeper than asked: what stands high in both rankings may stand low in each."""
     return max(2 * limit, _MIN_DEPTH)
+
+
+class _HybridMode(RetrieverMode):
+    parts = ("bm25", "dense")
+
+    def fuse(self, backends: Sequence[SearchBackend], rrf_k: int) -> HybridIndex:
+        return HybridIndex(backends, k=rrf_k)
+
+
+MODE = _HybridMode()
+"""Rank by shared words and by meaning."""

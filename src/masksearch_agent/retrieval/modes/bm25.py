@@ -11,24 +11,20 @@ its characters and its pairs of neighbouring characters; that needs no dictionar
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from masksearch_agent.errors import RetrievalError, needs_extra
 from masksearch_agent.records import Passage, ScoredPassage
-from masksearch_agent.retrieval.bm25_build import build_bm25
-from masksearch_agent.text.words import HAN
+from masksearch_agent.retrieval.backends import IndexPart, RetrieverMode
+from masksearch_agent.retrieval.modes._bm25_scores import build_bm25
+from masksearch_agent.text.words import search_terms
 
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ("BM25Index",)
-
-_WORD = re.compile(r"\w+")
-_RUN_OF_SCRIPT = re.compile(rf"([{HAN}]+)|[^{HAN}]+")
+__all__ = ("MODE", "BM25Index")
 
 
 class BM25Index:
@@ -47,7 +43,7 @@ class BM25Index:
     def build(directory: Path, passages: Iterable[Passage]) -> None:
         """Index passages by the words of their title and text, in a new folder: `.npy` arrays and JSON."""
         texts = (f"{each.title} {each.text}" for each in passages)
-        build_bm25(_import_bm25s().BM25(), directory, texts, _terms)
+        build_bm25(_import_bm25s().BM25(), directory, texts, search_terms)
 
     @classmethod
     def load(cls, directory: Path, passages: Sequence[Passage]) -> BM25Index:
@@ -91,7 +87,7 @@ class BM25Index:
         return self.search(queries, limit)
 
     def _rank(self, query: str, limit: int) -> list[ScoredPassage]:
-        known = [word for word in _terms(query) if word in self._model.vocab_dict]
+        known = [word for word in search_terms(query) if word in self._model.vocab_dict]
         if not known:
             return []
         scores = self._model.get_scores(known)
@@ -111,18 +107,23 @@ def _top(scores: np.ndarray[Any, Any], limit: int) -> list[int]:
     return positions
 
 
-def _terms(text: str) -> list[str]:
-    words = _WORD.findall(text.casefold())
-    if text.isascii():
-        return words
-    terms = []
-    for word in words:
-        for run in _RUN_OF_SCRIPT.finditer(word):
-            terms.extend([*run[1], *map("".join, pairwise(run[1]))] if run[1] else [run[0]])
-    return terms
-
-
 def _import_bm25s() -> Any:
     with needs_extra("index"):
         import bm25s
     return bm25s
+
+
+class _BM25Mode(RetrieverMode):
+    def build(self, part: IndexPart, older: IndexPart | None) -> int:
+        BM25Index.build(part.folder, part.passages)
+        return 0
+
+    def check(self, part: IndexPart) -> None:
+        self.open(part)
+
+    def open(self, part: IndexPart) -> BM25Index:
+        return BM25Index.load(part.folder, part.passages)
+
+
+MODE = _BM25Mode()
+"""Rank by shared words; needs neither torch nor Chroma."""

@@ -7,19 +7,21 @@ that every backend returns the same records.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from masksearch_agent.errors import RetrievalError, needs_extra
 from masksearch_agent.records import Passage, ScoredPassage
+from masksearch_agent.retrieval.backends import IndexPart, RetrieverMode
 from masksearch_agent.retrieval.batching import CallMerger
 from masksearch_agent.retrieval.embedders import Embedder
 
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ("DenseIndex", "KnownVectors")
+__all__ = ("MODE", "DenseIndex")
 
 _COLLECTION = "passages"
 _VECTORS = "vectors.f32"
@@ -29,6 +31,8 @@ _BATCH = 4096
 
 # Chroma's default of 100 misses close neighbours where vectors are spread out; this costs 0.1 ms a query.
 _HNSW = {"space": "cosine", "ef_search": 200, "ef_construction": 200}
+
+logger = logging.getLogger(__name__)
 
 
 class DenseIndex:
@@ -56,7 +60,7 @@ class DenseIndex:
         passages: Sequence[Passage],
         embedder: Embedder,
         keys: Sequence[int] = (),
-        known: KnownVectors | None = None,
+        known: _KnownVectors | None = None,
     ) -> int:
         """Embed passages and write the collection into a new folder.
 
@@ -124,7 +128,7 @@ class DenseIndex:
         ]
 
 
-class KnownVectors:
+class _KnownVectors:
     """The vectors of an older index, found by what they were made of.
 
     Args:
@@ -188,3 +192,25 @@ def _import_chromadb() -> Any:
         import chromadb
         import chromadb.errors
     return chromadb
+
+
+class _DenseMode(RetrieverMode):
+    embeds = True
+
+    # Chroma would write to the files that it opens, so nothing more than the folder is checked beforehand.
+
+    def build(self, part: IndexPart, older: IndexPart | None) -> int:
+        known = None
+        if older is not None:
+            try:
+                known = _KnownVectors(older.folder, older.passages.keys)
+            except RetrievalError as failure:
+                logger.warning("embedding all passages again: %s", failure)
+        return DenseIndex.build(part.folder, part.passages, part.embedder, part.passages.keys, known)
+
+    def open(self, part: IndexPart) -> DenseIndex:
+        return DenseIndex(part.folder, part.passages, part.embedder)
+
+
+MODE = _DenseMode()
+"""Rank by meaning."""
