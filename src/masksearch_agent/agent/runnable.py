@@ -22,6 +22,7 @@ from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import merge_configs
 from langchain_core.tools import BaseTool, StructuredTool
 
+from masksearch_agent.agent.bundle import BundleInfo, load_model, open_bundle_search, read_bundle_info
 from masksearch_agent.agent.graph import build_search_graph
 from masksearch_agent.agent.prompts import PromptSet, default_prompts
 from masksearch_agent.agent.state import RunContext, SearchInput, trajectory_of
@@ -38,12 +39,10 @@ from masksearch_agent.records import (
 )
 from masksearch_agent.retrieval.adapters import as_search
 from masksearch_agent.retrieval.leak_guard import LeakGuard
-from masksearch_agent.traces.recorder import Recorder
+from masksearch_agent.traces.recorder import Recorder, RecordingModel
 
 if TYPE_CHECKING:
     from langgraph.checkpoint.base import BaseCheckpointSaver
-
-    from masksearch_agent.agent.bundle import BundleInfo
 
 __all__ = ("AgentInput", "MaskSearchAgent")
 
@@ -114,9 +113,12 @@ class MaskSearchAgent(Runnable[AgentInput, SearchAnswer]):
                 weights.
             ServingError: No vLLM server answers at `base_url`.
         """
-        from masksearch_agent.agent.bundle import load_agent
-
-        return load_agent(path, search, checkpointer, base_url)
+        info = read_bundle_info(path)
+        model = load_model(path, info, base_url)
+        search = open_bundle_search(path, info) if search is None else search
+        agent = cls(model, search, info.agent, info.prompts, checkpointer)
+        agent.bundle = info
+        return agent
 
     # --- Runnable ----------------------------------------------------------------------------------------
 
@@ -131,46 +133,48 @@ class MaskSearchAgent(Runnable[AgentInput, SearchAnswer]):
         Raises:
             AgentError: The input asks nothing, or the run was interrupted.
         """
-        run = _Run(self, input, kwargs)
-        return run.finish(self.graph.invoke(run.input, config, context=run.context, **kwargs))
+        run = _Run(self, kwargs.pop("context", None))
+        return run.answer(self.graph.invoke(_graph_input(input), config, context=run.context, **kwargs))
 
     async def ainvoke(
         self, input: AgentInput, config: RunnableConfig | None = None, **kwargs: Any
     ) -> SearchAnswer:
         """Answer a question, without blocking; see `invoke`."""
-        run = _Run(self, input, kwargs)
-        return run.finish(await self.graph.ainvoke(run.input, config, context=run.context, **kwargs))
+        run = _Run(self, kwargs.pop("context", None))
+        return run.answer(
+            await self.graph.ainvoke(_graph_input(input), config, context=run.context, **kwargs)
+        )
 
     def stream(self, input: AgentInput, config: RunnableConfig | None = None, **kwargs: Any) -> Iterator[Any]:
         """Stream the run as the graph does: by default one `{node: update}` per finished node."""
-        run = _Run(self, input, kwargs)
+        run = _Run(self, kwargs.pop("context", None))
         kwargs.setdefault("stream_mode", "updates")
-        yield from self.graph.stream(run.input, config, context=run.context, **kwargs)
+        yield from self.graph.stream(_graph_input(input), config, context=run.context, **kwargs)
 
     async def astream(
         self, input: AgentInput, config: RunnableConfig | None = None, **kwargs: Any
     ) -> AsyncIterator[Any]:
         """Stream the run as the graph does, without blocking; see `stream`."""
-        run = _Run(self, input, kwargs)
+        run = _Run(self, kwargs.pop("context", None))
         kwargs.setdefault("stream_mode", "updates")
-        async for chunk in self.graph.astream(run.input, config, context=run.context, **kwargs):
+        async for chunk in self.graph.astream(_graph_input(input), config, context=run.context, **kwargs):
             yield chunk
 
     def stream_answer(
         self, input: AgentInput, config: RunnableConfig | None = None
     ) -> Iterator[dict[str, Any] | SearchAnswer]:
         """Yield each finished node's update as `{node: update}`, and at last the answer."""
-        run = _Run(self, input, {})
+        run = _Run(self)
         state: Mapping[str, Any] = {}
         chunks: Iterator[Any] = self.graph.stream(
-            run.input, config, context=run.context, stream_mode=["updates", "values"]
+            _graph_input(input), config, context=run.context, stream_mode=["updates", "values"]
         )
         for mode, chunk in chunks:
             if mode == "values":
                 state = chunk
             else:
                 yield chunk
-        yield run.finish(state)
+        yield run.answer(state)
 
     def as_tool(  # type: ignore[override]
         self,
@@ -229,27 +233,74 @@ class MaskSearchAgent(Runnable[AgentInput, SearchAnswer]):
         Raises:
             ThreadReuseError: The thread has run before, or is running.
         """
-        guard = LeakGuard.for_task(task) if is_guarded else None
-        recorder = Recorder()
+        run, state = await self._run_task(task, sampling, seed, is_guarded, config)
+        return run.trajectory(state, task.id, seed)
+
+    async def answer_task(
+        self, task: SearchTask, seed: int = 0, messages: Sequence[AnyMessage] = ()
+    ) -> tuple[Trajectory, Usage]:
+        """Run a task as its model is set up to decode (greedily by default); say what it cost, too.
+
+        Args:
+            task: As for `run_task`.
+            seed: As for `run_task`.
+            messages: What to open the run with instead of the question alone, word for word.
+        """
+        sampling = None
+        if isinstance(self.model, RecordingModel):
+            top_p = getattr(self.model, "top_p", 1.0)
+            sampling = Sampling(temperature=getattr(self.model, "temperature", 0.0), top_p=top_p)
+        run, state = await self._run_task(task, sampling, seed, messages=messages)
+        trajectory = run.trajectory(state, task.id, seed)
+        return trajectory, run.usage(state, trajectory)
+
+    async def _run_task(
+        self,
+        task: SearchTask,
+        sampling: Sampling | None,
+        seed: int,
+        is_guarded: bool = True,
+        config: RunnableConfig | None = None,
+        messages: Sequence[AnyMessage] = (),
+    ) -> tuple[_Run, Mapping[str, Any]]:
+        """Run the graph on a thread of its own; return the run and the final state."""
         if sampling is not None and sampling.seed is None:
             run_seed = random.Random(f"{task.id}:{seed}").getrandbits(32)
             sampling = dataclasses.replace(sampling, seed=run_seed)
-        context = RunContext(recorder=recorder, guard=guard, sampling=sampling)
+        run = _Run(
+            self, RunContext(guard=LeakGuard.for_task(task) if is_guarded else None, sampling=sampling)
+        )
+        asked: SearchInput = {"question": task.question, "kind": task.kind}
+        if messages:
+            asked["messages"] = list(messages)
         async with self._on_unused_thread(merge_configs(self.new_thread(), config)) as own_config:
-            question: SearchInput = {"question": task.question, "kind": task.kind}
-            state = await self.graph.ainvoke(question, own_config, context=context)
-        return trajectory_of(state, recorder.turns, task.id, self.model_version, seed)
+            return run, await self.graph.ainvoke(asked, own_config, context=run.context)
 
     def new_thread(self) -> RunnableConfig:
         """Return a config with a `thread_id` that no other run has; without a checkpointer, an empty one."""
         return {"configurable": {"thread_id": uuid.uuid4().hex}} if self.checkpointer is not None else {}
 
-    def with_limits(self, **limits: Any) -> MaskSearchAgent:
-        """Return an agent over the same model, search and checkpointer with some of its settings changed."""
-        settings = AgentSettings.model_validate({**self.settings.model_dump(), **limits})
-        changed = MaskSearchAgent(self.model, self.search, settings, self.prompts, self.checkpointer)
-        changed.bundle = self.bundle
+    def replace(
+        self,
+        model: BaseChatModel | None = None,
+        search: Any = None,
+        settings: AgentSettings | None = None,
+        prompts: PromptSet | None = None,
+    ) -> MaskSearchAgent:
+        """Return an agent like this one with some of its parts changed; with another model it has no bundle."""
+        changed = MaskSearchAgent(
+            model or self.model,
+            self.search if search is None else search,
+            settings or self.settings,
+            prompts or self.prompts,
+            self.checkpointer,
+        )
+        changed.bundle = self.bundle if model is None else None
         return changed
+
+    def with_limits(self, **limits: Any) -> MaskSearchAgent:
+        """Return an agent like this one with some of its settings changed."""
+        return self.replace(settings=AgentSettings.model_validate({**self.settings.model_dump(), **limits}))
 
     @asynccontextmanager
     async def _on_unused_thread(self, config: RunnableConfig) -> AsyncIterator[RunnableConfig]:
@@ -273,32 +324,27 @@ class MaskSearchAgent(Runnable[AgentInput, SearchAnswer]):
 
 
 class _Run:
-    """One call of the agent: its input and context for the graph, and the answer made of the final state."""
+    """One run of the graph: its context, and what is made of its final state."""
 
-    def __init__(self, agent: MaskSearchAgent, input: AgentInput, kwargs: dict[str, Any]) -> None:
+    def __init__(self, agent: MaskSearchAgent, given: RunContext | None = None) -> None:
+        given = given or RunContext()
         self.agent = agent
-        self.input = _graph_input(input)
-        given: RunContext = kwargs.pop("context", None) or RunContext()
         # One recorder a run: a batch passes one context to all of its runs, and their turns must not mix.
         self.recorder = Recorder(overview=given.recorder)
         self.context = RunContext(self.recorder, given.guard, given.sampling)
         self.started_s = time.perf_counter()
 
-    def finish(self, state: Mapping[str, Any]) -> SearchAnswer:
-        """Make the answer.
+    def trajectory(self, state: Mapping[str, Any], task_id: str, seed: int = 0) -> Trajectory:
+        """Return the trajectory.
 
         Raises:
             AgentError: The run was interrupted.
         """
-        if not state.get("stop_reason"):
-            raise AgentError(
-                "the run was interrupted before it ended; resume it on its thread with `agent.graph.invoke(None, "
-                "config)`, or `Command(resume=…)` in place of None"
-            )
-        # What was asked is what the first call read, but for our system prompt; the thread may hold earlier runs too.
-        asked = [m.content for m in self.recorder.turns[0].context if m.role != "system"]
-        trajectory = trajectory_of(state, self.recorder.turns, content_id(*asked), self.agent.model_version)
-        sources = {p.id: p for shown in trajectory.retrieved for p in shown}
+        _require_finished(state)
+        return trajectory_of(state, self.recorder.turns, task_id, self.agent.model_version, seed)
+
+    def usage(self, state: Mapping[str, Any], trajectory: Trajectory) -> Usage:
+        """Return what a finished run cost, on a thread that may hold earlier ones."""
         prompts = [
             message.usage_metadata["input_tokens"]
             for message in state["messages"]
@@ -306,21 +352,36 @@ class _Run:
             and message.usage_metadata
             and message.response_metadata.get("turn_id") in self.recorder
         ]
-        usage = Usage(
+        return Usage(
             model_calls=len(trajectory.turns),
             prompt_tokens=sum(prompts),
             sampled_tokens=state["sampled_tokens"],
             searches=len(trajectory.queries),
             seconds=time.perf_counter() - self.started_s,
         )
+
+    def answer(self, state: Mapping[str, Any]) -> SearchAnswer:
+        """Make the answer; see `trajectory`."""
+        _require_finished(state)
+        # What was asked is what the first call read, but for our system prompt; the thread may hold earlier runs too.
+        asked = [m.content for m in self.recorder.turns[0].context if m.role != "system"]
+        trajectory = self.trajectory(state, content_id(*asked))
         return SearchAnswer(
             answer=trajectory.answer,
             reasoning=state["reasoning"],
-            sources=tuple(sources.values()),
+            sources=tuple({p.id: p for shown in trajectory.retrieved for p in shown}.values()),
             searches=trajectory.queries,
             stop_reason=trajectory.stop_reason,
-            usage=usage,
+            usage=self.usage(state, trajectory),
             trajectory=trajectory,
+        )
+
+
+def _require_finished(state: Mapping[str, Any]) -> None:
+    if not state.get("stop_reason"):
+        raise AgentError(
+            "the run was interrupted before it ended; resume it on its thread with `agent.graph.invoke(None, config)`, "
+            "or `Command(resume=…)` in place of None"
         )
 
 
