@@ -15,7 +15,7 @@ from langchain_core.messages.utils import convert_to_messages
 from masksearch_agent.agent.escaping import neutralise
 from masksearch_agent.agent.protocol import PROTOCOL_VERSION, render_information
 from masksearch_agent.agent.runnable import MaskSearchAgent
-from masksearch_agent.agent.state import trajectory_of
+from masksearch_agent.agent.state import trajectory_of, usage_of
 from masksearch_agent.errors import EvaluationError
 from masksearch_agent.records import SearchTask, Trajectory, Turn, Usage, content_id
 from masksearch_agent.retrieval.leak_guard import LeakGuard
@@ -83,7 +83,7 @@ class RagAnswerer:
         found = await agent.search.asearch([task.question], limit, LeakGuard.for_task(task))
         passages = tuple(hit.passage for hit in interleave(found, limit))
         parts = (neutralise(task.question), render_information(passages), agent.prompts.force_answer)
-        trajectory, usage = await agent.answer_task(task, seed, [HumanMessage("\n".join(parts))])
+        trajectory, usage = await agent.answer_task(task, seed, messages=[HumanMessage("\n".join(parts))])
         # Another run than the graph's, of the same model and seed.
         identity = content_id(task.id, agent.model_version, seed, PROTOCOL_VERSION, "rag")
         retrieved = (passages, *trajectory.retrieved) if passages else trajectory.retrieved
@@ -121,7 +121,6 @@ class RemoteAgent:
             )
         started_s = time.perf_counter()
         state = await self._connect().ainvoke({"question": task.question, "kind": task.kind})
-        seconds = time.perf_counter() - started_s
         if not isinstance(state, Mapping) or not state.get("stop_reason"):
             raise EvaluationError(
                 f"{self.model_version} returned no finished run of {task.id!r} ({str(state)[:200]}); expected the "
@@ -130,14 +129,7 @@ class RemoteAgent:
         messages = convert_to_messages(state["messages"])
         turns = _turns_of(messages, self.model_version)
         trajectory = trajectory_of(state, turns, task.id, self.model_version, seed)
-        usages = [m.usage_metadata for m in messages if isinstance(m, AIMessage) and m.usage_metadata]
-        return trajectory, Usage(
-            model_calls=len(trajectory.turns),
-            prompt_tokens=sum(usage["input_tokens"] for usage in usages),
-            sampled_tokens=state["sampled_tokens"],
-            searches=len(trajectory.queries),
-            seconds=seconds,
-        )
+        return trajectory, usage_of(trajectory, messages, state["sampled_tokens"], started_s)
 
     def _connect(self) -> Any:
         """Return a client of the running event loop; connections do not outlive theirs."""
