@@ -232,7 +232,6 @@ class Evaluate:
         """Return the agent over a BM25 index of what the benchmark ships."""
         import tempfile
 
-        from masksearch_agent.agent.runnable import MaskSearchAgent
         from masksearch_agent.config.retrieval import RetrievalSettings
         from masksearch_agent.corpus.readers import read_passages
         from masksearch_agent.retrieval.index import build_index, open_index
@@ -244,9 +243,7 @@ class Evaluate:
         with tempfile.TemporaryDirectory() as folder:
             build_index(read_passages(corpus), Path(folder), RetrievalSettings(mode="bm25"))
             search = Search(open_index(Path(folder)))
-        changed = MaskSearchAgent(agent.model, search, agent.settings, agent.prompts, agent.checkpointer)
-        changed.bundle = agent.bundle
-        return changed
+        return agent.replace(search=search)
 
     def _in_process(self, agent: MaskSearchAgent | RemoteAgent) -> MaskSearchAgent:
         from masksearch_agent.evaluation.answering import RemoteAgent

@@ -15,7 +15,6 @@ from pydantic import Field, ValidationError
 
 from masksearch_agent.agent.prompts import PromptSet
 from masksearch_agent.agent.protocol import PROTOCOL_VERSION
-from masksearch_agent.agent.runnable import MaskSearchAgent
 from masksearch_agent.config.agent import AgentSettings
 from masksearch_agent.config.base import Settings
 from masksearch_agent.errors import BundleError
@@ -27,10 +26,9 @@ from masksearch_agent.retrieval.index import open_index
 from masksearch_agent.retrieval.search import Search
 
 if TYPE_CHECKING:
-    from langgraph.checkpoint.base import BaseCheckpointSaver
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ("BUNDLE_FILE", "BundleInfo", "load_agent", "open_bundle_search", "read_bundle_info", "save_bundle")
+__all__ = ("BUNDLE_FILE", "BundleInfo", "load_model", "open_bundle_search", "read_bundle_info", "save_bundle")
 
 BUNDLE_FILE = "masksearch.json"
 _FINGERPRINT_MARK = "#"
@@ -104,23 +102,13 @@ def read_bundle_info(path: str | Path) -> BundleInfo:
         raise BundleError(f"{file} is malformed: {where}: {first['msg']}") from failure
 
 
-def load_agent(
-    path: str | Path,
-    search: Any = None,
-    checkpointer: BaseCheckpointSaver[Any] | None = None,
-    base_url: str | None = None,
-) -> MaskSearchAgent:
-    """Restore an agent; see `MaskSearchAgent.from_pretrained`."""
-    info = read_bundle_info(path)
-    model = _load_model(path, info, base_url)
-    if search is None:
-        search = open_bundle_search(path, info)
-    agent = MaskSearchAgent(model, search, info.agent, info.prompts, checkpointer)
-    agent.bundle = info
-    return agent
+def load_model(path: str | Path, info: BundleInfo, base_url: str | None = None) -> RecordingChatModel:
+    """Load a bundle's weights, or reach the vLLM server at `base_url` that serves them.
 
-
-def _load_model(path: str | Path, info: BundleInfo, base_url: str | None) -> RecordingChatModel:
+    Raises:
+        BundleError: The server has another bundle's weights.
+        ServingError: No vLLM server answers there.
+    """
     settings = {"max_tokens": info.agent.max_step_tokens, "model_version": info.model_version}
     if base_url is None:
         return LocalChatModel.from_pretrained(path, **settings)
@@ -164,13 +152,12 @@ def _fingerprint(directory: Path) -> str:
 def _bundle_file(path: str | Path) -> Path:
     directory = Path(path)
     if directory.is_dir():
-        file = directory / BUNDLE_FILE
-        if not file.is_file():
-            raise BundleError(
-                f"{directory} has no {BUNDLE_FILE}, so it is not an agent bundle; pass the folder that training "
-                f"wrote, or make one of a checkpoint with `masksearch sft`"
-            )
-        return file
+        if (file := directory / BUNDLE_FILE).is_file():
+            return file
+        raise BundleError(
+            f"{directory} has no {BUNDLE_FILE}, so it is not an agent bundle; pass the folder that training wrote, or "
+            f"make one of a checkpoint with `masksearch sft`"
+        )
     if directory.is_absolute() or str(path).count("/") != 1:
         raise BundleError(f"there is no agent bundle at {directory}")
     from huggingface_hub import hf_hub_download

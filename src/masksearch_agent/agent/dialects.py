@@ -8,6 +8,7 @@ speaks it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, Protocol
 
 from langchain_core.language_models import BaseChatModel
@@ -43,6 +44,9 @@ __all__ = ("Dialect", "TagsDialect", "ToolsDialect", "choose_dialect")
 
 _CALL_FORM = "a call of `search` with `queries`, a list of strings, or the answer as text"
 _SEE_FIRST_RESULT = "The results stand with the first call."
+_read_text = lru_cache(maxsize=2048)(parse_step)
+"""What follows a step, the node that does it and the end of the run all ask what the step is: it is parsed for the
+first of them and kept for the others, with those of as many other runs at once."""
 
 
 class Dialect(Protocol):
@@ -84,7 +88,7 @@ class TagsDialect:
 
     def read(self, reply: AnyMessage) -> Step | FormatError:
         """Parse the text."""
-        return parse_step(str(reply.text), self.max_queries)
+        return _read_text(str(reply.text), self.max_queries)
 
     def answer_with(self, reply: AnyMessage, text: str) -> list[AnyMessage]:
         """Return one user message."""

@@ -5,25 +5,27 @@
                   |---> force_answer > think ...
                   '---> finish
 
-`think` is one call of the policy. What follows is a pure function of the state (`choose_next`), so that a step
-is parsed in one place. A malformed step gets one corrective message (`repair`), a search beyond the budget is
-answered with the request to answer now (`force_answer`), and `stop_reason` is always set.
+`think` is one call of the policy. What follows is a pure function of the state (`choose_next`), so that a person may
+rewrite a step before it is done. A malformed step gets one corrective message (`repair`), a search beyond the budget
+is answered with the request to answer now (`force_answer`), and `stop_reason` is always set.
 """
 
 from __future__ import annotations
 
 import random
 import time
-from collections.abc import Awaitable, Callable
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, get_args
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, RemoveMessage, SystemMessage
 from langchain_core.messages.utils import count_tokens_approximately
-from langchain_core.runnables import Runnable, RunnableConfig
+
+# Both ways of a node in one, and no thread for a function without I/O, as LangChain's own agents have it. A plain
+# function would run in a thread in asynchronous graphs, which takes longer than what most nodes do.
+from langgraph._internal._runnable import RunnableCallable as Node
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.message import REMOVE_ALL_MESSAGES
-from langgraph.runtime import get_runtime
+from langgraph.runtime import Runtime
 
 from masksearch_agent.agent.dialects import Dialect, TagsDialect, choose_dialect
 from masksearch_agent.agent.escaping import neutralise
@@ -55,7 +57,8 @@ from masksearch_agent.traces.rows import POLICY_ROLE
 __all__ = ("build_search_graph", "opening_messages")
 
 Next = Literal["search", "repair", "force_answer", "finish"]
-ResultT = TypeVar("ResultT")
+
+_SEARCH_AFTER_BUDGET = "Malformed step: a search after the search budget was spent; expected an answer."
 
 
 def build_search_graph(
@@ -80,17 +83,15 @@ def build_search_graph(
     graph: StateGraph[SearchState, RunContext, SearchInput, SearchOutput] = StateGraph(
         SearchState, context_schema=RunContext, input_schema=SearchInput, output_schema=SearchOutput
     )
-    graph.add_node("prepare", _Node(nodes.prepare), input_schema=OpeningState)
-    graph.add_node("think", _Node(nodes.think, nodes.athink))
-    graph.add_node("search", _Node(nodes.search_now, nodes.asearch_now))
-    graph.add_node("repair", _Node(nodes.repair))
-    graph.add_node("force_answer", _Node(nodes.force_answer))
-    graph.add_node("finish", _Node(nodes.finish))
+    graph.add_node("prepare", Node(nodes.prepare, trace=False), input_schema=OpeningState)
+    graph.add_node("think", Node(nodes.think, nodes.athink, trace=False))
+    graph.add_node("search", Node(nodes.search_now, nodes.asearch_now, trace=False))
+    graph.add_node("repair", Node(nodes.repair, trace=False))
+    graph.add_node("force_answer", Node(nodes.force_answer, trace=False))
+    graph.add_node("finish", Node(nodes.finish, trace=False))
     graph.add_edge(START, "prepare")
     graph.add_edge("prepare", "think")
-    graph.add_conditional_edges(
-        "think", _Node(nodes.choose_next), ["search", "repair", "force_answer", "finish"]
-    )
+    graph.add_conditional_edges("think", Node(nodes.choose_next, trace=False), [*get_args(Next)])
     for back in ("search", "repair", "force_answer"):
         graph.add_edge(back, "think")
     graph.add_edge("finish", END)
@@ -102,32 +103,6 @@ def opening_messages(question: str, kind: str, prompts: PromptSet) -> list[AnyMe
     return [SystemMessage(prompts.system_for(kind)), HumanMessage(neutralise(question))]
 
 
-class _Node(Runnable[Any, ResultT]):
-    """A node or a route that runs without a thread hop in asynchronous graphs.
-
-    Callbacks do not see it: LangGraph tells them about every node, and a `RunnableLambda` would do so once more.
-
-    Args:
-        function: What it does in synchronous runs; it is given the state.
-        afunction: The same without blocking; None for a function that does no I/O.
-    """
-
-    def __init__(
-        self, function: Callable[[Any], ResultT], afunction: Callable[[Any], Awaitable[ResultT]] | None = None
-    ) -> None:
-        self.name = function.__name__
-        self.function = function
-        self.afunction = afunction
-
-    def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> ResultT:
-        """Run it."""
-        return self.function(input)
-
-    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> ResultT:
-        """Run it, without blocking."""
-        return self.function(input) if self.afunction is None else await self.afunction(input)
-
-
 class _Nodes:
     """The nodes of one graph and what they share."""
 
@@ -137,6 +112,7 @@ class _Nodes:
         self.model = model
         self.search = search
         self.settings = settings
+        self._shown = settings.passages_per_search
         self.prompts = prompts
         self.dialect = choose_dialect(settings, prompts)
         self.caller = self.dialect.caller(model)
@@ -159,37 +135,34 @@ class _Nodes:
             "stop_reason": None,
         }
 
-    def think(self, state: SearchState) -> dict[str, Any]:
+    def think(self, state: SearchState, runtime: Runtime[RunContext]) -> dict[str, Any]:
         """Let the policy take one step."""
-        call = self._call_settings(state)
-        reply = self.caller.invoke(state["messages"], **call)
-        return self._take_reply(state, reply)
+        context = _context_of(runtime)
+        reply = self.caller.invoke(state["messages"], **self._call_settings(state, context))
+        return self._take_reply(state, reply, context)
 
-    async def athink(self, state: SearchState) -> dict[str, Any]:
+    async def athink(self, state: SearchState, runtime: Runtime[RunContext]) -> dict[str, Any]:
         """Let the policy take one step, without blocking."""
-        call = self._call_settings(state)
-        reply = await self.caller.ainvoke(state["messages"], **call)
-        return self._take_reply(state, reply)
+        context = _context_of(runtime)
+        reply = await self.caller.ainvoke(state["messages"], **self._call_settings(state, context))
+        return self._take_reply(state, reply, context)
 
-    def search_now(self, state: SearchState) -> dict[str, Any]:
+    def search_now(self, state: SearchState, runtime: Runtime[RunContext]) -> dict[str, Any]:
         """Search for all queries of the step."""
-        queries = self._queries(state)
-        found = self.search.search(queries, self.settings.passages_per_search, _run_context().guard)
-        return self._show(state, queries, found)
+        queries, guard = self._queries(state), _context_of(runtime).guard
+        return self._show(state, queries, self.search.search(queries, self._shown, guard))
 
-    async def asearch_now(self, state: SearchState) -> dict[str, Any]:
+    async def asearch_now(self, state: SearchState, runtime: Runtime[RunContext]) -> dict[str, Any]:
         """Search for all queries of the step, without blocking."""
-        queries = self._queries(state)
-        found = await self.search.asearch(queries, self.settings.passages_per_search, _run_context().guard)
-        return self._show(state, queries, found)
+        queries, guard = self._queries(state), _context_of(runtime).guard
+        return self._show(state, queries, await self.search.asearch(queries, self._shown, guard))
 
     def repair(self, state: SearchState) -> dict[str, Any]:
         """Tell the policy what was malformed."""
-        problem = self._problem(state)
-        return {
-            "messages": self._say(state, self.prompts.repair.format(problem=problem)),
-            "repairs": state["repairs"] + 1,
-        }
+        step = self._last_step(state)
+        problem = step.message if isinstance(step, FormatError) else _SEARCH_AFTER_BUDGET
+        said = self._say(state, self.prompts.repair.format(problem=problem))
+        return {"messages": said, "repairs": state["repairs"] + 1}
 
     def force_answer(self, state: SearchState) -> dict[str, Any]:
         """Tell the policy that it has to answer now."""
@@ -225,7 +198,7 @@ class _Nodes:
         question, messages = state.get("question", ""), state.get("messages", [])
         kind = state.get("kind", "qa")
         if not question and messages and messages[-1].type == "human":
-            question = _text(messages[-1])
+            question = str(messages[-1].text)
             messages = [*messages[:-1], messages[-1].model_copy(update={"content": neutralise(question)})]
         elif "started_at_s" in state:
             # What the thread's earlier run left behind is not part of a new question.
@@ -250,12 +223,6 @@ class _Nodes:
             return "time_limit"
         return None
 
-    def _problem(self, state: SearchState) -> str:
-        step = self._last_step(state)
-        if isinstance(step, FormatError):
-            return step.message
-        return "Malformed step: a search after the search budget was spent; expected an answer."
-
     def _queries(self, state: SearchState) -> tuple[str, ...]:
         step = self._last_step(state)
         if not isinstance(step, SearchStep):
@@ -265,18 +232,17 @@ class _Nodes:
     def _show(
         self, state: SearchState, queries: tuple[str, ...], found: list[list[ScoredPassage]]
     ) -> dict[str, Any]:
-        shown = [hit.passage for hit in interleave(found, self.settings.passages_per_search)]
+        shown = [hit.passage for hit in interleave(found, self._shown)]
         round_ = SearchRound(queries=list(queries), passages=[dump_record(passage) for passage in shown])
         return {
             "messages": self._say(state, render_information(shown)),
             "searches": [*state["searches"], round_],
         }
 
-    def _call_settings(self, state: SearchState) -> dict[str, Any]:
+    def _call_settings(self, state: SearchState, context: RunContext) -> dict[str, Any]:
         """Return the keywords of a recording model's call; other models get none."""
         if not self.is_recording:
             return {}
-        context = _run_context()
         left = self.settings.max_sampled_tokens - state["sampled_tokens"]
         keywords: dict[str, Any] = {"max_tokens": max(1, min(self.settings.max_step_tokens, left))}
         if context.sampling is not None:
@@ -289,12 +255,11 @@ class _Nodes:
             )
         return keywords
 
-    def _take_reply(self, state: SearchState, reply: AIMessage) -> dict[str, Any]:
+    def _take_reply(self, state: SearchState, reply: AIMessage, context: RunContext) -> dict[str, Any]:
         if isinstance(self.dialect, TagsDialect) and not self.is_recording:
             reply = _restore_stop_string(reply)
-        recorder = _run_context().recorder
-        if recorder is not None and "turn_id" not in reply.response_metadata:
-            reply = _record_text(state["messages"], reply, recorder, self.dialect)
+        if context.recorder is not None and "turn_id" not in reply.response_metadata:
+            reply = _record_text(state["messages"], reply, context.recorder, self.dialect)
         # A model that does not say what it sampled must reach the token limit too.
         usage = reply.usage_metadata
         sampled = usage["output_tokens"] if usage else count_tokens_approximately([reply])
@@ -303,7 +268,7 @@ class _Nodes:
 
 def _restore_stop_string(reply: AIMessage) -> AIMessage:
     """Put back the closing tag that an API left out because it was the stop string."""
-    text = _text(reply)
+    text = str(reply.text)
     for closing in STOP_STRINGS:
         if closing.replace("/", "") in text and closing not in text:
             return reply.model_copy(update={"content": text + closing})
@@ -344,11 +309,7 @@ def _last_turn_id(messages: list[AnyMessage]) -> str | None:
     return None
 
 
-def _text(message: AnyMessage) -> str:
-    return str(message.text)
-
-
-def _run_context() -> RunContext:
+def _context_of(runtime: Runtime[RunContext]) -> RunContext:
     # As a subgraph, the graph is handed its parent's context, which may be of any type.
-    context: object = get_runtime().context
+    context: object = runtime.context
     return context if isinstance(context, RunContext) else RunContext()

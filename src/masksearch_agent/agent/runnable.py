@@ -9,24 +9,25 @@ from __future__ import annotations
 
 import dataclasses
 import random
-import time
 import uuid
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any
 
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage, AnyMessage, BaseMessage
+from langchain_core.messages import AnyMessage
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import merge_configs
 from langchain_core.tools import BaseTool, StructuredTool
 
+from masksearch_agent.agent.bundle import BundleInfo, load_model, open_bundle_search, read_bundle_info
 from masksearch_agent.agent.graph import build_search_graph
 from masksearch_agent.agent.prompts import PromptSet, default_prompts
-from masksearch_agent.agent.state import RunContext, SearchInput, trajectory_of
+from masksearch_agent.agent.run import AgentInput, AgentRun, graph_input
+from masksearch_agent.agent.state import RunContext, SearchInput
 from masksearch_agent.config.agent import AgentSettings
-from masksearch_agent.errors import AgentError, ThreadReuseError
+from masksearch_agent.errors import ThreadReuseError
 from masksearch_agent.models.recording import RecordingChatModel
 from masksearch_agent.records import (
     Sampling,
@@ -34,21 +35,15 @@ from masksearch_agent.records import (
     SearchTask,
     Trajectory,
     Usage,
-    content_id,
 )
 from masksearch_agent.retrieval.adapters import as_search
 from masksearch_agent.retrieval.leak_guard import LeakGuard
-from masksearch_agent.traces.recorder import Recorder
+from masksearch_agent.traces.recorder import RecordingModel
 
 if TYPE_CHECKING:
     from langgraph.checkpoint.base import BaseCheckpointSaver
 
-    from masksearch_agent.agent.bundle import BundleInfo
-
 __all__ = ("AgentInput", "MaskSearchAgent")
-
-AgentInput: TypeAlias = str | Mapping[str, Any] | Sequence[BaseMessage]
-"""A question, `{"question": …}` (with `"kind": "ramp"` for a masked passage), or messages that end with one."""
 
 
 class MaskSearchAgent(Runnable[AgentInput, SearchAnswer]):
@@ -114,9 +109,12 @@ class MaskSearchAgent(Runnable[AgentInput, SearchAnswer]):
                 weights.
             ServingError: No vLLM server answers at `base_url`.
         """
-        from masksearch_agent.agent.bundle import load_agent
-
-        return load_agent(path, search, checkpointer, base_url)
+        info = read_bundle_info(path)
+        model = load_model(path, info, base_url)
+        search = open_bundle_search(path, info) if search is None else search
+        agent = cls(model, search, info.agent, info.prompts, checkpointer)
+        agent.bundle = info
+        return agent
 
     # --- Runnable ----------------------------------------------------------------------------------------
 
@@ -131,46 +129,48 @@ class MaskSearchAgent(Runnable[AgentInput, SearchAnswer]):
         Raises:
             AgentError: The input asks nothing, or the run was interrupted.
         """
-        run = _Run(self, input, kwargs)
-        return run.finish(self.graph.invoke(run.input, config, context=run.context, **kwargs))
+        run = AgentRun(kwargs.pop("context", None))
+        state = self.graph.invoke(graph_input(input), config, context=run.context, **kwargs)
+        return run.answer(state, self.model_version)
 
     async def ainvoke(
         self, input: AgentInput, config: RunnableConfig | None = None, **kwargs: Any
     ) -> SearchAnswer:
         """Answer a question, without blocking; see `invoke`."""
-        run = _Run(self, input, kwargs)
-        return run.finish(await self.graph.ainvoke(run.input, config, context=run.context, **kwargs))
+        run = AgentRun(kwargs.pop("context", None))
+        state = await self.graph.ainvoke(graph_input(input), config, context=run.context, **kwargs)
+        return run.answer(state, self.model_version)
 
     def stream(self, input: AgentInput, config: RunnableConfig | None = None, **kwargs: Any) -> Iterator[Any]:
         """Stream the run as the graph does: by default one `{node: update}` per finished node."""
-        run = _Run(self, input, kwargs)
+        run = AgentRun(kwargs.pop("context", None))
         kwargs.setdefault("stream_mode", "updates")
-        yield from self.graph.stream(run.input, config, context=run.context, **kwargs)
+        yield from self.graph.stream(graph_input(input), config, context=run.context, **kwargs)
 
     async def astream(
         self, input: AgentInput, config: RunnableConfig | None = None, **kwargs: Any
     ) -> AsyncIterator[Any]:
         """Stream the run as the graph does, without blocking; see `stream`."""
-        run = _Run(self, input, kwargs)
+        run = AgentRun(kwargs.pop("context", None))
         kwargs.setdefault("stream_mode", "updates")
-        async for chunk in self.graph.astream(run.input, config, context=run.context, **kwargs):
+        async for chunk in self.graph.astream(graph_input(input), config, context=run.context, **kwargs):
             yield chunk
 
     def stream_answer(
         self, input: AgentInput, config: RunnableConfig | None = None
     ) -> Iterator[dict[str, Any] | SearchAnswer]:
         """Yield each finished node's update as `{node: update}`, and at last the answer."""
-        run = _Run(self, input, {})
+        run = AgentRun()
         state: Mapping[str, Any] = {}
         chunks: Iterator[Any] = self.graph.stream(
-            run.input, config, context=run.context, stream_mode=["updates", "values"]
+            graph_input(input), config, context=run.context, stream_mode=["updates", "values"]
         )
         for mode, chunk in chunks:
             if mode == "values":
                 state = chunk
             else:
                 yield chunk
-        yield run.finish(state)
+        yield run.answer(state, self.model_version)
 
     def as_tool(  # type: ignore[override]
         self,
@@ -219,8 +219,8 @@ class MaskSearchAgent(Runnable[AgentInput, SearchAnswer]):
 
         Args:
             task: What to answer; a RAMP task is run under its leak guard.
-            sampling: Overrides of a recording model's settings. Without a seed of their own they get one of the task
-                and `seed`, so a rollout can be repeated whatever runs beside it.
+            sampling: How a recording model samples; None for as it is set up (greedily by default). Without a seed of
+                its own it gets one of the task and `seed`, so a rollout can be repeated whatever runs beside it.
             seed: Part of the trajectory's id: use another one for each rollout of a task.
             is_guarded: False leaves the source passage of a RAMP task within reach.
             config: As for any Runnable. Where the agent has a checkpointer, a `thread_id` in it has to be a new one;
@@ -229,27 +229,61 @@ class MaskSearchAgent(Runnable[AgentInput, SearchAnswer]):
         Raises:
             ThreadReuseError: The thread has run before, or is running.
         """
-        guard = LeakGuard.for_task(task) if is_guarded else None
-        recorder = Recorder()
+        return (await self.answer_task(task, seed, sampling, is_guarded, config))[0]
+
+    async def answer_task(
+        self,
+        task: SearchTask,
+        seed: int = 0,
+        sampling: Sampling | None = None,
+        is_guarded: bool = True,
+        config: RunnableConfig | None = None,
+        messages: Sequence[AnyMessage] = (),
+    ) -> tuple[Trajectory, Usage]:
+        """Do what `run_task` does, and say what it cost, too.
+
+        `messages` are what to open the run with instead of the question alone, word for word.
+        """
+        if sampling is None and isinstance(self.model, RecordingModel):
+            top_p = getattr(self.model, "top_p", 1.0)
+            sampling = Sampling(temperature=getattr(self.model, "temperature", 0.0), top_p=top_p)
         if sampling is not None and sampling.seed is None:
             run_seed = random.Random(f"{task.id}:{seed}").getrandbits(32)
             sampling = dataclasses.replace(sampling, seed=run_seed)
-        context = RunContext(recorder=recorder, guard=guard, sampling=sampling)
+        guard = LeakGuard.for_task(task) if is_guarded else None
+        run = AgentRun(RunContext(guard=guard, sampling=sampling))
+        asked: SearchInput = {"question": task.question, "kind": task.kind}
+        if messages:
+            asked["messages"] = list(messages)
         async with self._on_unused_thread(merge_configs(self.new_thread(), config)) as own_config:
-            question: SearchInput = {"question": task.question, "kind": task.kind}
-            state = await self.graph.ainvoke(question, own_config, context=context)
-        return trajectory_of(state, recorder.turns, task.id, self.model_version, seed)
+            state = await self.graph.ainvoke(asked, own_config, context=run.context)
+        return run.outcome(state, self.model_version, task.id, seed)
 
     def new_thread(self) -> RunnableConfig:
         """Return a config with a `thread_id` that no other run has; without a checkpointer, an empty one."""
         return {"configurable": {"thread_id": uuid.uuid4().hex}} if self.checkpointer is not None else {}
 
-    def with_limits(self, **limits: Any) -> MaskSearchAgent:
-        """Return an agent over the same model, search and checkpointer with some of its settings changed."""
-        settings = AgentSettings.model_validate({**self.settings.model_dump(), **limits})
-        changed = MaskSearchAgent(self.model, self.search, settings, self.prompts, self.checkpointer)
-        changed.bundle = self.bundle
+    def replace(
+        self,
+        model: BaseChatModel | None = None,
+        search: Any = None,
+        settings: AgentSettings | None = None,
+        prompts: PromptSet | None = None,
+    ) -> MaskSearchAgent:
+        """Return an agent like this one with some of its parts changed; with another model it has no bundle."""
+        changed = MaskSearchAgent(
+            model or self.model,
+            self.search if search is None else search,
+            settings or self.settings,
+            prompts or self.prompts,
+            self.checkpointer,
+        )
+        changed.bundle = self.bundle if model is None else None
         return changed
+
+    def with_limits(self, **limits: Any) -> MaskSearchAgent:
+        """Return an agent like this one with some of its settings changed."""
+        return self.replace(settings=AgentSettings.model_validate({**self.settings.model_dump(), **limits}))
 
     @asynccontextmanager
     async def _on_unused_thread(self, config: RunnableConfig) -> AsyncIterator[RunnableConfig]:
@@ -270,76 +304,6 @@ class MaskSearchAgent(Runnable[AgentInput, SearchAnswer]):
         finally:
             if not is_running:
                 self._rollout_threads.discard(thread_id)
-
-
-class _Run:
-    """One call of the agent: its input and context for the graph, and the answer made of the final state."""
-
-    def __init__(self, agent: MaskSearchAgent, input: AgentInput, kwargs: dict[str, Any]) -> None:
-        self.agent = agent
-        self.input = _graph_input(input)
-        given: RunContext = kwargs.pop("context", None) or RunContext()
-        # One recorder a run: a batch passes one context to all of its runs, and their turns must not mix.
-        self.recorder = Recorder(overview=given.recorder)
-        self.context = RunContext(self.recorder, given.guard, given.sampling)
-        self.started_s = time.perf_counter()
-
-    def finish(self, state: Mapping[str, Any]) -> SearchAnswer:
-        """Make the answer.
-
-        Raises:
-            AgentError: The run was interrupted.
-        """
-        if not state.get("stop_reason"):
-            raise AgentError(
-                "the run was interrupted before it ended; resume it on its thread with `agent.graph.invoke(None, "
-                "config)`, or `Command(resume=…)` in place of None"
-            )
-        # What was asked is what the first call read, but for our system prompt; the thread may hold earlier runs too.
-        asked = [m.content for m in self.recorder.turns[0].context if m.role != "system"]
-        trajectory = trajectory_of(state, self.recorder.turns, content_id(*asked), self.agent.model_version)
-        sources = {p.id: p for shown in trajectory.retrieved for p in shown}
-        prompts = [
-            message.usage_metadata["input_tokens"]
-            for message in state["messages"]
-            if isinstance(message, AIMessage)
-            and message.usage_metadata
-            and message.response_metadata.get("turn_id") in self.recorder
-        ]
-        usage = Usage(
-            model_calls=len(trajectory.turns),
-            prompt_tokens=sum(prompts),
-            sampled_tokens=state["sampled_tokens"],
-            searches=len(trajectory.queries),
-            seconds=time.perf_counter() - self.started_s,
-        )
-        return SearchAnswer(
-            answer=trajectory.answer,
-            reasoning=state["reasoning"],
-            sources=tuple(sources.values()),
-            searches=trajectory.queries,
-            stop_reason=trajectory.stop_reason,
-            usage=usage,
-            trajectory=trajectory,
-        )
-
-
-def _graph_input(input: AgentInput) -> SearchInput:
-    if isinstance(input, str):
-        return {"question": input}
-    if isinstance(input, Mapping):
-        unknown = set(input) - {"question", "kind", "messages"}
-        if unknown or not input:
-            raise AgentError(
-                f"the input has the keys {sorted(input)}; expected `question` (and `kind`) or `messages`"
-            )
-        return cast(SearchInput, dict(input))
-    if isinstance(input, Sequence) and all(isinstance(message, BaseMessage) for message in input):
-        return {"messages": cast(list[AnyMessage], list(input))}
-    raise AgentError(
-        f"cannot use an input of type {type(input).__name__}; pass a question, "
-        '{"question": …} or a list of messages'
-    )
 
 
 def _tool_text(answer: SearchAnswer) -> str:

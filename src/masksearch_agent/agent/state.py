@@ -6,11 +6,12 @@ token ids stay with the recorder.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from langchain_core.messages import AnyMessage
+from langchain_core.messages import AIMessage, AnyMessage, BaseMessage
 from langgraph.channels import EphemeralValue
 from langgraph.graph.message import add_messages
 
@@ -20,7 +21,7 @@ from typing_extensions import TypedDict
 from masksearch_agent.agent.protocol import PROTOCOL_VERSION
 from masksearch_agent.errors import AgentError
 from masksearch_agent.jsonl import load_record
-from masksearch_agent.records import Passage, Sampling, StopReason, Trajectory, Turn, content_id
+from masksearch_agent.records import Passage, Sampling, StopReason, Trajectory, Turn, Usage, content_id
 from masksearch_agent.retrieval.leak_guard import LeakGuard
 from masksearch_agent.traces.recorder import Recorder
 
@@ -31,8 +32,8 @@ __all__ = (
     "SearchOutput",
     "SearchRound",
     "SearchState",
-    "passages_of",
     "trajectory_of",
+    "usage_of",
 )
 
 
@@ -108,13 +109,6 @@ class RunContext:
     """Overrides the sampling settings of a recording model."""
 
 
-def passages_of(rounds: list[SearchRound]) -> tuple[tuple[Passage, ...], ...]:
-    """Return the passages of each search round as records."""
-    return tuple(
-        tuple(load_record(Passage, passage, AgentError) for passage in found["passages"]) for found in rounds
-    )
-
-
 def trajectory_of(
     state: Mapping[str, Any], turns: tuple[Turn, ...], task_id: str, producer: str, seed: int = 0
 ) -> Trajectory:
@@ -133,10 +127,36 @@ def trajectory_of(
         turns=turns,
         answer=state["answer"],
         stop_reason=state["stop_reason"],
-        retrieved=passages_of(state["searches"]),
+        retrieved=tuple(
+            tuple(load_record(Passage, passage, AgentError) for passage in found["passages"])
+            for found in state["searches"]
+        ),
         queries=tuple(tuple(found["queries"]) for found in state["searches"]),
         format_errors=state["repairs"],
         producer=producer,
         seed=seed,
         protocol_version=PROTOCOL_VERSION,
+    )
+
+
+def usage_of(
+    trajectory: Trajectory, messages: Iterable[BaseMessage], sampled_tokens: int, started_s: float
+) -> Usage:
+    """Return what a run cost.
+
+    Args:
+        trajectory: The run.
+        messages: Its own; a model that says how much it read says it in its replies.
+        sampled_tokens: As the graph counted them.
+        started_s: When it started, by `time.perf_counter`.
+    """
+    read = [
+        m.usage_metadata["input_tokens"] for m in messages if isinstance(m, AIMessage) and m.usage_metadata
+    ]
+    return Usage(
+        model_calls=len(trajectory.turns),
+        prompt_tokens=sum(read),
+        sampled_tokens=sampled_tokens,
+        searches=len(trajectory.queries),
+        seconds=time.perf_counter() - started_s,
     )

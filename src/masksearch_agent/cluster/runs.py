@@ -21,6 +21,7 @@ from masksearch_agent.config.ramp import RampSettings
 from masksearch_agent.config.recipe import Recipe
 from masksearch_agent.corpus.report import CorpusReport
 from masksearch_agent.errors import EvaluationError, GenerationError, ServiceError, TaskError
+from masksearch_agent.evaluation.answering import BatchAgent
 from masksearch_agent.evaluation.asking import AgentChoice, QuestionFiles, score_files
 from masksearch_agent.generator.runner import GenerationReport
 from masksearch_agent.jsonl import dump_record, load_record, read_jsonl, write_jsonl
@@ -172,8 +173,8 @@ def evaluate_files(
     return score_files(workers, choice.mode, choice.label, questions, recipe, on_result)
 
 
-class _ClusterAgent:
-    """The same agent on every worker; a `BatchAgent`."""
+class _ClusterAgent(BatchAgent):
+    """The same agent on every worker."""
 
     def __init__(self, pool: ShardPool, job: Job, shard_size: int) -> None:
         self._pool = pool

@@ -18,7 +18,7 @@ from masksearch_agent.cluster.shards import Job, Json, WorkName
 from masksearch_agent.concurrency import gather_bounded, open_runner, run_many
 from masksearch_agent.config.recipe import Recipe
 from masksearch_agent.errors import EvaluationError, MaskSearchError, ServiceError, TaskError
-from masksearch_agent.evaluation.answering import answer_task
+from masksearch_agent.evaluation.answering import answerer_of
 from masksearch_agent.evaluation.asking import AgentChoice, open_agent
 from masksearch_agent.generator.casting import cast_roles
 from masksearch_agent.generator.runner import TrajectoryGenerator
@@ -124,7 +124,7 @@ class _Answering:
     def __init__(self, spec: Json) -> None:
         recipe = Recipe.model_validate(spec["recipe"])
         choice = load_record(AgentChoice, spec["choice"], EvaluationError)
-        self._agent, self._mode = open_agent(choice, recipe)
+        self._answerer = answerer_of(*open_agent(choice, recipe))
         self._settings = recipe.evaluation
         self._loop = open_runner()
 
@@ -133,11 +133,11 @@ class _Answering:
         tasks = [load_record(SearchTask, item, TaskError) for item in items]
 
         async def finish(task: SearchTask) -> Json:
-            trajectory, usage = await answer_task(self._agent, task, self._mode, self._settings.seed)
+            trajectory, usage = await self._answerer.answer_task(task, self._settings.seed)
             return {"trajectory": dump_record(trajectory), "usage": dump_record(usage)}
 
         answers = run_many(gather_bounded(finish, tasks, self._settings.concurrency), self._loop)
-        return {"model_version": self._agent.model_version, "answers": answers}
+        return {"model_version": self._answerer.model_version, "answers": answers}
 
 
 _WORKS: dict[WorkName, Callable[[Json], _Work]] = {

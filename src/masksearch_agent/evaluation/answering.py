@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import random
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from langchain_core.messages.utils import convert_to_messages
@@ -15,73 +15,79 @@ from langchain_core.messages.utils import convert_to_messages
 from masksearch_agent.agent.escaping import neutralise
 from masksearch_agent.agent.protocol import PROTOCOL_VERSION, render_information
 from masksearch_agent.agent.runnable import MaskSearchAgent
-from masksearch_agent.agent.state import RunContext, trajectory_of
+from masksearch_agent.agent.state import trajectory_of, usage_of
 from masksearch_agent.errors import EvaluationError
-from masksearch_agent.records import (
-    Sampling,
-    SearchAnswer,
-    SearchTask,
-    Trajectory,
-    Turn,
-    Usage,
-    content_id,
-)
+from masksearch_agent.records import SearchTask, Trajectory, Turn, Usage, content_id
 from masksearch_agent.retrieval.leak_guard import LeakGuard
 from masksearch_agent.retrieval.search import interleave
 from masksearch_agent.traces.messages import to_messages
-from masksearch_agent.traces.recorder import RecordingModel
 from masksearch_agent.traces.rows import POLICY_ROLE
 
-__all__ = ("AnyAgent", "BatchAgent", "Mode", "RemoteAgent", "answer_task")
+__all__ = ("AnyAgent", "Answerer", "BatchAgent", "Mode", "RagAnswerer", "RemoteAgent", "answerer_of")
 
 Mode = Literal["agentic", "rag"]
 """`agentic` runs the search graph; `rag` retrieves once with the question and has the same model answer."""
 
 
-@runtime_checkable
-class BatchAgent(Protocol):
+class Answerer(Protocol):
+    """Who answers the questions of an evaluation; a `MaskSearchAgent` is one."""
+
+    @property
+    def model_version(self) -> str:
+        """The producer of its trajectories."""
+        ...
+
+    async def answer_task(self, task: SearchTask, seed: int) -> tuple[Trajectory, Usage]:
+        """Answer one task.
+
+        Args:
+            task: What to answer; a RAMP task is run under its leak guard.
+            seed: Of a recording model's sampling, and part of the trajectory's id.
+
+        Returns:
+            The run and what it cost.
+        """
+        ...
+
+
+class BatchAgent(ABC):
     """An agent that answers many tasks at once elsewhere, such as on a cluster. Its mode and seed are its own."""
 
     model_version: str
 
+    @abstractmethod
     def answer_tasks(self, tasks: Sequence[SearchTask]) -> Iterator[tuple[SearchTask, Trajectory, Usage]]:
         """Yield each task with what `answer_task` returns for it, as they are finished."""
-        ...
+
+    async def answer_task(self, task: SearchTask, seed: int) -> tuple[Trajectory, Usage]:
+        """Answer one task."""
+        [(_, trajectory, usage)] = self.answer_tasks([task])
+        return trajectory, usage
 
 
-async def answer_task(agent: AnyAgent, task: SearchTask, mode: Mode, seed: int) -> tuple[Trajectory, Usage]:
-    """Answer one task.
+class RagAnswerer:
+    """The baseline that retrieves once with the question, shows the passages with it, and has the model answer.
 
     Args:
-        agent: Who answers; its model decodes as it is set up (greedy by default).
-        task: What to answer; a RAMP task is run under its leak guard.
-        mode: How to answer.
-        seed: Of a recording model's sampling, and part of the trajectory's id.
-
-    Returns:
-        The run and what it cost.
-
-    Raises:
-        EvaluationError: A deployed agent is asked for what only an agent in this process can do.
+        agent: Its model, prompts, limits and search are used, and its graph without searches.
     """
-    if isinstance(agent, BatchAgent):
-        [(_, trajectory, usage)] = agent.answer_tasks([task])
-        return trajectory, usage
-    if isinstance(agent, RemoteAgent):
-        if mode == "rag":
-            raise EvaluationError(
-                "the retrieve-once baseline needs an agent bundle; a deployed agent searches itself"
-            )
-        return await agent.answer_task(task, seed)
-    answer = await (_run_rag if mode == "rag" else _run_agentic)(agent, task, seed)
-    if answer.trajectory is None:
-        raise EvaluationError(
-            f"the agent recorded nothing of its run on {task.id!r}; expected its trajectory"
-        )
-    # The baseline's run is another one than the graph's, of the same model and seed.
-    way = () if mode == "agentic" else (mode,)
-    identity = content_id(task.id, agent.model_version, seed, PROTOCOL_VERSION, *way)
-    return dataclasses.replace(answer.trajectory, id=identity, task_id=task.id, seed=seed), answer.usage
+
+    def __init__(self, agent: MaskSearchAgent) -> None:
+        self.model_version = agent.model_version
+        self._agent = agent.with_limits(max_searches=0)
+
+    async def answer_task(self, task: SearchTask, seed: int) -> tuple[Trajectory, Usage]:
+        """Answer one task; see `Answerer`."""
+        agent = self._agent
+        limit = agent.settings.passages_per_search
+        found = await agent.search.asearch([task.question], limit, LeakGuard.for_task(task))
+        passages = tuple(hit.passage for hit in interleave(found, limit))
+        parts = (neutralise(task.question), render_information(passages), agent.prompts.force_answer)
+        trajectory, usage = await agent.answer_task(task, seed, messages=[HumanMessage("\n".join(parts))])
+        # Another run than the graph's, of the same model and seed.
+        identity = content_id(task.id, agent.model_version, seed, PROTOCOL_VERSION, "rag")
+        retrieved = (passages, *trajectory.retrieved) if passages else trajectory.retrieved
+        return dataclasses.replace(trajectory, id=identity, retrieved=retrieved), usage
 
 
 class RemoteAgent:
@@ -103,7 +109,7 @@ class RemoteAgent:
         self._of_loop: tuple[asyncio.AbstractEventLoop, Any] | None = None
 
     async def answer_task(self, task: SearchTask, seed: int) -> tuple[Trajectory, Usage]:
-        """Answer one task; see `answering.answer_task`.
+        """Answer one task; see `Answerer`.
 
         Raises:
             EvaluationError: The task needs a leak guard, or the server returned no finished run.
@@ -115,7 +121,6 @@ class RemoteAgent:
             )
         started_s = time.perf_counter()
         state = await self._connect().ainvoke({"question": task.question, "kind": task.kind})
-        seconds = time.perf_counter() - started_s
         if not isinstance(state, Mapping) or not state.get("stop_reason"):
             raise EvaluationError(
                 f"{self.model_version} returned no finished run of {task.id!r} ({str(state)[:200]}); expected the "
@@ -124,14 +129,7 @@ class RemoteAgent:
         messages = convert_to_messages(state["messages"])
         turns = _turns_of(messages, self.model_version)
         trajectory = trajectory_of(state, turns, task.id, self.model_version, seed)
-        usages = [m.usage_metadata for m in messages if isinstance(m, AIMessage) and m.usage_metadata]
-        return trajectory, Usage(
-            model_calls=len(trajectory.turns),
-            prompt_tokens=sum(usage["input_tokens"] for usage in usages),
-            sampled_tokens=state["sampled_tokens"],
-            searches=len(trajectory.queries),
-            seconds=seconds,
-        )
+        return trajectory, usage_of(trajectory, messages, state["sampled_tokens"], started_s)
 
     def _connect(self) -> Any:
         """Return a client of the running event loop; connections do not outlive theirs."""
@@ -149,45 +147,19 @@ AnyAgent = MaskSearchAgent | RemoteAgent | BatchAgent
 """Whatever can be evaluated."""
 
 
-async def _run_agentic(agent: MaskSearchAgent, task: SearchTask, seed: int) -> SearchAnswer:
-    context = RunContext(guard=LeakGuard.for_task(task), sampling=_sampling(agent, task, seed))
-    question = {"question": task.question, "kind": task.kind}
-    return await agent.ainvoke(question, agent.new_thread(), context=context)
+def answerer_of(agent: AnyAgent, mode: Mode) -> Answerer:
+    """Return who answers for an agent; made once an evaluation. A `BatchAgent` answers in a mode of its own.
 
-
-async def _run_rag(agent: MaskSearchAgent, task: SearchTask, seed: int) -> SearchAnswer:
-    """Retrieve once with the question, show the passages with it, and let the model answer."""
-    guard = LeakGuard.for_task(task)
-    limit = agent.settings.passages_per_search
-    found = await agent.search.asearch([task.question], limit, guard)
-    passages = [hit.passage for hit in interleave(found, limit)]
-    parts = (neutralise(task.question), render_information(passages), agent.prompts.force_answer)
-    opening = {
-        "question": task.question,
-        "kind": task.kind,
-        "messages": [HumanMessage("\n".join(parts))],
-    }
-    rag = agent.with_limits(max_searches=0)
-    context = RunContext(guard=guard, sampling=_sampling(agent, task, seed))
-    answer = await rag.ainvoke(opening, rag.new_thread(), context=context)
-    if answer.trajectory is None or not passages:
-        return answer
-    trajectory = dataclasses.replace(
-        answer.trajectory, retrieved=(tuple(passages), *answer.trajectory.retrieved)
-    )
-    return dataclasses.replace(answer, trajectory=trajectory)
-
-
-def _sampling(agent: MaskSearchAgent, task: SearchTask, seed: int) -> Sampling | None:
-    """Keep how a recording model decodes and give it a seed of its own for the task."""
-    model = agent.model
-    if not isinstance(model, RecordingModel):
-        return None
-    return Sampling(
-        temperature=getattr(model, "temperature", 0.0),
-        top_p=getattr(model, "top_p", 1.0),
-        seed=random.Random(f"{task.id}:{seed}").getrandbits(32),
-    )
+    Raises:
+        EvaluationError: A deployed agent is to be the baseline.
+    """
+    if mode == "agentic" or isinstance(agent, BatchAgent):
+        return agent
+    if isinstance(agent, RemoteAgent):
+        raise EvaluationError(
+            "the retrieve-once baseline needs an agent bundle; a deployed agent searches itself"
+        )
+    return RagAnswerer(agent)
 
 
 def _turns_of(messages: list[BaseMessage], model_version: str) -> tuple[Turn, ...]:

@@ -42,4 +42,4 @@ def baseline_of(agent: MaskSearchAgent, base_model: str | Path | None = None) ->
     model = LocalChatModel.from_pretrained(
         source, max_tokens=agent.settings.max_step_tokens, model_version=f"{source} (untrained)"
     )
-    return MaskSearchAgent(model, agent.search, agent.settings, agent.prompts, agent.checkpointer)
+    return agent.replace(model=model)

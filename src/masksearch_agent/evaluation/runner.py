@@ -13,7 +13,7 @@ from pathlib import Path
 from masksearch_agent.concurrency import gather_bounded, run_many
 from masksearch_agent.config.evaluation import EvaluationSettings
 from masksearch_agent.errors import EvaluationError
-from masksearch_agent.evaluation.answering import AnyAgent, BatchAgent, Mode, answer_task
+from masksearch_agent.evaluation.answering import Answerer, AnyAgent, BatchAgent, Mode, answerer_of
 from masksearch_agent.evaluation.intervals import Interval, bootstrap_mean
 from masksearch_agent.evaluation.judge import AnswerJudge
 from masksearch_agent.evaluation.metrics import load_lemmatizer, retrieval_recall, score_answer
@@ -96,7 +96,7 @@ def evaluate(
     if any(task.answer_items for task in tasks):
         load_lemmatizer()  # What is missing is said before the first question is asked.
     done = check_producer(results_path, agent.model_version, settings.seed)
-    run = _Run(agent, settings, mode, results_path, label, on_result, judge)
+    run = _Run(answerer_of(agent, mode), settings, results_path, label, on_result, judge)
     if isinstance(agent, BatchAgent):
         for task, trajectory, usage in agent.answer_tasks([task for task in tasks if task.id not in done]):
             run.keep(_score(task, trajectory, usage), done)
@@ -154,9 +154,8 @@ def summarise_categories(
 class _Run:
     """One evaluation: what answers, judges and keeps each question."""
 
-    agent: AnyAgent
+    answerer: Answerer
     settings: EvaluationSettings
-    mode: Mode
     results_path: Path | None
     label: ResultLabel | None
     on_result: Callable[[QuestionResult], None] | None
@@ -168,7 +167,7 @@ class _Run:
         async def finish(task: SearchTask) -> None:
             result = done.get(task.id)
             if result is None:
-                result = _score(task, *await answer_task(self.agent, task, self.mode, self.settings.seed))
+                result = _score(task, *await self.answerer.answer_task(task, self.settings.seed))
             if self.judge is not None and result.is_correct is None:
                 verdict = await self.judge.judge(task, result.answer)
                 result = dataclasses.replace(result, is_correct=verdict)

@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Annotated, Any
+from dataclasses import dataclass, field
+from typing import Annotated, Any, TypeVar
 
 from langgraph.graph import END, START, StateGraph
-from langgraph.runtime import get_runtime
+from langgraph.runtime import Runtime
 from langgraph.types import Send
 from typing_extensions import TypedDict
 
@@ -41,7 +41,9 @@ from masksearch_agent.retrieval.search import Search, interleave
 from masksearch_agent.traces.messages import to_messages
 from masksearch_agent.traces.rows import POLICY_ROLE
 
-__all__ = ("GeneratorContext", "GeneratorState", "build_generator_graph", "trajectory_of")
+__all__ = ("GeneratorContext", "GeneratorState", "Records", "build_generator_graph", "trajectory_of")
+
+RecordT = TypeVar("RecordT")
 
 
 class _Round(TypedDict):
@@ -59,6 +61,30 @@ class _QueryResult(TypedDict):
     round: int
     index: int
     hits: list[dict[str, Any]]
+
+
+class Records:
+    """Records beside the plain data that state holds of them, so that no node loads what another one had.
+
+    They are found by the very dictionary that state holds: one that comes from a checkpoint is loaded anew.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[dict[str, Any], Any]] = {}
+
+    def dump(self, record: Any) -> dict[str, Any]:
+        """Return the data of a record, for state."""
+        data = dump_record(record)
+        # Held, so that its id stays its own.
+        self._known[id(data)] = (data, record)
+        return data
+
+    def load(self, record_type: type[RecordT], data: dict[str, Any]) -> RecordT:
+        """Return the record of data in state."""
+        if id(data) not in self._known:
+            self._known[id(data)] = (data, load_record(record_type, data, GenerationError))
+        record: RecordT = self._known[id(data)][1]
+        return record
 
 
 class GeneratorInput(TypedDict):
@@ -95,6 +121,8 @@ class GeneratorContext:
     guard: LeakGuard | None = None
     log: CallLog | None = None
     """Where roles that call a model write their calls."""
+    records: Records = field(default_factory=Records)
+    """What the run has loaded."""
 
 
 def build_generator_graph(
@@ -136,14 +164,19 @@ def build_generator_graph(
 
 
 def trajectory_of(
-    state: Mapping[str, Any], prompts: PromptSet, producer: str, seed: int = 0, log: CallLog | None = None
+    state: Mapping[str, Any],
+    prompts: PromptSet,
+    producer: str,
+    seed: int = 0,
+    run: GeneratorContext | None = None,
 ) -> Trajectory:
     """Return the trajectory that a final state describes, as turns of text.
 
-    The calls of the log stand before the step that they led to.
+    The calls of the run's log stand before the step that they led to.
     """
-    task = load_record(SearchTask, state["task"], GenerationError)
-    rounds = _findings(state)
+    run = run or GeneratorContext()
+    log, rounds = run.log, _findings(state, run)
+    task = rounds.task
     context = tuple(to_messages(opening_messages(task.question, task.kind, prompts)))
     turns: list[Turn] = []
     for number, step in enumerate(state.get("steps", [])):
@@ -190,20 +223,20 @@ class _Nodes:
         self.agent_settings = agent_settings
         self.settings = settings
 
-    async def plan(self, state: GeneratorState) -> dict[str, Any]:
+    async def plan(self, state: GeneratorState, runtime: Runtime[GeneratorContext]) -> dict[str, Any]:
         """Let the planner say what to look for."""
         try:
-            plan = await self.teacher.plan(_findings(state, _context().log))
+            plan = await self.teacher.plan(_findings(state, _context_of(runtime)))
         except ReplyError as failure:
             return {"needs": [], "rejection": str(failure)}
         thought = " ".join(part for part in (state.get("thought", ""), clean_text(plan.text)) if part)
         return {"needs": list(plan.needs), "thought": thought}
 
-    async def rewrite(self, state: GeneratorState) -> dict[str, Any]:
+    async def rewrite(self, state: GeneratorState, runtime: Runtime[GeneratorContext]) -> dict[str, Any]:
         """Let the rewriter turn the plan into queries and write the search step."""
         plan = Plan(state["thought"], tuple(state["needs"]))
         try:
-            written = await self.teacher.rewrite(_findings(state, _context().log), plan)
+            written = await self.teacher.rewrite(_findings(state, _context_of(runtime)), plan)
         except ReplyError as failure:
             return {"queries": [], "rejection": str(failure)}
         queries = [clean_text(query) for query in written]
@@ -213,26 +246,26 @@ class _Nodes:
         step = render_step(SearchStep(state["thought"], tuple(queries)))
         return {"queries": queries, "steps": [*state.get("steps", []), step]}
 
-    async def search_one(self, state: _Branch) -> dict[str, Any]:
+    async def search_one(self, state: _Branch, runtime: Runtime[GeneratorContext]) -> dict[str, Any]:
         """Search for one query of the round."""
-        found = await self.search.asearch(
-            [state["query"]], self.agent_settings.passages_per_search, _context().guard
+        run = _context_of(runtime)
+        [found] = await self.search.asearch(
+            [state["query"]], self.agent_settings.passages_per_search, run.guard
         )
-        hits = [dump_record(hit) for hit in found[0]]
+        hits = [run.records.dump(hit) for hit in found]
         return {"results": [_QueryResult(round=state["round"], index=state["index"], hits=hits)]}
 
-    async def observe(self, state: GeneratorState) -> dict[str, Any]:
+    async def observe(self, state: GeneratorState, runtime: Runtime[GeneratorContext]) -> dict[str, Any]:
         """Merge the branches' results and let the observer read them."""
+        run = _context_of(runtime)
         number = len(state.get("rounds", []))
         merged = sorted((r for r in state["results"] if r["round"] == number), key=lambda r: r["index"])
-        hits = [
-            [load_record(ScoredPassage, hit, GenerationError) for hit in result["hits"]] for result in merged
-        ]
-        shown = [hit.passage for hit in interleave(hits, self.agent_settings.passages_per_search)]
-        round_ = _Round(queries=state["queries"], passages=[dump_record(passage) for passage in shown])
+        hits = [[run.records.load(ScoredPassage, hit) for hit in result["hits"]] for result in merged]
+        shown = interleave(hits, self.agent_settings.passages_per_search)
+        round_ = _Round(queries=state["queries"], passages=[run.records.dump(hit.passage) for hit in shown])
         rounds = [*state.get("rounds", []), round_]
         try:
-            observation = await self.teacher.observe(_findings({**state, "rounds": rounds}, _context().log))
+            observation = await self.teacher.observe(_findings({**state, "rounds": rounds}, run))
         except ReplyError as failure:
             return {"rounds": rounds, "rejection": str(failure)}
         thought = clean_text(observation.text)
@@ -243,16 +276,18 @@ class _Nodes:
             update |= {"answer": step.answer, "steps": [*state["steps"], render_step(step)]}
         return update
 
-    async def judge_it(self, state: GeneratorState) -> dict[str, Any]:
+    async def judge_it(self, state: GeneratorState, runtime: Runtime[GeneratorContext]) -> dict[str, Any]:
         """Let the judge decide."""
-        task = load_record(SearchTask, state["task"], GenerationError)
+        run = _context_of(runtime)
         if state.get("rejection"):
             return {"accepted": False, "verdict": state["rejection"]}
         if not state.get("answer"):
             return {"accepted": False, "verdict": "not supported by the retrieved passages"}
-        trajectory = trajectory_of(state, self.prompts, self.teacher.name, self.settings.seed)
+        seen = GeneratorContext(records=run.records)
+        trajectory = trajectory_of(state, self.prompts, self.teacher.name, self.settings.seed, seen)
         try:
-            verdict = await self.judge.judge(task, trajectory, _context().log)
+            task = run.records.load(SearchTask, state["task"])
+            verdict = await self.judge.judge(task, trajectory, run.log)
         except ReplyError as failure:
             return {"accepted": False, "verdict": str(failure)}
         return {"accepted": verdict.is_accepted, "verdict": verdict.reason}
@@ -285,19 +320,18 @@ def _step_number(turn: Turn) -> int:
     return int(number) if number.isdecimal() else 0
 
 
-def _context() -> GeneratorContext:
-    """Return the context of the run that calls; a graph that a server runs has none."""
-    return get_runtime(GeneratorContext).context or GeneratorContext()
+def _context_of(runtime: Runtime[GeneratorContext]) -> GeneratorContext:
+    # A graph that a server runs has none.
+    return runtime.context or GeneratorContext()
 
 
-def _findings(state: Mapping[str, Any], log: CallLog | None = None) -> Findings:
+def _findings(state: Mapping[str, Any], run: GeneratorContext) -> Findings:
     rounds = state.get("rounds", [])
     return Findings(
-        task=load_record(SearchTask, state["task"], GenerationError),
+        task=run.records.load(SearchTask, state["task"]),
         queries=tuple(tuple(found["queries"]) for found in rounds),
         passages=tuple(
-            tuple(load_record(Passage, passage, GenerationError) for passage in found["passages"])
-            for found in rounds
+            tuple(run.records.load(Passage, passage) for passage in found["passages"]) for found in rounds
         ),
-        log=log,
+        log=run.log,
     )

@@ -23,7 +23,6 @@ from masksearch_agent.generator.graph import GeneratorContext, build_generator_g
 from masksearch_agent.generator.hindsight import HindsightTeacher
 from masksearch_agent.generator.judge import RuleJudge
 from masksearch_agent.generator.roles import CallLog, Judge, Teacher
-from masksearch_agent.jsonl import dump_record
 from masksearch_agent.records import SearchTask, Trajectory
 from masksearch_agent.retrieval.leak_guard import LeakGuard
 from masksearch_agent.retrieval.search import Search
@@ -106,10 +105,9 @@ class TrajectoryGenerator:
 
     async def run_task(self, task: SearchTask) -> Trajectory:
         """Generate one trajectory, judged."""
-        log = CallLog()
-        context = GeneratorContext(guard=LeakGuard.for_task(task), log=log)
-        state = await self.graph.ainvoke({"task": dump_record(task)}, context=context)
-        return trajectory_of(state, self.prompts, self.teacher.name, self.settings.seed, log)
+        run = GeneratorContext(guard=LeakGuard.for_task(task), log=CallLog())
+        state = await self.graph.ainvoke({"task": run.records.dump(task)}, context=run)
+        return trajectory_of(state, self.prompts, self.teacher.name, self.settings.seed, run)
 
     def run(
         self,

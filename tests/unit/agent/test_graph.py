@@ -322,7 +322,7 @@ def test_nodes_change_no_state_they_were_given():
         nodes.finish: ANSWER,
         nodes.choose_next: SEARCH,
         (lambda state: nodes._show(state, ("q",), [[]])): SEARCH,
-        (lambda state: nodes._take_reply(state, AIMessage(ANSWER, id="new"))): SEARCH,
+        (lambda state: nodes._take_reply(state, AIMessage(ANSWER, id="new"), RunContext())): SEARCH,
     }
     for node, last in calls.items():
         state = {
@@ -338,9 +338,7 @@ def test_nodes_change_no_state_they_were_given():
         before = copy.deepcopy(state)
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(graph_module, "_run_context", RunContext)
-                node(state)
+            node(state)
         assert state == before
 
 

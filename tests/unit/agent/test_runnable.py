@@ -15,7 +15,8 @@ from langchain_core.messages import BaseMessage, HumanMessage, ToolMessage
 from langchain_core.runnables import RunnableConfig, RunnableLambda
 from langgraph.checkpoint.memory import InMemorySaver
 
-from masksearch_agent.agent.prompts import COMPACT_PROMPTS
+from masksearch_agent.agent.bundle import BundleInfo
+from masksearch_agent.agent.prompts import COMPACT_PROMPTS, FULL_PROMPTS
 from masksearch_agent.agent.protocol import PROTOCOL_VERSION
 from masksearch_agent.agent.runnable import MaskSearchAgent
 from masksearch_agent.agent.state import RunContext
@@ -293,6 +294,20 @@ def test_limits_are_changed_on_a_copy(agent: MaskSearchAgent):
     changed = agent.with_limits(max_searches=0)
     assert (changed.settings.max_searches, agent.settings.max_searches) == (0, 5)
     assert (changed.model, changed.search, changed.prompts) == (agent.model, agent.search, agent.prompts)
+
+
+def test_parts_are_replaced_on_a_copy(agent: MaskSearchAgent):
+    bundle = agent.bundle = BundleInfo(
+        protocol_version=1, prompts=COMPACT_PROMPTS, agent=agent.settings, model_version="v"
+    )
+    searched, modelled = (
+        agent.replace(search=lambda query: []),
+        agent.replace(model=ScriptedChatModel(script=["x"])),
+    )
+    assert (searched.model, searched.bundle) == (agent.model, bundle)
+    assert searched.search is not agent.search
+    assert (modelled.search, modelled.bundle) == (agent.search, None), "another model is not the bundle's"
+    assert agent.replace(prompts=FULL_PROMPTS).prompts == FULL_PROMPTS
 
 
 def test_limits_are_changed_over_the_same_checkpointer():

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import threading
 from collections.abc import Mapping
@@ -12,12 +13,14 @@ from fakes.backends import TableBackend
 from fakes.chat_models import ScriptedChatModel, ScriptedRecordingModel
 from langchain_core.messages import BaseMessage
 
+from masksearch_agent.agent import runnable
 from masksearch_agent.agent.prompts import COMPACT_PROMPTS
 from masksearch_agent.agent.runnable import MaskSearchAgent
+from masksearch_agent.config.evaluation import EvaluationSettings
 from masksearch_agent.errors import EvaluationError
 from masksearch_agent.evaluation.answering import RemoteAgent
 from masksearch_agent.evaluation.runner import evaluate
-from masksearch_agent.records import Passage, SearchTask
+from masksearch_agent.records import Passage, Sampling, SearchTask
 from masksearch_agent.retrieval.search import Search
 
 GOLD = Passage("gold", "Orly", "It was built by Ann Bo.")
@@ -83,6 +86,39 @@ def test_a_recording_model_decodes_as_set_up_and_is_seeded_by_task(mode: Any) ->
     assert asked[0][0] == model.temperature == 0.7
     assert isinstance(asked[0][1], int)
     assert first.sampled_tokens == len(first.trajectory.turns[0].sampled_ids)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(("mode", "identity"), [("agentic", "20cf3a1b1628bdd3"), ("rag", "c947f27546e7dd49")])
+def test_ids_and_seeds_of_a_run_stay_what_they_are(mode: Any, identity: str) -> None:
+    """Results and traces of earlier versions are known by them."""
+    model = ScriptedRecordingModel(script=STEPS if mode == "agentic" else STEPS[1:])
+    [result] = evaluate(make_agent(model), [TASK], EvaluationSettings(seed=5), mode=mode)
+    assert result.trajectory is not None
+    assert result.trajectory.id == identity
+    assert [keywords["seed"] for keywords in model.keywords] == [830863545, 1872855620][: len(model.keywords)]
+
+
+async def test_a_rollout_and_an_evaluation_of_one_seed_are_one_run() -> None:
+    rollout = await make_agent(ScriptedRecordingModel(script=STEPS)).run_task(TASK, Sampling(), seed=5)
+    answered, _ = await make_agent(ScriptedRecordingModel(script=STEPS)).answer_task(TASK, 5)
+    assert rollout.id == answered.id == "20cf3a1b1628bdd3"
+    seeds = [[turn.sampling.seed for turn in run.turns if turn.sampling] for run in (rollout, answered)]
+    assert seeds == [[830863545, 1872855620]] * 2
+
+
+def test_the_baseline_s_graph_is_compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    agent = make_agent(ScriptedChatModel(script=lambda messages: STEPS[1]))
+    compiled: list[str] = []
+    build = runnable.build_search_graph
+
+    def count(*arguments: Any) -> Any:
+        compiled.append("graph")
+        return build(*arguments)
+
+    monkeypatch.setattr(runnable, "build_search_graph", count)
+    tasks = [dataclasses.replace(TASK, id=f"q{number}") for number in range(4)]
+    assert len(evaluate(agent, tasks, mode="rag")) == 4
+    assert compiled == ["graph"]
 
 
 def test_tokens_of_an_api_model_are_those_it_reports() -> None:
