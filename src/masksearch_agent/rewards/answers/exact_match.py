@@ -15,9 +15,6 @@ def exact_match(task: SearchTask, trajectory: Trajectory) -> float:
     return answer_exact(task, trajectory.answer)
 
 
-def make_reward(settings: RewardSettings) -> AnswerReward:
+def REWARD(settings: RewardSettings) -> AnswerReward:
     """Return the reward."""
     return exact_match
-
-
-REWARD = make_reward

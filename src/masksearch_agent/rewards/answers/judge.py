@@ -30,10 +30,7 @@ def reward_by(judge: ModelJudge) -> AnswerReward:
     return verdict
 
 
-def make_reward(settings: RewardSettings) -> AnswerReward:
+def REWARD(settings: RewardSettings) -> AnswerReward:
     """Return the reward; opens the judge."""
     assert settings.judge is not None
     return reward_by(open_judge(settings.judge))
-
-
-REWARD = make_reward

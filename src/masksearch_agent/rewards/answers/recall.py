@@ -15,9 +15,6 @@ def recall(task: SearchTask, trajectory: Trajectory) -> float:
     return answer_recall(task, trajectory.answer)
 
 
-def make_reward(settings: RewardSettings) -> AnswerReward:
+def REWARD(settings: RewardSettings) -> AnswerReward:
     """Return the reward."""
     return recall
-
-
-REWARD = make_reward

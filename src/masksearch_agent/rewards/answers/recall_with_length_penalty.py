@@ -24,12 +24,9 @@ def recall_with_length_penalty(task: SearchTask, trajectory: Trajectory) -> floa
     return sum(max(_penalised_recall(part, gold) for gold in golds) for part, golds in slots) / len(slots)
 
 
-def make_reward(settings: RewardSettings) -> AnswerReward:
+def REWARD(settings: RewardSettings) -> AnswerReward:
     """Return the reward."""
     return recall_with_length_penalty
-
-
-REWARD = make_reward
 
 
 def _penalised_recall(prediction: str, gold: str) -> float:
