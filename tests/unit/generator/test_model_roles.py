@@ -297,6 +297,20 @@ def test_roles_have_models_of_their_own_and_share_equal_ones(monkeypatch: pytest
     assert judge.are_rules_asked
 
 
+def test_a_judge_named_for_itself_has_its_own_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(casting, "open_caller", lambda chosen, spending: caller(name=chosen.model))
+    for roles, expected in (
+        ({}, ("p:all", False, 1)),
+        ({"judge": {"model": "p:big", "strict": True, "max_repairs": 5}}, ("p:big", True, 5)),
+    ):
+        settings = GeneratorSettings.model_validate(
+            {"model": {"model": "p:all"}, "roles": roles, "judge": "model", "max_repairs": 1}
+        )
+        _, judge = casting.cast_roles(settings, AGENT, Spending())
+        assert isinstance(judge, GroundedJudge)
+        assert (judge.model.caller.name, judge.model.is_strict, judge.model.max_repairs) == expected
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
