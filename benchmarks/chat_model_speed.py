@@ -36,16 +36,15 @@ from masksearch_agent.config.calls import ChatModelSettings
 from masksearch_agent.config.generator import GeneratorSettings
 from masksearch_agent.generator.casting import cast_roles
 from masksearch_agent.generator.role_prompts import (
-    JUDGE_PROMPT,
     OBSERVER_PROMPT,
     PLANNER_PROMPT,
     REWRITER_PROMPT,
-    Judgement,
     NextNeeds,
     Queries,
     Reading,
 )
 from masksearch_agent.generator.runner import TrajectoryGenerator
+from masksearch_agent.judging.prompt import Judgement, judge_prompt
 from masksearch_agent.records import Hop, Passage, ScoredPassage, SearchTask
 from masksearch_agent.retrieval.search import Search
 from masksearch_agent.traces.store import TraceStore
@@ -83,7 +82,7 @@ def play_role(system: str, user: str) -> str:
         return f"<queries>\ncode of item {item}\n</queries>"
     if "<findings>" in system:
         return f"<findings>[1] says it.</findings>\n<answer>\nC{item}x\n</answer>"
-    return "<reason>It says so.</reason><verdict>accept</verdict>"
+    return "<reason>It says so.</reason><verdict>right</verdict>"
 
 
 async def serve(port_to: Connection, latency_s: float) -> None:
@@ -155,8 +154,9 @@ def work_in_turn(model: Any, task: SearchTask) -> bool:
     state = f"{state}\n\nSearch 1:\n{queries[0]}\n{render_information([hit.passage for hit in hits])}"
     observer = OBSERVER_PROMPT.format(answer_form="the short answer, in one line")
     reading = ask(observer, state, Reading)
-    verdict = ask(JUDGE_PROMPT, f"{state}\n\nGiven answer:\n{reading.answer[0]}", Judgement)
-    return verdict.verdict == "accept" and reading.answer[0] == task.answers[0][0]
+    asked = judge_prompt(task, reading.answer[0], [hit.passage for hit in hits])
+    verdict = ask(*(message.content for message in asked), Judgement)
+    return verdict.verdict == "right" and reading.answer[0] == task.answers[0][0]
 
 
 def main() -> None:

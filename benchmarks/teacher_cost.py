@@ -32,17 +32,18 @@ from masksearch_agent.config.generator import GeneratorSettings
 from masksearch_agent.config.retrieval import RetrievalSettings
 from masksearch_agent.errors import TaskError
 from masksearch_agent.generator.hindsight import HindsightTeacher
-from masksearch_agent.generator.judge import RuleJudge
-from masksearch_agent.generator.model_roles import ModelJudge, ModelTeacher
+from masksearch_agent.generator.judge import GroundedJudge, RuleJudge
+from masksearch_agent.generator.model_roles import ModelTeacher
 from masksearch_agent.generator.roles import Findings, Observation, Plan
 from masksearch_agent.generator.runner import TrajectoryGenerator
 from masksearch_agent.jsonl import read_jsonl
+from masksearch_agent.judging.judge import ModelJudge
 from masksearch_agent.records import SearchTask, Usage
 from masksearch_agent.retrieval.opening import open_search
 from masksearch_agent.traces.store import TraceStore
 
 _VERDICT = (
-    "<reason>The passages say so and the answer is the expected one.</reason>\n<verdict>accept</verdict>"
+    "<reason>The passages say so and the answer is the expected one.</reason>\n<verdict>right</verdict>"
 )
 _NEXT_REPLY: ContextVar[str] = ContextVar("next_reply", default=_VERDICT)
 
@@ -91,7 +92,7 @@ class PlayedTeacher(ModelTeacher):
         return await super().observe(findings)
 
 
-class PlayedJudge(ModelJudge):
+class PlayedJudge(GroundedJudge):
     """The chat-model judge, which accepts what the rules accept."""
 
     async def judge(self, *arguments: Any, **named: Any) -> Any:
@@ -105,7 +106,7 @@ def measure(tasks: list[SearchTask], index: Path) -> dict[str, float]:
     agent, settings = AgentSettings(), GeneratorSettings()
     caller = ChatCaller(StandIn(), "stand-in")
     teacher = PlayedTeacher(caller, caller, caller, agent, settings, HindsightTeacher(settings))
-    judge = PlayedJudge(caller, RuleJudge(agent.max_queries), is_strict=True)
+    judge = PlayedJudge(ModelJudge(caller), RuleJudge(agent.max_queries), are_rules_asked=True)
     search = open_search(index, RetrievalSettings())
     generator = TrajectoryGenerator(search, FULL_PROMPTS, agent, settings, teacher, judge)
     with tempfile.TemporaryDirectory() as folder:

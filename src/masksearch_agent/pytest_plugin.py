@@ -22,8 +22,8 @@ import pytest
 if TYPE_CHECKING:
     from masksearch_agent.agent.runnable import MaskSearchAgent
     from masksearch_agent.evaluation.answering import RemoteAgent
-    from masksearch_agent.evaluation.judge import AnswerJudge
     from masksearch_agent.evaluation.runner import EvaluationSummary
+    from masksearch_agent.judging.judge import ModelJudge
     from masksearch_agent.records import SearchTask
 
 __all__ = ("Evaluate", "assert_at_least")
@@ -34,7 +34,8 @@ _SETTINGS = {
     "masksearch_data": "folder with one file, or one folder, a benchmark",
     "masksearch_out": "folder that keeps every question's result, which makes the evaluation resumable, and gets "
     "report.html, a page of all its runs",
-    "masksearch_judge": "model that judges answers, as `provider:model` for LangChain's `init_chat_model`",
+    "masksearch_judge": "model that judges answers, as `provider:model` for LangChain's `init_chat_model`, or a "
+    "checkpoint folder",
 }
 _PAGE = pytest.StashKey[Path]()
 """Where the session's report is."""
@@ -75,19 +76,20 @@ def masksearch_agent(pytestconfig: pytest.Config) -> Iterator[MaskSearchAgent | 
 
 
 @pytest.fixture(scope="session")
-def masksearch_judge(pytestconfig: pytest.Config) -> AnswerJudge | None:
+def masksearch_judge(pytestconfig: pytest.Config) -> ModelJudge | None:
     """Return what judges answers, or None; override it for a model made in Python."""
     name = _setting(pytestconfig, "masksearch_judge")
     if not name:
         return None
-    from masksearch_agent.evaluation.judge import load_judge
+    from masksearch_agent.config.judging import JudgeSettings
+    from masksearch_agent.judging.judge import open_judge
 
-    return load_judge(name)
+    return open_judge(JudgeSettings(model=name))
 
 
 @pytest.fixture(scope="session")
 def evaluate(
-    pytestconfig: pytest.Config, masksearch_agent: Any, masksearch_judge: AnswerJudge | None
+    pytestconfig: pytest.Config, masksearch_agent: Any, masksearch_judge: ModelJudge | None
 ) -> Iterator[Evaluate]:
     """Return a function that evaluates the agent on a benchmark; see `Evaluate`."""
     limit = _setting(pytestconfig, "masksearch_limit")
@@ -127,7 +129,7 @@ class Evaluate:
         data: Path | None = None,
         out: Path | None = None,
         limit: int | None = None,
-        judge: AnswerJudge | None = None,
+        judge: ModelJudge | None = None,
     ) -> None:
         self.agent = agent
         self.data = data

@@ -19,6 +19,7 @@ from pydantic import ConfigDict
 from masksearch_agent.errors import MaskSearchError, TraceError
 
 __all__ = (
+    "FALSE_PREMISE",
     "MASK",
     "Hop",
     "Message",
@@ -37,6 +38,9 @@ __all__ = (
 
 MASK = "[mask]"
 """What stands in a passage where a span was taken out (MaskSearch, arXiv 2505.20285, section 3.1)."""
+
+FALSE_PREMISE = "false-premise"
+"""Category of questions that suppose what is not so; a right answer has to say it."""
 
 StopReason = Literal[
     "answered",
@@ -110,7 +114,7 @@ class SearchTask:
     answers: tuple[tuple[str, ...], ...]
     """One entry per expected answer (RAMP: one per mask, in order; QA: one), each with its accepted aliases."""
     category: str = ""
-    """What the task is drawn from: `ramp`, `bridge`, `comparison`, `intersection`, `counting`, …"""
+    """What the task is drawn from: `ramp`, `bridge`, `comparison`, `intersection`, `counting`, `FALSE_PREMISE`, …"""
     hops: tuple[Hop, ...] = ()
     gold_passage_ids: tuple[str, ...] = ()
     """Passages known to support the answer; empty where unknown."""

@@ -51,7 +51,7 @@ def play_role(messages: list[dict[str, str]]) -> str:
     if "<findings>" in system:
         answer = told[1] if told else ""
         return f"<findings>The code is {answer or 'not told'}.</findings>\n<answer>\n{answer}\n</answer>"
-    return "<reason>It says so.</reason><verdict>accept</verdict>"
+    return "<reason>It says so.</reason><verdict>right</verdict>"
 
 
 class ChatServer:

@@ -15,9 +15,10 @@ from masksearch_agent.calls.chat import ChatCaller
 from masksearch_agent.config.agent import AgentSettings
 from masksearch_agent.config.calls import CallSettings
 from masksearch_agent.config.generator import GeneratorSettings
-from masksearch_agent.generator.judge import RuleJudge
-from masksearch_agent.generator.model_roles import ModelJudge, ModelTeacher
+from masksearch_agent.generator.judge import GroundedJudge, RuleJudge
+from masksearch_agent.generator.model_roles import ModelTeacher
 from masksearch_agent.generator.runner import GenerationReport, TrajectoryGenerator
+from masksearch_agent.judging.judge import ModelJudge
 from masksearch_agent.retrieval.search import Search
 from masksearch_agent.traces.store import TraceStore
 
@@ -35,7 +36,7 @@ def run(url: str, store_path: Path, count: int, concurrency: int = 32) -> Genera
         agent,
         settings,
         ModelTeacher(caller, caller, caller, agent, settings),
-        ModelJudge(caller, RuleJudge(agent.max_queries), is_strict=True),
+        GroundedJudge(ModelJudge(caller), RuleJudge(agent.max_queries), are_rules_asked=True),
     )
     with TraceStore(store_path) as store:
         return generator.run((code_task(number) for number in range(count)), store, "s")

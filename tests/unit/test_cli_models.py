@@ -38,7 +38,7 @@ def open_fake(
 @pytest.fixture
 def run(capsys: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> CommandLine:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(casting, "open_chat_caller", open_fake)
+    monkeypatch.setattr(casting, "open_caller", open_fake)
     monkeypatch.setattr(masking, "open_chat_caller", open_fake)
     command_line = make_command_line(capsys, monkeypatch)
     write_jsonl(tmp_path / "corpus.jsonl", [code_passage(number) for number in range(5)])

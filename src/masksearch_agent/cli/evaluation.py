@@ -49,7 +49,9 @@ def evaluate_agent(
     ] = None,
     judge: Annotated[
         str | None,
-        typer.Option(help="Model that judges answers, as `provider:model` (LangChain's `init_chat_model`)."),
+        typer.Option(
+            help="Model that judges answers: `provider:model` (LangChain's `init_chat_model`) or a checkpoint folder."
+        ),
     ] = None,
     out: Annotated[
         Path | None,
@@ -70,14 +72,15 @@ def evaluate_agent(
     Example: `masksearch eval --agent runs/agent --data questions.jsonl --out runs/evals`, then open
     `runs/evals/report.html`: scores with intervals, failures, and every question with its trajectory.
     """
+    from masksearch_agent.config.judging import JudgeSettings
     from masksearch_agent.evaluation.asking import AgentChoice, QuestionFiles, evaluate_files
-    from masksearch_agent.evaluation.judge import load_judge
+    from masksearch_agent.judging.judge import open_judge
     from masksearch_agent.reports.evaluation_page import write_evaluation_page
     from masksearch_agent.stages.display import Display
 
     resolved = resolve_recipe(recipe, settings, engine, ray_address)
     choice = AgentChoice(agent, index, mode, baseline, base_model, base_url)
-    questions = QuestionFiles(data, out, limit, load_judge(judge) if judge else None)
+    questions = QuestionFiles(data, out, limit, open_judge(JudgeSettings(model=judge)) if judge else None)
     with Display(MESSAGES).stage("evaluating") as bar:
         if resolved.engine.name == "ray":
             from masksearch_agent.cluster import runs

@@ -8,10 +8,18 @@ from pydantic import Field
 
 from masksearch_agent.config.base import Settings
 from masksearch_agent.config.calls import ChatModelSettings
+from masksearch_agent.config.judging import JudgeSettings
 
-__all__ = ("GeneratorSettings", "RoleName")
+__all__ = ("GeneratorSettings", "RoleModels")
 
-RoleName = Literal["planner", "rewriter", "observer", "judge"]
+
+class RoleModels(Settings):
+    """Chat models for single roles; None leaves a role to `GeneratorSettings.model`."""
+
+    planner: ChatModelSettings | None = None
+    rewriter: ChatModelSettings | None = None
+    observer: ChatModelSettings | None = None
+    judge: JudgeSettings | None = None
 
 
 class GeneratorSettings(Settings):
@@ -20,13 +28,13 @@ class GeneratorSettings(Settings):
     model: ChatModelSettings | None = None
     """Plays every role that `roles` does not name. None, without `roles`: the hindsight teacher, which needs no
     model."""
-    roles: dict[RoleName, ChatModelSettings] = Field(default={})
-    """Chat models for single roles."""
+    roles: RoleModels = RoleModels()
     judge: Literal["rule", "model", "both"] = "rule"
     """`rule` compares with the expected answer and the passages; `model` asks a chat model instead, and `both`
     accepts what both accept."""
     max_repairs: int = Field(default=2, ge=0, le=2)
-    """How often a role is told what is wrong with its reply before the trajectory is rejected."""
+    """How often a role is told what is wrong with its reply before the trajectory is rejected. A judge
+    named in `roles` has its own."""
     max_failures_in_a_row: int = Field(default=20, ge=1)
     """Tasks that may fail one after the other, because a service does, before the run stops. A failed task has no
     outcome: the next start tries it again."""

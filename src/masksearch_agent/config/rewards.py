@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from typing import Annotated, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from masksearch_agent.config.base import Settings
+from masksearch_agent.config.judging import JudgeSettings
+from masksearch_agent.plugins import REWARDS
 
-__all__ = ("JudgeSettings", "RewardSettings")
-
-
-class JudgeSettings(Settings):
-    """A second chat model that says whether an answer is right."""
-
-    model: str
-    """A checkpoint folder, or `provider:model` as langchain's `init_chat_model` takes it, which reads keys from the
-    environment. The paper's judge was Qwen2.5-72B-Instruct."""
-    options: dict[str, Any] = Field(default_factory=dict)
-    """Arguments of the chat model beside a temperature of 0: `base_url`, `timeout`, `max_tokens`. They are saved with
-    the run: no keys here."""
-    max_attempts: int = Field(default=4, ge=1)
-    """Calls at most for one answer; after them the rollout is unscorable and leaves its group."""
-    first_wait_s: float = Field(default=1.0, ge=0)
-    """Before the second attempt, in seconds; it doubles from attempt to attempt."""
+__all__ = ("RewardSettings",)
 
 
 class RewardSettings(Settings):
@@ -34,11 +21,11 @@ class RewardSettings(Settings):
     is worth less than one more recalled token of an answer of up to nine."""
     answer_weight: float = Field(default=1.0, ge=0)
     """The unit in which the other two parts are expressed."""
-    answer: Literal["recall", "recall_with_length_penalty", "exact_match", "judge"] = "recall"
+    answer: Annotated[str, AfterValidator(REWARDS.check)] = "recall"
     """`recall` is safe for RAMP, where every mask has its own fill. A question invites listing candidates,
     which recall pays for and the penalty does not (MaskSearch, arXiv 2505.20285). `judge` asks a second model, which
     did best in the paper. `exact_match` is its 0 or 1 without a model, where a right answer can be said in one way only
-    (Search-R1, arXiv 2503.09516)."""
+    (Search-R1, arXiv 2503.09516). Packages and applications bring others (`plugins.REWARDS`)."""
     judge: JudgeSettings | None = None
     """The model behind `answer: judge`."""
     overlong_max_tokens: int | None = Field(default=None, ge=1)

@@ -15,10 +15,10 @@ from masksearch_agent.errors import EvaluationError
 from masksearch_agent.evaluation.answering import AnyAgent, Mode, RemoteAgent
 from masksearch_agent.evaluation.baselines import BASELINES, Baseline, baseline_of
 from masksearch_agent.evaluation.benchmarks import read_tasks
-from masksearch_agent.evaluation.judge import AnswerJudge
 from masksearch_agent.evaluation.results import ResultLabel
 from masksearch_agent.evaluation.runner import evaluate, summarise, summarise_categories
 from masksearch_agent.evaluation.sources import source_name
+from masksearch_agent.judging.judge import ModelJudge
 from masksearch_agent.retrieval.opening import open_search
 
 __all__ = ("AgentChoice", "QuestionFiles", "evaluate_files", "open_agent", "score_files")
@@ -61,7 +61,7 @@ class QuestionFiles:
     """Folder for per-question results, which make the run resumable; None keeps none."""
     limit: int | None = None
     """Questions of each file at most."""
-    judge: AnswerJudge | None = None
+    judge: ModelJudge | None = None
     """Says of each answer whether it is right."""
 
 

@@ -24,18 +24,15 @@ from masksearch_agent.corpus.rows import passages_from_row
 from masksearch_agent.errors import EvaluationError, MaskSearchError
 from masksearch_agent.evaluation.sources import HUB_PREFIX, read_rows
 from masksearch_agent.jsonl import load_record
-from masksearch_agent.records import Hop, SearchTask, content_id
+from masksearch_agent.records import FALSE_PREMISE, Hop, SearchTask, content_id
 
-__all__ = ("BENCHMARKS", "FALSE_PREMISE", "answer_items", "flatten_answer", "read_tasks")
+__all__ = ("BENCHMARKS", "answer_items", "flatten_answer", "read_tasks")
 
 logger = logging.getLogger(__name__)
 
 _Row = dict[str, Any]
 _EARLIER_ANSWER = re.compile(r"#(\d+)")
 _REVIEW_DATES = ("%m/%d/%Y", "%m/%d/%y", "%Y-%m-%d", "%B %d, %Y", "%b %d, %Y")
-
-FALSE_PREMISE = "false-premise"
-"""Category of FreshQA's questions that suppose what is not so; a right answer has to say it."""
 
 
 def read_tasks(source: Path | str, benchmark: str | None = None) -> Iterator[SearchTask]:

@@ -10,14 +10,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from masksearch_agent.calls.connections import close_connections
 from masksearch_agent.concurrency import gather_bounded, run_many
 from masksearch_agent.config.evaluation import EvaluationSettings
-from masksearch_agent.errors import EvaluationError
+from masksearch_agent.errors import EvaluationError, ReplyError
 from masksearch_agent.evaluation.answering import Answerer, AnyAgent, BatchAgent, Mode, answerer_of
 from masksearch_agent.evaluation.intervals import Interval, bootstrap_mean
-from masksearch_agent.evaluation.judge import AnswerJudge
 from masksearch_agent.evaluation.metrics import load_lemmatizer, retrieval_recall, score_answer
 from masksearch_agent.evaluation.results import QuestionResult, ResultLabel, append_result, check_producer
+from masksearch_agent.judging.judge import ModelJudge
 from masksearch_agent.records import SearchTask, Trajectory, Usage
 
 __all__ = (
@@ -64,7 +65,7 @@ def evaluate(
     mode: Mode = "agentic",
     results_path: Path | None = None,
     on_result: Callable[[QuestionResult], None] | None = None,
-    judge: AnswerJudge | None = None,
+    judge: ModelJudge | None = None,
     label: ResultLabel | None = None,
 ) -> list[QuestionResult]:
     """Answer every task and score it.
@@ -159,7 +160,7 @@ class _Run:
     results_path: Path | None
     label: ResultLabel | None
     on_result: Callable[[QuestionResult], None] | None
-    judge: AnswerJudge | None
+    judge: ModelJudge | None
 
     async def work(self, tasks: Sequence[SearchTask], done: dict[str, QuestionResult]) -> None:
         """Answer what is not done and judge what is not judged, a bounded number at once; results go to `done`."""
@@ -169,11 +170,15 @@ class _Run:
             if result is None:
                 result = _score(task, *await self.answerer.answer_task(task, self.settings.seed))
             if self.judge is not None and result.is_correct is None:
-                verdict = await self.judge.judge(task, result.answer)
-                result = dataclasses.replace(result, is_correct=verdict)
+                result = dataclasses.replace(
+                    result, is_correct=await _is_right(self.judge, task, result.answer)
+                )
             self.keep(result, done)
 
-        await gather_bounded(finish, tasks, self.settings.concurrency)
+        try:
+            await gather_bounded(finish, tasks, self.settings.concurrency)
+        finally:
+            await close_connections()
 
     def keep(self, result: QuestionResult, done: dict[str, QuestionResult]) -> None:
         """Write a result that is new."""
@@ -184,6 +189,14 @@ class _Run:
             append_result(self.results_path, result, self.label)
         if self.on_result is not None:
             self.on_result(result)
+
+
+async def _is_right(judge: ModelJudge, task: SearchTask, answer: str) -> bool | None:
+    """Return the judge's verdict; None where it goes on missing the form."""
+    try:
+        return (await judge.judge(task, answer)).verdict == "right"
+    except ReplyError:
+        return None
 
 
 def _score(task: SearchTask, trajectory: Trajectory, usage: Usage) -> QuestionResult:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from masksearch_agent.calls.accounting import Spending
-from masksearch_agent.calls.chat import ChatCaller, open_chat_caller
+from masksearch_agent.calls.chat import ChatCaller
 from masksearch_agent.config.agent import AgentSettings
 from masksearch_agent.config.calls import ChatModelSettings
-from masksearch_agent.config.generator import GeneratorSettings, RoleName
+from masksearch_agent.config.generator import GeneratorSettings
+from masksearch_agent.config.judging import JudgeSettings
 from masksearch_agent.errors import ConfigError
 from masksearch_agent.generator.hindsight import HindsightTeacher
-from masksearch_agent.generator.judge import RuleJudge
-from masksearch_agent.generator.model_roles import ModelJudge, ModelTeacher
+from masksearch_agent.generator.judge import GroundedJudge, RuleJudge
+from masksearch_agent.generator.model_roles import ModelTeacher
 from masksearch_agent.generator.roles import Judge, Teacher
+from masksearch_agent.judging.judge import ModelJudge, open_caller
 
 __all__ = ("cast_roles",)
 
-_TEACHER_ROLES: tuple[RoleName, ...] = ("planner", "rewriter", "observer")
+_TEACHER_ROLES = ("planner", "rewriter", "observer")
 
 
 def cast_roles(
@@ -33,11 +35,11 @@ def cast_roles(
     """
     opened: dict[ChatModelSettings, ChatCaller] = {}
 
-    def caller(role: RoleName) -> ChatCaller | None:
-        chosen = settings.roles.get(role, settings.model)
+    def caller(role: str) -> ChatCaller | None:
+        chosen = getattr(settings.roles, role) or settings.model
         if chosen is not None and chosen not in opened:
             # One caller per model, so that roles which share a model share its rate and its pauses.
-            opened[chosen] = open_chat_caller(chosen, spending, has_many_calls=True)
+            opened[chosen] = open_caller(chosen, spending)
         return opened[chosen] if chosen is not None else None
 
     planner, rewriter, observer = (caller(role) for role in _TEACHER_ROLES)
@@ -47,21 +49,23 @@ def cast_roles(
     elif planner is rewriter is observer is None:
         teacher = HindsightTeacher(settings, agent_settings.answer_form)
     else:
-        missing = [role for role in _TEACHER_ROLES if role not in settings.roles]
+        missing = [role for role in _TEACHER_ROLES if getattr(settings.roles, role) is None]
         raise ConfigError(
             f"generator.roles names no model for {' and '.join(missing)}; name one for each of planner, rewriter and "
             "observer, or set generator.model for all"
         )
     rules = RuleJudge(agent_settings.max_queries)
     if settings.judge == "rule":
-        if "judge" in settings.roles:
+        if settings.roles.judge is not None:
             raise ConfigError(
                 "generator.roles.judge has no part while generator.judge is 'rule'; set it to model or both"
             )
         return teacher, rules
-    judge = caller("judge")
-    if judge is None:
+    asked = caller("judge")
+    if asked is None:
         raise ConfigError(
             f"generator.judge is {settings.judge!r} but no model plays it; set generator.roles.judge or generator.model"
         )
-    return teacher, ModelJudge(judge, rules, settings.judge == "both", settings.max_repairs)
+    own = settings.roles.judge or JudgeSettings(model=asked.name, max_repairs=settings.max_repairs)
+    judge = ModelJudge(asked, own.strict, own.max_repairs)
+    return teacher, GroundedJudge(judge, rules, settings.judge == "both")

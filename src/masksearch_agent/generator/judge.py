@@ -1,14 +1,23 @@
-"""The rule judge: a trajectory may train where it is well formed, right, and grounded in what it retrieved."""
+"""Who decides what may train: a trajectory that is well formed, right, and grounded in what it retrieved."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from masksearch_agent.agent.protocol import FormatError, parse_step
 from masksearch_agent.generator.roles import CallLog, Verdict
+from masksearch_agent.judging.judge import ModelJudge
 from masksearch_agent.records import SearchTask, Trajectory
 from masksearch_agent.text.matching import answer_exact, contains_phrase
 from masksearch_agent.traces.rows import POLICY_ROLE
 
-__all__ = ("RuleJudge", "is_grounded")
+__all__ = ("GroundedJudge", "RuleJudge", "is_grounded")
+
+_VERDICTS = {
+    "right": Verdict(True, "accepted"),
+    "wrong": Verdict(False, "model judge: wrong answer"),
+    "ungrounded": Verdict(False, "model judge: answer not in the retrieved passages"),
+}
 
 
 class RuleJudge:
@@ -37,6 +46,34 @@ class RuleJudge:
             if isinstance(step, FormatError):
                 return Verdict(False, f"malformed step: {step.kind}")
         return Verdict(True, "accepted") if trajectory.answer else Verdict(False, "no answer")
+
+
+@dataclass(frozen=True)
+class GroundedJudge:
+    """The model judge, after or instead of the rules for correctness and grounding.
+
+    The form of the steps is always checked by rule.
+    """
+
+    model: ModelJudge
+    rules: RuleJudge
+    are_rules_asked: bool = False
+    """Whether the rule judge must accept the trajectory as well."""
+
+    async def judge(self, task: SearchTask, trajectory: Trajectory, log: CallLog | None = None) -> Verdict:
+        """Return the verdict; the reason in words is in the judge's turn."""
+        ruled = (
+            await self.rules.judge(task, trajectory)
+            if self.are_rules_asked
+            else self.rules.check_form(trajectory)
+        )
+        if not ruled.is_accepted:
+            return ruled
+        passages = [passage for shown in trajectory.retrieved for passage in shown]
+        said = await self.model.judge(
+            task, trajectory.answer, passages=passages, log=log, turn_id=f"{len(trajectory.turns)}.judge"
+        )
+        return _VERDICTS[said.verdict]
 
 
 def is_grounded(task: SearchTask, trajectory: Trajectory) -> bool:

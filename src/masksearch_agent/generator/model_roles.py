@@ -1,4 +1,4 @@
-"""Planner, rewriter, observer and judge played by chat models, each by one of its own if wanted.
+"""Planner, rewriter and observer played by chat models, each by one of its own if wanted.
 
 The teacher never sees the expected answer or the hops: what it writes is what an agent could know. Passages are
 shown as the agent reads them, with forged tags neutralised.
@@ -12,27 +12,19 @@ from masksearch_agent.agent.protocol import clean_text, render_information
 from masksearch_agent.calls.chat import ChatCaller
 from masksearch_agent.config.agent import AgentSettings
 from masksearch_agent.config.generator import GeneratorSettings
-from masksearch_agent.generator.judge import RuleJudge
 from masksearch_agent.generator.role_prompts import (
-    JUDGE_PROMPT,
     OBSERVER_PROMPT,
     PLANNER_PROMPT,
     REWRITER_PROMPT,
     ROLE_PROMPTS_VERSION,
-    Judgement,
     NextNeeds,
     Queries,
     Reading,
 )
-from masksearch_agent.generator.roles import CallLog, Findings, Observation, Plan, Verdict, render_answer
-from masksearch_agent.records import Message, SearchTask, Trajectory
+from masksearch_agent.generator.roles import Findings, Observation, Plan, render_answer
+from masksearch_agent.records import Message
 
-__all__ = ("ModelJudge", "ModelTeacher")
-
-_VERDICTS = {
-    "wrong": "model judge: wrong answer",
-    "ungrounded": "model judge: answer not in the retrieved passages",
-}
+__all__ = ("ModelTeacher",)
 
 
 @dataclass(frozen=True)
@@ -108,45 +100,6 @@ class ModelTeacher:
         if not reply.answer:
             return Observation(reply.findings, None)
         return Observation(reply.findings, render_answer(task, reply.answer, self.agent_settings.answer_form))
-
-
-@dataclass(frozen=True)
-class ModelJudge:
-    """A chat model as judge, after or instead of the rules for correctness and grounding.
-
-    The form of the steps is always checked by rule.
-    """
-
-    model: ChatCaller
-    rules: RuleJudge
-    is_strict: bool = False
-    """Whether the rule judge must accept the trajectory as well."""
-    max_repairs: int = 2
-
-    async def judge(self, task: SearchTask, trajectory: Trajectory, log: CallLog | None = None) -> Verdict:
-        """Return the verdict; the reason in words is in the judge's turn."""
-        ruled = (
-            await self.rules.judge(task, trajectory) if self.is_strict else self.rules.check_form(trajectory)
-        )
-        if not ruled.is_accepted:
-            return ruled
-        expected = "\n".join(" or ".join(map(clean_text, aliases)) for aliases in task.answers)
-        passages = [passage for shown in trajectory.retrieved for passage in shown]
-        reply = await self.model.ask(
-            _conversation(
-                JUDGE_PROMPT,
-                f"Task:\n{clean_text(task.question)}\n\nExpected answer:\n{expected}\n\n"
-                f"Given answer:\n{trajectory.answer}\n\n{render_information(passages)}",
-            ),
-            Judgement,
-            "judge",
-            max_repairs=self.max_repairs,
-            log=log,
-            turn_id=f"{len(trajectory.turns)}.judge",
-        )
-        if reply.verdict == "accept":
-            return Verdict(True, "accepted")
-        return Verdict(False, _VERDICTS[reply.verdict])
 
 
 def _conversation(system: str, user: str) -> list[Message]:

@@ -6,30 +6,17 @@ section 3.4). The parts are returned beside the total, so that each can be logge
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import inspect
 from dataclasses import dataclass
 
 from masksearch_agent.config.rewards import RewardSettings
+from masksearch_agent.plugins import REWARDS
 from masksearch_agent.records import SearchTask, Trajectory
-from masksearch_agent.rewards.judge import load_judge
-from masksearch_agent.rewards.parts import (
-    AnswerReward,
-    count_sampled_tokens,
-    exact_match_reward,
-    format_reward,
-    overlong_penalty,
-    recall_reward,
-    recall_with_length_penalty,
-)
+from masksearch_agent.rewards.answers import AnswerReward
+from masksearch_agent.rewards.format import format_reward
+from masksearch_agent.rewards.length import count_sampled_tokens, overlong_penalty
 
-__all__ = ("ANSWER_REWARDS", "Reward", "RewardMix")
-
-ANSWER_REWARDS: Mapping[str, AnswerReward] = {
-    "recall": recall_reward,
-    "recall_with_length_penalty": recall_with_length_penalty,
-    "exact_match": exact_match_reward,
-}
-"""The answer rewards that need no model."""
+__all__ = ("Reward", "RewardMix")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,19 +38,19 @@ class RewardMix:
 
     Args:
         settings: Weights, answer reward and limits.
-        answer_reward: Scores the answer; the one that `settings` names where None. Where it raises, the rollout is
-            unscorable. It may block, and is called from several threads.
+        answer_reward: Scores the answer; the one that `settings` names where None.
     """
 
     def __init__(self, settings: RewardSettings, answer_reward: AnswerReward | None = None) -> None:
         self.settings = settings
-        self.answer_reward = answer_reward or _named_reward(settings)
+        self.answer_reward: AnswerReward = answer_reward or REWARDS.get(settings.answer)(settings)
 
-    def __call__(self, task: SearchTask, trajectory: Trajectory) -> Reward:
-        """Return the reward of a trajectory over its task."""
+    async def score(self, task: SearchTask, trajectory: Trajectory) -> Reward:
+        """Return the reward of a trajectory over its task; raises what the answer reward raises."""
         settings = self.settings
         well_formed = format_reward(trajectory)
-        answer = self.answer_reward(task, trajectory)
+        scored = self.answer_reward(task, trajectory)
+        answer = await scored if inspect.isawaitable(scored) else scored
         length = 0.0
         if settings.overlong_max_tokens is not None:
             length = overlong_penalty(
@@ -71,9 +58,3 @@ class RewardMix:
             )
         total = settings.format_weight * well_formed + settings.answer_weight * answer + length
         return Reward(format=well_formed, answer=answer, length=length, total=total)
-
-
-def _named_reward(settings: RewardSettings) -> AnswerReward:
-    if settings.answer == "judge" and settings.judge is not None:
-        return load_judge(settings.judge)
-    return ANSWER_REWARDS[settings.answer]

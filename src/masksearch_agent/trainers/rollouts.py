@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal
 
 from masksearch_agent.agent.runnable import MaskSearchAgent
+from masksearch_agent.calls.connections import close_connections
 from masksearch_agent.concurrency import run_many
 from masksearch_agent.errors import MaskSearchError
 from masksearch_agent.records import Sampling, SearchTask, TrainingRow, Trajectory
@@ -26,9 +26,6 @@ logger = logging.getLogger(__name__)
 
 _ROLLOUTS_PER_CALL = 1_000_000
 """More than any call runs, so the seeds of two calls never meet; a task drawn twice is rolled out differently."""
-
-_SCORING_THREADS = 32
-"""Rewards computed at the same time at most; a judge model makes each wait for a server."""
 
 Fate = Literal["useful", "all_right", "all_wrong", "all_equal", "unscorable"]
 """Whether a group teaches anything, and if not, why: its answers are all right, all wrong, or all of the same reward;
@@ -118,24 +115,22 @@ class RolloutRunner:
         return run_many(self._run_all(tasks, seed, range(len(tasks)) if places is None else places))
 
     async def _run_all(self, tasks: Sequence[SearchTask], seed: int, places: Sequence[int]) -> list[Group]:
-        with ThreadPoolExecutor(_SCORING_THREADS, thread_name_prefix="masksearch-reward") as scoring:
-            runs = [
-                self._roll_out(task, seed * _ROLLOUTS_PER_CALL + place * self.group_size + number, scoring)
-                for task, place in zip(tasks, places, strict=True)
-                for number in range(self.group_size)
-            ]
-            results = await asyncio.gather(*runs, return_exceptions=True)
+        runs = [
+            self._roll_out(task, seed * _ROLLOUTS_PER_CALL + place * self.group_size + number)
+            for task, place in zip(tasks, places, strict=True)
+            for number in range(self.group_size)
+        ]
+        results = await asyncio.gather(*runs, return_exceptions=True)
+        await close_connections()  # those of a judge model
         size = self.group_size
         return [
             _make_group(task, results[index * size : (index + 1) * size]) for index, task in enumerate(tasks)
         ]
 
-    async def _roll_out(self, task: SearchTask, seed: int, scoring: ThreadPoolExecutor) -> Rollout:
+    async def _roll_out(self, task: SearchTask, seed: int) -> Rollout:
         trajectory = await self.agent.run_task(task, self.sampling, seed=seed)
         rows = tuple(make_rows(trajectory))
-        # In a thread: a judge model blocks while it waits, and the other rollouts must go on.
-        reward = await asyncio.get_running_loop().run_in_executor(scoring, self.reward, task, trajectory)
-        return Rollout(trajectory, reward, rows)
+        return Rollout(trajectory, await self.reward.score(task, trajectory), rows)
 
 
 def _make_group(task: SearchTask, outcomes: Sequence[Rollout | BaseException]) -> Group:

@@ -4,6 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from masksearch_agent.config.rewards import RewardSettings
+from masksearch_agent.errors import ConfigError
 
 
 def test_a_cache_longer_than_the_maximum_is_refused() -> None:
@@ -14,7 +15,9 @@ def test_a_cache_longer_than_the_maximum_is_refused() -> None:
 
 
 def test_unknown_answer_reward_is_refused() -> None:
-    with pytest.raises(ValidationError):
+    with pytest.raises(
+        ConfigError, match="no reward called 'rouge'; expected one of exact_match, judge, recall,"
+    ):
         RewardSettings.model_validate({"answer": "rouge"})
 
 

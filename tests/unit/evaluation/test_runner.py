@@ -14,13 +14,14 @@ from langgraph.checkpoint.memory import InMemorySaver
 
 from masksearch_agent.agent.prompts import COMPACT_PROMPTS
 from masksearch_agent.agent.runnable import MaskSearchAgent
+from masksearch_agent.calls.chat import ChatCaller
 from masksearch_agent.config.agent import AgentSettings
 from masksearch_agent.config.evaluation import EvaluationSettings
 from masksearch_agent.errors import EvaluationError
-from masksearch_agent.evaluation.judge import AnswerJudge
 from masksearch_agent.evaluation.results import QuestionResult, read_results
 from masksearch_agent.evaluation.runner import evaluate, summarise, summarise_categories
 from masksearch_agent.jsonl import read_jsonl
+from masksearch_agent.judging.judge import ModelJudge
 from masksearch_agent.records import Hop, Passage, SearchTask
 from masksearch_agent.retrieval.search import Search
 
@@ -230,10 +231,11 @@ def test_answers_are_judged_and_what_was_answered_before_is_judged_without_askin
     evaluate(make_agent()[0], TASKS[:2], results_path=path)
 
     def grade(messages: list[BaseMessage]) -> str:
-        return f"VERDICT: {'CORRECT' if 'Ada Holt' in json.loads(messages[-1].content)['answer'] else 'INCORRECT'}"
+        verdict = "right" if "Ada Holt" in json.loads(messages[-1].content)["answer"] else "wrong"
+        return f"<reason>So it is.</reason><verdict>{verdict}</verdict>"
 
     agent, model = make_agent()
-    judge = AnswerJudge(ScriptedChatModel(script=grade))
+    judge = ModelJudge(ChatCaller(ScriptedChatModel(script=grade)))
     results = evaluate(agent, TASKS[:3], results_path=path, judge=judge)
     assert [result.is_correct for result in results] == [True, False, True]
     assert asked(model) == {"Question 2?"}
@@ -241,11 +243,16 @@ def test_answers_are_judged_and_what_was_answered_before_is_judged_without_askin
     summary = summarise(results)
     assert (summary.judge, summary.unjudged) == (pytest.approx(2 / 3), 0)
     model.calls.clear()
-    assert (
-        evaluate(agent, TASKS[:3], results_path=path, judge=AnswerJudge(ScriptedChatModel(script=["?"])))
-        == results
-    )
+    lost = ModelJudge(ChatCaller(ScriptedChatModel(script=["?"])))
+    assert evaluate(agent, TASKS[:3], results_path=path, judge=lost) == results
     assert model.calls == []
+
+
+def test_a_judge_that_goes_on_missing_the_form_leaves_the_answer_unjudged() -> None:
+    lost = ScriptedChatModel(script=["Hm."])
+    results = evaluate(make_agent()[0], TASKS[:1], judge=ModelJudge(ChatCaller(lost), max_repairs=1))
+    assert [result.is_correct for result in results] == [None]
+    assert len(lost.calls) == 2
 
 
 def test_an_answer_without_a_verdict_is_counted_and_in_no_average() -> None:

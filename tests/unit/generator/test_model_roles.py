@@ -21,9 +21,10 @@ from masksearch_agent.config.generator import GeneratorSettings
 from masksearch_agent.errors import ConfigError, GenerationError, MissingExtraError, ServiceRefusedError
 from masksearch_agent.generator import casting
 from masksearch_agent.generator.hindsight import HindsightTeacher
-from masksearch_agent.generator.judge import RuleJudge
-from masksearch_agent.generator.model_roles import ModelJudge, ModelTeacher
+from masksearch_agent.generator.judge import GroundedJudge, RuleJudge
+from masksearch_agent.generator.model_roles import ModelTeacher
 from masksearch_agent.generator.runner import TrajectoryGenerator
+from masksearch_agent.judging.judge import ModelJudge
 from masksearch_agent.records import Passage, SearchTask, Trajectory, Usage
 from masksearch_agent.retrieval.search import Search
 from masksearch_agent.traces.rows import POLICY_ROLE
@@ -56,7 +57,7 @@ def generate(
     rewriter: ChatCaller | None = None,
     observer: ChatCaller | None = None,
     judge: ChatCaller | None = None,
-    is_strict: bool = False,
+    are_rules_asked: bool = False,
     agent: AgentSettings = AGENT,
     table: dict[str, list[Passage]] | None = None,
 ) -> Trajectory:
@@ -69,7 +70,7 @@ def generate(
         agent,
         settings,
         teacher,
-        ModelJudge(judge, rules, is_strict) if judge is not None else rules,
+        GroundedJudge(ModelJudge(judge), rules, are_rules_asked) if judge is not None else rules,
     )
     return asyncio.run(generator.run_task(task or code_task(7)))
 
@@ -88,7 +89,7 @@ def broken_for(role_tag: str, times: int) -> Callable[[Sequence[BaseMessage]], s
 
 
 def test_chat_models_make_a_trajectory_that_the_agent_could_have_made() -> None:
-    made = generate(judge=caller(), is_strict=True)
+    made = generate(judge=caller(), are_rules_asked=True)
     assert (made.accepted, made.answer, made.queries) == (True, "C7x", (("code of item 7",),))
     policy = [turn for turn in made.turns if turn.role == POLICY_ROLE]
     assert [turn.text for turn in policy] == [
@@ -204,7 +205,7 @@ def test_a_model_judge_may_accept_another_spelling_and_a_strict_one_may_not() ->
     task = code_task(7)
     task = SearchTask(task.id, "qa", task.question, (("seven",),))
     assert generate(task, judge=caller()).accepted
-    assert generate(task, judge=caller(), is_strict=True).verdict == "wrong answer"
+    assert generate(task, judge=caller(), are_rules_asked=True).verdict == "wrong answer"
 
 
 def test_tokens_and_cost_are_counted_for_the_trajectory_and_by_role() -> None:
@@ -280,16 +281,34 @@ def test_the_hindsight_teacher_and_the_rules_are_the_default() -> None:
 
 
 def test_roles_have_models_of_their_own_and_share_equal_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(casting, "open_chat_caller", lambda chosen, spending, **_: caller(name=chosen.model))
+    monkeypatch.setattr(casting, "open_caller", lambda chosen, spending: caller(name=chosen.model))
     settings = GeneratorSettings.model_validate(
         {"model": {"model": "p:all"}, "roles": {"rewriter": {"model": "p:small"}}, "judge": "both"}
     )
     teacher, judge = casting.cast_roles(settings, AGENT, Spending())
     assert isinstance(teacher, ModelTeacher)
-    assert isinstance(judge, ModelJudge)
-    assert (teacher.planner.name, teacher.rewriter.name, judge.model.name) == ("p:all", "p:small", "p:all")
-    assert teacher.planner is teacher.observer is judge.model
-    assert judge.is_strict
+    assert isinstance(judge, GroundedJudge)
+    assert (teacher.planner.name, teacher.rewriter.name, judge.model.caller.name) == (
+        "p:all",
+        "p:small",
+        "p:all",
+    )
+    assert teacher.planner is teacher.observer is judge.model.caller
+    assert judge.are_rules_asked
+
+
+def test_a_judge_named_for_itself_has_its_own_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(casting, "open_caller", lambda chosen, spending: caller(name=chosen.model))
+    for roles, expected in (
+        ({}, ("p:all", False, 1)),
+        ({"judge": {"model": "p:big", "strict": True, "max_repairs": 5}}, ("p:big", True, 5)),
+    ):
+        settings = GeneratorSettings.model_validate(
+            {"model": {"model": "p:all"}, "roles": roles, "judge": "model", "max_repairs": 1}
+        )
+        _, judge = casting.cast_roles(settings, AGENT, Spending())
+        assert isinstance(judge, GroundedJudge)
+        assert (judge.model.caller.name, judge.model.is_strict, judge.model.max_repairs) == expected
 
 
 @pytest.mark.parametrize(
@@ -301,7 +320,7 @@ def test_roles_have_models_of_their_own_and_share_equal_ones(monkeypatch: pytest
     ],
 )
 def test_a_half_cast_is_refused(settings: Any, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(casting, "open_chat_caller", lambda chosen, spending, **_: caller())
+    monkeypatch.setattr(casting, "open_caller", lambda chosen, spending: caller())
     with pytest.raises(ConfigError, match=message):
         casting.cast_roles(GeneratorSettings.model_validate(settings), AGENT, Spending())
 

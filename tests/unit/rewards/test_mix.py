@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import asyncio
+
 from masksearch_agent.config.rewards import RewardSettings
 from masksearch_agent.records import SearchTask, Trajectory, Turn
 from masksearch_agent.rewards.mix import Reward, RewardMix
@@ -12,28 +14,33 @@ def trajectory(answer: str) -> Trajectory:
     return Trajectory("t", "q", (TURN,), answer, "answered")
 
 
-def test_the_total_is_the_weighted_sum_of_the_parts() -> None:
+async def test_the_total_is_the_weighted_sum_of_the_parts() -> None:
     settings = RewardSettings(
         format_weight=0.25, answer_weight=2.0, overlong_max_tokens=100, overlong_cache_tokens=20
     )
-    assert RewardMix(settings)(TASK, trajectory("Ann")) == Reward(
+    assert await RewardMix(settings).score(TASK, trajectory("Ann")) == Reward(
         format=1.0, answer=0.5, length=-0.5, total=0.25 + 1.0 - 0.5
     )
 
 
-def test_length_costs_nothing_by_default() -> None:
-    assert RewardMix(RewardSettings())(TASK, trajectory("Ann Bo")) == Reward(1.0, 1.0, 0.0, 1.1)
+async def test_length_costs_nothing_by_default() -> None:
+    assert await RewardMix(RewardSettings()).score(TASK, trajectory("Ann Bo")) == Reward(1.0, 1.0, 0.0, 1.1)
 
 
-def test_settings_name_the_answer_reward() -> None:
+async def test_settings_name_the_answer_reward() -> None:
     listed = trajectory("Ann Bo or Cy Do or Ed")
-    assert RewardMix(RewardSettings(answer="recall"))(TASK, listed).answer == 1.0
-    assert RewardMix(RewardSettings(answer="recall_with_length_penalty"))(TASK, listed).answer == 2 / 7
+    for name, reward in {"recall": 1.0, "recall_with_length_penalty": 2 / 7, "exact_match": 0.0}.items():
+        assert (await RewardMix(RewardSettings(answer=name)).score(TASK, listed)).answer == reward
 
 
-def test_a_judge_takes_the_place_of_the_answer_reward() -> None:
+async def test_a_judge_takes_the_place_of_the_answer_reward() -> None:
     def judge(task: SearchTask, trajectory: Trajectory) -> float:
         return float(trajectory.answer == "the engineer")
 
-    reward = RewardMix(RewardSettings(), judge)(TASK, trajectory("the engineer"))
-    assert (reward.answer, reward.total) == (1.0, 1.1)
+    async def slow_judge(task: SearchTask, trajectory: Trajectory) -> float:
+        await asyncio.sleep(0)
+        return judge(task, trajectory)
+
+    for scores in (judge, slow_judge):
+        reward = await RewardMix(RewardSettings(), scores).score(TASK, trajectory("the engineer"))
+        assert (reward.answer, reward.total) == (1.0, 1.1)

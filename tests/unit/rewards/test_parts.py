@@ -5,14 +5,11 @@ from typing import get_args
 import pytest
 
 from masksearch_agent.records import Message, SearchTask, StopReason, Trajectory, Turn
-from masksearch_agent.rewards.parts import (
-    count_sampled_tokens,
-    exact_match_reward,
-    format_reward,
-    overlong_penalty,
-    recall_reward,
-    recall_with_length_penalty,
-)
+from masksearch_agent.rewards.answers.exact_match import exact_match
+from masksearch_agent.rewards.answers.recall import recall
+from masksearch_agent.rewards.answers.recall_with_length_penalty import recall_with_length_penalty
+from masksearch_agent.rewards.format import format_reward
+from masksearch_agent.rewards.length import count_sampled_tokens, overlong_penalty
 
 QA = SearchTask(id="q", kind="qa", question="Who?", answers=(("Ann Maria Bo", "Ann Bo"),))
 RAMP = SearchTask(
@@ -51,8 +48,8 @@ def test_one_malformed_step_or_an_empty_answer_loses_the_format_reward() -> None
 
 def test_recall_is_over_the_masked_spans_only() -> None:
     passage = "The harbour of Orly was built in 1923 by Jo Bo for the navy."
-    assert recall_reward(RAMP, trajectory(passage)) == 0.75
-    assert recall_reward(RAMP, trajectory(RAMP.question)) == 0.0
+    assert recall(RAMP, trajectory(passage)) == 0.75
+    assert recall(RAMP, trajectory(RAMP.question)) == 0.0
 
 
 @pytest.mark.parametrize(
@@ -102,4 +99,4 @@ def test_without_a_cache_the_penalty_is_a_step() -> None:
     ("answer", "reward"), [("1923\nAnn Bo", 1.0), ("1923\nAnn Bo Cy", 0.0), ("1923", 0.0), ("", 0.0)]
 )
 def test_an_exact_match_is_all_or_nothing(answer: str, reward: float) -> None:
-    assert exact_match_reward(RAMP, trajectory(answer)) == reward
+    assert exact_match(RAMP, trajectory(answer)) == reward

@@ -4,7 +4,6 @@ import asyncio
 import gc
 import logging
 import math
-import threading
 from typing import Any
 
 import pytest
@@ -126,10 +125,11 @@ def test_a_rollout_that_cannot_be_scored_leaves_its_group_too() -> None:
 
 
 def test_slow_rewards_are_computed_side_by_side() -> None:
-    together = threading.Barrier(12, timeout=20)
+    together = asyncio.Barrier(12)
 
-    def judge(task: SearchTask, trajectory: Trajectory) -> float:
-        together.wait()
+    async def judge(task: SearchTask, trajectory: Trajectory) -> float:
+        async with asyncio.timeout(20):
+            await together.wait()
         return 1.0
 
     runner = RolloutRunner(ScriptedAgent(), RewardMix(RewardSettings(), judge), SAMPLING, 4)  # type: ignore[arg-type]
