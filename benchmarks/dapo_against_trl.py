@@ -58,8 +58,8 @@ from masksearch_agent.reports.records import Curve
 from masksearch_agent.rewards.mix import RewardMix
 from masksearch_agent.trainers.curriculum import Curriculum
 from masksearch_agent.trainers.dapo import DAPOConfig, DAPOTrainer
+from masksearch_agent.trainers.optimization import optimizer_arguments
 from masksearch_agent.trainers.rollouts import Group, RolloutRunner
-from masksearch_agent.trainers.sft import optimizer_arguments
 
 STEP_BAR, RACE_BAR = 1.15, 0.7
 TIMES_OURS = 1.5
@@ -113,7 +113,7 @@ def make_ours(
 ) -> GRPOTrainer:
     model = runner.agent.model
     config = DAPOConfig.from_settings(settings, folder)
-    return DAPOTrainer(model.model, config, settings, tasks, runner, model.tokenizer, [callback])
+    return DAPOTrainer(model.model, config, tasks, runner, model.tokenizer, [callback])
 
 
 def make_trl(

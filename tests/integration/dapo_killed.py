@@ -24,7 +24,7 @@ from masksearch_agent.agent.prompts import COMPACT_PROMPTS
 from masksearch_agent.agent.runnable import MaskSearchAgent
 from masksearch_agent.config.agent import AgentSettings
 from masksearch_agent.config.rewards import RewardSettings
-from masksearch_agent.config.trainers import CurriculumStage, DAPOSettings, OptimizerSettings
+from masksearch_agent.config.trainers import CurriculumLevel, DAPOSettings, OptimizerSettings
 from masksearch_agent.models.local import LocalChatModel
 from masksearch_agent.records import MASK, Sampling, SearchTask, Trajectory
 from masksearch_agent.retrieval.search import Search
@@ -47,7 +47,7 @@ SETTINGS = DAPOSettings(
     max_resampling=2,
     save_steps=2,
     seed=1,
-    curriculum=(CurriculumStage(max_masks=1, promote_at=0.05, window=6), CurriculumStage(max_masks=2)),
+    curriculum=(CurriculumLevel(max_masks=1, promote_at=0.05, window=6), CurriculumLevel(max_masks=2)),
     optimizer=OptimizerSettings(learning_rate=1e-3, schedule="linear"),
 )
 
@@ -101,7 +101,7 @@ def train(directory: Path, dies_in_call: int = -1, dies_after_saving: int = -1) 
     directory.mkdir(exist_ok=True)
     config = DAPOConfig.from_settings(SETTINGS, directory / "trainer")
     callbacks = [MetricsLog(directory / "metrics.jsonl"), KilledAfterSaving(dies_after_saving)]
-    trainer = DAPOTrainer(policy.model, config, SETTINGS, TASKS, runner, tokenizer, callbacks)
+    trainer = DAPOTrainer(policy.model, config, TASKS, runner, tokenizer, callbacks)
     trainer.train(resume_from_checkpoint=find_last_checkpoint(directory / "trainer"))
 
 

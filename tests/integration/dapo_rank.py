@@ -19,7 +19,7 @@ from fakes.tiny_models import make_test_model, make_test_tokenizer
 from unit.trainers.conftest import TASKS, ScriptedRunner, make_group
 from unit.trainers.test_dapo import random_row
 
-from masksearch_agent.config.trainers import CurriculumStage, DAPOSettings, OptimizerSettings
+from masksearch_agent.config.trainers import CurriculumLevel, DAPOSettings, OptimizerSettings
 from masksearch_agent.records import SearchTask
 from masksearch_agent.trainers.callbacks import MetricsLog, read_metrics
 from masksearch_agent.trainers.dapo import DAPOConfig, DAPOTrainer
@@ -31,7 +31,7 @@ SETTINGS = DAPOSettings(
     row_batch_size=2,
     max_steps=3,
     max_resampling=3,
-    curriculum=(CurriculumStage(max_masks=1, promote_at=0.3, window=3), CurriculumStage(max_masks=2)),
+    curriculum=(CurriculumLevel(max_masks=1, promote_at=0.3, window=3), CurriculumLevel(max_masks=2)),
     optimizer=OptimizerSettings(learning_rate=1e-3, schedule="constant"),
     max_sampler_drift=None,
 )
@@ -66,7 +66,7 @@ def main(directory: Path) -> None:
         runner = ScriptedRunner(luck)
         config = DAPOConfig.from_settings(SETTINGS, directory / name)
         callbacks = [MetricsLog(directory / f"{name}.jsonl")]
-        trainer = DAPOTrainer(model, config, SETTINGS, TASKS, runner, tokenizer, callbacks)  # type: ignore[arg-type]
+        trainer = DAPOTrainer(model, config, TASKS, runner, tokenizer, callbacks)  # type: ignore[arg-type]
         trainer.train()
         reports[name] = {
             "ranks": trainer.accelerator.num_processes,

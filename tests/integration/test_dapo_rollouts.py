@@ -28,6 +28,7 @@ from masksearch_agent.rewards.length import count_sampled_tokens  # noqa: E402
 from masksearch_agent.rewards.mix import RewardMix  # noqa: E402
 from masksearch_agent.trainers.batches import collate_rows  # noqa: E402
 from masksearch_agent.trainers.dapo import DAPOConfig, DAPOTrainer  # noqa: E402
+from masksearch_agent.trainers.logprobs import score_completions  # noqa: E402
 from masksearch_agent.trainers.rollouts import RolloutRunner  # noqa: E402
 
 TASKS = [
@@ -73,25 +74,19 @@ def make_trainer(
     policy: LocalChatModel, runner: RolloutRunner, directory: Path, settings: DAPOSettings = SETTINGS
 ) -> DAPOTrainer:
     config = DAPOConfig.from_settings(settings, directory)
-    return DAPOTrainer(policy.model, config, settings, TASKS, runner, policy.tokenizer)
+    return DAPOTrainer(policy.model, config, TASKS, runner, policy.tokenizer)
 
 
 def test_the_recorded_probabilities_are_those_that_the_trainer_computes(
-    policy: LocalChatModel, runner: RolloutRunner, tmp_path: Path
+    policy: LocalChatModel, runner: RolloutRunner
 ) -> None:
-    trainer = make_trainer(policy, runner, tmp_path)
     rows = [row for group in runner.run(TASKS, seed=0) for r in group.rollouts for row in r.rows]
     assert len({len(row.input_ids) for row in rows}) > 1
     assert any(not all(row.trainable[row.prompt_length :]) for row in rows)
     batch = collate_rows(rows, [1.0] * len(rows), policy.tokenizer.pad_token_id)
     policy.model.train()
     with torch.no_grad():
-        computed, _, _ = trainer._get_per_token_logps_and_entropies(
-            policy.model,
-            torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=1),
-            torch.cat([batch["prompt_mask"], batch["completion_mask"]], dim=1),
-            batch["completion_ids"].shape[1],
-        )
+        computed, _ = score_completions(policy.model, batch)
     trained = batch["tool_mask"].bool()
     ratios = torch.exp(computed - batch["sampling_per_token_logps"])[trained]
     assert trained.sum() == sum(row.trainable_count for row in rows)
@@ -145,6 +140,6 @@ def test_a_policy_that_is_not_the_one_that_samples_stops_the_run(
     other = make_test_model(policy.tokenizer, seed=7)
     settings = SETTINGS.model_copy(update={"max_sampler_drift": 0.2})
     config = DAPOConfig.from_settings(settings, tmp_path)
-    trainer = DAPOTrainer(other, config, settings, TASKS, runner, policy.tokenizer)
+    trainer = DAPOTrainer(other, config, TASKS, runner, policy.tokenizer)
     with pytest.raises(SamplerDriftError, match=r"step 0: .*the sampler \(tiny@0\)"):
         trainer.train()

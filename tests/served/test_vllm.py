@@ -211,9 +211,7 @@ def test_dapo_trains_on_rollouts_from_a_server_that_has_each_step_s_weights(
         )
         runner.policy, runner.versions, runner.drifts = model, [], []
         config = DAPOConfig.from_settings(settings, tmp_path / "trainer")
-        trainer = DAPOTrainer(
-            model, config, settings, train_tasks, runner, tokenizer, weight_sync=weight_sync
-        )
+        trainer = DAPOTrainer(model, config, train_tasks, runner, tokenizer, weight_sync=weight_sync)
         trainer.train()
         assert sampler.client.weight_version() == f"{info.model_version}@4"
 

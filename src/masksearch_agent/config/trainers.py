@@ -9,7 +9,7 @@ from pydantic import Field
 from masksearch_agent.config.base import Settings
 
 __all__ = (
-    "CurriculumStage",
+    "CurriculumLevel",
     "DAPOSettings",
     "OptimizerSettings",
     "SFTSettings",
@@ -52,17 +52,17 @@ class SFTSettings(Settings):
     seed: int = 0
 
 
-class CurriculumStage(Settings):
+class CurriculumLevel(Settings):
     """A stretch of the curriculum. It ends at a share of the steps, or by promotion, whichever comes first; without
-    either it lasts to the end of the run, as the last stage always does."""
+    either it lasts to the end of the run, as the last level always does."""
 
     max_masks: int = Field(ge=1)
     """Tasks with up to this many masks are drawn."""
     until: float | None = Field(default=None, gt=0, le=1)
-    """Share of all steps after which the next stage begins."""
+    """Share of all steps after which the next level begins."""
     promote_at: float | None = Field(default=None, gt=0, le=1)
-    """Success rate, the share of rollouts with a wholly right answer, at which the next stage begins. It is taken over
-    the stage's hardest tasks only, before dynamic sampling leaves any out."""
+    """Success rate, the share of rollouts with a wholly right answer, at which the next level begins. It is taken over
+    the level's hardest tasks only, before dynamic sampling leaves any out."""
     window: int = Field(default=32, gt=0)
     """Groups of the hardest tasks over which the success rate is taken; there is no promotion before as many."""
 
@@ -97,8 +97,8 @@ class DAPOSettings(Settings):
     """Mean absolute difference between sampled and recomputed log-probabilities, in nats a token, at which the run
     stops; None never stops it. One engine in float32 stays below 0.0001, rounding to bfloat16 below 0.1; a sampler
     with other weights is far above."""
-    curriculum: tuple[CurriculumStage, ...] = ()
-    """Stages by mask count, easy to hard; empty draws all tasks at any time."""
+    curriculum: tuple[CurriculumLevel, ...] = ()
+    """Levels by mask count, easy to hard; empty draws all tasks at any time."""
     temperature: float = Field(default=1.0, gt=0)
     row_batch_size: int = Field(default=16, gt=0)
     """Rows per forward pass of a process."""

@@ -28,7 +28,7 @@ from masksearch_agent.lab.world_language import WORDS
 from masksearch_agent.lab.world_questions import make_questions
 from masksearch_agent.records import Passage
 from masksearch_agent.trainers.checkpoints import find_last_checkpoint
-from masksearch_agent.trainers.sft import optimizer_arguments
+from masksearch_agent.trainers.optimization import optimizer_arguments
 
 if TYPE_CHECKING:
     from transformers import LlamaForCausalLM, PreTrainedTokenizerFast, TrainerCallback

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import atexit
 import dataclasses
-import math
 import queue
 import threading
 from collections import deque
@@ -23,8 +22,8 @@ import torch
 
 from masksearch_agent.errors import ModelError
 from masksearch_agent.models.completion import Completion
-from masksearch_agent.models.sampling import RowSampler, pick_tokens
-from masksearch_agent.models.slots import SlotCache
+from masksearch_agent.models.sampling import RowSampler, pick_tokens, require_usable
+from masksearch_agent.models.slots import SlotCache, require_full_attention
 from masksearch_agent.records import Sampling
 
 if TYPE_CHECKING:
@@ -81,7 +80,7 @@ class BatchingEngine:
         max_batch_size: int = 128,
         linger_s: float = 0.004,
     ) -> None:
-        _require_full_attention(model)
+        require_full_attention(model)
         self.model = model
         self.tokenizer = tokenizer
         self.end_of_turn_id = end_of_turn_id
@@ -99,7 +98,7 @@ class BatchingEngine:
             ModelError: The prompt is empty or leaves no room in the model's context, or the settings cannot be sampled
                 with. Checked here, because what fails in the batch fails for all that are in it.
         """
-        _require_usable(sampling)
+        require_usable(sampling)
         limit = getattr(self.model.config, "max_position_embeddings", None)
         if not prompt_ids:
             raise ModelError("the prompt has no tokens")
@@ -334,40 +333,3 @@ def _evaluation_mode(model: PreTrainedModel) -> Iterator[None]:
         yield
     finally:
         model.train(was_training)
-
-
-def _require_usable(sampling: Sampling) -> None:
-    """Refuse settings that name no distribution.
-
-    Raises:
-        ModelError: A setting is out of range.
-    """
-    if not (0 <= sampling.temperature < math.inf and 0 < sampling.top_p <= 1):
-        raise ModelError(
-            f"cannot sample with temperature {sampling.temperature} and top_p {sampling.top_p}; expected a "
-            f"temperature of at least 0 and a top_p in (0, 1]"
-        )
-    if sampling.max_tokens < 1:
-        raise ModelError(f"cannot sample {sampling.max_tokens} tokens; expected a max_tokens of at least 1")
-    if not all(sampling.stop):
-        raise ModelError("a stop string is empty; leave it out")
-
-
-def _require_full_attention(model: PreTrainedModel) -> None:
-    """Refuse models that the slot cache does not fit.
-
-    Raises:
-        ModelError: A layer has another kind of attention, or the implementation takes no masks.
-    """
-    config = model.config
-    kinds = set(getattr(config, "layer_types", None) or ()) - {"full_attention"}
-    if kinds:
-        raise ModelError(
-            f"{type(model).__name__} has layers of {', '.join(sorted(kinds))}, which the local engine does not "
-            f"sample from; serve the model (vLLM, say) and use a chat model over its API"
-        )
-    if config._attn_implementation not in ("sdpa", "eager"):
-        raise ModelError(
-            f"the model was loaded with attn_implementation={config._attn_implementation!r}; the local engine needs "
-            f"'sdpa' or 'eager'"
-        )

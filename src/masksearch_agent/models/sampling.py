@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Sequence
 
 import torch
 
+from masksearch_agent.errors import ModelError
 from masksearch_agent.records import Sampling
 
-__all__ = ("RowSampler", "pick_tokens")
+__all__ = ("RowSampler", "pick_tokens", "require_usable")
 
 
 class RowSampler:
@@ -55,6 +57,23 @@ def pick_tokens(logits: torch.Tensor, rows: Sequence[RowSampler]) -> tuple[list[
         tokens[random_rows] = _invert(probabilities, draws)
     chosen = logprobs.gather(1, tokens.unsqueeze(1)).squeeze(1)
     return tokens.tolist(), chosen.tolist()
+
+
+def require_usable(sampling: Sampling) -> None:
+    """Refuse settings that name no distribution.
+
+    Raises:
+        ModelError: A setting is out of range.
+    """
+    if not (0 <= sampling.temperature < math.inf and 0 < sampling.top_p <= 1):
+        raise ModelError(
+            f"cannot sample with temperature {sampling.temperature} and top_p {sampling.top_p}; expected a "
+            f"temperature of at least 0 and a top_p in (0, 1]"
+        )
+    if sampling.max_tokens < 1:
+        raise ModelError(f"cannot sample {sampling.max_tokens} tokens; expected a max_tokens of at least 1")
+    if not all(sampling.stop):
+        raise ModelError("a stop string is empty; leave it out")
 
 
 def _keep_nucleus(probabilities: torch.Tensor, top_p: torch.Tensor) -> torch.Tensor:

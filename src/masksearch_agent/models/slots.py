@@ -8,12 +8,17 @@ so the slots in use are always the first ones and are read without a copy.
 from __future__ import annotations
 
 import weakref
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from transformers.cache_utils import Cache, CacheLayerMixin
 
-__all__ = ("SlotCache",)
+from masksearch_agent.errors import ModelError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+__all__ = ("SlotCache", "require_full_attention")
 
 _COLUMN_STEP = 128
 """Room for tokens grows by this much at a time."""
@@ -120,6 +125,26 @@ class _SlotLayer(CacheLayerMixin):  # type: ignore[misc]
     def get_max_length(self) -> int:
         """Return -1: room is made as it is needed."""
         return -1
+
+
+def require_full_attention(model: PreTrainedModel) -> None:
+    """Refuse models that the slot cache does not fit.
+
+    Raises:
+        ModelError: A layer has another kind of attention, or the implementation takes no masks.
+    """
+    config = model.config
+    kinds = set(getattr(config, "layer_types", None) or ()) - {"full_attention"}
+    if kinds:
+        raise ModelError(
+            f"{type(model).__name__} has layers of {', '.join(sorted(kinds))}, which the local engine does not "
+            f"sample from; serve the model (vLLM, say) and use a chat model over its API"
+        )
+    if config._attn_implementation not in ("sdpa", "eager"):
+        raise ModelError(
+            f"the model was loaded with attn_implementation={config._attn_implementation!r}; the local engine needs "
+            f"'sdpa' or 'eager'"
+        )
 
 
 def _grown(tensor: torch.Tensor, slots: int, columns: int) -> torch.Tensor:

@@ -103,7 +103,6 @@ def run_dapo(
         trainer = DAPOTrainer(
             model=model,
             args=DAPOConfig.from_settings(settings, output),
-            settings=settings,
             tasks=tasks,
             runner=RolloutRunner(agent, RewardMix(rollouts.rewards), sampling, settings.group_size),
             processing_class=tokenizer,

@@ -9,7 +9,7 @@ import torch
 from masksearch_agent.errors import TrainingError
 from masksearch_agent.records import TrainingRow
 
-__all__ = ("collate_rows", "sort_by_length", "trim_padding")
+__all__ = ("collate_rows", "split_batch", "trim_padding")
 
 
 def collate_rows(
@@ -19,7 +19,7 @@ def collate_rows(
     multiple_of: int = 1,
     at_least: int = 1,
 ) -> dict[str, torch.Tensor]:
-    """Pad rows into the tensors that `GRPOTrainer._compute_loss` reads.
+    """Pad rows into tensors, named as TRL names them.
 
     Args:
         rows: `B` rows with recorded log-probabilities.
@@ -65,23 +65,22 @@ def collate_rows(
     return batch
 
 
-def sort_by_length(batches: Sequence[dict[str, torch.Tensor]]) -> list[dict[str, torch.Tensor]]:
-    """Deal the rows of several micro-batches out again, the shortest ones into the first.
+def split_batch(
+    batch: dict[str, torch.Tensor], parts: int, is_by_length: bool
+) -> list[dict[str, torch.Tensor]]:
+    """Deal the rows of a batch out to micro-batches.
 
     Args:
-        batches: Micro-batches of the same widths, as `collate_rows` pads them; tensors without a row dimension are
-            equal in all.
+        batch: Tensors of one row count; those without a row dimension go into every part.
+        parts: Micro-batches; they divide the row count.
+        is_by_length: Rows of like length together, the shortest ones first, so that little is padding; else in random
+            order.
     """
-    rows = {
-        name: torch.cat([batch[name] for batch in batches])
-        for name, tensor in batches[0].items()
-        if tensor.dim() > 0
-    }
-    lengths = rows["prompt_mask"].sum(dim=1) + rows["completion_mask"].sum(dim=1)
-    parts = lengths.argsort(stable=True).chunk(len(batches))
+    lengths = batch["prompt_mask"].sum(dim=1) + batch["completion_mask"].sum(dim=1)
+    order = lengths.argsort(stable=True) if is_by_length else torch.randperm(len(lengths))
     return [
-        {**batch, **{name: rows[name][part] for name in rows}}
-        for batch, part in zip(batches, parts, strict=True)
+        {name: tensor[chosen] if tensor.dim() else tensor for name, tensor in batch.items()}
+        for chosen in order.chunk(parts)
     ]
 
 

@@ -1,7 +1,7 @@
 """The curriculum over the number of masks: one stream of tasks, easy to hard.
 
 Every task that a run rolls out comes from this stream, those that refill a batch included. It goes through the tasks
-of a stage in shuffled passes, so none is seen again before the others were, and its whole state is a few numbers that
+of a level in shuffled passes, so none is seen again before the others were, and its whole state is a few numbers that
 a checkpoint keeps. Processes that draw and observe the same hold the same stream.
 """
 
@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from masksearch_agent.config.trainers import CurriculumStage, SFTSettings
+from masksearch_agent.config.trainers import CurriculumLevel, SFTSettings
 from masksearch_agent.errors import TrainingError
 from masksearch_agent.records import MASK, SearchTask, Trajectory, content_id
 
@@ -27,58 +27,58 @@ class Curriculum:
 
     Args:
         tasks: All tasks.
-        stages: Stages by mask count, easy to hard; empty draws all tasks at any time.
-        max_steps: Steps of the run, over which fixed stages are spread.
+        levels: Levels by mask count, easy to hard; empty draws all tasks at any time.
+        max_steps: Steps of the run, over which fixed levels are spread.
         seed: Of the order.
 
     Raises:
-        TrainingError: There are no tasks, or a stage has none.
+        TrainingError: There are no tasks, or a level has none.
     """
 
     def __init__(
-        self, tasks: Sequence[SearchTask], stages: Sequence[CurriculumStage], max_steps: int, seed: int
+        self, tasks: Sequence[SearchTask], levels: Sequence[CurriculumLevel], max_steps: int, seed: int
     ) -> None:
         self.tasks = list(tasks)
-        self.stages = tuple(stages)
+        self.levels = tuple(levels)
         self.max_steps = max_steps
         self.seed = seed
-        self.stage = 0
+        self.level = 0
         self.passes = 0
-        """Finished passes over the tasks of the stage."""
+        """Finished passes over the tasks of the level."""
         self.position = 0
         """Tasks drawn in this pass."""
         self._order: list[int] = []
         if not self.tasks:
             raise TrainingError("there are no tasks to train on; build them with `masksearch ramp`")
-        for stage in self.stages:
-            if all(task.mask_count > stage.max_masks for task in self.tasks):
+        for level in self.levels:
+            if all(task.mask_count > level.max_masks for task in self.tasks):
                 raise TrainingError(
-                    f"no task has at most {stage.max_masks} masks, which a curriculum stage asks for; build more "
+                    f"no task has at most {level.max_masks} masks, which a curriculum level asks for; build more "
                     f"tasks or change `curriculum`"
                 )
-        self._begin_stage(self.stage)
+        self._begin_level(self.level)
 
     @property
     def max_masks(self) -> int | None:
         """Largest mask count of the tasks that are drawn now; None where all are."""
-        return self.stages[self.stage].max_masks if self.stages else None
+        return self.levels[self.level].max_masks if self.levels else None
 
     @property
     def success_rate(self) -> float | None:
-        """Mean success over the window of the stage; None before its hardest tasks were rolled out."""
+        """Mean success over the window of the level; None before its hardest tasks were rolled out."""
         return sum(self._window) / len(self._window) if self._window else None
 
     def begin_step(self, step: int) -> None:
-        """Go on to the stage of an optimizer step, from 0."""
-        while self.stage + 1 < len(self.stages) and self._is_over(step):
+        """Go on to the level of an optimizer step, from 0."""
+        while self.level + 1 < len(self.levels) and self._is_over(step):
             logger.info(
-                "step %d: the curriculum leaves its stage of up to %s masks (success rate %s) for up to %d",
-                step, self.max_masks, self.success_rate, self.stages[self.stage + 1].max_masks,
+                "step %d: the curriculum leaves its level of up to %s masks (success rate %s) for up to %d",
+                step, self.max_masks, self.success_rate, self.levels[self.level + 1].max_masks,
             )  # fmt: skip
-            self._begin_stage(self.stage + 1)
+            self._begin_level(self.level + 1)
 
     def draw(self, count: int) -> list[int]:
-        """Return the indices of the next tasks; none comes twice in a pass over the stage."""
+        """Return the indices of the next tasks; none comes twice in a pass over the level."""
         drawn: list[int] = []
         while len(drawn) < count:
             if self.position == len(self._order):
@@ -89,20 +89,20 @@ class Curriculum:
         return drawn
 
     def observe(self, mask_count: int, success_rate: float) -> None:
-        """Note how a group went; only the stage's hardest tasks tell whether it is mastered.
+        """Note how a group went; only the level's hardest tasks tell whether it is mastered.
 
         Args:
             mask_count: Of the group's task.
             success_rate: Share of its rollouts with a wholly right answer.
         """
-        if self.stages and mask_count == self._hardest:
+        if self.levels and mask_count == self._hardest:
             self._window.append(success_rate)
 
     def state(self) -> dict[str, Any]:
         """Return what `restore` needs, as JSON holds it."""
         return {
             "tasks": content_id(*(task.id for task in self.tasks)),
-            "stage": self.stage,
+            "stage": self.level,  # the name that checkpoints have for it
             "passes": self.passes,
             "position": self.position,
             "window": list(self._window),
@@ -112,42 +112,42 @@ class Curriculum:
         """Go on where `state` was taken.
 
         Raises:
-            TrainingError: It was taken over other tasks or stages.
+            TrainingError: It was taken over other tasks or levels.
         """
         if state["tasks"] != content_id(*(task.id for task in self.tasks)) or not (
-            0 <= state["stage"] < max(1, len(self.stages))
+            0 <= state["stage"] < max(1, len(self.levels))
         ):
             raise TrainingError(
-                "the checkpoint was written by a run over other tasks or curriculum stages; resume it with those, or "
+                "the checkpoint was written by a run over other tasks or curriculum levels; resume it with those, or "
                 "start in a new folder"
             )
-        self._begin_stage(state["stage"])
+        self._begin_level(state["stage"])
         self._begin_pass(state["passes"])
         self.position = state["position"]
         self._window.extend(state["window"])
 
     def _is_over(self, step: int) -> bool:
-        stage = self.stages[self.stage]
-        if stage.until is not None and step >= stage.until * self.max_steps:
+        level = self.levels[self.level]
+        if level.until is not None and step >= level.until * self.max_steps:
             return True
-        is_full = len(self._window) == stage.window
+        is_full = len(self._window) == level.window
         rate = self.success_rate
-        return stage.promote_at is not None and is_full and rate is not None and rate >= stage.promote_at
+        return level.promote_at is not None and is_full and rate is not None and rate >= level.promote_at
 
-    def _begin_stage(self, stage: int) -> None:
-        self.stage = stage
+    def _begin_level(self, level: int) -> None:
+        self.level = level
         limit = self.max_masks
         self._eligible = [
             index for index, task in enumerate(self.tasks) if limit is None or task.mask_count <= limit
         ]
         self._hardest = max(self.tasks[index].mask_count for index in self._eligible)
-        self._window: deque[float] = deque(maxlen=self.stages[stage].window if self.stages else 0)
+        self._window: deque[float] = deque(maxlen=self.levels[level].window if self.levels else 0)
         self._begin_pass(0)
 
     def _begin_pass(self, passes: int) -> None:
         self.passes = passes
         self.position = 0
-        rng = random.Random(f"curriculum:{self.seed}:{self.stage}:{passes}")
+        rng = random.Random(f"curriculum:{self.seed}:{self.level}:{passes}")
         self._order = rng.sample(self._eligible, len(self._eligible))
 
 

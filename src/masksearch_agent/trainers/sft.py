@@ -9,22 +9,22 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from masksearch_agent.config.trainers import OptimizerSettings, SFTSettings
+from masksearch_agent.config.trainers import SFTSettings
 from masksearch_agent.errors import TrainingError
 from masksearch_agent.models.chat_format import ChatFormat
-from masksearch_agent.plugins import OPTIMIZERS
 from masksearch_agent.records import TrainingRow, Trajectory
 from masksearch_agent.traces.rows import make_rows
 from masksearch_agent.trainers.checkpoints import find_last_checkpoint
+from masksearch_agent.trainers.optimization import lora_config, optimizer_arguments, shared_arguments
 from masksearch_agent.trainers.ranks import leave_group_at_exit
 
 if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
 
-__all__ = ("lora_config", "make_sft_dataset", "optimizer_arguments", "train_sft")
+__all__ = ("make_sft_dataset", "train_sft")
 
 logger = logging.getLogger(__name__)
 
@@ -62,35 +62,26 @@ def train_sft(
     from masksearch_agent.trainers.labelled_head import LabelledHeadTrainer
 
     dataset = make_sft_dataset(trajectories, ChatFormat(tokenizer), settings.max_tokens)
-    arguments, optimizer = optimizer_arguments(settings.optimizer)
+    _, optimizer = optimizer_arguments(settings.optimizer)
     trainer = (SFTTrainer if torch.cuda.is_available() else LabelledHeadTrainer)(
         model=model,
         args=SFTConfig(
-            output_dir=str(output_dir),
             per_device_train_batch_size=settings.batch_size,
             gradient_accumulation_steps=settings.gradient_accumulation,
             num_train_epochs=settings.epochs,
-            max_steps=settings.max_steps,
             max_length=None,
             # Few widths: on a CPU, bfloat16 kernels are made for each one and kept, hundreds of megabytes of them.
             pad_to_multiple_of=64,
             # Not by length: rows are as long as their tasks are hard, and stretches of one kind undo each other.
             train_sampling_strategy="sequential" if settings.curriculum else "random",
-            bf16=settings.bf16,
-            activation_checkpointing=settings.gradient_checkpointing,
-            use_cpu=not torch.cuda.is_available(),
             save_steps=settings.save_steps,
-            save_total_limit=1,
             logging_steps=10,
-            report_to=[],
-            disable_tqdm=True,
-            seed=settings.seed,
-            **arguments,
+            **shared_arguments(settings, output_dir),
         ),
         train_dataset=dataset,
         processing_class=tokenizer,
         optimizer_cls_and_kwargs=optimizer,
-        peft_config=lora_config(settings.lora_rank) if settings.lora_rank else None,
+        peft_config=lora_config(settings.lora_rank),
         callbacks=list(callbacks),
     )
     leave_group_at_exit()
@@ -134,26 +125,3 @@ def make_sft_dataset(trajectories: Iterable[Trajectory], encoder: ChatFormat, ma
             ],
         }
     )
-
-
-def optimizer_arguments(
-    settings: OptimizerSettings,
-) -> tuple[dict[str, Any], tuple[Any, dict[str, Any]] | None]:
-    """Return what `TrainingArguments` and the trainer's `optimizer_cls_and_kwargs` take."""
-    arguments = {
-        "learning_rate": settings.learning_rate,
-        "lr_scheduler_type": settings.schedule,
-        "warmup_steps": settings.warmup_ratio,  # below 1 it is a share of all steps
-        "max_grad_norm": settings.max_gradient_norm,
-    }
-    if settings.name == "adamw":
-        return arguments, None
-    make_optimizer = OPTIMIZERS.get(settings.name)
-    return arguments, (lambda: make_optimizer, {"settings": settings})
-
-
-def lora_config(rank: int) -> Any:
-    """Return adapters of a rank on all linear layers."""
-    from peft import LoraConfig
-
-    return LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM")

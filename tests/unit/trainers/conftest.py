@@ -66,6 +66,6 @@ def make_trainer(tiny_tokenizer: Any, tmp_path: Path) -> MakeTrainer:
         small = {"prompts_per_step": 2, "group_size": 2, "row_batch_size": 2, "max_steps": 4}
         settings = DAPOSettings.model_validate({**small, "max_sampler_drift": None, **changes})
         config = DAPOConfig.from_settings(settings, output_dir, processes)
-        return DAPOTrainer(model, config, settings, tasks, runner, tiny_tokenizer, callbacks)
+        return DAPOTrainer(model, config, tasks, runner, tiny_tokenizer, callbacks)
 
     return make

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from masksearch_agent.config.trainers import CurriculumStage
+from masksearch_agent.config.trainers import CurriculumLevel
 from masksearch_agent.errors import TrainingError
 from masksearch_agent.records import MASK, Message, SearchTask, Trajectory, Turn
 from masksearch_agent.trainers.curriculum import Curriculum, order_by_difficulty
@@ -16,9 +16,9 @@ def ramp(name: str, masks: int) -> SearchTask:
 
 TASKS = [ramp(f"{masks}-{number}", masks) for masks in (3, 1, 4, 2) for number in range(5)]
 STAGES = (
-    CurriculumStage(max_masks=1, until=0.25),
-    CurriculumStage(max_masks=2, until=0.5),
-    CurriculumStage(max_masks=4, until=1.0),
+    CurriculumLevel(max_masks=1, until=0.25),
+    CurriculumLevel(max_masks=2, until=0.5),
+    CurriculumLevel(max_masks=4, until=1.0),
 )
 
 
@@ -65,8 +65,8 @@ def test_without_stages_all_tasks_are_drawn() -> None:
 
 def make_promoting(until: float | None = None) -> Curriculum:
     stages = (
-        CurriculumStage(max_masks=2, promote_at=0.5, window=4, until=until),
-        CurriculumStage(max_masks=4),
+        CurriculumLevel(max_masks=2, promote_at=0.5, window=4, until=until),
+        CurriculumLevel(max_masks=4),
     )
     curriculum = Curriculum(TASKS, stages, max_steps=8, seed=0)
     assert stage_after(curriculum, 0) == 2
@@ -103,7 +103,7 @@ def test_easier_tasks_promote_nothing() -> None:
 
 
 def test_the_hardest_tasks_are_the_hardest_that_there_are() -> None:
-    stages = (CurriculumStage(max_masks=3, promote_at=0.5, window=1), CurriculumStage(max_masks=4))
+    stages = (CurriculumLevel(max_masks=3, promote_at=0.5, window=1), CurriculumLevel(max_masks=4))
     curriculum = Curriculum([ramp("a", 1), ramp("b", 4)], stages, max_steps=8, seed=0)
     observe(curriculum, 1.0, masks=1)
     assert stage_after(curriculum, 1) == 4
@@ -119,7 +119,7 @@ def test_a_restored_stream_goes_on_as_the_saved_one() -> None:
     saved = make_promoting()
     saved.draw(13)
     observe(saved, 1.0, 0.0, 1.0)
-    restored = Curriculum(TASKS, saved.stages, max_steps=8, seed=0)
+    restored = Curriculum(TASKS, saved.levels, max_steps=8, seed=0)
     restored.restore(json.loads(json.dumps(saved.state())))
     for curriculum in (saved, restored):
         observe(curriculum, 0.5)

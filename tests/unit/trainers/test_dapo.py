@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import ast
 import dataclasses
 import inspect
 import json
 import math
 import random
+import textwrap
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -20,10 +22,11 @@ from packaging.requirements import Requirement  # noqa: E402
 from transformers import TrainerCallback  # noqa: E402
 from unit.trainers.conftest import TASKS, MakeTrainer, ScriptedRunner, make_group  # noqa: E402
 
-from masksearch_agent.config.trainers import DAPOSettings, OptimizerSettings  # noqa: E402
+from masksearch_agent.config.trainers import CurriculumLevel, DAPOSettings, OptimizerSettings  # noqa: E402
 from masksearch_agent.errors import SamplerDriftError, TrainingError  # noqa: E402
 from masksearch_agent.records import SearchTask, TrainingRow  # noqa: E402
-from masksearch_agent.trainers.batches import collate_rows, sort_by_length, trim_padding  # noqa: E402
+from masksearch_agent.trainers import dapo as dapo_module  # noqa: E402
+from masksearch_agent.trainers.batches import collate_rows, split_batch, trim_padding  # noqa: E402
 from masksearch_agent.trainers.curriculum import Curriculum  # noqa: E402
 from masksearch_agent.trainers.dapo import DAPOConfig, dapo_loss  # noqa: E402
 from masksearch_agent.trainers.rollouts import Group  # noqa: E402
@@ -157,7 +160,7 @@ def trainer_loss(trainer: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
     per_part = batch["prompt_ids"].shape[0] // parts
     trainer.model.train()
     return sum(
-        trainer._compute_loss(
+        trainer.compute_loss(
             trainer.model,
             {
                 name: tensor if tensor.ndim == 0 else tensor[part * per_part : (part + 1) * per_part]
@@ -245,15 +248,15 @@ def test_without_the_correction_no_token_is_weighed(make_trainer: MakeTrainer) -
 def test_only_trained_tokens_have_a_gradient(
     make_trainer: MakeTrainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from masksearch_agent.trainers import dapo
+
     trainer = make_trainer(ScriptedRunner(useful), row_batch_size=4)
     rng = random.Random(0)
     rows = [random_row(rng, 300) for _ in range(3)]
     batch = trainer._batch(list(zip(rows, [1.0, -1.0, 0.5], strict=True)))
     logprobs = batch["sampling_per_token_logps"].clone().requires_grad_()
     entropies = torch.zeros_like(logprobs)
-    monkeypatch.setattr(
-        trainer, "_get_per_token_logps_and_entropies", lambda *_, **__: (logprobs, entropies, None)
-    )
+    monkeypatch.setattr(dapo, "score_completions", lambda *_: (logprobs, entropies))
     trainer_loss(trainer, batch).backward()
     expected = [
         list(row.trainable[row.prompt_length :])
@@ -418,7 +421,7 @@ def test_the_steps_train_on_what_the_curriculum_draws(make_trainer: MakeTrainer)
     runner = ScriptedRunner(useful)
     trainer = make_trainer(runner, curriculum=stages)
     trainer.train()
-    expected = Curriculum(TASKS, trainer.curriculum.stages, 4, seed=0)
+    expected = Curriculum(TASKS, trainer.curriculum.levels, 4, seed=0)
     drawn = []
     for step in range(4):
         expected.begin_step(step)
@@ -495,7 +498,7 @@ def test_a_batch_is_shared_by_all_processes(tmp_path: Path) -> None:
 
 
 def test_arguments_for_another_number_of_processes_are_refused(make_trainer: MakeTrainer) -> None:
-    with pytest.raises(TrainingError, match="args are for 2 rollouts a batch, the settings for 4"):
+    with pytest.raises(TrainingError, match="args make 2 rollouts a batch, prompts_per_step 4"):
         make_trainer(ScriptedRunner(useful), processes=2)
 
 
@@ -509,21 +512,85 @@ def test_other_corrections_of_trl_are_refused(tmp_path: Path) -> None:
         DAPOConfig(output_dir=str(tmp_path), vllm_importance_sampling_mode="sequence_mask", use_cpu=True)
 
 
-def test_the_overridden_method_of_trl_is_there_and_takes_what_ours_takes() -> None:
+def test_a_config_without_an_end_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="max_steps is -1"):
+        DAPOConfig(output_dir=str(tmp_path), use_cpu=True)
+
+
+def test_a_config_is_made_as_one_of_trl_and_written_as_json(tmp_path: Path) -> None:
+    config = DAPOConfig(
+        output_dir=str(tmp_path),
+        use_cpu=True,
+        max_steps=3,
+        num_generations=2,
+        per_device_train_batch_size=4,
+        gradient_accumulation_steps=2,
+        curriculum=(CurriculumLevel(max_masks=1),),
+    )
+    assert (config.prompts_per_step, config.updates_per_rollout) == (4, 1)
+    written = json.loads(config.to_json_string())
+    assert written["curriculum"][0]["max_masks"] == 1
+    assert written["optimizer"] is None
+
+
+def test_three_methods_of_trl_are_overridden_as_it_declares_them() -> None:
     from masksearch_agent.trainers.dapo import DAPOTrainer
 
-    overridden = trl.GRPOTrainer._generate_and_score_completions
-    assert list(inspect.signature(overridden).parameters) == ["self", "inputs"]
-    ours = DAPOTrainer._generate_and_score_completions
-    assert list(inspect.signature(ours).parameters) == ["self", "inputs"]
-    own = {
+    overridden = {
         name
-        for name in vars(DAPOTrainer)
-        if callable(getattr(DAPOTrainer, name)) and hasattr(trl.GRPOTrainer, name)
+        for name, value in vars(DAPOTrainer).items()
+        if callable(value) and hasattr(trl.GRPOTrainer, name)
     }
-    assert own == {"__init__", "_generate_and_score_completions", "_prepare_inputs", "_compute_loss"}
-    assert list(inspect.signature(trl.GRPOTrainer._compute_loss).parameters) == ["self", "model", "inputs"]
-    assert list(inspect.signature(trl.GRPOTrainer._prepare_inputs).parameters) == ["self", "generation_batch"]
+    assert overridden == {"__init__", "_prepare_inputs", "compute_loss", "log"}
+    for name in overridden - {"__init__"}:
+        theirs, ours = (inspect.signature(getattr(owner, name)) for owner in (trl.GRPOTrainer, DAPOTrainer))
+        assert list(ours.parameters) == list(theirs.parameters), name
+        assert [p.default for p in ours.parameters.values()] == [
+            p.default for p in theirs.parameters.values()
+        ], name
+
+
+def test_of_what_is_private_in_trl_only_one_method_is_used() -> None:
+    trainers = Path(dapo_module.__file__).parent
+    theirs = members(trl.GRPOTrainer) | members(trl.SFTTrainer)
+    used = {}
+    for path in trainers.glob("*.py"):
+        for owner in [
+            node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ClassDef)
+        ]:
+            is_trainer = any(isinstance(base, ast.Name) and "Trainer" in base.id for base in owner.bases)
+            defined = {node.name for node in owner.body if isinstance(node, ast.FunctionDef)}
+            used |= {name: path.name for name in defined & theirs if is_trainer and is_private(name)}
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Attribute) and is_of_a_trainer(node.value, path.name):
+                used |= dict.fromkeys({node.attr} & theirs & set(filter(is_private, theirs)), path.name)
+    assert used == {"_prepare_inputs": "dapo.py"}
+
+
+def members(trainer: type) -> set[str]:
+    """Return the names of a trainer's methods and of the attributes that it and those above it set on themselves."""
+    names = set(dir(trainer))
+    for owner in trainer.__mro__[:-1]:
+        for node in ast.walk(ast.parse(textwrap.dedent(inspect.getsource(owner)))):
+            if (
+                isinstance(node, ast.Attribute)
+                and isinstance(node.value, ast.Name)
+                and node.value.id == "self"
+            ):
+                names.add(node.attr)
+    return names
+
+
+def is_private(name: str) -> bool:
+    return name.startswith("_") and not name.startswith("__")
+
+
+def is_of_a_trainer(value: ast.expr, module: str) -> bool:
+    """Whether an attribute is looked up on a trainer: `trainer`, or in its own module `self` or `super()`."""
+    if isinstance(value, ast.Call):
+        return isinstance(value.func, ast.Name) and value.func.id == "super"
+    own = {"self", "trainer"} if module in ("dapo.py", "labelled_head.py") else {"trainer"}
+    return isinstance(value, ast.Name) and value.id in own
 
 
 def test_trimming_drops_only_columns_that_are_padding_in_every_row() -> None:
@@ -557,11 +624,7 @@ def test_micro_batches_of_like_length_hold_every_row_once() -> None:
     ]
     batch = collate_rows(rows, [float(n) for n in range(6)], pad_token_id=0)
     batch["num_items_in_batch"] = torch.tensor(33)
-    halves = [
-        {name: tensor if tensor.dim() == 0 else tensor[half] for name, tensor in batch.items()}
-        for half in (slice(0, 3), slice(3, 6))
-    ]
-    sorted_halves = sort_by_length(halves)
+    sorted_halves = split_batch(batch, 2, is_by_length=True)
     assert [half["completion_mask"].sum(dim=1).tolist() for half in sorted_halves] == [[2, 3, 4], [7, 8, 9]]
     assert [half["advantages"].tolist() for half in sorted_halves] == [[1.0, 5.0, 3.0], [2.0, 4.0, 0.0]]
     assert [half["num_items_in_batch"].item() for half in sorted_halves] == [33, 33]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from unit.trainers.conftest import TASKS, ScriptedRunner, make_group
 
-from masksearch_agent.config.trainers import CurriculumStage
+from masksearch_agent.config.trainers import CurriculumLevel
 from masksearch_agent.errors import TrainingError
 from masksearch_agent.records import SearchTask, TrainingRow
 from masksearch_agent.trainers.curriculum import Curriculum
@@ -130,7 +130,7 @@ def test_a_step_without_one_scored_rollout_stops_the_run() -> None:
 
 
 def test_success_is_observed_before_anything_is_filtered() -> None:
-    stages = (CurriculumStage(max_masks=1, promote_at=1.0, window=2), CurriculumStage(max_masks=2))
+    stages = (CurriculumLevel(max_masks=1, promote_at=1.0, window=2), CurriculumLevel(max_masks=2))
     sampler, _ = make_sampler(all_right, max_batches=1, stages=stages)
     metrics = sampler.sample(2, step=0).metrics
     assert (metrics["curriculum/max_masks"], metrics["curriculum/success_rate"]) == (1, 1.0)
@@ -175,7 +175,7 @@ def test_several_ranks_find_the_batch_of_one(count: int) -> None:
         return random.Random(f"{task.id}:{seed}").choice([useful, all_right, all_wrong, half_failed])(task)
 
     def sample_two_steps(ranks: Ranks) -> tuple[list[list[str]], list[dict[str, float]], dict[str, Any]]:
-        stages = (CurriculumStage(max_masks=1, promote_at=0.1, window=2), CurriculumStage(max_masks=2))
+        stages = (CurriculumLevel(max_masks=1, promote_at=0.1, window=2), CurriculumLevel(max_masks=2))
         sampler, _ = make_sampler(some_useful, ranks=ranks, stages=stages)
         batches = [sampler.sample(4, step) for step in range(2)]
         return [names(b.groups) for b in batches], [b.metrics for b in batches], sampler.curriculum.state()

@@ -15,7 +15,7 @@ from fakes.tiny_models import make_test_model  # noqa: E402
 from masksearch_agent.errors import TrainingError  # noqa: E402
 from masksearch_agent.models.local import load_checkpoint  # noqa: E402
 from masksearch_agent.models.served_weights import write_served_weights  # noqa: E402
-from masksearch_agent.trainers.sft import lora_config  # noqa: E402
+from masksearch_agent.trainers.optimization import lora_config  # noqa: E402
 from masksearch_agent.trainers.weight_sync import DiskSync, SharedWeights, check_server, merge_adapters  # noqa: E402
 
 

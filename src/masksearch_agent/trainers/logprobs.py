@@ -1,0 +1,86 @@
+"""What the policy gives the tokens of a batch: log-probabilities and entropies, of those that count alone.
+
+Most of a trajectory is prompt and passages, which carry no loss. On a GPU TRL's fused head leaves them out and never
+holds the logits of a whole row. On a CPU it projects all of them, and twice, which is half of a step where a small
+model has a large vocabulary (`benchmarks/sft_step.py`); there the model is asked for the labelled positions only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from trl.trainer.utils import FusedCausalLMOutput
+
+__all__ = ("score_completions", "score_labels")
+
+_IGNORED = -100
+
+
+def score_completions(model: Any, batch: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Score the trained tokens of a batch of rows.
+
+    Args:
+        model: The policy, with TRL's fused head (`add_fused_lm_head`) where it is on a GPU, or the wrapper around it.
+        batch: As `batches.collate_rows` makes it, `P` prompt and `C` completion columns.
+
+    Returns:
+        Log-probabilities and, without a gradient, entropies; both `(B, C)` and 0 where no token trains.
+    """
+    is_trained = (batch["completion_mask"] * batch["tool_mask"]).bool()
+    labels = batch["completion_ids"].masked_fill(~is_trained, _IGNORED)
+    inputs = {
+        "input_ids": torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=1),
+        "labels": torch.cat([torch.full_like(batch["prompt_ids"], _IGNORED), labels], dim=1),
+        "attention_mask": torch.cat([batch["prompt_mask"], batch["completion_mask"]], dim=1),
+    }
+    width = labels.shape[1]
+    if labels.device.type == "cpu":
+        scores = score_labels(model, **inputs)
+        return scores.log_probs[:, -width - 1 : -1], scores.entropy[:, -width - 1 : -1]
+    scores = model(**inputs, fused_lm_head=True)
+    return scores.log_probs[:, -width:], scores.entropy[:, -width:].detach()
+
+
+def score_labels(
+    model: Any,
+    input_ids: torch.Tensor,
+    labels: torch.Tensor,
+    attention_mask: torch.Tensor | None = None,
+    **kwargs: Any,
+) -> FusedCausalLMOutput:
+    """Return what TRL's fused head returns, computed from the logits of labelled positions alone.
+
+    Args:
+        model: The model or the wrapper around it.
+        input_ids: `(B, T)`.
+        labels: `(B, T)`, -100 where a token is not scored.
+        attention_mask: `(B, T)`; None where rows are padded at their end only.
+        kwargs: Passed on.
+
+    Returns:
+        Tensors `(B, T)` that hold at each position what was predicted there of the next token, 0 where that has no
+        label.
+    """
+    targets = torch.nn.functional.pad(labels[:, 1:], (0, 1), value=_IGNORED)
+    is_labelled = targets != _IGNORED
+    if attention_mask is not None:
+        kwargs["attention_mask"] = attention_mask
+    logits = model(input_ids=input_ids, logits_to_keep=is_labelled, **kwargs).logits
+    log_probs = torch.log_softmax(logits.float(), dim=-1)
+    chosen = targets[is_labelled]
+    with torch.no_grad():
+        entropy = -(log_probs.exp() * log_probs).sum(dim=-1)
+        is_top1 = log_probs.argmax(dim=-1) == chosen
+    log_probs = log_probs.gather(-1, chosen.unsqueeze(-1)).squeeze(-1)
+    return FusedCausalLMOutput(
+        log_probs=_placed(log_probs, is_labelled),
+        entropy=_placed(entropy, is_labelled),
+        is_top1=_placed(is_top1, is_labelled),
+        label_mask=is_labelled,
+    )
+
+
+def _placed(values: torch.Tensor, is_labelled: torch.Tensor) -> torch.Tensor:
+    return values.new_zeros(is_labelled.shape).masked_scatter(is_labelled, values)
