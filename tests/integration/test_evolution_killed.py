@@ -58,10 +58,13 @@ def attempts_in(run: Path, number: int) -> int:
     if not store.is_file():
         return 0
     with sqlite3.connect(f"file:{store}?mode=ro", uri=True, timeout=5) as connection:
-        counted: int = connection.execute(
-            "SELECT count(*) FROM outcomes WHERE stage = ?", [f"round-{number}"]
-        ).fetchone()[0]
-    return counted
+        try:
+            [counted] = connection.execute(
+                "SELECT count(*) FROM outcomes WHERE stage = ?", [f"round-{number}"]
+            ).fetchone()
+        except sqlite3.OperationalError:  # its tables are not made yet
+            return 0
+    return int(counted)
 
 
 def tasks_of(run: Path, name: str) -> list[str]:
