@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from fakes.command_line import CommandLine
 
 # Set before any test imports a library that reads them: tests never download and never report home.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -27,6 +30,15 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no sample data at {folder}; set MASKSEARCH_DATA to its folder")
     return folder
+
+
+@pytest.fixture
+def run(capsys: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> CommandLine:
+    """Return the command line, which runs in a folder of the test's own."""
+    from fakes.command_line import make_command_line
+
+    monkeypatch.chdir(tmp_path)
+    return make_command_line(capsys, monkeypatch)
 
 
 @pytest.fixture(scope="session")

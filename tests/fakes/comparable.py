@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
+from pathlib import Path
 
 from masksearch_agent.evaluation.results import QuestionResult
+from masksearch_agent.records import Trajectory
+from masksearch_agent.traces.store import TraceStore
 
 
 def comparable(results: Iterable[QuestionResult]) -> dict[str, QuestionResult]:
@@ -31,3 +34,11 @@ def _without_chance(result: QuestionResult) -> QuestionResult:
     return dataclasses.replace(
         result, seconds=0.0, trajectory=dataclasses.replace(result.trajectory, turns=turns)
     )
+
+
+def trajectories(path: Path) -> dict[str, Trajectory]:
+    """Return the trajectories of a store by their ids; each task has one."""
+    with TraceStore(path) as store:
+        found = list(store.trajectories("ramp"))
+    assert len({trajectory.task_id for trajectory in found}) == len(found)
+    return {trajectory.id: trajectory for trajectory in found}

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 from xml.etree import ElementTree
 
 import pytest
@@ -18,7 +18,7 @@ pytest.importorskip("torch")
 pytest.importorskip("trl")
 pytest.importorskip("bm25s")
 
-from fakes.command_line import CommandLine, make_command_line
+from fakes.command_line import CommandLine
 from fakes.run_folders import finished_stages
 from integration.evolution_run import CoinJudge
 
@@ -54,13 +54,12 @@ ARGUMENTS = (
 
 
 @pytest.fixture
-def run(capsys: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> CommandLine:
-    monkeypatch.chdir(tmp_path)
+def run(run: CommandLine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> CommandLine:
     # A student of one step is never right, and a round that accepts nothing is the last.
     monkeypatch.setattr(
         trajectories, "cast_roles", lambda *arguments: (cast_roles(*arguments)[0], CoinJudge())
     )
-    return make_command_line(capsys, monkeypatch)
+    return run
 
 
 def kill_in_training(folder: Path) -> None:

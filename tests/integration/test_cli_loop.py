@@ -19,7 +19,7 @@ pytest.importorskip("torch")
 pytest.importorskip("trl")
 pytest.importorskip("bm25s")
 
-from fakes.command_line import CommandLine, make_command_line
+from fakes.command_line import CommandLine
 from fakes.run_folders import finished_stages
 
 from masksearch_agent.agent.bundle import read_bundle_info
@@ -52,12 +52,6 @@ SETTINGS = (
 OPTIONS = tuple(part for setting in SETTINGS for part in ("--set", setting))
 ROWS = ("untrained", "rag", "ramp_sft", "ramp_dapo", "agent")
 COLUMNS = ("qa_1hop", "qa_2hop", "qa_3hop", "ramp")
-
-
-@pytest.fixture
-def run(capsys: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> CommandLine:
-    monkeypatch.chdir(tmp_path)
-    return make_command_line(capsys, monkeypatch)
 
 
 def weights_of(folder: Path) -> dict[str, Any]:

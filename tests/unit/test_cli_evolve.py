@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes.command_line import CommandLine, make_command_line
+from fakes.command_line import CommandLine
 
 pytest.importorskip("transformers")
 pytest.importorskip("bm25s")
@@ -12,12 +12,6 @@ pytest.importorskip("bm25s")
 from masksearch_agent.lab import evolution as lab_evolution
 from masksearch_agent.reports.records import RunReport
 from masksearch_agent.runs import evolution
-
-
-@pytest.fixture
-def run(capsys: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> CommandLine:
-    monkeypatch.chdir(tmp_path)
-    return make_command_line(capsys, monkeypatch)
 
 
 @pytest.fixture

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 from fakes.chat_models import ScriptedChatModel
 from fakes.chat_server import code_passage, code_task, play_role
-from fakes.command_line import CommandLine, make_command_line
+from fakes.command_line import CommandLine
 from langchain_core.messages import BaseMessage
 
 from masksearch_agent.calls.accounting import Spending
@@ -36,15 +35,13 @@ def open_fake(
 
 
 @pytest.fixture
-def run(capsys: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> CommandLine:
-    monkeypatch.chdir(tmp_path)
+def run(run: CommandLine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> CommandLine:
     monkeypatch.setattr(casting, "open_caller", open_fake)
     monkeypatch.setattr(masking, "open_chat_caller", open_fake)
-    command_line = make_command_line(capsys, monkeypatch)
     write_jsonl(tmp_path / "corpus.jsonl", [code_passage(number) for number in range(5)])
-    indexed = command_line("index", "corpus.jsonl", "--out", "index", "--set", "retrieval.mode=bm25")
+    indexed = run("index", "corpus.jsonl", "--out", "index", "--set", "retrieval.mode=bm25")
     assert indexed.code == 0, indexed.err
-    return command_line
+    return run
 
 
 def test_chat_models_generate_with_a_bill_and_a_limit_and_go_on(run: CommandLine, tmp_path: Path) -> None:

@@ -4,19 +4,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes.command_line import CommandLine, make_command_line
+from fakes.command_line import CommandLine
 
 pytest.importorskip("transformers")
 
 from masksearch_agent.reports.records import RunReport
 from masksearch_agent.runs import pretraining
 from masksearch_agent.runs.pretraining import QuestionFile
-
-
-@pytest.fixture
-def run(capsys: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> CommandLine:
-    monkeypatch.chdir(tmp_path)
-    return make_command_line(capsys, monkeypatch)
 
 
 def test_question_files_are_named_and_say_what_is_searched(

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
-from fakes.command_line import CommandLine, make_command_line
+from fakes.command_line import CommandLine
 
 from masksearch_agent.records import Message, Trajectory, Turn
 from masksearch_agent.traces.store import TraceStore
@@ -27,8 +26,7 @@ def trajectory(identity: str, task: str, query: str, answer: str, verdict: str =
 
 
 @pytest.fixture
-def run(capsys: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> CommandLine:
-    monkeypatch.chdir(tmp_path)
+def run(run: CommandLine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> CommandLine:
     with TraceStore(tmp_path / "t.sqlite") as store:
         store.add_many(
             [
@@ -39,7 +37,7 @@ def run(capsys: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command
             "ramp",
         )
         store.add(trajectory("bd04", "three", "fourth way", "Cy"), "qa")
-    return make_command_line(capsys, monkeypatch)
+    return run
 
 
 def listed(run: CommandLine, *options: str) -> list[str]:

@@ -13,7 +13,7 @@ pytest.importorskip("bm25s")
 
 from fakes.backends import TableBackend
 from fakes.chat_models import ScriptedChatModel
-from fakes.comparable import comparable
+from fakes.comparable import comparable, trajectories
 from fakes.shard_pools import ShuffledPool
 from langchain_core.messages import BaseMessage
 
@@ -37,7 +37,6 @@ from masksearch_agent.retrieval.search import Search
 from masksearch_agent.stages.plan import prompts_of
 from masksearch_agent.stages.tasks import build_tasks, read_task_files
 from masksearch_agent.stages.trajectories import generate_trajectories
-from masksearch_agent.traces.store import TraceStore
 
 JOB = Job("generate", {"index": "a"})
 
@@ -74,13 +73,6 @@ def world(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
         tasks, search, recipe.generator, recipe.agent, prompts_of(recipe), folder / "traces.sqlite", "ramp"
     )
     return folder
-
-
-def trajectories(path: Path) -> dict[str, Trajectory]:
-    with TraceStore(path) as store:
-        found = list(store.trajectories("ramp"))
-    assert len({trajectory.task_id for trajectory in found}) == len(found)
-    return {trajectory.id: trajectory for trajectory in found}
 
 
 def generate(pool: ShuffledPool, world: Path, recipe: Recipe, out: Path) -> dict[str, object]:
