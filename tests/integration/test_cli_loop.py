@@ -195,7 +195,7 @@ def test_a_model_without_a_pad_token_is_refused(run: CommandLine, tmp_path: Path
     assert "Traceback" not in refused.err
 
 
-def test_a_curriculum_stage_without_tasks_is_refused(run: CommandLine, tmp_path: Path) -> None:
+def test_a_curriculum_level_without_tasks_is_refused(run: CommandLine, tmp_path: Path) -> None:
     prepare_traces(run)
     assert run("sft", "--traces", "traces.sqlite", "--index", "index", "--out", "sft", *OPTIONS).code == 0
     several = [line for line in Path("tasks.jsonl").read_text().splitlines() if line.count("[mask]") > 1]
@@ -203,7 +203,7 @@ def test_a_curriculum_stage_without_tasks_is_refused(run: CommandLine, tmp_path:
     stages = ("--set", "ramp_dapo.curriculum=[{max_masks: 1, until: 0.5}, {max_masks: 4, until: 1.0}]")
     refused = run("dapo", "--agent", "sft", "--tasks", "hard.jsonl", "--out", "dapo", *OPTIONS, *stages)
     assert refused.code == 1
-    assert "no task has at most 1 masks, which a curriculum stage asks for; build more tasks" in refused.err
+    assert "no task has at most 1 masks, which a curriculum level asks for; build more tasks" in refused.err
 
 
 def test_the_base_command_makes_a_checkpoint_to_start_from(run: CommandLine) -> None:
