@@ -23,6 +23,7 @@ from fakes.comparable import comparable, trajectories  # noqa: E402
 
 from masksearch_agent.config.recipe import load_recipe  # noqa: E402
 from masksearch_agent.evaluation.results import read_results  # noqa: E402
+from masksearch_agent.lab.recipe import LabRecipe  # noqa: E402
 from masksearch_agent.stages.agents import make_base_bundle  # noqa: E402
 from masksearch_agent.stages.plan import prompts_of  # noqa: E402
 from masksearch_agent.traces.store import TraceStore  # noqa: E402
@@ -143,13 +144,13 @@ def test_two_nodes_give_what_one_process_gives_and_one_that_is_killed_costs_noth
     do("world", "--out", "world")
     do("index", "world/passages.jsonl", "--out", "index")
 
-    masking = ("ramp", "world", "--index", "index", "--out")
+    masking = ("ramp", "world/train", "--index", "index", "--out")
     masked = do(*masking, "one.jsonl")
     assert do(*masking, "two.jsonl", *on_ray(60)) == masked | {"tasks": "two.jsonl"}
     assert Path("two.jsonl").read_bytes() == Path("one.jsonl").read_bytes()
     assert masked["kept"] > 200
 
-    recipe = load_recipe(None, SETTINGS)
+    recipe = load_recipe(None, SETTINGS, LabRecipe)
     make_base_bundle("tiny", recipe.name, prompts_of(recipe), recipe.agent, Path("agent"), "../index")
     evaluation = ("eval", "--agent", "agent", "--data", "world/questions/qa_2hop_test.jsonl", "--out")
     scores = do(*evaluation, "one")["qa_2hop_test"]
