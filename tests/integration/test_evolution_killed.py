@@ -20,8 +20,8 @@ pytest.importorskip("trl")
 pytest.importorskip("bm25s")
 
 from masksearch_agent.agent.bundle import read_bundle_info
-from masksearch_agent.errors import EvaluationError, TaskError
-from masksearch_agent.evaluation.results import QuestionResult
+from masksearch_agent.errors import TaskError
+from masksearch_agent.evaluation.results import read_results
 from masksearch_agent.jsonl import read_jsonl
 from masksearch_agent.records import SearchTask
 from masksearch_agent.traces.store import TraceStore
@@ -116,7 +116,7 @@ def test_a_run_killed_in_its_rounds_goes_on_there_and_doubles_nothing(tmp_path: 
 
     for number in (1, 2, 3):
         for name in ("validation", "test"):
-            results = read_jsonl(run / f"rounds/{number}/{name}.jsonl", QuestionResult, EvaluationError)
+            results = read_results(run / f"rounds/{number}/{name}.jsonl")
             assert sorted(result.task_id for result in results) == sorted(tasks_of(run, name))
     best = read_bundle_info(run / "agent")
     assert [stage["stage"] for stage in best.provenance["stages"]] == [f"round_{report['best_round']}"]

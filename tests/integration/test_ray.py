@@ -22,7 +22,7 @@ from fakes.command_line import CommandLine, make_command_line  # noqa: E402
 from fakes.comparable import comparable  # noqa: E402
 
 from masksearch_agent.config.recipe import load_recipe  # noqa: E402
-from masksearch_agent.evaluation.runner import read_results  # noqa: E402
+from masksearch_agent.evaluation.results import read_results  # noqa: E402
 from masksearch_agent.records import Trajectory  # noqa: E402
 from masksearch_agent.stages.agents import make_base_bundle  # noqa: E402
 from masksearch_agent.stages.plan import prompts_of  # noqa: E402

@@ -27,8 +27,8 @@ from fakes.command_line import CommandLine, make_command_line
 
 from masksearch_agent.agent.protocol import FormatError, parse_step
 from masksearch_agent.config.recipe import load_recipe
-from masksearch_agent.errors import EvaluationError, TaskError
-from masksearch_agent.evaluation.results import QuestionResult
+from masksearch_agent.errors import TaskError
+from masksearch_agent.evaluation.results import read_results
 from masksearch_agent.generator.judge import is_grounded
 from masksearch_agent.jsonl import read_jsonl
 from masksearch_agent.records import SearchTask
@@ -142,7 +142,7 @@ def assert_evaluated_on_hotpotqa(run: CommandLine, shared_data: Path) -> None:
         assert scores["n"] == 4
         for name in ("recall", "em", "f1", "gold_recall", *(() if mode == "rag" else ("format_errors",))):
             assert math.isfinite(scores[name])
-        results = list(read_jsonl(Path(f"evals/distractor_50-{mode}.jsonl"), QuestionResult, EvaluationError))
+        results = read_results(Path(f"evals/distractor_50-{mode}.jsonl"))
         assert len(results) == 4
         assert all(result.trajectory and result.trajectory.turns[0].sampled_ids for result in results)
     # The baseline retrieves once with the question: that finds some of the gold passages.

@@ -1,4 +1,7 @@
-"""Questions of one's own: `{question, answer}`, where a list is one answer of several items, or `{question, answers}`."""
+"""Questions of one's own: `{question, answer}`, where a list is one answer of several items, or `{question, answers}`.
+
+Each of `answers` is accepted.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,9 @@ def _task(row: Row) -> SearchTask:
     if "answers" not in row:
         answer = row["answer"]
         accepted = [flatten_answer(answer)] if answer is not None else []
-        return make_question(task_id, question, accepted, category=category, answer_items=answer_items(answer))
+        return make_question(
+            task_id, question, accepted, category=category, answer_items=answer_items(answer)
+        )
     if not isinstance(row["answers"], list):
         raise EvaluationError(f"answers is a {type(row['answers']).__name__}; expected a list")
     return make_question(task_id, question, map(flatten_answer, row["answers"]), category=category)

@@ -31,8 +31,8 @@ def passages_from_row(row: Row, source: str = "") -> list[Passage]:
         found = [_passage(row, source)]
     else:
         raise CorpusError(
-            f"found no passage in a row with the keys {sorted(map(str, row))}; expected one of the keys contents, text, "
-            f"or a benchmark's context, paragraphs, passage"
+            f"found no passage in a row with the keys {sorted(map(str, row))}; expected one of the keys "
+            f"contents, text, or a benchmark's context, paragraphs, passage"
         )
     return [passage for passage in found if passage.text.strip()]
 

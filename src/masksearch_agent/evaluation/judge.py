@@ -18,10 +18,10 @@ from functools import partial
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
 
+from masksearch_agent.benchmarks.freshqa import FALSE_PREMISE
 from masksearch_agent.calls.chat import open_chat_model
 from masksearch_agent.calls.patience import PatientCaller
 from masksearch_agent.config.calls import CallSettings, ChatModelSettings
-from masksearch_agent.evaluation.benchmarks import FALSE_PREMISE
 from masksearch_agent.records import SearchTask
 
 __all__ = ("AnswerJudge", "load_judge", "parse_verdict")

@@ -10,13 +10,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from masksearch_agent.benchmarks.fanoutqa import list_accuracy, load_lemmatizer
 from masksearch_agent.concurrency import gather_bounded, run_many
 from masksearch_agent.config.evaluation import EvaluationSettings
 from masksearch_agent.errors import EvaluationError
 from masksearch_agent.evaluation.answering import AnyAgent, BatchAgent, Mode, answer_task
 from masksearch_agent.evaluation.intervals import Interval, bootstrap_mean
 from masksearch_agent.evaluation.judge import AnswerJudge
-from masksearch_agent.evaluation.metrics import load_lemmatizer, retrieval_recall, score_answer
+from masksearch_agent.evaluation.metrics import OwnMetric, retrieval_recall, score_answer
 from masksearch_agent.evaluation.results import QuestionResult, ResultLabel, append_result, check_producer
 from masksearch_agent.records import SearchTask, Trajectory, Usage
 
@@ -49,7 +50,7 @@ class EvaluationSummary:
     seconds: float = 0.0
     """Mean time of a question, under the run's concurrency."""
     loose: float | None = None
-    """Loose accuracy over the questions that want a list; None where none does."""
+    """The benchmark's own metric, such as loose accuracy of lists, over the questions that have it; None where none."""
     judge: float | None = None
     """Share of the judged answers that are right; None where nobody judged."""
     judge_ci95: tuple[float, float] | None = None
@@ -66,6 +67,7 @@ def evaluate(
     on_result: Callable[[QuestionResult], None] | None = None,
     judge: AnswerJudge | None = None,
     label: ResultLabel | None = None,
+    own: OwnMetric | None = None,
 ) -> list[QuestionResult]:
     """Answer every task and score it.
 
@@ -79,6 +81,7 @@ def evaluate(
         on_result: Called after each new result.
         judge: Says of each answer whether it is right, those that were kept without a verdict included.
         label: What `results_path` is to say of itself; its name and the mode where None.
+        own: The benchmark's own metric (`Benchmark.metric`); FanoutQA's loose accuracy of lists where None.
 
     Returns:
         One result per task, in the order of the tasks.
@@ -93,15 +96,18 @@ def evaluate(
     if not tasks:
         raise EvaluationError("there are no questions to evaluate")
     _check_ids(tasks)
-    if any(task.answer_items for task in tasks):
+    own = own or list_accuracy
+    if own is list_accuracy and any(task.answer_items for task in tasks):
         load_lemmatizer()  # What is missing is said before the first question is asked.
     done = check_producer(results_path, agent.model_version, settings.seed)
     if results_path is not None and label is None:
         label = ResultLabel(results_path.stem, mode)
-    run = _Run(agent, settings, mode, results_path, label, on_result, judge)
+    if label is not None:
+        label = dataclasses.replace(label, mode=mode, model_version=agent.model_version, seed=settings.seed)
+    run = _Run(agent, settings, mode, results_path, label, on_result, judge, own)
     if isinstance(agent, BatchAgent):
         for task, trajectory, usage in agent.answer_tasks([task for task in tasks if task.id not in done]):
-            run.keep(_score(task, trajectory, usage), done)
+            run.keep(_score(task, trajectory, usage, own), done)
     run_many(run.work(tasks, done))
     return [done[task.id] for task in tasks]
 
@@ -163,6 +169,7 @@ class _Run:
     label: ResultLabel | None
     on_result: Callable[[QuestionResult], None] | None
     judge: AnswerJudge | None
+    own: OwnMetric
 
     async def work(self, tasks: Sequence[SearchTask], done: dict[str, QuestionResult]) -> None:
         """Answer what is not done and judge what is not judged, a bounded number at once; results go to `done`."""
@@ -170,7 +177,8 @@ class _Run:
         async def finish(task: SearchTask) -> None:
             result = done.get(task.id)
             if result is None:
-                result = _score(task, *await answer_task(self.agent, task, self.mode, self.settings.seed))
+                trajectory, usage = await answer_task(self.agent, task, self.mode, self.settings.seed)
+                result = _score(task, trajectory, usage, self.own)
             if self.judge is not None and result.is_correct is None:
                 verdict = await self.judge.judge(task, result.answer)
                 result = dataclasses.replace(result, is_correct=verdict)
@@ -189,8 +197,8 @@ class _Run:
             self.on_result(result)
 
 
-def _score(task: SearchTask, trajectory: Trajectory, usage: Usage) -> QuestionResult:
-    scores = score_answer(task, trajectory.answer)
+def _score(task: SearchTask, trajectory: Trajectory, usage: Usage, own: OwnMetric) -> QuestionResult:
+    scores = score_answer(task, trajectory.answer, own)
     return QuestionResult(
         task_id=task.id,
         question=task.question,

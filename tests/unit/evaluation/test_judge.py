@@ -5,9 +5,9 @@ import json
 import pytest
 from fakes.chat_models import ScriptedChatModel
 
+from masksearch_agent.benchmarks.freshqa import FALSE_PREMISE
 from masksearch_agent.config.calls import CallSettings
 from masksearch_agent.errors import ServiceRefusedError
-from masksearch_agent.evaluation.benchmarks import FALSE_PREMISE
 from masksearch_agent.evaluation.judge import AnswerJudge, load_judge, parse_verdict
 from masksearch_agent.records import SearchTask
 

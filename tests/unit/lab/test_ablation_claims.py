@@ -47,7 +47,7 @@ def test_differences_are_paired_by_question_and_seeds_count_alike() -> None:
     ]
     found = assess(claim(("after", "before")), runs, 0.02, SETTINGS)
     assert found.gain.mean == pytest.approx(2 / 3)
-    assert (found.verdict, found["seeds"], found["questions"]) == ("reproduced", 2, 3)
+    assert (found.verdict, found.seeds, found.questions) == ("reproduced", 2, 3)
 
 
 def test_an_effect_of_one_seed_alone_is_not_taken_for_one_of_all() -> None:
