@@ -16,8 +16,8 @@ from reporting import finish_rows, make_parser
 
 from masksearch_agent.config.retrieval import RetrievalSettings
 from masksearch_agent.corpus.readers import read_passages
-from masksearch_agent.evaluation.benchmarks import read_tasks
 from masksearch_agent.evaluation.intervals import bootstrap_mean
+from masksearch_agent.evaluation.sources import read_tasks
 from masksearch_agent.retrieval.index import build_index, open_index
 
 LIMIT = 5

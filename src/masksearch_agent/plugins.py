@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from collections.abc import Mapping
 from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
@@ -31,22 +32,36 @@ class Registry:
         group: Name of the entry points.
         folder: Package whose modules are plugins too; empty where there is none.
         attribute: What such a module defines.
+        aliases: Names that a module cannot have, each with that of its module.
     """
 
-    def __init__(self, kind: str, group: str, folder: str = "", attribute: str = "") -> None:
+    def __init__(
+        self,
+        kind: str,
+        group: str,
+        folder: str = "",
+        attribute: str = "",
+        aliases: Mapping[str, str] | None = None,
+    ) -> None:
         self.kind = kind
         self.group = group
         self.folder = folder
         self.attribute = attribute
+        self.aliases = aliases or {}
         self._registered: dict[str, Any] = {}
 
     def register(self, name: str, plugin: Any) -> None:
         """Add a plugin in this process; it takes the place of another one of this name."""
         self._registered[name] = plugin
+        self.__dict__.pop("_all", None)
 
     def names(self) -> tuple[str, ...]:
         """Return the names of all that can be asked for, sorted."""
         return tuple(sorted({*self._registered, *self._entry_points, *self._modules}))
+
+    def plugins(self) -> tuple[Any, ...]:
+        """Return all of them, in the order of their names; the first call imports them."""
+        return self._all
 
     def check(self, name: str) -> str:
         """Return the name.
@@ -54,7 +69,7 @@ class Registry:
         Raises:
             ConfigError: No plugin has this name.
         """
-        if name not in self.names():
+        if name not in self.names() and name not in self.aliases:
             raise ConfigError(
                 f"there is no {self.kind} called {name!r}; expected one of {', '.join(self.names())}, or install the "
                 f"package that brings it (entry points {self.group!r})"
@@ -67,6 +82,7 @@ class Registry:
         Raises:
             ConfigError: No plugin has this name.
         """
+        name = self.aliases.get(name, name)
         if name in self._registered:
             return self._registered[name]
         if name in self._entry_points:
@@ -74,6 +90,10 @@ class Registry:
         if name in self._modules:
             return getattr(importlib.import_module(f"{self.folder}.{name}"), self.attribute)
         return self.check(name)
+
+    @cached_property
+    def _all(self) -> tuple[Any, ...]:
+        return tuple(self.get(name) for name in self.names())
 
     @cached_property
     def _entry_points(self) -> dict[str, EntryPoint]:
@@ -88,9 +108,13 @@ class Registry:
 
 
 BENCHMARKS = Registry(
-    "benchmark", "masksearch_agent.benchmarks", "masksearch_agent.evaluation.benchmarks", "BENCHMARK"
+    "benchmark",
+    "masksearch_agent.benchmarks",
+    "masksearch_agent.benchmarks",
+    "BENCHMARK",
+    {"2wikimultihopqa": "twowikimultihopqa"},
 )
-"""A benchmark: its format, gold passages and metric (`evaluation.benchmarks`)."""
+"""A benchmark: its format, gold passages and metric (`benchmarks`)."""
 
 REWARDS = Registry("reward", "masksearch_agent.rewards", "masksearch_agent.rewards.answers", "REWARD")
 """An answer reward (`rewards.answers`)."""

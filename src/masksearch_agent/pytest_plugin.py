@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from masksearch_agent.evaluation.answering import RemoteAgent
     from masksearch_agent.evaluation.runner import EvaluationSummary
     from masksearch_agent.judging.judge import ModelJudge
-    from masksearch_agent.records import SearchTask
 
 __all__ = ("Evaluate", "assert_at_least")
 
@@ -37,6 +36,7 @@ _SETTINGS = {
     "masksearch_judge": "model that judges answers, as `provider:model` for LangChain's `init_chat_model`, or a "
     "checkpoint folder",
 }
+_HELD_OUT = ("dev", "test", "validation")
 _PAGE = pytest.StashKey[Path]()
 """Where the session's report is."""
 
@@ -167,23 +167,24 @@ class Evaluate:
             EvaluationError: The data cannot be read, or the agent cannot be evaluated so.
         """
         from masksearch_agent.config.evaluation import EvaluationSettings
-        from masksearch_agent.evaluation import baselines, benchmarks, runner
+        from masksearch_agent.evaluation import asking, baselines, runner
+        from masksearch_agent.evaluation.results import ResultLabel
 
         source = self.find(benchmark)
         settings = EvaluationSettings(limit=self.limit or limit, seed=seed)
         key = (str(source), mode, baseline, corpus, settings.limit, seed)
         if key in self._done:
             return self._done[key]
-        tasks: list[SearchTask] = []
-        for task in benchmarks.read_tasks(source):
-            if len(tasks) == settings.limit:
-                break
-            tasks.append(task)
-        agent = self.agent if corpus == "agent" else self._over_corpus(Path(source))
+        agent = self.agent
+        if corpus == "benchmark":
+            agent = asking.over_own_corpus(self._in_process(agent), Path(source))
         if baseline is not None:
             agent, mode = baselines.baseline_of(self._in_process(agent)), baselines.BASELINES[baseline]
-        results_path = self._results_path(source, baseline or mode, corpus)
-        results = runner.evaluate(agent, tasks, settings, mode, results_path, judge=self.judge)
+        name, who = _name_of(source), baseline or mode
+        own = corpus == "benchmark"
+        out = self.out and self.out / f"{name}-{who}{'-own-corpus' if own else ''}.jsonl"
+        label = ResultLabel(f"{name} (own corpus)" if own else name, who)
+        results = asking.ask_file(agent, source, settings, mode, out, label, self.judge)
         self._done[key] = runner.summarise(results, settings)
         return self._done[key]
 
@@ -195,21 +196,14 @@ class Evaluate:
 
         return write_evaluation_page(self.out)
 
-    def _results_path(self, source: Path | str, run: str, corpus: str) -> Path | None:
-        from masksearch_agent.evaluation.sources import HUB_PREFIX, source_name
-
-        if self.out is None:
-            return None
-        # Many benchmarks call their file `dev`, so its folder is part of the name.
-        folder = [] if str(source).startswith(HUB_PREFIX) else [Path(source).resolve().parent.name]
-        parts = [*folder, source_name(source), run, *(["own-corpus"] if corpus == "benchmark" else [])]
-        return self.out / f"{'-'.join(parts)}.jsonl"
-
     def find(self, benchmark: str | Path) -> Path | str:
         """Return the file of a benchmark, or skip the test where there is none.
 
+        In a folder of several files that is the one whose name begins with `dev`, `test` or `validation`; a file whose
+        name begins with `train` has to be named.
+
         Raises:
-            EvaluationError: Several files could be meant.
+            EvaluationError: Several files could be meant, or training files only.
         """
         from masksearch_agent.errors import EvaluationError
         from masksearch_agent.evaluation.sources import HUB_PREFIX
@@ -225,27 +219,12 @@ class Evaluate:
             found = [file for file in sorted(place.iterdir()) if _holds_questions(file)]
         if not found:
             pytest.skip(f"no questions of {benchmark} in {self.data}")
-        if len(found) > 1:
+        held_out = [file for file in found if file.stem.lower().startswith(_HELD_OUT)]
+        found = held_out or found
+        if len(found) > 1 or (place.is_dir() and found[0].stem.lower().startswith("train")):
             names = ", ".join(f"{benchmark}/{file.stem}" for file in found)
-            raise EvaluationError(f"{place} holds several question files; name one of {names}")
+            raise EvaluationError(f"{place} holds no single file to evaluate on; name one of {names}")
         return found[0]
-
-    def _over_corpus(self, source: Path) -> MaskSearchAgent:
-        """Return the agent over a BM25 index of what the benchmark ships."""
-        import tempfile
-
-        from masksearch_agent.config.retrieval import RetrievalSettings
-        from masksearch_agent.corpus.readers import read_passages
-        from masksearch_agent.retrieval.index import build_index, open_index
-        from masksearch_agent.retrieval.search import Search
-
-        agent = self._in_process(self.agent)
-        beside = [source.with_name(name) for name in ("corpus.json", "corpus.jsonl")]
-        corpus = next((file for file in beside if file.is_file()), source)
-        with tempfile.TemporaryDirectory() as folder:
-            build_index(read_passages(corpus), Path(folder), RetrievalSettings(mode="bm25"))
-            search = Search(open_index(Path(folder)))
-        return agent.replace(search=search)
 
     def _in_process(self, agent: MaskSearchAgent | RemoteAgent) -> MaskSearchAgent:
         from masksearch_agent.evaluation.answering import RemoteAgent
@@ -285,7 +264,7 @@ def assert_at_least(summary: EvaluationSummary, thresholds: dict[str, float]) ->
 def _holds_questions(file: Path) -> bool:
     """Return whether a file's first row is a question; a corpus may lie beside it."""
     from masksearch_agent.errors import EvaluationError
-    from masksearch_agent.evaluation.benchmarks import read_tasks
+    from masksearch_agent.evaluation.sources import read_tasks
 
     if file.suffix.lower() not in _SUFFIXES or file.stem in {"corpus", "id_aliases"}:
         return False
@@ -294,6 +273,14 @@ def _holds_questions(file: Path) -> bool:
     except EvaluationError:
         return False
     return True
+
+
+def _name_of(source: Path | str) -> str:
+    """Return a name for a source's results; many benchmarks call their file `dev`, so its folder is part of it."""
+    from masksearch_agent.evaluation.sources import HUB_PREFIX, source_name
+
+    name = source_name(source)
+    return name if str(source).startswith(HUB_PREFIX) else f"{Path(source).resolve().parent.name}-{name}"
 
 
 def _setting(config: pytest.Config, name: str) -> str | None:

@@ -12,6 +12,7 @@ from fakes.chat_models import ScriptedChatModel
 from masksearch_agent.agent.prompts import COMPACT_PROMPTS
 from masksearch_agent.agent.runnable import MaskSearchAgent
 from masksearch_agent.errors import EvaluationError
+from masksearch_agent.evaluation.results import read_results
 from masksearch_agent.evaluation.runner import EvaluationSummary
 from masksearch_agent.pytest_plugin import Evaluate, assert_at_least
 
@@ -94,7 +95,7 @@ def test_a_repository_evaluates_its_agent_in_a_test(pytester: Any) -> None:
     # Two questions over the benchmark's passages, asked once for both tests, and one over the agent's own search.
     run.stdout.fnmatch_lines(["*calls: 6"])
     results = (pytester.path / "kept").glob("*.jsonl")
-    kept = {path.name: len(path.read_text().splitlines()) for path in results}
+    kept = {path.name: len(read_results(path)) for path in results}
     assert kept == {"hotpotqa-dev-agentic-own-corpus.jsonl": 2, "hotpotqa-dev-agentic.jsonl": 1}
     run.stdout.fnmatch_lines(["report: kept/report.html"])
     assert "hotpotqa-dev (own corpus)" in (pytester.path / "kept" / "report.html").read_text()
@@ -181,6 +182,19 @@ def test_a_benchmark_is_found_by_file_or_folder(tmp_path: Path) -> None:
     (data / "hotpotqa" / "test.json").write_text(json.dumps([ROW]))
     with pytest.raises(EvaluationError, match="name one of hotpotqa/dev, hotpotqa/test"):
         evaluate.find("hotpotqa")
+
+
+def test_a_training_file_is_never_chosen_in_silence(tmp_path: Path) -> None:
+    data = write_data(tmp_path)
+    folder = data / "hotpotqa"
+    for name in ("distractor_50", "train_600"):
+        (folder / f"{name}.json").write_text(json.dumps([ROW]))
+    assert make_evaluate(data).find("hotpotqa") == folder / "dev.json"
+    (folder / "dev.json").unlink()
+    (folder / "distractor_50.json").unlink()
+    with pytest.raises(EvaluationError, match="name one of hotpotqa/train_600"):
+        make_evaluate(data).find("hotpotqa")
+    assert make_evaluate(data).find("hotpotqa/train_600") == folder / "train_600.json"
 
 
 def test_a_threshold_of_an_unknown_score_is_an_error() -> None:

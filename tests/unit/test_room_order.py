@@ -20,7 +20,18 @@ ROWS = (
     *(
         (room,)
         for room in (
-            *("text", "config", "calls", "corpus", "retrieval", "ramp", "traces", "models", "agent"),
+            *(
+                "text",
+                "config",
+                "calls",
+                "benchmarks",
+                "corpus",
+                "retrieval",
+                "ramp",
+                "traces",
+                "models",
+                "agent",
+            ),
             *("judging", "generator", "rewards", "trainers", "serving", "evaluation", "reports"),
             *("stages", "runs", "cluster", "lab", "cli", "pytest_plugin"),
         )

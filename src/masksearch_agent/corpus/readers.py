@@ -39,7 +39,7 @@ def read_passages(
 
     Args:
         source: A table (`.jsonl`, `.json`, `.csv`, `.tsv`, `.parquet`) of passages (our own records,
-            `{title, text}`, FlashRAG `{id, contents}`), of questions with contexts (HotpotQA, MuSiQue), or
+            `{title, text}`, FlashRAG `{id, contents}`), of questions that ship theirs (`benchmarks`), or
             of documents in the column that the settings name; a Wikipedia dump (`.xml.bz2`, `.xml.gz`,
             `.xml`); a document (`.txt`, `.md`, `.html`, `.pdf`); a folder of documents or, where it has
             none, of tables and dumps, read recursively in the order of their paths; or a Hugging Face

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -10,18 +11,25 @@ from pathlib import Path
 from typing import Any
 
 from masksearch_agent.agent.runnable import MaskSearchAgent
+from masksearch_agent.config.evaluation import EvaluationSettings
 from masksearch_agent.config.recipe import Recipe
+from masksearch_agent.config.retrieval import RetrievalSettings
+from masksearch_agent.corpus.readers import read_passages
 from masksearch_agent.errors import EvaluationError
 from masksearch_agent.evaluation.answering import AnyAgent, Mode, RemoteAgent
 from masksearch_agent.evaluation.baselines import BASELINES, Baseline, baseline_of
-from masksearch_agent.evaluation.benchmarks import read_tasks
-from masksearch_agent.evaluation.results import ResultLabel
+from masksearch_agent.evaluation.results import QuestionResult, ResultLabel
 from masksearch_agent.evaluation.runner import evaluate, summarise, summarise_categories
-from masksearch_agent.evaluation.sources import source_name
+from masksearch_agent.evaluation.sources import open_questions, source_name
 from masksearch_agent.judging.judge import ModelJudge
+from masksearch_agent.retrieval.index import build_index, open_index
 from masksearch_agent.retrieval.opening import open_search
+from masksearch_agent.retrieval.search import Search
 
-__all__ = ("AgentChoice", "QuestionFiles", "evaluate_files", "open_agent", "score_files")
+__all__ = (
+    *("AgentChoice", "QuestionFiles", "ask_file", "evaluate_files", "open_agent", "over_own_corpus"),
+    "score_files",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +64,7 @@ class QuestionFiles:
     """What is asked, and what is done with the answers."""
 
     files: Sequence[Path]
-    """Question files, or datasets of the hub (`benchmarks.read_tasks`)."""
+    """Question files, or datasets of the hub (`sources.open_questions`)."""
     out: Path | None = None
     """Folder for per-question results, which make the run resumable; None keeps none."""
     limit: int | None = None
@@ -100,12 +108,9 @@ def score_files(
         )
     scores = {}
     for name, file in zip(names, questions.files, strict=True):
-        results_path = questions.out / f"{name}-{label}.jsonl" if questions.out is not None else None
-        tasks = list(islice(read_tasks(file), settings.limit))
+        out = questions.out / f"{name}-{label}.jsonl" if questions.out is not None else None
         step = (lambda _: on_result()) if on_result is not None else None
-        results = evaluate(
-            agent, tasks, settings, mode, results_path, step, questions.judge, ResultLabel(name, label)
-        )
+        results = ask_file(agent, file, settings, mode, out, ResultLabel(name, label), questions.judge, step)
         scores[name] = dataclasses.asdict(summarise(results, settings))
         categories = summarise_categories(results, settings)
         if len(categories) > 1:
@@ -114,6 +119,39 @@ def score_files(
                 for category, part in categories.items()
             }
     return scores
+
+
+def ask_file(
+    agent: AnyAgent,
+    source: Path | str,
+    settings: EvaluationSettings,
+    mode: Mode,
+    out: Path | None,
+    label: ResultLabel,
+    judge: ModelJudge | None = None,
+    on_result: Callable[[QuestionResult], None] | None = None,
+) -> list[QuestionResult]:
+    """Ask an agent the questions of one source, and score them by the metric of their benchmark too; see `evaluate`."""
+    questions = open_questions(source)
+    tasks = list(islice(questions.tasks, settings.limit))
+    own = questions.benchmark.metric
+    return evaluate(agent, tasks, settings, mode, out, on_result, judge, label, own)
+
+
+def over_own_corpus(agent: MaskSearchAgent, source: Path) -> MaskSearchAgent:
+    """Return an agent over a BM25 index of what a benchmark ships: `corpus.json(l)` beside the file, or its passages.
+
+    Raises:
+        CorpusError: It ships none.
+    """
+    beside = [source.with_name(name) for name in ("corpus.json", "corpus.jsonl")]
+    corpus = next((file for file in beside if file.is_file()), source)
+    with tempfile.TemporaryDirectory() as folder:
+        build_index(read_passages(corpus), Path(folder), RetrievalSettings(mode="bm25"))
+        search = Search(open_index(Path(folder)))
+    changed = MaskSearchAgent(agent.model, search, agent.settings, agent.prompts, agent.checkpointer)
+    changed.bundle = agent.bundle
+    return changed
 
 
 def open_agent(choice: AgentChoice, recipe: Recipe) -> tuple[MaskSearchAgent | RemoteAgent, Mode]:

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from masksearch_agent.config.evaluation import EvaluationSettings
 from masksearch_agent.errors import EvaluationError
-from masksearch_agent.evaluation.intervals import Interval, paired_difference
+from masksearch_agent.evaluation.intervals import Interval, bootstrap_over_runs, paired_difference
 from masksearch_agent.evaluation.results import QuestionResult, read_results
 
-__all__ = ("Change", "Comparison", "Metric", "Score", "compare", "compare_files", "score_of")
+__all__ = (
+    "Change",
+    "Comparison",
+    "Metric",
+    "Score",
+    "compare",
+    "compare_files",
+    "gain_over_runs",
+    "score_of",
+)
 
 Metric = Literal["recall", "em", "f1", "loose", "judge", "gold_recall"]
 
@@ -142,6 +151,39 @@ def compare_files(
 ) -> Comparison:
     """Compare two result files, as `masksearch eval --out` writes them; see `compare`."""
     return compare(read_results(before), read_results(after), metric, settings)
+
+
+def gain_over_runs(
+    runs: Sequence[Sequence[tuple[Sequence[QuestionResult], Sequence[QuestionResult]]]],
+    score: Callable[[QuestionResult], float],
+    settings: EvaluationSettings,
+) -> Interval:
+    """Return the mean gain over several runs, with an interval that holds for other runs and other questions.
+
+    Args:
+        runs: For each run, such as a training seed, pairs of results (before, after) on the same questions; a
+            question's gain is its mean over the pairs.
+        score: What a question scores.
+        settings: Seed and number of resamples of the interval.
+
+    Raises:
+        EvaluationError: There is no run, or two results of a run are of different questions.
+    """
+    return bootstrap_over_runs(
+        [_gains(pairs, score) for pairs in runs], settings.seed, settings.bootstrap_samples
+    )
+
+
+def _gains(
+    pairs: Sequence[tuple[Sequence[QuestionResult], Sequence[QuestionResult]]],
+    score: Callable[[QuestionResult], float],
+) -> list[float]:
+    """Return, for each question in the order of the first pair's `after`, the mean over the pairs of what it gained."""
+    sides = [[{r.task_id: score(r) for r in results} for results in pair] for pair in pairs]
+    asked = {result.task_id: 0.0 for result in pairs[0][1]} if pairs else {}
+    if any(side.keys() != asked.keys() for pair in sides for side in pair):
+        raise EvaluationError("the runs were asked different questions; compare runs over the same files")
+    return [sum(after[task] - before[task] for before, after in sides) / len(sides) for task in asked]
 
 
 def _change(old: QuestionResult, new: QuestionResult, before: float, after: float) -> Change:

@@ -11,7 +11,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,10 @@ class ResultLabel:
     dataset: str
     agent: str
     """Who answered: `agentic`, `rag-pe`, the name of a stage, …"""
+    mode: str = field(default="", compare=False)
+    """How: `agentic` or `rag`; empty in files of earlier versions, as are the next two."""
+    model_version: str = field(default="", compare=False)
+    seed: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +83,7 @@ class QuestionResult:
     prompt_tokens: int = 0
     """Tokens the model read, counted once per call; 0 for a model that does not say."""
     loose: float | None = None
-    """FanoutQA's loose accuracy; None for an answer that is no list."""
+    """By the benchmark's own metric, such as FanoutQA's loose accuracy; None where it does not apply."""
     is_correct: bool | None = None
     """The judge's verdict; None where nobody judged or no verdict was to be had."""
 
@@ -112,7 +116,8 @@ def read_label(path: Path) -> ResultLabel | None:
     except EvaluationError:
         data = {"task_id": ""}
     if _MARK in data:
-        return ResultLabel(str(data["dataset"]), str(data["agent"]))
+        known = {entry.name for entry in fields(ResultLabel)}
+        return load_record(ResultLabel, {k: v for k, v in data.items() if k in known}, EvaluationError)
     if "task_id" not in data or ("recall" not in data and data["task_id"]):
         return None
     stem = path.stem.removesuffix("-own-corpus")
@@ -143,7 +148,7 @@ def append_result(path: Path, result: QuestionResult, label: ResultLabel | None 
     """Add a result to a file, on disk when this returns; a new file begins with its label."""
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = [dump_record(result)]
-    if label is not None and not path.is_file():
+    if label is not None and not (path.is_file() and path.stat().st_size):
         lines.insert(0, {_MARK: _FORMAT_VERSION, **dump_record(label)})
     with path.open("a", encoding="utf-8") as file:
         file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)

@@ -10,13 +10,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from masksearch_agent.benchmarks.fanoutqa import list_accuracy, load_lemmatizer
 from masksearch_agent.calls.connections import close_connections
 from masksearch_agent.concurrency import gather_bounded, run_many
 from masksearch_agent.config.evaluation import EvaluationSettings
 from masksearch_agent.errors import EvaluationError, ReplyError
 from masksearch_agent.evaluation.answering import Answerer, AnyAgent, BatchAgent, Mode, answerer_of
 from masksearch_agent.evaluation.intervals import Interval, bootstrap_mean
-from masksearch_agent.evaluation.metrics import load_lemmatizer, retrieval_recall, score_answer
+from masksearch_agent.evaluation.metrics import OwnMetric, retrieval_recall, score_answer
 from masksearch_agent.evaluation.results import QuestionResult, ResultLabel, append_result, check_producer
 from masksearch_agent.judging.judge import ModelJudge
 from masksearch_agent.records import SearchTask, Trajectory, Usage
@@ -50,7 +51,7 @@ class EvaluationSummary:
     seconds: float = 0.0
     """Mean time of a question, under the run's concurrency."""
     loose: float | None = None
-    """Loose accuracy over the questions that want a list; None where none does."""
+    """The benchmark's own metric, such as loose accuracy of lists, over the questions that have it; None where none."""
     judge: float | None = None
     """Share of the judged answers that are right; None where nobody judged."""
     judge_ci95: tuple[float, float] | None = None
@@ -67,6 +68,7 @@ def evaluate(
     on_result: Callable[[QuestionResult], None] | None = None,
     judge: ModelJudge | None = None,
     label: ResultLabel | None = None,
+    own: OwnMetric | None = None,
 ) -> list[QuestionResult]:
     """Answer every task and score it.
 
@@ -79,7 +81,8 @@ def evaluate(
             their questions not asked again.
         on_result: Called after each new result.
         judge: Says of each answer whether it is right, those that were kept without a verdict included.
-        label: Dataset and agent that `results_path` names in its first line; no such line where None.
+        label: What `results_path` is to say of itself; its name and the mode where None.
+        own: The benchmark's own metric (`Benchmark.metric`); FanoutQA's loose accuracy of lists where None.
 
     Returns:
         One result per task, in the order of the tasks.
@@ -94,13 +97,18 @@ def evaluate(
     if not tasks:
         raise EvaluationError("there are no questions to evaluate")
     _check_ids(tasks)
-    if any(task.answer_items for task in tasks):
+    own = own or list_accuracy
+    if own is list_accuracy and any(task.answer_items for task in tasks):
         load_lemmatizer()  # What is missing is said before the first question is asked.
     done = check_producer(results_path, agent.model_version, settings.seed)
-    run = _Run(answerer_of(agent, mode), settings, results_path, label, on_result, judge)
+    if results_path is not None and label is None:
+        label = ResultLabel(results_path.stem, mode)
+    if label is not None:
+        label = dataclasses.replace(label, mode=mode, model_version=agent.model_version, seed=settings.seed)
+    run = _Run(answerer_of(agent, mode), settings, results_path, label, on_result, judge, own)
     if isinstance(agent, BatchAgent):
         for task, trajectory, usage in agent.answer_tasks([task for task in tasks if task.id not in done]):
-            run.keep(_score(task, trajectory, usage), done)
+            run.keep(_score(task, trajectory, usage, own), done)
     run_many(run.work(tasks, done))
     return [done[task.id] for task in tasks]
 
@@ -161,6 +169,7 @@ class _Run:
     label: ResultLabel | None
     on_result: Callable[[QuestionResult], None] | None
     judge: ModelJudge | None
+    own: OwnMetric
 
     async def work(self, tasks: Sequence[SearchTask], done: dict[str, QuestionResult]) -> None:
         """Answer what is not done and judge what is not judged, a bounded number at once; results go to `done`."""
@@ -168,7 +177,8 @@ class _Run:
         async def finish(task: SearchTask) -> None:
             result = done.get(task.id)
             if result is None:
-                result = _score(task, *await self.answerer.answer_task(task, self.settings.seed))
+                trajectory, usage = await self.answerer.answer_task(task, self.settings.seed)
+                result = _score(task, trajectory, usage, self.own)
             if self.judge is not None and result.is_correct is None:
                 result = dataclasses.replace(
                     result, is_correct=await _is_right(self.judge, task, result.answer)
@@ -199,8 +209,8 @@ async def _is_right(judge: ModelJudge, task: SearchTask, answer: str) -> bool | 
         return None
 
 
-def _score(task: SearchTask, trajectory: Trajectory, usage: Usage) -> QuestionResult:
-    scores = score_answer(task, trajectory.answer)
+def _score(task: SearchTask, trajectory: Trajectory, usage: Usage, own: OwnMetric) -> QuestionResult:
+    scores = score_answer(task, trajectory.answer, own)
     return QuestionResult(
         task_id=task.id,
         question=task.question,

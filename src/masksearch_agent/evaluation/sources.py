@@ -1,4 +1,4 @@
-"""Where the rows of a benchmark come from: a local file, or a dataset on the Hugging Face hub."""
+"""Questions out of a local file or a dataset on the Hugging Face hub, whatever benchmark they are of."""
 
 from __future__ import annotations
 
@@ -6,14 +6,17 @@ import csv
 import json
 import re
 from collections.abc import Iterator
-from itertools import islice
+from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any
 
+from masksearch_agent.benchmarks import Benchmark, PlacedRow, recognise
 from masksearch_agent.corpus.tables import open_hf_dataset
-from masksearch_agent.errors import CorpusError, EvaluationError
+from masksearch_agent.errors import ConfigError, CorpusError, EvaluationError, MaskSearchError
+from masksearch_agent.plugins import BENCHMARKS
+from masksearch_agent.records import SearchTask
 
-__all__ = ("HUB_PREFIX", "read_rows", "source_name")
+__all__ = ("HUB_PREFIX", "Questions", "open_questions", "read_rows", "read_tasks", "source_name")
 
 HUB_PREFIX = "hf:"
 _DEFAULT_SPLIT = "validation"
@@ -21,7 +24,58 @@ _TABLES = {".csv": ",", ".tsv": "\t"}
 _MAX_LINES_BEFORE_HEADER = 10
 
 
-def read_rows(source: Path | str) -> Iterator[tuple[str, Any]]:
+@dataclass(frozen=True, slots=True)
+class Questions:
+    """The questions of a source."""
+
+    benchmark: Benchmark
+    tasks: Iterator[SearchTask]
+    """Read one by one; those of a public benchmark are of the test split."""
+
+
+def read_tasks(source: Path | str, benchmark: str | None = None) -> Iterator[SearchTask]:
+    """Stream the tasks of a source; see `open_questions`."""
+    return open_questions(source, benchmark).tasks
+
+
+def open_questions(source: Path | str, benchmark: str | None = None) -> Questions:
+    """Open a file or a dataset of questions.
+
+    Args:
+        source: A file, or `hf:owner/name[@config][:split]` for a dataset of the hub (`read_rows`), in the format of any
+            of the benchmarks (`benchmarks`) or of our own tasks.
+        benchmark: Name of the format, one of `plugins.BENCHMARKS`; recognised by the first row where None.
+
+    Raises:
+        EvaluationError: At once where the source is missing, empty or of no known format; while iterating
+            where a row is malformed.
+        MissingExtraError: A dataset of the hub is asked for, and `datasets` is not installed.
+    """
+    try:
+        given: Benchmark | None = BENCHMARKS.get(benchmark) if benchmark is not None else None
+    except ConfigError as failure:
+        raise EvaluationError(str(failure)) from failure
+    rows = read_rows(source)
+    first = next(rows, None)
+    if first is None:
+        raise EvaluationError(f"{source} holds no questions")
+    chosen = given or recognise(first[1], source)
+    return Questions(chosen, _convert(chosen.prepare(chain([first], rows), source), chosen))
+
+
+def _convert(rows: Iterator[PlacedRow], benchmark: Benchmark) -> Iterator[SearchTask]:
+    for where, row in rows:
+        try:
+            task = benchmark.task(row)
+        except KeyError as failure:
+            raise EvaluationError(f"{where}: the row has no {failure}") from failure
+        except (AttributeError, IndexError, TypeError, ValueError, MaskSearchError) as failure:
+            raise EvaluationError(f"{where}: not a row of this benchmark ({failure})") from failure
+        if task is not None:
+            yield task
+
+
+def read_rows(source: Path | str) -> Iterator[PlacedRow]:
     """Yield each row with where it stands.
 
     Args:
@@ -53,7 +107,7 @@ def source_name(source: Path | str) -> str:
     )
 
 
-def _read_json(path: Path) -> Iterator[tuple[str, Any]]:
+def _read_json(path: Path) -> Iterator[PlacedRow]:
     with path.open(encoding="utf-8-sig") as file:
         try:
             if file.read(1) == "[":
@@ -69,7 +123,7 @@ def _read_json(path: Path) -> Iterator[tuple[str, Any]]:
             raise EvaluationError(f"{path}: not UTF-8 JSON or JSON lines ({failure})") from failure
 
 
-def _read_table(path: Path, delimiter: str) -> Iterator[tuple[str, Any]]:
+def _read_table(path: Path, delimiter: str) -> Iterator[PlacedRow]:
     with path.open(encoding="utf-8-sig", newline="") as file:
         try:
             lines = csv.reader(file, delimiter=delimiter)
@@ -94,7 +148,7 @@ def _read_table(path: Path, delimiter: str) -> Iterator[tuple[str, Any]]:
             raise EvaluationError(f"{path}: not a UTF-8 table ({failure})") from failure
 
 
-def _read_hub(source: str) -> Iterator[tuple[str, Any]]:
+def _read_hub(source: str) -> Iterator[PlacedRow]:
     try:
         rows = open_hf_dataset(source.removeprefix(HUB_PREFIX), _DEFAULT_SPLIT)
     except CorpusError as failure:

@@ -1,7 +1,7 @@
 """What the papers claim, each claim as a comparison, and what a run says of it.
 
 A claim is decided by the paired difference between its arms, question by question, over all seeds: the interval is a
-bootstrap over seeds and questions (`intervals.bootstrap_over_runs`), and `decide` is the only place that reads it.
+bootstrap over seeds and questions (`comparison.gain_over_runs`), and `decide` is the only place that reads it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from typing import Literal
 
 from masksearch_agent.config.evaluation import EvaluationSettings
 from masksearch_agent.errors import EvaluationError
-from masksearch_agent.evaluation.intervals import Interval, bootstrap_over_runs
+from masksearch_agent.evaluation.comparison import gain_over_runs
+from masksearch_agent.evaluation.intervals import Interval
 from masksearch_agent.evaluation.results import QuestionResult
 from masksearch_agent.lab.ablation_plan import (
     LONGER_TRAINING,
@@ -199,8 +200,15 @@ def assess(
     """
 
     def interval(pairs: Sequence[_Pair]) -> Interval:
-        gains = [_gains(claim, pairs, runs, seed) for seed in dict.fromkeys(run.seed for run in runs)]
-        return bootstrap_over_runs(gains, settings.seed, settings.bootstrap_samples)
+        seeds = dict.fromkeys(run.seed for run in runs)
+        compared = [
+            [
+                (_results(claim, before, runs, seed), _results(claim, after, runs, seed))
+                for after, before in pairs
+            ]
+            for seed in seeds
+        ]
+        return gain_over_runs(compared, MEASURES[claim.measure], settings)
 
     gain = interval(claim.pairs)
     first = next(run for run in runs if run.arm == claim.pairs[0][0])
@@ -251,42 +259,26 @@ def _evolution_claims(rounds: int, has_control: bool) -> list[Claim]:
     return claims
 
 
-def _gains(claim: Claim, pairs: Sequence[_Pair], runs: Sequence[ArmRun], seed: int) -> list[float]:
-    """Return, for each question of a seed, the mean over the pairs of how much more the first arm scores."""
-    differences = [
-        [
-            more - less
-            for more, less in zip(
-                *(_scores(claim, arm, runs, seed, like=pairs[0][0]) for arm in pair), strict=True
-            )
-        ]
-        for pair in pairs
-    ]
-    return [sum(values) / len(values) for values in zip(*differences, strict=True)]
-
-
 def _has_room(claim: Claim, runs: Sequence[ArmRun], smallest_gain: float) -> bool:
     """Return whether a gain that matters could be seen at all between the arms of a claim."""
     named = {arm for pair in claim.pairs for arm in pair}
-    scores = [_scores(claim, run.arm, runs, run.seed, like=run.arm) for run in runs if run.arm in named]
-    means = [sum(values) / len(values) for values in scores]
+    measure = MEASURES[claim.measure]
+    asked = [_results(claim, run.arm, runs, run.seed) for run in runs if run.arm in named]
+    means = [sum(map(measure, results)) / len(results) for results in asked]
     is_perfect = claim.measure != "length" and min(means) > 1 - smallest_gain
     return max(means) >= smallest_gain and not is_perfect
 
 
-def _scores(claim: Claim, arm: str, runs: Sequence[ArmRun], seed: int, like: str) -> list[float]:
-    """Return an arm's scores in the order in which another arm was asked the questions."""
-    found = {run.arm: run.results for run in runs if run.seed == seed}
-    if not {arm, like} <= found.keys():
-        raise EvaluationError(f"the run of seed {seed} has no arm {arm!r} to decide {claim.text!r} by")
-    measure = MEASURES[claim.measure]
-    scores = []
+def _results(claim: Claim, arm: str, runs: Sequence[ArmRun], seed: int) -> list[QuestionResult]:
+    """Return the results of an arm with one seed on all sets of a claim."""
+    arms = {run.arm: run.results for run in runs if run.seed == seed}
+    first = claim.pairs[0][0]
+    for needed in (arm, first):
+        if needed not in arms:
+            raise EvaluationError(f"the run of seed {seed} has no arm {needed!r} to decide {claim.text!r} by")
     for name in claim.sets:
-        by_id = {result.task_id: measure(result) for result in found[arm][name]}
-        asked = [result.task_id for result in found[like][name]]
-        if by_id.keys() != set(asked):
+        if {found.task_id for found in arms[arm][name]} != {found.task_id for found in arms[first][name]}:
             raise EvaluationError(
-                f"{arm!r} and {like!r} were asked different questions of {name!r} with seed {seed}"
+                f"{arm!r} and {first!r} were asked different questions of {name!r} with seed {seed}"
             )
-        scores += [by_id[task_id] for task_id in asked]
-    return scores
+    return [result for name in claim.sets for result in arms[arm][name]]

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from masksearch_agent.agent.escaping import PROTOCOL_TAGS
 from masksearch_agent.environment import package_versions, usable_cores
-from masksearch_agent.evaluation.benchmarks import read_tasks
 from masksearch_agent.evaluation.metrics import score_answer
 from masksearch_agent.evaluation.results import QuestionResult, ResultFile, ResultLabel, read_results
+from masksearch_agent.evaluation.sources import read_tasks
 from masksearch_agent.generator.evolution import EvolutionState, RoundScore
 from masksearch_agent.reports.build import ScoredRuns, curves_of, generation_of, sample_of
 from masksearch_agent.reports.evaluation_page import PAGE_NAME, write_page

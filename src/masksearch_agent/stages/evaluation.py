@@ -9,8 +9,8 @@ from pathlib import Path
 
 from masksearch_agent.agent.runnable import MaskSearchAgent
 from masksearch_agent.config.evaluation import EvaluationSettings
-from masksearch_agent.evaluation.benchmarks import read_tasks
 from masksearch_agent.evaluation.runner import Mode, evaluate
+from masksearch_agent.evaluation.sources import read_tasks
 from masksearch_agent.stages.display import Bar
 from masksearch_agent.stages.stage import AgentFolder, Results, Searched, Site, Stage, TaskFile
 

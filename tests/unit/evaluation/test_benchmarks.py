@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
+from masksearch_agent.benchmarks import flatten_answer
+from masksearch_agent.benchmarks.freshqa import FALSE_PREMISE
 from masksearch_agent.corpus.readers import read_passages
 from masksearch_agent.errors import EvaluationError, MissingExtraError
-from masksearch_agent.evaluation.benchmarks import FALSE_PREMISE, flatten_answer, read_tasks
-from masksearch_agent.evaluation.sources import source_name
+from masksearch_agent.evaluation.sources import read_tasks, source_name
 from masksearch_agent.jsonl import write_jsonl
 from masksearch_agent.records import Hop, SearchTask, content_id
 
@@ -155,7 +156,7 @@ def test_a_file_of_no_benchmark_is_refused_at_once(tmp_path: Path, content: str,
 def test_a_missing_file_and_an_unknown_name_are_refused_at_once(tmp_path: Path) -> None:
     with pytest.raises(EvaluationError, match="no benchmark file"):
         read_tasks(tmp_path / "none.json")
-    with pytest.raises(EvaluationError, match=r"unknown benchmark 'squad'; expected one of .*hotpotqa"):
+    with pytest.raises(EvaluationError, match=r"no benchmark called 'squad'; expected one of .*hotpotqa"):
         read_tasks(tmp_path / "none.json", "squad")
 
 

@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import pytest
 
+from masksearch_agent.benchmarks.fanoutqa import loose_accuracy
 from masksearch_agent.evaluation.metrics import (
     Scores,
     exact_match,
     f1,
-    loose_accuracy,
     retrieval_recall,
     score_answer,
     token_recall,

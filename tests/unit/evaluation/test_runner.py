@@ -18,9 +18,8 @@ from masksearch_agent.calls.chat import ChatCaller
 from masksearch_agent.config.agent import AgentSettings
 from masksearch_agent.config.evaluation import EvaluationSettings
 from masksearch_agent.errors import EvaluationError
-from masksearch_agent.evaluation.results import QuestionResult, read_results
+from masksearch_agent.evaluation.results import QuestionResult, read_label, read_results
 from masksearch_agent.evaluation.runner import evaluate, summarise, summarise_categories
-from masksearch_agent.jsonl import read_jsonl
 from masksearch_agent.judging.judge import ModelJudge
 from masksearch_agent.records import Hop, Passage, SearchTask
 from masksearch_agent.retrieval.search import Search
@@ -129,7 +128,7 @@ def test_results_are_on_disk_as_soon_as_they_are_there(tmp_path: Path) -> None:
         assert json.loads(path.read_text().splitlines()[-1])["task_id"] == result.task_id
 
     results = evaluate(agent, TASKS, results_path=path, on_result=look)
-    written = {result.task_id: result for result in read_jsonl(path, QuestionResult, EvaluationError)}
+    written = {result.task_id: result for result in read_results(path)}
     assert [written[task.id] for task in TASKS] == results
 
 
@@ -152,29 +151,32 @@ def test_a_last_line_that_a_killed_process_tore_is_asked_again(tmp_path: Path) -
     path = tmp_path / "results.jsonl"
     evaluate(make_agent()[0], TASKS[:3], results_path=path)
     lines = path.read_bytes().splitlines(keepends=True)
-    torn = json.loads(lines[2])["question"]
-    path.write_bytes(b"".join(lines[:2]) + lines[2][:40])
+    torn = json.loads(lines[-1])["question"]
+    path.write_bytes(b"".join(lines[:-1]) + lines[-1][:40])
 
     agent, model = make_agent()
     evaluate(agent, TASKS[:3], results_path=path)
     assert asked(model) == {torn}
-    read_back = list(read_jsonl(path, QuestionResult, EvaluationError))
-    assert sorted(result.task_id for result in read_back) == ["task-0", "task-1", "task-2"]
+    assert sorted(result.task_id for result in read_results(path)) == ["task-0", "task-1", "task-2"]
 
 
 def test_a_file_that_holds_only_a_torn_line_starts_afresh(tmp_path: Path) -> None:
     path = tmp_path / "results.jsonl"
     path.write_text('{"task_id": "ta')
-    assert len(evaluate(make_agent()[0], TASKS[:1], results_path=path)) == 1
-    assert len(path.read_text().splitlines()) == 1
+    results = evaluate(make_agent()[0], TASKS[:1], results_path=path)
+    assert read_results(path) == results
+    label = read_label(path)
+    assert label is not None
+    assert (label.dataset, label.agent, label.mode, label.seed) == ("results", "agentic", "agentic", 0)
+    assert label.model_version == make_agent()[0].model_version
 
 
 def test_a_damaged_line_in_the_middle_is_named(tmp_path: Path) -> None:
     path = tmp_path / "results.jsonl"
     evaluate(make_agent()[0], TASKS[:2], results_path=path)
-    first, second = path.read_text().splitlines(keepends=True)
-    path.write_text(first[:30] + "\n" + second)
-    with pytest.raises(EvaluationError, match="line 1: not JSON"):
+    label, first, second = path.read_text().splitlines(keepends=True)
+    path.write_text(label + first[:30] + "\n" + second)
+    with pytest.raises(EvaluationError, match="line 2: not JSON"):
         evaluate(make_agent()[0], TASKS[:2], results_path=path)
 
 
@@ -206,7 +208,7 @@ def test_what_was_answered_before_a_failure_is_kept(tmp_path: Path) -> None:
     model.fail_on = 5
     with pytest.raises(ConnectionError):
         evaluate(agent, TASKS, EvaluationSettings(concurrency=1), results_path=path)
-    assert len(path.read_text().splitlines()) == 2
+    assert len(read_results(path)) == 2
     agent, model = make_agent()
     assert len(evaluate(agent, TASKS, results_path=path)) == len(TASKS)
     assert len(asked(model)) == len(TASKS) - 2

@@ -1,0 +1,20 @@
+"""Natural Questions with the paragraph that answers each (`id, question, answers, title, passage`)."""
+
+from __future__ import annotations
+
+from masksearch_agent.benchmarks import Benchmark, Row, expect, make_question
+from masksearch_agent.records import SearchTask
+
+__all__ = ("BENCHMARK",)
+
+
+def _passages(row: Row) -> list[tuple[str, str]]:
+    return [(expect(row["title"], str, "title"), expect(row["passage"], str, "passage"))]
+
+
+def _task(row: Row) -> SearchTask:
+    answers = expect(row["answers"], list, "answers")
+    return make_question(row["id"], row["question"], answers, gold_passages=_passages(row))
+
+
+BENCHMARK = Benchmark(keys=("question", "answers", "title", "passage"), task=_task, passages=_passages)
