@@ -37,5 +37,6 @@ class JudgeSettings(ChatModelSettings):
         read = options | {key: value for key, value in data.items() if key not in _EARLIER_KEYS}
         read["calls"] = {key: value for key, value in waits.items() if value} | dict(data.get("calls") or {})
         if "max_attempts" in data:
-            read["max_repairs"] = data["max_attempts"] - 1
+            # A string, as a command line or a template leaves it, was read too; no number is an error of its key.
+            read["max_repairs"] = int(data["max_attempts"] or 0) - 1
         return read

@@ -37,10 +37,14 @@ def cast_roles(
 
     def caller(role: str) -> ChatCaller | None:
         chosen = getattr(settings.roles, role) or settings.model
-        if chosen is not None and chosen not in opened:
-            # One caller per model, so that roles which share a model share its rate and its pauses.
-            opened[chosen] = open_caller(chosen, spending)
-        return opened[chosen] if chosen is not None else None
+        if chosen is None:
+            return None
+        # One caller per model, so that roles which share a model share its rate and its pauses; how strict a judge
+        # is makes no other model of it.
+        model = ChatModelSettings(**{name: getattr(chosen, name) for name in ChatModelSettings.model_fields})
+        if model not in opened:
+            opened[model] = open_caller(model, spending)
+        return opened[model]
 
     planner, rewriter, observer = (caller(role) for role in _TEACHER_ROLES)
     teacher: Teacher

@@ -297,6 +297,21 @@ def test_roles_have_models_of_their_own_and_share_equal_ones(monkeypatch: pytest
     assert judge.are_rules_asked
 
 
+def test_a_judge_that_names_the_model_of_the_others_shares_its_caller(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(casting, "open_caller", lambda chosen, spending: caller(name=chosen.model))
+    same = {"model": "p:all", "temperature": 0.0}
+    settings = GeneratorSettings.model_validate(
+        {"model": same, "roles": {"judge": {**same, "strict": True}}, "judge": "model"}
+    )
+    teacher, judge = casting.cast_roles(settings, AGENT, Spending())
+    assert isinstance(teacher, ModelTeacher)
+    assert isinstance(judge, GroundedJudge)
+    assert teacher.planner is judge.model.caller
+    assert judge.model.is_strict
+
+
 def test_a_judge_named_for_itself_has_its_own_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(casting, "open_caller", lambda chosen, spending: caller(name=chosen.model))
     for roles, expected in (

@@ -9,6 +9,7 @@ import pytest
 from fakes.chat_models import ScriptedChatModel
 from langchain_core.messages import AIMessage
 from langchain_core.runnables import RunnableLambda
+from pydantic import ValidationError
 
 from masksearch_agent.calls.accounting import CallLog, Spending
 from masksearch_agent.calls.chat import ChatCaller
@@ -219,5 +220,10 @@ def test_a_recipe_of_an_earlier_run_keeps_its_meaning() -> None:
     assert JudgeSettings.model_validate(
         {"model": "m", "options": {}, "max_attempts": 4, "first_wait_s": 0.0}
     ) == (JudgeSettings(model="m", max_repairs=3))
-    with pytest.raises(ValueError, match="api_key"):
-        JudgeSettings.model_validate({"model": "m", "options": {"api_key": "sk-1"}})
+    assert JudgeSettings.model_validate({"model": "m", "max_attempts": "4"}).max_repairs == 3
+    for wrong, key in (
+        ({"options": {"api_key": "sk-1"}}, "api_key"),
+        ({"max_attempts": None}, "max_repairs"),
+    ):
+        with pytest.raises(ValidationError, match=key):
+            JudgeSettings.model_validate({"model": "m", **wrong})
