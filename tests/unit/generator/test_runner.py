@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -109,7 +110,8 @@ def test_a_run_killed_in_the_middle_goes_on_where_it_was(store: TraceStore, kill
         assert store.get(trajectory.id) == trajectory
         seen.append(trajectory)
         if len(seen) == killed_after:
-            raise KeyboardInterrupt
+            # As Ctrl-C does, which a runner takes for a request to cancel its main task.
+            signal.raise_signal(signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
         make_generator().run(TASKS, store, "s", on_outcome=kill)

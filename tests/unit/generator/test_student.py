@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -96,7 +97,8 @@ def test_a_killed_run_goes_on_with_the_tasks_that_have_no_attempt(
         assert all(store.get(attempt.id) == attempt for attempt in attempts)
         seen.append(attempts[0].task_id)
         if len(seen) == killed_after:
-            raise KeyboardInterrupt
+            # As Ctrl-C does, which a runner takes for a request to cancel its main task.
+            signal.raise_signal(signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
         make_generator(ScriptedStudent(), concurrency=2).run(TASKS, store, "s", kill)
