@@ -22,6 +22,8 @@ from masksearch_agent.cli.application import (
 from masksearch_agent.errors import ConfigError
 from masksearch_agent.jsonl import dump_record
 
+_PANEL = "Lab: experiments on closed worlds"
+
 
 @app.command()
 def quickstart(
@@ -54,7 +56,7 @@ def quickstart(
         console.print(f"  {step}", markup=False, highlight=False, soft_wrap=True)
 
 
-@app.command()
+@app.command(rich_help_panel=_PANEL)
 def world(
     out: Annotated[Path, typer.Option(help="Folder to write.")] = Path("runs/world"),
     seed: int = 0,
@@ -71,7 +73,7 @@ def world(
     print_result(write_closed_world(resolve_recipe(recipe, settings).world, seed, out), as_json)
 
 
-@app.command()
+@app.command(rich_help_panel=_PANEL)
 def base(
     out: Annotated[Path, typer.Option(help="Folder of the checkpoint.")] = Path("runs/tiny_base"),
     recipe: RecipeOption = None,
@@ -93,7 +95,7 @@ def base(
     print_result({"checkpoint": str(out)}, False)
 
 
-@app.command()
+@app.command(rich_help_panel=_PANEL)
 def ablate(
     out: Annotated[Path, typer.Option(help="Run folder.")] = Path("runs/ablate"),
     seeds: Annotated[
@@ -133,7 +135,7 @@ def ablate(
     print_result({"report": str(out / "ablation.md")}, False)
 
 
-@app.command()
+@app.command(rich_help_panel=_PANEL)
 def summary(
     runs: Annotated[list[Path], typer.Argument(help="Run folders of `masksearch quickstart`.")],
 ) -> None:
