@@ -16,8 +16,10 @@ from masksearch_agent.evaluation.results import read_results
 from masksearch_agent.evaluation.runner import EvaluationSummary
 from masksearch_agent.pytest_plugin import Evaluate, assert_at_least
 
-# Loaded here, because a test inside a test forgets what it imported, and numpy cannot be loaded twice.
+# Loaded here, because a test inside a test forgets what it imported, and numpy and torch cannot be loaded twice. The
+# page of results loads torch where it is installed.
 pytest.importorskip("bm25s")
+pytest.importorskip("masksearch_agent.reports.evaluation_page")
 
 pytest_plugins = ("pytester",)
 
