@@ -149,9 +149,7 @@ def over_own_corpus(agent: MaskSearchAgent, source: Path) -> MaskSearchAgent:
     with tempfile.TemporaryDirectory() as folder:
         build_index(read_passages(corpus), Path(folder), RetrievalSettings(mode="bm25"))
         search = Search(open_index(Path(folder)))
-    changed = MaskSearchAgent(agent.model, search, agent.settings, agent.prompts, agent.checkpointer)
-    changed.bundle = agent.bundle
-    return changed
+    return agent.replace(search=search)
 
 
 def open_agent(choice: AgentChoice, recipe: Recipe) -> tuple[MaskSearchAgent | RemoteAgent, Mode]:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from masksearch_agent.agent.runnable import MaskSearchAgent
 from masksearch_agent.config.evaluation import EvaluationSettings
-from masksearch_agent.evaluation.runner import Mode, evaluate
+from masksearch_agent.evaluation.answering import Mode
+from masksearch_agent.evaluation.asking import ask_file
+from masksearch_agent.evaluation.results import ResultLabel
 from masksearch_agent.evaluation.sources import read_tasks
 from masksearch_agent.stages.display import Bar
 from masksearch_agent.stages.stage import AgentFolder, Results, Searched, Site, Stage, TaskFile
@@ -44,10 +47,14 @@ class Evaluation(Stage):
 
     def work(self, folder: Path, site: Site, bar: Bar) -> None:
         """Ask what was not asked yet."""
-        sets = {name: list(read_tasks(site.where(asked.questions))) for name, asked in self.asked.items()}
-        bar.start(0, sum(map(len, sets.values())))
-        for name, tasks in sets.items():
+        files = {name: site.where(asked.questions) for name, asked in self.asked.items()}
+        limit = self.settings.limit
+        bar.start(0, sum(sum(1 for _ in islice(read_tasks(file), limit)) for file in files.values()))
+        for name, file in files.items():
             search = site.search(self.asked[name].searched)
-            results = site.where(self.results[name])
+            label = ResultLabel(name, self.name.rpartition("/")[2] or self.mode)
             with closing(MaskSearchAgent.from_pretrained(site.where(self.agent), search=search)) as agent:
-                evaluate(agent, tasks, self.settings, self.mode, results, lambda _: bar.step())
+                ask_file(
+                    agent, file, self.settings, self.mode, site.where(self.results[name]), label,
+                    on_result=lambda _: bar.step(),
+                )  # fmt: skip

@@ -124,6 +124,22 @@ def test_structured_answers_are_flattened(answer: object, text: str) -> None:
     assert flatten_answer(answer) == text
 
 
+def test_natural_questions_row_names_the_paragraph_that_answers_it(tmp_path: Path) -> None:
+    row = {
+        "id": "7",
+        "question": "who built it",
+        "answers": ["Ann Bo", "Bo"],
+        "title": "Quay",
+        "passage": "By Ann Bo .",
+    }
+    file = write_lines(tmp_path, row)
+    [task] = read_tasks(file)
+    assert (task.id, task.question, task.answers) == ("7", "who built it", (("Ann Bo", "Bo"),))
+    [passage] = read_passages(file)
+    assert (passage.title, passage.text) == ("Quay", "By Ann Bo .")
+    assert task.gold_passage_ids == (passage.id,)
+
+
 def test_flashrag_row_keeps_its_distinct_answers(tmp_path: Path) -> None:
     row = {**FLASHRAG, "metadata": {"type": "compositional"}}
     (task,) = read_tasks(write_lines(tmp_path / "f.jsonl", row))
