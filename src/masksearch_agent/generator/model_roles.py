@@ -6,10 +6,13 @@ shown as the agent reads them, with forged tags neutralised.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from masksearch_agent.agent.protocol import clean_text, render_information
 from masksearch_agent.calls.chat import ChatCaller
+from masksearch_agent.calls.replies import ReplyT
 from masksearch_agent.config.agent import AgentSettings
 from masksearch_agent.config.generator import GeneratorSettings
 from masksearch_agent.generator.role_prompts import (
@@ -46,31 +49,25 @@ class ModelTeacher:
     async def plan(self, findings: Findings) -> Plan:
         """Ask the planner what to look for."""
         most = self.agent_settings.max_queries
-        reply = await self.planner.ask(
-            _conversation(PLANNER_PROMPT.format(max_needs=most), _state_of(findings)),
-            NextNeeds,
+        reply = await self._ask(
             "planner",
-            check=lambda plan: f"<needs> has more than {most} lines" if len(plan.needs) > most else "",
-            max_repairs=self.settings.max_repairs,
-            log=findings.log,
-            turn_id=_turn_id(findings, "planner"),
+            PLANNER_PROMPT.format(max_needs=most),
+            findings,
+            NextNeeds,
+            lambda plan: f"<needs> has more than {most} lines" if len(plan.needs) > most else "",
         )
         return Plan(reply.thought, reply.needs)
 
     async def rewrite(self, findings: Findings, plan: Plan) -> tuple[str, ...]:
         """Ask the rewriter for queries."""
         most = self.agent_settings.max_queries
-        needs = "\n".join(f"- {need}" for need in plan.needs)
-        reply = await self.rewriter.ask(
-            _conversation(
-                REWRITER_PROMPT.format(max_queries=most), f"{_state_of(findings)}\n\nLook for now:\n{needs}"
-            ),
-            Queries,
+        reply = await self._ask(
             "rewriter",
-            check=lambda said: f"<queries> has more than {most} lines" if len(said.queries) > most else "",
-            max_repairs=self.settings.max_repairs,
-            log=findings.log,
-            turn_id=_turn_id(findings, "rewriter"),
+            REWRITER_PROMPT.format(max_queries=most),
+            findings,
+            Queries,
+            lambda said: f"<queries> has more than {most} lines" if len(said.queries) > most else "",
+            "\n\nLook for now:\n" + "\n".join(f"- {need}" for need in plan.needs),
         )
         return reply.queries
 
@@ -83,27 +80,39 @@ class ModelTeacher:
             if task.kind == "ramp"
             else "the short answer, in one line"
         )
-
-        def check(reading: Reading) -> str:
-            is_complete = len(reading.answer) in (0, count)
-            return "" if is_complete else f"<answer> must have {count} lines or none"
-
-        reply = await self.observer.ask(
-            _conversation(OBSERVER_PROMPT.format(answer_form=form), _state_of(findings)),
-            Reading,
+        reply = await self._ask(
             "observer",
-            check=check,
-            max_repairs=self.settings.max_repairs,
-            log=findings.log,
-            turn_id=_turn_id(findings, "observer"),
+            OBSERVER_PROMPT.format(answer_form=form),
+            findings,
+            Reading,
+            lambda said: (
+                "" if len(said.answer) in (0, count) else f"<answer> must have {count} lines or none"
+            ),
         )
         if not reply.answer:
             return Observation(reply.findings, None)
         return Observation(reply.findings, render_answer(task, reply.answer, self.agent_settings.answer_form))
 
-
-def _conversation(system: str, user: str) -> list[Message]:
-    return [Message("system", system), Message("user", user)]
+    async def _ask(
+        self,
+        role: Literal["planner", "rewriter", "observer"],
+        prompt: str,
+        findings: Findings,
+        schema: type[ReplyT],
+        check: Callable[[ReplyT], str],
+        more: str = "",
+    ) -> ReplyT:
+        """Show a role the task, the rounds so far and what more it needs, and return what it replies."""
+        caller: ChatCaller = getattr(self, role)
+        return await caller.ask(
+            [Message("system", prompt), Message("user", _state_of(findings) + more)],
+            schema,
+            role,
+            check=check,
+            max_repairs=self.settings.max_repairs,
+            log=findings.log,
+            turn_id=f"{len(findings.queries)}.{role}",
+        )
 
 
 def _state_of(findings: Findings) -> str:
@@ -117,7 +126,3 @@ def _state_of(findings: Findings) -> str:
     if not findings.queries:
         parts.append("Nothing was searched yet.")
     return "\n\n".join(parts)
-
-
-def _turn_id(findings: Findings, role: str) -> str:
-    return f"{len(findings.queries)}.{role}"
