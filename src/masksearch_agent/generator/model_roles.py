@@ -12,7 +12,7 @@ from typing import Literal
 
 from masksearch_agent.agent.protocol import clean_text, render_information
 from masksearch_agent.calls.chat import ChatCaller
-from masksearch_agent.calls.replies import ReplyT
+from masksearch_agent.calls.replies import Reply, ReplyT
 from masksearch_agent.config.agent import AgentSettings
 from masksearch_agent.config.generator import GeneratorSettings
 from masksearch_agent.generator.role_prompts import (
@@ -50,11 +50,7 @@ class ModelTeacher:
         """Ask the planner what to look for."""
         most = self.agent_settings.max_queries
         reply = await self._ask(
-            "planner",
-            PLANNER_PROMPT.format(max_needs=most),
-            findings,
-            NextNeeds,
-            lambda plan: f"<needs> has more than {most} lines" if len(plan.needs) > most else "",
+            "planner", PLANNER_PROMPT.format(max_needs=most), findings, NextNeeds, _at_most(most, "needs")
         )
         return Plan(reply.thought, reply.needs)
 
@@ -66,8 +62,8 @@ class ModelTeacher:
             REWRITER_PROMPT.format(max_queries=most),
             findings,
             Queries,
-            lambda said: f"<queries> has more than {most} lines" if len(said.queries) > most else "",
-            "\n\nLook for now:\n" + "\n".join(f"- {need}" for need in plan.needs),
+            _at_most(most, "queries"),
+            f"\n\nLook for now:\n{_listed(plan.needs)}",
         )
         return reply.queries
 
@@ -118,11 +114,18 @@ class ModelTeacher:
 def _state_of(findings: Findings) -> str:
     """Return the task and the rounds so far as a role reads them."""
     parts = [f"Task:\n{clean_text(findings.task.question)}"]
-    for number, (queries, passages) in enumerate(
-        zip(findings.queries, findings.passages, strict=True), start=1
-    ):
-        asked = "\n".join(f"- {query}" for query in queries)
-        parts.append(f"Search {number}:\n{asked}\n{render_information(passages)}")
+    rounds = zip(findings.queries, findings.passages, strict=True)
+    for number, (queries, passages) in enumerate(rounds, start=1):
+        parts.append(f"Search {number}:\n{_listed(queries)}\n{render_information(passages)}")
     if not findings.queries:
         parts.append("Nothing was searched yet.")
     return "\n\n".join(parts)
+
+
+def _listed(entries: tuple[str, ...]) -> str:
+    return "\n".join(f"- {entry}" for entry in entries)
+
+
+def _at_most(count: int, field: str) -> Callable[[Reply], str]:
+    problem = f"<{field}> has more than {count} lines"
+    return lambda reply: problem if len(getattr(reply, field)) > count else ""

@@ -91,13 +91,7 @@ class Judge(Protocol):
 
 
 def render_answer(task: SearchTask, fills: Sequence[str], answer_form: AnswerForm) -> str:
-    """Return an answer in the form that the agent gives it in.
-
-    Args:
-        task: The task.
-        fills: The answer to a question, or one text per mask of a RAMP task.
-        answer_form: Of a RAMP task.
-    """
+    """Return the answer to a question, or the texts for the masks of a RAMP task, as the agent gives it."""
     if task.kind == "qa" or answer_form == "bare_fills":
         return "\n".join(fills)
     if answer_form == "fills":

@@ -30,7 +30,7 @@ from masksearch_agent.retrieval.leak_guard import LeakGuard
 from masksearch_agent.retrieval.search import Search
 from masksearch_agent.traces.store import PackedTrajectory, TraceStore
 
-__all__ = ("GenerationReport", "OnTask", "TrajectoryGenerator", "attempt_all")
+__all__ = ("GenerationReport", "OnTask", "TaskRun", "TrajectoryGenerator")
 
 OnTask = Callable[[list[Trajectory]], None]
 """Called with the attempts at a task, the last of which counts, once they are stored."""
@@ -117,51 +117,39 @@ class TrajectoryGenerator:
     def run(
         self, tasks: Iterable[SearchTask], store: TraceStore, stage: str, on_task: OnTask | None = None
     ) -> GenerationReport:
-        """Generate a trajectory for every task that has none in the stage yet; see `attempt_all`."""
+        """Generate a trajectory for every task that has none in the stage yet; see `TaskRun`."""
 
         async def attempt(task: SearchTask) -> list[Trajectory]:
             return [await self.run_task(task)]
 
-        return attempt_all(attempt, tasks, store, stage, self.settings, on_task)
-
-
-def attempt_all(
-    attempt: Callable[[SearchTask], Coroutine[Any, Any, list[Trajectory]]],
-    tasks: Iterable[SearchTask],
-    store: TraceStore,
-    stage: str,
-    settings: GeneratorSettings,
-    on_task: OnTask | None = None,
-) -> GenerationReport:
-    """Attempt every task that has no outcome in the stage yet.
-
-    Args:
-        attempt: Returns the attempts at a task, judged; the last one counts.
-        tasks: What to work on; read as the run goes.
-        store: Where each task's attempts go at once, all of them or none.
-        stage: Name under which they are kept.
-        settings: Tasks in flight at once, and how many may fail in a row.
-        on_task: Called after each stored task.
-
-    Raises:
-        GenerationError: A service failed for too many tasks in a row.
-    """
-    return run_many(_Run(attempt, store, stage, settings, on_task).work(tasks))
+        return TaskRun(attempt, store, stage, self.settings, on_task).work(tasks)
 
 
 @dataclass
-class _Run:
-    """One pass over tasks; the fields are the arguments of `attempt_all`."""
+class TaskRun:
+    """One pass over tasks: attempts every one that has no outcome in a stage yet."""
 
     attempt: Callable[[SearchTask], Coroutine[Any, Any, list[Trajectory]]]
+    """Returns the attempts at a task, judged; the last one counts."""
     store: TraceStore
+    """Where each task's attempts go at once, all of them or none."""
     stage: str
+    """Name under which they are kept."""
     settings: GeneratorSettings
-    on_task: OnTask | None
+    """Tasks in flight at once, and how many may fail in a row."""
+    on_task: OnTask | None = None
     report: GenerationReport = field(default_factory=GenerationReport)
     pending: list[asyncio.Task[list[Trajectory]]] = field(default_factory=list)
 
-    async def work(self, tasks: Iterable[SearchTask]) -> GenerationReport:
+    def work(self, tasks: Iterable[SearchTask]) -> GenerationReport:
+        """Attempt the tasks, which are read as the run goes.
+
+        Raises:
+            GenerationError: A service failed for too many tasks in a row.
+        """
+        return run_many(self._work(tasks))
+
+    async def _work(self, tasks: Iterable[SearchTask]) -> GenerationReport:
         finished = self.store.finished_task_ids(self.stage)
         try:
             for task in tasks:
