@@ -119,12 +119,9 @@ class MaskSearchAgent(Runnable[AgentInput, SearchAnswer]):
     # --- Runnable ----------------------------------------------------------------------------------------
 
     def invoke(self, input: AgentInput, config: RunnableConfig | None = None, **kwargs: Any) -> SearchAnswer:
-        """Answer a question.
+        """Answer a question (see `AgentInput`).
 
-        Args:
-            input: See `AgentInput`.
-            config: As for any Runnable.
-            **kwargs: `context=RunContext(...)`, and what the graph's own `invoke` takes.
+        `kwargs` may be `context=RunContext(...)`, and what the graph's own `invoke` takes.
 
         Raises:
             AgentError: The input asks nothing, or the run was interrupted.
@@ -162,10 +159,7 @@ class MaskSearchAgent(Runnable[AgentInput, SearchAnswer]):
         """Yield each finished node's update as `{node: update}`, and at last the answer."""
         run = AgentRun()
         state: Mapping[str, Any] = {}
-        chunks: Iterator[Any] = self.graph.stream(
-            graph_input(input), config, context=run.context, stream_mode=["updates", "values"]
-        )
-        for mode, chunk in chunks:
+        for mode, chunk in self.stream(input, config, context=run.context, stream_mode=["updates", "values"]):
             if mode == "values":
                 state = chunk
             else:
@@ -188,11 +182,7 @@ class MaskSearchAgent(Runnable[AgentInput, SearchAnswer]):
             return _tool_text(answer), answer
 
         return StructuredTool.from_function(
-            research,
-            aresearch,
-            name=name,
-            description=description,
-            response_format="content_and_artifact",
+            research, aresearch, name=name, description=description, response_format="content_and_artifact"
         )
 
     def close(self) -> None:
@@ -255,13 +245,9 @@ class MaskSearchAgent(Runnable[AgentInput, SearchAnswer]):
         asked: SearchInput = {"question": task.question, "kind": task.kind}
         if messages:
             asked["messages"] = list(messages)
-        async with self._on_unused_thread(merge_configs(self.new_thread(), config)) as own_config:
+        async with self._on_unused_thread(config) as own_config:
             state = await self.graph.ainvoke(asked, own_config, context=run.context)
         return run.outcome(state, self.model_version, task.id, seed)
-
-    def new_thread(self) -> RunnableConfig:
-        """Return a config with a `thread_id` that no other run has; without a checkpointer, an empty one."""
-        return {"configurable": {"thread_id": uuid.uuid4().hex}} if self.checkpointer is not None else {}
 
     def replace(
         self,
@@ -286,11 +272,12 @@ class MaskSearchAgent(Runnable[AgentInput, SearchAnswer]):
         return self.replace(settings=AgentSettings.model_validate({**self.settings.model_dump(), **limits}))
 
     @asynccontextmanager
-    async def _on_unused_thread(self, config: RunnableConfig) -> AsyncIterator[RunnableConfig]:
+    async def _on_unused_thread(self, config: RunnableConfig | None) -> AsyncIterator[RunnableConfig | None]:
         """Keep a rollout's thread to itself: on a used one it would silently go on with another conversation."""
         if self.checkpointer is None:
             yield config
             return
+        config = merge_configs({"configurable": {"thread_id": uuid.uuid4().hex}}, config)
         thread_id = str(config["configurable"]["thread_id"])
         is_running = thread_id in self._rollout_threads
         self._rollout_threads.add(thread_id)
