@@ -38,10 +38,10 @@ class Spending:
 
 
 def read_usage(message: Any, prompt_chars: int, seconds: float, prices_usd: tuple[float, float]) -> Usage:
-    """Return what one call cost.
+    """Return what one call cost; where its reply reports no usage, a token is taken as four characters.
 
     Args:
-        message: The reply. Where it reports no usage, a token is taken as four characters.
+        message: The reply.
         prompt_chars: Characters that were sent.
         seconds: Wall time.
         prices_usd: Of a million prompt tokens and of a million sampled tokens.

@@ -13,6 +13,7 @@ from typing import Any
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage
+from langchain_core.runnables import Runnable
 
 from masksearch_agent.calls.accounting import CallLog, Spending, read_usage
 from masksearch_agent.calls.connections import open_many_calls_model
@@ -83,8 +84,7 @@ class ChatCaller:
             ServiceError: The model's server kept failing.
             ServiceRefusedError: The server refuses for good.
         """
-        sent = list(messages)
-        new = tuple(messages)
+        sent, new = list(messages), tuple(messages)
         parent_id: str | None = None
         problem = ""
         for attempt in range(max_repairs + 1):
@@ -95,8 +95,7 @@ class ChatCaller:
             problem = value if isinstance(value, str) else check(value) if check is not None else ""
             if not isinstance(value, str) and not problem:
                 return value
-            parent_id = identity
-            new = (Message("user", _REPAIR.format(problem=problem)),)
+            parent_id, new = identity, (Message("user", _REPAIR.format(problem=problem)),)
             sent += [Message("assistant", text), *new]
         raise ReplyError(f"{role} reply malformed: {problem}")
 
@@ -104,38 +103,28 @@ class ChatCaller:
         self, messages: Sequence[Message], schema: type[ReplyT], role: str, log: CallLog | None
     ) -> tuple[str, ReplyT | str]:
         """Call the model once, however many attempts that takes."""
+        model: Runnable[Any, Any] = self._model
+        if self.is_structured:
+            model = self._model.with_structured_output(schema, include_raw=True)
         conversation = [(message.role, message.content) for message in messages]
-        runnable = (
-            self._model.with_structured_output(schema, include_raw=True)
-            if self.is_structured
-            else self._model
-        )
         started_s = time.monotonic()
-
-        async def attempt() -> Any:
-            return await runnable.ainvoke(conversation)
-
-        output: Any = await self._caller.call(attempt)
-        message = output["raw"] if self.is_structured else output
-        sent_chars = sum(len(message.content) for message in messages)
+        output = await self._caller.call(lambda: model.ainvoke(conversation))
+        message: AIMessage = output["raw"] if self.is_structured else output
+        sent_chars = sum(len(content) for _, content in conversation)
         usage = read_usage(message, sent_chars, time.monotonic() - started_s, self._prices_usd)
         self.spending.add(role, usage)
         if log is not None:
             log.usage += usage
-        return (
-            _structured_reply(output, schema)
-            if self.is_structured
-            else (str(message.text), parse_tagged(str(message.text), schema))
-        )
+        if self.is_structured:
+            return _structured_reply(message, output["parsed"], schema)
+        return str(message.text), parse_tagged(str(message.text), schema)
 
 
 def open_chat_model(settings: ChatModelSettings, *, has_many_calls: bool = False) -> BaseChatModel:
     """Open a chat model by its name, with its key from the environment and without retries of its own.
 
-    Args:
-        settings: The model.
-        has_many_calls: Whether hundreds of calls may be in flight at once. The caller then awaits
-            `connections.close_connections` before its event loop ends.
+    With `has_many_calls`, hundreds of calls may be in flight at once; the caller then awaits
+    `connections.close_connections` before its event loop ends.
 
     Raises:
         MissingExtraError: LangChain, or its package for the provider, is not installed.
@@ -143,20 +132,15 @@ def open_chat_model(settings: ChatModelSettings, *, has_many_calls: bool = False
     """
     with needs_extra("llm"):
         from langchain.chat_models import init_chat_model
-    options: dict[str, Any] = {
-        "base_url": settings.base_url,
-        "temperature": settings.temperature,
-        "max_tokens": settings.max_tokens,
-    }
+    options = settings.model_dump(include={"base_url", "temperature", "max_tokens"}, exclude_none=True)
     # The caller retries and times out itself, in the same way for every provider.
-    options = {name: value for name, value in options.items() if value is not None} | {"max_retries": 0}
+    options["max_retries"] = 0
     provider, _, name = settings.model.partition(":")
     try:
-        model: BaseChatModel = (
-            open_many_calls_model(name, **options)
-            if has_many_calls and provider == "openai"
-            else init_chat_model(settings.model, **options)
-        )
+        if has_many_calls and provider == "openai":
+            return open_many_calls_model(name, **options)
+        model: BaseChatModel = init_chat_model(settings.model, **options)
+        return model
     except ImportError as failure:
         raise MissingExtraError(failure.name or settings.model, "llm") from failure
     except Exception as failure:  # noqa: BLE001 (raised again, without what it may tell about keys)
@@ -164,7 +148,6 @@ def open_chat_model(settings: ChatModelSettings, *, has_many_calls: bool = False
             f"cannot set up the chat model {settings.model!r}: {type(failure).__name__}; expected `provider:name` and "
             "the provider's API key in the environment (for OpenAI, OPENAI_API_KEY)"
         ) from None
-    return model
 
 
 def open_chat_caller(
@@ -181,13 +164,12 @@ def open_chat_caller(
     )
 
 
-def _structured_reply(output: Any, schema: type[ReplyT]) -> tuple[str, ReplyT | str]:
+def _structured_reply(raw: AIMessage, parsed: Any, schema: type[ReplyT]) -> tuple[str, ReplyT | str]:
     """Return a structured output as the text it was and the value it holds."""
-    raw: AIMessage = output["raw"]
     arguments = raw.tool_calls[0]["args"] if raw.tool_calls else None
     text = str(raw.text) or json.dumps(arguments, ensure_ascii=False)
-    if isinstance(output["parsed"], schema):
-        return text, output["parsed"]
+    if isinstance(parsed, schema):
+        return text, parsed
     if arguments is not None:
         return text, validate_reply(arguments, schema)
     return text, "it does not follow the schema"

@@ -68,20 +68,14 @@ class PatientCaller:
         self.failed_attempts = 0
         """Attempts that were tried again."""
         self._paused_until = 0.0
-        rate = self.settings.requests_per_second
-        self._limiter = (
-            InMemoryRateLimiter(
+        self._limiter: InMemoryRateLimiter | None = None
+        if rate := self.settings.requests_per_second:
+            self._limiter = InMemoryRateLimiter(
                 requests_per_second=rate, check_every_n_seconds=min(0.05, 1 / rate), max_bucket_size=1
             )
-            if rate is not None
-            else None
-        )
 
     async def call(self, attempt: Callable[[], Awaitable[T]]) -> T:
-        """Return what an attempt returns, trying again while that can help.
-
-        Args:
-            attempt: Makes the call once; called anew for each attempt.
+        """Return what `attempt`, which makes the call once, returns; it is called again while that can help.
 
         Raises:
             ServiceError: The service kept failing.

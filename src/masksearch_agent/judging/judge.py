@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from masksearch_agent.calls.accounting import CallLog, Spending
@@ -18,19 +19,16 @@ _LOCAL_TIMEOUT_S = 3600.0
 """Calls of a model in this process wait for their turn, which is no failure."""
 
 
+@dataclass(frozen=True)
 class ModelJudge:
-    """Judges answers with any chat model.
+    """Judges answers with any chat model."""
 
-    Args:
-        caller: The judge; a temperature of 0 makes its verdicts repeat.
-        is_strict: FreshEval's strict mode: what an answer adds has to be accurate and up to date too.
-        max_repairs: How often the judge is told what is wrong with its reply.
-    """
-
-    def __init__(self, caller: ChatCaller, is_strict: bool = False, max_repairs: int = 2) -> None:
-        self.caller = caller
-        self.is_strict = is_strict
-        self.max_repairs = max_repairs
+    caller: ChatCaller
+    """A temperature of 0 makes its verdicts repeat."""
+    is_strict: bool = False
+    """FreshEval's strict mode: what an answer adds has to be accurate and up to date too."""
+    max_repairs: int = 2
+    """How often the judge is told what is wrong with its reply."""
 
     async def judge(
         self,
@@ -92,11 +90,8 @@ def open_caller(settings: ChatModelSettings, spending: Spending | None = None) -
         return open_chat_caller(settings, spending, has_many_calls=True)
     from masksearch_agent.models.local import LocalChatModel
 
-    options = {"temperature": settings.temperature, "max_tokens": settings.max_tokens}
-    model = LocalChatModel.from_pretrained(
-        settings.model, **{name: value for name, value in options.items() if value is not None}
-    )
+    options = settings.model_dump(include={"temperature", "max_tokens"}, exclude_none=True)
+    model = LocalChatModel.from_pretrained(settings.model, **options)
     timeout_s = max(settings.calls.timeout_s, _LOCAL_TIMEOUT_S)
-    return ChatCaller(
-        model, settings.model, settings.calls.model_copy(update={"timeout_s": timeout_s}), spending=spending
-    )
+    calls = settings.calls.model_copy(update={"timeout_s": timeout_s})
+    return ChatCaller(model, settings.model, calls, spending=spending)
