@@ -34,10 +34,6 @@ class PromptSet(Settings):
         """Return the system prompt for a kind of task (`ramp` or `qa`)."""
         return self.masks_system if kind == "ramp" else self.question_system
 
-    def texts(self) -> tuple[str, ...]:
-        """Return all texts."""
-        return (self.question_system, self.masks_system, self.repair, self.force_answer)
-
 
 COMPACT_PROMPTS = PromptSet(
     question_system="Answer the question. Search until you know.",

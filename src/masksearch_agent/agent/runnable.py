@@ -202,7 +202,6 @@ class MaskSearchAgent(Runnable[AgentInput, SearchAnswer]):
         task: SearchTask,
         sampling: Sampling | None = None,
         seed: int = 0,
-        is_guarded: bool = True,
         config: RunnableConfig | None = None,
     ) -> Trajectory:
         """Run a task and return its recorded trajectory.
@@ -212,21 +211,19 @@ class MaskSearchAgent(Runnable[AgentInput, SearchAnswer]):
             sampling: How a recording model samples; None for as it is set up (greedily by default). Without a seed of
                 its own it gets one of the task and `seed`, so a rollout can be repeated whatever runs beside it.
             seed: Part of the trajectory's id: use another one for each rollout of a task.
-            is_guarded: False leaves the source passage of a RAMP task within reach.
             config: As for any Runnable. Where the agent has a checkpointer, a `thread_id` in it has to be a new one;
                 without it the rollout gets a thread of its own.
 
         Raises:
             ThreadReuseError: The thread has run before, or is running.
         """
-        return (await self.answer_task(task, seed, sampling, is_guarded, config))[0]
+        return (await self.answer_task(task, seed, sampling, config))[0]
 
     async def answer_task(
         self,
         task: SearchTask,
         seed: int = 0,
         sampling: Sampling | None = None,
-        is_guarded: bool = True,
         config: RunnableConfig | None = None,
         messages: Sequence[AnyMessage] = (),
     ) -> tuple[Trajectory, Usage]:
@@ -240,8 +237,7 @@ class MaskSearchAgent(Runnable[AgentInput, SearchAnswer]):
         if sampling is not None and sampling.seed is None:
             run_seed = random.Random(f"{task.id}:{seed}").getrandbits(32)
             sampling = dataclasses.replace(sampling, seed=run_seed)
-        guard = LeakGuard.for_task(task) if is_guarded else None
-        run = AgentRun(RunContext(guard=guard, sampling=sampling))
+        run = AgentRun(RunContext(guard=LeakGuard.for_task(task), sampling=sampling))
         asked: SearchInput = {"question": task.question, "kind": task.kind}
         if messages:
             asked["messages"] = list(messages)
@@ -249,22 +245,11 @@ class MaskSearchAgent(Runnable[AgentInput, SearchAnswer]):
             state = await self.graph.ainvoke(asked, own_config, context=run.context)
         return run.outcome(state, self.model_version, task.id, seed)
 
-    def replace(
-        self,
-        model: BaseChatModel | None = None,
-        search: Any = None,
-        settings: AgentSettings | None = None,
-        prompts: PromptSet | None = None,
-    ) -> MaskSearchAgent:
-        """Return an agent like this one with some of its parts changed; with another model it has no bundle."""
-        changed = MaskSearchAgent(
-            model or self.model,
-            self.search if search is None else search,
-            settings or self.settings,
-            prompts or self.prompts,
-            self.checkpointer,
-        )
-        changed.bundle = self.bundle if model is None else None
+    def replace(self, **parts: Any) -> MaskSearchAgent:
+        """Return an agent like this one with some arguments changed; with another model it has no bundle."""
+        names = ("model", "search", "settings", "prompts", "checkpointer")
+        changed = MaskSearchAgent(**{name: getattr(self, name) for name in names} | parts)
+        changed.bundle = None if "model" in parts else self.bundle
         return changed
 
     def with_limits(self, **limits: Any) -> MaskSearchAgent:

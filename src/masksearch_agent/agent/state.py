@@ -118,7 +118,7 @@ def outcome_of(
         started_s: When it started, by `time.perf_counter`.
         task_id: The task that was run.
         producer: Version of the model that answered.
-        seed: Part of the trajectory's id.
+        seed: As for `MaskSearchAgent.run_task`.
     """
     trajectory = Trajectory(
         id=content_id(task_id, producer, seed, PROTOCOL_VERSION),

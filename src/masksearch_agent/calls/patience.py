@@ -21,8 +21,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import TypeVar
 
 from langchain_core.rate_limiters import InMemoryRateLimiter
-from tenacity import AsyncRetrying, RetryCallState
-from tenacity.stop import stop_after_delay
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_delay
 
 from masksearch_agent.config.calls import CallSettings
 from masksearch_agent.errors import MaskSearchError, ServiceError, ServiceRefusedError
@@ -84,9 +83,8 @@ class PatientCaller:
         """
         unknown_failures = 0
 
-        def is_worth_another_try(state: RetryCallState) -> bool:
+        def is_worth_another_try(failure: BaseException) -> bool:
             nonlocal unknown_failures
-            failure = state.outcome.exception() if state.outcome is not None else None
             if not isinstance(failure, Exception) or isinstance(failure, MaskSearchError):
                 return False
             if _is_transient(failure):
@@ -95,7 +93,7 @@ class PatientCaller:
             return _status(failure) is None and unknown_failures < _ATTEMPTS_AT_THE_UNKNOWN
 
         retrying = AsyncRetrying(
-            retry=is_worth_another_try,
+            retry=retry_if_exception(is_worth_another_try),
             wait=self._wait_s,
             stop=stop_after_delay(self.settings.patience_s),
             reraise=True,
@@ -105,7 +103,15 @@ class PatientCaller:
         except MaskSearchError:
             raise
         except Exception as failure:  # noqa: BLE001 (raised again, without what it may tell about keys)
-            raise self._error(failure) from None
+            what = _describe(failure)
+            if _status(failure) in _REFUSED:
+                raise ServiceRefusedError(
+                    f"{self.service} refuses every call: {what}; check the model's name, the address and the API key "
+                    "in the environment"
+                ) from None
+            raise ServiceError(
+                f"{self.service} keeps failing: {what}; run the same command again to go on"
+            ) from None
 
     async def _attempt(self, attempt: Callable[[], Awaitable[T]]) -> T:
         while (left_s := self._paused_until - time.monotonic()) > 0:
@@ -118,10 +124,8 @@ class PatientCaller:
 
     def _wait_s(self, state: RetryCallState) -> float:
         failure = state.outcome.exception() if state.outcome is not None else None
-        longest = min(
-            self.settings.longest_wait_s,
-            self.settings.first_wait_s * 2.0 ** min(state.attempt_number - 1, 32),
-        )
+        grown = self.settings.first_wait_s * 2.0 ** min(state.attempt_number - 1, 32)
+        longest = min(self.settings.longest_wait_s, grown)
         wait_s = max(longest * random.uniform(0.5, 1.0), _retry_after_s(failure))
         self.failed_attempts += 1
         if _status(failure) == 429:
@@ -129,15 +133,6 @@ class PatientCaller:
         logger.info("%s: attempt %d failed (%s); next in %.1f s", self.service, state.attempt_number,
                     _describe(failure), wait_s)  # fmt: skip
         return wait_s
-
-    def _error(self, failure: Exception) -> MaskSearchError:
-        what = _describe(failure)
-        if _status(failure) in _REFUSED:
-            return ServiceRefusedError(
-                f"{self.service} refuses every call: {what}; check the model's name, the address and the API key in "
-                "the environment"
-            )
-        return ServiceError(f"{self.service} keeps failing: {what}; run the same command again to go on")
 
 
 def redact(text: str) -> str:

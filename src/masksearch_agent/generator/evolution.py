@@ -103,12 +103,7 @@ class EvolutionState(TypedDict, total=False):
 
 
 def best_round(recalls: list[float], min_rise: float) -> int:
-    """Return the number (from 1) of the last round whose held-out recall rose above all before it.
-
-    Args:
-        recalls: Of each round so far; at least one.
-        min_rise: What counts as a rise.
-    """
+    """Return the number (from 1) of the last round whose held-out recall rose above that of the best before it."""
     best = 0
     for index, recall in enumerate(recalls):
         if recall > recalls[best] + min_rise:
@@ -119,12 +114,7 @@ def best_round(recalls: list[float], min_rise: float) -> int:
 def build_evolution_graph(
     steps: RoundSteps, settings: EvolutionSettings | None = None
 ) -> StateGraph[EvolutionState, None, EvolutionState, EvolutionState]:
-    """Build the graph. Run it with a `recursion_limit` of at least four steps a round.
-
-    Args:
-        steps: What a round does.
-        settings: When to stop.
-    """
+    """Build the graph. Run it with a `recursion_limit` of at least four steps a round."""
     nodes = _Nodes(steps, settings or EvolutionSettings())
     graph: StateGraph[EvolutionState, None, EvolutionState, EvolutionState] = StateGraph(EvolutionState)
     graph.add_node("teach", nodes.teach)

@@ -49,14 +49,6 @@ RecordT = TypeVar("RecordT")
 
 class _Branch(TypedDict):
     query: str
-    round: int
-    index: int
-
-
-class _QueryResult(TypedDict):
-    round: int
-    index: int
-    hits: list[dict[str, Any]]
 
 
 class Records:
@@ -97,8 +89,8 @@ class GeneratorState(TypedDict, total=False):
     """What the last observation and the current plan say."""
     needs: list[str]
     queries: list[str]
-    results: Annotated[list[_QueryResult], operator.add]
-    """Hits per query, in the order in which the parallel branches finish."""
+    results: Annotated[dict[str, list[dict[str, Any]]], operator.or_]
+    """The hits of each query so far."""
     rounds: list[SearchRound]
     steps: list[str]
     """The policy's steps so far, in the protocol."""
@@ -223,14 +215,12 @@ class _Nodes:
         run = _context_of(runtime)
         limit = self.agent_settings.passages_per_search
         [found] = await self.search.asearch([state["query"]], limit, run.guard)
-        hits = [run.records.dump(hit) for hit in found]
-        return {"results": [_QueryResult(round=state["round"], index=state["index"], hits=hits)]}
+        return {"results": {state["query"]: [run.records.dump(hit) for hit in found]}}
 
     async def observe(self, state: GeneratorState, runtime: Runtime[GeneratorContext]) -> dict[str, Any]:
         run = _context_of(runtime)
-        number = len(state.get("rounds", []))
-        merged = sorted((r for r in state["results"] if r["round"] == number), key=lambda r: r["index"])
-        hits = [[run.records.load(ScoredPassage, hit) for hit in result["hits"]] for result in merged]
+        found = [state["results"][query] for query in state["queries"]]
+        hits = [[run.records.load(ScoredPassage, hit) for hit in of_query] for of_query in found]
         shown = interleave(hits, self.agent_settings.passages_per_search)
         round_ = SearchRound(
             queries=state["queries"], passages=[run.records.dump(hit.passage) for hit in shown]
@@ -269,12 +259,7 @@ class _Nodes:
         return "rewrite" if state["needs"] and has_round_left else "judge"
 
     async def fan_out(self, state: GeneratorState) -> list[Send] | str:
-        number = len(state.get("rounds", []))
-        branches = [
-            Send("search", _Branch(query=query, round=number, index=index))
-            for index, query in enumerate(state["queries"])
-        ]
-        return branches or "judge"
+        return [Send("search", _Branch(query=query)) for query in state["queries"]] or "judge"
 
     async def after_observe(self, state: GeneratorState) -> str:
         return "judge" if state.get("answer") or state.get("rejection") else "plan"
