@@ -71,8 +71,6 @@ def build_search_graph(
 
     Args:
         model: Any chat model; one that records (`RecordingModel`) gives trajectories with exact tokens.
-        search: What `search` steps query.
-        settings: The dialect and the run's limits.
         prompts: What the policy is told; None for the dialect's own.
 
     Raises:

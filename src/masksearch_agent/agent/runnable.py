@@ -29,13 +29,7 @@ from masksearch_agent.agent.state import RunContext, SearchInput
 from masksearch_agent.config.agent import AgentSettings
 from masksearch_agent.errors import ThreadReuseError
 from masksearch_agent.models.recording import RecordingChatModel
-from masksearch_agent.records import (
-    Sampling,
-    SearchAnswer,
-    SearchTask,
-    Trajectory,
-    Usage,
-)
+from masksearch_agent.records import Sampling, SearchAnswer, SearchTask, Trajectory, Usage
 from masksearch_agent.retrieval.adapters import as_search
 from masksearch_agent.retrieval.leak_guard import LeakGuard
 from masksearch_agent.traces.recorder import RecordingModel

@@ -34,7 +34,6 @@ class ChatCaller:
     Args:
         model: Any LangChain chat model. Its own retries should be off; they would multiply with these.
         name: Its name in traces; the model's own where None.
-        calls: Timeout, patience and rate.
         is_structured: Ask through `with_structured_output`, for models that have it, instead of tags.
         prices_usd: Of a million prompt tokens and of a million sampled tokens.
         spending: Where its calls are counted.
@@ -71,13 +70,10 @@ class ChatCaller:
         """Return the model's reply.
 
         Args:
-            messages: The conversation.
-            schema: What to reply.
             role: Who speaks; for the trace and the accounts.
             check: Says what else is wrong with a reply, `""` where nothing is.
             max_repairs: How often to tell the model what is wrong.
-            log: Where the calls are written.
-            turn_id: Id of the call in the log; repairs add their number.
+            log: Where the calls are written, as `turn_id` and, for repairs, with their number.
 
         Raises:
             ReplyError: The reply stayed malformed; the message is short and names the reason.

@@ -54,12 +54,7 @@ logger = logging.getLogger(__name__)
 
 
 class PatientCaller:
-    """Makes the calls to one service. Safe to share between event loops and threads.
-
-    Args:
-        service: What to call it in messages.
-        settings: Timeout, patience and rate.
-    """
+    """Makes the calls to one service, so called in messages. Safe to share between event loops and threads."""
 
     def __init__(self, service: str, settings: CallSettings | None = None) -> None:
         self.service = service

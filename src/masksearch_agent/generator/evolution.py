@@ -58,23 +58,18 @@ class RoundSteps(Protocol):
 
     def teach(self) -> Generated:
         """Have the teacher work on the tasks of the first round."""
-        ...
 
     def sample(self, round_number: int) -> Generated:
         """Have the student of the round before work on new tasks."""
-        ...
 
     def merge(self, round_number: int) -> int:
         """Put what all rounds so far accepted together; return the number of trajectories."""
-        ...
 
     def train(self, round_number: int) -> None:
         """Make the round's student of the merged trajectories."""
-        ...
 
     def evaluate(self, round_number: int) -> float:
         """Return the held-out recall of the round's student, from 0 to 1."""
-        ...
 
 
 class RoundScore(TypedDict):

@@ -106,7 +106,7 @@ class GeneratorContext:
     """Run-scoped dependencies of the graph."""
 
     guard: LeakGuard | None = None
-    log: CallLog | None = None
+    log: CallLog = field(default_factory=CallLog)
     """Where roles that call a model write their calls."""
     records: Records = field(default_factory=Records)
     """What the run has loaded."""
@@ -156,9 +156,8 @@ def trajectory_of(
         turns.append(Turn(f"{number}", parent, POLICY_ROLE, context, step, model_version=producer))
         if number < len(rounds.passages):
             context = (Message("user", render_information(rounds.passages[number])),)
-    if log is not None:
-        # The sort is stable, so calls stay in their order and before the step of their number.
-        turns = sorted([*log.turns, *turns], key=_step_number)
+    # The sort is stable, so calls stay in their order and before the step of their number.
+    turns = sorted([*log.turns, *turns], key=_step_number)
     return Trajectory(
         id=content_id(task.id, producer, seed, PROTOCOL_VERSION),
         task_id=task.id,
@@ -172,7 +171,7 @@ def trajectory_of(
         protocol_version=PROTOCOL_VERSION,
         accepted=state.get("accepted"),
         verdict=state.get("verdict", ""),
-        usage=log.usage if log is not None and log.turns else None,
+        usage=log.usage if log.turns else None,
     )
 
 

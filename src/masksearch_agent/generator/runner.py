@@ -24,7 +24,7 @@ from masksearch_agent.errors import GenerationError, ServiceError
 from masksearch_agent.generator.graph import GeneratorContext, build_generator_graph, trajectory_of
 from masksearch_agent.generator.hindsight import HindsightTeacher
 from masksearch_agent.generator.judge import RuleJudge
-from masksearch_agent.generator.roles import CallLog, Judge, Teacher
+from masksearch_agent.generator.roles import Judge, Teacher
 from masksearch_agent.records import SearchTask, Trajectory
 from masksearch_agent.retrieval.leak_guard import LeakGuard
 from masksearch_agent.retrieval.search import Search
@@ -79,13 +79,8 @@ class GenerationReport:
 class TrajectoryGenerator:
     """The generator graph with everything it needs.
 
-    Args:
-        search: What is searched.
-        prompts: Prompts of the agent to be trained.
-        agent_settings: Limits of the agent to be trained.
-        settings: Rounds, concurrency and seed.
-        teacher: By default the hindsight teacher.
-        judge: By default the rule judge.
+    `prompts` and `agent_settings` are those of the agent to be trained. By default the hindsight teacher teaches, and
+    the rule judge judges.
     """
 
     def __init__(
@@ -110,7 +105,7 @@ class TrajectoryGenerator:
 
     async def run_task(self, task: SearchTask) -> Trajectory:
         """Generate one trajectory, judged."""
-        run = GeneratorContext(guard=LeakGuard.for_task(task), log=CallLog())
+        run = GeneratorContext(guard=LeakGuard.for_task(task))
         state = await self.graph.ainvoke({"task": run.records.dump(task)}, context=run)
         return trajectory_of(state, run, self.prompts, self.teacher.name, self.settings.seed)
 

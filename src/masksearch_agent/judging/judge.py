@@ -42,11 +42,8 @@ class ModelJudge:
         """Return the verdict with its reason; a blank answer is wrong without asking.
 
         Args:
-            task: With the accepted answers.
-            answer: What is judged.
             passages: What the answer has to be grounded in; None asks only whether it is right.
-            log: Where the calls are written.
-            turn_id: Id of the call in the log.
+            log: Where the calls are written, the first one as `turn_id`.
 
         Raises:
             ReplyError: The judge gave no verdict.

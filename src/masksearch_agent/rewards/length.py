@@ -16,7 +16,6 @@ def overlong_penalty(sampled_tokens: int, max_tokens: int, cache_tokens: int) ->
     """Return DAPO's soft overlong punishment, from 0 to -1 (arXiv 2503.14476, equation 13).
 
     Args:
-        sampled_tokens: Tokens that the policy sampled.
         max_tokens: The length at which the punishment reaches -1.
         cache_tokens: The punishment grows linearly over this many tokens before the maximum. With 0 it starts
             at -1 beyond the maximum.

@@ -34,12 +34,7 @@ class Reward:
 
 
 class RewardMix:
-    """Scores trajectories.
-
-    Args:
-        settings: Weights, answer reward and limits.
-        answer_reward: Scores the answer; the one that `settings` names where None.
-    """
+    """Scores trajectories; their answers by the reward that the settings name, unless another one is passed."""
 
     def __init__(self, settings: RewardSettings, answer_reward: AnswerReward | None = None) -> None:
         self.settings = settings
@@ -51,10 +46,8 @@ class RewardMix:
         well_formed = format_reward(trajectory)
         scored = self.answer_reward(task, trajectory)
         answer = await scored if inspect.isawaitable(scored) else scored
-        length = 0.0
-        if settings.overlong_max_tokens is not None:
-            length = overlong_penalty(
-                count_sampled_tokens(trajectory), settings.overlong_max_tokens, settings.overlong_cache_tokens
-            )
+        most, length = settings.overlong_max_tokens, 0.0
+        if most is not None:
+            length = overlong_penalty(count_sampled_tokens(trajectory), most, settings.overlong_cache_tokens)
         total = settings.format_weight * well_formed + settings.answer_weight * answer + length
         return Reward(format=well_formed, answer=answer, length=length, total=total)
