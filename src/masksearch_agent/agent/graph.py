@@ -78,9 +78,7 @@ def build_search_graph(
     """
     settings = settings or AgentSettings()
     nodes = _Nodes(model, search, settings, prompts or default_prompts(settings.dialect))
-    graph: StateGraph[SearchState, RunContext, SearchInput, SearchOutput] = StateGraph(
-        SearchState, context_schema=RunContext, input_schema=SearchInput, output_schema=SearchOutput
-    )
+    graph = StateGraph(SearchState, RunContext, input_schema=SearchInput, output_schema=SearchOutput)
     graph.add_node("prepare", Node(nodes.prepare, trace=False), input_schema=OpeningState)
     graph.add_node("think", Node(nodes.think, nodes.athink, trace=False))
     graph.add_node("search", Node(nodes.search_now, nodes.asearch_now, trace=False))

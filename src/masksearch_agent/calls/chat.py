@@ -8,24 +8,28 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage
 from langchain_core.runnables import Runnable
 
-from masksearch_agent.calls.accounting import CallLog, Spending, read_usage
+from masksearch_agent.calls.accounting import CallLog, Spending
 from masksearch_agent.calls.connections import open_many_calls_model
 from masksearch_agent.calls.patience import PatientCaller
 from masksearch_agent.calls.replies import ReplyT, parse_tagged, validate_reply
 from masksearch_agent.config.calls import CallSettings, ChatModelSettings
 from masksearch_agent.errors import MissingExtraError, ReplyError, ServiceRefusedError, needs_extra
-from masksearch_agent.records import Message, Turn
+from masksearch_agent.records import Message, Turn, Usage
 
 __all__ = ("ChatCaller", "open_chat_caller", "open_chat_model")
 
 _REPAIR = "Your reply cannot be used: {problem}. Write the whole reply again in exactly the form that was asked for."
+
+
+_CHARS_PER_TOKEN = 4
+"""Assumed where a reply does not report its usage."""
 
 
 class ChatCaller:
@@ -106,14 +110,22 @@ class ChatCaller:
         started_s = time.monotonic()
         output = await self._caller.call(lambda: model.ainvoke(conversation))
         message: AIMessage = output["raw"] if self.is_structured else output
-        sent_chars = sum(len(content) for _, content in conversation)
-        usage = read_usage(message, sent_chars, time.monotonic() - started_s, self._prices_usd)
+        usage = self._usage_of(message, conversation, time.monotonic() - started_s)
         self.spending.add(role, usage)
         if log is not None:
             log.usage += usage
         if self.is_structured:
             return _structured_reply(message, output["parsed"], schema)
         return str(message.text), parse_tagged(str(message.text), schema)
+
+    def _usage_of(self, reply: AIMessage, sent: Sequence[tuple[str, str]], seconds: float) -> Usage:
+        reported: Mapping[str, int] = getattr(reply, "usage_metadata", None) or {}
+        sent_chars = sum(len(content) for _, content in sent)
+        prompt_tokens = reported.get("input_tokens", sent_chars // _CHARS_PER_TOKEN)
+        sampled_tokens = reported.get("output_tokens", len(str(reply.text)) // _CHARS_PER_TOKEN)
+        prompt_usd, sampled_usd = self._prices_usd
+        cost_usd = (prompt_tokens * prompt_usd + sampled_tokens * sampled_usd) / 1e6
+        return Usage(1, prompt_tokens, sampled_tokens, 0, seconds, cost_usd)
 
 
 def open_chat_model(settings: ChatModelSettings, *, has_many_calls: bool = False) -> BaseChatModel:

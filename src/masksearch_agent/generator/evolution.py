@@ -111,7 +111,7 @@ def build_evolution_graph(
 ) -> StateGraph[EvolutionState, None, EvolutionState, EvolutionState]:
     """Build the graph. Run it with a `recursion_limit` of at least four steps a round."""
     nodes = _Nodes(steps, settings or EvolutionSettings())
-    graph: StateGraph[EvolutionState, None, EvolutionState, EvolutionState] = StateGraph(EvolutionState)
+    graph = StateGraph(EvolutionState)
     graph.add_node("teach", nodes.teach)
     graph.add_node("sample", nodes.sample)
     graph.add_sequence([("merge", nodes.merge), ("train", nodes.train), ("evaluate", nodes.evaluate)])

@@ -123,8 +123,8 @@ def build_generator_graph(
     """Build the graph; `prompts` and `agent_settings` are those of the agent to be trained."""
     agent_settings, settings = agent_settings or AgentSettings(), settings or GeneratorSettings()
     nodes = _Nodes(teacher, judge, search, prompts, agent_settings, settings)
-    graph: StateGraph[GeneratorState, GeneratorContext, GeneratorInput, GeneratorState] = StateGraph(
-        GeneratorState, context_schema=GeneratorContext, input_schema=GeneratorInput
+    graph = StateGraph(
+        GeneratorState, GeneratorContext, input_schema=GeneratorInput, output_schema=GeneratorState
     )
     graph.add_node("plan", nodes.plan)
     graph.add_node("rewrite", nodes.rewrite)

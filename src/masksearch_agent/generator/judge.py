@@ -29,8 +29,7 @@ class RuleJudge:
 
     async def judge(self, task: SearchTask, trajectory: Trajectory, log: CallLog | None = None) -> Verdict:
         """Return the verdict."""
-        form = self.check_form(trajectory)
-        if not form.is_accepted:
+        if not (form := self.check_form(trajectory)).is_accepted:
             return form
         if answer_exact(task, trajectory.answer) < 1.0:
             return Verdict(False, "wrong answer")

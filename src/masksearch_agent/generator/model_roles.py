@@ -15,15 +15,7 @@ from masksearch_agent.calls.chat import ChatCaller
 from masksearch_agent.calls.replies import Reply, ReplyT
 from masksearch_agent.config.agent import AgentSettings
 from masksearch_agent.config.generator import GeneratorSettings
-from masksearch_agent.generator.role_prompts import (
-    OBSERVER_PROMPT,
-    PLANNER_PROMPT,
-    REWRITER_PROMPT,
-    ROLE_PROMPTS_VERSION,
-    NextNeeds,
-    Queries,
-    Reading,
-)
+from masksearch_agent.generator import role_prompts
 from masksearch_agent.generator.roles import Findings, Observation, Plan, render_answer
 from masksearch_agent.records import Message
 
@@ -44,26 +36,21 @@ class ModelTeacher:
     def name(self) -> str:
         """The models and the version of the prompts; part of every trajectory's id."""
         names = dict.fromkeys((self.planner.name, self.rewriter.name, self.observer.name))
-        return f"{'+'.join(names)}, role prompts {ROLE_PROMPTS_VERSION}"
+        return f"{'+'.join(names)}, role prompts {role_prompts.ROLE_PROMPTS_VERSION}"
 
     async def plan(self, findings: Findings) -> Plan:
         """Ask the planner what to look for."""
         most = self.agent_settings.max_queries
-        reply = await self._ask(
-            "planner", PLANNER_PROMPT.format(max_needs=most), findings, NextNeeds, _at_most(most, "needs")
-        )
+        prompt = role_prompts.PLANNER_PROMPT.format(max_needs=most)
+        reply = await self._ask("planner", prompt, findings, role_prompts.NextNeeds, _at_most(most, "needs"))
         return Plan(reply.thought, reply.needs)
 
     async def rewrite(self, findings: Findings, plan: Plan) -> tuple[str, ...]:
         """Ask the rewriter for queries."""
-        most = self.agent_settings.max_queries
+        most, more = self.agent_settings.max_queries, f"\n\nLook for now:\n{_listed(plan.needs)}"
+        prompt = role_prompts.REWRITER_PROMPT.format(max_queries=most)
         reply = await self._ask(
-            "rewriter",
-            REWRITER_PROMPT.format(max_queries=most),
-            findings,
-            Queries,
-            _at_most(most, "queries"),
-            f"\n\nLook for now:\n{_listed(plan.needs)}",
+            "rewriter", prompt, findings, role_prompts.Queries, _at_most(most, "queries"), more
         )
         return reply.queries
 
@@ -76,15 +63,12 @@ class ModelTeacher:
             if task.kind == "ramp"
             else "the short answer, in one line"
         )
-        reply = await self._ask(
-            "observer",
-            OBSERVER_PROMPT.format(answer_form=form),
-            findings,
-            Reading,
-            lambda said: (
-                "" if len(said.answer) in (0, count) else f"<answer> must have {count} lines or none"
-            ),
-        )
+
+        def check(said: role_prompts.Reading) -> str:
+            return "" if len(said.answer) in (0, count) else f"<answer> must have {count} lines or none"
+
+        prompt = role_prompts.OBSERVER_PROMPT.format(answer_form=form)
+        reply = await self._ask("observer", prompt, findings, role_prompts.Reading, check)
         if not reply.answer:
             return Observation(reply.findings, None)
         return Observation(reply.findings, render_answer(task, reply.answer, self.agent_settings.answer_form))

@@ -7,9 +7,8 @@ that is killed goes on with the tasks that have none yet, and a task is never ha
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from masksearch_agent.agent.runnable import MaskSearchAgent
 from masksearch_agent.config.evolution import EvolutionSettings
@@ -43,8 +42,15 @@ class StudentGenerator:
         sampling = Sampling(temperature=self.settings.temperature)
         first_seed = self.seed * self.settings.samples_per_task
         for seed in range(first_seed, first_seed + self.settings.samples_per_task):
-            attempts.append(await self._judge(task, await self.agent.run_task(task, sampling, seed)))
-            if attempts[-1].accepted:
+            attempt, log = await self.agent.run_task(task, sampling, seed), CallLog()
+            try:
+                verdict = await self.judge.judge(task, attempt, log)
+            except ReplyError as failure:
+                verdict = Verdict(False, str(failure))
+            usage = log.usage if log.turns else None
+            attempt = replace(attempt, accepted=verdict.is_accepted, verdict=verdict.reason, usage=usage)
+            attempts.append(attempt)
+            if verdict.is_accepted:
                 break
         return attempts
 
@@ -57,12 +63,3 @@ class StudentGenerator:
             The number of tasks that a failing service kept from ending; the next start tries them again.
         """
         return TaskRun(self.run_task, store, stage, self.generator, on_task).work(tasks).failed
-
-    async def _judge(self, task: SearchTask, attempt: Trajectory) -> Trajectory:
-        log = CallLog()
-        try:
-            verdict = await self.judge.judge(task, attempt, log)
-        except ReplyError as failure:
-            verdict = Verdict(False, str(failure))
-        usage = log.usage if log.turns else None
-        return dataclasses.replace(attempt, accepted=verdict.is_accepted, verdict=verdict.reason, usage=usage)
