@@ -27,7 +27,7 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.graph.message import REMOVE_ALL_MESSAGES
 from langgraph.runtime import Runtime
 
-from masksearch_agent.agent.dialects import Dialect, TagsDialect, choose_dialect
+from masksearch_agent.agent.dialects import TagsDialect, choose_dialect
 from masksearch_agent.agent.escaping import neutralise
 from masksearch_agent.agent.prompts import PromptSet, default_prompts
 from masksearch_agent.agent.protocol import (
@@ -228,7 +228,9 @@ class _Nodes:
         if context.sampling is not None:
             keywords |= {"temperature": context.sampling.temperature, "top_p": context.sampling.top_p}
             if context.sampling.seed is not None:
-                keywords["seed"] = _turn_seed(context.sampling.seed, state["messages"])
+                # Every call of a run gets a seed of its own.
+                calls = sum(isinstance(message, AIMessage) for message in state["messages"])
+                keywords["seed"] = random.Random(f"{context.sampling.seed}:{calls}").getrandbits(32)
         if context.recorder is not None:
             last_turn = _last_turn_id(state["messages"])
             keywords["recording"] = CallRecording(context.recorder, POLICY_ROLE, last_turn)
@@ -238,11 +240,27 @@ class _Nodes:
         if isinstance(self.dialect, TagsDialect) and not self.is_recording:
             reply = _restore_stop_string(reply)
         if context.recorder is not None and "turn_id" not in reply.response_metadata:
-            reply = _record_text(state["messages"], reply, context.recorder, self.dialect)
+            reply = self._record_text(state["messages"], reply, context.recorder)
         # A model that does not say what it sampled must reach the token limit too.
         usage = reply.usage_metadata
         sampled = usage["output_tokens"] if usage else count_tokens_approximately([reply])
         return {"messages": [reply], "sampled_tokens": state["sampled_tokens"] + sampled}
+
+    def _record_text(self, messages: list[AnyMessage], reply: AIMessage, recorder: Recorder) -> AIMessage:
+        """Record a call of a model that gives no tokens: its text only."""
+        conversation, last_turn_id = self.dialect.record(messages), _last_turn_id(messages)
+        parent_id, known = recorder.split_known(last_turn_id, conversation)
+        turn = Turn(
+            id=new_turn_id(),
+            parent_id=parent_id,
+            role=POLICY_ROLE,
+            context=tuple(conversation[known:]),
+            text=self.dialect.record([reply])[0].content,
+            model_version=str(reply.response_metadata.get("model_name", "")),
+            forked_from=last_turn_id if parent_id is None else None,
+        )
+        recorder.add(turn)
+        return reply.model_copy(update={"response_metadata": {**reply.response_metadata, "turn_id": turn.id}})
 
 
 def _restore_stop_string(reply: AIMessage) -> AIMessage:
@@ -254,35 +272,11 @@ def _restore_stop_string(reply: AIMessage) -> AIMessage:
     return reply
 
 
-def _record_text(
-    messages: list[AnyMessage], reply: AIMessage, recorder: Recorder, dialect: Dialect
-) -> AIMessage:
-    """Record a call of a model that gives no tokens: its text only."""
-    conversation, last_turn_id = dialect.record(messages), _last_turn_id(messages)
-    parent_id, known = recorder.split_known(last_turn_id, conversation)
-    turn = Turn(
-        id=new_turn_id(),
-        parent_id=parent_id,
-        role=POLICY_ROLE,
-        context=tuple(conversation[known:]),
-        text=dialect.record([reply])[0].content,
-        model_version=str(reply.response_metadata.get("model_name", "")),
-        forked_from=last_turn_id if parent_id is None else None,
-    )
-    recorder.add(turn)
-    return reply.model_copy(update={"response_metadata": {**reply.response_metadata, "turn_id": turn.id}})
-
-
-def _turn_seed(run_seed: int, messages: list[AnyMessage]) -> int:
-    """Give every call of a run a seed of its own."""
-    calls = sum(isinstance(message, AIMessage) for message in messages)
-    return random.Random(f"{run_seed}:{calls}").getrandbits(32)
-
-
 def _last_turn_id(messages: list[AnyMessage]) -> str | None:
-    replies = (message for message in reversed(messages) if isinstance(message, AIMessage))
-    last = next(replies, None)
-    return last.response_metadata.get("turn_id") if last else None
+    for message in reversed(messages):
+        if isinstance(message, AIMessage):
+            return message.response_metadata.get("turn_id")
+    return None
 
 
 def _context_of(runtime: Runtime[RunContext]) -> RunContext:

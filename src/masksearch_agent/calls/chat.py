@@ -53,7 +53,8 @@ class ChatCaller:
         prices_usd: tuple[float, float] = (0.0, 0.0),
         spending: Spending | None = None,
     ) -> None:
-        self.name = name or _name_of(model)
+        named = name or getattr(model, "model_name", None) or getattr(model, "model", None)
+        self.name = named if isinstance(named, str) else type(model).__name__
         self.spending = Spending() if spending is None else spending
         self.is_structured = is_structured
         self._model = model
@@ -181,8 +182,3 @@ def _structured_reply(raw: AIMessage, parsed: Any, schema: type[ReplyT]) -> tupl
     if arguments is not None:
         return text, validate_reply(arguments, schema)
     return text, "it does not follow the schema"
-
-
-def _name_of(model: BaseChatModel) -> str:
-    named = getattr(model, "model_name", None) or getattr(model, "model", None)
-    return named if isinstance(named, str) else type(model).__name__

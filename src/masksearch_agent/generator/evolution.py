@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Literal, Protocol
 
 from langgraph.graph import END, START, StateGraph
@@ -129,10 +130,9 @@ def build_evolution_graph(
 def merge_accepted(rounds: Iterable[Iterable[Trajectory]]) -> list[Trajectory]:
     """Return the accepted trajectories of all rounds, one a task: the first one, so that rounds only add."""
     first_of_task: dict[str, Trajectory] = {}
-    for trajectories in rounds:
-        for trajectory in trajectories:
-            if trajectory.accepted:
-                first_of_task.setdefault(trajectory.task_id, trajectory)
+    for trajectory in chain.from_iterable(rounds):
+        if trajectory.accepted:
+            first_of_task.setdefault(trajectory.task_id, trajectory)
     return list(first_of_task.values())
 
 

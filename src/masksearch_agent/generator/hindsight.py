@@ -9,6 +9,7 @@ some of them show how to go on after a search that found nothing.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass, field
 
 from masksearch_agent.agent.protocol import clean_text
 from masksearch_agent.config.agent import AnswerForm
@@ -24,14 +25,13 @@ _MAX_QUOTE_WORDS = 30
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+|(?<=[。！？])\s*")
 
 
+@dataclass
 class HindsightTeacher:
     """Plays planner, rewriter and observer for tasks whose hops are known."""
 
+    settings: GeneratorSettings = field(default_factory=GeneratorSettings)
+    answer_form: AnswerForm = "fills"
     name = "hindsight"
-
-    def __init__(self, settings: GeneratorSettings | None = None, answer_form: AnswerForm = "fills") -> None:
-        self.settings = settings or GeneratorSettings()
-        self.answer_form = answer_form
 
     async def plan(self, findings: Findings) -> Plan:
         """Take the next hops that are not supported yet; give up after too many attempts at one.
