@@ -221,10 +221,7 @@ class MaskSearchAgent(Runnable[AgentInput, SearchAnswer]):
         config: RunnableConfig | None = None,
         messages: Sequence[AnyMessage] = (),
     ) -> tuple[Trajectory, Usage]:
-        """Do what `run_task` does, and say what it cost, too.
-
-        `messages` are what to open the run with instead of the question alone, word for word.
-        """
+        """Do what `run_task` does, and say what it cost; `messages` are as in `SearchInput`."""
         if sampling is None and isinstance(self.model, RecordingModel):
             top_p = getattr(self.model, "top_p", 1.0)
             sampling = Sampling(temperature=getattr(self.model, "temperature", 0.0), top_p=top_p)

@@ -99,7 +99,7 @@ class EvolutionState(TypedDict, total=False):
 
 
 def best_round(recalls: list[float], min_rise: float) -> int:
-    """Return the number (from 1) of the last round whose held-out recall rose above that of the best before it."""
+    """Return the number (from 1) of the last round that rose by more than `min_rise` above the best before it."""
     best = 0
     for index, recall in enumerate(recalls):
         if recall > recalls[best] + min_rise:

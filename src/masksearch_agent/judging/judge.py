@@ -81,10 +81,7 @@ class ModelJudge:
             passages: What the answer has to be grounded in; None asks only whether it is right.
             log: Where the calls are written, the first one as `turn_id`.
 
-        Raises:
-            ReplyError: The judge gave no verdict.
-            ServiceError: Its server kept failing.
-            ServiceRefusedError: Its server refuses for good.
+        Raises what `ChatCaller.ask` raises.
         """
         if not answer.strip():
             return Judgement(reason="There is no answer.", verdict="wrong")
@@ -130,12 +127,8 @@ def open_judge(settings: JudgeSettings, spending: Spending | None = None) -> Mod
 def open_caller(settings: ChatModelSettings, spending: Spending | None = None) -> ChatCaller:
     """Open a chat model that hundreds of calls at once may ask, by its LangChain name or from a checkpoint folder.
 
-    Whoever asks it awaits `connections.close_connections` before the event loop ends.
-
-    Raises:
-        MissingExtraError: LangChain, its package for the provider, or for a folder transformers is not installed.
-        ModelError: It is a folder that cannot be loaded.
-        ServiceRefusedError: The model cannot be set up, mostly because its key is not set.
+    Whoever asks it awaits `connections.close_connections` before the event loop ends. Raises what `open_chat_model`
+    raises, and `ModelError` for a folder that cannot be loaded.
     """
     if not Path(settings.model).is_dir():
         return open_chat_caller(settings, spending, has_many_calls=True)
