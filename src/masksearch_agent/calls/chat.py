@@ -26,8 +26,6 @@ from masksearch_agent.records import Message, Turn, Usage
 __all__ = ("ChatCaller", "open_chat_caller", "open_chat_model")
 
 _REPAIR = "Your reply cannot be used: {problem}. Write the whole reply again in exactly the form that was asked for."
-
-
 _CHARS_PER_TOKEN = 4
 """Assumed where a reply does not report its usage."""
 
@@ -85,14 +83,14 @@ class ChatCaller:
             ServiceError: The model's server kept failing.
             ServiceRefusedError: The server refuses for good.
         """
+        log = CallLog() if log is None else log
         sent, new = list(messages), tuple(messages)
         parent_id: str | None = None
         problem = ""
         for attempt in range(max_repairs + 1):
             text, value = await self._reply(sent, schema, role, log)
             identity = turn_id if attempt == 0 else f"{turn_id}.repair{attempt}"
-            if log is not None:
-                log.turns.append(Turn(identity, parent_id, role, new, text, model_version=self.name))
+            log.turns.append(Turn(identity, parent_id, role, new, text, model_version=self.name))
             problem = value if isinstance(value, str) else check(value) if check is not None else ""
             if not isinstance(value, str) and not problem:
                 return value
@@ -101,7 +99,7 @@ class ChatCaller:
         raise ReplyError(f"{role} reply malformed: {problem}")
 
     async def _reply(
-        self, messages: Sequence[Message], schema: type[ReplyT], role: str, log: CallLog | None
+        self, messages: Sequence[Message], schema: type[ReplyT], role: str, log: CallLog
     ) -> tuple[str, ReplyT | str]:
         """Call the model once, however many attempts that takes."""
         model: Runnable[Any, Any] = self._model
@@ -113,8 +111,7 @@ class ChatCaller:
         message: AIMessage = output["raw"] if self.is_structured else output
         usage = self._usage_of(message, conversation, time.monotonic() - started_s)
         self.spending.add(role, usage)
-        if log is not None:
-            log.usage += usage
+        log.usage += usage
         if self.is_structured:
             return _structured_reply(message, output["parsed"], schema)
         return str(message.text), parse_tagged(str(message.text), schema)
