@@ -44,7 +44,7 @@ from masksearch_agent.generator.role_prompts import (
     Reading,
 )
 from masksearch_agent.generator.runner import TrajectoryGenerator
-from masksearch_agent.judging.prompt import Judgement, judge_prompt
+from masksearch_agent.judging.judge import Judgement, judge_prompt
 from masksearch_agent.records import Hop, Passage, ScoredPassage, SearchTask
 from masksearch_agent.retrieval.search import Search
 from masksearch_agent.traces.store import TraceStore

@@ -11,7 +11,6 @@ they reply sample more; models that need more rounds read more.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
 import tempfile
@@ -112,7 +111,7 @@ def measure(tasks: list[SearchTask], index: Path) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "traces.sqlite")
         with TraceStore(path) as store:
-            report = asyncio.run(generator.arun(tasks, store, "cost"))
+            report = generator.run(tasks, store, "cost")
             made = list(store.trajectories())
         size_bytes = path.stat().st_size
     count = len(made)

@@ -24,8 +24,7 @@ from masksearch_agent.errors import SamplerDriftError  # noqa: E402
 from masksearch_agent.models.local import LocalChatModel  # noqa: E402
 from masksearch_agent.records import Sampling, SearchTask, Trajectory  # noqa: E402
 from masksearch_agent.retrieval.search import Search  # noqa: E402
-from masksearch_agent.rewards.length import count_sampled_tokens  # noqa: E402
-from masksearch_agent.rewards.mix import RewardMix  # noqa: E402
+from masksearch_agent.rewards.mix import RewardMix, count_sampled_tokens  # noqa: E402
 from masksearch_agent.trainers.batches import collate_rows  # noqa: E402
 from masksearch_agent.trainers.dapo import DAPOConfig, DAPOTrainer  # noqa: E402
 from masksearch_agent.trainers.logprobs import score_completions  # noqa: E402

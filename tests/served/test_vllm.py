@@ -30,8 +30,7 @@ from masksearch_agent.models.local import LocalChatModel, load_checkpoint  # noq
 from masksearch_agent.models.recording import RecordingChatModel  # noqa: E402
 from masksearch_agent.models.vllm import VLLMChatModel  # noqa: E402
 from masksearch_agent.records import Sampling, SearchTask, TrainingRow, Trajectory, Turn  # noqa: E402
-from masksearch_agent.rewards.length import count_sampled_tokens  # noqa: E402
-from masksearch_agent.rewards.mix import RewardMix  # noqa: E402
+from masksearch_agent.rewards.mix import RewardMix, count_sampled_tokens  # noqa: E402
 from masksearch_agent.serving.rollout_engine import open_rollout_engine  # noqa: E402
 from masksearch_agent.serving.server import ModelServer  # noqa: E402
 from masksearch_agent.traces.recorder import CallRecording, Recorder  # noqa: E402

@@ -57,28 +57,23 @@ def save_bundle(
     """Write a bundle; the description is written last, so a folder that has one is complete.
 
     Its model version gets a fingerprint of the weights: `quickstart/final#1f0c93ab`.
-
-    Args:
-        model: Weights, saved as safetensors.
-        tokenizer: Its tokenizer with its chat template.
-        info: The description.
-        directory: Where the bundle goes.
     """
     directory.mkdir(parents=True, exist_ok=True)
     (directory / BUNDLE_FILE).unlink(missing_ok=True)
     model.save_pretrained(directory)
     tokenizer.save_pretrained(directory)
     name = info.model_version.split(_FINGERPRINT_MARK)[0]
-    version = f"{name}{_FINGERPRINT_MARK}{_fingerprint(directory)}"
+    digest = hashlib.sha256()
+    for file in sorted(directory.glob("*.safetensors")):
+        with file.open("rb") as weights:
+            digest.update(hashlib.file_digest(weights, "sha256").digest())
+    version = f"{name}{_FINGERPRINT_MARK}{digest.hexdigest()[:8]}"
     info = info.model_copy(update={"model_version": version})
     replace_text(directory / BUNDLE_FILE, info.model_dump_json(indent=2) + "\n")
 
 
 def read_bundle_info(path: str | Path) -> BundleInfo:
-    """Read a bundle's description.
-
-    Args:
-        path: A bundle folder, or the id of one on a model hub.
+    """Read the description of a bundle folder, or of a bundle on a model hub by its id.
 
     Raises:
         BundleError: It is missing, malformed, or of another protocol version.
@@ -139,14 +134,6 @@ def open_bundle_search(path: str | Path, info: BundleInfo | None = None) -> Sear
             f"what it is to search, or build the index with `masksearch index`"
         )
     return Search(open_index(index, info.search_mode))
-
-
-def _fingerprint(directory: Path) -> str:
-    digest = hashlib.sha256()
-    for file in sorted(directory.glob("*.safetensors")):
-        with file.open("rb") as weights:
-            digest.update(hashlib.file_digest(weights, "sha256").digest())
-    return digest.hexdigest()[:8]
 
 
 def _bundle_file(path: str | Path) -> Path:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any, TypeAlias
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import (
@@ -49,33 +49,6 @@ _read_text = lru_cache(maxsize=2048)(parse_step)
 first of them and kept for the others, with those of as many other runs at once."""
 
 
-class Dialect(Protocol):
-    """How steps are asked for, read, replied to and recorded."""
-
-    def caller(self, model: BaseChatModel) -> Runnable[Any, AIMessage]:
-        """Return what is called for a step."""
-        ...
-
-    def read(self, reply: AnyMessage) -> Step | FormatError:
-        """Read the step that a reply takes."""
-        ...
-
-    def answer_with(self, reply: AnyMessage, text: str) -> list[AnyMessage]:
-        """Return the messages in which the environment says something after a reply."""
-        ...
-
-    def record(self, messages: Sequence[BaseMessage]) -> list[Message]:
-        """Return a conversation as traces store it: in the tags dialect."""
-        ...
-
-
-def choose_dialect(settings: AgentSettings, prompts: PromptSet) -> Dialect:
-    """Return the dialect that the settings name."""
-    if settings.dialect == "tools":
-        return ToolsDialect(settings.max_queries, prompts)
-    return TagsDialect(settings.max_queries)
-
-
 class TagsDialect:
     """Steps are text with tags (see `protocol`): what trainable models speak."""
 
@@ -87,15 +60,15 @@ class TagsDialect:
         return model.bind(stop=list(STOP_STRINGS))
 
     def read(self, reply: AnyMessage) -> Step | FormatError:
-        """Parse the text."""
+        """Parse the text; the step, or what is wrong with it."""
         return _read_text(str(reply.text), self.max_queries)
 
     def answer_with(self, reply: AnyMessage, text: str) -> list[AnyMessage]:
-        """Return one user message."""
+        """Return what the environment says after a reply: one user message."""
         return [HumanMessage(text)]
 
     def record(self, messages: Sequence[BaseMessage]) -> list[Message]:
-        """Return the messages as they are."""
+        """Return a conversation as traces store it: in the tags dialect, so as it is."""
         return to_messages(messages)
 
 
@@ -130,9 +103,9 @@ class ToolsDialect:
             return FormatError("malformed_call", "the arguments of a tool call are not JSON", _CALL_FORM)
         calls = getattr(reply, "tool_calls", None) or []
         if not calls:
-            if not text:
-                return FormatError("empty_step", "the reply is empty", _CALL_FORM)
-            return AnswerStep("", text)
+            return (
+                AnswerStep("", text) if text else FormatError("empty_step", "the reply is empty", _CALL_FORM)
+            )
         if any(call["name"] != "search" for call in calls):
             return FormatError("unknown_tool", "the reply calls a tool that does not exist", _CALL_FORM)
         asked: list[Any] = []
@@ -141,7 +114,7 @@ class ToolsDialect:
             asked += queries if isinstance(queries, list) else [queries]
         if not all(isinstance(query, str) for query in asked):
             return FormatError("malformed_call", "`queries` is not a list of strings", _CALL_FORM)
-        queries = tuple(clean_text(query) for query in asked)
+        queries = tuple(map(clean_text, asked))
         if not queries or not all(queries):
             return FormatError("empty_query", "a query is empty", _CALL_FORM)
         if len(queries) > self.max_queries:
@@ -152,12 +125,11 @@ class ToolsDialect:
     def answer_with(self, reply: AnyMessage, text: str) -> list[AnyMessage]:
         """Return a result for every call, as the APIs ask for; without a call, a user message."""
         calls = [*getattr(reply, "tool_calls", []), *getattr(reply, "invalid_tool_calls", [])]
-        ids = [str(call["id"]) for call in calls]
-        if not ids:
+        if not calls:
             return [HumanMessage(text)]
+        texts = [text] + [_SEE_FIRST_RESULT] * (len(calls) - 1)
         return [
-            ToolMessage(text if number == 0 else _SEE_FIRST_RESULT, tool_call_id=id_)
-            for number, id_ in enumerate(ids)
+            ToolMessage(said, tool_call_id=str(call["id"])) for said, call in zip(texts, calls, strict=True)
         ]
 
     def record(self, messages: Sequence[BaseMessage]) -> list[Message]:
@@ -165,20 +137,30 @@ class ToolsDialect:
         recorded: list[Message] = []
         was_tool = False
         for message in messages:
+            text = str(message.text)
             if isinstance(message, SystemMessage):
-                text = str(message.text)
                 recorded.append(Message("system", self._recorded_system.get(text, text)))
             elif isinstance(message, AIMessage):
                 step = self.read(message)
-                text = str(message.text) if isinstance(step, FormatError) else render_step(step)
+                text = text if isinstance(step, FormatError) else render_step(step)
                 recorded.append(Message("assistant", text))
-            elif isinstance(message, ToolMessage):
-                if not was_tool:
-                    recorded.append(Message("user", str(message.text)))
-            else:
+            elif not isinstance(message, ToolMessage):
                 recorded += to_messages([message])
+            elif not was_tool:
+                recorded.append(Message("user", text))
             was_tool = isinstance(message, ToolMessage)
         return recorded
+
+
+Dialect: TypeAlias = TagsDialect | ToolsDialect
+"""How steps are asked for, read, replied to and recorded."""
+
+
+def choose_dialect(settings: AgentSettings, prompts: PromptSet) -> Dialect:
+    """Return the dialect that the settings name."""
+    if settings.dialect == "tools":
+        return ToolsDialect(settings.max_queries, prompts)
+    return TagsDialect(settings.max_queries)
 
 
 def _search_schema(max_queries: int) -> dict[str, Any]:

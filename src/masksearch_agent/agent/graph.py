@@ -27,7 +27,7 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.graph.message import REMOVE_ALL_MESSAGES
 from langgraph.runtime import Runtime
 
-from masksearch_agent.agent.dialects import Dialect, TagsDialect, choose_dialect
+from masksearch_agent.agent.dialects import TagsDialect, choose_dialect
 from masksearch_agent.agent.escaping import neutralise
 from masksearch_agent.agent.prompts import PromptSet, default_prompts
 from masksearch_agent.agent.protocol import (
@@ -71,8 +71,6 @@ def build_search_graph(
 
     Args:
         model: Any chat model; one that records (`RecordingModel`) gives trajectories with exact tokens.
-        search: What `search` steps query.
-        settings: The dialect and the run's limits.
         prompts: What the policy is told; None for the dialect's own.
 
     Raises:
@@ -80,9 +78,7 @@ def build_search_graph(
     """
     settings = settings or AgentSettings()
     nodes = _Nodes(model, search, settings, prompts or default_prompts(settings.dialect))
-    graph: StateGraph[SearchState, RunContext, SearchInput, SearchOutput] = StateGraph(
-        SearchState, context_schema=RunContext, input_schema=SearchInput, output_schema=SearchOutput
-    )
+    graph = StateGraph(SearchState, RunContext, input_schema=SearchInput, output_schema=SearchOutput)
     graph.add_node("prepare", Node(nodes.prepare, trace=False), input_schema=OpeningState)
     graph.add_node("think", Node(nodes.think, nodes.athink, trace=False))
     graph.add_node("search", Node(nodes.search_now, nodes.asearch_now, trace=False))
@@ -109,20 +105,15 @@ class _Nodes:
     def __init__(
         self, model: BaseChatModel, search: Search, settings: AgentSettings, prompts: PromptSet
     ) -> None:
-        self.model = model
         self.search = search
         self.settings = settings
-        self._shown = settings.passages_per_search
         self.prompts = prompts
         self.dialect = choose_dialect(settings, prompts)
         self.caller = self.dialect.caller(model)
         # Asked once: a check against a protocol takes as long as the rest of a step's preparation.
         self.is_recording = isinstance(model, RecordingModel)
 
-    # --- nodes -------------------------------------------------------------------------------------------
-
     def prepare(self, state: OpeningState) -> dict[str, Any]:
-        """Set every key of the state and write the opening messages."""
         return {
             "messages": [RemoveMessage(REMOVE_ALL_MESSAGES), *self._opening(state)],
             "searches": [],
@@ -136,36 +127,32 @@ class _Nodes:
         }
 
     def think(self, state: SearchState, runtime: Runtime[RunContext]) -> dict[str, Any]:
-        """Let the policy take one step."""
         context = _context_of(runtime)
         reply = self.caller.invoke(state["messages"], **self._call_settings(state, context))
         return self._take_reply(state, reply, context)
 
     async def athink(self, state: SearchState, runtime: Runtime[RunContext]) -> dict[str, Any]:
-        """Let the policy take one step, without blocking."""
         context = _context_of(runtime)
         reply = await self.caller.ainvoke(state["messages"], **self._call_settings(state, context))
         return self._take_reply(state, reply, context)
 
     def search_now(self, state: SearchState, runtime: Runtime[RunContext]) -> dict[str, Any]:
-        """Search for all queries of the step."""
         queries, guard = self._queries(state), _context_of(runtime).guard
-        return self._show(state, queries, self.search.search(queries, self._shown, guard))
+        found = self.search.search(queries, self.settings.passages_per_search, guard)
+        return self._show(state, queries, found)
 
     async def asearch_now(self, state: SearchState, runtime: Runtime[RunContext]) -> dict[str, Any]:
-        """Search for all queries of the step, without blocking."""
         queries, guard = self._queries(state), _context_of(runtime).guard
-        return self._show(state, queries, await self.search.asearch(queries, self._shown, guard))
+        found = await self.search.asearch(queries, self.settings.passages_per_search, guard)
+        return self._show(state, queries, found)
 
     def repair(self, state: SearchState) -> dict[str, Any]:
-        """Tell the policy what was malformed."""
         step = self._last_step(state)
         problem = step.message if isinstance(step, FormatError) else _SEARCH_AFTER_BUDGET
         said = self._say(state, self.prompts.repair.format(problem=problem))
         return {"messages": said, "repairs": state["repairs"] + 1}
 
     def force_answer(self, state: SearchState) -> dict[str, Any]:
-        """Tell the policy that it has to answer now."""
         return {"messages": self._say(state, self.prompts.force_answer), "is_forced": True}
 
     def finish(self, state: SearchState) -> dict[str, Any]:
@@ -181,8 +168,6 @@ class _Nodes:
             "repairs": state["repairs"] + is_malformed,
         }
 
-    # --- routing -----------------------------------------------------------------------------------------
-
     def choose_next(self, state: SearchState) -> Next:
         """Say what follows the policy's last step."""
         step = self._last_step(state)
@@ -192,11 +177,8 @@ class _Nodes:
             return "search" if len(state["searches"]) < self.settings.max_searches else "force_answer"
         return "repair" if state["repairs"] < self.settings.max_repairs else "finish"
 
-    # --- helpers -----------------------------------------------------------------------------------------
-
     def _opening(self, state: OpeningState) -> list[AnyMessage]:
         question, messages = state.get("question", ""), state.get("messages", [])
-        kind = state.get("kind", "qa")
         if not question and messages and messages[-1].type == "human":
             question = str(messages[-1].text)
             messages = [*messages[:-1], messages[-1].model_copy(update={"content": neutralise(question)})]
@@ -207,7 +189,7 @@ class _Nodes:
             raise AgentError(
                 'the input asks nothing; pass a question string, {"question": …} or messages that end with one'
             )
-        opening = opening_messages(question, kind, self.prompts)
+        opening = opening_messages(question, state.get("kind", "qa"), self.prompts)
         return [opening[0], *[m for m in messages if m.type != "system"]] if messages else opening
 
     def _last_step(self, state: SearchState) -> Step | FormatError:
@@ -232,12 +214,10 @@ class _Nodes:
     def _show(
         self, state: SearchState, queries: tuple[str, ...], found: list[list[ScoredPassage]]
     ) -> dict[str, Any]:
-        shown = [hit.passage for hit in interleave(found, self._shown)]
+        shown = [hit.passage for hit in interleave(found, self.settings.passages_per_search)]
         round_ = SearchRound(queries=list(queries), passages=[dump_record(passage) for passage in shown])
-        return {
-            "messages": self._say(state, render_information(shown)),
-            "searches": [*state["searches"], round_],
-        }
+        said = self._say(state, render_information(shown))
+        return {"messages": said, "searches": [*state["searches"], round_]}
 
     def _call_settings(self, state: SearchState, context: RunContext) -> dict[str, Any]:
         """Return the keywords of a recording model's call; other models get none."""
@@ -248,22 +228,39 @@ class _Nodes:
         if context.sampling is not None:
             keywords |= {"temperature": context.sampling.temperature, "top_p": context.sampling.top_p}
             if context.sampling.seed is not None:
-                keywords["seed"] = _turn_seed(context.sampling.seed, state["messages"])
+                # Every call of a run gets a seed of its own.
+                calls = sum(isinstance(message, AIMessage) for message in state["messages"])
+                keywords["seed"] = random.Random(f"{context.sampling.seed}:{calls}").getrandbits(32)
         if context.recorder is not None:
-            keywords["recording"] = CallRecording(
-                context.recorder, POLICY_ROLE, _last_turn_id(state["messages"])
-            )
+            last_turn = _last_turn_id(state["messages"])
+            keywords["recording"] = CallRecording(context.recorder, POLICY_ROLE, last_turn)
         return keywords
 
     def _take_reply(self, state: SearchState, reply: AIMessage, context: RunContext) -> dict[str, Any]:
         if isinstance(self.dialect, TagsDialect) and not self.is_recording:
             reply = _restore_stop_string(reply)
         if context.recorder is not None and "turn_id" not in reply.response_metadata:
-            reply = _record_text(state["messages"], reply, context.recorder, self.dialect)
+            reply = self._record_text(state["messages"], reply, context.recorder)
         # A model that does not say what it sampled must reach the token limit too.
         usage = reply.usage_metadata
         sampled = usage["output_tokens"] if usage else count_tokens_approximately([reply])
         return {"messages": [reply], "sampled_tokens": state["sampled_tokens"] + sampled}
+
+    def _record_text(self, messages: list[AnyMessage], reply: AIMessage, recorder: Recorder) -> AIMessage:
+        """Record a call of a model that gives no tokens: its text only."""
+        conversation, last_turn_id = self.dialect.record(messages), _last_turn_id(messages)
+        parent_id, known = recorder.split_known(last_turn_id, conversation)
+        turn = Turn(
+            id=new_turn_id(),
+            parent_id=parent_id,
+            role=POLICY_ROLE,
+            context=tuple(conversation[known:]),
+            text=self.dialect.record([reply])[0].content,
+            model_version=str(reply.response_metadata.get("model_name", "")),
+            forked_from=last_turn_id if parent_id is None else None,
+        )
+        recorder.add(turn)
+        return reply.model_copy(update={"response_metadata": {**reply.response_metadata, "turn_id": turn.id}})
 
 
 def _restore_stop_string(reply: AIMessage) -> AIMessage:
@@ -275,37 +272,10 @@ def _restore_stop_string(reply: AIMessage) -> AIMessage:
     return reply
 
 
-def _record_text(
-    messages: list[AnyMessage], reply: AIMessage, recorder: Recorder, dialect: Dialect
-) -> AIMessage:
-    """Record a call of a model that gives no tokens: its text only."""
-    conversation = dialect.record(messages)
-    parent_id, known = recorder.split_known(_last_turn_id(messages), conversation)
-    turn = Turn(
-        id=new_turn_id(),
-        parent_id=parent_id,
-        role=POLICY_ROLE,
-        context=tuple(conversation[known:]),
-        text=dialect.record([reply])[0].content,
-        model_version=str(reply.response_metadata.get("model_name", "")),
-        forked_from=_last_turn_id(messages) if parent_id is None else None,
-    )
-    recorder.add(turn)
-    metadata = {**reply.response_metadata, "turn_id": turn.id}
-    return reply.model_copy(update={"response_metadata": metadata})
-
-
-def _turn_seed(run_seed: int, messages: list[AnyMessage]) -> int:
-    """Give every call of a run a seed of its own."""
-    calls = sum(isinstance(message, AIMessage) for message in messages)
-    return random.Random(f"{run_seed}:{calls}").getrandbits(32)
-
-
 def _last_turn_id(messages: list[AnyMessage]) -> str | None:
     for message in reversed(messages):
         if isinstance(message, AIMessage):
-            turn_id = message.response_metadata.get("turn_id")
-            return str(turn_id) if turn_id else None
+            return message.response_metadata.get("turn_id")
     return None
 
 

@@ -34,10 +34,6 @@ class PromptSet(Settings):
         """Return the system prompt for a kind of task (`ramp` or `qa`)."""
         return self.masks_system if kind == "ramp" else self.question_system
 
-    def texts(self) -> tuple[str, ...]:
-        """Return all texts."""
-        return (self.question_system, self.masks_system, self.repair, self.force_answer)
-
 
 COMPACT_PROMPTS = PromptSet(
     question_system="Answer the question. Search until you know.",
@@ -56,15 +52,13 @@ _FORMAT = (
 
 _MASKS = (
     "The user's passage has facts replaced by [mask]. Find out every one of them with the help of a search engine. "
-    + _FORMAT
-    + " In the answer {answer}"
+    f"{_FORMAT} In the answer {{answer}}"
 )
 
 FULL_PROMPTS = PromptSet(
     question_system=(
-        "Answer the user's question with the help of a search engine. "
-        + _FORMAT
-        + " Keep the answer short, for example <answer>Port Louis</answer>."
+        f"Answer the user's question with the help of a search engine. {_FORMAT} Keep the answer short, for example "
+        "<answer>Port Louis</answer>."
     ),
     masks_system=_MASKS.format(answer="give the text for each [mask], one numbered line each, in order."),
     repair="Your last message was malformed. {problem} Write the step again in the right form.",
@@ -73,7 +67,6 @@ FULL_PROMPTS = PromptSet(
     ),
 )
 """For language models that read instructions."""
-
 
 _CALLS = (
     "Say in a sentence or two what you know and what you still need, then call `search`; you can search as many times "

@@ -72,11 +72,7 @@ _ANSWER_FORM = "the answer between <answer> and </answer>"
 
 @dataclass(frozen=True, slots=True)
 class SearchStep:
-    """A step that asks for passages.
-
-    Raises:
-        AgentError: When a text is not what `parse_step` could return; `clean_text` mends most of them.
-    """
+    """A step that asks for passages; `AgentError` where a text is not what `parse_step` could return."""
 
     think: str
     """May be empty."""
@@ -98,11 +94,7 @@ class SearchStep:
 
 @dataclass(frozen=True, slots=True)
 class AnswerStep:
-    """A step that ends the run.
-
-    Raises:
-        AgentError: When a text is not what `parse_step` could return; `clean_text` mends most of them.
-    """
+    """A step that ends the run; `AgentError` where a text is not what `parse_step` could return."""
 
     think: str
     """May be empty."""
@@ -135,27 +127,23 @@ Step: TypeAlias = SearchStep | AnswerStep
 
 
 def parse_step(text: str, max_queries: int) -> SearchStep | AnswerStep | FormatError:
-    """Read one step of the policy.
+    """Read one step of the policy, or what is wrong with it. Never raises.
 
     Args:
         text: What the model wrote, stop string included. Whitespace around it and around the blocks is fine.
         max_queries: Largest number of queries in one search.
-
-    Returns:
-        The step, or what is wrong with the text. Never raises.
     """
     blocks = _split_blocks(text)
     if isinstance(blocks, FormatError):
         return blocks
-    names = [name for name, _ in blocks]
-    if names == ["think", "search"]:
-        return _read_search(blocks[0][1], blocks[1][1], max_queries)
-    if names == ["think", "answer"]:
-        think, answer = blocks[0][1], blocks[1][1]
-        if not answer:
+    match blocks:
+        case [("think", think), ("search", queries)]:
+            return _read_search(think, queries, max_queries)
+        case [("think", _), ("answer", "")]:
             return FormatError("empty_answer", "the answer is empty", _ANSWER_FORM)
-        return AnswerStep(think, answer)
-    return _explain_blocks(names)
+        case [("think", think), ("answer", answer)]:
+            return AnswerStep(think, answer)
+    return _explain_blocks([name for name, _ in blocks])
 
 
 def render_step(step: Step) -> str:
@@ -165,10 +153,10 @@ def render_step(step: Step) -> str:
     and what a step copies from a passage is then copied token by token.
     """
     think = f"<think> {step.think}</think>" if step.think else "<think></think>"
-    if isinstance(step, SearchStep):
-        queries = "\n".join(step.queries)
-        return f"{think}<search> {queries}</search>"
-    return f"{think}<answer> {step.answer}</answer>"
+    if isinstance(step, AnswerStep):
+        return f"{think}<answer> {step.answer}</answer>"
+    queries = "\n".join(step.queries)
+    return f"{think}<search> {queries}</search>"
 
 
 def render_information(passages: Sequence[Passage]) -> str:
@@ -176,7 +164,10 @@ def render_information(passages: Sequence[Passage]) -> str:
 
     Each passage takes one line, so a line break in a passage can't forge a numbered passage of its own.
     """
-    lines = [f"[{number}] {_passage_line(passage)}" for number, passage in enumerate(passages, start=1)]
+    lines = []
+    for number, passage in enumerate(passages, start=1):
+        title = f"{clean_text(passage.title)}: " if passage.title.strip() else ""
+        lines.append(f"[{number}] {title}{clean_text(passage.text)}")
     return "\n".join(["<information>", *(lines or ["No results."]), "</information>"])
 
 
@@ -214,7 +205,7 @@ def _split_blocks(text: str) -> list[tuple[str, str]] | FormatError:
 
 
 def _read_search(think: str, block: str, max_queries: int) -> SearchStep | FormatError:
-    queries = tuple(_collapse(line) for line in block.split("\n"))
+    queries = tuple(map(_collapse, block.split("\n")))
     if not all(queries):
         detail = "a query is empty" if block else "the search has no query"
         return FormatError("empty_query", detail, _SEARCH_FORM)
@@ -246,14 +237,8 @@ def _collapse(text: str) -> str:
     return " ".join(text.split())
 
 
-def _passage_line(passage: Passage) -> str:
-    title, text = clean_text(passage.title), clean_text(passage.text)
-    return f"{title}: {text}" if title else text
-
-
 def _require_trimmed(what: str, text: str) -> None:
     if text != text.strip():
         raise AgentError(f"{what} must not start or end with whitespace, got {text!r}")
-    tag = _TAG.search(text)
-    if tag is not None:
+    if tag := _TAG.search(text):
         raise AgentError(f"{what} contains the tag {tag[0]!r}; pass outside text through `clean_text` first")

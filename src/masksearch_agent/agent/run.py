@@ -8,7 +8,7 @@ from typing import Any, TypeAlias, cast
 
 from langchain_core.messages import AnyMessage, BaseMessage
 
-from masksearch_agent.agent.state import RunContext, SearchInput, trajectory_of, usage_of
+from masksearch_agent.agent.state import RunContext, SearchInput, outcome_of
 from masksearch_agent.errors import AgentError
 from masksearch_agent.records import SearchAnswer, Trajectory, Usage, content_id
 from masksearch_agent.traces.recorder import Recorder
@@ -46,9 +46,8 @@ class AgentRun:
         if task_id is None:
             # What the first call read, but for our system prompt; the thread may hold earlier runs too.
             task_id = content_id(*(m.content for m in turns[0].context if m.role != "system"))
-        trajectory = trajectory_of(state, turns, task_id, producer, seed)
         own = [m for m in state["messages"] if m.response_metadata.get("turn_id") in self.recorder]
-        return trajectory, usage_of(trajectory, own, state["sampled_tokens"], self.started_s)
+        return outcome_of(state, turns, own, self.started_s, task_id, producer, seed)
 
     def answer(self, state: Mapping[str, Any], producer: str) -> SearchAnswer:
         """Make the answer; see `outcome`."""

@@ -29,13 +29,7 @@ from masksearch_agent.agent.state import RunContext, SearchInput
 from masksearch_agent.config.agent import AgentSettings
 from masksearch_agent.errors import ThreadReuseError
 from masksearch_agent.models.recording import RecordingChatModel
-from masksearch_agent.records import (
-    Sampling,
-    SearchAnswer,
-    SearchTask,
-    Trajectory,
-    Usage,
-)
+from masksearch_agent.records import Sampling, SearchAnswer, SearchTask, Trajectory, Usage
 from masksearch_agent.retrieval.adapters import as_search
 from masksearch_agent.retrieval.leak_guard import LeakGuard
 from masksearch_agent.traces.recorder import RecordingModel
@@ -119,12 +113,9 @@ class MaskSearchAgent(Runnable[AgentInput, SearchAnswer]):
     # --- Runnable ----------------------------------------------------------------------------------------
 
     def invoke(self, input: AgentInput, config: RunnableConfig | None = None, **kwargs: Any) -> SearchAnswer:
-        """Answer a question.
+        """Answer a question (see `AgentInput`).
 
-        Args:
-            input: See `AgentInput`.
-            config: As for any Runnable.
-            **kwargs: `context=RunContext(...)`, and what the graph's own `invoke` takes.
+        `kwargs` may be `context=RunContext(...)`, and what the graph's own `invoke` takes.
 
         Raises:
             AgentError: The input asks nothing, or the run was interrupted.
@@ -162,10 +153,7 @@ class MaskSearchAgent(Runnable[AgentInput, SearchAnswer]):
         """Yield each finished node's update as `{node: update}`, and at last the answer."""
         run = AgentRun()
         state: Mapping[str, Any] = {}
-        chunks: Iterator[Any] = self.graph.stream(
-            graph_input(input), config, context=run.context, stream_mode=["updates", "values"]
-        )
-        for mode, chunk in chunks:
+        for mode, chunk in self.stream(input, config, context=run.context, stream_mode=["updates", "values"]):
             if mode == "values":
                 state = chunk
             else:
@@ -188,11 +176,7 @@ class MaskSearchAgent(Runnable[AgentInput, SearchAnswer]):
             return _tool_text(answer), answer
 
         return StructuredTool.from_function(
-            research,
-            aresearch,
-            name=name,
-            description=description,
-            response_format="content_and_artifact",
+            research, aresearch, name=name, description=description, response_format="content_and_artifact"
         )
 
     def close(self) -> None:
@@ -212,7 +196,6 @@ class MaskSearchAgent(Runnable[AgentInput, SearchAnswer]):
         task: SearchTask,
         sampling: Sampling | None = None,
         seed: int = 0,
-        is_guarded: bool = True,
         config: RunnableConfig | None = None,
     ) -> Trajectory:
         """Run a task and return its recorded trajectory.
@@ -222,63 +205,42 @@ class MaskSearchAgent(Runnable[AgentInput, SearchAnswer]):
             sampling: How a recording model samples; None for as it is set up (greedily by default). Without a seed of
                 its own it gets one of the task and `seed`, so a rollout can be repeated whatever runs beside it.
             seed: Part of the trajectory's id: use another one for each rollout of a task.
-            is_guarded: False leaves the source passage of a RAMP task within reach.
             config: As for any Runnable. Where the agent has a checkpointer, a `thread_id` in it has to be a new one;
                 without it the rollout gets a thread of its own.
 
         Raises:
             ThreadReuseError: The thread has run before, or is running.
         """
-        return (await self.answer_task(task, seed, sampling, is_guarded, config))[0]
+        return (await self.answer_task(task, seed, sampling, config))[0]
 
     async def answer_task(
         self,
         task: SearchTask,
         seed: int = 0,
         sampling: Sampling | None = None,
-        is_guarded: bool = True,
         config: RunnableConfig | None = None,
         messages: Sequence[AnyMessage] = (),
     ) -> tuple[Trajectory, Usage]:
-        """Do what `run_task` does, and say what it cost, too.
-
-        `messages` are what to open the run with instead of the question alone, word for word.
-        """
+        """Do what `run_task` does, and say what it cost; `messages` are as in `SearchInput`."""
         if sampling is None and isinstance(self.model, RecordingModel):
             top_p = getattr(self.model, "top_p", 1.0)
             sampling = Sampling(temperature=getattr(self.model, "temperature", 0.0), top_p=top_p)
         if sampling is not None and sampling.seed is None:
             run_seed = random.Random(f"{task.id}:{seed}").getrandbits(32)
             sampling = dataclasses.replace(sampling, seed=run_seed)
-        guard = LeakGuard.for_task(task) if is_guarded else None
-        run = AgentRun(RunContext(guard=guard, sampling=sampling))
+        run = AgentRun(RunContext(guard=LeakGuard.for_task(task), sampling=sampling))
         asked: SearchInput = {"question": task.question, "kind": task.kind}
         if messages:
             asked["messages"] = list(messages)
-        async with self._on_unused_thread(merge_configs(self.new_thread(), config)) as own_config:
+        async with self._on_unused_thread(config) as own_config:
             state = await self.graph.ainvoke(asked, own_config, context=run.context)
         return run.outcome(state, self.model_version, task.id, seed)
 
-    def new_thread(self) -> RunnableConfig:
-        """Return a config with a `thread_id` that no other run has; without a checkpointer, an empty one."""
-        return {"configurable": {"thread_id": uuid.uuid4().hex}} if self.checkpointer is not None else {}
-
-    def replace(
-        self,
-        model: BaseChatModel | None = None,
-        search: Any = None,
-        settings: AgentSettings | None = None,
-        prompts: PromptSet | None = None,
-    ) -> MaskSearchAgent:
-        """Return an agent like this one with some of its parts changed; with another model it has no bundle."""
-        changed = MaskSearchAgent(
-            model or self.model,
-            self.search if search is None else search,
-            settings or self.settings,
-            prompts or self.prompts,
-            self.checkpointer,
-        )
-        changed.bundle = self.bundle if model is None else None
+    def replace(self, **parts: Any) -> MaskSearchAgent:
+        """Return an agent like this one with some arguments changed; with another model it has no bundle."""
+        names = ("model", "search", "settings", "prompts", "checkpointer")
+        changed = MaskSearchAgent(**{name: getattr(self, name) for name in names} | parts)
+        changed.bundle = None if "model" in parts else self.bundle
         return changed
 
     def with_limits(self, **limits: Any) -> MaskSearchAgent:
@@ -286,11 +248,12 @@ class MaskSearchAgent(Runnable[AgentInput, SearchAnswer]):
         return self.replace(settings=AgentSettings.model_validate({**self.settings.model_dump(), **limits}))
 
     @asynccontextmanager
-    async def _on_unused_thread(self, config: RunnableConfig) -> AsyncIterator[RunnableConfig]:
+    async def _on_unused_thread(self, config: RunnableConfig | None) -> AsyncIterator[RunnableConfig | None]:
         """Keep a rollout's thread to itself: on a used one it would silently go on with another conversation."""
         if self.checkpointer is None:
             yield config
             return
+        config = merge_configs({"configurable": {"thread_id": uuid.uuid4().hex}}, config)
         thread_id = str(config["configurable"]["thread_id"])
         is_running = thread_id in self._rollout_threads
         self._rollout_threads.add(thread_id)

@@ -32,8 +32,7 @@ __all__ = (
     "SearchOutput",
     "SearchRound",
     "SearchState",
-    "trajectory_of",
-    "usage_of",
+    "outcome_of",
 )
 
 
@@ -58,19 +57,6 @@ class SearchInput(TypedDict, total=False):
     """With a question as well: what to open the run with instead of the question alone, word for word."""
 
 
-class SearchOutput(TypedDict):
-    """What the compiled graph returns."""
-
-    answer: str
-    reasoning: str
-    stop_reason: StopReason | None
-    """None where the run was interrupted."""
-    searches: list[SearchRound]
-    repairs: int
-    sampled_tokens: int
-    messages: list[AnyMessage]
-
-
 class OpeningState(SearchInput, total=False):
     """What the first node reads."""
 
@@ -78,22 +64,27 @@ class OpeningState(SearchInput, total=False):
     """Set where the thread has run before."""
 
 
-class SearchState(TypedDict):
-    """Working state. The first node sets every key, so a new question on an old thread starts afresh."""
+class SearchOutput(TypedDict):
+    """What the compiled graph returns."""
 
     messages: Annotated[list[AnyMessage], add_messages]
     searches: list[SearchRound]
     repairs: int
     """Malformed steps so far."""
-    is_forced: bool
-    """Whether the agent was told to answer because its search budget is spent."""
     sampled_tokens: int
-    started_at_s: float
-    """Wall clock at the start of the run."""
     answer: str
     reasoning: str
     stop_reason: StopReason | None
-    """None while the run goes on."""
+    """None while the run goes on, or where it was interrupted."""
+
+
+class SearchState(SearchOutput):
+    """Working state. The first node sets every key, so a new question on an old thread starts afresh."""
+
+    is_forced: bool
+    """Whether the agent was told to answer because its search budget is spent."""
+    started_at_s: float
+    """Wall clock at the start of the run."""
 
 
 @dataclass(frozen=True)
@@ -109,19 +100,27 @@ class RunContext:
     """Overrides the sampling settings of a recording model."""
 
 
-def trajectory_of(
-    state: Mapping[str, Any], turns: tuple[Turn, ...], task_id: str, producer: str, seed: int = 0
-) -> Trajectory:
-    """Return the trajectory of a finished run.
+def outcome_of(
+    state: Mapping[str, Any],
+    turns: tuple[Turn, ...],
+    messages: Iterable[BaseMessage],
+    started_s: float,
+    task_id: str,
+    producer: str,
+    seed: int,
+) -> tuple[Trajectory, Usage]:
+    """Return the trajectory of a finished run, and what it cost.
 
     Args:
         state: What the graph returned, in this process or from a server.
         turns: The model calls of the run.
+        messages: The run's own; a model that says how much it read says it in its replies.
+        started_s: When it started, by `time.perf_counter`.
         task_id: The task that was run.
         producer: Version of the model that answered.
-        seed: Part of the trajectory's id.
+        seed: As for `MaskSearchAgent.run_task`.
     """
-    return Trajectory(
+    trajectory = Trajectory(
         id=content_id(task_id, producer, seed, PROTOCOL_VERSION),
         task_id=task_id,
         turns=turns,
@@ -137,26 +136,11 @@ def trajectory_of(
         seed=seed,
         protocol_version=PROTOCOL_VERSION,
     )
-
-
-def usage_of(
-    trajectory: Trajectory, messages: Iterable[BaseMessage], sampled_tokens: int, started_s: float
-) -> Usage:
-    """Return what a run cost.
-
-    Args:
-        trajectory: The run.
-        messages: Its own; a model that says how much it read says it in its replies.
-        sampled_tokens: As the graph counted them.
-        started_s: When it started, by `time.perf_counter`.
-    """
-    read = [
-        m.usage_metadata["input_tokens"] for m in messages if isinstance(m, AIMessage) and m.usage_metadata
-    ]
-    return Usage(
-        model_calls=len(trajectory.turns),
-        prompt_tokens=sum(read),
-        sampled_tokens=sampled_tokens,
+    replies = (m.usage_metadata for m in messages if isinstance(m, AIMessage) and m.usage_metadata)
+    return trajectory, Usage(
+        model_calls=len(turns),
+        prompt_tokens=sum(usage["input_tokens"] for usage in replies),
+        sampled_tokens=state["sampled_tokens"],
         searches=len(trajectory.queries),
         seconds=time.perf_counter() - started_s,
     )

@@ -8,23 +8,26 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage
+from langchain_core.runnables import Runnable
 
-from masksearch_agent.calls.accounting import CallLog, Spending, read_usage
+from masksearch_agent.calls.accounting import CallLog, Spending
 from masksearch_agent.calls.connections import open_many_calls_model
 from masksearch_agent.calls.patience import PatientCaller
 from masksearch_agent.calls.replies import ReplyT, parse_tagged, validate_reply
 from masksearch_agent.config.calls import CallSettings, ChatModelSettings
 from masksearch_agent.errors import MissingExtraError, ReplyError, ServiceRefusedError, needs_extra
-from masksearch_agent.records import Message, Turn
+from masksearch_agent.records import Message, Turn, Usage
 
 __all__ = ("ChatCaller", "open_chat_caller", "open_chat_model")
 
 _REPAIR = "Your reply cannot be used: {problem}. Write the whole reply again in exactly the form that was asked for."
+_CHARS_PER_TOKEN = 4
+"""Assumed where a reply does not report its usage."""
 
 
 class ChatCaller:
@@ -33,7 +36,6 @@ class ChatCaller:
     Args:
         model: Any LangChain chat model. Its own retries should be off; they would multiply with these.
         name: Its name in traces; the model's own where None.
-        calls: Timeout, patience and rate.
         is_structured: Ask through `with_structured_output`, for models that have it, instead of tags.
         prices_usd: Of a million prompt tokens and of a million sampled tokens.
         spending: Where its calls are counted.
@@ -49,7 +51,8 @@ class ChatCaller:
         prices_usd: tuple[float, float] = (0.0, 0.0),
         spending: Spending | None = None,
     ) -> None:
-        self.name = name or _name_of(model)
+        named = name or getattr(model, "model_name", None) or getattr(model, "model", None)
+        self.name = named if isinstance(named, str) else type(model).__name__
         self.spending = Spending() if spending is None else spending
         self.is_structured = is_structured
         self._model = model
@@ -70,72 +73,64 @@ class ChatCaller:
         """Return the model's reply.
 
         Args:
-            messages: The conversation.
-            schema: What to reply.
             role: Who speaks; for the trace and the accounts.
             check: Says what else is wrong with a reply, `""` where nothing is.
             max_repairs: How often to tell the model what is wrong.
-            log: Where the calls are written.
-            turn_id: Id of the call in the log; repairs add their number.
+            log: Where the calls are written, as `turn_id` and, for repairs, with their number.
 
         Raises:
             ReplyError: The reply stayed malformed; the message is short and names the reason.
             ServiceError: The model's server kept failing.
             ServiceRefusedError: The server refuses for good.
         """
-        sent = list(messages)
-        new = tuple(messages)
+        log = CallLog() if log is None else log
+        sent, new = list(messages), tuple(messages)
         parent_id: str | None = None
         problem = ""
         for attempt in range(max_repairs + 1):
             text, value = await self._reply(sent, schema, role, log)
             identity = turn_id if attempt == 0 else f"{turn_id}.repair{attempt}"
-            if log is not None:
-                log.turns.append(Turn(identity, parent_id, role, new, text, model_version=self.name))
+            log.turns.append(Turn(identity, parent_id, role, new, text, model_version=self.name))
             problem = value if isinstance(value, str) else check(value) if check is not None else ""
             if not isinstance(value, str) and not problem:
                 return value
-            parent_id = identity
-            new = (Message("user", _REPAIR.format(problem=problem)),)
+            parent_id, new = identity, (Message("user", _REPAIR.format(problem=problem)),)
             sent += [Message("assistant", text), *new]
         raise ReplyError(f"{role} reply malformed: {problem}")
 
     async def _reply(
-        self, messages: Sequence[Message], schema: type[ReplyT], role: str, log: CallLog | None
+        self, messages: Sequence[Message], schema: type[ReplyT], role: str, log: CallLog
     ) -> tuple[str, ReplyT | str]:
         """Call the model once, however many attempts that takes."""
+        model: Runnable[Any, Any] = self._model
+        if self.is_structured:
+            model = self._model.with_structured_output(schema, include_raw=True)
         conversation = [(message.role, message.content) for message in messages]
-        runnable = (
-            self._model.with_structured_output(schema, include_raw=True)
-            if self.is_structured
-            else self._model
-        )
         started_s = time.monotonic()
-
-        async def attempt() -> Any:
-            return await runnable.ainvoke(conversation)
-
-        output: Any = await self._caller.call(attempt)
-        message = output["raw"] if self.is_structured else output
-        sent_chars = sum(len(message.content) for message in messages)
-        usage = read_usage(message, sent_chars, time.monotonic() - started_s, self._prices_usd)
+        output = await self._caller.call(lambda: model.ainvoke(conversation))
+        message: AIMessage = output["raw"] if self.is_structured else output
+        usage = self._usage_of(message, conversation, time.monotonic() - started_s)
         self.spending.add(role, usage)
-        if log is not None:
-            log.usage += usage
-        return (
-            _structured_reply(output, schema)
-            if self.is_structured
-            else (str(message.text), parse_tagged(str(message.text), schema))
-        )
+        log.usage += usage
+        if self.is_structured:
+            return _structured_reply(message, output["parsed"], schema)
+        return str(message.text), parse_tagged(str(message.text), schema)
+
+    def _usage_of(self, reply: AIMessage, sent: Sequence[tuple[str, str]], seconds: float) -> Usage:
+        reported: Mapping[str, int] = getattr(reply, "usage_metadata", None) or {}
+        sent_chars = sum(len(content) for _, content in sent)
+        prompt_tokens = reported.get("input_tokens", sent_chars // _CHARS_PER_TOKEN)
+        sampled_tokens = reported.get("output_tokens", len(str(reply.text)) // _CHARS_PER_TOKEN)
+        prompt_usd, sampled_usd = self._prices_usd
+        cost_usd = (prompt_tokens * prompt_usd + sampled_tokens * sampled_usd) / 1e6
+        return Usage(1, prompt_tokens, sampled_tokens, 0, seconds, cost_usd)
 
 
 def open_chat_model(settings: ChatModelSettings, *, has_many_calls: bool = False) -> BaseChatModel:
     """Open a chat model by its name, with its key from the environment and without retries of its own.
 
-    Args:
-        settings: The model.
-        has_many_calls: Whether hundreds of calls may be in flight at once. The caller then awaits
-            `connections.close_connections` before its event loop ends.
+    With `has_many_calls`, hundreds of calls may be in flight at once; the caller then awaits
+    `connections.close_connections` before its event loop ends.
 
     Raises:
         MissingExtraError: LangChain, or its package for the provider, is not installed.
@@ -143,20 +138,15 @@ def open_chat_model(settings: ChatModelSettings, *, has_many_calls: bool = False
     """
     with needs_extra("llm"):
         from langchain.chat_models import init_chat_model
-    options: dict[str, Any] = {
-        "base_url": settings.base_url,
-        "temperature": settings.temperature,
-        "max_tokens": settings.max_tokens,
-    }
+    options = settings.model_dump(include={"base_url", "temperature", "max_tokens"}, exclude_none=True)
     # The caller retries and times out itself, in the same way for every provider.
-    options = {name: value for name, value in options.items() if value is not None} | {"max_retries": 0}
+    options["max_retries"] = 0
     provider, _, name = settings.model.partition(":")
     try:
-        model: BaseChatModel = (
-            open_many_calls_model(name, **options)
-            if has_many_calls and provider == "openai"
-            else init_chat_model(settings.model, **options)
-        )
+        if has_many_calls and provider == "openai":
+            return open_many_calls_model(name, **options)
+        model: BaseChatModel = init_chat_model(settings.model, **options)
+        return model
     except ImportError as failure:
         raise MissingExtraError(failure.name or settings.model, "llm") from failure
     except Exception as failure:  # noqa: BLE001 (raised again, without what it may tell about keys)
@@ -164,7 +154,6 @@ def open_chat_model(settings: ChatModelSettings, *, has_many_calls: bool = False
             f"cannot set up the chat model {settings.model!r}: {type(failure).__name__}; expected `provider:name` and "
             "the provider's API key in the environment (for OpenAI, OPENAI_API_KEY)"
         ) from None
-    return model
 
 
 def open_chat_caller(
@@ -181,18 +170,12 @@ def open_chat_caller(
     )
 
 
-def _structured_reply(output: Any, schema: type[ReplyT]) -> tuple[str, ReplyT | str]:
+def _structured_reply(raw: AIMessage, parsed: Any, schema: type[ReplyT]) -> tuple[str, ReplyT | str]:
     """Return a structured output as the text it was and the value it holds."""
-    raw: AIMessage = output["raw"]
     arguments = raw.tool_calls[0]["args"] if raw.tool_calls else None
     text = str(raw.text) or json.dumps(arguments, ensure_ascii=False)
-    if isinstance(output["parsed"], schema):
-        return text, output["parsed"]
+    if isinstance(parsed, schema):
+        return text, parsed
     if arguments is not None:
         return text, validate_reply(arguments, schema)
     return text, "it does not follow the schema"
-
-
-def _name_of(model: BaseChatModel) -> str:
-    named = getattr(model, "model_name", None) or getattr(model, "model", None)
-    return named if isinstance(named, str) else type(model).__name__

@@ -44,11 +44,7 @@ def open_connections() -> Any:
 
 
 def open_many_calls_model(name: str, **options: Any) -> BaseChatModel:
-    """Return LangChain's chat model of the OpenAI protocol, with less work for each call.
-
-    Args:
-        name: What the server calls the model.
-        **options: Of `ChatOpenAI`.
+    """Return `ChatOpenAI` for the model that the server calls so, with less work for each call.
 
     Raises:
         ImportError: langchain-openai is not installed.
@@ -58,11 +54,8 @@ def open_many_calls_model(name: str, **options: Any) -> BaseChatModel:
     class ManyCallsChatOpenAI(ChatOpenAI):
         def _get_request_payload(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
             payload: dict[str, Any] = super()._get_request_payload(*args, **kwargs)
-            if "messages" in payload:
-                payload["extra_body"] = {
-                    **(payload.get("extra_body") or {}),
-                    "messages": payload["messages"],
-                }
+            if messages := payload.get("messages"):
+                payload["extra_body"] = {**(payload.get("extra_body") or {}), "messages": messages}
                 payload["messages"] = []
             return payload
 

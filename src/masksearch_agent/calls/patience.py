@@ -21,8 +21,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import TypeVar
 
 from langchain_core.rate_limiters import InMemoryRateLimiter
-from tenacity import AsyncRetrying, RetryCallState
-from tenacity.stop import stop_after_delay
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_delay
 
 from masksearch_agent.config.calls import CallSettings
 from masksearch_agent.errors import MaskSearchError, ServiceError, ServiceRefusedError
@@ -55,12 +54,7 @@ logger = logging.getLogger(__name__)
 
 
 class PatientCaller:
-    """Makes the calls to one service. Safe to share between event loops and threads.
-
-    Args:
-        service: What to call it in messages.
-        settings: Timeout, patience and rate.
-    """
+    """Makes the calls to one service, so called in messages. Safe to share between event loops and threads."""
 
     def __init__(self, service: str, settings: CallSettings | None = None) -> None:
         self.service = service
@@ -68,20 +62,14 @@ class PatientCaller:
         self.failed_attempts = 0
         """Attempts that were tried again."""
         self._paused_until = 0.0
-        rate = self.settings.requests_per_second
-        self._limiter = (
-            InMemoryRateLimiter(
+        self._limiter: InMemoryRateLimiter | None = None
+        if rate := self.settings.requests_per_second:
+            self._limiter = InMemoryRateLimiter(
                 requests_per_second=rate, check_every_n_seconds=min(0.05, 1 / rate), max_bucket_size=1
             )
-            if rate is not None
-            else None
-        )
 
     async def call(self, attempt: Callable[[], Awaitable[T]]) -> T:
-        """Return what an attempt returns, trying again while that can help.
-
-        Args:
-            attempt: Makes the call once; called anew for each attempt.
+        """Return what `attempt`, which makes the call once, returns; it is called again while that can help.
 
         Raises:
             ServiceError: The service kept failing.
@@ -90,9 +78,8 @@ class PatientCaller:
         """
         unknown_failures = 0
 
-        def is_worth_another_try(state: RetryCallState) -> bool:
+        def is_worth_another_try(failure: BaseException) -> bool:
             nonlocal unknown_failures
-            failure = state.outcome.exception() if state.outcome is not None else None
             if not isinstance(failure, Exception) or isinstance(failure, MaskSearchError):
                 return False
             if _is_transient(failure):
@@ -101,7 +88,7 @@ class PatientCaller:
             return _status(failure) is None and unknown_failures < _ATTEMPTS_AT_THE_UNKNOWN
 
         retrying = AsyncRetrying(
-            retry=is_worth_another_try,
+            retry=retry_if_exception(is_worth_another_try),
             wait=self._wait_s,
             stop=stop_after_delay(self.settings.patience_s),
             reraise=True,
@@ -111,7 +98,15 @@ class PatientCaller:
         except MaskSearchError:
             raise
         except Exception as failure:  # noqa: BLE001 (raised again, without what it may tell about keys)
-            raise self._error(failure) from None
+            what = _describe(failure)
+            if _status(failure) in _REFUSED:
+                raise ServiceRefusedError(
+                    f"{self.service} refuses every call: {what}; check the model's name, the address and the API key "
+                    "in the environment"
+                ) from None
+            raise ServiceError(
+                f"{self.service} keeps failing: {what}; run the same command again to go on"
+            ) from None
 
     async def _attempt(self, attempt: Callable[[], Awaitable[T]]) -> T:
         while (left_s := self._paused_until - time.monotonic()) > 0:
@@ -124,10 +119,8 @@ class PatientCaller:
 
     def _wait_s(self, state: RetryCallState) -> float:
         failure = state.outcome.exception() if state.outcome is not None else None
-        longest = min(
-            self.settings.longest_wait_s,
-            self.settings.first_wait_s * 2.0 ** min(state.attempt_number - 1, 32),
-        )
+        grown = self.settings.first_wait_s * 2.0 ** min(state.attempt_number - 1, 32)
+        longest = min(self.settings.longest_wait_s, grown)
         wait_s = max(longest * random.uniform(0.5, 1.0), _retry_after_s(failure))
         self.failed_attempts += 1
         if _status(failure) == 429:
@@ -135,15 +128,6 @@ class PatientCaller:
         logger.info("%s: attempt %d failed (%s); next in %.1f s", self.service, state.attempt_number,
                     _describe(failure), wait_s)  # fmt: skip
         return wait_s
-
-    def _error(self, failure: Exception) -> MaskSearchError:
-        what = _describe(failure)
-        if _status(failure) in _REFUSED:
-            return ServiceRefusedError(
-                f"{self.service} refuses every call: {what}; check the model's name, the address and the API key in "
-                "the environment"
-            )
-        return ServiceError(f"{self.service} keeps failing: {what}; run the same command again to go on")
 
 
 def redact(text: str) -> str:

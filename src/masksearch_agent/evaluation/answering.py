@@ -15,7 +15,7 @@ from langchain_core.messages.utils import convert_to_messages
 from masksearch_agent.agent.escaping import neutralise
 from masksearch_agent.agent.protocol import PROTOCOL_VERSION, render_information
 from masksearch_agent.agent.runnable import MaskSearchAgent
-from masksearch_agent.agent.state import trajectory_of, usage_of
+from masksearch_agent.agent.state import outcome_of
 from masksearch_agent.errors import EvaluationError
 from masksearch_agent.records import SearchTask, Trajectory, Turn, Usage, content_id
 from masksearch_agent.retrieval.leak_guard import LeakGuard
@@ -128,8 +128,7 @@ class RemoteAgent:
             )
         messages = convert_to_messages(state["messages"])
         turns = _turns_of(messages, self.model_version)
-        trajectory = trajectory_of(state, turns, task.id, self.model_version, seed)
-        return trajectory, usage_of(trajectory, messages, state["sampled_tokens"], started_s)
+        return outcome_of(state, turns, messages, started_s, task.id, self.model_version, seed)
 
     def _connect(self) -> Any:
         """Return a client of the running event loop; connections do not outlive theirs."""

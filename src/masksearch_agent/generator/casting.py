@@ -23,15 +23,10 @@ _TEACHER_ROLES = ("planner", "rewriter", "observer")
 def cast_roles(
     settings: GeneratorSettings, agent_settings: AgentSettings, spending: Spending
 ) -> tuple[Teacher, Judge]:
-    """Return the teacher and the judge that the settings name.
-
-    Args:
-        settings: Without `model` and `roles`, the hindsight teacher and the rule judge.
-        agent_settings: Limits of the agent to be trained.
-        spending: Where the calls of all models are counted.
+    """Return the teacher and the judge that the settings name; without a model, the hindsight teacher and the rules.
 
     Raises:
-        ConfigError: Some roles of the teacher have a model and others have none.
+        ConfigError: Some roles of the teacher have a model and others have none, or the judge's does not fit.
     """
     opened: dict[ChatModelSettings, ChatCaller] = {}
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Literal, Protocol
 
 from langgraph.graph import END, START, StateGraph
@@ -30,7 +31,7 @@ __all__ = (
     "Generated",
     "RoundScore",
     "RoundSteps",
-    "StopRule",
+    "best_round",
     "build_evolution_graph",
     "merge_accepted",
 )
@@ -58,23 +59,18 @@ class RoundSteps(Protocol):
 
     def teach(self) -> Generated:
         """Have the teacher work on the tasks of the first round."""
-        ...
 
     def sample(self, round_number: int) -> Generated:
         """Have the student of the round before work on new tasks."""
-        ...
 
     def merge(self, round_number: int) -> int:
         """Put what all rounds so far accepted together; return the number of trajectories."""
-        ...
 
     def train(self, round_number: int) -> None:
         """Make the round's student of the merged trajectories."""
-        ...
 
     def evaluate(self, round_number: int) -> float:
         """Return the held-out recall of the round's student, from 0 to 1."""
-        ...
 
 
 class RoundScore(TypedDict):
@@ -102,88 +98,54 @@ class EvolutionState(TypedDict, total=False):
     """None while it goes on."""
 
 
-class StopRule:
-    """Says which round is the best and whether another is worth it.
-
-    Args:
-        settings: Rounds at most, patience, and what counts as a rise.
-    """
-
-    def __init__(self, settings: EvolutionSettings) -> None:
-        self.settings = settings
-
-    def best_round(self, recalls: list[float]) -> int:
-        """Return the number (from 1) of the last round that rose above all before it.
-
-        Args:
-            recalls: Held-out recall of each round so far; at least one.
-        """
-        best = 0
-        for index, recall in enumerate(recalls):
-            if recall > recalls[best] + self.settings.min_rise:
-                best = index
-        return best + 1
-
-    def stop_reason(self, recalls: list[float]) -> EvolutionEnd | None:
-        """Return why to stop after these rounds; None to go on."""
-        if len(recalls) - self.best_round(recalls) >= self.settings.patience:
-            return "no_rise"
-        return "max_rounds" if len(recalls) >= self.settings.max_rounds else None
+def best_round(recalls: list[float], min_rise: float) -> int:
+    """Return the number (from 1) of the last round that rose by more than `min_rise` above the best before it."""
+    best = 0
+    for index, recall in enumerate(recalls):
+        if recall > recalls[best] + min_rise:
+            best = index
+    return best + 1
 
 
 def build_evolution_graph(
     steps: RoundSteps, settings: EvolutionSettings | None = None
 ) -> StateGraph[EvolutionState, None, EvolutionState, EvolutionState]:
-    """Build the graph. Run it with a `recursion_limit` of at least four steps a round.
-
-    Args:
-        steps: What a round does.
-        settings: When to stop.
-    """
-    nodes = _Nodes(steps, StopRule(settings or EvolutionSettings()))
-    graph: StateGraph[EvolutionState, None, EvolutionState, EvolutionState] = StateGraph(EvolutionState)
+    """Build the graph. Run it with a `recursion_limit` of at least four steps a round."""
+    nodes = _Nodes(steps, settings or EvolutionSettings())
+    graph = StateGraph(EvolutionState)
     graph.add_node("teach", nodes.teach)
     graph.add_node("sample", nodes.sample)
-    graph.add_node("merge", nodes.merge)
-    graph.add_node("train", nodes.train)
-    graph.add_node("evaluate", nodes.evaluate)
+    graph.add_sequence([("merge", nodes.merge), ("train", nodes.train), ("evaluate", nodes.evaluate)])
     graph.add_edge(START, "teach")
     graph.add_edge("teach", "merge")
-    graph.add_edge("merge", "train")
-    graph.add_edge("train", "evaluate")
-    graph.add_conditional_edges("evaluate", nodes.after_evaluate, ["sample", END])
-    graph.add_conditional_edges("sample", nodes.after_sample, ["merge", END])
+    graph.add_conditional_edges(
+        "evaluate", lambda state: END if state["stop_reason"] else "sample", ["sample", END]
+    )
+    graph.add_conditional_edges(
+        "sample", lambda state: END if state["stop_reason"] else "merge", ["merge", END]
+    )
     return graph
 
 
 def merge_accepted(rounds: Iterable[Iterable[Trajectory]]) -> list[Trajectory]:
-    """Return the accepted trajectories of all rounds, one a task: the first one, so that rounds only add.
-
-    Args:
-        rounds: The trajectories of each round, in order.
-    """
+    """Return the accepted trajectories of all rounds, one a task: the first one, so that rounds only add."""
     first_of_task: dict[str, Trajectory] = {}
-    for trajectories in rounds:
-        for trajectory in trajectories:
-            if trajectory.accepted:
-                first_of_task.setdefault(trajectory.task_id, trajectory)
+    for trajectory in chain.from_iterable(rounds):
+        if trajectory.accepted:
+            first_of_task.setdefault(trajectory.task_id, trajectory)
     return list(first_of_task.values())
 
 
+@dataclass(frozen=True)
 class _Nodes:
-    """The nodes of one graph."""
-
-    def __init__(self, steps: RoundSteps, stop_rule: StopRule) -> None:
-        self.steps = steps
-        self.stop_rule = stop_rule
+    steps: RoundSteps
+    settings: EvolutionSettings
 
     def teach(self, state: EvolutionState) -> dict[str, Any]:
-        """Do the first round's tasks with the teacher."""
         generated = self.steps.teach()
         return {"round": 1, "accepted": generated.accepted, "rounds": [], "stop_reason": None}
 
     def sample(self, state: EvolutionState) -> dict[str, Any]:
-        """Begin the next round: do new tasks with the last student."""
         number = state["round"] + 1
         generated = self.steps.sample(number)
         stop_reason: EvolutionEnd | None = None
@@ -192,33 +154,25 @@ class _Nodes:
         return {"round": number, "accepted": generated.accepted, "stop_reason": stop_reason}
 
     def merge(self, state: EvolutionState) -> dict[str, Any]:
-        """Merge the round's trajectories with the earlier ones."""
         return {"trained_on": self.steps.merge(state["round"])}
 
     def train(self, state: EvolutionState) -> None:
-        """Train the round's student."""
         self.steps.train(state["round"])
 
     def evaluate(self, state: EvolutionState) -> dict[str, Any]:
-        """Measure the student, and decide whether to go on."""
+        """Measure the round's student, and decide whether to go on."""
+        number = state["round"]
         score = RoundScore(
-            round=state["round"],
+            round=number,
             accepted=state["accepted"],
             trained_on=state["trained_on"],
-            recall=self.steps.evaluate(state["round"]),
+            recall=self.steps.evaluate(number),
         )
         rounds = [*state["rounds"], score]
-        recalls = [finished["recall"] for finished in rounds]
-        return {
-            "rounds": rounds,
-            "best_round": self.stop_rule.best_round(recalls),
-            "stop_reason": self.stop_rule.stop_reason(recalls),
-        }
-
-    def after_evaluate(self, state: EvolutionState) -> str:
-        """Go on while recall rises."""
-        return END if state["stop_reason"] else "sample"
-
-    def after_sample(self, state: EvolutionState) -> str:
-        """Go on where there is something new to train on."""
-        return END if state["stop_reason"] else "merge"
+        best = best_round([finished["recall"] for finished in rounds], self.settings.min_rise)
+        stop_reason: EvolutionEnd | None = None
+        if len(rounds) - best >= self.settings.patience:
+            stop_reason = "no_rise"
+        elif len(rounds) >= self.settings.max_rounds:
+            stop_reason = "max_rounds"
+        return {"rounds": rounds, "best_round": best, "stop_reason": stop_reason}

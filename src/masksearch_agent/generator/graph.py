@@ -30,6 +30,7 @@ from masksearch_agent.agent.protocol import (
     render_information,
     render_step,
 )
+from masksearch_agent.agent.state import SearchRound
 from masksearch_agent.config.agent import AgentSettings
 from masksearch_agent.config.generator import GeneratorSettings
 from masksearch_agent.errors import GenerationError, ReplyError
@@ -46,21 +47,8 @@ __all__ = ("GeneratorContext", "GeneratorState", "Records", "build_generator_gra
 RecordT = TypeVar("RecordT")
 
 
-class _Round(TypedDict):
-    queries: list[str]
-    passages: list[dict[str, Any]]
-
-
 class _Branch(TypedDict):
     query: str
-    round: int
-    index: int
-
-
-class _QueryResult(TypedDict):
-    round: int
-    index: int
-    hits: list[dict[str, Any]]
 
 
 class Records:
@@ -88,10 +76,9 @@ class Records:
 
 
 class GeneratorInput(TypedDict):
-    """What a run starts from."""
+    """What a run starts from: a `SearchTask` as a dictionary."""
 
     task: dict[str, Any]
-    """A `SearchTask` as a dictionary."""
 
 
 class GeneratorState(TypedDict, total=False):
@@ -102,9 +89,9 @@ class GeneratorState(TypedDict, total=False):
     """What the last observation and the current plan say."""
     needs: list[str]
     queries: list[str]
-    results: Annotated[list[_QueryResult], operator.add]
-    """Hits per query, in the order in which the parallel branches finish."""
-    rounds: list[_Round]
+    results: Annotated[dict[str, list[dict[str, Any]]], operator.or_]
+    """The hits of each query so far."""
+    rounds: list[SearchRound]
     steps: list[str]
     """The policy's steps so far, in the protocol."""
     answer: str
@@ -119,7 +106,7 @@ class GeneratorContext:
     """Run-scoped dependencies of the graph."""
 
     guard: LeakGuard | None = None
-    log: CallLog | None = None
+    log: CallLog = field(default_factory=CallLog)
     """Where roles that call a model write their calls."""
     records: Records = field(default_factory=Records)
     """What the run has loaded."""
@@ -133,27 +120,17 @@ def build_generator_graph(
     agent_settings: AgentSettings | None = None,
     settings: GeneratorSettings | None = None,
 ) -> StateGraph[GeneratorState, GeneratorContext, GeneratorInput, GeneratorState]:
-    """Build the generator graph.
-
-    Args:
-        teacher: Plays planner, rewriter and observer.
-        judge: Accepts or rejects the result.
-        search: What is searched.
-        prompts: Prompts of the agent to be trained.
-        agent_settings: Limits of the agent to be trained.
-        settings: Rounds and seed.
-    """
-    nodes = _Nodes(
-        teacher, judge, search, prompts, agent_settings or AgentSettings(), settings or GeneratorSettings()
-    )
-    graph: StateGraph[GeneratorState, GeneratorContext, GeneratorInput, GeneratorState] = StateGraph(
-        GeneratorState, context_schema=GeneratorContext, input_schema=GeneratorInput
+    """Build the graph; `prompts` and `agent_settings` are those of the agent to be trained."""
+    agent_settings, settings = agent_settings or AgentSettings(), settings or GeneratorSettings()
+    nodes = _Nodes(teacher, judge, search, prompts, agent_settings, settings)
+    graph = StateGraph(
+        GeneratorState, GeneratorContext, input_schema=GeneratorInput, output_schema=GeneratorState
     )
     graph.add_node("plan", nodes.plan)
     graph.add_node("rewrite", nodes.rewrite)
     graph.add_node("search", nodes.search_one, input_schema=_Branch)
     graph.add_node("observe", nodes.observe)
-    graph.add_node("judge", nodes.judge_it)
+    graph.add_node("judge", nodes.decide)
     graph.add_edge(START, "plan")
     graph.add_conditional_edges("plan", nodes.after_plan, ["rewrite", "judge"])
     graph.add_conditional_edges("rewrite", nodes.fan_out, ["search", "judge"])
@@ -164,19 +141,14 @@ def build_generator_graph(
 
 
 def trajectory_of(
-    state: Mapping[str, Any],
-    prompts: PromptSet,
-    producer: str,
-    seed: int = 0,
-    run: GeneratorContext | None = None,
+    state: Mapping[str, Any], run: GeneratorContext, prompts: PromptSet, producer: str, seed: int
 ) -> Trajectory:
     """Return the trajectory that a final state describes, as turns of text.
 
     The calls of the run's log stand before the step that they led to.
     """
-    run = run or GeneratorContext()
     log, rounds = run.log, _findings(state, run)
-    task = rounds.task
+    task, answer = rounds.task, state.get("answer", "")
     context = tuple(to_messages(opening_messages(task.question, task.kind, prompts)))
     turns: list[Turn] = []
     for number, step in enumerate(state.get("steps", [])):
@@ -184,15 +156,14 @@ def trajectory_of(
         turns.append(Turn(f"{number}", parent, POLICY_ROLE, context, step, model_version=producer))
         if number < len(rounds.passages):
             context = (Message("user", render_information(rounds.passages[number])),)
-    if log is not None:
-        # The sort is stable, so calls stay in their order and before the step of their number.
-        turns = sorted([*log.turns, *turns], key=_step_number)
+    # The sort is stable, so calls stay in their order and before the step of their number.
+    turns = sorted([*log.turns, *turns], key=_step_number)
     return Trajectory(
         id=content_id(task.id, producer, seed, PROTOCOL_VERSION),
         task_id=task.id,
         turns=tuple(turns),
-        answer=state.get("answer", ""),
-        stop_reason="answered" if state.get("answer") else "gave_up",
+        answer=answer,
+        stop_reason="answered" if answer else "gave_up",
         retrieved=rounds.passages,
         queries=rounds.queries,
         producer=producer,
@@ -200,31 +171,25 @@ def trajectory_of(
         protocol_version=PROTOCOL_VERSION,
         accepted=state.get("accepted"),
         verdict=state.get("verdict", ""),
-        usage=log.usage if log is not None and log.turns else None,
+        usage=log.usage if log.turns else None,
     )
 
 
+@dataclass(frozen=True)
 class _Nodes:
-    """The nodes of one generator graph."""
+    """The nodes of one graph; the fields are the arguments of `build_generator_graph`.
 
-    def __init__(
-        self,
-        teacher: Teacher,
-        judge: Judge,
-        search: Search,
-        prompts: PromptSet,
-        agent_settings: AgentSettings,
-        settings: GeneratorSettings,
-    ) -> None:
-        self.teacher = teacher
-        self.judge = judge
-        self.search = search
-        self.prompts = prompts
-        self.agent_settings = agent_settings
-        self.settings = settings
+    Routes are coroutines too: LangGraph hands a plain function to a thread, which takes longer than it does.
+    """
+
+    teacher: Teacher
+    judge: Judge
+    search: Search
+    prompts: PromptSet
+    agent_settings: AgentSettings
+    settings: GeneratorSettings
 
     async def plan(self, state: GeneratorState, runtime: Runtime[GeneratorContext]) -> dict[str, Any]:
-        """Let the planner say what to look for."""
         try:
             plan = await self.teacher.plan(_findings(state, _context_of(runtime)))
         except ReplyError as failure:
@@ -233,36 +198,32 @@ class _Nodes:
         return {"needs": list(plan.needs), "thought": thought}
 
     async def rewrite(self, state: GeneratorState, runtime: Runtime[GeneratorContext]) -> dict[str, Any]:
-        """Let the rewriter turn the plan into queries and write the search step."""
         plan = Plan(state["thought"], tuple(state["needs"]))
         try:
             written = await self.teacher.rewrite(_findings(state, _context_of(runtime)), plan)
         except ReplyError as failure:
             return {"queries": [], "rejection": str(failure)}
-        queries = [clean_text(query) for query in written]
-        queries = [query for query in dict.fromkeys(queries) if query][: self.agent_settings.max_queries]
+        cleaned = dict.fromkeys(map(clean_text, written))
+        queries = [query for query in cleaned if query][: self.agent_settings.max_queries]
         if not queries:
             return {"queries": []}
         step = render_step(SearchStep(state["thought"], tuple(queries)))
         return {"queries": queries, "steps": [*state.get("steps", []), step]}
 
     async def search_one(self, state: _Branch, runtime: Runtime[GeneratorContext]) -> dict[str, Any]:
-        """Search for one query of the round."""
         run = _context_of(runtime)
-        [found] = await self.search.asearch(
-            [state["query"]], self.agent_settings.passages_per_search, run.guard
-        )
-        hits = [run.records.dump(hit) for hit in found]
-        return {"results": [_QueryResult(round=state["round"], index=state["index"], hits=hits)]}
+        limit = self.agent_settings.passages_per_search
+        [found] = await self.search.asearch([state["query"]], limit, run.guard)
+        return {"results": {state["query"]: [run.records.dump(hit) for hit in found]}}
 
     async def observe(self, state: GeneratorState, runtime: Runtime[GeneratorContext]) -> dict[str, Any]:
-        """Merge the branches' results and let the observer read them."""
         run = _context_of(runtime)
-        number = len(state.get("rounds", []))
-        merged = sorted((r for r in state["results"] if r["round"] == number), key=lambda r: r["index"])
-        hits = [[run.records.load(ScoredPassage, hit) for hit in result["hits"]] for result in merged]
+        found = [state["results"][query] for query in state["queries"]]
+        hits = [[run.records.load(ScoredPassage, hit) for hit in of_query] for of_query in found]
         shown = interleave(hits, self.agent_settings.passages_per_search)
-        round_ = _Round(queries=state["queries"], passages=[run.records.dump(hit.passage) for hit in shown])
+        round_ = SearchRound(
+            queries=state["queries"], passages=[run.records.dump(hit.passage) for hit in shown]
+        )
         rounds = [*state.get("rounds", []), round_]
         try:
             observation = await self.teacher.observe(_findings({**state, "rounds": rounds}, run))
@@ -276,41 +237,30 @@ class _Nodes:
             update |= {"answer": step.answer, "steps": [*state["steps"], render_step(step)]}
         return update
 
-    async def judge_it(self, state: GeneratorState, runtime: Runtime[GeneratorContext]) -> dict[str, Any]:
-        """Let the judge decide."""
+    async def decide(self, state: GeneratorState, runtime: Runtime[GeneratorContext]) -> dict[str, Any]:
         run = _context_of(runtime)
         if state.get("rejection"):
             return {"accepted": False, "verdict": state["rejection"]}
         if not state.get("answer"):
             return {"accepted": False, "verdict": "not supported by the retrieved passages"}
+        # Without the log: the judge sees the policy's steps alone.
         seen = GeneratorContext(records=run.records)
-        trajectory = trajectory_of(state, self.prompts, self.teacher.name, self.settings.seed, seen)
+        trajectory = trajectory_of(state, seen, self.prompts, self.teacher.name, self.settings.seed)
+        task = run.records.load(SearchTask, state["task"])
         try:
-            task = run.records.load(SearchTask, state["task"])
             verdict = await self.judge.judge(task, trajectory, run.log)
         except ReplyError as failure:
             return {"accepted": False, "verdict": str(failure)}
         return {"accepted": verdict.is_accepted, "verdict": verdict.reason}
 
-    # Routes are coroutines too: LangGraph hands a plain function to a thread, which takes longer than it does.
-
     async def after_plan(self, state: GeneratorState) -> str:
-        """Go on while there is something to look for and a round left."""
         has_round_left = len(state.get("rounds", [])) < self.settings.max_rounds
         return "rewrite" if state["needs"] and has_round_left else "judge"
 
     async def fan_out(self, state: GeneratorState) -> list[Send] | str:
-        """Start one search branch per query."""
-        if not state["queries"]:
-            return "judge"
-        number = len(state.get("rounds", []))
-        return [
-            Send("search", _Branch(query=query, round=number, index=index))
-            for index, query in enumerate(state["queries"])
-        ]
+        return [Send("search", _Branch(query=query)) for query in state["queries"]] or "judge"
 
     async def after_observe(self, state: GeneratorState) -> str:
-        """Judge once there is an answer, else plan on."""
         return "judge" if state.get("answer") or state.get("rejection") else "plan"
 
 

@@ -9,6 +9,7 @@ some of them show how to go on after a search that found nothing.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass, field
 
 from masksearch_agent.agent.protocol import clean_text
 from masksearch_agent.config.agent import AnswerForm
@@ -24,18 +25,13 @@ _MAX_QUOTE_WORDS = 30
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+|(?<=[。！？])\s*")
 
 
+@dataclass
 class HindsightTeacher:
     """Plays planner, rewriter and observer for tasks whose hops are known."""
 
+    settings: GeneratorSettings = field(default_factory=GeneratorSettings)
+    answer_form: AnswerForm = "fills"
     name = "hindsight"
-
-    def __init__(
-        self,
-        settings: GeneratorSettings | None = None,
-        answer_form: AnswerForm = "fills",
-    ) -> None:
-        self.settings = settings or GeneratorSettings()
-        self.answer_form = answer_form
 
     async def plan(self, findings: Findings) -> Plan:
         """Take the next hops that are not supported yet; give up after too many attempts at one.
@@ -58,9 +54,8 @@ class HindsightTeacher:
 
     async def observe(self, findings: Findings) -> Observation:
         """State what the last round's passages support, with the number of the passage."""
-        sought = self._sought_in_last_round(findings)
         sentences = []
-        for hop in sought:
+        for hop in self._sought_in_last_round(findings):
             support = self._support(hop, findings.passages[-1])
             if support is None:
                 sentences.append(f"No passage says {hop.need}.")
@@ -72,12 +67,10 @@ class HindsightTeacher:
                 if hop.kind:
                     sentences.append(f"So the {hop.kind} is {hop.answer}.")
             else:
-                sentences.append(f"{_capitalised(hop.need)} is {hop.answer} [{support}].")
-        task = findings.task
-        is_done = all(self._is_known(hop, findings) for hop in task.hops) and bool(task.hops)
-        answer = (
-            render_answer(task, [slot[0] for slot in task.answers], self.answer_form) if is_done else None
-        )
+                sentences.append(f"{hop.need[:1].upper()}{hop.need[1:]} is {hop.answer} [{support}].")
+        task, answer = findings.task, None
+        if task.hops and all(self._is_known(hop, findings) for hop in task.hops):
+            answer = render_answer(task, [slot[0] for slot in task.answers], self.answer_form)
         return Observation(" ".join(sentences), answer)
 
     def _pending(self, findings: Findings) -> list[Hop]:
@@ -90,24 +83,22 @@ class HindsightTeacher:
 
     def _sought_in_last_round(self, findings: Findings) -> list[Hop]:
         """Return the hops whose query was asked last, and those found by the way."""
-        asked = findings.queries[-1]
+        asked, is_ramp = findings.queries[-1], findings.task.kind == "ramp"
         earlier = Findings(findings.task, findings.queries[:-1], findings.passages[:-1])
-        unknown = [hop for hop in findings.task.hops if not self._is_known(hop, earlier)]
         return [
             hop
-            for hop in unknown
-            if _is_asked(hop, asked)
+            for hop in findings.task.hops
+            if not self._is_known(hop, earlier)
             # A chain's later hop must not be known before its subject is.
-            or (findings.task.kind == "ramp" and self._support(hop, findings.passages[-1]))
+            and (_is_asked(hop, asked) or (is_ramp and self._support(hop, findings.passages[-1])))
         ]
 
     def _is_known(self, hop: Hop, findings: Findings) -> bool:
         """Whether a round that asked for the hop, or for another mask of the same passage, showed its answer."""
-        for asked, passages in zip(findings.queries, findings.passages, strict=True):
-            is_sought = findings.task.kind == "ramp" or _is_asked(hop, asked)
-            if is_sought and self._support(hop, passages) is not None:
-                return True
-        return False
+        return any(
+            (findings.task.kind == "ramp" or _is_asked(hop, asked)) and self._support(hop, passages)
+            for asked, passages in zip(findings.queries, findings.passages, strict=True)
+        )
 
     def _support(self, hop: Hop, passages: tuple[Passage, ...]) -> int | None:
         return find_support(hop, passages, in_quote=self.settings.quote_support)
@@ -128,23 +119,20 @@ def find_support(hop: Hop, passages: tuple[Passage, ...], in_quote: bool = False
     """Return the number (from 1) of the passage that best gives a hop's answer in the context of its query.
 
     Args:
-        hop: What is looked up.
-        passages: As they are shown.
         in_quote: Whether the sentence that would be quoted, under its title, has to hold the context; otherwise the
             passage has to.
     """
     words = set(tokenize_answer(hop.query))
-    best: tuple[float, int] | None = None
+    best, best_overlap = None, 0.0
     for number, passage in enumerate(passages, start=1):
         text = f"{passage.title}: {passage.text}"
-        if not contains_phrase(text, hop.answer):
+        if not words or not contains_phrase(text, hop.answer):
             continue
         context = f"{passage.title}: {quote_support(hop, passage)}" if in_quote else text
-        present = words & set(tokenize_answer(context))
-        overlap = len(present) / len(words) if words else 0.0
-        if overlap >= _MIN_QUERY_OVERLAP and (best is None or overlap > best[0]):
-            best = (overlap, number)
-    return best[1] if best else None
+        overlap = len(words & set(tokenize_answer(context))) / len(words)
+        if overlap >= _MIN_QUERY_OVERLAP and overlap > best_overlap:
+            best, best_overlap = number, overlap
+    return best
 
 
 def quote_support(hop: Hop, passage: Passage) -> str:
@@ -165,7 +153,3 @@ def quote_support(hop: Hop, passage: Passage) -> str:
 def _is_asked(hop: Hop, asked: tuple[str, ...]) -> bool:
     """Whether a round asked for a hop; the graph cleans a query before it asks it."""
     return clean_text(hop.query) in asked or clean_text(hop.need) in asked
-
-
-def _capitalised(text: str) -> str:
-    return text[:1].upper() + text[1:]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain
 
 from masksearch_agent.agent.protocol import FormatError, parse_step
 from masksearch_agent.generator.roles import CallLog, Verdict
@@ -20,16 +21,15 @@ _VERDICTS = {
 }
 
 
+@dataclass(frozen=True)
 class RuleJudge:
     """Checks format, correctness and grounding, in this order, and names the first that fails."""
 
-    def __init__(self, max_queries: int) -> None:
-        self.max_queries = max_queries
+    max_queries: int
 
     async def judge(self, task: SearchTask, trajectory: Trajectory, log: CallLog | None = None) -> Verdict:
         """Return the verdict."""
-        form = self.check_form(trajectory)
-        if not form.is_accepted:
+        if not (form := self.check_form(trajectory)).is_accepted:
             return form
         if answer_exact(task, trajectory.answer) < 1.0:
             return Verdict(False, "wrong answer")
@@ -40,9 +40,7 @@ class RuleJudge:
     def check_form(self, trajectory: Trajectory) -> Verdict:
         """Accept what is well formed and has an answer."""
         for turn in trajectory.turns:
-            if turn.role != POLICY_ROLE:
-                continue
-            step = parse_step(turn.text, self.max_queries)
+            step = parse_step(turn.text, self.max_queries) if turn.role == POLICY_ROLE else None
             if isinstance(step, FormatError):
                 return Verdict(False, f"malformed step: {step.kind}")
         return Verdict(True, "accepted") if trajectory.answer else Verdict(False, "no answer")
@@ -62,17 +60,12 @@ class GroundedJudge:
 
     async def judge(self, task: SearchTask, trajectory: Trajectory, log: CallLog | None = None) -> Verdict:
         """Return the verdict; the reason in words is in the judge's turn."""
-        ruled = (
-            await self.rules.judge(task, trajectory)
-            if self.are_rules_asked
-            else self.rules.check_form(trajectory)
-        )
+        rules = self.rules
+        ruled = await rules.judge(task, trajectory) if self.are_rules_asked else rules.check_form(trajectory)
         if not ruled.is_accepted:
             return ruled
-        passages = [passage for shown in trajectory.retrieved for passage in shown]
-        said = await self.model.judge(
-            task, trajectory.answer, passages=passages, log=log, turn_id=f"{len(trajectory.turns)}.judge"
-        )
+        passages, turn_id = list(chain.from_iterable(trajectory.retrieved)), f"{len(trajectory.turns)}.judge"
+        said = await self.model.judge(task, trajectory.answer, passages=passages, log=log, turn_id=turn_id)
         return _VERDICTS[said.verdict]
 
 
@@ -82,7 +75,7 @@ def is_grounded(task: SearchTask, trajectory: Trajectory) -> bool:
     Where the hops are known each hop's answer must stand in a passage (the answer of a comparison or a count
     follows from them); otherwise one alias of every expected answer must.
     """
-    texts = [f"{passage.title}: {passage.text}" for shown in trajectory.retrieved for passage in shown]
+    texts = [f"{passage.title}: {passage.text}" for passage in chain.from_iterable(trajectory.retrieved)]
     expected: list[tuple[str, ...]] = [(hop.answer,) for hop in task.hops] or list(task.answers)
     return all(
         any(contains_phrase(text, alias) for text in texts for alias in aliases) for aliases in expected

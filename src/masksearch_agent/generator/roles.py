@@ -26,7 +26,7 @@ class Findings:
     """The queries of each round so far."""
     passages: tuple[tuple[Passage, ...], ...] = ()
     """The passages shown in each round so far."""
-    log: CallLog | None = field(default=None, compare=False)
+    log: CallLog = field(default_factory=CallLog, compare=False)
     """Where a role that calls a model writes its calls; their ids begin with the number of rounds so far and a dot."""
 
 
@@ -67,19 +67,15 @@ class Teacher(Protocol):
     @property
     def name(self) -> str:
         """Names it in trajectories and their ids."""
-        ...
 
     async def plan(self, findings: Findings) -> Plan:
         """Say what to look for next."""
-        ...
 
     async def rewrite(self, findings: Findings, plan: Plan) -> tuple[str, ...]:
         """Turn a plan into search queries."""
-        ...
 
     async def observe(self, findings: Findings) -> Observation:
         """Read the passages of the last round."""
-        ...
 
 
 class Judge(Protocol):
@@ -87,17 +83,10 @@ class Judge(Protocol):
 
     async def judge(self, task: SearchTask, trajectory: Trajectory, log: CallLog | None = None) -> Verdict:
         """Return the verdict with its reason; a judge that calls a model writes its calls to the log."""
-        ...
 
 
 def render_answer(task: SearchTask, fills: Sequence[str], answer_form: AnswerForm) -> str:
-    """Return an answer in the form that the agent gives it in.
-
-    Args:
-        task: The task.
-        fills: The answer to a question, or one text per mask of a RAMP task.
-        answer_form: Of a RAMP task.
-    """
+    """Return the answer to a question, or the texts for the masks of a RAMP task, as the agent gives it."""
     if task.kind == "qa" or answer_form == "bare_fills":
         return "\n".join(fills)
     if answer_form == "fills":

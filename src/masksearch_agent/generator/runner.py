@@ -10,8 +10,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
+from itertools import chain
+from typing import Any
 
 from masksearch_agent.agent.prompts import PromptSet
 from masksearch_agent.calls.connections import close_connections
@@ -22,13 +24,16 @@ from masksearch_agent.errors import GenerationError, ServiceError
 from masksearch_agent.generator.graph import GeneratorContext, build_generator_graph, trajectory_of
 from masksearch_agent.generator.hindsight import HindsightTeacher
 from masksearch_agent.generator.judge import RuleJudge
-from masksearch_agent.generator.roles import CallLog, Judge, Teacher
+from masksearch_agent.generator.roles import Judge, Teacher
 from masksearch_agent.records import SearchTask, Trajectory
 from masksearch_agent.retrieval.leak_guard import LeakGuard
 from masksearch_agent.retrieval.search import Search
 from masksearch_agent.traces.store import PackedTrajectory, TraceStore
 
-__all__ = ("GenerationReport", "TrajectoryGenerator")
+__all__ = ("GenerationReport", "OnTask", "TaskRun", "TrajectoryGenerator")
+
+OnTask = Callable[[list[Trajectory]], None]
+"""Called with the attempts at a task, the last of which counts, once they are stored."""
 
 logger = logging.getLogger(__name__)
 
@@ -74,13 +79,8 @@ class GenerationReport:
 class TrajectoryGenerator:
     """The generator graph with everything it needs.
 
-    Args:
-        search: What is searched.
-        prompts: Prompts of the agent to be trained.
-        agent_settings: Limits of the agent to be trained.
-        settings: Rounds, concurrency and seed.
-        teacher: By default the hindsight teacher.
-        judge: By default the rule judge.
+    `prompts` and `agent_settings` are those of the agent to be trained. By default the hindsight teacher teaches, and
+    the rule judge judges.
     """
 
     def __init__(
@@ -95,9 +95,9 @@ class TrajectoryGenerator:
         self.settings = settings or GeneratorSettings()
         self.prompts = prompts
         self.teacher: Teacher = teacher or HindsightTeacher(self.settings, agent_settings.answer_form)
-        self.judge: Judge = judge or RuleJudge(agent_settings.max_queries)
+        judge = judge or RuleJudge(agent_settings.max_queries)
         self.builder = build_generator_graph(
-            self.teacher, self.judge, search, prompts, agent_settings, self.settings
+            self.teacher, judge, search, prompts, agent_settings, self.settings
         )
         self.graph = self.builder.compile(name="masksearch-generator").with_config(
             recursion_limit=5 * self.settings.max_rounds + 10
@@ -105,82 +105,78 @@ class TrajectoryGenerator:
 
     async def run_task(self, task: SearchTask) -> Trajectory:
         """Generate one trajectory, judged."""
-        run = GeneratorContext(guard=LeakGuard.for_task(task), log=CallLog())
+        run = GeneratorContext(guard=LeakGuard.for_task(task))
         state = await self.graph.ainvoke({"task": run.records.dump(task)}, context=run)
-        return trajectory_of(state, self.prompts, self.teacher.name, self.settings.seed, run)
+        return trajectory_of(state, run, self.prompts, self.teacher.name, self.settings.seed)
 
     def run(
-        self,
-        tasks: Iterable[SearchTask],
-        store: TraceStore,
-        stage: str,
-        on_outcome: Callable[[Trajectory], None] | None = None,
+        self, tasks: Iterable[SearchTask], store: TraceStore, stage: str, on_task: OnTask | None = None
     ) -> GenerationReport:
-        """Generate a trajectory for every task that has none in the stage yet.
+        """Generate a trajectory for every task that has none in the stage yet; see `TaskRun`."""
 
-        Args:
-            tasks: What to work on; read as the run goes.
-            store: Where each finished trajectory goes at once.
-            stage: Name under which the outcomes are kept.
-            on_outcome: Called after each stored trajectory.
+        async def attempt(task: SearchTask) -> list[Trajectory]:
+            return [await self.run_task(task)]
+
+        return TaskRun(attempt, store, stage, self.settings, on_task).work(tasks)
+
+
+@dataclass
+class TaskRun:
+    """One pass over tasks: attempts every one that has no outcome in a stage yet."""
+
+    attempt: Callable[[SearchTask], Coroutine[Any, Any, list[Trajectory]]]
+    """Returns the attempts at a task, judged; the last one counts."""
+    store: TraceStore
+    """Where each task's attempts go at once, all of them or none."""
+    stage: str
+    """Name under which they are kept."""
+    settings: GeneratorSettings
+    """Tasks in flight at once, and how many may fail in a row."""
+    on_task: OnTask | None = None
+    report: GenerationReport = field(default_factory=GenerationReport)
+    pending: list[asyncio.Task[list[Trajectory]]] = field(default_factory=list)
+
+    def work(self, tasks: Iterable[SearchTask]) -> GenerationReport:
+        """Attempt the tasks, which are read as the run goes.
+
+        Raises:
+            GenerationError: A service failed for too many tasks in a row.
         """
+        return run_many(self._work(tasks))
 
-        async def run_and_close() -> GenerationReport:
-            try:
-                return await self.arun(tasks, store, stage, on_outcome)
-            finally:
-                await close_connections()
-
-        return run_many(run_and_close())
-
-    async def arun(
-        self,
-        tasks: Iterable[SearchTask],
-        store: TraceStore,
-        stage: str,
-        on_outcome: Callable[[Trajectory], None] | None = None,
-    ) -> GenerationReport:
-        """Do what `run` does, without blocking."""
-        report = GenerationReport()
-        finished = store.finished_task_ids(stage)
-        pending: list[asyncio.Task[Trajectory]] = []
+    async def _work(self, tasks: Iterable[SearchTask]) -> GenerationReport:
+        finished = self.store.finished_task_ids(self.stage)
         try:
             for task in tasks:
                 if task.id in finished:
-                    report.skipped += 1
+                    self.report.skipped += 1
                     continue
                 finished.add(task.id)
-                pending.append(asyncio.create_task(self.run_task(task)))
-                if len(pending) >= self.settings.concurrency:
-                    pending = await self._store_finished(pending, store, stage, report, on_outcome)
-            while pending:
-                pending = await self._store_finished(pending, store, stage, report, on_outcome)
+                self.pending.append(asyncio.create_task(self.attempt(task)))
+                if len(self.pending) >= self.settings.concurrency:
+                    await self._store_finished()
+            while self.pending:
+                await self._store_finished()
         finally:
-            for unfinished in pending:
+            for unfinished in self.pending:
                 unfinished.cancel()
-        return report
+            await close_connections()
+        return self.report
 
-    async def _store_finished(
-        self,
-        pending: list[asyncio.Task[Trajectory]],
-        store: TraceStore,
-        stage: str,
-        report: GenerationReport,
-        on_outcome: Callable[[Trajectory], None] | None,
-    ) -> list[asyncio.Task[Trajectory]]:
-        """Wait for a trajectory, store all that are finished, and return the runs that are not."""
-        await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
-        done = [run for run in pending if run.done()]
+    async def _store_finished(self) -> None:
+        """Wait for a task, and store all that are finished."""
+        await asyncio.wait(self.pending, return_when=asyncio.FIRST_COMPLETED)
+        done = [run for run in self.pending if run.done()]
         failures = [failure for run in done if (failure := run.exception()) is not None]
         outcomes = [run.result() for run in done if run.exception() is None]
         # Writing to disk takes as long as a trajectory does: in a thread, and for all that wait for it at once.
-        await asyncio.to_thread(store.add_many, outcomes, stage)
-        for trajectory in outcomes:
-            report.count(trajectory)
-            if on_outcome is not None:
-                on_outcome(trajectory)
+        await asyncio.to_thread(self.store.add_many, chain.from_iterable(outcomes), self.stage)
+        for attempts in outcomes:
+            self.report.count(attempts[-1])
+            if self.on_task is not None:
+                self.on_task(attempts)
         for failure in failures:
             if not isinstance(failure, ServiceError):
                 raise failure
-            report.count_failure(failure, self.settings.max_failures_in_a_row)
-        return [run for run in pending if run not in done]
+            self.report.count_failure(failure, self.settings.max_failures_in_a_row)
+        self.pending = [run for run in self.pending if run not in done]

@@ -320,6 +320,8 @@ def _tokenizer_texts(settings: BaseStageSettings) -> Iterator[str]:
                 hop = task.hops[0]
                 yield f"{task.question}\nI need {hop.need}. {hop.query}: {hop.answer} [1]. [2]\n"
         yield from (
-            f"system\n{text}\nuser\nassistant\n" for text in COMPACT_PROMPTS.texts() for _ in range(20)
+            f"system\n{text}\nuser\nassistant\n"
+            for text in COMPACT_PROMPTS.model_dump().values()
+            for _ in range(20)
         )
     yield from (f"{word} {word}\n" for word in WORDS for _ in range(200))

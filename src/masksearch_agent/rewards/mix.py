@@ -13,10 +13,8 @@ from masksearch_agent.config.rewards import RewardSettings
 from masksearch_agent.plugins import REWARDS
 from masksearch_agent.records import SearchTask, Trajectory
 from masksearch_agent.rewards.answers import AnswerReward
-from masksearch_agent.rewards.format import format_reward
-from masksearch_agent.rewards.length import count_sampled_tokens, overlong_penalty
 
-__all__ = ("Reward", "RewardMix")
+__all__ = ("Reward", "RewardMix", "count_sampled_tokens", "format_reward", "overlong_penalty")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +32,7 @@ class Reward:
 
 
 class RewardMix:
-    """Scores trajectories.
-
-    Args:
-        settings: Weights, answer reward and limits.
-        answer_reward: Scores the answer; the one that `settings` names where None.
-    """
+    """Scores trajectories; their answers by the reward that the settings name, unless another one is passed."""
 
     def __init__(self, settings: RewardSettings, answer_reward: AnswerReward | None = None) -> None:
         self.settings = settings
@@ -51,10 +44,42 @@ class RewardMix:
         well_formed = format_reward(trajectory)
         scored = self.answer_reward(task, trajectory)
         answer = await scored if inspect.isawaitable(scored) else scored
-        length = 0.0
-        if settings.overlong_max_tokens is not None:
-            length = overlong_penalty(
-                count_sampled_tokens(trajectory), settings.overlong_max_tokens, settings.overlong_cache_tokens
-            )
+        most, length = settings.overlong_max_tokens, 0.0
+        if most is not None:
+            length = overlong_penalty(count_sampled_tokens(trajectory), most, settings.overlong_cache_tokens)
         total = settings.format_weight * well_formed + settings.answer_weight * answer + length
         return Reward(format=well_formed, answer=answer, length=length, total=total)
+
+
+def format_reward(trajectory: Trajectory) -> float:
+    """Return 1.0 where every step was well formed and the run ended in an answer, else 0.0.
+
+    A repaired step counts as malformed: the policy should not need the repair. An answer that was forced when
+    the search budget was spent is well formed.
+    """
+    has_answered = trajectory.stop_reason in {"answered", "forced"} and bool(trajectory.answer.strip())
+    return float(has_answered and trajectory.format_errors == 0)
+
+
+def count_sampled_tokens(trajectory: Trajectory) -> int:
+    """Return how many tokens the policy sampled, whichever branch of the trace they stand in.
+
+    The length reward reads these alone: retrieved text neither earns nor costs reward.
+    """
+    return sum(len(turn.sampled_ids) for turn in trajectory.turns if turn.role == "policy")
+
+
+def overlong_penalty(sampled_tokens: int, max_tokens: int, cache_tokens: int) -> float:
+    """Return DAPO's soft overlong punishment, from 0 to -1 (arXiv 2503.14476, equation 13).
+
+    Args:
+        max_tokens: The length at which the punishment reaches -1.
+        cache_tokens: The punishment grows linearly over this many tokens before the maximum. With 0 it starts
+            at -1 beyond the maximum.
+    """
+    free_tokens = max_tokens - cache_tokens
+    if sampled_tokens <= free_tokens:
+        return 0.0
+    if sampled_tokens > max_tokens:
+        return -1.0
+    return (free_tokens - sampled_tokens) / cache_tokens

@@ -129,9 +129,9 @@ def generate_trajectories(
             task_ids = {task.id for task in tasks}
             bar.start(len(store.finished_task_ids(trace_stage) & task_ids), len(task_ids))
 
-        def count(trajectory: Trajectory) -> None:
+        def count(attempts: list[Trajectory]) -> None:
             nonlocal accepted, done
-            accepted, done = accepted + bool(trajectory.accepted), done + 1
+            accepted, done = accepted + bool(attempts[-1].accepted), done + 1
             if bar is not None:
                 bar.step(f"{trace_stage}, {accepted / done:.0%} accepted{spent_text(spending)}")
 

@@ -25,6 +25,7 @@ from masksearch_agent.errors import AgentError
 from masksearch_agent.jsonl import dump_record, load_record
 from masksearch_agent.models.local import LocalChatModel
 from masksearch_agent.records import Passage, Sampling, SearchTask, Trajectory
+from masksearch_agent.retrieval.search import Search
 from masksearch_agent.traces.recorder import Recorder
 from masksearch_agent.traces.rows import make_rows
 
@@ -258,7 +259,8 @@ async def test_a_task_runs_under_its_guard_and_leaves_a_trajectory():
 
 async def test_a_task_can_run_without_its_guard():
     model = ScriptedRecordingModel(script=["<think></think><search>mill</search>", ANSWER])
-    trajectory = await make_ramp_agent(model).run_task(TASK, is_guarded=False)
+    search = Search(ListBackend({"mill": MILL}), is_guarded=False)
+    trajectory = await MaskSearchAgent(model, search, prompts=COMPACT_PROMPTS).run_task(TASK)
     assert [[p.id for p in shown] for shown in trajectory.retrieved] == [["p0", "p1", "p2"]]
 
 

@@ -7,7 +7,7 @@ import pytest
 from langgraph.checkpoint.memory import InMemorySaver
 
 from masksearch_agent.config.evolution import EvolutionSettings
-from masksearch_agent.generator.evolution import Generated, StopRule, build_evolution_graph, merge_accepted
+from masksearch_agent.generator.evolution import Generated, best_round, build_evolution_graph, merge_accepted
 from masksearch_agent.records import Trajectory
 
 
@@ -107,7 +107,7 @@ def test_with_a_checkpointer_it_goes_on_at_the_step_that_was_killed(killed_at: s
 
 
 def test_ties_do_not_move_the_best_round() -> None:
-    assert StopRule(EvolutionSettings()).best_round([0.5, 0.5, 0.4, 0.5]) == 1
+    assert best_round([0.5, 0.5, 0.4, 0.5], EvolutionSettings().min_rise) == 1
 
 
 def trajectory(name: str, task: str, accepted: bool | None) -> Trajectory:

@@ -106,7 +106,8 @@ def test_another_stage_has_outcomes_of_its_own(store: TraceStore) -> None:
 def test_a_run_killed_in_the_middle_goes_on_where_it_was(store: TraceStore, killed_after: int) -> None:
     seen: list[Trajectory] = []
 
-    def kill(trajectory: Trajectory) -> None:
+    def kill(attempts: list[Trajectory]) -> None:
+        [trajectory] = attempts
         assert store.get(trajectory.id) == trajectory
         seen.append(trajectory)
         if len(seen) == killed_after:
@@ -114,7 +115,7 @@ def test_a_run_killed_in_the_middle_goes_on_where_it_was(store: TraceStore, kill
             signal.raise_signal(signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
-        make_generator().run(TASKS, store, "s", on_outcome=kill)
+        make_generator().run(TASKS, store, "s", on_task=kill)
     before = stored(store)
     assert {trajectory.task_id for trajectory in seen} <= set(before)
     teacher = SlowTeacher()
@@ -149,9 +150,9 @@ def test_tasks_are_read_as_the_run_goes(store: TraceStore) -> None:
             read.append(task.id)
             yield task
 
-    def look(trajectory: Trajectory) -> None:
+    def look(attempts: list[Trajectory]) -> None:
         open_tasks.append(len(read) - len(open_tasks))
 
-    make_generator(concurrency=3).run(stream(), store, "s", on_outcome=look)
+    make_generator(concurrency=3).run(stream(), store, "s", on_task=look)
     assert max(open_tasks) <= 4
     assert len(open_tasks) == COUNT

@@ -17,8 +17,7 @@ from masksearch_agent.config.calls import CallSettings
 from masksearch_agent.config.judging import JudgeSettings
 from masksearch_agent.errors import MissingExtraError, ReplyError, ServiceError, ServiceRefusedError
 from masksearch_agent.judging import judge as judging
-from masksearch_agent.judging.judge import ModelJudge, open_judge
-from masksearch_agent.judging.prompt import Judgement, judge_prompt
+from masksearch_agent.judging.judge import Judgement, ModelJudge, judge_prompt, open_judge
 from masksearch_agent.records import FALSE_PREMISE, Passage, SearchTask
 
 TASK = SearchTask("q", "qa", "Who built Orly?", (("Ann Bo", "A. Bo"),))

@@ -8,8 +8,7 @@ from masksearch_agent.records import Message, SearchTask, StopReason, Trajectory
 from masksearch_agent.rewards.answers.exact_match import exact_match
 from masksearch_agent.rewards.answers.recall import recall
 from masksearch_agent.rewards.answers.recall_with_length_penalty import recall_with_length_penalty
-from masksearch_agent.rewards.format import format_reward
-from masksearch_agent.rewards.length import count_sampled_tokens, overlong_penalty
+from masksearch_agent.rewards.mix import count_sampled_tokens, format_reward, overlong_penalty
 
 QA = SearchTask(id="q", kind="qa", question="Who?", answers=(("Ann Maria Bo", "Ann Bo"),))
 RAMP = SearchTask(
