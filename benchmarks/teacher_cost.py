@@ -24,6 +24,7 @@ from typing import Any
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
+from masksearch_agent.retrieval.opening import open_search
 
 from masksearch_agent.agent.prompts import FULL_PROMPTS
 from masksearch_agent.calls.chat import ChatCaller
@@ -39,7 +40,6 @@ from masksearch_agent.generator.runner import TrajectoryGenerator
 from masksearch_agent.jsonl import read_jsonl
 from masksearch_agent.judging.judge import ModelJudge
 from masksearch_agent.records import SearchTask, Usage
-from masksearch_agent.retrieval.opening import open_search
 from masksearch_agent.traces.store import TraceStore
 
 _VERDICT = (

@@ -16,7 +16,7 @@ import gc
 import importlib.util
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, TypeVar
 
 __all__ = ("gather_bounded", "open_runner", "relaxed_collector", "run_many")
@@ -39,12 +39,8 @@ async def gather_bounded(
 ) -> list[_ResultT]:
     """Do something with every item and return the results in the order of the items.
 
-    The first failure is raised as it is, and cancels what is still under way: nothing is left behind.
-
-    Args:
-        work: Done with each item.
-        items: What to work on; read at once.
-        limit: Pieces of work under way at once.
+    The items are read at once, and at most `limit` are worked on at a time. The first failure is raised as it is, and
+    cancels what is still under way: nothing is left behind.
     """
     slots = asyncio.Semaphore(limit)
 
@@ -70,17 +66,9 @@ def open_runner() -> asyncio.Runner:
 
 
 def run_many(work: Coroutine[Any, Any, _ResultT], runner: asyncio.Runner | None = None) -> _ResultT:
-    """Run a coroutine that keeps many graph runs in flight, and return what it does.
-
-    Args:
-        work: The coroutine.
-        runner: A runner that is used again, with what its event loop holds open; None for one of its own.
-    """
-    with relaxed_collector():
-        if runner is not None:
-            return runner.run(work)
-        with open_runner() as own:
-            return own.run(work)
+    """Run a coroutine that keeps many graph runs in flight: on a runner that is used again, or one of its own."""
+    with relaxed_collector(), nullcontext(runner) if runner else open_runner() as used:
+        return used.run(work)
 
 
 @contextmanager
@@ -95,8 +83,7 @@ def relaxed_collector() -> Iterator[None]:
         _users += 1
         if _users == 1:
             _thresholds_before = gc.get_threshold()
-            # A first threshold of 0 means never.
-            if 0 < _thresholds_before[0] < _THRESHOLDS[0]:
+            if 0 < _thresholds_before[0] < _THRESHOLDS[0]:  # 0 means never
                 gc.set_threshold(*_THRESHOLDS)
     try:
         yield

@@ -19,7 +19,7 @@ from masksearch_agent.evaluation.results import ResultLabel
 from masksearch_agent.evaluation.runner import evaluate, summarise, summarise_categories
 from masksearch_agent.evaluation.sources import source_name
 from masksearch_agent.judging.judge import ModelJudge
-from masksearch_agent.retrieval.opening import open_search
+from masksearch_agent.retrieval.adapters import open_search
 
 __all__ = ("AgentChoice", "QuestionFiles", "evaluate_files", "open_agent", "score_files")
 

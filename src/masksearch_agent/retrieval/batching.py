@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 from threading import Lock
 from typing import Generic, TypeVar
 
@@ -19,11 +20,7 @@ _OutT = TypeVar("_OutT")
 
 
 class CallMerger(Generic[_InT, _OutT]):
-    """Runs a batch function in one thread, over all items that wait for it.
-
-    Args:
-        function: Takes a list of items and returns one result per item, in order.
-    """
+    """Runs a function of a list, which returns one result per item, in one thread over all items that wait for it."""
 
     def __init__(self, function: Callable[[list[_InT]], Sequence[_OutT]]) -> None:
         self._function = function
@@ -46,12 +43,11 @@ class CallMerger(Generic[_InT, _OutT]):
         if not calls:  # An earlier run took them along, or nobody waits any more.
             return
         try:
-            results = list(self._function([item for items, _ in calls for item in items]))
+            results = self._function([item for items, _ in calls for item in items])
         except Exception as failure:  # noqa: BLE001 - raised again where the caller waits
             for _, future in calls:
                 future.set_exception(failure)
             return
-        start = 0
+        rest = iter(results)
         for items, future in calls:
-            future.set_result(results[start : start + len(items)])
-            start += len(items)
+            future.set_result(list(islice(rest, len(items))))

@@ -20,7 +20,7 @@ class LeakGuard:
     """Tells which passages would give a task's source away.
 
     Args:
-        source_text: The text to protect, without title and without masks.
+        source_text: Without title and without masks.
         source_passage_id: Id of the passage the text came from; empty where unknown.
         threshold: Containment from which a passage is withheld, above 0 and at most 1.
     """

@@ -61,10 +61,9 @@ class PatientBackend:
         return list(await asyncio.gather(*(self._ask(query, wanted) for query in queries)))
 
     async def _ask(self, query: str, limit: int) -> list[ScoredPassage]:
-        if self._cache is not None:
-            known = self._cache.get(self.name, query, limit)
-            if known is not None:
-                return [load_record(ScoredPassage, hit, RetrievalError) for hit in known]
+        known = self._cache.get(self.name, query, limit) if self._cache is not None else None
+        if known is not None:
+            return [load_record(ScoredPassage, hit, RetrievalError) for hit in known]
         hits = await self._caller.call(lambda: self._attempt(query, limit))
         if self._cache is not None:
             self._cache.put([dump_record(hit) for hit in hits], self.name, query, limit)

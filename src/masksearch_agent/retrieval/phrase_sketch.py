@@ -48,12 +48,7 @@ class PhraseSketch:
             self._holders[slots] = np.where(free, number, _SEVERAL)
 
     def may_hold(self, phrase: str, besides: str = "") -> bool:
-        """Return False where no passage holds the phrase in its title or text, else True.
-
-        Args:
-            phrase: The phrase.
-            besides: Id of a passage that does not count.
-        """
+        """Return False where no passage, that of the id `besides` left out, holds the phrase in title or text."""
         words = phrase_form(phrase).split()
         for holder in self._holders[self._slots([*_pairs(words)] or words)].tolist():
             if holder == 0 or (holder != _SEVERAL and self._passages[holder - 1].id == besides):

@@ -22,11 +22,7 @@ _MAX_THREADS = 8
 
 
 class Source:
-    """A backend over something that answers one query at a time.
-
-    Args:
-        ask: Takes a query and a limit, and returns what `hits_from_output` reads.
-    """
+    """A backend over a function of a query and a limit, which returns what `hits_from_output` reads."""
 
     def __init__(self, ask: Callable[[str, int], object]) -> None:
         self._ask = ask
@@ -46,12 +42,7 @@ def _refuse_sync(_query: str, _limit: int) -> object:
 
 
 class AwaitedSource(Source):
-    """The same over something that can be awaited.
-
-    Args:
-        aask: As `ask`, awaited.
-        ask: The sync way; one that refuses where there is none.
-    """
+    """The same over a function that is awaited, with the sync way beside it where there is one."""
 
     def __init__(
         self, aask: Callable[[str, int], Awaitable[object]], ask: Callable[[str, int], object] = _refuse_sync

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Generator, Sequence
 from functools import cached_property
-from itertools import islice, zip_longest
+from itertools import chain, islice, zip_longest
 from threading import Lock
 from typing import TypeVar
 
@@ -55,12 +55,9 @@ class Search:
     def search(
         self, queries: Sequence[str], limit: int, guard: LeakGuard | None = None
     ) -> list[list[ScoredPassage]]:
-        """Return one list per query, best first.
+        """Return one list of at most `limit` passages per query, best first; a blank query finds nothing.
 
-        Args:
-            queries: Search queries; a blank one finds nothing.
-            limit: Most passages per query.
-            guard: Withholds passages. Others move up in their place, as far as there are any.
+        In place of passages that the guard withholds others move up, as far as there are any.
 
         Raises:
             RetrievalError: If the limit is below 1, or the backend broke its contract.
@@ -89,11 +86,8 @@ class Search:
     def may_find(self, phrase: str, besides: str = "") -> bool:
         """Return False where no search finds a passage with the phrase, because none holds it; else True.
 
-        The first call reads all passages, where the backend says which these are and they are not too many.
-
-        Args:
-            phrase: Compared as `matching.contains_phrase` does.
-            besides: Id of the passage that the guard of the searches withholds.
+        The first call reads all passages, where the backend says which these are and they are not too many. The phrase
+        is compared as `matching.contains_phrase` does; `besides` is the passage that the searches' guard withholds.
         """
         with self._sketch_lock:
             sketch = self._sketch
@@ -168,13 +162,9 @@ class Search:
 def interleave(results: Sequence[Sequence[ScoredPassage]], limit: int) -> list[ScoredPassage]:
     """Merge the results of several queries: the best of each in turn, then the second best, and so on.
 
-    Args:
-        results: One list per query, best first.
-        limit: Most passages in all; a passage that several queries found counts once.
+    A passage that several queries found counts once.
     """
     distinct: dict[str, ScoredPassage] = {}
-    for hits in zip_longest(*results):
-        for hit in hits:
-            if hit is not None:
-                distinct.setdefault(hit.passage.id, hit)
+    for hit in filter(None, chain.from_iterable(zip_longest(*results))):
+        distinct.setdefault(hit.passage.id, hit)
     return list(distinct.values())[:limit]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from masksearch_agent.dataset_folder import ExportFormat, front_matter
+from masksearch_agent.dataset_folder import ExportFormat, write_card
 from masksearch_agent.errors import TraceError
 from masksearch_agent.records import Message, Trajectory, Turn, Usage
 from masksearch_agent.traces.export import export_dataset
@@ -87,9 +87,11 @@ def test_the_card_is_one_that_the_hub_reads(store: TraceStore, tmp_path: Path) -
     ("rows", "size"),
     [(999, "n<1K"), (1000, "1K<n<10K"), (99_999, "10K<n<100K"), (10**6, "1M<n<10M"), (10**7, "n>10M")],
 )
-def test_sizes_have_the_hubs_names(rows: int, size: str) -> None:
-    head = front_matter("t", "jsonl", {"train": rows - 1, "test": 1}, ())
-    assert yaml.safe_load(head.strip("-\n"))["size_categories"] == [size]
+def test_sizes_have_the_hubs_names(rows: int, size: str, tmp_path: Path) -> None:
+    write_card(tmp_path, "t", "jsonl", {"train": rows - 1, "test": 1}, (), "body")
+    _, head, body = (tmp_path / "README.md").read_text().split("---\n")
+    assert yaml.safe_load(head)["size_categories"] == [size]
+    assert body == "\nbody"
 
 
 def test_exporting_again_replaces_the_data_in_either_format(store: TraceStore, tmp_path: Path) -> None:

@@ -28,16 +28,12 @@ __all__ = ("MODE", "BM25Index")
 
 
 class BM25Index:
-    """A BM25 index, mapped into memory: what nobody asks for stays on disk, and processes share the rest.
-
-    Args:
-        model: A fitted `bm25s.BM25`.
-        passages: The passages in the order in which they were indexed.
-    """
+    """A BM25 index, mapped into memory: what nobody asks for stays on disk, and processes share the rest."""
 
     def __init__(self, model: Any, passages: Sequence[Passage]) -> None:
         self._model = model
-        self._passages = passages
+        self.searched_passages = passages
+        """All passages of the index, in its order."""
 
     @staticmethod
     def build(directory: Path, passages: Iterable[Passage]) -> None:
@@ -47,11 +43,7 @@ class BM25Index:
 
     @classmethod
     def load(cls, directory: Path, passages: Sequence[Passage]) -> BM25Index:
-        """Read an index back.
-
-        Args:
-            directory: Where `build` wrote it.
-            passages: The passages it was built from, in the same order.
+        """Read back what `build` wrote of the same passages.
 
         Raises:
             RetrievalError: If files are missing or damaged, or the index is of other passages.
@@ -73,11 +65,6 @@ class BM25Index:
             )
         return cls(model, passages)
 
-    @property
-    def searched_passages(self) -> Sequence[Passage]:
-        """All passages of the index."""
-        return self._passages
-
     def search(self, queries: Sequence[str], limit: int) -> list[list[ScoredPassage]]:
         """Return the best passages for each query."""
         return [self._rank(query, limit) for query in queries]
@@ -91,7 +78,7 @@ class BM25Index:
         if not known:
             return []
         scores = self._model.get_scores(known)
-        return [ScoredPassage(self._passages[i], float(scores[i])) for i in _top(scores, limit)]
+        return [ScoredPassage(self.searched_passages[i], float(scores[i])) for i in _top(scores, limit)]
 
 
 def _top(scores: np.ndarray[Any, Any], limit: int) -> list[int]:

@@ -36,12 +36,7 @@ logger = logging.getLogger(__name__)
 
 
 class DenseIndex:
-    """Nearest passages in a Chroma collection on disk.
-
-    Args:
-        directory: Where `build` wrote the collection.
-        passages: The passages it was built from, in the same order.
-        embedder: The embedder it was built with.
+    """Nearest passages in a Chroma collection on disk, which `build` made of the same passages and embedder.
 
     Raises:
         RetrievalError: If the collection is missing, damaged or of other passages.
@@ -50,7 +45,8 @@ class DenseIndex:
     def __init__(self, directory: Path, passages: Sequence[Passage], embedder: Embedder) -> None:
         # Kept with the collection, which is unusable once its client is gone.
         self._client, self._collection = _open_collection(directory, len(passages))
-        self._passages = passages
+        self.searched_passages = passages
+        """All passages of the index, in its order."""
         self._embedder = embedder
         self._merger: CallMerger[str, Any] = CallMerger(lambda texts: list(embedder.embed(texts)))
 
@@ -62,17 +58,9 @@ class DenseIndex:
         keys: Sequence[int] = (),
         known: _KnownVectors | None = None,
     ) -> int:
-        """Embed passages and write the collection into a new folder.
+        """Embed passages and write the collection into a new folder; return how many were embedded.
 
-        Args:
-            directory: The folder.
-            passages: The passages.
-            embedder: Embeds those that are not known.
-            keys: The content keys of the passages, to look up what is known.
-            known: Vectors of an older index by the same embedder.
-
-        Returns:
-            How many passages were embedded.
+        The others have their vectors by their content keys from an older index by the same embedder, `known`.
         """
         import numpy as np
 
@@ -96,11 +84,6 @@ class DenseIndex:
                 collection.add(ids=positions, embeddings=vectors)
         return embedded
 
-    @property
-    def searched_passages(self) -> Sequence[Passage]:
-        """All passages of the index."""
-        return self._passages
-
     def search(self, queries: Sequence[str], limit: int) -> list[list[ScoredPassage]]:
         """Return the nearest passages for each query, scored by cosine."""
         return self._nearest(self._embedder.embed(queries), limit) if queries else []
@@ -117,11 +100,11 @@ class DenseIndex:
 
     def _nearest(self, vectors: np.ndarray[Any, Any], limit: int) -> list[list[ScoredPassage]]:
         found = self._collection.query(
-            query_embeddings=vectors, n_results=min(limit, len(self._passages)), include=["distances"]
+            query_embeddings=vectors, n_results=min(limit, len(self.searched_passages)), include=["distances"]
         )
         return [
             [
-                ScoredPassage(self._passages[position], 1.0 - distance)
+                ScoredPassage(self.searched_passages[position], 1.0 - distance)
                 for distance, position in sorted(zip(distances, map(int, positions), strict=True))
             ]
             for positions, distances in zip(found["ids"], found["distances"], strict=True)
@@ -129,11 +112,9 @@ class DenseIndex:
 
 
 class _KnownVectors:
-    """The vectors of an older index, found by what they were made of.
+    """The vectors of an older index, found by the content keys of its passages.
 
-    Args:
-        directory: Where `DenseIndex.build` wrote them. Chroma is not opened: it would write to its files.
-        keys: The content keys of the passages, in their order.
+    Chroma is not opened: it would write to its files.
 
     Raises:
         RetrievalError: If the vectors are missing or damaged.

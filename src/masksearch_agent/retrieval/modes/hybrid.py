@@ -32,11 +32,9 @@ def fuse_rankings(
 
 
 class HybridIndex:
-    """Searches several backends and fuses their rankings.
+    """Searches several backends and fuses their rankings; an earlier backend wins a tie.
 
-    Args:
-        parts: The backends; an earlier one wins a tie.
-        k: The constant of the fusion. A larger one lets low ranks count for more.
+    A larger constant `k` of the fusion lets low ranks count for more.
     """
 
     def __init__(self, parts: Sequence[SearchBackend], *, k: int = 60) -> None:
