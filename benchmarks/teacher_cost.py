@@ -24,7 +24,6 @@ from typing import Any
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
-from masksearch_agent.retrieval.opening import open_search
 
 from masksearch_agent.agent.prompts import FULL_PROMPTS
 from masksearch_agent.calls.chat import ChatCaller
@@ -40,6 +39,7 @@ from masksearch_agent.generator.runner import TrajectoryGenerator
 from masksearch_agent.jsonl import read_jsonl
 from masksearch_agent.judging.judge import ModelJudge
 from masksearch_agent.records import SearchTask, Usage
+from masksearch_agent.retrieval.adapters import open_search
 from masksearch_agent.traces.store import TraceStore
 
 _VERDICT = (

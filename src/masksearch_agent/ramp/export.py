@@ -64,15 +64,9 @@ Passages are quoted from the collection; its licence applies to them.
 def export_tasks(
     tasks: Sequence[SearchTask], folder: Path, file_format: ExportFormat = "parquet"
 ) -> dict[str, Any]:
-    """Write RAMP tasks as a dataset with its card.
+    """Write RAMP tasks, without tasks of other kinds, as a dataset with its card; return what was written.
 
-    Args:
-        tasks: The tasks; those of other kinds are left out.
-        folder: The dataset's folder; its data of either format is replaced.
-        file_format: Of the data.
-
-    Returns:
-        What was written.
+    Data of either format that was there is replaced.
 
     Raises:
         TaskError: There is no RAMP task; the folder is then left as it was.

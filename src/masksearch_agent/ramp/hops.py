@@ -62,12 +62,9 @@ def mask_spans(passage: Passage, spans: Sequence[Span]) -> str:
 
 
 def derive_hops(passage: Passage, spans: Sequence[Span], names_kinds: bool = False) -> tuple[Hop, ...]:
-    """Return one hop per masked span: the span's own where it has one, else one made from its context.
+    """Return one hop per masked span, in the order of the text: its own, else one made from its context.
 
-    Args:
-        passage: The passage.
-        spans: The masked spans, in the order of the text.
-        names_kinds: Whether a need says what kind of thing is sought.
+    With `names_kinds` a need says what kind of thing is sought.
     """
     before, *rest = mask_spans(passage, spans).split(MASK)
     hidden = {word.lower() for span in spans for word in query_words(span.text)}

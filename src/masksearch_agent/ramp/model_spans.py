@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from itertools import islice
 from typing import Annotated
 
@@ -18,14 +18,18 @@ from pydantic import StringConstraints
 from masksearch_agent.calls.cache import AnswerCache
 from masksearch_agent.calls.chat import ChatCaller
 from masksearch_agent.calls.replies import Reply
+from masksearch_agent.concurrency import gather_bounded
 from masksearch_agent.errors import ReplyError
-from masksearch_agent.ramp.spans import Span
+from masksearch_agent.ramp.spans import PassagesWithSpans, Span
 from masksearch_agent.records import Message, Passage
 
 __all__ = ("ModelSpanExtractor",)
 
 _PROMPT_VERSION = 1
 """Raised when the prompt or the form of the reply changes; part of the cache's keys."""
+
+_MAX_REPAIRS = 2
+"""How often the model is told what is wrong with its reply."""
 
 _LABELS = ("PERSON", "ORG", "PLACE", "WORK", "EVENT", "DATE", "NUMBER", "TERM")
 """What a fact can be: the paper's named entities, dates, numbers and ontological terms."""
@@ -52,7 +56,6 @@ class ModelSpanExtractor:
     Args:
         model: The model.
         max_facts: Facts per passage.
-        max_repairs: How often the model is told what is wrong with its reply.
         concurrency: Passages in flight.
         cache: Keeps replies between runs.
     """
@@ -62,7 +65,6 @@ class ModelSpanExtractor:
         model: ChatCaller,
         *,
         max_facts: int = 20,
-        max_repairs: int = 2,
         concurrency: int = 32,
         cache: AnswerCache | None = None,
     ) -> None:
@@ -70,11 +72,10 @@ class ModelSpanExtractor:
         """Passages without spans because of the model's reply, by reason."""
         self._model = model
         self._max_facts = max_facts
-        self._max_repairs = max_repairs
         self._concurrency = concurrency
         self._cache = cache
 
-    def extract(self, passages: Iterable[Passage]) -> Iterator[tuple[Passage, tuple[Span, ...]]]:
+    def extract(self, passages: Iterable[Passage]) -> PassagesWithSpans:
         """Yield each passage with the facts that the model marked, in order.
 
         Raises:
@@ -85,10 +86,8 @@ class ModelSpanExtractor:
         with asyncio.Runner() as runner:
             stream = iter(passages)
             while batch := tuple(islice(stream, self._concurrency)):
-                yield from zip(batch, runner.run(self._extract_batch(batch)), strict=True)
-
-    async def _extract_batch(self, passages: tuple[Passage, ...]) -> list[tuple[Span, ...]]:
-        return await asyncio.gather(*(self._extract_one(passage) for passage in passages))
+                found = runner.run(gather_bounded(self._extract_one, batch, self._concurrency))
+                yield from zip(batch, found, strict=True)
 
     async def _extract_one(self, passage: Passage) -> tuple[Span, ...]:
         question = ("spans", _PROMPT_VERSION, self._model.name, self._max_facts, passage.text)
@@ -120,7 +119,7 @@ class ModelSpanExtractor:
             _Facts,
             "spans",
             check=check,
-            max_repairs=self._max_repairs,
+            max_repairs=_MAX_REPAIRS,
         )
         return list(reply.facts)
 
