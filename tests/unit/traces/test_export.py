@@ -146,6 +146,6 @@ def test_a_conversation_follows_the_last_policy_turn(tmp_path: Path) -> None:
 def test_turn_without_a_way_to_the_root_is_an_error(tmp_path: Path, parent_id: str) -> None:
     with TraceStore(tmp_path / "traces.sqlite") as store:
         store.add(replace(trajectory(1), turns=(Turn("1", parent_id, "policy", (), "x"),)))
-        with pytest.raises(TraceError, match=f"turn '{parent_id}', a parent, is missing"):
+        with pytest.raises(TraceError, match=f"'id.*names a parent that is missing: turn '{parent_id}'"):
             export_dataset(store, tmp_path / "data", "jsonl")
     assert not (tmp_path / "data").exists()
