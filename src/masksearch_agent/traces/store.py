@@ -156,9 +156,8 @@ class TraceStore:
             f"WHERE {where} AND position > ? AND position <= ? ORDER BY position LIMIT ?"
         )
         while page := self._read(query, [*values, last, end, min(left, _PAGE_SIZE)]):
-            for last, trajectory_id, payload in page:  # noqa: B007 - the next page begins after the last position
-                yield self._unpack(trajectory_id, payload)
-            left -= len(page)
+            yield from (self._unpack(trajectory_id, payload) for _, trajectory_id, payload in page)
+            last, left = page[-1][0], left - len(page)
 
     def count(self, stage: str | None = None, accepted: bool | None = None) -> int:
         """Return the number of trajectories."""
@@ -243,8 +242,9 @@ def pack_trajectory(trajectory: Trajectory) -> PackedTrajectory:
     text = json.dumps(dump_record(trajectory), separators=(",", ":"))
     # Level 1 makes a payload 2 to 4 times smaller; higher levels win another 5% for twice the time.
     payload = zlib.compress(text.encode(), level=1)
-    t = trajectory
-    return PackedTrajectory(t.id, t.task_id, t.accepted, t.verdict, payload)
+    return PackedTrajectory(
+        trajectory.id, trajectory.task_id, trajectory.accepted, trajectory.verdict, payload
+    )
 
 
 def _conditions(stage: str | None, accepted: bool | None) -> tuple[str, list[object]]:
