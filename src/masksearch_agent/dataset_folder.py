@@ -23,7 +23,7 @@ from masksearch_agent.jsonl import dump_record, write_jsonl
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ("ExportFormat", "markdown_table", "text_columns", "write_card", "write_splits")
+__all__ = ("ExportFormat", "markdown_table", "write_card", "write_splits")
 
 ExportFormat = Literal["jsonl", "parquet"]
 
@@ -44,7 +44,8 @@ def write_splits(
         folder: The dataset's folder.
         file_format: Of the data.
         splits: The rows of each split, as records or as dictionaries; read once and not held in memory.
-        columns: What the columns hold, as in `text_columns`; for Parquet, where an empty list has a type.
+        columns: What each column holds, as Parquet needs it, where an empty list has a type: `str`, a list of what its
+            one entry says, or a dictionary, a structure of such.
 
     Raises:
         MissingExtraError: Parquet was asked for and pyarrow is not installed.
@@ -93,11 +94,6 @@ def markdown_table(name: str, counted: str, rows: Iterable[tuple[Any, int]]) -> 
     # A bar in a value would end its cell.
     lines = [f"| {str(value).replace('|', '¦')} | {count} |" for value, count in rows]
     return "\n".join([f"| {name} | {counted} |", "| --- | --- |", *lines])
-
-
-def text_columns(*names: str) -> dict[str, type[str]]:
-    """Return columns of text. A list holds what its one entry says, a dictionary is a structure of such."""
-    return dict.fromkeys(names, str)
 
 
 def _write_parquet(path: Path, rows: Iterable[Any], columns: Mapping[str, Any]) -> int:

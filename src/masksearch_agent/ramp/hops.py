@@ -30,22 +30,14 @@ _FUNCTION_WORDS = """
 _STOP_WORDS = frozenset(_FUNCTION_WORDS.split())
 _KINDS = {
     "CARDINAL": "number",
-    "DATE": "date",
-    "EVENT": "event",
     "FAC": "place",
     "GPE": "place",
-    "LANGUAGE": "language",
-    "LAW": "law",
     "LOC": "place",
     "MONEY": "amount of money",
     "NORP": "nationality",
     "ORDINAL": "rank",
     "ORG": "organization",
     "PERCENT": "percentage",
-    "PERSON": "person",
-    "PRODUCT": "product",
-    "QUANTITY": "quantity",
-    "TIME": "time",
     "WORK_OF_ART": "work",
 }
 """Named-entity labels (OntoNotes) in the words of a question; other labels are words already."""

@@ -22,12 +22,8 @@ _MAX_THREADS = 16
 class PatientBackend:
     """Asks another backend one query at a time, each with the patience of `calls.PatientCaller`.
 
-    Args:
-        backend: What is asked. One that cannot be awaited runs in threads; a timeout leaves its thread behind.
-        name: Names the source in messages and in the cache.
-        calls: Timeout, patience and rate.
-        cache: Keeps answers between runs.
-        max_limit: Most passages that the source returns for a query; asking for more costs and gives no more.
+    One that cannot be awaited runs in threads; a timeout leaves its thread behind. `name` stands for the source in
+    messages and in the cache of answers, and `max_limit` is the most passages that it returns for a query.
     """
 
     def __init__(

@@ -42,10 +42,21 @@ _DECIMAL = re.compile(r"(?<![\d.])(\d+)\.(\d+)(?!\.?\d)")
 _NEGATIVE = re.compile(r"(?<!\S)[-−](?=\d)")
 _BETWEEN_DIGITS = re.compile(r"(?<=\d)[-‐–—/:.](?=\d)")
 _ORDINAL = re.compile(r"\b(\d+)(?:st|nd|rd|th)\b")
-_SMALL_NUMBERS = (
-    "zero", "one", "two", "three", "four", "five", "six",
-    "seven", "eight", "nine", "ten", "eleven", "twelve",
-)  # fmt: skip
+_SMALL_NUMBERS = [
+    "zero",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+]
 _NUMBER_WORDS = {word: str(number) for number, word in enumerate(_SMALL_NUMBERS)}
 # "No" before a noun decides nothing ("no information was found"), and neither does "No. 5".
 _YES = re.compile(r"\byes\b|^是(?!否)|[，。；,.;]是[的。]?$|^对[的，。]?")

@@ -13,13 +13,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from masksearch_agent.dataset_folder import (
-    ExportFormat,
-    markdown_table,
-    text_columns,
-    write_card,
-    write_splits,
-)
+from masksearch_agent.dataset_folder import ExportFormat, markdown_table, write_card, write_splits
 from masksearch_agent.errors import TraceError
 from masksearch_agent.jsonl import dump_record
 from masksearch_agent.records import Message, Trajectory, Usage
@@ -32,9 +26,10 @@ __all__ = ("ExportFormat", "export_dataset")
 logger = logging.getLogger(__name__)
 
 _COLUMNS = {
-    "messages": [text_columns("role", "content")],
+    "messages": [{"role": str, "content": str}],
     "tools": [str],
-    **text_columns("task_id", "trajectory_id"),
+    "task_id": str,
+    "trajectory_id": str,
 }
 
 _CARD = """# Search trajectories
