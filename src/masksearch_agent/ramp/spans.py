@@ -63,7 +63,6 @@ class SpanExtractor(Protocol):
 
     def extract(self, passages: Iterable[Passage]) -> PassagesWithSpans:
         """Yield each passage with its spans."""
-        ...
 
 
 class SpacySpanExtractor:

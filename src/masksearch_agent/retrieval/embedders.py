@@ -28,7 +28,6 @@ class Embedder(Protocol):
 
     def embed(self, texts: Sequence[str]) -> np.ndarray[Any, Any]:
         """Return one vector per text: `(N, D)` float32, each of length 1."""
-        ...
 
 
 class SentenceEmbedder:

@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from masksearch_agent.errors import RetrievalError
 from masksearch_agent.records import ScoredPassage
-from masksearch_agent.retrieval.backends import ListedBackend, SearchBackend, asearch_of
+from masksearch_agent.retrieval.backends import SearchBackend, asearch_of, searched_passages_of
 from masksearch_agent.retrieval.leak_guard import LeakGuard
 from masksearch_agent.retrieval.phrase_sketch import PhraseSketch
 
@@ -95,8 +95,7 @@ class Search:
 
     @cached_property
     def _sketch(self) -> PhraseSketch | None:
-        backend = self._backend
-        passages = backend.searched_passages if isinstance(backend, ListedBackend) else ()
+        passages = searched_passages_of(self._backend)
         return PhraseSketch(passages) if 0 < len(passages) <= _MAX_SKETCHED else None
 
     async def asearch(

@@ -143,4 +143,3 @@ class RecordingModel(Protocol):
 
     async def ainvoke(self, input: Any, config: Any = None, **kwargs: Any) -> Any:
         """Call the model."""
-        ...

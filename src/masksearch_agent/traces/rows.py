@@ -33,11 +33,9 @@ class TurnEncoder(Protocol):
         They may be the first of the conversation; else the previous reply is closed where it ended with its
         end-of-turn token.
         """
-        ...
 
     def encode_reply(self, text: str) -> list[int]:
         """Return the ids of a reply, its end-of-turn token included."""
-        ...
 
 
 def make_rows(trajectory: Trajectory, encoder: TurnEncoder | None = None) -> list[TrainingRow]:

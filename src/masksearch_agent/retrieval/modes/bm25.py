@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from masksearch_agent.errors import RetrievalError, needs_extra
 from masksearch_agent.records import Passage, ScoredPassage
@@ -21,7 +21,7 @@ from masksearch_agent.retrieval.backends import IndexPart, RetrieverMode
 from masksearch_agent.retrieval.modes._bm25_scores import build_bm25
 from masksearch_agent.text.words import search_terms
 
-if TYPE_CHECKING:
+with needs_extra("index"):
     import numpy as np
 
 __all__ = ("MODE", "BM25Index")
@@ -49,8 +49,6 @@ class BM25Index:
             RetrievalError: If files are missing or damaged, or the index is of other passages.
         """
         bm25s = _import_bm25s()
-        import numpy as np
-
         try:
             model = bm25s.BM25.load(directory, load_corpus=False, allow_pickle=False, mmap=True)
             count = int(model.scores["num_docs"])
@@ -83,8 +81,6 @@ class BM25Index:
 
 def _top(scores: np.ndarray[Any, Any], limit: int) -> list[int]:
     """Return the positions of the highest positive scores; equal scores in the order of their positions."""
-    import numpy as np
-
     floor = 0.0
     if limit < len(scores):
         floor = float(np.partition(scores, len(scores) - limit)[len(scores) - limit])

@@ -13,14 +13,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from masksearch_agent.errors import RetrievalError, needs_extra
 from masksearch_agent.records import Passage, ScoredPassage
 from masksearch_agent.retrieval.backends import IndexPart, RetrieverMode
 from masksearch_agent.retrieval.embedders import Embedder
 
-if TYPE_CHECKING:
+with needs_extra("index"):
     import numpy as np
 
 __all__ = ("MODE", "CallMerger", "DenseIndex")
@@ -106,8 +106,6 @@ class DenseIndex:
 
         The others have their vectors by their content keys from an older index by the same embedder, `known`.
         """
-        import numpy as np
-
         embedded = 0
         with _open_client(directory) as client, (directory / _VECTORS).open("wb") as file:
             collection = client.create_collection(
@@ -136,8 +134,6 @@ class DenseIndex:
         """Search; queries of concurrent calls are embedded together."""
         if not queries:
             return []
-        import numpy as np
-
         vectors = await asyncio.wrap_future(self._merger.submit(queries))
         # Under a millisecond, less than handing it to a thread and back costs when many runs search at once.
         return self._nearest(np.stack(vectors), limit)
@@ -165,8 +161,6 @@ class _KnownVectors:
     """
 
     def __init__(self, directory: Path, keys: Sequence[int]) -> None:
-        import numpy as np
-
         try:
             stored = np.memmap(directory / _VECTORS, dtype=np.float32, mode="r")
             self._vectors = stored.reshape(len(keys), -1)
@@ -178,8 +172,6 @@ class _KnownVectors:
 
     def find(self, keys: Sequence[int]) -> dict[int, np.ndarray[Any, Any]]:
         """Return the known vectors by where their key stands in `keys`."""
-        import numpy as np
-
         wanted = np.array(keys, dtype=np.uint64)
         places = np.minimum(np.searchsorted(self._keys, wanted), len(self._keys) - 1)
         offsets = np.flatnonzero(self._keys[places] == wanted)

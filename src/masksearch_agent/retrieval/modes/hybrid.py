@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Sequence
 
 from masksearch_agent.records import Passage, ScoredPassage
-from masksearch_agent.retrieval.backends import ListedBackend, RetrieverMode, SearchBackend, asearch_of
+from masksearch_agent.retrieval.backends import RetrieverMode, SearchBackend, asearch_of, searched_passages_of
 
 __all__ = ("MODE", "HybridIndex", "fuse_rankings")
 
@@ -44,9 +44,7 @@ class HybridIndex:
     @property
     def searched_passages(self) -> Sequence[Passage]:
         """The passages of all parts; none where these are not known to be the same."""
-        first, *others = (
-            part.searched_passages if isinstance(part, ListedBackend) else () for part in self._parts
-        )
+        first, *others = map(searched_passages_of, self._parts)
         return first if all(passages is first for passages in others) else ()
 
     def search(self, queries: Sequence[str], limit: int) -> list[list[ScoredPassage]]:
