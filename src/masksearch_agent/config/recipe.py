@@ -80,10 +80,7 @@ def load_recipe(
 ) -> RecipeT:
     """Read a recipe from a YAML file, or the defaults, and change it by overrides.
 
-    Args:
-        path: The file; None for the defaults.
-        overrides: `room.setting=value` texts, as from a command line; values are read as YAML.
-        schema: Says which settings there are.
+    Overrides are `room.setting=value` texts, as from a command line, with values in YAML.
 
     Raises:
         ConfigError: The file cannot be read, or a key or value does not fit.

@@ -76,8 +76,9 @@ def _lookup_ranks(task: SearchTask, search: Search) -> list[int]:
     results = search.search([hop.query for hop in task.hops], _RANKS[-1], guard=LeakGuard.for_task(task))
     ranks = []
     for hop, hits in zip(task.hops, results, strict=True):
-        holders = [contains_phrase(f"{hit.passage.title}\n{hit.passage.text}", hop.answer) for hit in hits]
-        ranks.append(holders.index(True) + 1 if any(holders) else _RANKS[-1] + 1)
+        texts = [f"{hit.passage.title}\n{hit.passage.text}" for hit in hits]
+        found = (rank for rank, text in enumerate(texts, start=1) if contains_phrase(text, hop.answer))
+        ranks.append(next(found, _RANKS[-1] + 1))
     return ranks
 
 

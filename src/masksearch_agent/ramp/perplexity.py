@@ -53,12 +53,9 @@ class _Row:
 
 
 class SpanSurprisal:
-    """Writes into spans how hard they are for a reference model.
+    """Writes into spans how hard they are for a reference model: a causal one of transformers, in float32.
 
-    Args:
-        model: A causal language model of transformers, in float32.
-        tokenizer: Its tokenizer, a fast one (it tells where a token stands in the text).
-        batch_size: Passages read at once.
+    Its tokenizer is a fast one, which tells where a token stands in the text.
     """
 
     def __init__(self, model: Any, tokenizer: Any, batch_size: int = 8) -> None:

@@ -25,6 +25,7 @@ from collections import deque
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass
 from itertools import islice
 from typing import IO, Any
 
@@ -40,11 +41,11 @@ _AHEAD = 4
 _Found = list[tuple[Span, ...]]
 
 
+@dataclass(frozen=True)
 class SpacyProcess:
     """Finds what `SpacySpanExtractor` finds with batches of as many passages, ahead of the caller."""
 
-    def __init__(self, batch_size: int = 128) -> None:
-        self.batch_size = batch_size
+    batch_size: int = 128
 
     def extract(self, passages: Iterable[Passage]) -> PassagesWithSpans:
         """Yield each passage with its spans, in order. The process lives as long as the iterator does.

@@ -99,7 +99,7 @@ def build_ramp_tasks(
 
     Args:
         passages_with_spans: What a span extractor yields.
-        search: Search over the corpus that the tasks are to be answered from; None skips answerability.
+        search: Over the corpus that the tasks are to be answered from; None skips answerability.
         settings: What to mask and how deep to look for the answers.
         split: Of the tasks.
         report: Counts what happens; added to.

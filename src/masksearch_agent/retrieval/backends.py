@@ -85,15 +85,12 @@ class RetrieverMode:
     """Whether the part is made with the embedder, and can only be opened with the same one."""
 
     def build(self, part: IndexPart, older: IndexPart | None) -> int:
-        """Write the part.
+        """Write the part, and return how many passages were embedded.
 
         Args:
             part: Where, and of what. The folder is to be created.
             older: The part of the index that is replaced, to take over from what did not change; its files may be
                 damaged. None where there is none, or where it was made with another embedder.
-
-        Returns:
-            How many passages were embedded.
         """
         part.folder.mkdir()
         return 0

@@ -77,15 +77,12 @@ def build_index(
 ) -> IndexReport:
     """Index passages in a folder, unless the folder holds just that already; an older index there is replaced.
 
-    Args:
-        passages: Read once and not held in memory; repeated ones count once.
-        directory: Where the index goes.
-        settings: What to build; the defaults where None.
-        embedder: Replaces the embedder that the settings name.
+    Passages are read once and not held in memory; repeated ones count once. `embedder` replaces the one that the
+    settings name.
 
     Raises:
-        RetrievalError: If there is no passage, if two passages share an id, if the folder holds something
-            that is not an index, or if another process is building there.
+        RetrievalError: There is no passage, two passages share an id, the folder holds something that is not an index,
+            or another process is building there.
     """
     settings = settings or RetrievalSettings()
     embedder = embedder or SentenceEmbedder(settings.embedder)

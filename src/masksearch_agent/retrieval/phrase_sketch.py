@@ -28,10 +28,9 @@ _SEVERAL = -1
 
 
 class PhraseSketch:
-    """Remembers the words and the pairs of words of passages.
+    """Remembers the words and the pairs of words of passages, which it reads once.
 
-    Args:
-        passages: The passages; read once here, and one at a time where a phrase may be in no other.
+    Later it reads one of them where a phrase may be in no other.
     """
 
     def __init__(self, passages: Sequence[Passage]) -> None:

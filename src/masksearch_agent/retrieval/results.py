@@ -57,13 +57,12 @@ class AwaitedSource(Source):
 
 
 def hits_from_output(output: object, limit: int) -> list[ScoredPassage]:
-    """Return the passages in a search output, in its order, scored by rank.
+    """Return at most `limit` passages of a search output, in its order, scored by rank.
 
     Args:
         output: A string; a list of strings, dictionaries, documents or passages; a dictionary with such a
             list under `results`; a `(content, artifact)` pair or a `ToolMessage`, whose artifact is used if
             it holds passages and whose content otherwise.
-        limit: Most passages to return.
 
     Raises:
         RetrievalError: If the output is of another form, or a tool reported an error.
@@ -74,8 +73,14 @@ def hits_from_output(output: object, limit: int) -> list[ScoredPassage]:
         output = (output.content, output.artifact)
     passages = _passages(output)
     if passages is None:
+        kind = type(output).__name__
+        what = (
+            f"a list with a {type(output[0]).__name__}"
+            if isinstance(output, list) and output
+            else f"a {kind}"
+        )
         raise RetrievalError(
-            f"a search returned {_describe(output)}; expected a str, or a list of str, dict (title and text, "
+            f"a search returned {what}; expected a str, or a list of str, dict (title and text, "
             "content or snippet), Document or Passage"
         )
     readable = [passage for passage in passages if passage.text.strip()]
@@ -135,9 +140,3 @@ def _passage_from_mapping(entry: Mapping[str, Any]) -> Passage:
 
 def _first(entry: Mapping[str, Any], keys: tuple[str, ...]) -> str:
     return next((str(entry[key]) for key in keys if entry.get(key) not in (None, "")), "")
-
-
-def _describe(output: object) -> str:
-    if isinstance(output, list) and output:
-        return f"a list with a {type(output[0]).__name__}"
-    return f"a {type(output).__name__}"

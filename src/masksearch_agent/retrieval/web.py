@@ -57,12 +57,7 @@ def web_source(name: str) -> WebSource | None:
 def open_web_search(
     source: WebSource, settings: WebSearchSettings | None = None, wrapper: Any = None
 ) -> Search:
-    """Return a search over the web.
-
-    Args:
-        source: Which wrapper.
-        settings: Patience, rate and cache.
-        wrapper: Set up by hand (language, region); made with its defaults where None.
+    """Return a search over the web, through a wrapper that was set up by hand (language, region), or a plain one.
 
     Raises:
         MissingExtraError: langchain-community or the source's own package is not installed.

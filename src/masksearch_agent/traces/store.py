@@ -67,12 +67,10 @@ class TraceStore:
     Filters mean the same everywhere: `stage` takes the trajectories of one stage (None: of all), `accepted`
     those with that verdict (None: all, judged or not).
 
-    Args:
-        path: The file; it is created, with its folders, when it does not exist.
+    A file that does not exist is created, with its folders.
 
     Raises:
-        TraceError: When the file is no trace store, was written by another release, or is damaged. It is left
-            as it was.
+        TraceError: The file is no trace store, was written by another release, or is damaged; it is left as it was.
     """
 
     def __init__(self, path: Path) -> None:

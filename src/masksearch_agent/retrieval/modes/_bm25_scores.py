@@ -58,14 +58,7 @@ class _Counts:
 def build_bm25(
     model: Any, directory: Path, texts: Iterable[str], split_terms: Callable[[str], list[str]]
 ) -> None:
-    """Write the index of texts into a new folder.
-
-    Args:
-        model: An empty `bm25s.BM25`; its k1 and b are used, and it writes the files.
-        directory: The folder.
-        texts: What is indexed, by position.
-        split_terms: Cuts a text into its terms.
-    """
+    """Write the index of texts into a new folder; an empty `bm25s.BM25` gives k1 and b, and writes the files."""
     directory.mkdir(parents=True)
     with tempfile.TemporaryDirectory(dir=directory.parent) as scratch:
         counts = _count_terms(texts, split_terms, Path(scratch))

@@ -12,6 +12,7 @@ its characters and its pairs of neighbouring characters; that needs no dictionar
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +28,14 @@ with needs_extra("index"):
 __all__ = ("MODE", "BM25Index")
 
 
+@dataclass(frozen=True)
 class BM25Index:
     """A BM25 index, mapped into memory: what nobody asks for stays on disk, and processes share the rest."""
 
-    def __init__(self, model: Any, passages: Sequence[Passage]) -> None:
-        self._model = model
-        self.searched_passages = passages
-        """All passages of the index, in its order."""
+    model: Any
+    """A fitted `bm25s.BM25`."""
+    searched_passages: Sequence[Passage]
+    """All passages of the index, in its order."""
 
     @staticmethod
     def build(directory: Path, passages: Iterable[Passage]) -> None:
@@ -72,10 +74,10 @@ class BM25Index:
         return self.search(queries, limit)
 
     def _rank(self, query: str, limit: int) -> list[ScoredPassage]:
-        known = [word for word in search_terms(query) if word in self._model.vocab_dict]
+        known = [word for word in search_terms(query) if word in self.model.vocab_dict]
         if not known:
             return []
-        scores = self._model.get_scores(known)
+        scores = self.model.get_scores(known)
         return [ScoredPassage(self.searched_passages[i], float(scores[i])) for i in _top(scores, limit)]
 
 

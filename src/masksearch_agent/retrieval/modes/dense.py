@@ -13,7 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 from threading import Lock
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from masksearch_agent.errors import RetrievalError, needs_extra
 from masksearch_agent.records import Passage, ScoredPassage
@@ -36,11 +36,8 @@ _HNSW = {"space": "cosine", "ef_search": 200, "ef_construction": 200}
 
 logger = logging.getLogger(__name__)
 
-_InT = TypeVar("_InT")
-_OutT = TypeVar("_OutT")
 
-
-class CallMerger(Generic[_InT, _OutT]):
+class CallMerger:
     """Turns concurrent calls into few large ones: runs a function of a list, in one thread, over all that waits for it.
 
     A hundred rollouts that search at the same time each bring one query, and embedding them one by one costs several
@@ -48,15 +45,15 @@ class CallMerger(Generic[_InT, _OutT]):
     waits for a timer and a lone caller loses nothing.
     """
 
-    def __init__(self, function: Callable[[list[_InT]], Sequence[_OutT]]) -> None:
+    def __init__(self, function: Callable[[list[Any]], Sequence[Any]]) -> None:
         self._function = function
-        self._waiting: list[tuple[list[_InT], Future[list[_OutT]]]] = []
+        self._waiting: list[tuple[list[Any], Future[list[Any]]]] = []
         self._lock = Lock()
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="merged-calls")
 
-    def submit(self, items: Sequence[_InT]) -> Future[list[_OutT]]:
+    def submit(self, items: Sequence[Any]) -> Future[list[Any]]:
         """Return a future of the results for `items`."""
-        future: Future[list[_OutT]] = Future()
+        future: Future[list[Any]] = Future()
         with self._lock:
             self._waiting.append((list(items), future))
         self._worker.submit(self._run)
@@ -92,7 +89,7 @@ class DenseIndex:
         self.searched_passages = passages
         """All passages of the index, in its order."""
         self._embedder = embedder
-        self._merger: CallMerger[str, Any] = CallMerger(lambda texts: list(embedder.embed(texts)))
+        self._merger = CallMerger(lambda texts: list(embedder.embed(texts)))
 
     @staticmethod
     def build(
