@@ -1,12 +1,9 @@
 """Many pieces of asynchronous work at once: how many, and on what.
 
-A graph run is a few hundred callbacks of the event loop and a few thousand small objects, so where many are in flight
-the loop and the garbage collector take a good part of the time. `run_many` relaxes the collector and runs on uvloop
-where that is installed (`benchmarks/graph_concurrency.py` measures both).
-
-The collector runs when a few hundred more objects were made than freed, and thousands of runs hold a few thousand
-living objects each: it then scans them over and over and finds nothing, because a finished run leaves no cycles. At a
-thousand concurrent runs that takes half of the time.
+A graph run is a few hundred callbacks of the event loop, and `run_many` runs them on uvloop where that is installed.
+It relaxes the garbage collector too: that runs when a few hundred more objects were made than freed, and each of many
+runs holds a few thousand, so it scans them over and over and finds nothing, because a finished run leaves no cycles. At
+a thousand concurrent runs that takes half of the time (`benchmarks/graph_concurrency.py` measures both).
 """
 
 from __future__ import annotations

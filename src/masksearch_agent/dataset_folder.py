@@ -41,8 +41,6 @@ def write_splits(
     """Write the data of a dataset, in place of data of either format that was there; return the rows of each split.
 
     Args:
-        folder: The dataset's folder.
-        file_format: Of the data.
         splits: The rows of each split, as records or as dictionaries; read once and not held in memory.
         columns: What each column holds, as Parquet needs it, where an empty list has a type: `str`, a list of what its
             one entry says, or a dictionary, a structure of such.

@@ -88,10 +88,7 @@ def cloze_question(passage: Passage, span: Span) -> str:
 
 def _named(sentence_start: str, subject: str) -> str:
     """Put the subject in place of a pronoun that the sentence begins with."""
-    if not subject:
-        return sentence_start
-    if pronoun := _PRONOUN.match(sentence_start):
-        return subject + sentence_start[pronoun.end() :]
-    if possessive := _POSSESSIVE.match(sentence_start):
-        return f"{subject}'s{sentence_start[possessive.end() :]}"
+    for pattern, named in ((_PRONOUN, subject), (_POSSESSIVE, f"{subject}'s")):
+        if subject and (found := pattern.match(sentence_start)):
+            return named + sentence_start[found.end() :]
     return sentence_start

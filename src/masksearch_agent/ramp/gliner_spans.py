@@ -29,12 +29,9 @@ _ENCODERS = {
 
 
 class GlinerSpanExtractor:
-    """Finds spans with a GLiNER model.
+    """Finds spans with a GLiNER model: a loaded one, or the one that the settings name.
 
-    Args:
-        settings: Which model, and what it looks for. It reads as many words of a passage as it was trained for (384 as
-            a rule) and leaves out the rest.
-        model: The loaded model; None loads the one that the settings name.
+    It reads as many words of a passage as it was trained for (384 as a rule) and leaves out the rest.
 
     Raises:
         MissingExtraError: gliner is not installed.

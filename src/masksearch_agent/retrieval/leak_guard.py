@@ -19,12 +19,7 @@ _THRESHOLD = 0.6
 
 
 class LeakGuard:
-    """Tells which passages would give a task's source away.
-
-    Args:
-        source_text: Without title and without masks.
-        source_passage_id: Id of the passage the text came from; empty where unknown.
-    """
+    """Tells which passages would give a task's source away: a text without title and masks, of a passage if known."""
 
     def __init__(self, source_text: str, source_passage_id: str = "") -> None:
         self._shingles = word_shingles(source_text)

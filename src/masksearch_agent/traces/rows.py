@@ -41,10 +41,8 @@ class TurnEncoder(Protocol):
 def make_rows(trajectory: Trajectory, encoder: TurnEncoder | None = None) -> list[TrainingRow]:
     """Turn a trajectory into training rows, one per path of its trace.
 
-    Args:
-        trajectory: What a finished graph run left behind.
-        encoder: Tokenises turns that carry text only; None refuses them. One such turn is enough for all rows of the
-            trajectory to be made from text, without log-probabilities.
+    The encoder tokenises turns that carry text only; without one these are refused. One such turn is enough for all
+    rows of the trajectory to be made from text, without log-probabilities.
 
     Raises:
         TraceError: A policy turn, or one that it continues, has no token ids and no encoder was given; or the

@@ -88,8 +88,8 @@ def build_bm25(
                 scores.tofile(score_out)
                 passages.tofile(holder_out)
             if not columns[-1]:
-                np.zeros(1, dtype="<f4").tofile(score_out)
-                np.zeros(1, dtype="<i4").tofile(holder_out)
+                score_out.write(bytes(4))
+                holder_out.write(bytes(4))
 
 
 def _score_block(counts: _Counts, block: range, columns: Any, weights: Any, norms: Any) -> tuple[Any, Any]:
