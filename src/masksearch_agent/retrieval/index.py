@@ -200,11 +200,8 @@ def _is_up_to_date(manifest: _Manifest, wanted: _Manifest, directory: Path) -> b
 @contextmanager
 def _exclusive(directory: Path) -> Iterator[None]:
     """Hold the folder, created where it is missing, against other builds; the end of a process lets it go."""
-    if directory.is_file() or (
-        directory.exists()
-        and not (directory / _MANIFEST).is_file()
-        and not all(entry.name.startswith(_BUILD_PREFIX) for entry in directory.iterdir())
-    ):
+    has_index = (directory / _MANIFEST).is_file()
+    if directory.exists() and not has_index and not _is_free(directory):
         raise RetrievalError(f"{directory} exists and is not an index; choose another folder or remove it")
     directory.mkdir(parents=True, exist_ok=True)
     handle = None
@@ -227,6 +224,11 @@ def _exclusive(directory: Path) -> Iterator[None]:
             os.close(handle)
         if not any(directory.iterdir()):
             directory.rmdir()
+
+
+def _is_free(directory: Path) -> bool:
+    """Tell whether a folder holds nothing but what killed builds left behind."""
+    return directory.is_dir() and all(entry.name.startswith(_BUILD_PREFIX) for entry in directory.iterdir())
 
 
 def _usable_manifest(directory: Path) -> _Manifest | None:

@@ -1,8 +1,7 @@
 """The one search that the graphs call, whatever ranks behind it.
 
 It remembers what it has seen (rollouts of one question repeat each other's queries), and it withholds
-passages that would give a training task away. Sync and async calls share one plan, a generator that asks for
-rankings and is told them, so that both give the same results.
+passages that would give a training task away. Sync and async calls share one plan, so that both give the same results.
 """
 
 from __future__ import annotations
@@ -24,8 +23,10 @@ __all__ = ("Search", "interleave")
 
 _ResultT = TypeVar("_ResultT")
 _Hits = tuple[ScoredPassage, ...]
-_Request = tuple[list[str], int]
-"""Queries to rank, and how many passages to return for each."""
+_Rankings = list[list[ScoredPassage]]
+"""One list per query, best first."""
+_Plan = Generator[tuple[list[str], int], _Rankings | None, _ResultT]
+"""Asks for the rankings of queries, so many passages of each, and is told them."""
 
 _EXTRA = 4
 """Passages fetched beyond the limit where some may be withheld."""
@@ -52,9 +53,7 @@ class Search:
         self._lock = Lock()
         self._sketch_lock = Lock()
 
-    def search(
-        self, queries: Sequence[str], limit: int, guard: LeakGuard | None = None
-    ) -> list[list[ScoredPassage]]:
+    def search(self, queries: Sequence[str], limit: int, guard: LeakGuard | None = None) -> _Rankings:
         """Return one list of at most `limit` passages per query, best first; a blank query finds nothing.
 
         In place of passages that the guard withholds others move up, as far as there are any.
@@ -73,7 +72,7 @@ class Search:
         fetch = limit + _EXTRA if self._is_guarded else limit
         self._carry_out(self._look_up(list(normal)[: self._cache_size], fetch))
 
-    def _carry_out(self, plan: Generator[_Request, list[list[ScoredPassage]] | None, _ResultT]) -> _ResultT:
+    def _carry_out(self, plan: _Plan[_ResultT]) -> _ResultT:
         rankings = None
         while True:
             try:
@@ -98,9 +97,7 @@ class Search:
         passages = searched_passages_of(self._backend)
         return PhraseSketch(passages) if 0 < len(passages) <= _MAX_SKETCHED else None
 
-    async def asearch(
-        self, queries: Sequence[str], limit: int, guard: LeakGuard | None = None
-    ) -> list[list[ScoredPassage]]:
+    async def asearch(self, queries: Sequence[str], limit: int, guard: LeakGuard | None = None) -> _Rankings:
         """Return what `search` returns, without blocking the event loop."""
         plan = self._plan(queries, limit, guard)
         rankings = None
@@ -111,9 +108,7 @@ class Search:
                 return list(finished.value)
             rankings = await asearch_of(self._backend, *request)
 
-    def _plan(
-        self, queries: Sequence[str], limit: int, guard: LeakGuard | None
-    ) -> Generator[_Request, list[list[ScoredPassage]] | None, list[list[ScoredPassage]]]:
+    def _plan(self, queries: Sequence[str], limit: int, guard: LeakGuard | None) -> _Plan[_Rankings]:
         if limit < 1:
             raise RetrievalError(f"search limit is {limit}; expected at least 1")
         guard = guard if self._is_guarded else None
@@ -133,9 +128,7 @@ class Search:
             fetch *= 2
         return [list(kept.get(query, ())) for query in normal]
 
-    def _look_up(
-        self, queries: list[str], limit: int
-    ) -> Generator[_Request, list[list[ScoredPassage]] | None, dict[str, _Hits]]:
+    def _look_up(self, queries: list[str], limit: int) -> _Plan[dict[str, _Hits]]:
         """Answer from the cache what it knows, and ask for the rest in one request."""
         with self._lock:
             known = {query: self._cache[query, limit] for query in queries if (query, limit) in self._cache}
