@@ -38,7 +38,7 @@ from masksearch_agent.generator.runner import TrajectoryGenerator
 from masksearch_agent.jsonl import read_jsonl
 from masksearch_agent.judging.judge import ModelJudge
 from masksearch_agent.records import SearchTask, Usage
-from masksearch_agent.retrieval.opening import open_search
+from masksearch_agent.retrieval.adapters import open_search
 from masksearch_agent.traces.store import TraceStore
 
 _VERDICT = (

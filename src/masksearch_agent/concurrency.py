@@ -1,12 +1,9 @@
 """Many pieces of asynchronous work at once: how many, and on what.
 
-A graph run is a few hundred callbacks of the event loop and a few thousand small objects, so where many are in flight
-the loop and the garbage collector take a good part of the time. `run_many` relaxes the collector and runs on uvloop
-where that is installed (`benchmarks/graph_concurrency.py` measures both).
-
-The collector runs when a few hundred more objects were made than freed, and thousands of runs hold a few thousand
-living objects each: it then scans them over and over and finds nothing, because a finished run leaves no cycles. At a
-thousand concurrent runs that takes half of the time.
+A graph run is a few hundred callbacks of the event loop, and `run_many` runs them on uvloop where that is installed.
+It relaxes the garbage collector too: that runs when a few hundred more objects were made than freed, and each of many
+runs holds a few thousand, so it scans them over and over and finds nothing, because a finished run leaves no cycles. At
+a thousand concurrent runs that takes half of the time (`benchmarks/graph_concurrency.py` measures both).
 """
 
 from __future__ import annotations
@@ -16,7 +13,7 @@ import gc
 import importlib.util
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, TypeVar
 
 __all__ = ("gather_bounded", "open_runner", "relaxed_collector", "run_many")
@@ -39,12 +36,8 @@ async def gather_bounded(
 ) -> list[_ResultT]:
     """Do something with every item and return the results in the order of the items.
 
-    The first failure is raised as it is, and cancels what is still under way: nothing is left behind.
-
-    Args:
-        work: Done with each item.
-        items: What to work on; read at once.
-        limit: Pieces of work under way at once.
+    The items are read at once, and at most `limit` are worked on at a time. The first failure is raised as it is, and
+    cancels what is still under way: nothing is left behind.
     """
     slots = asyncio.Semaphore(limit)
 
@@ -70,17 +63,9 @@ def open_runner() -> asyncio.Runner:
 
 
 def run_many(work: Coroutine[Any, Any, _ResultT], runner: asyncio.Runner | None = None) -> _ResultT:
-    """Run a coroutine that keeps many graph runs in flight, and return what it does.
-
-    Args:
-        work: The coroutine.
-        runner: A runner that is used again, with what its event loop holds open; None for one of its own.
-    """
-    with relaxed_collector():
-        if runner is not None:
-            return runner.run(work)
-        with open_runner() as own:
-            return own.run(work)
+    """Run a coroutine that keeps many graph runs in flight: on a runner that is used again, or one of its own."""
+    with relaxed_collector(), nullcontext(runner) if runner else open_runner() as used:
+        return used.run(work)
 
 
 @contextmanager
@@ -95,8 +80,7 @@ def relaxed_collector() -> Iterator[None]:
         _users += 1
         if _users == 1:
             _thresholds_before = gc.get_threshold()
-            # A first threshold of 0 means never.
-            if 0 < _thresholds_before[0] < _THRESHOLDS[0]:
+            if 0 < _thresholds_before[0] < _THRESHOLDS[0]:  # 0 means never
                 gc.set_threshold(*_THRESHOLDS)
     try:
         yield

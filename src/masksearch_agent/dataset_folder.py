@@ -23,18 +23,12 @@ from masksearch_agent.jsonl import dump_record, write_jsonl
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ("ExportFormat", "front_matter", "markdown_table", "text_columns", "write_card", "write_splits")
+__all__ = ("ExportFormat", "markdown_table", "write_card", "write_splits")
 
 ExportFormat = Literal["jsonl", "parquet"]
 
 _ROWS_PER_GROUP = 1000
-_SIZES = (
-    ("n<1K", 10**3),
-    ("1K<n<10K", 10**4),
-    ("10K<n<100K", 10**5),
-    ("100K<n<1M", 10**6),
-    ("1M<n<10M", 10**7),
-)
+_SIZES = {"n<1K": 10**3, "1K<n<10K": 10**4, "10K<n<100K": 10**5, "100K<n<1M": 10**6, "1M<n<10M": 10**7}
 """The hub's names for sizes, each with the number of rows that it ends before."""
 
 
@@ -44,16 +38,12 @@ def write_splits(
     splits: Mapping[str, Iterable[Any]],
     columns: Mapping[str, Any],
 ) -> dict[str, int]:
-    """Write the data of a dataset; data of either format that was there is replaced.
+    """Write the data of a dataset, in place of data of either format that was there; return the rows of each split.
 
     Args:
-        folder: The dataset's folder.
-        file_format: Of the data.
         splits: The rows of each split, as records or as dictionaries; read once and not held in memory.
-        columns: What the columns hold, as in `text_columns`; for Parquet, where an empty list has a type.
-
-    Returns:
-        The number of rows of each split.
+        columns: What each column holds, as Parquet needs it, where an empty list has a type: `str`, a list of what its
+            one entry says, or a dictionary, a structure of such.
 
     Raises:
         MissingExtraError: Parquet was asked for and pyarrow is not installed.
@@ -62,9 +52,8 @@ def write_splits(
     counts = {}
     for split, rows in splits.items():
         partial = data / f"new-{split}.{file_format}"
-        counts[split] = (
-            write_jsonl(partial, rows) if file_format == "jsonl" else _write_parquet(partial, rows, columns)
-        )
+        is_jsonl = file_format == "jsonl"
+        counts[split] = write_jsonl(partial, rows) if is_jsonl else _write_parquet(partial, rows, columns)
     for old in (*data.glob("*.jsonl"), *data.glob("*.parquet")):
         if not old.name.startswith("new-"):
             old.unlink()
@@ -81,33 +70,21 @@ def write_card(
     tags: Sequence[str],
     body: str,
 ) -> None:
-    """Write the dataset card: what `front_matter` returns, and the body."""
-    head = front_matter(title, file_format, counts, tags)
-    replace_text(folder / "README.md", f"{head}\n{body}")
-
-
-def front_matter(
-    title: str, file_format: ExportFormat, counts: Mapping[str, int], tags: Sequence[str]
-) -> str:
-    """Return the YAML that a card begins with: how the dataset is called, how large it is, where its data lie.
+    """Write the dataset card: how the dataset is called, how large it is, where its data lie, and the body.
 
     It names no licence: that of the text it quotes is known to who collected it.
     """
     rows = sum(counts.values())
-    size = next((name for name, end in _SIZES if rows < end), "n>10M")
+    files = [{"split": split, "path": f"data/{split}.{file_format}"} for split in counts]
     head = {
         "pretty_name": title,
         "task_categories": ["text-generation"],
-        "size_categories": [size],
+        "size_categories": [next((name for name, end in _SIZES.items() if rows < end), "n>10M")],
         "tags": ["masksearch", *tags],
-        "configs": [
-            {
-                "config_name": "default",
-                "data_files": [{"split": split, "path": f"data/{split}.{file_format}"} for split in counts],
-            }
-        ],
+        "configs": [{"config_name": "default", "data_files": files}],
     }
-    return f"---\n{yaml.safe_dump(head, sort_keys=False, allow_unicode=True)}---\n"
+    yaml_head = yaml.safe_dump(head, sort_keys=False, allow_unicode=True)
+    replace_text(folder / "README.md", f"---\n{yaml_head}---\n\n{body}")
 
 
 def markdown_table(name: str, counted: str, rows: Iterable[tuple[Any, int]]) -> str:
@@ -115,11 +92,6 @@ def markdown_table(name: str, counted: str, rows: Iterable[tuple[Any, int]]) -> 
     # A bar in a value would end its cell.
     lines = [f"| {str(value).replace('|', '¦')} | {count} |" for value, count in rows]
     return "\n".join([f"| {name} | {counted} |", "| --- | --- |", *lines])
-
-
-def text_columns(*names: str) -> dict[str, type[str]]:
-    """Return columns of text. A list holds what its one entry says, a dictionary is a structure of such."""
-    return dict.fromkeys(names, str)
 
 
 def _write_parquet(path: Path, rows: Iterable[Any], columns: Mapping[str, Any]) -> int:

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
+from contextlib import suppress
 
 __all__ = ("package_versions", "usable_cores")
 
-_PACKAGES = (
-    *("masksearch-agent", "torch", "transformers", "trl", "langgraph", "langchain-core"),
-    *("chromadb", "bm25s"),
-)
+_PACKAGES = [
+    "masksearch-agent",
+    "torch",
+    "transformers",
+    "trl",
+    "langgraph",
+    "langchain-core",
+    "chromadb",
+    "bm25s",
+]
 
 
 def package_versions() -> dict[str, str]:
     """Return the versions of those that are installed."""
     versions = {}
     for name in _PACKAGES:
-        try:
+        with suppress(importlib.metadata.PackageNotFoundError):
             versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
     return versions
 
 

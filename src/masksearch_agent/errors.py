@@ -43,12 +43,7 @@ class ConfigError(MaskSearchError):
 
 
 class MissingExtraError(MaskSearchError):
-    """An optional dependency is not installed.
-
-    Args:
-        package: The import name that failed, e.g. `torch`.
-        extra: The extra that installs it, e.g. `train`.
-    """
+    """An optional dependency, named as it is imported (`torch`), is not installed; an extra (`train`) installs it."""
 
     def __init__(self, package: str, extra: str) -> None:
         super().__init__(
@@ -60,11 +55,7 @@ class MissingExtraError(MaskSearchError):
 
 @contextmanager
 def needs_extra(extra: str) -> Iterator[None]:
-    """Name the extra to install where an import in the block fails.
-
-    Raises:
-        MissingExtraError: A package is not installed.
-    """
+    """Raise `MissingExtraError`, which names the extra to install, where an import in the block fails."""
     try:
         yield
     except ImportError as failure:
@@ -78,9 +69,8 @@ class CorpusError(MaskSearchError):
 class UnreadableDocumentError(CorpusError):
     """One document cannot be used. Readers report it and go on with the next.
 
-    Args:
-        reason: A few words to count it under, the same for all documents with this trouble.
-        detail: What was wrong with this one; the reason where empty.
+    The reason is a few words to count it under, the same for all documents with this trouble; the detail says what was
+    wrong with this one.
     """
 
     def __init__(self, reason: str, detail: str = "") -> None:

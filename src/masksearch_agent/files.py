@@ -12,11 +12,7 @@ __all__ = ("replace_text", "replacing")
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a path to write to, which takes the place of `path` once the block ends without an error.
-
-    Args:
-        path: The file; folders above it are made.
-    """
+    """Give a path to write to, which takes the place of `path` once the block ends without an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
     yield partial

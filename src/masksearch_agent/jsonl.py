@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,28 +19,18 @@ __all__ = ("dump_record", "load_record", "read_jsonl", "write_jsonl")
 RecordT = TypeVar("RecordT")
 
 
-@functools.cache
-def _adapter(record_type: Any) -> TypeAdapter[Any]:
-    return TypeAdapter(record_type)
+_adapter: Callable[[Any], TypeAdapter[Any]] = functools.cache(TypeAdapter)
 
 
 def dump_record(record: Any) -> dict[str, Any]:
     """Return a record as a JSON-compatible dictionary."""
-    record_type: Any = type(record)
-    return dict(_adapter(record_type).dump_python(record, mode="json"))
+    return dict(_adapter(type(record)).dump_python(record, mode="json"))
 
 
 def load_record(record_type: type[RecordT], data: dict[str, Any], error: type[MaskSearchError]) -> RecordT:
-    """Build a record from a dictionary.
-
-    Args:
-        record_type: The record's class.
-        data: What `dump_record` returned.
-        error: Error type of the calling room, raised when `data` does not fit.
-    """
+    """Build a record from what `dump_record` returned; raise an error of the calling room where it does not fit."""
     try:
-        wanted: Any = record_type
-        loaded: RecordT = _adapter(wanted).validate_python(data)
+        loaded: RecordT = _adapter(record_type).validate_python(data)
     except ValidationError as failure:
         first = failure.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the record"
@@ -49,11 +39,7 @@ def load_record(record_type: type[RecordT], data: dict[str, Any], error: type[Ma
 
 
 def write_jsonl(path: Path, records: Iterable[Any]) -> int:
-    """Write records as JSON lines; the file appears only when all are written.
-
-    Returns:
-        The number of records written.
-    """
+    """Write records as JSON lines and return how many; the file appears only when all are written."""
     count = 0
     with replacing(path) as partial, partial.open("w", encoding="utf-8") as file:
         for record in records:
@@ -66,10 +52,7 @@ def write_jsonl(path: Path, records: Iterable[Any]) -> int:
 def read_jsonl(path: Path, record_type: type[RecordT], error: type[MaskSearchError]) -> Iterator[RecordT]:
     """Yield the records of a JSON-lines file, one line at a time.
 
-    Args:
-        path: The file.
-        record_type: Class of the records.
-        error: Error type of the calling room, raised with the line number when a line does not fit.
+    A line that does not fit raises an error of the calling room, with the line's number.
     """
     if not path.is_file():
         raise error(f"no file at {path}")
@@ -78,10 +61,8 @@ def read_jsonl(path: Path, record_type: type[RecordT], error: type[MaskSearchErr
             if not line.strip():
                 continue
             try:
-                data = json.loads(line)
+                yield load_record(record_type, json.loads(line), error)
             except json.JSONDecodeError as failure:
                 raise error(f"{path}, line {number}: not JSON ({failure.msg})") from failure
-            try:
-                yield load_record(record_type, data, error)
             except MaskSearchError as failure:
                 raise error(f"{path}, line {number}: {failure}") from failure

@@ -11,7 +11,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from dataclasses import dataclass, field
+import operator
+from dataclasses import astuple, dataclass, field
 from typing import Literal
 
 from pydantic import ConfigDict
@@ -42,25 +43,21 @@ MASK = "[mask]"
 FALSE_PREMISE = "false-premise"
 """Category of questions that suppose what is not so; a right answer has to say it."""
 
-StopReason = Literal[
-    "answered",
-    "forced",
-    "repairs_exhausted",
-    "token_limit",
-    "time_limit",
-    "gave_up",
-]
+StopReason = Literal["answered", "forced", "repairs_exhausted", "token_limit", "time_limit", "gave_up"]
 """Why a search run ended: it answered, it answered when told to (search budget spent), its steps stayed
 malformed, a limit on tokens or wall time was reached, or the generator's teacher gave the task up."""
 
-_STRICT = ConfigDict(extra="forbid")
+
+class _Record:
+    """A record read from JSON must have no key that it does not know."""
+
+    __slots__ = ()
+    __pydantic_config__ = ConfigDict(extra="forbid")
 
 
 @dataclass(frozen=True, slots=True)
-class Passage:
+class Passage(_Record):
     """A piece of a document that can be retrieved and read in one go."""
-
-    __pydantic_config__ = _STRICT
 
     id: str
     title: str
@@ -73,10 +70,8 @@ class Passage:
 
 
 @dataclass(frozen=True, slots=True)
-class ScoredPassage:
+class ScoredPassage(_Record):
     """A passage as a search returned it."""
-
-    __pydantic_config__ = _STRICT
 
     passage: Passage
     score: float
@@ -84,13 +79,11 @@ class ScoredPassage:
 
 
 @dataclass(frozen=True, slots=True)
-class Hop:
+class Hop(_Record):
     """One fact that a task asks for, in the order in which it can be found out.
 
     The hindsight teacher walks the hops; an evaluation can check which of them a trajectory reached.
     """
-
-    __pydantic_config__ = _STRICT
 
     need: str
     """What is sought, in words: `the founder of Velling Works`."""
@@ -102,10 +95,8 @@ class Hop:
 
 
 @dataclass(frozen=True, slots=True)
-class SearchTask:
+class SearchTask(_Record):
     """A question to be answered by searching: a RAMP task or a question of a benchmark."""
-
-    __pydantic_config__ = _STRICT
 
     id: str
     kind: Literal["ramp", "qa"]
@@ -153,20 +144,16 @@ class SearchTask:
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class Message(_Record):
     """A chat message as stored in a trace."""
-
-    __pydantic_config__ = _STRICT
 
     role: Literal["system", "user", "assistant", "tool"]
     content: str
 
 
 @dataclass(frozen=True, slots=True)
-class Sampling:
+class Sampling(_Record):
     """Effective sampling settings of one model call."""
-
-    __pydantic_config__ = _STRICT
 
     temperature: float = 0.0
     """0 means greedy."""
@@ -179,14 +166,12 @@ class Sampling:
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class Turn(_Record):
     """One model call: the tokens it added to its parent's sequence, and the tokens it sampled.
 
     Concatenating `context_ids + sampled_ids` from the root to a turn gives exactly what the model saw and
     wrote. A turn of a model without token access has empty id tuples and keeps its text only.
     """
-
-    __pydantic_config__ = _STRICT
 
     id: str
     parent_id: str | None
@@ -223,10 +208,8 @@ class Turn:
 
 
 @dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(_Record):
     """What a run cost."""
-
-    __pydantic_config__ = _STRICT
 
     model_calls: int = 0
     prompt_tokens: int = 0
@@ -238,21 +221,12 @@ class Usage:
     """What the calls cost, where the prices of the model are set."""
 
     def __add__(self, other: Usage) -> Usage:
-        return Usage(
-            self.model_calls + other.model_calls,
-            self.prompt_tokens + other.prompt_tokens,
-            self.sampled_tokens + other.sampled_tokens,
-            self.searches + other.searches,
-            self.seconds + other.seconds,
-            self.cost_usd + other.cost_usd,
-        )
+        return Usage(*map(operator.add, astuple(self), astuple(other)))
 
 
 @dataclass(frozen=True, slots=True)
-class Trajectory:
+class Trajectory(_Record):
     """A finished run over one task: its trace tree and its outcome."""
-
-    __pydantic_config__ = _STRICT
 
     id: str
     task_id: str
@@ -284,45 +258,33 @@ class Trajectory:
 
 
 @dataclass(frozen=True, slots=True)
-class TrainingRow:
-    """One sequence to train on, with the exact positions that carry a loss.
-
-    Attributes:
-        input_ids: `(T,)` token ids, prompt included.
-        trainable: `(T,)` True where a policy token trains here.
-        logprobs: `(T,)` recorded log-probability at trainable positions, 0.0 elsewhere; None for rows whose
-            text was not sampled from a model with token access (SFT on hindsight or API text).
-        trajectory_id: Where the row came from.
-    """
-
-    __pydantic_config__ = _STRICT
+class TrainingRow(_Record):
+    """One sequence to train on, with the exact positions that carry a loss."""
 
     input_ids: tuple[int, ...]
+    """`(T,)` token ids, prompt included."""
     trainable: tuple[bool, ...]
+    """`(T,)` True where a policy token trains here."""
     logprobs: tuple[float, ...] | None
+    """`(T,)` recorded log-probability at trainable positions, 0.0 elsewhere; None for rows whose text was not sampled
+    from a model with token access (SFT on hindsight or API text)."""
     trajectory_id: str
     is_truncated: bool = False
     """Whether the last policy turn was cut by a token limit."""
 
     def __post_init__(self) -> None:
-        lengths = {len(self.input_ids), len(self.trainable)}
-        if self.logprobs is not None:
-            lengths.add(len(self.logprobs))
-        if len(lengths) != 1:
+        row = f"row of trajectory {self.trajectory_id!r}"
+        logprobs = self.trainable if self.logprobs is None else self.logprobs
+        if not len(self.input_ids) == len(self.trainable) == len(logprobs):
             raise TraceError(
-                f"row of trajectory {self.trajectory_id!r}: ids, mask and log-probabilities differ in length "
-                f"({len(self.input_ids)}, {len(self.trainable)}, "
-                f"{'none' if self.logprobs is None else len(self.logprobs)})"
+                f"{row}: ids, mask and log-probabilities differ in length ({len(self.input_ids)}, "
+                f"{len(self.trainable)}, {'none' if self.logprobs is None else len(self.logprobs)})"
             )
         if not any(self.trainable):
-            raise TraceError(f"row of trajectory {self.trajectory_id!r} has no trainable position")
-        if self.logprobs is not None:
-            for position, (is_trainable, value) in enumerate(zip(self.trainable, self.logprobs, strict=True)):
-                if is_trainable and not math.isfinite(value):
-                    raise TraceError(
-                        f"row of trajectory {self.trajectory_id!r}: log-probability at trainable position "
-                        f"{position} is {value}"
-                    )
+            raise TraceError(f"{row} has no trainable position")
+        for position, (is_trainable, value) in enumerate(zip(self.trainable, logprobs, strict=True)):
+            if is_trainable and not math.isfinite(value):
+                raise TraceError(f"{row}: log-probability at trainable position {position} is {value}")
 
     @property
     def prompt_length(self) -> int:
@@ -336,10 +298,8 @@ class TrainingRow:
 
 
 @dataclass(frozen=True, slots=True)
-class SearchAnswer:
+class SearchAnswer(_Record):
     """What `MaskSearchAgent` returns."""
-
-    __pydantic_config__ = _STRICT
 
     answer: str
     reasoning: str

@@ -146,7 +146,7 @@ def open_store(path: Path) -> TraceStore:
 
 def open_index_search(index: Path, resolved: Recipe) -> Search:
     """Open what `--index` names."""
-    from masksearch_agent.retrieval.opening import open_search
+    from masksearch_agent.retrieval.adapters import open_search
 
     return open_search(index, resolved.retrieval)
 

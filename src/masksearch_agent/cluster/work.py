@@ -25,7 +25,7 @@ from masksearch_agent.generator.runner import TrajectoryGenerator
 from masksearch_agent.jsonl import dump_record, load_record
 from masksearch_agent.ramp.tasks import RampReport, build_ramp_tasks
 from masksearch_agent.records import Passage, SearchTask
-from masksearch_agent.retrieval.opening import open_search
+from masksearch_agent.retrieval.adapters import open_search
 from masksearch_agent.stages.plan import prompts_of
 from masksearch_agent.stages.tasks import open_extractor
 from masksearch_agent.traces.store import PackedTrajectory, pack_trajectory

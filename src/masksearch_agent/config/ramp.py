@@ -13,24 +13,15 @@ from masksearch_agent.config.calls import ChatModelSettings
 __all__ = ("GlinerSettings", "RampSettings")
 
 
+_LABELS = ("person", "organization", "place", "creative work", "event", "date", "number", "technical term")
+
+
 class GlinerSettings(Settings):
     """A GLiNER model that finds spans (arXiv 2311.08526). Its extra, `[gliner]`, does not fit beside `[train]`."""
 
     model: str
     """Folder or hub id. A model whose encoder brings code of its own is refused."""
-    labels: tuple[str, ...] = Field(
-        default=(
-            "person",
-            "organization",
-            "place",
-            "creative work",
-            "event",
-            "date",
-            "number",
-            "technical term",
-        ),
-        min_length=1,
-    )
+    labels: tuple[str, ...] = Field(default=_LABELS, min_length=1)
     """What to find, in plain words."""
     threshold: float = Field(default=0.5, ge=0, lt=1)
     """Surer finds only. GLiNER's own default."""

@@ -78,12 +78,9 @@ def load_recipe(
     overrides: Sequence[str] = (),
     schema: type[RecipeT] = Recipe,  # type: ignore[assignment]
 ) -> RecipeT:
-    """Read a recipe.
+    """Read a recipe from a YAML file, or the defaults, and change it by overrides.
 
-    Args:
-        path: A YAML file; None for the defaults.
-        overrides: `room.setting=value` texts, as from a command line; values are read as YAML.
-        schema: Says which settings there are.
+    Overrides are `room.setting=value` texts, as from a command line, with values in YAML.
 
     Raises:
         ConfigError: The file cannot be read, or a key or value does not fit.

@@ -35,13 +35,9 @@ class RewardSettings(Settings):
     section 3.4)."""
 
     @model_validator(mode="after")
-    def _judge_is_named(self) -> Self:
+    def _settings_fit(self) -> Self:
         if self.answer == "judge" and self.judge is None:
             raise ValueError("answer is 'judge' but no judge is named; set `judge: {model: provider:name}`")
-        return self
-
-    @model_validator(mode="after")
-    def _cache_fits_maximum(self) -> Self:
         if self.overlong_max_tokens is not None and self.overlong_cache_tokens > self.overlong_max_tokens:
             raise ValueError(
                 f"overlong_cache_tokens ({self.overlong_cache_tokens}) exceeds overlong_max_tokens "

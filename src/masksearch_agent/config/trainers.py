@@ -8,12 +8,7 @@ from pydantic import Field
 
 from masksearch_agent.config.base import Settings
 
-__all__ = (
-    "CurriculumLevel",
-    "DAPOSettings",
-    "OptimizerSettings",
-    "SFTSettings",
-)
+__all__ = ("CurriculumLevel", "DAPOSettings", "OptimizerSettings", "SFTSettings")
 
 
 class OptimizerSettings(Settings):

@@ -27,35 +27,28 @@ _HTML_BLOCKS = (
     *("p", "div", "section", "article", "main", "blockquote", "pre", "ul", "ol", "dl", "table", "figure"),
     *("h1", "h2", "h3", "h4", "h5", "h6", "hr"),
 )
-_HTML_LINES = ("li", "tr", "dt", "dd", "figcaption")
-_HTML_CELLS = ("td", "th")
+_HTML_SEPARATORS = {
+    **dict.fromkeys(_HTML_BLOCKS, "\n\n"),
+    **dict.fromkeys(("li", "tr", "dt", "dd", "figcaption"), "\v"),
+    **dict.fromkeys(("td", "th"), " "),
+}
 _BREAK = re.compile(r"\n\s*\n")
 # A word that a line end cut in two; `1990-\n1995` and `Jean-\nPaul` keep their hyphen.
 _CUT_WORD = re.compile(r"(?<=[a-z])-\n(?=[a-z])")
 
 
 def _decode_text(raw: bytes, encoding: str) -> str:
-    """Return the text of a file, without a byte order mark.
-
-    Raises:
-        UnreadableDocumentError: If the file is of another encoding.
-    """
+    """Return the text of a file, without a byte order mark."""
     try:
         return raw.decode(encoding).removeprefix("\ufeff")
     except UnicodeDecodeError as failure:
-        raise UnreadableDocumentError(
-            "wrong encoding",
-            f"not {encoding.upper()} ({failure.reason} at byte {failure.start}); convert it, or set "
-            "corpus.encoding",
-        ) from failure
+        detail = f"not {encoding.upper()} ({failure.reason} at byte {failure.start})"
+        advice = "convert it, or set corpus.encoding"
+        raise UnreadableDocumentError("wrong encoding", f"{detail}; {advice}") from failure
 
 
 def require_parser(suffix: str) -> None:
-    """Raise for a kind of file whose parser is not installed.
-
-    Raises:
-        MissingExtraError: If a package is missing.
-    """
+    """Raise `MissingExtraError` for a kind of file whose parser is not installed."""
     if suffix in (".html", ".htm"):
         _import_bs4()
     elif suffix == ".pdf":
@@ -89,11 +82,9 @@ def _parse_html(raw: bytes, encoding: str) -> tuple[str, str]:
         tag.decompose()
     for tag in page("br"):
         tag.replace_with("\n")
-    separators = dict.fromkeys(_HTML_BLOCKS, "\n\n")
-    separators |= {**dict.fromkeys(_HTML_LINES, "\v"), **dict.fromkeys(_HTML_CELLS, " ")}
-    for tag in page(list(separators)):
-        tag.insert_before(separators[tag.name])
-        tag.insert_after(separators[tag.name])
+    for tag in page(list(_HTML_SEPARATORS)):
+        tag.insert_before(_HTML_SEPARATORS[tag.name])
+        tag.insert_after(_HTML_SEPARATORS[tag.name])
     # Line breaks of the source are spaces; those of list items and table rows are lines.
     paragraphs = []
     for block in _BREAK.split(page.get_text().replace("\v\n", "\v")):
@@ -135,10 +126,8 @@ def _import_pypdf() -> Any:
 
 DOCUMENT_PARSERS: Mapping[str, _DocumentParser] = {
     ".txt": _parse_plain,
-    ".md": _parse_markdown,
-    ".markdown": _parse_markdown,
-    ".html": _parse_html,
-    ".htm": _parse_html,
+    **dict.fromkeys((".md", ".markdown"), _parse_markdown),
+    **dict.fromkeys((".html", ".htm"), _parse_html),
     ".pdf": _parse_pdf,
 }
 """One parser per file name ending."""

@@ -9,8 +9,9 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,10 @@ _DATASET = re.compile(r"(?P<name>[^@:]+)(?:@(?P<config>[^:]+))?(?::(?P<split>.+)
 
 def read_hf_dataset(name: str) -> Iterator[Row]:
     """Stream the rows of a Hugging Face dataset; arguments and errors are those of `open_hf_dataset`."""
-    rows = open_hf_dataset(name, "train")
+    return _numbered(open_hf_dataset(name, "train"))
+
+
+def _numbered(rows: Iterable[object]) -> Iterator[Row]:
     return ((f"row {number}", partial(_same, row)) for number, row in enumerate(rows, start=1))
 
 
@@ -84,11 +88,9 @@ def _parse_json(line: bytes) -> object:
 def _read_json_list(path: Path) -> Iterator[Row]:
     rows = _parse_json(path.read_bytes())
     if not isinstance(rows, list):
-        raise UnreadableDocumentError(
-            "not a list", f"holds a JSON {type(rows).__name__}; expected a list of rows"
-        )
-    for number, row in enumerate(rows, start=1):
-        yield f"row {number}", partial(_same, row)
+        detail = f"holds a JSON {type(rows).__name__}; expected a list of rows"
+        raise UnreadableDocumentError("not a list", detail)
+    yield from _numbered(rows)
 
 
 def _read_csv(path: Path) -> Iterator[Row]:
@@ -100,9 +102,8 @@ def _read_csv(path: Path) -> Iterator[Row]:
             for row in rows:
                 yield f"line {rows.line_num}", partial(_checked_csv_row, row)
         except csv.Error as failure:
-            raise UnreadableDocumentError(
-                "not CSV", f"line {rows.line_num}: not CSV ({failure})"
-            ) from failure
+            detail = f"line {rows.line_num}: not CSV ({failure})"
+            raise UnreadableDocumentError("not CSV", detail) from failure
 
 
 def _checked_csv_row(row: dict[Any, Any]) -> object:
@@ -120,14 +121,12 @@ def _read_parquet(path: Path) -> Iterator[Row]:
     number = 0
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=_PARQUET_BATCH_ROWS):
-                for row in batch.to_pylist():
-                    number += 1
-                    yield f"row {number}", partial(_same, row)
+            batches = (batch.to_pylist() for batch in file.iter_batches(batch_size=_PARQUET_BATCH_ROWS))
+            for number, row in enumerate(chain.from_iterable(batches), start=1):
+                yield f"row {number}", partial(_same, row)
     except (pyarrow.ArrowException, OSError) as failure:
-        raise UnreadableDocumentError(
-            "damaged Parquet", f"after row {number}: not readable as Parquet ({failure})"
-        ) from failure
+        detail = f"after row {number}: not readable as Parquet ({failure})"
+        raise UnreadableDocumentError("damaged Parquet", detail) from failure
 
 
 def _same(row: object) -> object:

@@ -11,9 +11,10 @@ import bz2
 import gzip
 import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any
 from xml.etree.ElementTree import ParseError
 
 from masksearch_agent.errors import UnreadableDocumentError, needs_extra
@@ -28,12 +29,10 @@ WikipediaPage = tuple[str, str, Callable[[], str]]
 _ARTICLE_NAMESPACE = 0
 _UNREAD_NAMESPACES = (6, 14)
 """Links to these (File, Category) are pictures and filing, not words."""
-_UNREAD_TAGS = frozenset(
-    [
-        *("table", "ref", "references", "gallery", "math", "chem", "score", "timeline"),
-        *("syntaxhighlight", "source", "imagemap", "hiero", "graph"),
-    ]
-)
+_UNREAD_TAGS = {
+    *("table", "ref", "references", "gallery", "math", "chem", "score", "timeline"),
+    *("syntaxhighlight", "source", "imagemap", "hiero", "graph"),
+}
 _TEXT_TEMPLATES = {"lang": "2", "nowrap": "1", "nobr": "1", "small": "1", "transl": "2", "convert": "1"}
 """Templates that stand for words, and which of their parameters does; any other one is left out."""
 _DISAMBIGUATION = re.compile(
@@ -42,33 +41,29 @@ _DISAMBIGUATION = re.compile(
 )
 _DISAMBIGUATION_TITLE = re.compile(r"[（(](?:disambiguation|消歧[義义])[）)]$")
 _REDIRECT = re.compile(r"\s*#(?:redirect|重定向)", re.IGNORECASE)
-_CLOSING_HEADINGS = frozenset(
-    [
-        *("references", "notes", "footnotes", "citations", "sources", "bibliography", "works cited"),
-        *("further reading", "external links", "see also"),
-        *("参考文献", "參考文獻", "参考资料", "參考資料", "外部链接", "外部連結"),
-        *("参见", "參見", "注释", "註釋", "延伸阅读", "延伸閱讀"),
-    ]
-)
+_CLOSING_HEADINGS = {
+    *("references", "notes", "footnotes", "citations", "sources", "bibliography", "works cited"),
+    *("further reading", "external links", "see also"),
+    *("参考文献", "參考文獻", "参考资料", "參考資料", "外部链接", "外部連結"),
+    *("参见", "參見", "注释", "註釋", "延伸阅读", "延伸閱讀"),
+}
 _MAGIC_WORD = re.compile(r"__[A-Z]+__|-\{|\}-")
 _INTERWIKI = re.compile(r":?[a-z][a-z-]{1,11}:")
 _EMPTY_BRACKETS = re.compile(r"\s*[(（][\s,;，；、]*[)）]")
 _BRACKET_OPENING = re.compile(r"([(（])[\s,;，；、]+")
+_OPENERS: dict[str, Callable[[Path], Any]] = {".bz2": bz2.open, ".gz": gzip.open}
 _GAPS = re.compile(r"[ \t\xa0]+")
 
 
 def read_dump(path: Path) -> Iterator[WikipediaPage]:
-    """Yield the pages of a dump, redirects and other namespaces included.
-
-    Args:
-        path: The dump: XML, plain or packed by bzip2 or gzip.
+    """Yield the pages of a dump (XML, plain or packed by bzip2 or gzip), redirects and other namespaces included.
 
     Raises:
         MissingExtraError: If mwxml or mwparserfromhell is not installed.
         UnreadableDocumentError: While iterating, where the file is damaged or cut off.
     """
     mwxml, element_iterator, parser = _import_parsers()
-    with _open_dump(path) as file:
+    with _OPENERS.get(path.suffix, partial(open, mode="rb"))(path) as file:
         try:
             root = element_iterator.from_file(file)
             if root.tag != "mediawiki":
@@ -79,11 +74,7 @@ def read_dump(path: Path) -> Iterator[WikipediaPage]:
                 wikitext = ""
                 for revision in page:
                     wikitext = revision.text or ""
-                yield (
-                    str(page.id),
-                    page.title,
-                    partial(_page_text, page, page.title, wikitext, prefixes, parser),
-                )
+                yield str(page.id), page.title, partial(_page_text, page, wikitext, prefixes, parser)
                 # mwxml empties the pages it has read, but their husks stay below the root.
                 del root.element[:]
         except (ParseError, mwxml.errors.MalformedXML, OSError, EOFError) as failure:
@@ -92,12 +83,7 @@ def read_dump(path: Path) -> Iterator[WikipediaPage]:
 
 
 def article_text(wikitext: str, unread_prefixes: tuple[str, ...] = ("file", "image", "category")) -> str:
-    """Return the prose of an article in paragraphs.
-
-    Args:
-        wikitext: The source of the page.
-        unread_prefixes: Namespaces whose links are not words, in lower case.
-    """
+    """Return the prose of an article in paragraphs, without links to namespaces that begin so, in lower case."""
     _, _, parser = _import_parsers()
     code = parser.parse(wikitext, skip_style_tags=False)
     for tag in code.filter_tags(matches=lambda tag: str(tag.tag).strip().lower() in _UNREAD_TAGS):
@@ -139,18 +125,16 @@ def _clean(text: str) -> str:
 
 
 def _replace(code: Any, node: Any, words: str) -> None:
-    try:
+    with suppress(ValueError):  # It may have stood inside a node that was taken out before.
         code.replace(node, words)
-    except ValueError:
-        return  # It stood inside a node that was taken out before.
 
 
-def _page_text(page: Any, title: str, wikitext: str, unread_prefixes: tuple[str, ...], parser: Any) -> str:
+def _page_text(page: Any, wikitext: str, unread_prefixes: tuple[str, ...], parser: Any) -> str:
     if page.namespace != _ARTICLE_NAMESPACE:
         raise UnreadableDocumentError("not an article", f"namespace {page.namespace}")
     if page.redirect or _REDIRECT.match(wikitext):
         raise UnreadableDocumentError("redirect", f"redirects to {page.redirect or 'another page'}")
-    if _DISAMBIGUATION_TITLE.search(title) or _DISAMBIGUATION.search(wikitext):
+    if _DISAMBIGUATION_TITLE.search(page.title) or _DISAMBIGUATION.search(wikitext):
         raise UnreadableDocumentError("disambiguation page")
     try:
         return article_text(wikitext, unread_prefixes)
@@ -162,14 +146,6 @@ def _unread_prefixes(site: Any) -> tuple[str, ...]:
     names = {"file", "image", "category"}
     names |= {str(each.name).lower() for each in site.namespaces or () if each.id in _UNREAD_NAMESPACES}
     return tuple(sorted(names))
-
-
-def _open_dump(path: Path) -> IO[bytes]:
-    if path.suffix == ".bz2":
-        return bz2.open(path, "rb")
-    if path.suffix == ".gz":
-        return cast(IO[bytes], gzip.open(path, "rb"))
-    return path.open("rb")
 
 
 def _import_parsers() -> tuple[Any, Any, Any]:

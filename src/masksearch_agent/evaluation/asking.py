@@ -22,8 +22,8 @@ from masksearch_agent.evaluation.results import QuestionResult, ResultLabel
 from masksearch_agent.evaluation.runner import evaluate, summarise, summarise_categories
 from masksearch_agent.evaluation.sources import open_questions, source_name
 from masksearch_agent.judging.judge import ModelJudge
+from masksearch_agent.retrieval.adapters import open_search
 from masksearch_agent.retrieval.index import build_index, open_index
-from masksearch_agent.retrieval.opening import open_search
 from masksearch_agent.retrieval.search import Search
 
 __all__ = (

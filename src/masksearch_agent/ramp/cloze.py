@@ -45,11 +45,6 @@ def as_cloze_question(task: SearchTask, passage: Passage, span: Span) -> SearchT
     """Return a task with one mask as a question for its fact; Chinese text stays as it is.
 
     The leak guard goes on withholding the passage, which the question no longer shows.
-
-    Args:
-        task: Made from the passage with `span` masked.
-        passage: The source.
-        span: The masked span.
     """
     if is_chinese(passage.text):
         return task
@@ -70,14 +65,10 @@ def as_cloze_question(task: SearchTask, passage: Passage, span: Span) -> SearchT
 
 
 def cloze_question(passage: Passage, span: Span) -> str:
-    """Return the sentence around a span as a question for it.
+    """Return the sentence around a span, which is no part of the title, as a question for it; English text only.
 
     Which question word is taken and where it stands is drawn by the passage's id. What the sentence calls `he` or `it`
     is named by the passage's title; a sentence that does not say what it is about has the title behind it.
-
-    Args:
-        passage: English text with a title.
-        span: The fact that is asked for, not a part of the title.
     """
     draw = random.Random(content_id("cloze", passage.id))
     kind = kind_of(span)
@@ -97,10 +88,7 @@ def cloze_question(passage: Passage, span: Span) -> str:
 
 def _named(sentence_start: str, subject: str) -> str:
     """Put the subject in place of a pronoun that the sentence begins with."""
-    if not subject:
-        return sentence_start
-    if pronoun := _PRONOUN.match(sentence_start):
-        return subject + sentence_start[pronoun.end() :]
-    if possessive := _POSSESSIVE.match(sentence_start):
-        return f"{subject}'s{sentence_start[possessive.end() :]}"
+    for pattern, named in ((_PRONOUN, subject), (_POSSESSIVE, f"{subject}'s")):
+        if subject and (found := pattern.match(sentence_start)):
+            return named + sentence_start[found.end() :]
     return sentence_start

@@ -9,25 +9,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from masksearch_agent.dataset_folder import (
-    ExportFormat,
-    markdown_table,
-    text_columns,
-    write_card,
-    write_splits,
-)
+from masksearch_agent.dataset_folder import ExportFormat, markdown_table, write_card, write_splits
 from masksearch_agent.ramp.inspection import describe_tasks
 from masksearch_agent.records import SearchTask
 
 __all__ = ("export_tasks",)
 
 _COLUMNS = {
-    **text_columns("id", "kind", "question"),
+    **dict.fromkeys(("id", "kind", "question"), str),
     "answers": [[str]],
     "category": str,
-    "hops": [text_columns("need", "query", "answer", "kind")],
+    "hops": [dict.fromkeys(("need", "query", "answer", "kind"), str)],
     "gold_passage_ids": [str],
-    **text_columns("source_passage_id", "source_text", "split"),
+    **dict.fromkeys(("source_passage_id", "source_text", "split"), str),
     "gold_titles": [str],
     "answer_items": [str],
 }
@@ -64,15 +58,9 @@ Passages are quoted from the collection; its licence applies to them.
 def export_tasks(
     tasks: Sequence[SearchTask], folder: Path, file_format: ExportFormat = "parquet"
 ) -> dict[str, Any]:
-    """Write RAMP tasks as a dataset with its card.
+    """Write RAMP tasks, without tasks of other kinds, as a dataset with its card; return what was written.
 
-    Args:
-        tasks: The tasks; those of other kinds are left out.
-        folder: The dataset's folder; its data of either format is replaced.
-        file_format: Of the data.
-
-    Returns:
-        What was written.
+    Data of either format that was there is replaced.
 
     Raises:
         TaskError: There is no RAMP task; the folder is then left as it was.

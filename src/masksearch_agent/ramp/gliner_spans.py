@@ -7,28 +7,31 @@ English than spaCy. It runs on this machine.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from masksearch_agent.config.ramp import GlinerSettings
 from masksearch_agent.errors import ModelError, needs_extra
-from masksearch_agent.ramp.spans import Span, trimmed_span
+from masksearch_agent.ramp.spans import PassagesWithSpans, trimmed_spans
 from masksearch_agent.records import Passage
 
 __all__ = ("GlinerSpanExtractor",)
 
 _CONFIG = "gliner_config.json"
+_ENCODERS = {
+    "model_name": "encoder_config",
+    "labels_encoder": "labels_encoder_config",
+    "labels_decoder": "labels_decoder_config",
+}
+"""Where that file names an encoder, and where it holds the encoder's own configuration."""
 
 
 class GlinerSpanExtractor:
-    """Finds spans with a GLiNER model.
+    """Finds spans with a GLiNER model: a loaded one, or the one that the settings name.
 
-    Args:
-        settings: Which model, and what it looks for. It reads as many words of a passage as it was trained for (384 as
-            a rule) and leaves out the rest.
-        model: The loaded model; None loads the one that the settings name.
+    It reads as many words of a passage as it was trained for (384 as a rule) and leaves out the rest.
 
     Raises:
         MissingExtraError: gliner is not installed.
@@ -39,7 +42,7 @@ class GlinerSpanExtractor:
         self.settings = settings
         self._model = _load(settings.model) if model is None else model
 
-    def extract(self, passages: Iterable[Passage]) -> Iterator[tuple[Passage, tuple[Span, ...]]]:
+    def extract(self, passages: Iterable[Passage]) -> PassagesWithSpans:
         """Yield each passage with what the model finds, without articles, quotes and possessive endings."""
         settings = self.settings
         stream = iter(passages)
@@ -51,13 +54,13 @@ class GlinerSpanExtractor:
                 batch_size=settings.batch_size,
             )
             for passage, entities in zip(batch, found, strict=True):
-                spans = (
-                    trimmed_span(
-                        entity["start"], passage.text[entity["start"] : entity["end"]], entity["label"]
-                    )
-                    for entity in sorted(entities, key=lambda entity: entity["start"])
+                yield (
+                    passage,
+                    trimmed_spans(
+                        (each["start"], passage.text[each["start"] : each["end"]], each["label"])
+                        for each in sorted(entities, key=lambda each: each["start"])
+                    ),
                 )
-                yield passage, tuple(span for span in spans if span.text)
 
 
 def _load(name: str) -> Any:
@@ -77,15 +80,12 @@ def _load(name: str) -> Any:
 def _refuse_foreign_code(folder: Path) -> None:
     """Raise where loading would run code that is not GLiNER's own; it loads encoders with `trust_remote_code`."""
     config = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
-    names = [config.get(key) for key in ("model_name", "labels_encoder", "labels_decoder")]
-    for name, key in zip(
-        names, ("encoder_config", "labels_encoder_config", "labels_decoder_config"), strict=True
-    ):
+    for name, key in _ENCODERS.items():
         part = config.get(key)
-        if part is None and name:
+        if part is None and config.get(name):
             from transformers import AutoConfig
 
-            part = AutoConfig.from_pretrained(name, trust_remote_code=False).to_dict()
+            part = AutoConfig.from_pretrained(config[name], trust_remote_code=False).to_dict()
         if part and "auto_map" in part:
             raise ModelError(
                 f"the GLiNER model in {folder} brings code of its own ({key}: {part['auto_map']}), which is not run; "

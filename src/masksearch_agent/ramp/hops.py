@@ -30,22 +30,14 @@ _FUNCTION_WORDS = """
 _STOP_WORDS = frozenset(_FUNCTION_WORDS.split())
 _KINDS = {
     "CARDINAL": "number",
-    "DATE": "date",
-    "EVENT": "event",
     "FAC": "place",
     "GPE": "place",
-    "LANGUAGE": "language",
-    "LAW": "law",
     "LOC": "place",
     "MONEY": "amount of money",
     "NORP": "nationality",
     "ORDINAL": "rank",
     "ORG": "organization",
     "PERCENT": "percentage",
-    "PERSON": "person",
-    "PRODUCT": "product",
-    "QUANTITY": "quantity",
-    "TIME": "time",
     "WORK_OF_ART": "work",
 }
 """Named-entity labels (OntoNotes) in the words of a question; other labels are words already."""
@@ -62,12 +54,9 @@ def mask_spans(passage: Passage, spans: Sequence[Span]) -> str:
 
 
 def derive_hops(passage: Passage, spans: Sequence[Span], names_kinds: bool = False) -> tuple[Hop, ...]:
-    """Return one hop per masked span: the span's own where it has one, else one made from its context.
+    """Return one hop per masked span, in the order of the text: its own, else one made from its context.
 
-    Args:
-        passage: The passage.
-        spans: The masked spans, in the order of the text.
-        names_kinds: Whether a need says what kind of thing is sought.
+    With `names_kinds` a need says what kind of thing is sought.
     """
     before, *rest = mask_spans(passage, spans).split(MASK)
     hidden = {word.lower() for span in spans for word in query_words(span.text)}

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import islice
+from itertools import islice, pairwise
 
 from masksearch_agent.errors import TaskError
 from masksearch_agent.records import SearchTask
@@ -33,10 +34,8 @@ def describe_tasks(
 ) -> Mapping[str, Mapping[str, int]]:
     """Count RAMP tasks by mask count and passage length, and their masks by form, length and difficulty.
 
-    Args:
-        tasks: The tasks, those of other kinds are left out.
-        search: Search over the corpus; adds `lookup rank`, the place at which the query of each mask's hop finds the
-            mask's answer elsewhere than in the source, for the first 200 tasks.
+    A search over the corpus adds `lookup rank`, the place at which the query of each mask's hop finds the mask's answer
+    elsewhere than in the source, for the first 200 tasks. Tasks of other kinds are left out.
 
     Returns:
         One distribution per name, in the order of its values.
@@ -77,8 +76,9 @@ def _lookup_ranks(task: SearchTask, search: Search) -> list[int]:
     results = search.search([hop.query for hop in task.hops], _RANKS[-1], guard=LeakGuard.for_task(task))
     ranks = []
     for hop, hits in zip(task.hops, results, strict=True):
-        holders = [contains_phrase(f"{hit.passage.title}\n{hit.passage.text}", hop.answer) for hit in hits]
-        ranks.append(holders.index(True) + 1 if any(holders) else _RANKS[-1] + 1)
+        texts = [f"{hit.passage.title}\n{hit.passage.text}" for hit in hits]
+        found = (rank for rank, text in enumerate(texts, start=1) if contains_phrase(text, hop.answer))
+        ranks.append(next(found, _RANKS[-1] + 1))
     return ranks
 
 
@@ -88,12 +88,8 @@ def _ordered(counts: Counter[int]) -> dict[str, int]:
 
 def _in_steps(values: Sequence[int], steps: Sequence[int], beyond: str) -> dict[str, int]:
     """Count values up to each step, and those beyond the last one."""
-    labels = []
-    lower = 0
-    for step in steps:
-        labels.append(str(step) if step == lower + 1 else f"{lower + 1}–{step}")
-        lower = step
-    counts = dict.fromkeys([*labels, beyond], 0)
-    for value in values:
-        counts[next((label for label, step in zip(labels, steps, strict=True) if value <= step), beyond)] += 1
-    return counts
+    labels = [
+        str(last) if last == before + 1 else f"{before + 1}–{last}" for before, last in pairwise((0, *steps))
+    ]
+    found = Counter(bisect_left(steps, value) for value in values)
+    return {label: found[number] for number, label in enumerate([*labels, beyond])}

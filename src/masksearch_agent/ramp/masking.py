@@ -12,8 +12,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
 
 from masksearch_agent.config.ramp import RampSettings
 from masksearch_agent.ramp.perplexity import perplexity
@@ -24,12 +23,8 @@ from masksearch_agent.text.words import count_words
 __all__ = ("POLICIES", "MaskPolicy", "choose_spans", "length_weighted", "uniform")
 
 
-class MaskPolicy(Protocol):
-    """Weighs the spans of a passage: how much each is worth masking."""
-
-    def __call__(self, passage: Passage, spans: Sequence[Span]) -> Sequence[float]:
-        """Return one weight per span; 0 for a span that must not be masked."""
-        ...
+MaskPolicy = Callable[[Passage, Sequence[Span]], Sequence[float]]
+"""Weighs the spans of a passage: how much each is worth masking, and 0 for one that must not be masked."""
 
 
 def uniform(passage: Passage, spans: Sequence[Span]) -> Sequence[float]:
@@ -44,13 +39,11 @@ def length_weighted(passage: Passage, spans: Sequence[Span]) -> Sequence[float]:
     """
     lengths = [float(count_words(span.text)) for span in spans]
     largest = max(lengths, default=1.0)
-    return [
-        largest if re.search(r"\d", span.text) else length
-        for span, length in zip(spans, lengths, strict=True)
-    ]
+    has_digit = [re.search(r"\d", span.text) is not None for span in spans]
+    return [largest if digit else length for digit, length in zip(has_digit, lengths, strict=True)]
 
 
-POLICIES: Mapping[str, MaskPolicy] = {
+POLICIES: dict[str, MaskPolicy] = {
     "uniform": uniform,
     "length_weighted": length_weighted,
     "perplexity": perplexity,
@@ -58,28 +51,20 @@ POLICIES: Mapping[str, MaskPolicy] = {
 """The policies that settings can name."""
 
 
-def choose_spans(
-    passage: Passage, spans: Sequence[Span], settings: RampSettings, policy: MaskPolicy | None = None
-) -> tuple[Span, ...]:
-    """Draw the spans of a passage to mask.
-
-    Args:
-        passage: The passage.
-        spans: Its usable spans.
-        settings: How many masks, which policy, and the seed.
-        policy: Weighs the spans; the one that `settings` names where None.
+def choose_spans(passage: Passage, spans: Sequence[Span], settings: RampSettings) -> tuple[Span, ...]:
+    """Draw which of the usable spans of a passage to mask.
 
     Returns:
         Distinct spans in the order of the text; none where the passage cannot have a wanted number of masks.
     """
-    weights = (policy or POLICIES[settings.policy])(passage, spans)
+    weights = POLICIES[settings.policy](passage, spans)
     candidates = [(span, weight) for span, weight in zip(spans, weights, strict=True) if weight > 0]
     count_weights = settings.mask_count_weights[: min(settings.max_masks, len(candidates))]
     if not any(count_weights):
         return ()
     generator = random.Random(content_id(settings.seed, passage.id))
     (count,) = generator.choices(range(1, len(count_weights) + 1), weights=count_weights)
-    if policy is None and settings.policy == "perplexity":
+    if settings.policy == "perplexity":
         keyed = [(weight, index) for index, (_, weight) in enumerate(candidates)]
     else:
         # Weighted sampling without replacement: the largest u^(1/w) (Efraimidis and Spirakis 2006).

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Annotated
 
@@ -18,14 +19,18 @@ from pydantic import StringConstraints
 from masksearch_agent.calls.cache import AnswerCache
 from masksearch_agent.calls.chat import ChatCaller
 from masksearch_agent.calls.replies import Reply
+from masksearch_agent.concurrency import gather_bounded
 from masksearch_agent.errors import ReplyError
-from masksearch_agent.ramp.spans import Span
+from masksearch_agent.ramp.spans import PassagesWithSpans, Span
 from masksearch_agent.records import Message, Passage
 
 __all__ = ("ModelSpanExtractor",)
 
 _PROMPT_VERSION = 1
 """Raised when the prompt or the form of the reply changes; part of the cache's keys."""
+
+_MAX_REPAIRS = 2
+"""How often the model is told what is wrong with its reply."""
 
 _LABELS = ("PERSON", "ORG", "PLACE", "WORK", "EVENT", "DATE", "NUMBER", "TERM")
 """What a fact can be: the paper's named entities, dates, numbers and ontological terms."""
@@ -46,35 +51,21 @@ class _Facts(Reply):
     facts: tuple[_Fact, ...]
 
 
+@dataclass(kw_only=True)
 class ModelSpanExtractor:
-    """Finds spans with any chat model, in any language that it reads.
+    """Finds spans with any chat model, in any language that it reads."""
 
-    Args:
-        model: The model.
-        max_facts: Facts per passage.
-        max_repairs: How often the model is told what is wrong with its reply.
-        concurrency: Passages in flight.
-        cache: Keeps replies between runs.
-    """
+    model: ChatCaller
+    max_facts: int = 20
+    """Facts per passage."""
+    concurrency: int = 32
+    """Passages in flight."""
+    cache: AnswerCache | None = None
+    """Keeps replies between runs."""
+    rejections: Counter[str] = field(default_factory=Counter)
+    """Passages without spans because of the model's reply, by reason."""
 
-    def __init__(
-        self,
-        model: ChatCaller,
-        *,
-        max_facts: int = 20,
-        max_repairs: int = 2,
-        concurrency: int = 32,
-        cache: AnswerCache | None = None,
-    ) -> None:
-        self.rejections: Counter[str] = Counter()
-        """Passages without spans because of the model's reply, by reason."""
-        self._model = model
-        self._max_facts = max_facts
-        self._max_repairs = max_repairs
-        self._concurrency = concurrency
-        self._cache = cache
-
-    def extract(self, passages: Iterable[Passage]) -> Iterator[tuple[Passage, tuple[Span, ...]]]:
+    def extract(self, passages: Iterable[Passage]) -> PassagesWithSpans:
         """Yield each passage with the facts that the model marked, in order.
 
         Raises:
@@ -84,43 +75,41 @@ class ModelSpanExtractor:
         # One loop for all batches: the model's connections belong to the loop that opened them.
         with asyncio.Runner() as runner:
             stream = iter(passages)
-            while batch := tuple(islice(stream, self._concurrency)):
-                yield from zip(batch, runner.run(self._extract_batch(batch)), strict=True)
-
-    async def _extract_batch(self, passages: tuple[Passage, ...]) -> list[tuple[Span, ...]]:
-        return await asyncio.gather(*(self._extract_one(passage) for passage in passages))
+            while batch := tuple(islice(stream, self.concurrency)):
+                found = runner.run(gather_bounded(self._extract_one, batch, self.concurrency))
+                yield from zip(batch, found, strict=True)
 
     async def _extract_one(self, passage: Passage) -> tuple[Span, ...]:
-        question = ("spans", _PROMPT_VERSION, self._model.name, self._max_facts, passage.text)
-        facts = self._cache.get(*question) if self._cache is not None else None
+        question = ("spans", _PROMPT_VERSION, self.model.name, self.max_facts, passage.text)
+        facts = self.cache.get(*question) if self.cache is not None else None
         if facts is None:
             try:
                 facts = await self._ask(passage)
             except ReplyError as failure:
                 self.rejections[str(failure)] += 1
                 return ()
-            if self._cache is not None:
-                self._cache.put(facts, *question)
+            if self.cache is not None:
+                self.cache.put(facts, *question)
         found = (_span(passage.text, fact) for fact in dict.fromkeys(facts))
         return tuple(sorted((span for span in found if span is not None), key=lambda span: span.start))
 
     async def _ask(self, passage: Passage) -> list[str]:
         def check(reply: _Facts) -> str:
-            if len(reply.facts) > self._max_facts:
-                return f"<facts> has more than {self._max_facts} lines"
+            if len(reply.facts) > self.max_facts:
+                return f"<facts> has more than {self.max_facts} lines"
             invented = sum(_span(passage.text, fact) is None for fact in reply.facts)
             # A count would make a reason of its own of every number.
             return "some lines of <facts> do not stand in the passage word for word" if invented else ""
 
-        reply = await self._model.ask(
+        reply = await self.model.ask(
             [
-                Message("system", _PROMPT.format(max_facts=self._max_facts)),
+                Message("system", _PROMPT.format(max_facts=self.max_facts)),
                 Message("user", f"{passage.title}\n\n{passage.text}" if passage.title else passage.text),
             ],
             _Facts,
             "spans",
             check=check,
-            max_repairs=self._max_repairs,
+            max_repairs=_MAX_REPAIRS,
         )
         return list(reply.facts)
 

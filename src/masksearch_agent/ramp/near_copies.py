@@ -26,9 +26,8 @@ class NearCopies:
 
         draw = np.random.default_rng(0)
         # Odd factors permute the 64-bit numbers; each is one hash function.
-        self._factors = draw.integers(0, 2**63, size=_BANDS * _ROWS, dtype=np.uint64) * np.uint64(
-            2
-        ) + np.uint64(1)
+        evens = draw.integers(0, 2**63, size=_BANDS * _ROWS, dtype=np.uint64) * np.uint64(2)
+        self._factors = evens + np.uint64(1)
         self._offsets = draw.integers(0, 2**63, size=_BANDS * _ROWS, dtype=np.uint64)
         self._weights = draw.integers(0, 2**63, size=(_BANDS, _ROWS), dtype=np.uint64)
         self._seen: set[int] = set()

@@ -11,13 +11,13 @@ its values by rounding only.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
 from masksearch_agent.errors import TaskError
-from masksearch_agent.ramp.spans import Span, SpanExtractor
+from masksearch_agent.ramp.spans import PassagesWithSpans, Span, SpanExtractor
 from masksearch_agent.records import Passage
 
 __all__ = ("MeasuringExtractor", "SpanSurprisal", "perplexity")
@@ -53,12 +53,9 @@ class _Row:
 
 
 class SpanSurprisal:
-    """Writes into spans how hard they are for a reference model.
+    """Writes into spans how hard they are for a reference model: a causal one of transformers, in float32.
 
-    Args:
-        model: A causal language model of transformers, in float32.
-        tokenizer: Its tokenizer, a fast one (it tells where a token stands in the text).
-        batch_size: Passages read at once.
+    Its tokenizer is a fast one, which tells where a token stands in the text.
     """
 
     def __init__(self, model: Any, tokenizer: Any, batch_size: int = 8) -> None:
@@ -67,9 +64,7 @@ class SpanSurprisal:
         self._batch_size = batch_size
         self._max_tokens = min(_MAX_TOKENS, getattr(model.config, "max_position_embeddings", _MAX_TOKENS))
 
-    def measure(
-        self, passages_with_spans: Iterable[tuple[Passage, Sequence[Span]]]
-    ) -> Iterator[tuple[Passage, tuple[Span, ...]]]:
+    def measure(self, passages_with_spans: Iterable[tuple[Passage, Sequence[Span]]]) -> PassagesWithSpans:
         """Yield the passages in their order, their spans with `surprisal`.
 
         What the model cannot score gets 0: a span at the very beginning, or behind the tokens that are read.
@@ -110,29 +105,24 @@ class SpanSurprisal:
             logits = self._model(
                 input_ids=ids, attention_mask=mask, logits_to_keep=torch.tensor(wanted), use_cache=False
             ).logits
-            for number, row in enumerate(rows):
+            for row, row_logits in zip(rows, logits, strict=True):
                 for span, place in enumerate(row.places):
                     if place:
-                        predicted = logits[number, [column[token - 1] for token in place]].float()
+                        predicted = row_logits[[column[token - 1] for token in place]].float()
                         target = torch.tensor([row.ids[token] for token in place])
                         row.surprisals[span] = torch.nn.functional.cross_entropy(predicted, target).item()
 
 
+@dataclass(frozen=True)
 class MeasuringExtractor:
-    """The spans that another extractor finds, with how hard they are.
+    """The spans that another extractor finds, with how hard they are."""
 
-    Args:
-        extractor: Finds the spans.
-        surprisal: Measures them.
-    """
+    extractor: SpanExtractor
+    surprisal: SpanSurprisal
 
-    def __init__(self, extractor: SpanExtractor, surprisal: SpanSurprisal) -> None:
-        self._extractor = extractor
-        self._surprisal = surprisal
-
-    def extract(self, passages: Iterable[Passage]) -> Iterator[tuple[Passage, tuple[Span, ...]]]:
+    def extract(self, passages: Iterable[Passage]) -> PassagesWithSpans:
         """Yield each passage with its measured spans."""
-        return self._surprisal.measure(self._extractor.extract(passages))
+        return self.surprisal.measure(self.extractor.extract(passages))
 
 
 def _tokens_of(span: Span, shift: int, offsets: Sequence[tuple[int, int]]) -> list[int]:

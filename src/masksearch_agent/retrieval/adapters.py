@@ -1,4 +1,4 @@
-"""Search with what an application already has: a retriever, a tool, a vector store, a function.
+"""Search with what an application already has: a retriever, a tool, a vector store, a function; or by a name.
 
 Async calls use the object's own async method, so that LangChain's callbacks, tracing and cancellation keep
 working; a plain function runs in a thread.
@@ -17,7 +17,7 @@ from langchain_core.utils.pydantic import model_json_schema
 from langchain_core.vectorstores import VectorStore, VectorStoreRetriever
 
 from masksearch_agent.config.calls import CallSettings
-from masksearch_agent.config.retrieval import WebSearchSettings
+from masksearch_agent.config.retrieval import RetrievalSettings, WebSearchSettings
 from masksearch_agent.errors import RetrievalError
 from masksearch_agent.retrieval.backends import SearchBackend
 from masksearch_agent.retrieval.index import open_index
@@ -26,24 +26,35 @@ from masksearch_agent.retrieval.results import AwaitedSource, Source
 from masksearch_agent.retrieval.search import Search
 from masksearch_agent.retrieval.web import open_web_search, web_source
 
-__all__ = ("as_search",)
+__all__ = ("as_search", "open_search")
+
+
+def open_search(index: str | Path, settings: RetrievalSettings) -> Search:
+    """Open what a run searches by its name: the folder of an index, or `web:` and the name of a web search.
+
+    Raises:
+        RetrievalError: There is no such index.
+        ServiceRefusedError: The web search lacks its key.
+    """
+    source = web_source(str(index))
+    if source is not None:
+        return open_web_search(source, settings.web)
+    return Search(open_index(Path(index), settings.chosen_mode))
 
 
 def as_search(obj: object, *, cache_size: int = 50_000, calls: CallSettings | None = None) -> Search:
     """Return a `Search` over anything that can search.
 
     Args:
-        obj: A `Search` (returned as it is), a `SearchBackend`, the path of an index folder, `web:` and the name of
-            a web search (`web:wikipedia`; see `retrieval.web`), a LangChain
-            retriever, tool (called with one string) or vector store, or a function, sync or async, that takes
-            a query and returns strings, documents or passages.
+        obj: A `Search` (returned as it is), a `SearchBackend`, the path of an index folder, a web search by its name
+            (`web:wikipedia`), a LangChain retriever, tool (called with one string) or vector store, or a function, sync
+            or async, that takes a query and returns strings, documents or passages.
         cache_size: Result lists to remember; 0 for a source whose answers change while a run lasts.
         calls: Timeout, retries and rate for a source that is reached over a network and has none of its own;
             None asks it once. A web search has its own.
 
     Raises:
-        RetrievalError: If `obj` is none of these, a path without an index, or a tool that needs more than a
-            query.
+        RetrievalError: If `obj` is none of these, a path without an index, or a tool that needs more than a query.
     """
     if isinstance(obj, Search):
         return obj
@@ -63,7 +74,10 @@ def _backend(obj: object) -> SearchBackend:
         case str() | Path():
             return open_index(Path(obj))
         case BaseRetriever():
-            return AwaitedSource(partial(_aask_retriever, obj), partial(_ask_retriever, obj))
+            return AwaitedSource(
+                lambda query, limit: obj.ainvoke(query, **_retriever_options(obj, limit)),
+                lambda query, limit: obj.invoke(query, **_retriever_options(obj, limit)),
+            )
         case BaseTool():
             wrap = partial(_tool_input, obj, _query_argument(obj))
             return AwaitedSource(
@@ -91,14 +105,6 @@ def _backend(obj: object) -> SearchBackend:
 def _retriever_options(retriever: BaseRetriever, limit: int) -> dict[str, Any]:
     # Only a vector store's retriever takes the number of results with a call; others return their own number.
     return {"k": limit} if isinstance(retriever, VectorStoreRetriever) else {}
-
-
-def _ask_retriever(retriever: BaseRetriever, query: str, limit: int) -> object:
-    return retriever.invoke(query, **_retriever_options(retriever, limit))
-
-
-async def _aask_retriever(retriever: BaseRetriever, query: str, limit: int) -> object:
-    return await retriever.ainvoke(query, **_retriever_options(retriever, limit))
 
 
 def _query_argument(tool: BaseTool) -> str:

@@ -17,7 +17,14 @@ from masksearch_agent.records import Passage, ScoredPassage
 from masksearch_agent.retrieval.embedders import Embedder
 from masksearch_agent.retrieval.passages import PassageFile
 
-__all__ = ("AsyncSearchBackend", "IndexPart", "ListedBackend", "RetrieverMode", "SearchBackend", "asearch_of")
+__all__ = (
+    "AsyncSearchBackend",
+    "IndexPart",
+    "RetrieverMode",
+    "SearchBackend",
+    "asearch_of",
+    "searched_passages_of",
+)
 
 
 @runtime_checkable
@@ -26,7 +33,6 @@ class SearchBackend(Protocol):
 
     def search(self, queries: Sequence[str], limit: int) -> list[list[ScoredPassage]]:
         """Return one list per query, best first, of at most `limit` passages."""
-        ...
 
 
 @runtime_checkable
@@ -38,17 +44,12 @@ class AsyncSearchBackend(SearchBackend, Protocol):
 
     async def asearch(self, queries: Sequence[str], limit: int) -> list[list[ScoredPassage]]:
         """Return what `search` returns."""
-        ...
 
 
-@runtime_checkable
-class ListedBackend(SearchBackend, Protocol):
-    """A backend that can say what it ranks, as an index can and a web search cannot."""
-
-    @property
-    def searched_passages(self) -> Sequence[Passage]:
-        """All that a search could return; none where that is not known."""
-        ...
+def searched_passages_of(backend: SearchBackend) -> Sequence[Passage]:
+    """Return all that a search could return where the backend can say it, as an index can and a web search cannot."""
+    passages: Sequence[Passage] = getattr(backend, "searched_passages", ())
+    return passages
 
 
 async def asearch_of(backend: SearchBackend, queries: Sequence[str], limit: int) -> list[list[ScoredPassage]]:
@@ -84,15 +85,12 @@ class RetrieverMode:
     """Whether the part is made with the embedder, and can only be opened with the same one."""
 
     def build(self, part: IndexPart, older: IndexPart | None) -> int:
-        """Write the part.
+        """Write the part, and return how many passages were embedded.
 
         Args:
             part: Where, and of what. The folder is to be created.
             older: The part of the index that is replaced, to take over from what did not change; its files may be
                 damaged. None where there is none, or where it was made with another embedder.
-
-        Returns:
-            How many passages were embedded.
         """
         part.folder.mkdir()
         return 0

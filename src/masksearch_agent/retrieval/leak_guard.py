@@ -9,33 +9,24 @@ catches a copy inside a longer page as well as a snippet of the source.
 
 from __future__ import annotations
 
-from masksearch_agent.errors import RetrievalError
 from masksearch_agent.records import MASK, Passage, SearchTask
 from masksearch_agent.text.words import word_shingles
 
 __all__ = ("LeakGuard",)
 
+_THRESHOLD = 0.6
+"""Containment from which a passage is withheld."""
+
 
 class LeakGuard:
-    """Tells which passages would give a task's source away.
+    """Tells which passages would give a task's source away: a text without title and masks, of a passage if known."""
 
-    Args:
-        source_text: The text to protect, without title and without masks.
-        source_passage_id: Id of the passage the text came from; empty where unknown.
-        threshold: Containment from which a passage is withheld, above 0 and at most 1.
-    """
-
-    def __init__(self, source_text: str, source_passage_id: str = "", threshold: float = 0.6) -> None:
-        if not 0 < threshold <= 1:
-            raise RetrievalError(
-                f"leak guard threshold is {threshold}; expected a number above 0 and at most 1"
-            )
+    def __init__(self, source_text: str, source_passage_id: str = "") -> None:
         self._shingles = word_shingles(source_text)
         self._passage_id = source_passage_id
-        self._threshold = threshold
 
     @classmethod
-    def for_task(cls, task: SearchTask, threshold: float = 0.6) -> LeakGuard | None:
+    def for_task(cls, task: SearchTask) -> LeakGuard | None:
         """Return the guard that a task needs; None for a question of a benchmark, which has no source passage.
 
         The source text of a masked passage is the task's `title: text with [mask]`, each mask filled with its first
@@ -44,13 +35,13 @@ class LeakGuard:
         if not task.is_made_from_passage:
             return None
         if task.source_text:
-            return cls(task.source_text, task.source_passage_id, threshold)
+            return cls(task.source_text, task.source_passage_id)
         title, separator, text = task.question.partition(": ")
         # Titles are never masked, so a mask before the colon means that the passage has no title.
         masked = text if separator and MASK not in title else task.question
         head, *tails = masked.split(MASK)
         source = head + "".join(answers[0] + tail for answers, tail in zip(task.answers, tails, strict=True))
-        return cls(source, task.source_passage_id, threshold)
+        return cls(source, task.source_passage_id)
 
     def withholds(self, passage: Passage) -> bool:
         """Whether a passage is the source or a near copy of it."""
@@ -58,4 +49,4 @@ class LeakGuard:
             return True
         shingles = word_shingles(passage.text)
         smaller = min(len(shingles), len(self._shingles))
-        return smaller > 0 and len(shingles & self._shingles) >= self._threshold * smaller
+        return smaller > 0 and len(shingles & self._shingles) >= _THRESHOLD * smaller

@@ -29,10 +29,7 @@ _REMEMBERED = 20_000
 
 
 def write_passages(directory: Path, passages: Iterable[Passage]) -> str:
-    """Write passages into a folder; repeated ones count once.
-
-    Returns:
-        A hash of them all, in their order.
+    """Write passages into a folder, repeated ones once; return a hash of them all, in their order.
 
     Raises:
         RetrievalError: If there is no passage, or two different ones share an id.
@@ -42,7 +39,8 @@ def write_passages(directory: Path, passages: Iterable[Passage]) -> str:
     seen: dict[int, int] = {}
     with (directory / _PASSAGES).open("wb") as file:
         for passage in passages:
-            name, key = int(content_id(passage.id), 16), _content_key(passage)
+            name = int(content_id(passage.id), 16)
+            key = int(content_id(passage.title, passage.text), 16)
             if seen.setdefault(name, key) != key:
                 raise RetrievalError(
                     f"two different passages have the id {passage.id!r} (one is titled {passage.title!r}); "
@@ -65,37 +63,30 @@ def write_passages(directory: Path, passages: Iterable[Passage]) -> str:
 class PassageFile(Sequence[Passage]):
     """The passages that `write_passages` wrote. Safe to share between threads and forked processes.
 
-    Args:
-        directory: The folder.
-
     Raises:
         RetrievalError: If files are missing or do not fit together.
     """
 
     def __init__(self, directory: Path) -> None:
         self._path = directory / _PASSAGES
-        self._ends, self._keys = array("Q"), array("Q")
+        self.keys = array("Q")
+        """A 64-bit hash of the title and text of each passage."""
+        self._ends = array("Q")
         try:
             self._ends.frombytes((directory / _ENDS).read_bytes())
-            self._keys.frombytes((directory / _KEYS).read_bytes())
+            self.keys.frombytes((directory / _KEYS).read_bytes())
             self._file = self._path.open("rb")
         except (OSError, ValueError) as failure:
             raise RetrievalError(f"cannot read the passages in {directory}: {failure}") from failure
         size = os.fstat(self._file.fileno()).st_size
-        if not self._ends or len(self._ends) != len(self._keys) or self._ends[-1] != size:
+        if not self._ends or len(self._ends) != len(self.keys) or self._ends[-1] != size:
             self._file.close()
             raise RetrievalError(f"{self._path} is damaged: it has {size} bytes, not {[*self._ends[-1:]]}")
-        self._count = len(self._ends)
         self._lock = Lock()
         self._remembered = lru_cache(_REMEMBERED)(self._read)
 
-    @property
-    def keys(self) -> array[int]:
-        """A 64-bit hash of the title and text of each passage."""
-        return self._keys
-
     def __len__(self) -> int:
-        return self._count
+        return len(self._ends)
 
     @overload
     def __getitem__(self, position: int) -> Passage: ...
@@ -103,8 +94,6 @@ class PassageFile(Sequence[Passage]):
     def __getitem__(self, position: slice) -> list[Passage]: ...
     def __getitem__(self, position: int | slice) -> Passage | list[Passage]:
         """Return the passage at a position."""
-        if type(position) is int and 0 <= position < self._count:
-            return self._remembered(position)
         if isinstance(position, slice):
             return [self._read(each) for each in range(*position.indices(len(self)))]
         if not -len(self) <= position < len(self):
@@ -130,7 +119,3 @@ class PassageFile(Sequence[Passage]):
             return load_record(Passage, json.loads(line), RetrievalError)
         except ValueError as failure:
             raise RetrievalError(f"{self._path} is damaged ({failure})") from failure
-
-
-def _content_key(passage: Passage) -> int:
-    return int(content_id(passage.title, passage.text), 16)

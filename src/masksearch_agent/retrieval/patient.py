@@ -22,12 +22,8 @@ _MAX_THREADS = 16
 class PatientBackend:
     """Asks another backend one query at a time, each with the patience of `calls.PatientCaller`.
 
-    Args:
-        backend: What is asked. One that cannot be awaited runs in threads; a timeout leaves its thread behind.
-        name: Names the source in messages and in the cache.
-        calls: Timeout, patience and rate.
-        cache: Keeps answers between runs.
-        max_limit: Most passages that the source returns for a query; asking for more costs and gives no more.
+    One that cannot be awaited runs in threads; a timeout leaves its thread behind. `name` stands for the source in
+    messages and in the cache of answers, and `max_limit` is the most passages that it returns for a query.
     """
 
     def __init__(
@@ -61,10 +57,9 @@ class PatientBackend:
         return list(await asyncio.gather(*(self._ask(query, wanted) for query in queries)))
 
     async def _ask(self, query: str, limit: int) -> list[ScoredPassage]:
-        if self._cache is not None:
-            known = self._cache.get(self.name, query, limit)
-            if known is not None:
-                return [load_record(ScoredPassage, hit, RetrievalError) for hit in known]
+        known = self._cache.get(self.name, query, limit) if self._cache is not None else None
+        if known is not None:
+            return [load_record(ScoredPassage, hit, RetrievalError) for hit in known]
         hits = await self._caller.call(lambda: self._attempt(query, limit))
         if self._cache is not None:
             self._cache.put([dump_record(hit) for hit in hits], self.name, query, limit)

@@ -28,10 +28,9 @@ _SEVERAL = -1
 
 
 class PhraseSketch:
-    """Remembers the words and the pairs of words of passages.
+    """Remembers the words and the pairs of words of passages, which it reads once.
 
-    Args:
-        passages: The passages; read once here, and one at a time where a phrase may be in no other.
+    Later it reads one of them where a phrase may be in no other.
     """
 
     def __init__(self, passages: Sequence[Passage]) -> None:
@@ -48,12 +47,7 @@ class PhraseSketch:
             self._holders[slots] = np.where(free, number, _SEVERAL)
 
     def may_hold(self, phrase: str, besides: str = "") -> bool:
-        """Return False where no passage holds the phrase in its title or text, else True.
-
-        Args:
-            phrase: The phrase.
-            besides: Id of a passage that does not count.
-        """
+        """Return False where no passage, that of the id `besides` left out, holds the phrase in title or text."""
         words = phrase_form(phrase).split()
         for holder in self._holders[self._slots([*_pairs(words)] or words)].tolist():
             if holder == 0 or (holder != _SEVERAL and self._passages[holder - 1].id == besides):

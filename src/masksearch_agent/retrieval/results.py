@@ -22,11 +22,7 @@ _MAX_THREADS = 8
 
 
 class Source:
-    """A backend over something that answers one query at a time.
-
-    Args:
-        ask: Takes a query and a limit, and returns what `hits_from_output` reads.
-    """
+    """A backend over a function of a query and a limit, which returns what `hits_from_output` reads."""
 
     def __init__(self, ask: Callable[[str, int], object]) -> None:
         self._ask = ask
@@ -46,12 +42,7 @@ def _refuse_sync(_query: str, _limit: int) -> object:
 
 
 class AwaitedSource(Source):
-    """The same over something that can be awaited.
-
-    Args:
-        aask: As `ask`, awaited.
-        ask: The sync way; one that refuses where there is none.
-    """
+    """The same over a function that is awaited, with the sync way beside it where there is one."""
 
     def __init__(
         self, aask: Callable[[str, int], Awaitable[object]], ask: Callable[[str, int], object] = _refuse_sync
@@ -66,13 +57,12 @@ class AwaitedSource(Source):
 
 
 def hits_from_output(output: object, limit: int) -> list[ScoredPassage]:
-    """Return the passages in a search output, in its order, scored by rank.
+    """Return at most `limit` passages of a search output, in its order, scored by rank.
 
     Args:
         output: A string; a list of strings, dictionaries, documents or passages; a dictionary with such a
             list under `results`; a `(content, artifact)` pair or a `ToolMessage`, whose artifact is used if
             it holds passages and whose content otherwise.
-        limit: Most passages to return.
 
     Raises:
         RetrievalError: If the output is of another form, or a tool reported an error.
@@ -83,8 +73,14 @@ def hits_from_output(output: object, limit: int) -> list[ScoredPassage]:
         output = (output.content, output.artifact)
     passages = _passages(output)
     if passages is None:
+        kind = type(output).__name__
+        what = (
+            f"a list with a {type(output[0]).__name__}"
+            if isinstance(output, list) and output
+            else f"a {kind}"
+        )
         raise RetrievalError(
-            f"a search returned {_describe(output)}; expected a str, or a list of str, dict (title and text, "
+            f"a search returned {what}; expected a str, or a list of str, dict (title and text, "
             "content or snippet), Document or Passage"
         )
     readable = [passage for passage in passages if passage.text.strip()]
@@ -144,9 +140,3 @@ def _passage_from_mapping(entry: Mapping[str, Any]) -> Passage:
 
 def _first(entry: Mapping[str, Any], keys: tuple[str, ...]) -> str:
     return next((str(entry[key]) for key in keys if entry.get(key) not in (None, "")), "")
-
-
-def _describe(output: object) -> str:
-    if isinstance(output, list) and output:
-        return f"a list with a {type(output[0]).__name__}"
-    return f"a {type(output).__name__}"

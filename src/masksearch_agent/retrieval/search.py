@@ -1,8 +1,7 @@
 """The one search that the graphs call, whatever ranks behind it.
 
 It remembers what it has seen (rollouts of one question repeat each other's queries), and it withholds
-passages that would give a training task away. Sync and async calls share one plan, a generator that asks for
-rankings and is told them, so that both give the same results.
+passages that would give a training task away. Sync and async calls share one plan, so that both give the same results.
 """
 
 from __future__ import annotations
@@ -10,13 +9,13 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Generator, Sequence
 from functools import cached_property
-from itertools import islice, zip_longest
+from itertools import chain, islice, zip_longest
 from threading import Lock
 from typing import TypeVar
 
 from masksearch_agent.errors import RetrievalError
 from masksearch_agent.records import ScoredPassage
-from masksearch_agent.retrieval.backends import ListedBackend, SearchBackend, asearch_of
+from masksearch_agent.retrieval.backends import SearchBackend, asearch_of, searched_passages_of
 from masksearch_agent.retrieval.leak_guard import LeakGuard
 from masksearch_agent.retrieval.phrase_sketch import PhraseSketch
 
@@ -24,8 +23,10 @@ __all__ = ("Search", "interleave")
 
 _ResultT = TypeVar("_ResultT")
 _Hits = tuple[ScoredPassage, ...]
-_Request = tuple[list[str], int]
-"""Queries to rank, and how many passages to return for each."""
+_Rankings = list[list[ScoredPassage]]
+"""One list per query, best first."""
+_Plan = Generator[tuple[list[str], int], _Rankings | None, _ResultT]
+"""Asks for the rankings of queries, so many passages of each, and is told them."""
 
 _EXTRA = 4
 """Passages fetched beyond the limit where some may be withheld."""
@@ -52,15 +53,10 @@ class Search:
         self._lock = Lock()
         self._sketch_lock = Lock()
 
-    def search(
-        self, queries: Sequence[str], limit: int, guard: LeakGuard | None = None
-    ) -> list[list[ScoredPassage]]:
-        """Return one list per query, best first.
+    def search(self, queries: Sequence[str], limit: int, guard: LeakGuard | None = None) -> _Rankings:
+        """Return one list of at most `limit` passages per query, best first; a blank query finds nothing.
 
-        Args:
-            queries: Search queries; a blank one finds nothing.
-            limit: Most passages per query.
-            guard: Withholds passages. Others move up in their place, as far as there are any.
+        In place of passages that the guard withholds others move up, as far as there are any.
 
         Raises:
             RetrievalError: If the limit is below 1, or the backend broke its contract.
@@ -76,7 +72,7 @@ class Search:
         fetch = limit + _EXTRA if self._is_guarded else limit
         self._carry_out(self._look_up(list(normal)[: self._cache_size], fetch))
 
-    def _carry_out(self, plan: Generator[_Request, list[list[ScoredPassage]] | None, _ResultT]) -> _ResultT:
+    def _carry_out(self, plan: _Plan[_ResultT]) -> _ResultT:
         rankings = None
         while True:
             try:
@@ -89,11 +85,8 @@ class Search:
     def may_find(self, phrase: str, besides: str = "") -> bool:
         """Return False where no search finds a passage with the phrase, because none holds it; else True.
 
-        The first call reads all passages, where the backend says which these are and they are not too many.
-
-        Args:
-            phrase: Compared as `matching.contains_phrase` does.
-            besides: Id of the passage that the guard of the searches withholds.
+        The first call reads all passages, where the backend says which these are and they are not too many. The phrase
+        is compared as `matching.contains_phrase` does; `besides` is the passage that the searches' guard withholds.
         """
         with self._sketch_lock:
             sketch = self._sketch
@@ -101,13 +94,10 @@ class Search:
 
     @cached_property
     def _sketch(self) -> PhraseSketch | None:
-        backend = self._backend
-        passages = backend.searched_passages if isinstance(backend, ListedBackend) else ()
+        passages = searched_passages_of(self._backend)
         return PhraseSketch(passages) if 0 < len(passages) <= _MAX_SKETCHED else None
 
-    async def asearch(
-        self, queries: Sequence[str], limit: int, guard: LeakGuard | None = None
-    ) -> list[list[ScoredPassage]]:
+    async def asearch(self, queries: Sequence[str], limit: int, guard: LeakGuard | None = None) -> _Rankings:
         """Return what `search` returns, without blocking the event loop."""
         plan = self._plan(queries, limit, guard)
         rankings = None
@@ -118,9 +108,7 @@ class Search:
                 return list(finished.value)
             rankings = await asearch_of(self._backend, *request)
 
-    def _plan(
-        self, queries: Sequence[str], limit: int, guard: LeakGuard | None
-    ) -> Generator[_Request, list[list[ScoredPassage]] | None, list[list[ScoredPassage]]]:
+    def _plan(self, queries: Sequence[str], limit: int, guard: LeakGuard | None) -> _Plan[_Rankings]:
         if limit < 1:
             raise RetrievalError(f"search limit is {limit}; expected at least 1")
         guard = guard if self._is_guarded else None
@@ -140,9 +128,7 @@ class Search:
             fetch *= 2
         return [list(kept.get(query, ())) for query in normal]
 
-    def _look_up(
-        self, queries: list[str], limit: int
-    ) -> Generator[_Request, list[list[ScoredPassage]] | None, dict[str, _Hits]]:
+    def _look_up(self, queries: list[str], limit: int) -> _Plan[dict[str, _Hits]]:
         """Answer from the cache what it knows, and ask for the rest in one request."""
         with self._lock:
             known = {query: self._cache[query, limit] for query in queries if (query, limit) in self._cache}
@@ -168,13 +154,9 @@ class Search:
 def interleave(results: Sequence[Sequence[ScoredPassage]], limit: int) -> list[ScoredPassage]:
     """Merge the results of several queries: the best of each in turn, then the second best, and so on.
 
-    Args:
-        results: One list per query, best first.
-        limit: Most passages in all; a passage that several queries found counts once.
+    A passage that several queries found counts once.
     """
     distinct: dict[str, ScoredPassage] = {}
-    for hits in zip_longest(*results):
-        for hit in hits:
-            if hit is not None:
-                distinct.setdefault(hit.passage.id, hit)
+    for hit in filter(None, chain.from_iterable(zip_longest(*results))):
+        distinct.setdefault(hit.passage.id, hit)
     return list(distinct.values())[:limit]

@@ -13,14 +13,9 @@ __all__ = ("make_search_tool",)
 
 
 def make_search_tool(search: Search, name: str = "search", limit: int = 5) -> BaseTool:
-    """Return a tool that searches for one query.
+    """Return a tool that searches for one query and returns at most `limit` passages.
 
     The model reads numbered passages; the tool message carries the same `Passage` records as its artifact.
-
-    Args:
-        search: What to search.
-        name: Name of the tool.
-        limit: Most passages per call.
     """
 
     def run(query: str) -> tuple[str, list[Passage]]:

@@ -10,6 +10,7 @@ Keys come from the environment under the wrappers' own names: `SERPAPI_API_KEY`,
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -47,23 +48,16 @@ def web_source(name: str) -> WebSource | None:
     """
     if not name.startswith(WEB_PREFIX):
         return None
-    for source in _WRAPPERS:
-        if name == WEB_PREFIX + source:
-            return source
-    raise RetrievalError(
-        f"no web search is named {name!r}; expected one of {', '.join(WEB_PREFIX + known for known in _WRAPPERS)}"
-    )
+    sources = {WEB_PREFIX + source: source for source in _WRAPPERS}
+    if name not in sources:
+        raise RetrievalError(f"no web search is named {name!r}; expected one of {', '.join(sources)}")
+    return sources[name]
 
 
 def open_web_search(
     source: WebSource, settings: WebSearchSettings | None = None, wrapper: Any = None
 ) -> Search:
-    """Return a search over the web.
-
-    Args:
-        source: Which wrapper.
-        settings: Patience, rate and cache.
-        wrapper: A wrapper that was set up by hand (language, region); made with its defaults where None.
+    """Return a search over the web, through a wrapper that was set up by hand (language, region), or a plain one.
 
     Raises:
         MissingExtraError: langchain-community or the source's own package is not installed.
@@ -72,11 +66,8 @@ def open_web_search(
     settings = settings or WebSearchSettings()
     cache = AnswerCache(settings.cache, settings.cache_max_age_s) if settings.cache is not None else None
     wrapper = _make_wrapper(source) if wrapper is None else wrapper
-    backend = (
-        AwaitedSource(partial(_ASYNC_ASKS[source], wrapper))
-        if source in _ASYNC_ASKS
-        else Source(partial(_ASKS[source], wrapper))
-    )
+    ask, make_source = _ASKS[source]
+    backend = make_source(partial(ask, wrapper))
     return Search(PatientBackend(backend, f"{source} search", settings.calls, cache, _WRAPPERS[source][3]))
 
 
@@ -111,8 +102,13 @@ def _ask_wikipedia(wrapper: Any, query: str, limit: int) -> object:
     return wrapper.model_copy(update={"top_k_results": limit}).load(query)
 
 
-_ASYNC_ASKS = {"serpapi": _ask_serpapi, "serper": _ask_serper, "tavily": _ask_tavily}
-_ASKS = {"duckduckgo": _ask_duckduckgo, "wikipedia": _ask_wikipedia}
+_ASKS: dict[WebSource, tuple[Callable[..., Any], type[Source]]] = {
+    "serpapi": (_ask_serpapi, AwaitedSource),
+    "serper": (_ask_serper, AwaitedSource),
+    "tavily": (_ask_tavily, AwaitedSource),
+    "duckduckgo": (_ask_duckduckgo, Source),
+    "wikipedia": (_ask_wikipedia, Source),
+}
 
 
 async def _with_session(wrapper: Any, query: str) -> Any:

@@ -19,8 +19,8 @@ from pydantic import BaseModel
 
 from masksearch_agent.config.retrieval import RetrievalSettings
 from masksearch_agent.records import content_id
+from masksearch_agent.retrieval.adapters import open_search
 from masksearch_agent.retrieval.index import open_index
-from masksearch_agent.retrieval.opening import open_search
 from masksearch_agent.retrieval.search import Search
 from masksearch_agent.stages.display import Bar
 

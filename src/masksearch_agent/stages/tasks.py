@@ -148,16 +148,16 @@ def open_extractor(
         extractor = GlinerSpanExtractor(settings.gliner)
     elif settings.span_model is not None:
         cache = AnswerCache(settings.span_cache) if settings.span_cache is not None else None
-        extractor = ModelSpanExtractor(open_chat_caller(settings.span_model, spending), cache=cache)
-        extractor.rejections = rejections
+        model = open_chat_caller(settings.span_model, spending)
+        extractor = ModelSpanExtractor(model=model, cache=cache, rejections=rejections)
     else:
         extractor = SpacyProcess() if has_own_process else SpacySpanExtractor()
     if settings.policy != "perplexity":
         return extractor
     if settings.reference_model is None:
         raise TaskError("the mask policy 'perplexity' needs a model; set ramp.reference_model")
-    model, tokenizer = load_checkpoint(settings.reference_model, "float32")
-    return MeasuringExtractor(extractor, SpanSurprisal(model, tokenizer, settings.reference_batch_size))
+    reference, tokenizer = load_checkpoint(settings.reference_model, "float32")
+    return MeasuringExtractor(extractor, SpanSurprisal(reference, tokenizer, settings.reference_batch_size))
 
 
 def summarise_masking(

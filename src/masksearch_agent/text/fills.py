@@ -28,29 +28,22 @@ _MIN_REPEATED_WORDS = 3
 
 
 def split_fills(task: SearchTask, answer: str) -> tuple[str, ...]:
-    """Split the answer to a RAMP task into its fills.
+    """Split the answer to a RAMP task into its fills, one per mask in order, `""` where the answer has none.
 
-    Args:
-        task: A RAMP task.
-        answer: Either form. A line of the short form may be numbered (`1.`, `1)`, `[1]`) or bulleted; where
-            all lines are numbered, the numbers say which mask each fill is for. The long form need not be
-            verbatim.
-
-    Returns:
-        One fill per mask, in order; `""` where the answer has none.
+    A line of the short form may be numbered (`1.`, `1)`, `[1]`) or bulleted; where all lines are numbered, the numbers
+    say which mask each fill is for. The long form need not be verbatim.
     """
     answer = answer.strip()
-    fills = _fills_of_verbatim_passage(task.question, answer)
-    if fills is None:
-        fills = _fills_of_repeated_passage(task.question, answer)
-    if fills is None:
-        fills = _fills_of_lines(answer, task.mask_count)
+    fills = (
+        _fills_of_verbatim_passage(task.question, answer)
+        or _fills_of_repeated_passage(task.question, answer)
+        or _fills_of_lines(answer, task.mask_count)
+    )
     return tuple("" if MASK in fill else fill.strip() for fill in fills)
 
 
 def _fills_of_verbatim_passage(question: str, answer: str) -> list[str] | None:
-    """Read the fills between the literal parts of the passage, or return None where one of them is not
-    there."""
+    """Read the fills between the literal parts of the passage, or return None where one of them is not there."""
     answer = " ".join(answer.split())
     first, *inner, last = (re.sub(r"\s+", " ", part) for part in question.split(MASK))
     # The answer may leave out the title, and a title may itself hold a colon.

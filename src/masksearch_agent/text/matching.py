@@ -28,16 +28,8 @@ from masksearch_agent.text.fills import split_fills
 from masksearch_agent.text.words import space_chinese, words_of
 
 __all__ = (
-    "answer_exact",
-    "answer_recall",
-    "answer_slots",
-    "contains_phrase",
-    "exact_match",
-    "f1",
-    "normalize_answer",
-    "phrase_form",
-    "token_recall",
-    "tokenize_answer",
+    *("answer_exact", "answer_recall", "answer_slots", "contains_phrase", "exact_match", "f1"),
+    *("normalize_answer", "phrase_form", "token_recall", "tokenize_answer"),
 )
 
 _ARTICLE = re.compile(r"\b(a|an|the)\b")
@@ -50,10 +42,21 @@ _DECIMAL = re.compile(r"(?<![\d.])(\d+)\.(\d+)(?!\.?\d)")
 _NEGATIVE = re.compile(r"(?<!\S)[-−](?=\d)")
 _BETWEEN_DIGITS = re.compile(r"(?<=\d)[-‐–—/:.](?=\d)")
 _ORDINAL = re.compile(r"\b(\d+)(?:st|nd|rd|th)\b")
-_SMALL_NUMBERS = (
-    "zero", "one", "two", "three", "four", "five", "six",
-    "seven", "eight", "nine", "ten", "eleven", "twelve",
-)  # fmt: skip
+_SMALL_NUMBERS = [
+    "zero",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+]
 _NUMBER_WORDS = {word: str(number) for number, word in enumerate(_SMALL_NUMBERS)}
 # "No" before a noun decides nothing ("no information was found"), and neither does "No. 5".
 _YES = re.compile(r"\byes\b|^是(?!否)|[，。；,.;]是[的。]?$|^对[的，。]?")
@@ -80,11 +83,9 @@ def tokenize_answer(text: str) -> list[str]:
 
 
 def exact_match(prediction: str, golds: Sequence[str]) -> float:
-    """Return 1.0 where the prediction equals an accepted answer after normalisation; a blank one never
-    does."""
-    if not prediction.strip():
-        return 0.0
-    return float(normalize_answer(prediction) in {normalize_answer(gold) for gold in golds})
+    """Return 1.0 where the prediction equals an accepted answer after normalisation; a blank one never does."""
+    is_equal = normalize_answer(prediction) in map(normalize_answer, golds)
+    return float(is_equal and bool(prediction.strip()))
 
 
 def token_recall(prediction: str, golds: Sequence[str]) -> float:
@@ -106,8 +107,7 @@ def f1(prediction: str, golds: Sequence[str]) -> float:
 
 
 def contains_phrase(text: str, phrase: str) -> bool:
-    """Return whether the text holds the phrase as whole words, whatever its case, punctuation and
-    articles."""
+    """Return whether the text holds the phrase as whole words, whatever its case, punctuation and articles."""
     sought = phrase_form(phrase)
     return bool(sought) and f" {sought} " in f" {phrase_form(text)} "
 
@@ -115,8 +115,7 @@ def contains_phrase(text: str, phrase: str) -> bool:
 def answer_slots(task: SearchTask, answer: str) -> list[tuple[str, tuple[str, ...]]]:
     """Pair each part of an answer with what is accepted for it.
 
-    Returns:
-        For a question one pair, the whole answer; for a RAMP task one pair per mask, `""` for a missing fill.
+    A question has one pair, the whole answer; a RAMP task one per mask, `""` for a missing fill.
     """
     parts = split_fills(task, answer) if task.kind == "ramp" else (answer,) * len(task.answers)
     return list(zip(parts, task.answers, strict=True))

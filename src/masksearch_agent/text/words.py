@@ -17,16 +17,8 @@ from functools import lru_cache
 from itertools import pairwise
 
 __all__ = (
-    "HAN",
-    "WORD",
-    "count_words",
-    "is_chinese",
-    "query_words",
-    "search_terms",
-    "space_chinese",
-    "word_shingles",
-    "word_starts",
-    "words_of",
+    *("HAN", "WORD", "count_words", "is_chinese", "query_words", "search_terms", "space_chinese"),
+    *("word_shingles", "word_starts", "words_of"),
 )
 
 HAN = r"\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"

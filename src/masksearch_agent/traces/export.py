@@ -13,16 +13,12 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from masksearch_agent.dataset_folder import (
-    ExportFormat,
-    markdown_table,
-    text_columns,
-    write_card,
-    write_splits,
-)
+from masksearch_agent.dataset_folder import ExportFormat, markdown_table, write_card, write_splits
 from masksearch_agent.errors import TraceError
 from masksearch_agent.jsonl import dump_record
-from masksearch_agent.records import Message, Trajectory, Turn, Usage
+from masksearch_agent.records import Message, Trajectory, Usage
+from masksearch_agent.traces.recorder import conversation_of, path_to
+from masksearch_agent.traces.rows import POLICY_ROLE
 from masksearch_agent.traces.store import TraceStore
 
 __all__ = ("ExportFormat", "export_dataset")
@@ -30,9 +26,10 @@ __all__ = ("ExportFormat", "export_dataset")
 logger = logging.getLogger(__name__)
 
 _COLUMNS = {
-    "messages": [text_columns("role", "content")],
+    "messages": [{"role": str, "content": str}],
     "tools": [str],
-    **text_columns("task_id", "trajectory_id"),
+    "task_id": str,
+    "trajectory_id": str,
 }
 
 _CARD = """# Search trajectories
@@ -90,17 +87,9 @@ def export_dataset(
     stage: str | None = None,
     accepted: bool | None = True,
 ) -> dict[str, Any]:
-    """Write the conversations of a store as a dataset with its card.
+    """Write the conversations of a store as a dataset with its card; return what was written.
 
-    Args:
-        store: The store.
-        folder: The dataset's folder; its data of either format is replaced.
-        file_format: Of the data.
-        stage: Only trajectories of this stage; None for all.
-        accepted: Only trajectories with this verdict; None for all.
-
-    Returns:
-        What was written.
+    Data of either format that was there is replaced; `stage` and `accepted` are the filters of `TraceStore`.
 
     Raises:
         TraceError: There is nothing to write; the folder is then left as it was.
@@ -112,8 +101,7 @@ def export_dataset(
     if first is None:
         raise TraceError(
             f"{store.path} has no {'accepted ' if accepted else ''}conversation"
-            + (f" of stage {stage!r}" if stage is not None else "")
-            + "; `masksearch traces` lists what it has"
+            f"{'' if stage is None else f' of stage {stage!r}'}; `masksearch traces` lists what it has"
         )
     counts = write_splits(folder, file_format, {"train": chain([first], rows)}, _COLUMNS)
     verdict = {True: "accepted by the judge", False: "rejected by the judge", None: "accepted and rejected"}
@@ -148,17 +136,13 @@ def _rows(
 
 def _last_conversation(trajectory: Trajectory) -> list[Message]:
     """Return the messages from the root to the last policy turn, its reply included; empty where there is none."""
-    turns = {turn.id: turn for turn in trajectory.turns}
-    turn: Turn | None = next((t for t in reversed(trajectory.turns) if t.role == "policy"), None)
-    messages: list[Message] = []
-    while turn is not None:
-        messages[:0] = [*turn.context, Message("assistant", turn.text)]
-        parent_id = turn.parent_id
-        # Popping ends the walk even where damaged ids form a circle.
-        turn = turns.pop(parent_id, None) if parent_id is not None else None
-        if parent_id is not None and turn is None:
-            raise TraceError(f"trajectory {trajectory.id!r}: turn {parent_id!r}, a parent, is missing")
-    return messages
+    last = next((turn for turn in reversed(trajectory.turns) if turn.role == POLICY_ROLE), None)
+    if last is None:
+        return []
+    try:
+        return conversation_of(path_to(last, {turn.id: turn for turn in trajectory.turns}))
+    except TraceError as failure:
+        raise TraceError(f"trajectory {trajectory.id!r}: {failure}") from failure
 
 
 def _tables(statistics: _Statistics, reasons: Counter[str]) -> str:
@@ -169,8 +153,8 @@ def _tables(statistics: _Statistics, reasons: Counter[str]) -> str:
     ]
     if reasons:
         parts.append(markdown_table("rejected because", "trajectories", reasons.most_common(20)))
-    if statistics.usage.model_calls:
-        usage = statistics.usage
+    usage = statistics.usage
+    if usage.model_calls:
         parts.append(
             f"Their roles took {usage.model_calls} calls of chat models: {usage.prompt_tokens} prompt tokens, "
             f"{usage.sampled_tokens} sampled tokens, ${usage.cost_usd:.2f} at the prices that were set."

@@ -10,14 +10,14 @@ from __future__ import annotations
 import logging
 import secrets
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from masksearch_agent.errors import TraceError
 from masksearch_agent.records import Message, Sampling, Turn
 
-__all__ = ("CallRecording", "Recorder", "RecordingModel", "new_turn_id")
+__all__ = ("CallRecording", "Recorder", "RecordingModel", "conversation_of", "new_turn_id", "path_to")
 
 logger = logging.getLogger(__name__)
 
@@ -25,6 +25,25 @@ logger = logging.getLogger(__name__)
 def new_turn_id() -> str:
     """Return an id that no other turn has, in this process or another."""
     return secrets.token_hex(8)
+
+
+def path_to(turn: Turn, turns: Mapping[str, Turn]) -> list[Turn]:
+    """Return the turns from the root to a turn, out of all turns by their ids.
+
+    Raises:
+        TraceError: A parent is missing, or damaged ids form a circle.
+    """
+    path = [turn]
+    while (parent_id := path[-1].parent_id) is not None:
+        if parent_id not in turns or len(path) == len(turns):
+            raise TraceError(f"turn {path[-1].id!r} names a parent that is missing: turn {parent_id!r}")
+        path.append(turns[parent_id])
+    return path[::-1]
+
+
+def conversation_of(path: Iterable[Turn]) -> list[Message]:
+    """Return all messages of a path of turns, the replies included."""
+    return [message for turn in path for message in (*turn.context, Message("assistant", turn.text))]
 
 
 class Recorder:
@@ -50,14 +69,10 @@ class Recorder:
         """
         self._insert(turn)
         if turn.forked_from is not None:
-            is_known = turn.forked_from in self
-            logger.info(
-                "turn %s (%s) cannot continue turn %s, %s; it starts a sequence of its own",
-                turn.id,
-                turn.role,
-                turn.forked_from,
-                "whose conversation was rewritten" if is_known else "which is not recorded here",
-            )
+            is_known = turn.forked_from in self._turns
+            why = "whose conversation was rewritten" if is_known else "which is not recorded here"
+            message = "turn %s (%s) cannot continue turn %s, %s; it starts a sequence of its own"
+            logger.info(message, turn.id, turn.role, turn.forked_from, why)
 
     def _insert(self, turn: Turn) -> None:
         with self._lock:
@@ -83,13 +98,7 @@ class Recorder:
 
     def path(self, turn_id: str) -> list[Turn]:
         """Return the turns from the root to a turn."""
-        path: list[Turn] = []
-        current: str | None = turn_id
-        while current is not None:
-            turn = self._turns[current]
-            path.append(turn)
-            current = turn.parent_id
-        return path[::-1]
+        return path_to(self._turns[turn_id], self._turns)
 
     def ids(self, turn_id: str) -> list[int]:
         """Return the exact token sequence up to and including a turn's reply."""
@@ -97,25 +106,19 @@ class Recorder:
 
     def messages(self, turn_id: str) -> list[Message]:
         """Return the conversation up to and including a turn's reply."""
-        messages: list[Message] = []
-        for turn in self.path(turn_id):
-            messages.extend(turn.context)
-            messages.append(Message("assistant", turn.text))
-        return messages
+        return conversation_of(self.path(turn_id))
 
     def split_known(self, parent_id: str | None, conversation: Sequence[Message]) -> tuple[str | None, int]:
-        """Find how much of a conversation a parent turn already covers.
+        """Return the parent that a conversation can extend, and how many of its leading messages that one covers.
 
-        Returns:
-            The parent to extend and the number of leading messages it covers. `(None, 0)` where the parent is
-            unknown or said something else: the conversation then starts a sequence of its own (a fork).
+        `(None, 0)` where the parent is unknown or said something else: the conversation then starts a sequence of its
+        own (a fork).
         """
-        if parent_id is None or parent_id not in self._turns:
-            return None, 0
-        known = self.messages(parent_id)
-        if list(conversation[: len(known)]) != known:
-            return None, 0
-        return parent_id, len(known)
+        if parent_id is not None and parent_id in self._turns:
+            known = self.messages(parent_id)
+            if list(conversation[: len(known)]) == known:
+                return parent_id, len(known)
+        return None, 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,4 +143,3 @@ class RecordingModel(Protocol):
 
     async def ainvoke(self, input: Any, config: Any = None, **kwargs: Any) -> Any:
         """Call the model."""
-        ...

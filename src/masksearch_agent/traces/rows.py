@@ -17,6 +17,7 @@ from typing import Protocol
 
 from masksearch_agent.errors import TraceError
 from masksearch_agent.records import Message, TrainingRow, Trajectory, Turn
+from masksearch_agent.traces.recorder import path_to
 
 __all__ = ("POLICY_ROLE", "TurnEncoder", "make_rows", "tokenise")
 
@@ -27,27 +28,21 @@ class TurnEncoder(Protocol):
     """Renders text as the tokens a model reads; `models.chat_format.ChatFormat` is one."""
 
     def encode_context(self, messages: Sequence[Message], is_first: bool, is_closed: bool) -> list[int]:
-        """Return the ids that `messages` add, up to where the assistant's reply begins.
+        """Return the ids that the messages since the previous reply add, up to where the assistant's reply begins.
 
-        Args:
-            messages: New messages since the previous reply.
-            is_first: Whether they open the conversation.
-            is_closed: Whether the previous reply ended with its end-of-turn token.
+        They may be the first of the conversation; else the previous reply is closed where it ended with its
+        end-of-turn token.
         """
-        ...
 
     def encode_reply(self, text: str) -> list[int]:
         """Return the ids of a reply, its end-of-turn token included."""
-        ...
 
 
 def make_rows(trajectory: Trajectory, encoder: TurnEncoder | None = None) -> list[TrainingRow]:
     """Turn a trajectory into training rows, one per path of its trace.
 
-    Args:
-        trajectory: What a finished graph run left behind.
-        encoder: How to tokenise turns that carry text only; None refuses them. One such turn is enough for all
-            rows of the trajectory to be made from text, without log-probabilities.
+    The encoder tokenises turns that carry text only; without one these are refused. One such turn is enough for all
+    rows of the trajectory to be made from text, without log-probabilities.
 
     Raises:
         TraceError: A policy turn, or one that it continues, has no token ids and no encoder was given; or the
@@ -74,15 +69,10 @@ def tokenise(turns: Iterable[Turn], encoder: TurnEncoder) -> tuple[Turn, ...]:
     encoded = []
     for turn in turns:
         is_first = turn.parent_id is None
-        reply = encoder.encode_reply(turn.text)
-        encoded.append(
-            dataclasses.replace(
-                turn,
-                context_ids=tuple(encoder.encode_context(turn.context, is_first, is_closed=not is_first)),
-                sampled_ids=tuple(reply),
-                logprobs=(0.0,) * len(reply),
-            )
-        )
+        context = tuple(encoder.encode_context(turn.context, is_first, is_closed=not is_first))
+        reply = tuple(encoder.encode_reply(turn.text))
+        zeros = (0.0,) * len(reply)
+        encoded.append(dataclasses.replace(turn, context_ids=context, sampled_ids=reply, logprobs=zeros))
     return tuple(encoded)
 
 
@@ -98,18 +88,7 @@ def _turns_that_matter(turns: Sequence[Turn]) -> tuple[Turn, ...]:
 def _leaf_paths(turns: Sequence[Turn]) -> list[list[Turn]]:
     by_id = {turn.id: turn for turn in turns}
     parents = {turn.parent_id for turn in turns}
-    paths = []
-    for leaf in turns:
-        if leaf.id in parents:
-            continue
-        path = [leaf]
-        while path[-1].parent_id is not None:
-            parent = by_id.get(path[-1].parent_id)
-            if parent is None:
-                raise TraceError(f"turn {path[-1].id!r} names a parent that is not in its trajectory")
-            path.append(parent)
-        paths.append(path[::-1])
-    return paths
+    return [path_to(leaf, by_id) for leaf in turns if leaf.id not in parents]
 
 
 def _row_of_path(

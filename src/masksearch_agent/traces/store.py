@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import sys
 import threading
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 from masksearch_agent.errors import TraceError
@@ -67,12 +67,10 @@ class TraceStore:
     Filters mean the same everywhere: `stage` takes the trajectories of one stage (None: of all), `accepted`
     those with that verdict (None: all, judged or not).
 
-    Args:
-        path: The file; it is created, with its folders, when it does not exist.
+    A file that does not exist is created, with its folders.
 
     Raises:
-        TraceError: When the file is no trace store, was written by another release, or is damaged. It is left
-            as it was.
+        TraceError: The file is no trace store, was written by another release, or is damaged; it is left as it was.
     """
 
     def __init__(self, path: Path) -> None:
@@ -94,9 +92,7 @@ class TraceStore:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -105,23 +101,14 @@ class TraceStore:
             self._connection.close()
 
     def add(self, trajectory: Trajectory, stage: str = "") -> bool:
-        """Store a trajectory for good.
+        """Store a finished trajectory of a stage for good; return whether its id is new.
 
-        Args:
-            trajectory: A finished trajectory.
-            stage: The piece of a run that it belongs to.
-
-        Returns:
-            False when its id was there already; then it only joins the stage, and what was stored stays.
+        One whose id was there already only joins the stage, and what was stored stays.
         """
         return self.add_many([trajectory], stage) == 1
 
     def add_many(self, trajectories: Iterable[Trajectory], stage: str = "") -> int:
-        """Store trajectories in one transaction: all of them or none.
-
-        Returns:
-            How many were not there yet.
-        """
+        """Store trajectories in one transaction, all of them or none; return how many were not there yet."""
         return self.add_packed(map(pack_trajectory, trajectories), stage)
 
     def add_packed(self, trajectories: Iterable[PackedTrajectory], stage: str = "") -> int:
@@ -161,19 +148,14 @@ class TraceStore:
         """
         where, values = _conditions(stage, accepted)
         last, end = 0, self._read("SELECT coalesce(max(position), 0) FROM trajectories", [])[0][0]
-        left = limit
-        while left is None or left > 0:
-            page = self._read(
-                f"SELECT position, id, payload FROM trajectories "
-                f"WHERE {where} AND position > ? AND position <= ? ORDER BY position LIMIT ?",
-                [*values, last, end, _PAGE_SIZE if left is None else min(left, _PAGE_SIZE)],
-            )
-            for _, trajectory_id, payload in page:
-                yield self._unpack(trajectory_id, payload)
-            if not page:
-                return
-            last = page[-1][0]
-            left = None if left is None else left - len(page)
+        left = sys.maxsize if limit is None else limit
+        query = (
+            f"SELECT position, id, payload FROM trajectories "
+            f"WHERE {where} AND position > ? AND position <= ? ORDER BY position LIMIT ?"
+        )
+        while page := self._read(query, [*values, last, end, min(left, _PAGE_SIZE)]):
+            yield from (self._unpack(trajectory_id, payload) for _, trajectory_id, payload in page)
+            last, left = page[-1][0], left - len(page)
 
     def count(self, stage: str | None = None, accepted: bool | None = None) -> int:
         """Return the number of trajectories."""

@@ -31,8 +31,8 @@ from masksearch_agent.jsonl import dump_record, write_jsonl
 from masksearch_agent.lab.recipe import LabRecipe
 from masksearch_agent.lab.world import write_closed_world
 from masksearch_agent.records import Passage, SearchTask, Trajectory
+from masksearch_agent.retrieval.adapters import open_search
 from masksearch_agent.retrieval.index import build_index
-from masksearch_agent.retrieval.opening import open_search
 from masksearch_agent.retrieval.search import Search
 from masksearch_agent.stages.plan import prompts_of
 from masksearch_agent.stages.tasks import build_tasks, read_task_files

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pytest
 
 from masksearch_agent.config.ramp import RampSettings
-from masksearch_agent.ramp.masking import choose_spans, length_weighted, uniform
+from masksearch_agent.ramp.masking import POLICIES, choose_spans, length_weighted, uniform
 from masksearch_agent.ramp.spans import Span
 from masksearch_agent.records import Passage
 
@@ -63,8 +63,9 @@ def test_the_draw_depends_on_seed_and_passage_only() -> None:
     assert [choose_spans(passage(index), SPANS, RampSettings(seed=4)) for index in range(20)] != draws
 
 
-def test_another_policy_can_forbid_spans() -> None:
+def test_another_policy_can_forbid_spans(monkeypatch: pytest.MonkeyPatch) -> None:
     def dates_only(passage: Passage, spans: Sequence[Span]) -> Sequence[float]:
         return [float(span.text.isdigit()) for span in spans]
 
-    assert choose_spans(passage(0), SPANS, RampSettings(), dates_only) == (SPANS[2],)
+    monkeypatch.setitem(POLICIES, "uniform", dates_only)
+    assert choose_spans(passage(0), SPANS, RampSettings(policy="uniform")) == (SPANS[2],)

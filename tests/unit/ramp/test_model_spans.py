@@ -22,7 +22,7 @@ ADA_FACTS = "<facts>\nDATE: 1901\nPLACE: Port Aldin\n</facts>"
 
 def extractor(script: Any, **options: Any) -> ModelSpanExtractor:
     calls = CallSettings(patience_s=0.01, first_wait_s=0.001)
-    return ModelSpanExtractor(ChatCaller(ScriptedChatModel(script=script), "m", calls), **options)
+    return ModelSpanExtractor(model=ChatCaller(ScriptedChatModel(script=script), "m", calls), **options)
 
 
 def by_passage(messages: Sequence[BaseMessage]) -> str:

@@ -15,10 +15,10 @@ from fakes.passages import WordEmbedder, ids, make_passages
 from masksearch_agent.config.retrieval import RetrievalSettings
 from masksearch_agent.errors import ConfigError, RetrievalError
 from masksearch_agent.plugins import RETRIEVER_MODES
+from masksearch_agent.retrieval.adapters import open_search
 from masksearch_agent.retrieval.backends import IndexPart, RetrieverMode, SearchBackend
 from masksearch_agent.retrieval.index import IndexReport, build_index, open_index
 from masksearch_agent.retrieval.modes.hybrid import HybridIndex
-from masksearch_agent.retrieval.opening import open_search
 from masksearch_agent.retrieval.search import Search
 
 pytest.importorskip("bm25s")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from masksearch_agent.dataset_folder import ExportFormat, front_matter
+from masksearch_agent.dataset_folder import ExportFormat, write_card
 from masksearch_agent.errors import TraceError
 from masksearch_agent.records import Message, Trajectory, Turn, Usage
 from masksearch_agent.traces.export import export_dataset
@@ -87,9 +87,11 @@ def test_the_card_is_one_that_the_hub_reads(store: TraceStore, tmp_path: Path) -
     ("rows", "size"),
     [(999, "n<1K"), (1000, "1K<n<10K"), (99_999, "10K<n<100K"), (10**6, "1M<n<10M"), (10**7, "n>10M")],
 )
-def test_sizes_have_the_hubs_names(rows: int, size: str) -> None:
-    head = front_matter("t", "jsonl", {"train": rows - 1, "test": 1}, ())
-    assert yaml.safe_load(head.strip("-\n"))["size_categories"] == [size]
+def test_sizes_have_the_hubs_names(rows: int, size: str, tmp_path: Path) -> None:
+    write_card(tmp_path, "t", "jsonl", {"train": rows - 1, "test": 1}, (), "body")
+    _, head, body = (tmp_path / "README.md").read_text().split("---\n")
+    assert yaml.safe_load(head)["size_categories"] == [size]
+    assert body == "\nbody"
 
 
 def test_exporting_again_replaces_the_data_in_either_format(store: TraceStore, tmp_path: Path) -> None:
@@ -144,6 +146,6 @@ def test_a_conversation_follows_the_last_policy_turn(tmp_path: Path) -> None:
 def test_turn_without_a_way_to_the_root_is_an_error(tmp_path: Path, parent_id: str) -> None:
     with TraceStore(tmp_path / "traces.sqlite") as store:
         store.add(replace(trajectory(1), turns=(Turn("1", parent_id, "policy", (), "x"),)))
-        with pytest.raises(TraceError, match=f"turn '{parent_id}', a parent, is missing"):
+        with pytest.raises(TraceError, match=f"'id.*names a parent that is missing: turn '{parent_id}'"):
             export_dataset(store, tmp_path / "data", "jsonl")
     assert not (tmp_path / "data").exists()

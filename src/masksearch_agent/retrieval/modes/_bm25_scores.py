@@ -17,6 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from masksearch_agent.errors import needs_extra
+
+with needs_extra("index"):
+    import numpy as np
+
 __all__ = ("build_bm25",)
 
 _STRETCH = 20_000
@@ -46,8 +51,6 @@ class _Counts:
 
     def read(self, file: Path, texts: range) -> Any:
         """Return the entries of neighbouring texts, of one of the files."""
-        import numpy as np
-
         first, last = int(self.starts[texts.start]), int(self.starts[texts.stop])
         return np.fromfile(file, dtype=np.uint32, count=last - first, offset=4 * first)
 
@@ -55,16 +58,7 @@ class _Counts:
 def build_bm25(
     model: Any, directory: Path, texts: Iterable[str], split_terms: Callable[[str], list[str]]
 ) -> None:
-    """Write the index of texts into a new folder.
-
-    Args:
-        model: An empty `bm25s.BM25`; its k1 and b are used, and it writes the files.
-        directory: The folder.
-        texts: What is indexed, by position.
-        split_terms: Cuts a text into its terms.
-    """
-    import numpy as np
-
+    """Write the index of texts into a new folder; an empty `bm25s.BM25` gives k1 and b, and writes the files."""
     directory.mkdir(parents=True)
     with tempfile.TemporaryDirectory(dir=directory.parent) as scratch:
         counts = _count_terms(texts, split_terms, Path(scratch))
@@ -94,14 +88,12 @@ def build_bm25(
                 scores.tofile(score_out)
                 passages.tofile(holder_out)
             if not columns[-1]:
-                np.zeros(1, dtype="<f4").tofile(score_out)
-                np.zeros(1, dtype="<i4").tofile(holder_out)
+                score_out.write(bytes(4))
+                holder_out.write(bytes(4))
 
 
 def _score_block(counts: _Counts, block: range, columns: Any, weights: Any, norms: Any) -> tuple[Any, Any]:
     """Fill neighbouring columns of the matrix: return the scores in them, and which texts they are of."""
-    import numpy as np
-
     scores = np.empty(columns[block.stop] - columns[block.start], dtype="<f4")
     passages = np.empty(len(scores), dtype="<i4")
     free = columns[block.start : block.stop] - columns[block.start]
@@ -124,8 +116,6 @@ def _score_block(counts: _Counts, block: range, columns: Any, weights: Any, norm
 
 def _blocks(columns: Any) -> Iterator[range]:
     """Yield neighbouring columns whose entries fit into memory together."""
-    import numpy as np
-
     start, end = 0, len(columns) - 1
     while start < end:
         fitting = int(np.searchsorted(columns, columns[start] + _BLOCK, side="right")) - 1
@@ -137,8 +127,6 @@ def _blocks(columns: Any) -> Iterator[range]:
 @contextmanager
 def _array_file(path: Path, dtype: str, size: int) -> Iterator[IO[bytes]]:
     """Open a `.npy` file of a flat array, its header written."""
-    import numpy as np
-
     with path.open("wb") as file:
         header = {"descr": dtype, "fortran_order": False, "shape": (size,)}
         np.lib.format.write_array_header_1_0(file, header)
@@ -148,8 +136,6 @@ def _array_file(path: Path, dtype: str, size: int) -> Iterator[IO[bytes]]:
 
 def _count_terms(texts: Iterable[str], split_terms: Callable[[str], list[str]], folder: Path) -> _Counts:
     """Write the distinct terms of each text and how often it has them into two files of the folder."""
-    import numpy as np
-
     vocabulary: dict[str, int] = {}
     lengths, starts = array("q"), array("q", [0])
     terms, times = array("I"), array("I")

@@ -12,8 +12,9 @@ its characters and its pairs of neighbouring characters; that needs no dictionar
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from masksearch_agent.errors import RetrievalError, needs_extra
 from masksearch_agent.records import Passage, ScoredPassage
@@ -21,23 +22,20 @@ from masksearch_agent.retrieval.backends import IndexPart, RetrieverMode
 from masksearch_agent.retrieval.modes._bm25_scores import build_bm25
 from masksearch_agent.text.words import search_terms
 
-if TYPE_CHECKING:
+with needs_extra("index"):
     import numpy as np
 
 __all__ = ("MODE", "BM25Index")
 
 
+@dataclass(frozen=True)
 class BM25Index:
-    """A BM25 index, mapped into memory: what nobody asks for stays on disk, and processes share the rest.
+    """A BM25 index, mapped into memory: what nobody asks for stays on disk, and processes share the rest."""
 
-    Args:
-        model: A fitted `bm25s.BM25`.
-        passages: The passages in the order in which they were indexed.
-    """
-
-    def __init__(self, model: Any, passages: Sequence[Passage]) -> None:
-        self._model = model
-        self._passages = passages
+    model: Any
+    """A fitted `bm25s.BM25`."""
+    searched_passages: Sequence[Passage]
+    """All passages of the index, in its order."""
 
     @staticmethod
     def build(directory: Path, passages: Iterable[Passage]) -> None:
@@ -47,18 +45,12 @@ class BM25Index:
 
     @classmethod
     def load(cls, directory: Path, passages: Sequence[Passage]) -> BM25Index:
-        """Read an index back.
-
-        Args:
-            directory: Where `build` wrote it.
-            passages: The passages it was built from, in the same order.
+        """Read back what `build` wrote of the same passages.
 
         Raises:
             RetrievalError: If files are missing or damaged, or the index is of other passages.
         """
         bm25s = _import_bm25s()
-        import numpy as np
-
         try:
             model = bm25s.BM25.load(directory, load_corpus=False, allow_pickle=False, mmap=True)
             count = int(model.scores["num_docs"])
@@ -73,11 +65,6 @@ class BM25Index:
             )
         return cls(model, passages)
 
-    @property
-    def searched_passages(self) -> Sequence[Passage]:
-        """All passages of the index."""
-        return self._passages
-
     def search(self, queries: Sequence[str], limit: int) -> list[list[ScoredPassage]]:
         """Return the best passages for each query."""
         return [self._rank(query, limit) for query in queries]
@@ -87,17 +74,15 @@ class BM25Index:
         return self.search(queries, limit)
 
     def _rank(self, query: str, limit: int) -> list[ScoredPassage]:
-        known = [word for word in search_terms(query) if word in self._model.vocab_dict]
+        known = [word for word in search_terms(query) if word in self.model.vocab_dict]
         if not known:
             return []
-        scores = self._model.get_scores(known)
-        return [ScoredPassage(self._passages[i], float(scores[i])) for i in _top(scores, limit)]
+        scores = self.model.get_scores(known)
+        return [ScoredPassage(self.searched_passages[i], float(scores[i])) for i in _top(scores, limit)]
 
 
 def _top(scores: np.ndarray[Any, Any], limit: int) -> list[int]:
     """Return the positions of the highest positive scores; equal scores in the order of their positions."""
-    import numpy as np
-
     floor = 0.0
     if limit < len(scores):
         floor = float(np.partition(scores, len(scores) - limit)[len(scores) - limit])

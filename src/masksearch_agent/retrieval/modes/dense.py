@@ -8,20 +8,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from threading import Lock
+from typing import Any
 
 from masksearch_agent.errors import RetrievalError, needs_extra
 from masksearch_agent.records import Passage, ScoredPassage
 from masksearch_agent.retrieval.backends import IndexPart, RetrieverMode
-from masksearch_agent.retrieval.batching import CallMerger
 from masksearch_agent.retrieval.embedders import Embedder
 
-if TYPE_CHECKING:
+with needs_extra("index"):
     import numpy as np
 
-__all__ = ("MODE", "DenseIndex")
+__all__ = ("MODE", "CallMerger", "DenseIndex")
 
 _COLLECTION = "passages"
 _VECTORS = "vectors.f32"
@@ -35,13 +37,47 @@ _HNSW = {"space": "cosine", "ef_search": 200, "ef_construction": 200}
 logger = logging.getLogger(__name__)
 
 
-class DenseIndex:
-    """Nearest passages in a Chroma collection on disk.
+class CallMerger:
+    """Turns concurrent calls into few large ones: runs a function of a list, in one thread, over all that waits for it.
 
-    Args:
-        directory: Where `build` wrote the collection.
-        passages: The passages it was built from, in the same order.
-        embedder: The embedder it was built with.
+    A hundred rollouts that search at the same time each bring one query, and embedding them one by one costs several
+    times what embedding them together does. Whatever arrives while a call is running goes into the next one, so nobody
+    waits for a timer and a lone caller loses nothing.
+    """
+
+    def __init__(self, function: Callable[[list[Any]], Sequence[Any]]) -> None:
+        self._function = function
+        self._waiting: list[tuple[list[Any], Future[list[Any]]]] = []
+        self._lock = Lock()
+        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="merged-calls")
+
+    def submit(self, items: Sequence[Any]) -> Future[list[Any]]:
+        """Return a future of the results for `items`."""
+        future: Future[list[Any]] = Future()
+        with self._lock:
+            self._waiting.append((list(items), future))
+        self._worker.submit(self._run)
+        return future
+
+    def _run(self) -> None:
+        with self._lock:
+            calls, self._waiting = self._waiting, []
+        calls = [call for call in calls if call[1].set_running_or_notify_cancel()]
+        if not calls:  # An earlier run took them along, or nobody waits any more.
+            return
+        try:
+            results = self._function([item for items, _ in calls for item in items])
+        except Exception as failure:  # noqa: BLE001 - raised again where the caller waits
+            for _, future in calls:
+                future.set_exception(failure)
+            return
+        rest = iter(results)
+        for items, future in calls:
+            future.set_result(list(islice(rest, len(items))))
+
+
+class DenseIndex:
+    """Nearest passages in a Chroma collection on disk, which `build` made of the same passages and embedder.
 
     Raises:
         RetrievalError: If the collection is missing, damaged or of other passages.
@@ -50,9 +86,10 @@ class DenseIndex:
     def __init__(self, directory: Path, passages: Sequence[Passage], embedder: Embedder) -> None:
         # Kept with the collection, which is unusable once its client is gone.
         self._client, self._collection = _open_collection(directory, len(passages))
-        self._passages = passages
+        self.searched_passages = passages
+        """All passages of the index, in its order."""
         self._embedder = embedder
-        self._merger: CallMerger[str, Any] = CallMerger(lambda texts: list(embedder.embed(texts)))
+        self._merger = CallMerger(lambda texts: list(embedder.embed(texts)))
 
     @staticmethod
     def build(
@@ -62,20 +99,10 @@ class DenseIndex:
         keys: Sequence[int] = (),
         known: _KnownVectors | None = None,
     ) -> int:
-        """Embed passages and write the collection into a new folder.
+        """Embed passages and write the collection into a new folder; return how many were embedded.
 
-        Args:
-            directory: The folder.
-            passages: The passages.
-            embedder: Embeds those that are not known.
-            keys: The content keys of the passages, to look up what is known.
-            known: Vectors of an older index by the same embedder.
-
-        Returns:
-            How many passages were embedded.
+        The others have their vectors by their content keys from an older index by the same embedder, `known`.
         """
-        import numpy as np
-
         embedded = 0
         with _open_client(directory) as client, (directory / _VECTORS).open("wb") as file:
             collection = client.create_collection(
@@ -96,11 +123,6 @@ class DenseIndex:
                 collection.add(ids=positions, embeddings=vectors)
         return embedded
 
-    @property
-    def searched_passages(self) -> Sequence[Passage]:
-        """All passages of the index."""
-        return self._passages
-
     def search(self, queries: Sequence[str], limit: int) -> list[list[ScoredPassage]]:
         """Return the nearest passages for each query, scored by cosine."""
         return self._nearest(self._embedder.embed(queries), limit) if queries else []
@@ -109,19 +131,17 @@ class DenseIndex:
         """Search; queries of concurrent calls are embedded together."""
         if not queries:
             return []
-        import numpy as np
-
         vectors = await asyncio.wrap_future(self._merger.submit(queries))
         # Under a millisecond, less than handing it to a thread and back costs when many runs search at once.
         return self._nearest(np.stack(vectors), limit)
 
     def _nearest(self, vectors: np.ndarray[Any, Any], limit: int) -> list[list[ScoredPassage]]:
         found = self._collection.query(
-            query_embeddings=vectors, n_results=min(limit, len(self._passages)), include=["distances"]
+            query_embeddings=vectors, n_results=min(limit, len(self.searched_passages)), include=["distances"]
         )
         return [
             [
-                ScoredPassage(self._passages[position], 1.0 - distance)
+                ScoredPassage(self.searched_passages[position], 1.0 - distance)
                 for distance, position in sorted(zip(distances, map(int, positions), strict=True))
             ]
             for positions, distances in zip(found["ids"], found["distances"], strict=True)
@@ -129,19 +149,15 @@ class DenseIndex:
 
 
 class _KnownVectors:
-    """The vectors of an older index, found by what they were made of.
+    """The vectors of an older index, found by the content keys of its passages.
 
-    Args:
-        directory: Where `DenseIndex.build` wrote them. Chroma is not opened: it would write to its files.
-        keys: The content keys of the passages, in their order.
+    Chroma is not opened: it would write to its files.
 
     Raises:
         RetrievalError: If the vectors are missing or damaged.
     """
 
     def __init__(self, directory: Path, keys: Sequence[int]) -> None:
-        import numpy as np
-
         try:
             stored = np.memmap(directory / _VECTORS, dtype=np.float32, mode="r")
             self._vectors = stored.reshape(len(keys), -1)
@@ -153,8 +169,6 @@ class _KnownVectors:
 
     def find(self, keys: Sequence[int]) -> dict[int, np.ndarray[Any, Any]]:
         """Return the known vectors by where their key stands in `keys`."""
-        import numpy as np
-
         wanted = np.array(keys, dtype=np.uint64)
         places = np.minimum(np.searchsorted(self._keys, wanted), len(self._keys) - 1)
         offsets = np.flatnonzero(self._keys[places] == wanted)

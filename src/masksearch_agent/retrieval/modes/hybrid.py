@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from masksearch_agent.records import Passage, ScoredPassage
-from masksearch_agent.retrieval.backends import ListedBackend, RetrieverMode, SearchBackend, asearch_of
+from masksearch_agent.retrieval.backends import RetrieverMode, SearchBackend, asearch_of, searched_passages_of
 
 __all__ = ("MODE", "HybridIndex", "fuse_rankings")
 
@@ -31,37 +32,31 @@ def fuse_rankings(
     return [ScoredPassage(passages[passage_id], scores[passage_id]) for passage_id in best]
 
 
+@dataclass(frozen=True)
 class HybridIndex:
-    """Searches several backends and fuses their rankings.
+    """Searches several backends and fuses their rankings; an earlier backend wins a tie."""
 
-    Args:
-        parts: The backends; an earlier one wins a tie.
-        k: The constant of the fusion. A larger one lets low ranks count for more.
-    """
-
-    def __init__(self, parts: Sequence[SearchBackend], *, k: int = 60) -> None:
-        self._parts = parts
-        self._k = k
+    parts: Sequence[SearchBackend]
+    k: int = 60
+    """Constant of the fusion: a larger one lets low ranks count for more."""
 
     @property
     def searched_passages(self) -> Sequence[Passage]:
         """The passages of all parts; none where these are not known to be the same."""
-        first, *others = (
-            part.searched_passages if isinstance(part, ListedBackend) else () for part in self._parts
-        )
+        first, *others = map(searched_passages_of, self.parts)
         return first if all(passages is first for passages in others) else ()
 
     def search(self, queries: Sequence[str], limit: int) -> list[list[ScoredPassage]]:
         """Return the fused ranking for each query."""
-        return self._fuse([part.search(queries, _depth(limit)) for part in self._parts], limit)
+        return self._fuse([part.search(queries, _depth(limit)) for part in self.parts], limit)
 
     async def asearch(self, queries: Sequence[str], limit: int) -> list[list[ScoredPassage]]:
         """Search all parts at once and fuse."""
-        found = await asyncio.gather(*(asearch_of(part, queries, _depth(limit)) for part in self._parts))
+        found = await asyncio.gather(*(asearch_of(part, queries, _depth(limit)) for part in self.parts))
         return self._fuse(found, limit)
 
     def _fuse(self, found: Sequence[list[list[ScoredPassage]]], limit: int) -> list[list[ScoredPassage]]:
-        return [fuse_rankings(rankings, limit, k=self._k) for rankings in zip(*found, strict=True)]
+        return [fuse_rankings(rankings, limit, k=self.k) for rankings in zip(*found, strict=True)]
 
 
 def _depth(limit: int) -> int:

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from masksearch_agent.retrieval.batching import CallMerger
+from masksearch_agent.retrieval.modes.dense import CallMerger
 
 
 def test_what_arrives_during_a_call_shares_the_next_one():
