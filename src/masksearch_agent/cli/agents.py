@@ -8,26 +8,17 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from masksearch_agent.cli.application import (
-    AgentOption,
-    BaseUrlOption,
-    JsonOption,
-    RecipeOption,
-    SetOption,
-    app,
-    print_result,
-    resolve_recipe,
-)
+from masksearch_agent.cli import application as cli
 from masksearch_agent.errors import ServingError
 
 
-@app.command()
+@cli.app.command()
 def ask(
     question: Annotated[str, typer.Argument(help="The question.")],
-    agent: AgentOption,
+    agent: cli.AgentOption,
     index: Annotated[Path | None, typer.Option(help="Search this index instead of the bundle's.")] = None,
-    base_url: BaseUrlOption = None,
-    as_json: JsonOption = False,
+    base_url: cli.BaseUrlOption = None,
+    as_json: cli.JsonOption = False,
 ) -> None:
     """Ask an agent, and watch it search.
 
@@ -40,10 +31,10 @@ def ask(
     restored = MaskSearchAgent.from_pretrained(agent, search=index, base_url=base_url)
     answer = ask_agent(restored, question, None if as_json else Console())
     if as_json:
-        print_result(dump_record(answer), True)
+        cli.print_result(dump_record(answer), True)
 
 
-@app.command()
+@cli.app.command()
 def serve(
     agent: Annotated[Path, typer.Option(help="Folder of the agent bundle.")],
     port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.")] = 0,
@@ -51,8 +42,8 @@ def serve(
         bool, typer.Option(help="Let clients replace the weights, for rollouts. vLLM only.")
     ] = False,
     vllm_python: Annotated[str, typer.Option(help="Interpreter that has vLLM.")] = "",
-    recipe: RecipeOption = None,
-    settings: SetOption = None,
+    recipe: cli.RecipeOption = None,
+    settings: cli.SetOption = None,
 ) -> None:
     """Serve an agent's model: vLLM where it is installed, else transformers' server. Ends with Ctrl-C.
 
@@ -62,12 +53,12 @@ def serve(
     """
     from masksearch_agent.serving.bundles import serve_bundle
 
-    resolved = resolve_recipe(recipe, settings)
+    resolved = cli.resolve_recipe(recipe, settings)
     changes: dict[str, Any] = {"port": port} if port else {}
     changes |= {"python": vllm_python} if vllm_python else {}
     chosen = resolved.serving.model_copy(update=changes)
     with serve_bundle(agent, chosen, is_refreshable=refreshable) as server:
-        print_result({"url": server.base_url, "model": server.model_name, "engine": server.engine}, False)
+        cli.print_result({"url": server.base_url, "model": server.model_name, "engine": server.engine}, False)
         try:
             code = server.wait()
         except KeyboardInterrupt:

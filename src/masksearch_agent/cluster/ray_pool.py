@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterable, Iterator
-from types import TracebackType
 from typing import Any, Self
 
 from masksearch_agent.cluster.shards import Job, Json, Shard
@@ -38,9 +37,6 @@ class RayPool:
 
     A connection that the application has made with `ray.init` is used and left open.
 
-    Args:
-        settings: Which cluster, and how many cores a worker reserves.
-
     Raises:
         MissingExtraError: Ray is not installed.
         ClusterError: The cluster cannot be reached or started.
@@ -56,9 +52,7 @@ class RayPool:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     @property

@@ -49,12 +49,9 @@ def generate_trajectories(
     limit: int | None = None,
     bar: Bar | None = None,
 ) -> dict[str, Any]:
-    """Generate a trajectory for every task of the files that has none yet in the stage.
+    """Do what `stages.trajectories.generate_trajectories` does, for the tasks of the files.
 
     Only this process writes to the store: a shard's trajectories in one transaction, when they arrive.
-
-    Returns:
-        What `stages.trajectories.generate_trajectories` returns.
 
     Raises:
         TaskError: A file is missing or malformed, or there is no task.
@@ -96,13 +93,10 @@ def build_tasks(
     bar: Bar | None = None,
     split: Split = "train",
 ) -> dict[str, Any]:
-    """Build the RAMP tasks of a corpus.
+    """Do what `stages.tasks.build_tasks` does.
 
     This process reads the corpus and finds near copies, which takes their order; workers do the rest. Each finished
     shard is a file in `<out>.parts`, named by what it was made of. The last step joins them in the order of the corpus.
-
-    Returns:
-        What `stages.tasks.build_tasks` returns.
 
     Raises:
         CorpusError: The corpus cannot be read.
@@ -150,12 +144,7 @@ def evaluate_files(
     recipe: Recipe,
     on_result: Callable[[], None] | None = None,
 ) -> dict[str, Any]:
-    """Evaluate an agent on question files.
-
-    Workers answer; this process scores, keeps results and asks the judge.
-
-    Returns:
-        What `evaluation.asking.evaluate_files` returns.
+    """Do what `evaluation.asking.evaluate_files` does: workers answer; this process scores, keeps results and judges.
 
     Raises:
         EvaluationError: The agent is a deployed one, or see there.
@@ -191,11 +180,8 @@ class _ClusterAgent(BatchAgent):
         for _, result in self._pool.do(self._job, cut_shards(map(dump_record, tasks), size, self._job)):
             for answer in result["answers"]:
                 trajectory = load_record(Trajectory, answer["trajectory"], EvaluationError)
-                yield (
-                    by_id[trajectory.task_id],
-                    trajectory,
-                    load_record(Usage, answer["usage"], EvaluationError),
-                )
+                usage = load_record(Usage, answer["usage"], EvaluationError)
+                yield by_id[trajectory.task_id], trajectory, usage
 
 
 def _settings_of(recipe: Recipe) -> Json:

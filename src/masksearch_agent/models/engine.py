@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 
 from masksearch_agent.errors import ModelError
-from masksearch_agent.models.completion import Completion
+from masksearch_agent.models.recording import Completion
 from masksearch_agent.models.sampling import RowSampler, pick_tokens, require_usable
 from masksearch_agent.models.slots import SlotCache, require_full_attention
 from masksearch_agent.records import Sampling
@@ -66,7 +66,6 @@ class BatchingEngine:
     Args:
         model: A causal language model with full attention in every layer; the engine reads its weights as they are
             at each token, so do not change them while requests are open.
-        tokenizer: Its tokenizer.
         end_of_turn_id: The token that ends an assistant turn.
         max_batch_size: Requests sampled together at most; memory grows with it.
         linger_s: How long an idle engine waits for another request before it starts, in seconds.
@@ -130,10 +129,7 @@ class BatchingEngine:
                 atexit.unregister(self.close)
 
     def _serve(self) -> None:
-        while True:
-            first = self._queue.get()
-            if first is None:
-                return
+        while (first := self._queue.get()) is not None:
             is_closing = _Batch(self, first).run()
             if is_closing:
                 return
@@ -178,10 +174,9 @@ class _Batch:
         self.is_closing = False
 
     def run(self) -> bool:
-        """Sample until nothing is waiting. A failure of the model goes to every open request, and only to those.
+        """Sample until nothing is waiting, and return whether the engine is to stop.
 
-        Returns:
-            Whether the engine is to stop.
+        A failure of the model goes to every open request, and only to those.
         """
         self._collect(self.engine.linger_s)
         finished: list[_Row] = []
@@ -206,9 +201,7 @@ class _Batch:
         """Take what has arrived; wait up to `linger_s` for each further request while there is room."""
         while len(self.waiting) < self.engine.max_batch_size:
             try:
-                request = (
-                    self.engine._queue.get(timeout=linger_s) if linger_s else self.engine._queue.get_nowait()
-                )
+                request = self.engine._queue.get(block=linger_s > 0, timeout=linger_s)
             except queue.Empty:
                 return
             if request is None:
@@ -249,9 +242,10 @@ class _Batch:
             if not request.future.cancelled():
                 fresh.append(request)
         width = max((len(request.prompt_ids) for request in fresh), default=0)
+        starts = [width - len(request.prompt_ids) for request in fresh]
         return [
-            _Row(request, width - len(request.prompt_ids), width, RowSampler(request.sampling))
-            for request in fresh
+            _Row(one, start, width, RowSampler(one.sampling))
+            for one, start in zip(fresh, starts, strict=True)
         ]
 
     def _read_prompts(self, fresh: list[_Row], first_slot: int) -> torch.Tensor:
@@ -267,11 +261,8 @@ class _Batch:
         is_seen |= columns == columns[:, None]
         self.cache.reserve(first_slot + len(fresh), width)
         self.cache.expect_prompts(first_slot)
-        return self._forward(
-            torch.tensor(ids, device=device),
-            (columns - starts[:, None]).clamp(min=0),
-            is_seen[:, None],
-        )
+        positions = (columns - starts[:, None]).clamp(min=0)
+        return self._forward(torch.tensor(ids, device=device), positions, is_seen[:, None])
 
     def _read_tokens(self, known: list[_Row]) -> torch.Tensor:
         """Read the last token of each row and return the logits after it, `(B, V)`."""
@@ -285,11 +276,8 @@ class _Batch:
         self.cache.expect_tokens(positions, width)
         for row in known:
             row.end += 1
-        return self._forward(
-            torch.tensor([[row.ids[-1]] for row in known], device=device),
-            (positions - starts)[:, None],
-            is_seen[:, None, None],
-        )
+        last_ids = torch.tensor([[row.ids[-1]] for row in known], device=device)
+        return self._forward(last_ids, (positions - starts)[:, None], is_seen[:, None, None])
 
     def _forward(self, ids: torch.Tensor, positions: torch.Tensor, is_seen: torch.Tensor) -> torch.Tensor:
         mask = is_seen

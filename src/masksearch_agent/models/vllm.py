@@ -10,9 +10,8 @@ from typing import Any
 from pydantic import PrivateAttr
 
 from masksearch_agent.errors import ModelError
-from masksearch_agent.models.completion import Completion
 from masksearch_agent.models.local import load_tokenizer
-from masksearch_agent.models.recording import RecordingChatModel
+from masksearch_agent.models.recording import Completion, RecordingChatModel
 from masksearch_agent.models.vllm_client import VLLMClient
 from masksearch_agent.records import Sampling
 
@@ -29,7 +28,6 @@ class VLLMChatModel(RecordingChatModel):
         base_url: Where the server is: `http://127.0.0.1:8000`.
         max_concurrent_requests: Calls in flight at most; further ones wait.
         timeout_s: How long a reply may take, in seconds.
-        max_attempts: How often a request is sent where the connection fails or the server is overloaded.
         transport: What carries the requests (an `httpx.AsyncBaseTransport`); None for the network.
         **settings: Those of `RecordingChatModel`.
 
@@ -42,7 +40,6 @@ class VLLMChatModel(RecordingChatModel):
     """Empty takes the name under which the server serves the model."""
     max_concurrent_requests: int = 64
     timeout_s: float = 600.0
-    max_attempts: int = 5
     transport: Any = None
 
     _client: VLLMClient = PrivateAttr()
@@ -52,9 +49,7 @@ class VLLMChatModel(RecordingChatModel):
     def model_post_init(self, context: Any) -> None:
         """Check the chat template and ask the server what it serves."""
         super().model_post_init(context)
-        self._client = VLLMClient(
-            self.base_url, self.max_concurrent_requests, self.timeout_s, self.max_attempts, self.transport
-        )
+        self._client = VLLMClient(self.base_url, self.max_concurrent_requests, self.timeout_s, self.transport)
         self._served_name, self._context_tokens = self._client.served_model()
         self.model_version = self.model_version or self._served_name
 

@@ -22,11 +22,7 @@ def serve_bundle(
 ) -> Iterator[ModelServer]:
     """Serve a bundle's model, under the bundle's model version as its name, until the context ends.
 
-    Args:
-        directory: The bundle.
-        settings: Which server, where, and how.
-        log_path: File that takes what the server prints; None for standard error.
-        is_refreshable: Let clients replace the weights; vLLM then reads a copy of the bundle that it can read again.
+    See `start_server`; a refreshable vLLM reads a copy of the bundle that it can read again.
 
     Raises:
         BundleError: There is no bundle.

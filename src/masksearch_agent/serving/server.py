@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Literal
 
 import httpx
@@ -32,13 +31,8 @@ _LOG_LINES = 15
 class ModelServer:
     """A running server; use it as a context manager, or `close` it.
 
-    It dies with this process in any case, even where this one is killed: see `serving.watchdog`.
-
-    Args:
-        launch: What to run.
-        host: Where it listens.
-        port: Likewise.
-        log_path: File that takes what the server prints; None for standard error.
+    It dies with this process in any case, even where this one is killed: see `serving.watchdog`. What it prints goes to
+    `log_path`, or to standard error.
     """
 
     def __init__(self, launch: Launch, host: str, port: int, log_path: Path | None = None) -> None:
@@ -63,9 +57,6 @@ class ModelServer:
 
     def wait_until_ready(self, timeout_s: float) -> None:
         """Return once the server answers.
-
-        Args:
-            timeout_s: How long to wait, in seconds.
 
         Raises:
             ServingError: It ended, or did not answer in time; it is closed then.
@@ -95,9 +86,7 @@ class ModelServer:
     def __enter__(self) -> ModelServer:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _is_healthy(self) -> bool:
@@ -124,9 +113,9 @@ def start_server(
 
     Args:
         directory: The checkpoint folder.
-        name: Name under which vLLM serves the model; transformers' server goes by the folder.
+        name: Under which vLLM serves the model; transformers' server goes by the folder.
         settings: Which server, where, and how.
-        log_path: File that takes what the server prints; None for standard error.
+        log_path: Takes what the server prints; None for standard error.
         is_refreshable: Let clients replace the weights; vLLM only.
 
     Raises:

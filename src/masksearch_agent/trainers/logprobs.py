@@ -57,7 +57,7 @@ def score_labels(
         input_ids: `(B, T)`.
         labels: `(B, T)`, -100 where a token is not scored.
         attention_mask: `(B, T)`; None where rows are padded at their end only.
-        kwargs: Passed on.
+        kwargs: Of the model.
 
     Returns:
         Tensors `(B, T)` that hold at each position what was predicted there of the next token, 0 where that has no
@@ -74,13 +74,7 @@ def score_labels(
         entropy = -(log_probs.exp() * log_probs).sum(dim=-1)
         is_top1 = log_probs.argmax(dim=-1) == chosen
     log_probs = log_probs.gather(-1, chosen.unsqueeze(-1)).squeeze(-1)
-    return FusedCausalLMOutput(
-        log_probs=_placed(log_probs, is_labelled),
-        entropy=_placed(entropy, is_labelled),
-        is_top1=_placed(is_top1, is_labelled),
-        label_mask=is_labelled,
-    )
-
-
-def _placed(values: torch.Tensor, is_labelled: torch.Tensor) -> torch.Tensor:
-    return values.new_zeros(is_labelled.shape).masked_scatter(is_labelled, values)
+    scores = {"log_probs": log_probs, "entropy": entropy, "is_top1": is_top1}
+    shape = is_labelled.shape
+    placed = {name: one.new_zeros(shape).masked_scatter(is_labelled, one) for name, one in scores.items()}
+    return FusedCausalLMOutput(**placed, label_mask=is_labelled)
