@@ -26,27 +26,6 @@ if TYPE_CHECKING:
     from masksearch_agent.retrieval.search import Search
     from masksearch_agent.traces.store import TraceStore
 
-__all__ = (
-    "AgentOption",
-    "BaseUrlOption",
-    "MESSAGES",
-    "EngineOption",
-    "IndexOption",
-    "JsonOption",
-    "RayAddressOption",
-    "RecipeOption",
-    "SetOption",
-    "app",
-    "main",
-    "open_index_search",
-    "open_store",
-    "cost_text",
-    "print_report",
-    "print_result",
-    "ray_pool",
-    "resolve_recipe",
-)
-
 app = typer.Typer(
     name="masksearch",
     no_args_is_help=True,

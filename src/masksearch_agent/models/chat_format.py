@@ -112,14 +112,12 @@ class ChatFormat:
         return str(self.tokenizer.decode(kept, skip_special_tokens=False, clean_up_tokenization_spaces=False))
 
     def _context_ids(self, messages: tuple[Message, ...], is_first: bool) -> tuple[int, ...]:
-        text = self._render(messages, add_generation_prompt=True) if is_first else self._suffix_text(messages)
-        return tuple(self._ids(text))
-
-    def _suffix_text(self, messages: Sequence[Message]) -> str:
+        if is_first:
+            return tuple(self._ids(self._render(messages, add_generation_prompt=True)))
         text = self._render([*_OPENING, Message("assistant", _REPLY), *messages], add_generation_prompt=True)
         if not text.startswith(self._prefix_text):
             raise self._not_preserving(self._ids(self._prefix_text), self._ids(text))
-        return text[len(self._prefix_text) :]
+        return tuple(self._ids(text[len(self._prefix_text) :]))
 
     def _render(self, messages: Sequence[Message], add_generation_prompt: bool) -> str:
         from jinja2 import TemplateError

@@ -39,14 +39,7 @@ class _ServerBusyError(Exception):
     """The server, or a proxy before it, asks to be tried again."""
 
 
-_WORTH_RETRYING = (
-    httpx.ConnectError,
-    httpx.ConnectTimeout,
-    httpx.ReadError,
-    httpx.WriteError,
-    httpx.RemoteProtocolError,
-    _ServerBusyError,
-)
+_WORTH_RETRYING = (httpx.NetworkError, httpx.ConnectTimeout, httpx.RemoteProtocolError, _ServerBusyError)
 
 
 class VLLMClient:
@@ -75,8 +68,6 @@ class VLLMClient:
         self._thread: threading.Thread | None = None
         self._http: httpx.AsyncClient | None = None
         self._places = asyncio.Semaphore(max_concurrent_requests)
-
-    # --- sampling ----------------------------------------------------------------------------------------
 
     def submit(
         self, model: str, prompt_ids: Sequence[int], sampling: Sampling, end_of_turn_id: int
@@ -134,8 +125,6 @@ class VLLMClient:
             )
         return Completion(ids, logprobs, finish_reason)
 
-    # --- the server --------------------------------------------------------------------------------------
-
     def served_model(self) -> tuple[str, int]:
         """Return the name of the model that the server has, and the tokens that it reads at most."""
         reply = self._call("GET", "/v1/models")
@@ -175,8 +164,6 @@ class VLLMClient:
         if not self._call("POST", "/reset_prefix_cache")["success"]:
             raise ServingError(f"{self.base_url} did not drop what it cached under the old weights")
         self._call("POST", "/update_weight_version", json={"new_version": version})
-
-    # --- transport ---------------------------------------------------------------------------------------
 
     def close(self) -> None:
         """Close the connections and stop the thread; a later request starts it again."""

@@ -7,18 +7,24 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Literal
 
 import httpx
 
+from masksearch_agent.agent.bundle import read_bundle_info
 from masksearch_agent.config.serving import ServingSettings
 from masksearch_agent.errors import ServingError
+from masksearch_agent.models.local import load_checkpoint
+from masksearch_agent.models.served_weights import write_served_weights
 from masksearch_agent.serving import watchdog
 from masksearch_agent.serving.engines import Launch, plan_launch
 
-__all__ = ("ModelServer", "start_server")
+__all__ = ("ModelServer", "serve_bundle", "start_server")
 
 logger = logging.getLogger(__name__)
 
@@ -135,6 +141,30 @@ def start_server(
         server.close()
         raise
     return server
+
+
+@contextmanager
+def serve_bundle(
+    directory: Path, settings: ServingSettings, log_path: Path | None = None, is_refreshable: bool = False
+) -> Iterator[ModelServer]:
+    """Serve a bundle's model, under the bundle's model version as its name, until the context ends.
+
+    See `start_server`; a refreshable vLLM reads a copy of the bundle that it can read again.
+
+    Raises:
+        BundleError: There is no bundle.
+        ServingError: No server is installed, or it did not start.
+    """
+    info = read_bundle_info(directory)
+    with ExitStack() as stack:
+        served = directory
+        if is_refreshable:
+            served = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="masksearch-served-")))
+            model, tokenizer = load_checkpoint(directory)
+            write_served_weights(model, model.state_dict(), tokenizer, served)
+            del model
+        server = start_server(served, info.model_version, settings, log_path, is_refreshable)
+        yield stack.enter_context(server)
 
 
 def _free_port(host: str) -> int:

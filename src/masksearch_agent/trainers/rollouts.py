@@ -73,11 +73,6 @@ class Group:
             return "all_right"
         return "all_wrong" if max(answers) <= 0 else "all_equal"
 
-    @property
-    def is_useful(self) -> bool:
-        """Whether the group teaches anything."""
-        return self.fate == "useful"
-
     def advantages(self) -> list[float]:
         """Return each rollout's reward minus the group's mean, over its standard deviation (DAPO, eq. 9)."""
         totals = [rollout.reward.total for rollout in self.rollouts]

@@ -53,7 +53,7 @@ def train_sft(
     from transformers import PrinterCallback
     from trl import SFTConfig, SFTTrainer
 
-    from masksearch_agent.trainers.labelled_head import LabelledHeadTrainer
+    from masksearch_agent.trainers.logprobs import LabelledHeadTrainer
 
     dataset = make_sft_dataset(trajectories, ChatFormat(tokenizer), settings.max_tokens)
     _, optimizer = optimizer_arguments(settings.optimizer)
