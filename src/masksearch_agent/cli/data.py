@@ -22,6 +22,8 @@ class _BuildByDefault(TyperGroup):
         return super().parse_args(ctx, args if is_named else ["build", *args])
 
 
+_FormatOption = Annotated[Literal["jsonl", "parquet"], typer.Option("--format", help="Of the data.")]
+
 ramp_app = typer.Typer(
     cls=_BuildByDefault,
     no_args_is_help=True,
@@ -146,9 +148,7 @@ def inspect_tasks(
 def export_task_files(
     tasks: Annotated[list[Path], typer.Argument(help="Task files.")],
     out: Annotated[Path, typer.Option(help="Folder of the dataset.")],
-    file_format: Annotated[
-        Literal["jsonl", "parquet"], typer.Option("--format", help="Of the data.")
-    ] = "parquet",
+    file_format: _FormatOption = "parquet",
     as_json: cli.JsonOption = False,
 ) -> None:
     """Write tasks as a dataset with its card, which `datasets` loads.
@@ -259,9 +259,7 @@ def traces(
 def export(
     store: Annotated[Path, typer.Argument(help="Trace store.")],
     out: Annotated[Path, typer.Option(help="Folder of the dataset.")],
-    file_format: Annotated[
-        Literal["jsonl", "parquet"], typer.Option("--format", help="Of the data.")
-    ] = "parquet",
+    file_format: _FormatOption = "parquet",
     stage: Annotated[str | None, typer.Option(help="Only this stage.")] = None,
     rejected: Annotated[
         bool, typer.Option("--rejected", help="The rejected instead of the accepted.")

@@ -56,9 +56,8 @@ def pretrain(
     command = shlex.join(["masksearch", *sys.argv[1:]])
     report = Pretraining(resolved, corpus, questions, out, Display(cli.MESSAGES), command).run()
     shown = Group(scores_table(report), cli.cost_text(report))
-    cli.print_report(
-        report, shown, {"agent": out / "ramp_dapo", "report": out / f"{resolved.name}.md"}, as_json
-    )
+    files = {"agent": out / "ramp_dapo", "report": out / f"{resolved.name}.md"}
+    cli.print_report(report, shown, files, as_json)
 
 
 def _named_file(text: str) -> tuple[str, Path]:
@@ -107,9 +106,8 @@ def evolve(
     else:
         run = WorldEvolution(resolved, out, display)
     report = run.run()
-    cli.print_report(
-        report, rounds_table(report), {"agent": out / "agent", "report": out / "report.md"}, as_json
-    )
+    files = {"agent": out / "agent", "report": out / "report.md"}
+    cli.print_report(report, rounds_table(report), files, as_json)
 
 
 @cli.app.command()
@@ -123,9 +121,8 @@ def recipe(
     """
     import yaml
 
-    sys.stdout.write(
-        yaml.safe_dump(cli.resolve_recipe(path, settings).model_dump(mode="json"), sort_keys=False)
-    )
+    resolved = cli.resolve_recipe(path, settings).model_dump(mode="json")
+    sys.stdout.write(yaml.safe_dump(resolved, sort_keys=False))
 
 
 @cli.app.command()

@@ -103,7 +103,10 @@ def build_tasks(
         ClusterError: The workers cannot do their part.
     """
     spec = {"recipe": _settings_of(recipe), "index": _everywhere(index), "corpus": _everywhere(corpus)}
-    job = Job("mask", {**spec, "index_version": _index_version(index), "split": split})
+    # Changes when the index is built anew, and is empty for a web search.
+    manifest = Path(index) / "index.json"
+    version = manifest.read_text(encoding="utf-8") if manifest.is_file() else ""
+    job = Job("mask", {**spec, "index_version": version, "split": split})
     documents, report = CorpusReport(), RampReport()
     passages = islice(corpus_passages(corpus, recipe.corpus, documents), limit)
     fresh = _without_near_copies(passages, recipe.ramp, report)
@@ -127,7 +130,9 @@ def build_tasks(
     def joined() -> Iterator[Json]:
         for name in names:
             part = json.loads((parts / name).read_text(encoding="utf-8"))
-            _merge(report, load_record(RampReport, part["report"], TaskError))
+            counted = load_record(RampReport, part["report"], TaskError)
+            for field in dataclasses.fields(RampReport):
+                setattr(report, field.name, getattr(report, field.name) + getattr(counted, field.name))
             rejections.update(part["rejections"])
             _add_cost(spending, part["cost"])
             yield from part["tasks"]
@@ -199,12 +204,6 @@ def _everywhere(path: str | Path) -> str:
     return str(path) if str(path).startswith(WEB_PREFIX) else str(Path(path).resolve())
 
 
-def _index_version(index: str | Path) -> str:
-    """Return what changes when an index is built anew; empty for a web search."""
-    manifest = Path(index) / "index.json"
-    return manifest.read_text(encoding="utf-8") if manifest.is_file() else ""
-
-
 def _read_raw(files: Sequence[Path], limit: int | None) -> Iterator[Json]:
     """Yield tasks as they stand in their files; the worker that gets one checks it."""
     tasks = chain.from_iterable(read_jsonl(file, dict, TaskError) for file in files)
@@ -238,11 +237,6 @@ def _without_near_copies(
             report.drops["near_copy"] += 1
         else:
             yield passage
-
-
-def _merge(total: RampReport, part: RampReport) -> None:
-    for field in dataclasses.fields(RampReport):
-        setattr(total, field.name, getattr(total, field.name) + getattr(part, field.name))
 
 
 def _add_cost(spending: Spending, cost: Json) -> None:

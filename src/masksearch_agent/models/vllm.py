@@ -22,14 +22,7 @@ class VLLMChatModel(RecordingChatModel):
     """Chat with a model that vLLM serves; ids are sent and received, and recorded as a local model's are.
 
     The server must give log-probabilities of the unscaled distribution, which is vLLM's default
-    (`--logprobs-mode raw_logprobs`).
-
-    Args:
-        base_url: Where the server is: `http://127.0.0.1:8000`.
-        max_concurrent_requests: Calls in flight at most; further ones wait.
-        timeout_s: How long a reply may take, in seconds.
-        transport: What carries the requests (an `httpx.AsyncBaseTransport`); None for the network.
-        **settings: Those of `RecordingChatModel`.
+    (`--logprobs-mode raw_logprobs`). The settings are those of `RecordingChatModel` and of `VLLMClient`.
 
     Raises:
         ServingError: No vLLM server answers.

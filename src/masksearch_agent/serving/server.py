@@ -10,9 +10,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
-from typing import IO, Literal
+from typing import Literal
 
 import httpx
 
@@ -46,8 +46,7 @@ class ModelServer:
         self.model_name = launch.model_name
         self.base_url = f"http://{host}:{port}"
         self.log_path = log_path
-        output: IO[bytes] | int = _STANDARD_ERROR if log_path is None else log_path.open("wb")
-        try:
+        with nullcontext(_STANDARD_ERROR) if log_path is None else log_path.open("wb") as output:
             self._process = subprocess.Popen(
                 [sys.executable, "-I", watchdog.__file__, *launch.command],
                 stdin=subprocess.PIPE,
@@ -57,9 +56,6 @@ class ModelServer:
                 start_new_session=True,
                 env={**os.environ, **launch.environment},
             )
-        finally:
-            if not isinstance(output, int):
-                output.close()
 
     def wait_until_ready(self, timeout_s: float) -> None:
         """Return once the server answers.
