@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from masksearch_agent.config.recipe import Recipe
     from masksearch_agent.lab.recipe import LabRecipe
     from masksearch_agent.reports.records import RunReport
-    from masksearch_agent.retrieval.search import Search
     from masksearch_agent.traces.store import TraceStore
 
 app = typer.Typer(
@@ -119,13 +118,6 @@ def open_store(path: Path) -> TraceStore:
     if not path.is_file():
         raise TraceError(f"no trace store at {path}; generate trajectories with `masksearch generate`")
     return TraceStore(path)
-
-
-def open_index_search(index: Path, resolved: Recipe) -> Search:
-    """Open what `--index` names."""
-    from masksearch_agent.retrieval.opening import open_search
-
-    return open_search(index, resolved.retrieval)
 
 
 def cost_text(report: RunReport) -> str:

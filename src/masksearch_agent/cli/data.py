@@ -93,6 +93,7 @@ def ramp(
     Example: `masksearch ramp my_documents/ --index runs/index --out runs/tasks/ramp.jsonl`
     """
     from masksearch_agent.lab.world import training_corpus
+    from masksearch_agent.retrieval.opening import open_search
     from masksearch_agent.stages.display import Display
     from masksearch_agent.stages.tasks import build_tasks
 
@@ -105,7 +106,7 @@ def ramp(
             with cli.ray_pool(resolved) as pool:
                 report = runs.build_tasks(pool, corpus, index, resolved, out, limit, bar)
         else:
-            search = cli.open_index_search(index, resolved)
+            search = open_search(index, resolved.retrieval)
             report = build_tasks(corpus, search, resolved.masking, out, resolved.corpus, limit=limit, bar=bar)
     cli.print_result({"tasks": str(out), **report}, as_json)
 
@@ -128,11 +129,12 @@ def inspect_tasks(
     """
     from masksearch_agent.ramp.inspection import describe_tasks
     from masksearch_agent.reports.tasks import draw_distributions, draw_examples, save_plot
+    from masksearch_agent.retrieval.opening import open_search
     from masksearch_agent.stages.tasks import read_task_files
 
     read = read_task_files(tasks)
     found = describe_tasks(
-        read, cli.open_index_search(index, cli.resolve_recipe(recipe, settings)) if index else None
+        read, open_search(index, cli.resolve_recipe(recipe, settings).retrieval) if index else None
     )
     if plot is not None:
         save_plot(found, plot)
@@ -185,6 +187,7 @@ def generate(
 
     Example: `masksearch generate runs/tasks/ramp.jsonl --index runs/index --out runs/traces.sqlite`
     """
+    from masksearch_agent.retrieval.opening import open_search
     from masksearch_agent.stages.display import Display
     from masksearch_agent.stages.plan import prompts_of
     from masksearch_agent.stages.tasks import read_task_files
@@ -199,7 +202,7 @@ def generate(
             with cli.ray_pool(resolved) as pool:
                 report = runs.generate_trajectories(pool, tasks, index, resolved, out, stage, limit, bar)
         else:
-            search = cli.open_index_search(index, resolved)
+            search = open_search(index, resolved.retrieval)
             report = generate_trajectories(
                 read_task_files(tasks)[:limit], search, resolved.generator, resolved.agent, prompts_of(resolved),
                 out, stage, bar,

@@ -67,6 +67,7 @@ def dapo(
     Example: `masksearch dapo --agent runs/agent_sft --tasks runs/tasks/ramp.jsonl --out runs/agent_dapo`
     """
     from masksearch_agent.agent.bundle import open_bundle_search
+    from masksearch_agent.retrieval.opening import open_search
     from masksearch_agent.stages.dapo import run_dapo
     from masksearch_agent.stages.display import Display
     from masksearch_agent.stages.plan import rollouts_of
@@ -76,7 +77,7 @@ def dapo(
     chosen = getattr(resolved, use)
     if chosen is None:
         raise ConfigError(f"the recipe has no {use}; add it, or pass `--use ramp_dapo`")
-    search = cli.open_index_search(index, resolved) if index else open_bundle_search(agent)
+    search = open_search(index, resolved.retrieval) if index else open_bundle_search(agent)
     with Display(cli.MESSAGES).stage("DAPO", total=chosen.max_steps) as bar:
         spent = run_dapo(
             Path(agent), read_task_files(tasks), search, chosen, rollouts_of(resolved), out, "dapo",

@@ -8,7 +8,6 @@ unscaled distribution, whatever the sampling temperature, because that is what a
 from __future__ import annotations
 
 import atexit
-import dataclasses
 import queue
 import threading
 from collections import deque
@@ -20,8 +19,7 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 
-from masksearch_agent.errors import ModelError
-from masksearch_agent.models.recording import Completion
+from masksearch_agent.models.recording import Completion, fit_context
 from masksearch_agent.models.sampling import RowSampler, pick_tokens, require_usable
 from masksearch_agent.models.slots import SlotCache, require_full_attention
 from masksearch_agent.records import Sampling
@@ -99,15 +97,7 @@ class BatchingEngine:
         """
         require_usable(sampling)
         limit = getattr(self.model.config, "max_position_embeddings", None)
-        if not prompt_ids:
-            raise ModelError("the prompt has no tokens")
-        if limit is not None and len(prompt_ids) + 1 > limit:
-            raise ModelError(
-                f"the prompt has {len(prompt_ids)} tokens but the model reads at most {limit}; lower the agent's "
-                f"`max_searches` or `passages_per_search`"
-            )
-        if limit is not None and len(prompt_ids) + sampling.max_tokens > limit:
-            sampling = dataclasses.replace(sampling, max_tokens=limit - len(prompt_ids))
+        sampling = fit_context(prompt_ids, sampling, limit, "model")
         request = _Request(tuple(prompt_ids), sampling, Future())
         with self._lock:
             if self._worker is None:

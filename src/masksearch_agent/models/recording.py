@@ -7,7 +7,9 @@ sampled is ever decoded and encoded again. Called without a recorder they are or
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from abc import abstractmethod
+from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Literal, cast
@@ -19,12 +21,13 @@ from langchain_core.messages.ai import UsageMetadata
 from langchain_core.outputs import ChatGeneration, ChatResult
 from pydantic import ConfigDict, PrivateAttr
 
+from masksearch_agent.errors import ModelError
 from masksearch_agent.models.chat_format import ChatFormat
 from masksearch_agent.records import Sampling, Turn
 from masksearch_agent.traces.messages import to_messages
 from masksearch_agent.traces.recorder import CallRecording, new_turn_id
 
-__all__ = ("Completion", "RecordingChatModel")
+__all__ = ("Completion", "RecordingChatModel", "fit_context")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,25 @@ class Completion:
     """Natural-log probability of each id under the unscaled (temperature 1) distribution."""
     finish_reason: Literal["stop", "length"]
     """`stop` at the end-of-turn token or a stop string, `length` at the token limit."""
+
+
+def fit_context(
+    prompt_ids: Sequence[int], sampling: Sampling, limit: int | None, reader: str, advice: str = ""
+) -> Sampling:
+    """Return settings under which prompt and reply keep within what a model or server reads; None: any length.
+
+    Raises:
+        ModelError: The prompt is empty or leaves no room.
+    """
+    if not prompt_ids:
+        raise ModelError("the prompt has no tokens")
+    room = sampling.max_tokens if limit is None else limit - len(prompt_ids)
+    if room < 1:
+        raise ModelError(
+            f"the prompt has {len(prompt_ids)} tokens but the {reader} reads at most {limit}; lower the agent's "
+            f"`max_searches` or `passages_per_search`{advice}"
+        )
+    return dataclasses.replace(sampling, max_tokens=min(sampling.max_tokens, room))
 
 
 class RecordingChatModel(BaseChatModel):

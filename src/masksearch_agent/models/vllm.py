@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
 from pydantic import PrivateAttr
 
-from masksearch_agent.errors import ModelError
 from masksearch_agent.models.local import load_tokenizer
-from masksearch_agent.models.recording import Completion, RecordingChatModel
+from masksearch_agent.models.recording import Completion, RecordingChatModel, fit_context
 from masksearch_agent.models.vllm_client import VLLMClient
 from masksearch_agent.records import Sampling
 
@@ -66,15 +64,8 @@ class VLLMChatModel(RecordingChatModel):
         return "masksearch-vllm"
 
     def _submit(self, prompt_ids: list[int], sampling: Sampling) -> Future[Completion]:
-        room = self._context_tokens - len(prompt_ids)
-        if not prompt_ids:
-            raise ModelError("the prompt has no tokens")
-        if room < 1:
-            raise ModelError(
-                f"the prompt has {len(prompt_ids)} tokens but the server reads at most {self._context_tokens}; lower "
-                f"the agent's `max_searches` or `passages_per_search`, or serve with a larger `max_model_tokens`"
-            )
-        sampling = dataclasses.replace(sampling, max_tokens=min(sampling.max_tokens, room))
+        advice = ", or serve with a larger `max_model_tokens`"
+        sampling = fit_context(prompt_ids, sampling, self._context_tokens, "server", advice)
         return self._client.submit(self._served_name, prompt_ids, sampling, self.chat_format.end_of_turn_id)
 
     def close(self) -> None:
