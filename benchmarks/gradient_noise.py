@@ -89,7 +89,7 @@ def main() -> None:
         for start in range(0, len(tasks), TASKS_AT_ONCE):
             groups += runner.run(tasks[start : start + TASKS_AT_ONCE], seed=arguments.seed + start)
     model, tokenizer = load_checkpoint(arguments.agent, "float32")
-    useful = [group for group in groups if group.is_useful]
+    useful = [group for group in groups if group.fate == "useful"]
     gradients = [group_gradient(model, tokenizer.pad_token_id, group) for group in useful]
     rewards = [rollout.reward.answer for group in groups for rollout in group.rollouts]
     row = {

@@ -25,7 +25,7 @@ from masksearch_agent.config.trainers import SFTSettings
 from masksearch_agent.models.local import load_checkpoint
 from masksearch_agent.records import Trajectory
 from masksearch_agent.traces.store import TraceStore
-from masksearch_agent.trainers.labelled_head import LabelledHeadTrainer
+from masksearch_agent.trainers.logprobs import LabelledHeadTrainer
 from masksearch_agent.trainers.sft import train_sft
 
 
@@ -54,7 +54,7 @@ def step_times(
     loaded = load_checkpoint(model)
     with (
         tempfile.TemporaryDirectory() as folder,
-        mock.patch("masksearch_agent.trainers.labelled_head.LabelledHeadTrainer", trainer),
+        mock.patch("masksearch_agent.trainers.logprobs.LabelledHeadTrainer", trainer),
     ):
         train_sft(*loaded, trajectories, settings, Path(folder), [times])
     return times.seconds[1:]

@@ -18,9 +18,8 @@ from masksearch_agent.jsonl import read_jsonl
 from masksearch_agent.lab.recipe import LabRecipe
 from masksearch_agent.lab.world import World
 from masksearch_agent.records import SearchTask
-from masksearch_agent.serving.bundles import serve_bundle
 from masksearch_agent.serving.engines import find_vllm
-from masksearch_agent.serving.server import ModelServer
+from masksearch_agent.serving.server import ModelServer, serve_bundle
 from masksearch_agent.stages.graph import StageGraph
 from masksearch_agent.stages.plan import RecipeStages
 from masksearch_agent.stages.tasks import read_task_files

@@ -3,47 +3,46 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
+from rich.panel import Panel
 
-from masksearch_agent.cli.application import (
-    AgentOption,
-    BaseUrlOption,
-    JsonOption,
-    RecipeOption,
-    SetOption,
-    app,
-    print_result,
-    resolve_recipe,
-)
+from masksearch_agent.cli import application as cli
 from masksearch_agent.errors import ServingError
+from masksearch_agent.records import SearchAnswer
+
+if TYPE_CHECKING:
+    from masksearch_agent.agent.runnable import MaskSearchAgent
 
 
-@app.command()
+_PREVIEW_CHARACTERS = 300
+
+
+@cli.app.command()
 def ask(
     question: Annotated[str, typer.Argument(help="The question.")],
-    agent: AgentOption,
+    agent: cli.AgentOption,
     index: Annotated[Path | None, typer.Option(help="Search this index instead of the bundle's.")] = None,
-    base_url: BaseUrlOption = None,
-    as_json: JsonOption = False,
+    base_url: cli.BaseUrlOption = None,
+    as_json: cli.JsonOption = False,
 ) -> None:
     """Ask an agent, and watch it search.
 
     Example: `masksearch ask "Who leads the city where Uma Crane was born?" --agent runs/quickstart/agent`
     """
     from masksearch_agent.agent.runnable import MaskSearchAgent
-    from masksearch_agent.cli.asking import ask_agent
     from masksearch_agent.jsonl import dump_record
 
     restored = MaskSearchAgent.from_pretrained(agent, search=index, base_url=base_url)
-    answer = ask_agent(restored, question, None if as_json else Console())
+    answer = _ask(restored, question, None if as_json else Console())
     if as_json:
-        print_result(dump_record(answer), True)
+        cli.print_result(dump_record(answer), True)
 
 
-@app.command()
+@cli.app.command()
 def serve(
     agent: Annotated[Path, typer.Option(help="Folder of the agent bundle.")],
     port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.")] = 0,
@@ -51,8 +50,8 @@ def serve(
         bool, typer.Option(help="Let clients replace the weights, for rollouts. vLLM only.")
     ] = False,
     vllm_python: Annotated[str, typer.Option(help="Interpreter that has vLLM.")] = "",
-    recipe: RecipeOption = None,
-    settings: SetOption = None,
+    recipe: cli.RecipeOption = None,
+    settings: cli.SetOption = None,
 ) -> None:
     """Serve an agent's model: vLLM where it is installed, else transformers' server. Ends with Ctrl-C.
 
@@ -60,16 +59,66 @@ def serve(
 
     Example: `masksearch serve --agent runs/quickstart/agent --port 8000`
     """
-    from masksearch_agent.serving.bundles import serve_bundle
+    from masksearch_agent.serving.server import serve_bundle
 
-    resolved = resolve_recipe(recipe, settings)
+    resolved = cli.resolve_recipe(recipe, settings)
     changes: dict[str, Any] = {"port": port} if port else {}
     changes |= {"python": vllm_python} if vllm_python else {}
     chosen = resolved.serving.model_copy(update=changes)
     with serve_bundle(agent, chosen, is_refreshable=refreshable) as server:
-        print_result({"url": server.base_url, "model": server.model_name, "engine": server.engine}, False)
+        cli.print_result({"url": server.base_url, "model": server.model_name, "engine": server.engine}, False)
         try:
             code = server.wait()
         except KeyboardInterrupt:
             return
     raise ServingError(f"the {server.engine} server ended by itself, with exit code {code}")
+
+
+def _ask(agent: MaskSearchAgent, question: str, console: Console | None) -> SearchAnswer:
+    """Ask a question and show every step as it is taken, unless there is no console, then the answer with its sources.
+
+    A question with `[mask]` in it is treated as a passage to fill in.
+    """
+    kind = "ramp" if "[mask]" in question else "qa"
+    answer: SearchAnswer | None = None
+    for update in agent.stream_answer({"question": question, "kind": kind}):
+        if isinstance(update, SearchAnswer):
+            answer = update
+        elif console is not None:
+            _show_steps(update, agent, console)
+    if answer is None:
+        raise RuntimeError("the graph ended without a final state")
+    if console is not None:
+        _show_answer(answer, console)
+    return answer
+
+
+def _show_steps(update: dict[str, dict], agent: MaskSearchAgent, console: Console) -> None:  # type: ignore[type-arg]
+    from masksearch_agent.agent.protocol import FormatError, parse_step
+
+    for node, change in update.items():
+        if node == "think":
+            step = parse_step(str(change["messages"][-1].text), agent.settings.max_queries)
+            if isinstance(step, FormatError):
+                console.print(f"[red]malformed step[/] {escape(step.detail)}")
+            elif step.think:
+                console.print(f"[bold cyan]think[/]   {escape(step.think)}")
+        elif node == "search":
+            found = change["searches"][-1]
+            for query in found["queries"]:
+                console.print(f"[bold yellow]search[/]  {escape(query)}")
+            for number, passage in enumerate(found["passages"], start=1):
+                text = passage["text"][:_PREVIEW_CHARACTERS]
+                console.print(f"        [dim]\\[{number}] {escape(passage['title'])}: {escape(text)}[/]")
+        elif node == "force_answer":
+            console.print("[magenta]no searches left[/]")
+
+
+def _show_answer(answer: SearchAnswer, console: Console) -> None:
+    sources = "\n".join(f"• {escape(passage.title or passage.id)}" for passage in answer.sources)
+    body = f"[bold]{escape(answer.answer) or 'no answer'}[/]"
+    if sources:
+        body += f"\n\n[dim]Sources[/]\n{sources}"
+    footer = f"{answer.stop_reason}, {answer.usage.searches} searches, {answer.usage.seconds:.1f} s"
+    # Not as the panel's subtitle: a short answer makes a narrow panel, which cuts it off.
+    console.print(Panel(f"{body}\n\n[dim]{footer}[/]", title="answer", expand=False))

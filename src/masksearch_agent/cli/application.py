@@ -6,44 +6,24 @@ import json
 import os
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.markup import escape
 
 from masksearch_agent.errors import MaskSearchError, TraceError
+from masksearch_agent.jsonl import dump_record
 
 if TYPE_CHECKING:
     from masksearch_agent.cluster.ray_pool import RayPool
     from masksearch_agent.config.recipe import Recipe
     from masksearch_agent.lab.recipe import LabRecipe
     from masksearch_agent.reports.records import RunReport
-    from masksearch_agent.retrieval.search import Search
     from masksearch_agent.traces.store import TraceStore
-
-__all__ = (
-    "AgentOption",
-    "BaseUrlOption",
-    "MESSAGES",
-    "EngineOption",
-    "IndexOption",
-    "JsonOption",
-    "RayAddressOption",
-    "RecipeOption",
-    "SetOption",
-    "app",
-    "main",
-    "open_index_search",
-    "open_store",
-    "print_cost",
-    "print_result",
-    "ray_pool",
-    "resolve_recipe",
-)
 
 app = typer.Typer(
     name="masksearch",
@@ -132,11 +112,7 @@ def ray_pool(resolved: Recipe) -> Iterator[RayPool]:
 
 
 def open_store(path: Path) -> TraceStore:
-    """Open a trace store that is there.
-
-    Raises:
-        TraceError: There is none.
-    """
+    """Open a trace store that is there; a `TraceError` where there is none."""
     from masksearch_agent.traces.store import TraceStore
 
     if not path.is_file():
@@ -144,17 +120,19 @@ def open_store(path: Path) -> TraceStore:
     return TraceStore(path)
 
 
-def open_index_search(index: Path, resolved: Recipe) -> Search:
-    """Open what `--index` names."""
-    from masksearch_agent.retrieval.adapters import open_search
-
-    return open_search(index, resolved.retrieval)
-
-
-def print_cost(report: RunReport, console: Console) -> None:
-    """Print how long a run took, and its memory."""
+def cost_text(report: RunReport) -> str:
+    """Say how long a run took, and its memory."""
     minutes, memory_gb = (report.wall_seconds or 0) / 60, report.peak_memory_gb or 0
-    console.print(f"{minutes:.1f} minutes, {memory_gb:.1f} GB at most")
+    return f"{minutes:.1f} minutes, {memory_gb:.1f} GB at most"
+
+
+def print_report(report: Any, shown: RenderableType, files: Mapping[str, Path], as_json: bool) -> None:
+    """Print a run's report as JSON; or else what is shown of it, and the files that it wrote."""
+    if as_json:
+        print_result(dump_record(report), True)
+        return
+    Console().print(shown)
+    print_result(dict(files), False)
 
 
 def print_result(result: dict[str, Any], as_json: bool) -> None:

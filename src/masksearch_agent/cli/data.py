@@ -10,21 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from typer.core import TyperGroup
 
-from masksearch_agent.cli.application import (
-    MESSAGES,
-    EngineOption,
-    IndexOption,
-    JsonOption,
-    RayAddressOption,
-    RecipeOption,
-    SetOption,
-    app,
-    open_index_search,
-    open_store,
-    print_result,
-    ray_pool,
-    resolve_recipe,
-)
+from masksearch_agent.cli import application as cli
 
 
 class _BuildByDefault(TyperGroup):
@@ -36,6 +22,8 @@ class _BuildByDefault(TyperGroup):
         return super().parse_args(ctx, args if is_named else ["build", *args])
 
 
+_FormatOption = Annotated[Literal["jsonl", "parquet"], typer.Option("--format", help="Of the data.")]
+
 ramp_app = typer.Typer(
     cls=_BuildByDefault,
     no_args_is_help=True,
@@ -43,10 +31,10 @@ ramp_app = typer.Typer(
     "(`export`).\n\n"
     "Example: `masksearch ramp my_documents/ --index runs/index --out runs/tasks/ramp.jsonl`",
 )
-app.add_typer(ramp_app, name="ramp")
+cli.app.add_typer(ramp_app, name="ramp")
 
 
-@app.command()
+@cli.app.command()
 def index(
     corpus: Annotated[
         Path,
@@ -56,9 +44,9 @@ def index(
         ),
     ],
     out: Annotated[Path, typer.Option(help="Folder of the index.")] = Path("runs/index"),
-    recipe: RecipeOption = None,
-    settings: SetOption = None,
-    as_json: JsonOption = False,
+    recipe: cli.RecipeOption = None,
+    settings: cli.SetOption = None,
+    as_json: cli.JsonOption = False,
 ) -> None:
     """Index a corpus for BM25 and dense search. Run again, it embeds only what changed.
 
@@ -69,14 +57,14 @@ def index(
     from masksearch_agent.retrieval.index import build_index
     from masksearch_agent.stages.display import Display, count_steps
 
-    resolved = resolve_recipe(recipe, settings)
+    resolved = cli.resolve_recipe(recipe, settings)
     read = CorpusReport()
-    with Display(MESSAGES).stage("indexing") as bar:
+    with Display(cli.MESSAGES).stage("indexing") as bar:
         passages = count_steps(read_passages(corpus, resolved.corpus, read), bar)
         built = build_index(passages, out, resolved.retrieval)
     for example in read.examples:
-        MESSAGES.print(f"[yellow]skipped[/] {escape(example)}", highlight=False, soft_wrap=True)
-    print_result(
+        cli.MESSAGES.print(f"[yellow]skipped[/] {escape(example)}", highlight=False, soft_wrap=True)
+    cli.print_result(
         {
             "index": str(out),
             "passages": built.passages,
@@ -91,35 +79,36 @@ def index(
 @ramp_app.command("build")
 def ramp(
     corpus: Annotated[Path, typer.Argument(help="Corpus, or a folder that `masksearch world` wrote.")],
-    index: IndexOption,
+    index: cli.IndexOption,
     out: Annotated[Path, typer.Option(help="JSON-lines file of tasks.")] = Path("runs/tasks/ramp.jsonl"),
     limit: Annotated[int | None, typer.Option(help="Read this many passages at most.")] = None,
-    engine: EngineOption = None,
-    ray_address: RayAddressOption = None,
-    recipe: RecipeOption = None,
-    settings: SetOption = None,
-    as_json: JsonOption = False,
+    engine: cli.EngineOption = None,
+    ray_address: cli.RayAddressOption = None,
+    recipe: cli.RecipeOption = None,
+    settings: cli.SetOption = None,
+    as_json: cli.JsonOption = False,
 ) -> None:
     """Mask facts in passages: each task asks to fill them in by searching the rest of the corpus.
 
     Example: `masksearch ramp my_documents/ --index runs/index --out runs/tasks/ramp.jsonl`
     """
     from masksearch_agent.lab.world import training_corpus
+    from masksearch_agent.retrieval.adapters import open_search
     from masksearch_agent.stages.display import Display
     from masksearch_agent.stages.tasks import build_tasks
 
-    resolved = resolve_recipe(recipe, settings, engine, ray_address)
+    resolved = cli.resolve_recipe(recipe, settings, engine, ray_address)
     corpus = training_corpus(corpus)
-    with Display(MESSAGES).stage("masking", total=limit) as bar:
+    with Display(cli.MESSAGES).stage("masking", total=limit) as bar:
         if resolved.engine.name == "ray":
             from masksearch_agent.cluster import runs
 
-            with ray_pool(resolved) as pool:
+            with cli.ray_pool(resolved) as pool:
                 report = runs.build_tasks(pool, corpus, index, resolved, out, limit, bar)
         else:
-            search = open_index_search(index, resolved)
+            search = open_search(index, resolved.retrieval)
             report = build_tasks(corpus, search, resolved.masking, out, resolved.corpus, limit=limit, bar=bar)
-    print_result({"tasks": str(out), **report}, as_json)
+    cli.print_result({"tasks": str(out), **report}, as_json)
 
 
 @ramp_app.command("inspect")
@@ -130,9 +119,9 @@ def inspect_tasks(
     ] = None,
     examples: Annotated[int, typer.Option(min=0, help="Tasks to show.")] = 3,
     plot: Annotated[Path | None, typer.Option(help="Write the distributions as an SVG picture.")] = None,
-    recipe: RecipeOption = None,
-    settings: SetOption = None,
-    as_json: JsonOption = False,
+    recipe: cli.RecipeOption = None,
+    settings: cli.SetOption = None,
+    as_json: cli.JsonOption = False,
 ) -> None:
     """Show examples, and how mask counts, forms and lengths of facts, passages and difficulty are distributed.
 
@@ -140,16 +129,17 @@ def inspect_tasks(
     """
     from masksearch_agent.ramp.inspection import describe_tasks
     from masksearch_agent.reports.tasks import draw_distributions, draw_examples, save_plot
+    from masksearch_agent.retrieval.adapters import open_search
     from masksearch_agent.stages.tasks import read_task_files
 
     read = read_task_files(tasks)
     found = describe_tasks(
-        read, open_index_search(index, resolve_recipe(recipe, settings)) if index else None
+        read, open_search(index, cli.resolve_recipe(recipe, settings).retrieval) if index else None
     )
     if plot is not None:
         save_plot(found, plot)
     if as_json:
-        print_result({"tasks": len(read), "distributions": found}, True)
+        cli.print_result({"tasks": len(read), "distributions": found}, True)
         return
     console = Console()
     console.print(draw_examples([task for task in read if task.is_made_from_passage][:examples]))
@@ -160,10 +150,8 @@ def inspect_tasks(
 def export_task_files(
     tasks: Annotated[list[Path], typer.Argument(help="Task files.")],
     out: Annotated[Path, typer.Option(help="Folder of the dataset.")],
-    file_format: Annotated[
-        Literal["jsonl", "parquet"], typer.Option("--format", help="Of the data.")
-    ] = "parquet",
-    as_json: JsonOption = False,
+    file_format: _FormatOption = "parquet",
+    as_json: cli.JsonOption = False,
 ) -> None:
     """Write tasks as a dataset with its card, which `datasets` loads.
 
@@ -172,13 +160,13 @@ def export_task_files(
     from masksearch_agent.ramp.export import export_tasks
     from masksearch_agent.stages.tasks import read_task_files
 
-    print_result(export_tasks(read_task_files(tasks), out, file_format), as_json)
+    cli.print_result(export_tasks(read_task_files(tasks), out, file_format), as_json)
 
 
-@app.command()
+@cli.app.command()
 def generate(
     tasks: Annotated[list[Path], typer.Argument(help="Task files.")],
-    index: IndexOption,
+    index: cli.IndexOption,
     out: Annotated[Path, typer.Option(help="Trace store.")] = Path("runs/traces.sqlite"),
     stage: Annotated[str, typer.Option(help="Name under which the trajectories are kept.")] = "ramp",
     limit: Annotated[int | None, typer.Option(help="Work on this many tasks at most.")] = None,
@@ -189,39 +177,40 @@ def generate(
             "the environment. None: the hindsight teacher."
         ),
     ] = None,
-    engine: EngineOption = None,
-    ray_address: RayAddressOption = None,
-    recipe: RecipeOption = None,
-    settings: SetOption = None,
-    as_json: JsonOption = False,
+    engine: cli.EngineOption = None,
+    ray_address: cli.RayAddressOption = None,
+    recipe: cli.RecipeOption = None,
+    settings: cli.SetOption = None,
+    as_json: cli.JsonOption = False,
 ) -> None:
     """Generate trajectories with the hindsight teacher, or with chat models. Tasks that have one are skipped.
 
     Example: `masksearch generate runs/tasks/ramp.jsonl --index runs/index --out runs/traces.sqlite`
     """
+    from masksearch_agent.retrieval.adapters import open_search
     from masksearch_agent.stages.display import Display
     from masksearch_agent.stages.plan import prompts_of
     from masksearch_agent.stages.tasks import read_task_files
     from masksearch_agent.stages.trajectories import generate_trajectories
 
     overrides = [*([f"generator.model.model={model}"] if model else []), *(settings or [])]
-    resolved = resolve_recipe(recipe, overrides, engine, ray_address)
-    with Display(MESSAGES).stage("generating") as bar:
+    resolved = cli.resolve_recipe(recipe, overrides, engine, ray_address)
+    with Display(cli.MESSAGES).stage("generating") as bar:
         if resolved.engine.name == "ray":
             from masksearch_agent.cluster import runs
 
-            with ray_pool(resolved) as pool:
+            with cli.ray_pool(resolved) as pool:
                 report = runs.generate_trajectories(pool, tasks, index, resolved, out, stage, limit, bar)
         else:
-            search = open_index_search(index, resolved)
+            search = open_search(index, resolved.retrieval)
             report = generate_trajectories(
                 read_task_files(tasks)[:limit], search, resolved.generator, resolved.agent, prompts_of(resolved),
                 out, stage, bar,
             )  # fmt: skip
-    print_result({"traces": str(out), **report}, as_json)
+    cli.print_result({"traces": str(out), **report}, as_json)
 
 
-@app.command()
+@cli.app.command()
 def traces(
     store: Annotated[Path, typer.Argument(help="Trace store.")],
     ids: Annotated[
@@ -234,7 +223,7 @@ def traces(
     verdict: Annotated[str | None, typer.Option(help="Only verdicts with this in them.")] = None,
     text: Annotated[str | None, typer.Option(help="Only where a turn holds this.")] = None,
     limit: Annotated[int, typer.Option(help="List this many at most.")] = 20,
-    as_json: JsonOption = False,
+    as_json: cli.JsonOption = False,
 ) -> None:
     """List stored trajectories, show one, or compare several.
 
@@ -243,11 +232,11 @@ def traces(
     from masksearch_agent.jsonl import dump_record
     from masksearch_agent.reports import browsing
 
-    with open_store(store) as opened:
+    with cli.open_store(store) as opened:
         if ids:
             chosen = browsing.find_trajectories(opened, ids)
             if as_json:
-                print_result({"trajectories": [dump_record(trajectory) for trajectory in chosen]}, True)
+                cli.print_result({"trajectories": [dump_record(trajectory) for trajectory in chosen]}, True)
                 return
             draw = (
                 browsing.draw_comparison if len(chosen) > 1 else lambda one: browsing.draw_trajectory(one[0])
@@ -263,24 +252,22 @@ def traces(
             "reasons": dict(opened.reasons(stage).most_common()),
         }
     if as_json:
-        print_result({**counts, "trajectories": [browsing.outline(found) for found in listed]}, True)
+        cli.print_result({**counts, "trajectories": [browsing.outline(found) for found in listed]}, True)
         return
     Console().print(browsing.draw_list(listed))
-    print_result({"shown": len(listed), **counts}, False)
+    cli.print_result({"shown": len(listed), **counts}, False)
 
 
-@app.command()
+@cli.app.command()
 def export(
     store: Annotated[Path, typer.Argument(help="Trace store.")],
     out: Annotated[Path, typer.Option(help="Folder of the dataset.")],
-    file_format: Annotated[
-        Literal["jsonl", "parquet"], typer.Option("--format", help="Of the data.")
-    ] = "parquet",
+    file_format: _FormatOption = "parquet",
     stage: Annotated[str | None, typer.Option(help="Only this stage.")] = None,
     rejected: Annotated[
         bool, typer.Option("--rejected", help="The rejected instead of the accepted.")
     ] = False,
-    as_json: JsonOption = False,
+    as_json: cli.JsonOption = False,
 ) -> None:
     """Write conversations as a dataset with its card; `datasets` and `trl sft` load the folder.
 
@@ -288,5 +275,5 @@ def export(
     """
     from masksearch_agent.traces.export import export_dataset
 
-    with open_store(store) as opened:
-        print_result(export_dataset(opened, out, file_format, stage, not rejected), as_json)
+    with cli.open_store(store) as opened:
+        cli.print_result(export_dataset(opened, out, file_format, stage, not rejected), as_json)

@@ -7,31 +7,21 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
+from rich.console import Console, Group
 
-from masksearch_agent.cli.application import (
-    MESSAGES,
-    JsonOption,
-    RecipeOption,
-    SetOption,
-    app,
-    print_cost,
-    print_result,
-    resolve_recipe,
-)
+from masksearch_agent.cli import application as cli
 from masksearch_agent.errors import ConfigError
-from masksearch_agent.jsonl import dump_record
 
 _PANEL = "Lab: experiments on closed worlds"
 
 
-@app.command()
+@cli.app.command()
 def quickstart(
     out: Annotated[Path, typer.Option(help="Run folder.")] = Path("runs/quickstart"),
     seed: int = 0,
-    recipe: RecipeOption = None,
-    settings: SetOption = None,
-    as_json: JsonOption = False,
+    recipe: cli.RecipeOption = None,
+    settings: cli.SetOption = None,
+    as_json: cli.JsonOption = False,
 ) -> None:
     """Train a tiny search agent from scratch and evaluate it, in minutes, on two CPU cores.
 
@@ -43,26 +33,24 @@ def quickstart(
     from masksearch_agent.stages.display import Display
 
     path = recipe or shipped_recipe("quickstart")
-    resolved = resolve_recipe(path, [*(settings or []), f"seed={seed}"])
-    report = Quickstart(resolved, out, Display(MESSAGES)).run()
+    resolved = cli.resolve_recipe(path, [*(settings or []), f"seed={seed}"])
+    report = Quickstart(resolved, out, Display(cli.MESSAGES)).run()
+    cli.print_report(report, Group(scores_table(report), cli.cost_text(report)), {}, as_json)
     if as_json:
-        print_result(dump_record(report), True)
         return
     console = Console()
-    console.print(scores_table(report))
-    print_cost(report, console)
     console.print(f"Report: {out / 'report.html'} (and report.json)\n\nTry next:")
     for step in report.next_steps:
         console.print(f"  {step}", markup=False, highlight=False, soft_wrap=True)
 
 
-@app.command(rich_help_panel=_PANEL)
+@cli.app.command(rich_help_panel=_PANEL)
 def world(
     out: Annotated[Path, typer.Option(help="Folder to write.")] = Path("runs/world"),
     seed: int = 0,
-    recipe: RecipeOption = None,
-    settings: SetOption = None,
-    as_json: JsonOption = False,
+    recipe: cli.RecipeOption = None,
+    settings: cli.SetOption = None,
+    as_json: cli.JsonOption = False,
 ) -> None:
     """Write a closed world: a synthetic encyclopedia with multi-hop questions.
 
@@ -70,14 +58,14 @@ def world(
     """
     from masksearch_agent.lab.world import write_closed_world
 
-    print_result(write_closed_world(resolve_recipe(recipe, settings).world, seed, out), as_json)
+    cli.print_result(write_closed_world(cli.resolve_recipe(recipe, settings).world, seed, out), as_json)
 
 
-@app.command(rich_help_panel=_PANEL)
+@cli.app.command(rich_help_panel=_PANEL)
 def base(
     out: Annotated[Path, typer.Option(help="Folder of the checkpoint.")] = Path("runs/tiny_base"),
-    recipe: RecipeOption = None,
-    settings: SetOption = None,
+    recipe: cli.RecipeOption = None,
+    settings: cli.SetOption = None,
 ) -> None:
     """Teach a tiny model to read: how the base model in this package was made.
 
@@ -87,15 +75,15 @@ def base(
     from masksearch_agent.stages.display import Display
     from masksearch_agent.trainers.callbacks import MetricsLog
 
-    resolved = resolve_recipe(recipe, settings)
+    resolved = cli.resolve_recipe(recipe, settings)
     if resolved.base_stage is None:
         raise ConfigError("the recipe has no base_stage; start from training/tiny_base.yaml")
-    with Display(MESSAGES).stage("base stage") as bar:
+    with Display(cli.MESSAGES).stage("base stage") as bar:
         train_base(resolved.base_stage, out, (MetricsLog(out / "metrics.jsonl", bar.training_listener()),))
-    print_result({"checkpoint": str(out)}, False)
+    cli.print_result({"checkpoint": str(out)}, False)
 
 
-@app.command(rich_help_panel=_PANEL)
+@cli.app.command(rich_help_panel=_PANEL)
 def ablate(
     out: Annotated[Path, typer.Option(help="Run folder.")] = Path("runs/ablate"),
     seeds: Annotated[
@@ -108,9 +96,9 @@ def ablate(
             "`evolution`. Repeatable."
         ),
     ] = None,
-    recipe: RecipeOption = None,
-    settings: SetOption = None,
-    as_json: JsonOption = False,
+    recipe: cli.RecipeOption = None,
+    settings: cli.SetOption = None,
+    as_json: cli.JsonOption = False,
 ) -> None:
     """Put the paper's table and its claims to the test on closed worlds, with several seeds.
 
@@ -127,15 +115,13 @@ def ablate(
     path = recipe or shipped_recipe("ablate")
     options = {"seeds": seeds, "only": ",".join(only) if only else None}
     chosen = [f"ablation.{key}=[{text}]" for key, text in options.items() if text is not None]
-    report = Ablation(resolve_recipe(path, [*chosen, *(settings or [])]), out, Display(MESSAGES)).run()
-    if as_json:
-        print_result(dump_record(report), True)
-        return
-    Console().print(claims_table(report))
-    print_result({"report": str(out / "ablation.md")}, False)
+    report = Ablation(
+        cli.resolve_recipe(path, [*chosen, *(settings or [])]), out, Display(cli.MESSAGES)
+    ).run()
+    cli.print_report(report, claims_table(report), {"report": out / "ablation.md"}, as_json)
 
 
-@app.command(rich_help_panel=_PANEL)
+@cli.app.command(rich_help_panel=_PANEL)
 def summary(
     runs: Annotated[list[Path], typer.Argument(help="Run folders of `masksearch quickstart`.")],
 ) -> None:

@@ -9,23 +9,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
+from rich.console import Group
 
-from masksearch_agent.cli.application import (
-    MESSAGES,
-    JsonOption,
-    RecipeOption,
-    SetOption,
-    app,
-    print_cost,
-    print_result,
-    resolve_recipe,
-)
+from masksearch_agent.cli import application as cli
 from masksearch_agent.errors import ConfigError
-from masksearch_agent.jsonl import dump_record
 
 
-@app.command()
+@cli.app.command()
 def pretrain(
     corpus: Annotated[Path, typer.Argument(help="Documents, as in `masksearch index`.")],
     test: Annotated[
@@ -41,9 +31,9 @@ def pretrain(
     ] = None,
     out: Annotated[Path, typer.Option(help="Run folder.")] = Path("runs/pretrain"),
     seed: int = 0,
-    recipe: RecipeOption = None,
-    settings: SetOption = None,
-    as_json: JsonOption = False,
+    recipe: cli.RecipeOption = None,
+    settings: cli.SetOption = None,
+    as_json: cli.JsonOption = False,
 ) -> None:
     """Train a search agent on the masks of your documents, by SFT and DAPO, and compare it with the untrained model.
 
@@ -62,16 +52,12 @@ def pretrain(
     ]
     if not questions:
         raise ConfigError("there is nothing to evaluate on; pass --test or --test-with-passages NAME=FILE")
-    resolved = resolve_recipe(recipe, [*(settings or []), f"seed={seed}"])
+    resolved = cli.resolve_recipe(recipe, [*(settings or []), f"seed={seed}"])
     command = shlex.join(["masksearch", *sys.argv[1:]])
-    report = Pretraining(resolved, corpus, questions, out, Display(MESSAGES), command).run()
-    if as_json:
-        print_result(dump_record(report), True)
-        return
-    console = Console()
-    console.print(scores_table(report))
-    print_cost(report, console)
-    print_result({"agent": str(out / "ramp_dapo"), "report": str(out / f"{resolved.name}.md")}, False)
+    report = Pretraining(resolved, corpus, questions, out, Display(cli.MESSAGES), command).run()
+    shown = Group(scores_table(report), cli.cost_text(report))
+    files = {"agent": out / "ramp_dapo", "report": out / f"{resolved.name}.md"}
+    cli.print_report(report, shown, files, as_json)
 
 
 def _named_file(text: str) -> tuple[str, Path]:
@@ -81,7 +67,7 @@ def _named_file(text: str) -> tuple[str, Path]:
     return name, Path(path)
 
 
-@app.command()
+@cli.app.command()
 def evolve(
     tasks: Annotated[
         list[Path] | None, typer.Argument(help="Task files; none works on a closed world.")
@@ -95,9 +81,9 @@ def evolve(
     ] = None,
     out: Annotated[Path, typer.Option(help="Run folder.")] = Path("runs/evolve"),
     seed: int = 0,
-    recipe: RecipeOption = None,
-    settings: SetOption = None,
-    as_json: JsonOption = False,
+    recipe: cli.RecipeOption = None,
+    settings: cli.SetOption = None,
+    as_json: cli.JsonOption = False,
 ) -> None:
     """Let the student become the teacher: generate, judge, train, and again while held-out recall rises.
 
@@ -111,28 +97,23 @@ def evolve(
 
     if bool(tasks) != (index is not None):
         raise ConfigError("tasks and --index belong together; pass both, or neither for a closed world")
-    closed_world = shipped_recipe("evolve")
-    resolved = resolve_recipe(
-        recipe or (None if tasks else closed_world), [*(settings or []), f"seed={seed}"]
-    )
-    display = Display(MESSAGES)
+    path = recipe or (None if tasks else shipped_recipe("evolve"))
+    resolved = cli.resolve_recipe(path, [*(settings or []), f"seed={seed}"])
+    display = Display(cli.MESSAGES)
     run: Evolution | WorldEvolution
     if tasks and index is not None:
         run = Evolution(resolved, out, tasks, index, held_out or (), display)
     else:
         run = WorldEvolution(resolved, out, display)
     report = run.run()
-    if as_json:
-        print_result(dump_record(report), True)
-        return
-    Console().print(rounds_table(report))
-    print_result({"agent": str(out / "agent"), "report": str(out / "report.md")}, False)
+    files = {"agent": out / "agent", "report": out / "report.md"}
+    cli.print_report(report, rounds_table(report), files, as_json)
 
 
-@app.command()
+@cli.app.command()
 def recipe(
     path: Annotated[Path | None, typer.Argument(help="Recipe to resolve; none prints the defaults.")] = None,
-    settings: SetOption = None,
+    settings: cli.SetOption = None,
 ) -> None:
     """Print a recipe with every setting resolved.
 
@@ -140,10 +121,11 @@ def recipe(
     """
     import yaml
 
-    sys.stdout.write(yaml.safe_dump(resolve_recipe(path, settings).model_dump(mode="json"), sort_keys=False))
+    resolved = cli.resolve_recipe(path, settings).model_dump(mode="json")
+    sys.stdout.write(yaml.safe_dump(resolved, sort_keys=False))
 
 
-@app.command()
+@cli.app.command()
 def draw(
     out: Annotated[Path, typer.Option(help="Markdown file to write.")] = Path("graphs/README.md"),
 ) -> None:
@@ -154,4 +136,4 @@ def draw(
     from masksearch_agent.reports.drawing import draw_graphs
 
     out.write_text(draw_graphs(), encoding="utf-8")
-    print_result({"drawing": str(out)}, False)
+    cli.print_result({"drawing": str(out)}, False)

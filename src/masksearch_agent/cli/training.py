@@ -8,22 +8,11 @@ from typing import Annotated, Literal
 
 import typer
 
-from masksearch_agent.cli.application import (
-    MESSAGES,
-    AgentOption,
-    JsonOption,
-    RecipeOption,
-    SetOption,
-    app,
-    open_index_search,
-    open_store,
-    print_result,
-    resolve_recipe,
-)
+from masksearch_agent.cli import application as cli
 from masksearch_agent.errors import ConfigError
 
 
-@app.command()
+@cli.app.command()
 def sft(
     traces: Annotated[Path, typer.Option(help="Trace store.")],
     out: Annotated[Path, typer.Option(help="Folder of the new agent bundle.")],
@@ -36,9 +25,9 @@ def sft(
     use: Annotated[
         Literal["ramp_sft", "qa_sft"], typer.Option(help="Which settings of the recipe to train with.")
     ] = "ramp_sft",
-    recipe: RecipeOption = None,
-    settings: SetOption = None,
-    as_json: JsonOption = False,
+    recipe: cli.RecipeOption = None,
+    settings: cli.SetOption = None,
+    as_json: cli.JsonOption = False,
 ) -> None:
     """Fine-tune on accepted trajectories. Stopped, it goes on from its last checkpoint.
 
@@ -49,48 +38,49 @@ def sft(
     from masksearch_agent.stages.plan import prompts_of
     from masksearch_agent.stages.sft import run_sft
 
-    resolved = resolve_recipe(recipe, settings)
+    resolved = cli.resolve_recipe(recipe, settings)
     source = Path(agent) if agent else out / "base"
-    with open_store(traces) as store, Display(MESSAGES).stage("SFT") as bar:
+    with cli.open_store(traces) as store, Display(cli.MESSAGES).stage("SFT") as bar:
         if not agent:
             make_base_bundle(resolved.base_model, resolved.name, prompts_of(resolved), resolved.agent, source)
         trajectories = list(store.trajectories(stage, accepted=True))
         chosen = getattr(resolved, use)
         spent = run_sft(source, trajectories, chosen, out, f"{stage}_sft", bar.training_listener(), index)
-    print_result({"agent": str(out), **dataclasses.asdict(spent)}, as_json)
+    cli.print_result({"agent": str(out), **dataclasses.asdict(spent)}, as_json)
 
 
-@app.command()
+@cli.app.command()
 def dapo(
-    agent: AgentOption,
+    agent: cli.AgentOption,
     tasks: Annotated[list[Path], typer.Option(help="Task files.")],
     out: Annotated[Path, typer.Option(help="Folder of the new agent bundle.")],
     index: Annotated[Path | None, typer.Option(help="Search this index instead of the bundle's.")] = None,
     use: Annotated[
         Literal["ramp_dapo", "qa_dapo"], typer.Option(help="Which settings of the recipe to train with.")
     ] = "ramp_dapo",
-    recipe: RecipeOption = None,
-    settings: SetOption = None,
-    as_json: JsonOption = False,
+    recipe: cli.RecipeOption = None,
+    settings: cli.SetOption = None,
+    as_json: cli.JsonOption = False,
 ) -> None:
     """Train an agent by reinforcement: DAPO with rollouts through its own graph.
 
     Example: `masksearch dapo --agent runs/agent_sft --tasks runs/tasks/ramp.jsonl --out runs/agent_dapo`
     """
     from masksearch_agent.agent.bundle import open_bundle_search
+    from masksearch_agent.retrieval.adapters import open_search
     from masksearch_agent.stages.dapo import run_dapo
     from masksearch_agent.stages.display import Display
     from masksearch_agent.stages.plan import rollouts_of
     from masksearch_agent.stages.tasks import read_task_files
 
-    resolved = resolve_recipe(recipe, settings)
+    resolved = cli.resolve_recipe(recipe, settings)
     chosen = getattr(resolved, use)
     if chosen is None:
         raise ConfigError(f"the recipe has no {use}; add it, or pass `--use ramp_dapo`")
-    search = open_index_search(index, resolved) if index else open_bundle_search(agent)
-    with Display(MESSAGES).stage("DAPO", total=chosen.max_steps) as bar:
+    search = open_search(index, resolved.retrieval) if index else open_bundle_search(agent)
+    with Display(cli.MESSAGES).stage("DAPO", total=chosen.max_steps) as bar:
         spent = run_dapo(
             Path(agent), read_task_files(tasks), search, chosen, rollouts_of(resolved), out, "dapo",
             bar.training_listener(), index,
         )  # fmt: skip
-    print_result({"agent": str(out), **dataclasses.asdict(spent)}, as_json)
+    cli.print_result({"agent": str(out), **dataclasses.asdict(spent)}, as_json)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterable, Iterator
-from types import TracebackType
 from typing import Any, Self
 
 from masksearch_agent.cluster.shards import Job, Json, Shard
@@ -34,12 +33,9 @@ logger = logging.getLogger(__name__)
 
 
 class RayPool:
-    """A connection to a Ray cluster, to be closed after use.
+    """A connection to a Ray cluster, while its context lasts.
 
     A connection that the application has made with `ray.init` is used and left open.
-
-    Args:
-        settings: Which cluster, and how many cores a worker reserves.
 
     Raises:
         MissingExtraError: Ray is not installed.
@@ -56,21 +52,16 @@ class RayPool:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+    def __exit__(self, *_: object) -> None:
+        # A cluster that was started here ends with its driver.
+        if self._is_ours:
+            self._ray.shutdown()
 
     @property
     def worker_count(self) -> int:
         """Workers that fit on the machines of this moment; at least 1, for a cluster that has yet to grow."""
         cpus = self._ray.cluster_resources().get("CPU", 0.0)
         return max(int(cpus / self._cpus_per_worker), 1)
-
-    def close(self) -> None:
-        """Leave the cluster; one that was started here ends."""
-        if self._is_ours:
-            self._ray.shutdown()
 
     def do(self, job: Job, shards: Iterable[Shard]) -> Iterator[tuple[Shard, Json]]:
         """Do shards; see `ShardPool.do`."""

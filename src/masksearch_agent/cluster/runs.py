@@ -49,12 +49,9 @@ def generate_trajectories(
     limit: int | None = None,
     bar: Bar | None = None,
 ) -> dict[str, Any]:
-    """Generate a trajectory for every task of the files that has none yet in the stage.
+    """Do what `stages.trajectories.generate_trajectories` does, for the tasks of the files.
 
     Only this process writes to the store: a shard's trajectories in one transaction, when they arrive.
-
-    Returns:
-        What `stages.trajectories.generate_trajectories` returns.
 
     Raises:
         TaskError: A file is missing or malformed, or there is no task.
@@ -96,20 +93,20 @@ def build_tasks(
     bar: Bar | None = None,
     split: Split = "train",
 ) -> dict[str, Any]:
-    """Build the RAMP tasks of a corpus.
+    """Do what `stages.tasks.build_tasks` does.
 
     This process reads the corpus and finds near copies, which takes their order; workers do the rest. Each finished
     shard is a file in `<out>.parts`, named by what it was made of. The last step joins them in the order of the corpus.
-
-    Returns:
-        What `stages.tasks.build_tasks` returns.
 
     Raises:
         CorpusError: The corpus cannot be read.
         ClusterError: The workers cannot do their part.
     """
     spec = {"recipe": _settings_of(recipe), "index": _everywhere(index), "corpus": _everywhere(corpus)}
-    job = Job("mask", {**spec, "index_version": _index_version(index), "split": split})
+    # Changes when the index is built anew, and is empty for a web search.
+    manifest = Path(index) / "index.json"
+    version = manifest.read_text(encoding="utf-8") if manifest.is_file() else ""
+    job = Job("mask", {**spec, "index_version": version, "split": split})
     documents, report = CorpusReport(), RampReport()
     passages = islice(corpus_passages(corpus, recipe.corpus, documents), limit)
     fresh = _without_near_copies(passages, recipe.ramp, report)
@@ -133,7 +130,9 @@ def build_tasks(
     def joined() -> Iterator[Json]:
         for name in names:
             part = json.loads((parts / name).read_text(encoding="utf-8"))
-            _merge(report, load_record(RampReport, part["report"], TaskError))
+            counted = load_record(RampReport, part["report"], TaskError)
+            for field in dataclasses.fields(RampReport):
+                setattr(report, field.name, getattr(report, field.name) + getattr(counted, field.name))
             rejections.update(part["rejections"])
             _add_cost(spending, part["cost"])
             yield from part["tasks"]
@@ -150,12 +149,7 @@ def evaluate_files(
     recipe: Recipe,
     on_result: Callable[[], None] | None = None,
 ) -> dict[str, Any]:
-    """Evaluate an agent on question files.
-
-    Workers answer; this process scores, keeps results and asks the judge.
-
-    Returns:
-        What `evaluation.asking.evaluate_files` returns.
+    """Do what `evaluation.asking.evaluate_files` does: workers answer; this process scores, keeps results and judges.
 
     Raises:
         EvaluationError: The agent is a deployed one, or see there.
@@ -191,11 +185,8 @@ class _ClusterAgent(BatchAgent):
         for _, result in self._pool.do(self._job, cut_shards(map(dump_record, tasks), size, self._job)):
             for answer in result["answers"]:
                 trajectory = load_record(Trajectory, answer["trajectory"], EvaluationError)
-                yield (
-                    by_id[trajectory.task_id],
-                    trajectory,
-                    load_record(Usage, answer["usage"], EvaluationError),
-                )
+                usage = load_record(Usage, answer["usage"], EvaluationError)
+                yield by_id[trajectory.task_id], trajectory, usage
 
 
 def _settings_of(recipe: Recipe) -> Json:
@@ -211,12 +202,6 @@ def _settings_of(recipe: Recipe) -> Json:
 def _everywhere(path: str | Path) -> str:
     """Return a path that means the same in any working directory."""
     return str(path) if str(path).startswith(WEB_PREFIX) else str(Path(path).resolve())
-
-
-def _index_version(index: str | Path) -> str:
-    """Return what changes when an index is built anew; empty for a web search."""
-    manifest = Path(index) / "index.json"
-    return manifest.read_text(encoding="utf-8") if manifest.is_file() else ""
 
 
 def _read_raw(files: Sequence[Path], limit: int | None) -> Iterator[Json]:
@@ -252,11 +237,6 @@ def _without_near_copies(
             report.drops["near_copy"] += 1
         else:
             yield passage
-
-
-def _merge(total: RampReport, part: RampReport) -> None:
-    for field in dataclasses.fields(RampReport):
-        setattr(total, field.name, getattr(total, field.name) + getattr(part, field.name))
 
 
 def _add_cost(spending: Spending, cost: Json) -> None:

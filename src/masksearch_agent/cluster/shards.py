@@ -58,13 +58,7 @@ class ShardPool(Protocol):
 
 
 def cut_shards(items: Iterable[Mapping[str, Any]], size: int, job: Job) -> Iterator[Shard]:
-    """Cut a stream of items into shards, all but the last of the same size.
-
-    Args:
-        items: Plain data, read as the run goes.
-        size: Items of a shard.
-        job: What is to be done with them.
-    """
+    """Cut a stream of items, read as the run goes, into shards of `size`; the last one may be smaller."""
     key = content_id(job.work, job.spec)
     stream = iter(items)
     while portion := [dict(item) for item in islice(stream, size)]:

@@ -11,7 +11,6 @@ import socket
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol
 
 from masksearch_agent.calls.accounting import Spending
 from masksearch_agent.cluster.shards import Job, Json, WorkName
@@ -33,19 +32,17 @@ from masksearch_agent.traces.store import PackedTrajectory, pack_trajectory
 __all__ = ("do_shard",)
 
 
-class _Work(Protocol):
-    def do(self, items: Sequence[Json]) -> Json: ...
+_Work = Callable[[Sequence[Json]], Json]
+"""Does the shards of one job."""
 
 
 def do_shard(job: Job, items: Sequence[Json]) -> Json:
-    """Do a shard in this process.
+    """Do a shard in this process, and return what the job's kind of work does.
 
-    Returns:
-        What the job's kind of work returns. Errors of this package come as `error` and `host`: an exception would have
-        to survive its way through the cluster.
+    Errors of this package come as `error` and `host`: an exception would have to survive its way through the cluster.
     """
     try:
-        return _open(job.work, json.dumps(job.spec, sort_keys=True)).do(items)
+        return _open(job.work, json.dumps(job.spec, sort_keys=True))(items)
     except MaskSearchError as failure:
         return {"error": str(failure), "host": socket.gethostname()}
 
@@ -53,97 +50,87 @@ def do_shard(job: Job, items: Sequence[Json]) -> Json:
 @functools.lru_cache(maxsize=1)
 def _open(work: WorkName, spec: str) -> _Work:
     """Open what a job needs; kept for the next shard of the job."""
-    return _WORKS[work](json.loads(spec))
+    return _OPENERS[work](json.loads(spec))
 
 
-class _Generation:
-    """Tasks to packed trajectories."""
+def _open_generation(spec: Json) -> _Work:
+    """Tasks to an outcome each, in their order, and the `cost`.
 
-    def __init__(self, spec: Json) -> None:
-        recipe = Recipe.model_validate(spec["recipe"])
-        self._spending = Spending()
-        teacher, judge = cast_roles(recipe.generator, recipe.agent, self._spending)
-        search = open_search(spec["index"], recipe.retrieval)
-        self._generator = TrajectoryGenerator(
-            search, prompts_of(recipe), recipe.agent, recipe.generator, teacher, judge
-        )
-        self._concurrency = recipe.generator.concurrency
-        # One loop for all shards: connections to models belong to the loop that opened them.
-        self._loop = open_runner()
+    An outcome is a packed trajectory, or the message of a service that failed.
+    """
+    recipe = Recipe.model_validate(spec["recipe"])
+    spending = Spending()
+    teacher, judge = cast_roles(recipe.generator, recipe.agent, spending)
+    search = open_search(spec["index"], recipe.retrieval)
+    generator = TrajectoryGenerator(
+        search, prompts_of(recipe), recipe.agent, recipe.generator, teacher, judge
+    )
+    # One loop for all shards: connections to models belong to the loop that opened them.
+    loop = open_runner()
 
-    def do(self, items: Sequence[Json]) -> Json:
-        """Return an outcome per task, in their order, and the `cost`.
+    async def finish(task: SearchTask) -> PackedTrajectory | str:
+        try:
+            return pack_trajectory(await generator.run_task(task))
+        except ServiceError as failure:
+            return str(failure)
 
-        An outcome is a packed trajectory, or the message of a service that failed.
-        """
-        self._spending.by_role.clear()
+    def generate(items: Sequence[Json]) -> Json:
+        spending.by_role.clear()
         tasks = [load_record(SearchTask, item, TaskError) for item in items]
+        outcomes = run_many(gather_bounded(finish, tasks, recipe.generator.concurrency), loop)
+        return {"outcomes": outcomes, "cost": _cost(spending)}
 
-        async def finish(task: SearchTask) -> PackedTrajectory | str:
-            try:
-                return pack_trajectory(await self._generator.run_task(task))
-            except ServiceError as failure:
-                return str(failure)
-
-        outcomes = run_many(gather_bounded(finish, tasks, self._concurrency), self._loop)
-        return {"outcomes": outcomes, "cost": _cost(self._spending)}
+    return generate
 
 
-class _Masking:
-    """Passages to RAMP tasks."""
+def _open_masking(spec: Json) -> _Work:
+    """Passages to RAMP `tasks` in the same order, the `report`, span `rejections` and the `cost`."""
+    recipe = Recipe.model_validate(spec["recipe"])
+    spending, rejections = Spending(), Counter[str]()
+    extractor = open_extractor(Path(spec["corpus"]), recipe.masking, spending, rejections)
+    search = open_search(spec["index"], recipe.retrieval)
+    # Which of several near copies is the first, only the driver sees.
+    settings = recipe.ramp.model_copy(update={"drop_near_copies": False})
 
-    def __init__(self, spec: Json) -> None:
-        recipe = Recipe.model_validate(spec["recipe"])
-        self._spending, self._rejections = Spending(), Counter[str]()
-        self._extractor = open_extractor(
-            Path(spec["corpus"]), recipe.masking, self._spending, self._rejections
-        )
-        self._search = open_search(spec["index"], recipe.retrieval)
-        # Which of several near copies is the first, only the driver sees.
-        self._settings = recipe.ramp.model_copy(update={"drop_near_copies": False})
-        self._split = spec["split"]
-
-    def do(self, items: Sequence[Json]) -> Json:
-        """Return the `tasks` in the order of their passages, the `report`, span `rejections` and the `cost`."""
-        self._spending.by_role.clear()
-        self._rejections.clear()
+    def mask(items: Sequence[Json]) -> Json:
+        spending.by_role.clear()
+        rejections.clear()
         report = RampReport()
-        spans = self._extractor.extract([load_record(Passage, item, TaskError) for item in items])
-        tasks = build_ramp_tasks(spans, self._search, self._settings, self._split, report=report)
+        spans = extractor.extract([load_record(Passage, item, TaskError) for item in items])
+        tasks = build_ramp_tasks(spans, search, settings, spec["split"], report=report)
         return {
             "tasks": [dump_record(task) for task in tasks],
             "report": dump_record(report),
-            "rejections": dict(self._rejections),
-            "cost": _cost(self._spending),
+            "rejections": dict(rejections),
+            "cost": _cost(spending),
         }
 
+    return mask
 
-class _Answering:
-    """Questions to an agent's runs."""
 
-    def __init__(self, spec: Json) -> None:
-        recipe = Recipe.model_validate(spec["recipe"])
-        choice = load_record(AgentChoice, spec["choice"], EvaluationError)
-        self._answerer = answerer_of(*open_agent(choice, recipe))
-        self._settings = recipe.evaluation
-        self._loop = open_runner()
+def _open_answering(spec: Json) -> _Work:
+    """Questions to the agent's `answers` in the same order, and its `model_version`."""
+    recipe = Recipe.model_validate(spec["recipe"])
+    choice = load_record(AgentChoice, spec["choice"], EvaluationError)
+    answerer = answerer_of(*open_agent(choice, recipe))
+    loop = open_runner()
 
-    def do(self, items: Sequence[Json]) -> Json:
-        """Return the agent's `model_version` and its `answers`, in the order of the questions."""
+    async def finish(task: SearchTask) -> Json:
+        trajectory, usage = await answerer.answer_task(task, recipe.evaluation.seed)
+        return {"trajectory": dump_record(trajectory), "usage": dump_record(usage)}
+
+    def answer(items: Sequence[Json]) -> Json:
         tasks = [load_record(SearchTask, item, TaskError) for item in items]
+        answers = run_many(gather_bounded(finish, tasks, recipe.evaluation.concurrency), loop)
+        return {"model_version": answerer.model_version, "answers": answers}
 
-        async def finish(task: SearchTask) -> Json:
-            trajectory, usage = await self._answerer.answer_task(task, self._settings.seed)
-            return {"trajectory": dump_record(trajectory), "usage": dump_record(usage)}
-
-        answers = run_many(gather_bounded(finish, tasks, self._settings.concurrency), self._loop)
-        return {"model_version": self._answerer.model_version, "answers": answers}
+    return answer
 
 
-_WORKS: dict[WorkName, Callable[[Json], _Work]] = {
-    "generate": _Generation,
-    "mask": _Masking,
-    "answer": _Answering,
+_OPENERS: dict[WorkName, Callable[[Json], _Work]] = {
+    "generate": _open_generation,
+    "mask": _open_masking,
+    "answer": _open_answering,
 }
 
 

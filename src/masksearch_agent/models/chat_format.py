@@ -63,7 +63,7 @@ class ChatFormat:
             )
         # The rollouts of a group open alike and are often shown the same passages.
         self._cached_ids = lru_cache(_CACHED_CONTEXTS)(self._context_ids)
-        self.end_of_turn_id = self._find_end_of_turn(name)
+        self.end_of_turn_id = self._find_end_of_turn()
         self.is_prefix_preserving = True
         """Whether a longer conversation always begins with the tokens of the shorter one."""
         try:
@@ -91,16 +91,10 @@ class ChatFormat:
     def encode_added(
         self, sent_ids: Sequence[int], conversation: Sequence[Message], known: int
     ) -> list[int] | None:
-        """Return the ids that a conversation adds to what was sent and sampled for its first messages.
+        """Return the ids that a conversation adds to what was sent and sampled for its `known` first messages.
 
-        Args:
-            sent_ids: `(T,)` ids of the first `known` messages, the last of which is a reply, as they were.
-            conversation: All messages.
-            known: How many of them `sent_ids` covers.
-
-        Returns:
-            The ids up to where the next reply begins; None where the template writes the first messages in another way
-            now.
+        The last of those is a reply. The ids go up to where the next reply begins; None where the template writes the
+        first messages in another way now.
         """
         if self.is_prefix_preserving:
             is_closed = sent_ids[-1] == self.end_of_turn_id
@@ -118,25 +112,20 @@ class ChatFormat:
         return str(self.tokenizer.decode(kept, skip_special_tokens=False, clean_up_tokenization_spaces=False))
 
     def _context_ids(self, messages: tuple[Message, ...], is_first: bool) -> tuple[int, ...]:
-        text = self._render(messages, add_generation_prompt=True) if is_first else self._suffix_text(messages)
-        return tuple(self._ids(text))
-
-    def _suffix_text(self, messages: Sequence[Message]) -> str:
+        if is_first:
+            return tuple(self._ids(self._render(messages, add_generation_prompt=True)))
         text = self._render([*_OPENING, Message("assistant", _REPLY), *messages], add_generation_prompt=True)
         if not text.startswith(self._prefix_text):
             raise self._not_preserving(self._ids(self._prefix_text), self._ids(text))
-        return text[len(self._prefix_text) :]
+        return tuple(self._ids(text[len(self._prefix_text) :]))
 
     def _render(self, messages: Sequence[Message], add_generation_prompt: bool) -> str:
         from jinja2 import TemplateError
 
         conversation: list[dict[str, Any]] = [{"role": m.role, "content": m.content} for m in messages]
         try:
-            return str(
-                self.tokenizer.apply_chat_template(
-                    conversation, tokenize=False, add_generation_prompt=add_generation_prompt
-                )
-            )
+            options = {"tokenize": False, "add_generation_prompt": add_generation_prompt}
+            return str(self.tokenizer.apply_chat_template(conversation, **options))
         except TemplateError as failure:
             roles = ", ".join(message.role for message in messages)
             raise ModelError(
@@ -157,13 +146,13 @@ class ChatFormat:
             )
         return text[: cut + len(_REPLY)]
 
-    def _find_end_of_turn(self, name: str) -> int:
+    def _find_end_of_turn(self) -> int:
         conversation = [*_OPENING, Message("assistant", _PLAIN_REPLY), Message("user", "u")]
         text = self._render(conversation, add_generation_prompt=True)
         boundary = self._ids(text[text.rfind(_PLAIN_REPLY) + len(_PLAIN_REPLY) :])
         if not boundary or boundary[0] not in self.tokenizer.all_special_ids:
             raise ModelError(
-                f"the chat template of {name!r} does not end an assistant turn with a special token, so a turn's "
+                f"the chat template of {self._name!r} does not end an assistant turn with a special token, so a turn's "
                 f"end cannot be learned; use a template with an end-of-turn token"
             )
         return boundary[0]

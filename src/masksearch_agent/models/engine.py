@@ -8,7 +8,6 @@ unscaled distribution, whatever the sampling temperature, because that is what a
 from __future__ import annotations
 
 import atexit
-import dataclasses
 import queue
 import threading
 from collections import deque
@@ -20,8 +19,7 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 
-from masksearch_agent.errors import ModelError
-from masksearch_agent.models.completion import Completion
+from masksearch_agent.models.recording import Completion, fit_context
 from masksearch_agent.models.sampling import RowSampler, pick_tokens, require_usable
 from masksearch_agent.models.slots import SlotCache, require_full_attention
 from masksearch_agent.records import Sampling
@@ -66,7 +64,6 @@ class BatchingEngine:
     Args:
         model: A causal language model with full attention in every layer; the engine reads its weights as they are
             at each token, so do not change them while requests are open.
-        tokenizer: Its tokenizer.
         end_of_turn_id: The token that ends an assistant turn.
         max_batch_size: Requests sampled together at most; memory grows with it.
         linger_s: How long an idle engine waits for another request before it starts, in seconds.
@@ -100,15 +97,7 @@ class BatchingEngine:
         """
         require_usable(sampling)
         limit = getattr(self.model.config, "max_position_embeddings", None)
-        if not prompt_ids:
-            raise ModelError("the prompt has no tokens")
-        if limit is not None and len(prompt_ids) + 1 > limit:
-            raise ModelError(
-                f"the prompt has {len(prompt_ids)} tokens but the model reads at most {limit}; lower the agent's "
-                f"`max_searches` or `passages_per_search`"
-            )
-        if limit is not None and len(prompt_ids) + sampling.max_tokens > limit:
-            sampling = dataclasses.replace(sampling, max_tokens=limit - len(prompt_ids))
+        sampling = fit_context(prompt_ids, sampling, limit, "model")
         request = _Request(tuple(prompt_ids), sampling, Future())
         with self._lock:
             if self._worker is None:
@@ -130,10 +119,7 @@ class BatchingEngine:
                 atexit.unregister(self.close)
 
     def _serve(self) -> None:
-        while True:
-            first = self._queue.get()
-            if first is None:
-                return
+        while (first := self._queue.get()) is not None:
             is_closing = _Batch(self, first).run()
             if is_closing:
                 return
@@ -178,10 +164,9 @@ class _Batch:
         self.is_closing = False
 
     def run(self) -> bool:
-        """Sample until nothing is waiting. A failure of the model goes to every open request, and only to those.
+        """Sample until nothing is waiting, and return whether the engine is to stop.
 
-        Returns:
-            Whether the engine is to stop.
+        A failure of the model goes to every open request, and only to those.
         """
         self._collect(self.engine.linger_s)
         finished: list[_Row] = []
@@ -206,9 +191,7 @@ class _Batch:
         """Take what has arrived; wait up to `linger_s` for each further request while there is room."""
         while len(self.waiting) < self.engine.max_batch_size:
             try:
-                request = (
-                    self.engine._queue.get(timeout=linger_s) if linger_s else self.engine._queue.get_nowait()
-                )
+                request = self.engine._queue.get(block=linger_s > 0, timeout=linger_s)
             except queue.Empty:
                 return
             if request is None:
@@ -249,9 +232,10 @@ class _Batch:
             if not request.future.cancelled():
                 fresh.append(request)
         width = max((len(request.prompt_ids) for request in fresh), default=0)
+        starts = [width - len(request.prompt_ids) for request in fresh]
         return [
-            _Row(request, width - len(request.prompt_ids), width, RowSampler(request.sampling))
-            for request in fresh
+            _Row(one, start, width, RowSampler(one.sampling))
+            for one, start in zip(fresh, starts, strict=True)
         ]
 
     def _read_prompts(self, fresh: list[_Row], first_slot: int) -> torch.Tensor:
@@ -267,11 +251,8 @@ class _Batch:
         is_seen |= columns == columns[:, None]
         self.cache.reserve(first_slot + len(fresh), width)
         self.cache.expect_prompts(first_slot)
-        return self._forward(
-            torch.tensor(ids, device=device),
-            (columns - starts[:, None]).clamp(min=0),
-            is_seen[:, None],
-        )
+        positions = (columns - starts[:, None]).clamp(min=0)
+        return self._forward(torch.tensor(ids, device=device), positions, is_seen[:, None])
 
     def _read_tokens(self, known: list[_Row]) -> torch.Tensor:
         """Read the last token of each row and return the logits after it, `(B, V)`."""
@@ -285,11 +266,8 @@ class _Batch:
         self.cache.expect_tokens(positions, width)
         for row in known:
             row.end += 1
-        return self._forward(
-            torch.tensor([[row.ids[-1]] for row in known], device=device),
-            (positions - starts)[:, None],
-            is_seen[:, None, None],
-        )
+        last_ids = torch.tensor([[row.ids[-1]] for row in known], device=device)
+        return self._forward(last_ids, (positions - starts)[:, None], is_seen[:, None, None])
 
     def _forward(self, ids: torch.Tensor, positions: torch.Tensor, is_seen: torch.Tensor) -> torch.Tensor:
         mask = is_seen

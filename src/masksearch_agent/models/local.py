@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import PrivateAttr
 
 from masksearch_agent.errors import ModelError, needs_extra
-from masksearch_agent.models.completion import Completion
-from masksearch_agent.models.recording import RecordingChatModel
+from masksearch_agent.models.recording import Completion, RecordingChatModel
 from masksearch_agent.plugins import BASE_MODELS
 from masksearch_agent.records import Sampling
 
@@ -23,16 +22,12 @@ __all__ = ("LocalChatModel", "load_checkpoint", "load_tokenizer")
 
 
 class LocalChatModel(RecordingChatModel):
-    """Chat with a transformers model on this machine; concurrent calls are sampled together.
-
-    Args:
-        model: A causal language model.
-        max_batch_size: Calls sampled together at most.
-        **settings: Those of `RecordingChatModel`.
-    """
+    """Chat with a transformers model on this machine; concurrent calls are sampled together."""
 
     model: Any
+    """A causal language model."""
     max_batch_size: int = 128
+    """Calls sampled together at most."""
 
     _engine: BatchingEngine = PrivateAttr()
 
@@ -90,12 +85,7 @@ def load_checkpoint(
 
 
 def load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
-    """Load the tokenizer of a checkpoint folder or hub id.
-
-    Raises:
-        MissingExtraError: transformers is not installed.
-        ModelError: The tokenizer cannot be loaded.
-    """
+    """Load the tokenizer of a checkpoint folder or hub id; raises as `load_checkpoint` does."""
     with needs_extra("train"):
         from transformers import AutoTokenizer
     if isinstance(path, Path) and not path.is_dir():

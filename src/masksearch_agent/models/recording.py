@@ -7,9 +7,12 @@ sampled is ever decoded and encoded again. Called without a recorder they are or
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from abc import abstractmethod
+from collections.abc import Sequence
 from concurrent.futures import Future
-from typing import Any, cast
+from dataclasses import dataclass
+from typing import Any, Literal, cast
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel, LangSmithParams
@@ -18,13 +21,44 @@ from langchain_core.messages.ai import UsageMetadata
 from langchain_core.outputs import ChatGeneration, ChatResult
 from pydantic import ConfigDict, PrivateAttr
 
+from masksearch_agent.errors import ModelError
 from masksearch_agent.models.chat_format import ChatFormat
-from masksearch_agent.models.completion import Completion
 from masksearch_agent.records import Sampling, Turn
 from masksearch_agent.traces.messages import to_messages
 from masksearch_agent.traces.recorder import CallRecording, new_turn_id
 
-__all__ = ("RecordingChatModel",)
+__all__ = ("Completion", "RecordingChatModel", "fit_context")
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """What was sampled for one request, wherever that was done."""
+
+    ids: tuple[int, ...]
+    """Everything that was sampled, the end-of-turn token and the tokens of a stop string included."""
+    logprobs: tuple[float, ...]
+    """Natural-log probability of each id under the unscaled (temperature 1) distribution."""
+    finish_reason: Literal["stop", "length"]
+    """`stop` at the end-of-turn token or a stop string, `length` at the token limit."""
+
+
+def fit_context(
+    prompt_ids: Sequence[int], sampling: Sampling, limit: int | None, reader: str, advice: str = ""
+) -> Sampling:
+    """Return settings under which prompt and reply keep within what a model or server reads; None: any length.
+
+    Raises:
+        ModelError: The prompt is empty or leaves no room.
+    """
+    if not prompt_ids:
+        raise ModelError("the prompt has no tokens")
+    room = sampling.max_tokens if limit is None else limit - len(prompt_ids)
+    if room < 1:
+        raise ModelError(
+            f"the prompt has {len(prompt_ids)} tokens but the {reader} reads at most {limit}; lower the agent's "
+            f"`max_searches` or `passages_per_search`{advice}"
+        )
+    return dataclasses.replace(sampling, max_tokens=min(sampling.max_tokens, room))
 
 
 class RecordingChatModel(BaseChatModel):
@@ -134,28 +168,21 @@ class _Call:
         self.model_version = owner.model_version
 
     def _effective_sampling(self, stop: list[str] | None, kwargs: dict[str, Any]) -> Sampling:
-        owner = self.owner
+        """Return the settings of the recording, else of the model, with what the call itself says over them."""
         base = self.recording.sampling if self.recording is not None else None
-        temperature = base.temperature if base is not None else owner.temperature
-        top_p = base.top_p if base is not None else owner.top_p
-        max_tokens = base.max_tokens if base is not None else owner.max_tokens
-        if stop is None:
-            stop = list(base.stop) if base is not None else owner.stop
+        chosen = base if base is not None else self.owner
         return Sampling(
-            temperature=float(kwargs.get("temperature", temperature)),
-            top_p=float(kwargs.get("top_p", top_p)),
-            max_tokens=int(kwargs.get("max_tokens", max_tokens)),
-            stop=tuple(stop or ()),
+            temperature=float(kwargs.get("temperature", chosen.temperature)),
+            top_p=float(kwargs.get("top_p", chosen.top_p)),
+            max_tokens=int(kwargs.get("max_tokens", chosen.max_tokens)),
+            stop=tuple((chosen.stop if stop is None else stop) or ()),
             seed=kwargs.get("seed", base.seed if base is not None else None),
         )
 
     def finish(self, completion: Completion) -> ChatResult:
         """Record the turn and wrap the reply as a LangChain result."""
         text = self.owner.chat_format.decode_reply(completion.ids)
-        metadata: dict[str, Any] = {
-            "model_name": self.model_version,
-            "finish_reason": completion.finish_reason,
-        }
+        metadata = {"model_name": self.model_version, "finish_reason": completion.finish_reason}
         if self.recording is not None:
             turn = Turn(
                 id=new_turn_id(),
@@ -174,11 +201,6 @@ class _Call:
             self.recording.recorder.add(turn)
             metadata["turn_id"] = turn.id
         prompt, sampled = len(self.prompt_ids), len(completion.ids)
-        message = AIMessage(
-            content=text,
-            response_metadata=metadata,
-            usage_metadata=UsageMetadata(
-                input_tokens=prompt, output_tokens=sampled, total_tokens=prompt + sampled
-            ),
-        )
+        usage = UsageMetadata(input_tokens=prompt, output_tokens=sampled, total_tokens=prompt + sampled)
+        message = AIMessage(content=text, response_metadata=metadata, usage_metadata=usage)
         return ChatResult(generations=[ChatGeneration(message=message)])

@@ -17,9 +17,7 @@ __all__ = ("RowSampler", "pick_tokens", "require_usable")
 class RowSampler:
     """What one sequence is sampled with, and where its chance comes from.
 
-    Args:
-        sampling: Its settings. With a seed, its tokens depend on the seed and the logits only, not on what else is
-            in the batch.
+    With a seed, its tokens depend on the seed and the logits only, not on what else is in the batch.
     """
 
     def __init__(self, sampling: Sampling) -> None:
@@ -32,11 +30,7 @@ class RowSampler:
 
 
 def pick_tokens(logits: torch.Tensor, rows: Sequence[RowSampler]) -> tuple[list[int], list[float]]:
-    """Sample one token a row.
-
-    Args:
-        logits: `(B, V)`.
-        rows: `B` samplers.
+    """Sample one token for each of the `B` rows of logits `(B, V)`.
 
     Returns:
         The `B` tokens and their log-probabilities under the unscaled distribution, whatever the temperature and the
@@ -60,11 +54,7 @@ def pick_tokens(logits: torch.Tensor, rows: Sequence[RowSampler]) -> tuple[list[
 
 
 def require_usable(sampling: Sampling) -> None:
-    """Refuse settings that name no distribution.
-
-    Raises:
-        ModelError: A setting is out of range.
-    """
+    """Raise a `ModelError` where settings name no distribution."""
     if not (0 <= sampling.temperature < math.inf and 0 < sampling.top_p <= 1):
         raise ModelError(
             f"cannot sample with temperature {sampling.temperature} and top_p {sampling.top_p}; expected a "

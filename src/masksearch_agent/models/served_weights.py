@@ -32,8 +32,6 @@ def write_served_weights(
     Args:
         model: Says how the weights belong together; its own values are not read.
         state: The weights by name, as `model.state_dict()` names them.
-        tokenizer: The tokenizer.
-        directory: Where the checkpoint goes.
 
     Raises:
         ModelError: The model has no output head.

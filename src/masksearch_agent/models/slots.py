@@ -29,9 +29,6 @@ class SlotCache(Cache):  # type: ignore[misc]
 
     A slot holds one sequence in its columns, one a token. Before each forward pass, say what it writes: whole prompts
     into new slots (`expect_prompts`), or one token into every slot in use (`expect_tokens`).
-
-    Args:
-        layer_count: Attention layers of the model.
     """
 
     def __init__(self, layer_count: int) -> None:
@@ -60,12 +57,7 @@ class SlotCache(Cache):  # type: ignore[misc]
         self.first_slot, self.positions = first_slot, None
 
     def expect_tokens(self, positions: torch.Tensor, width: int) -> None:
-        """The next pass writes one token into each of the first slots and reads their first columns.
-
-        Args:
-            positions: `(B,)` int64, the column that each of the first `B` slots writes.
-            width: Columns to read.
-        """
+        """The next pass writes a token into column `positions[i]` of each slot `i` and reads their first columns."""
         self.positions, self.width = positions, width
 
     def move(self, source: int, target: int, columns: int) -> None:
@@ -128,11 +120,7 @@ class _SlotLayer(CacheLayerMixin):  # type: ignore[misc]
 
 
 def require_full_attention(model: PreTrainedModel) -> None:
-    """Refuse models that the slot cache does not fit.
-
-    Raises:
-        ModelError: A layer has another kind of attention, or the implementation takes no masks.
-    """
+    """Raise a `ModelError` for a model that the slot cache does not fit."""
     config = model.config
     kinds = set(getattr(config, "layer_types", None) or ()) - {"full_attention"}
     if kinds:

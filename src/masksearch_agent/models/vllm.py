@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
 from pydantic import PrivateAttr
 
-from masksearch_agent.errors import ModelError
-from masksearch_agent.models.completion import Completion
 from masksearch_agent.models.local import load_tokenizer
-from masksearch_agent.models.recording import RecordingChatModel
+from masksearch_agent.models.recording import Completion, RecordingChatModel, fit_context
 from masksearch_agent.models.vllm_client import VLLMClient
 from masksearch_agent.records import Sampling
 
@@ -23,15 +20,7 @@ class VLLMChatModel(RecordingChatModel):
     """Chat with a model that vLLM serves; ids are sent and received, and recorded as a local model's are.
 
     The server must give log-probabilities of the unscaled distribution, which is vLLM's default
-    (`--logprobs-mode raw_logprobs`).
-
-    Args:
-        base_url: Where the server is: `http://127.0.0.1:8000`.
-        max_concurrent_requests: Calls in flight at most; further ones wait.
-        timeout_s: How long a reply may take, in seconds.
-        max_attempts: How often a request is sent where the connection fails or the server is overloaded.
-        transport: What carries the requests (an `httpx.AsyncBaseTransport`); None for the network.
-        **settings: Those of `RecordingChatModel`.
+    (`--logprobs-mode raw_logprobs`). The settings are those of `RecordingChatModel` and of `VLLMClient`.
 
     Raises:
         ServingError: No vLLM server answers.
@@ -42,7 +31,6 @@ class VLLMChatModel(RecordingChatModel):
     """Empty takes the name under which the server serves the model."""
     max_concurrent_requests: int = 64
     timeout_s: float = 600.0
-    max_attempts: int = 5
     transport: Any = None
 
     _client: VLLMClient = PrivateAttr()
@@ -52,9 +40,7 @@ class VLLMChatModel(RecordingChatModel):
     def model_post_init(self, context: Any) -> None:
         """Check the chat template and ask the server what it serves."""
         super().model_post_init(context)
-        self._client = VLLMClient(
-            self.base_url, self.max_concurrent_requests, self.timeout_s, self.max_attempts, self.transport
-        )
+        self._client = VLLMClient(self.base_url, self.max_concurrent_requests, self.timeout_s, self.transport)
         self._served_name, self._context_tokens = self._client.served_model()
         self.model_version = self.model_version or self._served_name
 
@@ -78,15 +64,8 @@ class VLLMChatModel(RecordingChatModel):
         return "masksearch-vllm"
 
     def _submit(self, prompt_ids: list[int], sampling: Sampling) -> Future[Completion]:
-        room = self._context_tokens - len(prompt_ids)
-        if not prompt_ids:
-            raise ModelError("the prompt has no tokens")
-        if room < 1:
-            raise ModelError(
-                f"the prompt has {len(prompt_ids)} tokens but the server reads at most {self._context_tokens}; lower "
-                f"the agent's `max_searches` or `passages_per_search`, or serve with a larger `max_model_tokens`"
-            )
-        sampling = dataclasses.replace(sampling, max_tokens=min(sampling.max_tokens, room))
+        advice = ", or serve with a larger `max_model_tokens`"
+        sampling = fit_context(prompt_ids, sampling, self._context_tokens, "server", advice)
         return self._client.submit(self._served_name, prompt_ids, sampling, self.chat_format.end_of_turn_id)
 
     def close(self) -> None:

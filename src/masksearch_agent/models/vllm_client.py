@@ -21,7 +21,7 @@ import httpx
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from masksearch_agent.errors import ServingError
-from masksearch_agent.models.completion import Completion
+from masksearch_agent.models.recording import Completion
 from masksearch_agent.records import Sampling
 
 __all__ = ("VLLMClient",)
@@ -31,20 +31,15 @@ ResultT = TypeVar("ResultT")
 _BUSY_STATUS = frozenset({429, 502, 503, 504})
 _CONNECT_TIMEOUT_S = 10.0
 _LONGEST_PAUSE_S = 8.0
+_MAX_ATTEMPTS = 5
+"""How often a request is sent where the connection fails or the server is overloaded."""
 
 
 class _ServerBusyError(Exception):
     """The server, or a proxy before it, asks to be tried again."""
 
 
-_WORTH_RETRYING = (
-    httpx.ConnectError,
-    httpx.ConnectTimeout,
-    httpx.ReadError,
-    httpx.WriteError,
-    httpx.RemoteProtocolError,
-    _ServerBusyError,
-)
+_WORTH_RETRYING = (httpx.NetworkError, httpx.ConnectTimeout, httpx.RemoteProtocolError, _ServerBusyError)
 
 
 class VLLMClient:
@@ -54,7 +49,6 @@ class VLLMClient:
         base_url: Where the server is, without `/v1`: `http://127.0.0.1:8000`.
         max_concurrent_requests: Further ones wait here.
         timeout_s: How long a reply may take, in seconds, once the server has the request.
-        max_attempts: How often a request is sent where the connection fails or the server is overloaded.
         transport: What carries the requests; None for the network.
     """
 
@@ -63,13 +57,11 @@ class VLLMClient:
         base_url: str,
         max_concurrent_requests: int = 64,
         timeout_s: float = 600.0,
-        max_attempts: int = 5,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self.base_url = base_url.rstrip("/").removesuffix("/v1")
         self.max_concurrent_requests = max_concurrent_requests
         self.timeout_s = timeout_s
-        self.max_attempts = max_attempts
         self._transport = transport
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -77,22 +69,13 @@ class VLLMClient:
         self._http: httpx.AsyncClient | None = None
         self._places = asyncio.Semaphore(max_concurrent_requests)
 
-    # --- sampling ----------------------------------------------------------------------------------------
-
     def submit(
         self, model: str, prompt_ids: Sequence[int], sampling: Sampling, end_of_turn_id: int
     ) -> Future[Completion]:
-        """Send a prompt.
+        """Send a prompt to the model that the server knows under a name.
 
-        Args:
-            model: Name under which the server knows the model.
-            prompt_ids: The prompt.
-            sampling: Settings; nothing that the checkpoint's `generation_config.json` says is added to them.
-            end_of_turn_id: The one token that ends a reply.
-
-        Returns:
-            A future; its exception is a `ServingError` where the server cannot be reached, refuses, or leaves out ids
-            or log-probabilities.
+        Nothing that the checkpoint's `generation_config.json` says is added to the settings. The future's exception is
+        a `ServingError` where the server cannot be reached, refuses, or leaves out ids or log-probabilities.
         """
         body = {
             "model": model,
@@ -142,8 +125,6 @@ class VLLMClient:
             )
         return Completion(ids, logprobs, finish_reason)
 
-    # --- the server --------------------------------------------------------------------------------------
-
     def served_model(self) -> tuple[str, int]:
         """Return the name of the model that the server has, and the tokens that it reads at most."""
         reply = self._call("GET", "/v1/models")
@@ -167,11 +148,7 @@ class VLLMClient:
     def reload_weights(self, directory: Path, version: str) -> None:
         """Have the server read other weights of the same shapes, once all requests are answered.
 
-        What it cached under the old weights is dropped.
-
-        Args:
-            directory: A checkpoint folder, as the server's machine sees it.
-            version: What the server is to call the new weights.
+        What it cached under the old weights is dropped. The folder is a checkpoint, as the server's machine sees it.
 
         Raises:
             ServingError: It failed; vLLM does not survive a checkpoint that it cannot read.
@@ -187,8 +164,6 @@ class VLLMClient:
         if not self._call("POST", "/reset_prefix_cache")["success"]:
             raise ServingError(f"{self.base_url} did not drop what it cached under the old weights")
         self._call("POST", "/update_weight_version", json={"new_version": version})
-
-    # --- transport ---------------------------------------------------------------------------------------
 
     def close(self) -> None:
         """Close the connections and stop the thread; a later request starts it again."""
@@ -226,7 +201,7 @@ class VLLMClient:
         attempts = AsyncRetrying(
             retry=retry_if_exception_type(_WORTH_RETRYING),
             wait=wait_random_exponential(multiplier=0.25, max=_LONGEST_PAUSE_S),
-            stop=stop_after_attempt(self.max_attempts),
+            stop=stop_after_attempt(_MAX_ATTEMPTS),
             reraise=True,
         )
         try:
@@ -235,7 +210,7 @@ class VLLMClient:
                     return await self._request_once(method, path, **arguments)
         except _WORTH_RETRYING as failure:
             raise ServingError(
-                f"the model server at {self.base_url} did not answer {self.max_attempts} attempts ({failure}); see "
+                f"the model server at {self.base_url} did not answer {_MAX_ATTEMPTS} attempts ({failure}); see "
                 f"whether it runs, or start one with `masksearch serve`"
             ) from failure
         except httpx.TimeoutException as failure:

@@ -58,28 +58,18 @@ class VLLMInstallation:
 
 
 def find_vllm(python: str = "") -> VLLMInstallation | None:
-    """Find an interpreter that has vLLM.
-
-    Args:
-        python: The interpreter to use; empty looks for one, see `ServingSettings.python`.
-
-    Returns:
-        None where there is none.
+    """Return an interpreter that has vLLM, or None: the one that is named, else see `ServingSettings.python`.
 
     Raises:
-        ServingError: `python` or the environment variable names one that has none.
+        ServingError: The one that is named, here or in the environment, has none.
     """
     named = python or os.environ.get(VLLM_PYTHON_VARIABLE, "")
-    if named:
-        kind = _probe(named)
-        if kind is None:
-            raise ServingError(f"the interpreter {named} has no vLLM; install it there, or name another one")
-        return VLLMInstallation(named, kind == "cpu")
-    for candidate in (str(_OWN_ENVIRONMENT.absolute()), sys.executable):
-        kind = _probe(candidate)
-        if kind is not None:
-            return VLLMInstallation(candidate, kind == "cpu")
-    return None
+    if not named:
+        return _probe(str(_OWN_ENVIRONMENT.absolute())) or _probe(sys.executable)
+    found = _probe(named)
+    if found is None:
+        raise ServingError(f"the interpreter {named} has no vLLM; install it there, or name another one")
+    return found
 
 
 def plan_launch(
@@ -87,12 +77,7 @@ def plan_launch(
 ) -> Launch:
     """Choose a server and make its command line.
 
-    Args:
-        directory: The checkpoint folder.
-        name: Name under which the model is served.
-        port: Where to listen.
-        settings: Everything else.
-        is_refreshable: Open vLLM's development endpoints, over which weights can be replaced.
+    `is_refreshable` opens vLLM's development endpoints, over which weights can be replaced.
 
     Raises:
         ServingError: vLLM is asked for and is not installed, or weights are to be replaced without it.
@@ -123,17 +108,15 @@ def _vllm_launch(
     command += [f"--host={settings.host}", f"--port={port}", f"--dtype={settings.dtype}"]
     # What a trainer recomputes, and no sampling setting that the caller did not make.
     command += ["--logprobs-mode=raw_logprobs", "--generation-config=vllm"]
-    if settings.max_model_tokens is not None:
-        command.append(f"--max-model-len={settings.max_model_tokens}")
-    if settings.max_sequences is not None:
-        command.append(f"--max-num-seqs={settings.max_sequences}")
-    memory_share = settings.memory_share or (_CPU_MEMORY_SHARE if vllm.is_cpu else None)
-    if memory_share is not None:
-        command.append(f"--gpu-memory-utilization={memory_share}")
-    if vllm.is_cpu:
-        command.append("--enforce-eager")
+    limits = {
+        "max-model-len": settings.max_model_tokens,
+        "max-num-seqs": settings.max_sequences,
+        "gpu-memory-utilization": settings.memory_share or (_CPU_MEMORY_SHARE if vllm.is_cpu else None),
+    }
+    command += [f"--{option}={limit}" for option, limit in limits.items() if limit is not None]
     environment = {"VLLM_NO_USAGE_STATS": "1"}
     if vllm.is_cpu:
+        command.append("--enforce-eager")
         environment["VLLM_CPU_KVCACHE_SPACE"] = str(settings.cpu_cache_gb)
     if is_refreshable:
         environment["VLLM_SERVER_DEV_MODE"] = "1"
@@ -150,12 +133,10 @@ def _transformers_launch(directory: Path, port: int, settings: ServingSettings) 
 
 
 @cache
-def _probe(python: str) -> Literal["cpu", "gpu"] | None:
+def _probe(python: str) -> VLLMInstallation | None:
     """Return what an interpreter's vLLM runs on; None where it has none, or is not there."""
     try:
         probe = subprocess.run([python, "-c", _PROBE], capture_output=True, text=True, check=False)
     except OSError:
         return None
-    if probe.returncode != 0:
-        return None
-    return "cpu" if probe.stdout.strip() == "cpu" else "gpu"
+    return VLLMInstallation(python, probe.stdout.strip() == "cpu") if probe.returncode == 0 else None

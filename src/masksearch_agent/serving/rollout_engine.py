@@ -39,7 +39,6 @@ def open_rollout_engine(
         chosen: Says which; a server is started where it names none.
         serving: How a server is started.
         model: The policy that is trained.
-        tokenizer: Its tokenizer.
         model_version: What the weights are called before the first step.
         directory: Of the run; it takes the server's log and the weights on their way.
 

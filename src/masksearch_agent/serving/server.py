@@ -7,19 +7,24 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Literal
+from typing import Literal
 
 import httpx
 
+from masksearch_agent.agent.bundle import read_bundle_info
 from masksearch_agent.config.serving import ServingSettings
 from masksearch_agent.errors import ServingError
+from masksearch_agent.models.local import load_checkpoint
+from masksearch_agent.models.served_weights import write_served_weights
 from masksearch_agent.serving import watchdog
 from masksearch_agent.serving.engines import Launch, plan_launch
 
-__all__ = ("ModelServer", "start_server")
+__all__ = ("ModelServer", "serve_bundle", "start_server")
 
 logger = logging.getLogger(__name__)
 
@@ -32,13 +37,8 @@ _LOG_LINES = 15
 class ModelServer:
     """A running server; use it as a context manager, or `close` it.
 
-    It dies with this process in any case, even where this one is killed: see `serving.watchdog`.
-
-    Args:
-        launch: What to run.
-        host: Where it listens.
-        port: Likewise.
-        log_path: File that takes what the server prints; None for standard error.
+    It dies with this process in any case, even where this one is killed: see `serving.watchdog`. What it prints goes to
+    `log_path`, or to standard error.
     """
 
     def __init__(self, launch: Launch, host: str, port: int, log_path: Path | None = None) -> None:
@@ -46,8 +46,7 @@ class ModelServer:
         self.model_name = launch.model_name
         self.base_url = f"http://{host}:{port}"
         self.log_path = log_path
-        output: IO[bytes] | int = _STANDARD_ERROR if log_path is None else log_path.open("wb")
-        try:
+        with nullcontext(_STANDARD_ERROR) if log_path is None else log_path.open("wb") as output:
             self._process = subprocess.Popen(
                 [sys.executable, "-I", watchdog.__file__, *launch.command],
                 stdin=subprocess.PIPE,
@@ -57,15 +56,9 @@ class ModelServer:
                 start_new_session=True,
                 env={**os.environ, **launch.environment},
             )
-        finally:
-            if not isinstance(output, int):
-                output.close()
 
     def wait_until_ready(self, timeout_s: float) -> None:
         """Return once the server answers.
-
-        Args:
-            timeout_s: How long to wait, in seconds.
 
         Raises:
             ServingError: It ended, or did not answer in time; it is closed then.
@@ -95,9 +88,7 @@ class ModelServer:
     def __enter__(self) -> ModelServer:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _is_healthy(self) -> bool:
@@ -124,9 +115,9 @@ def start_server(
 
     Args:
         directory: The checkpoint folder.
-        name: Name under which vLLM serves the model; transformers' server goes by the folder.
+        name: Under which vLLM serves the model; transformers' server goes by the folder.
         settings: Which server, where, and how.
-        log_path: File that takes what the server prints; None for standard error.
+        log_path: Takes what the server prints; None for standard error.
         is_refreshable: Let clients replace the weights; vLLM only.
 
     Raises:
@@ -146,6 +137,30 @@ def start_server(
         server.close()
         raise
     return server
+
+
+@contextmanager
+def serve_bundle(
+    directory: Path, settings: ServingSettings, log_path: Path | None = None, is_refreshable: bool = False
+) -> Iterator[ModelServer]:
+    """Serve a bundle's model, under the bundle's model version as its name, until the context ends.
+
+    See `start_server`; a refreshable vLLM reads a copy of the bundle that it can read again.
+
+    Raises:
+        BundleError: There is no bundle.
+        ServingError: No server is installed, or it did not start.
+    """
+    info = read_bundle_info(directory)
+    with ExitStack() as stack:
+        served = directory
+        if is_refreshable:
+            served = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="masksearch-served-")))
+            model, tokenizer = load_checkpoint(directory)
+            write_served_weights(model, model.state_dict(), tokenizer, served)
+            del model
+        server = start_server(served, info.model_version, settings, log_path, is_refreshable)
+        yield stack.enter_context(server)
 
 
 def _free_port(host: str) -> int:

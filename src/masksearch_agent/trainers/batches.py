@@ -50,14 +50,13 @@ def collate_rows(
     for index, (row, prompt, completion) in enumerate(zip(rows, prompts, completions, strict=True)):
         if row.logprobs is None:
             raise TrainingError(f"a row of trajectory {row.trajectory_id!r} has no log-probabilities")
-        batch["prompt_ids"][index, prompt_width - len(prompt) :] = torch.tensor(prompt)
-        batch["prompt_mask"][index, prompt_width - len(prompt) :] = 1
-        batch["completion_ids"][index, : len(completion)] = torch.tensor(completion)
-        batch["completion_mask"][index, : len(completion)] = 1
-        batch["tool_mask"][index, : len(completion)] = torch.tensor(row.trainable[row.prompt_length :]).long()
-        batch["sampling_per_token_logps"][index, : len(completion)] = torch.tensor(
-            row.logprobs[row.prompt_length :]
-        )
+        before, after = slice(prompt_width - len(prompt), None), slice(len(completion))
+        batch["prompt_ids"][index, before] = torch.tensor(prompt)
+        batch["prompt_mask"][index, before] = 1
+        batch["completion_ids"][index, after] = torch.tensor(completion)
+        batch["completion_mask"][index, after] = 1
+        batch["tool_mask"][index, after] = torch.tensor(row.trainable[row.prompt_length :]).long()
+        batch["sampling_per_token_logps"][index, after] = torch.tensor(row.logprobs[row.prompt_length :])
         batch["advantages"][index] = advantages[index]
     # An attention row must not be all padding.
     batch["prompt_mask"][len(rows) :, -1] = 1
@@ -73,8 +72,7 @@ def split_batch(
     Args:
         batch: Tensors of one row count; those without a row dimension go into every part.
         parts: Micro-batches; they divide the row count.
-        is_by_length: Rows of like length together, the shortest ones first, so that little is padding; else in random
-            order.
+        is_by_length: The shortest rows first, so that little is padding; else in random order.
     """
     lengths = batch["prompt_mask"].sum(dim=1) + batch["completion_mask"].sum(dim=1)
     order = lengths.argsort(stable=True) if is_by_length else torch.randperm(len(lengths))
@@ -86,12 +84,9 @@ def split_batch(
 
 def trim_padding(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Drop the columns of a micro-batch that are padding in all of its rows."""
-    first_prompt_column = int(batch["prompt_mask"].any(dim=0).int().argmax())
-    completion_width = int(batch["completion_mask"].any(dim=0).sum())
-    trimmed = dict(batch)
-    for name in ("prompt_ids", "prompt_mask"):
-        trimmed[name] = batch[name][:, first_prompt_column:]
-    for name, tensor in batch.items():
-        if tensor.dim() == 2 and name not in ("prompt_ids", "prompt_mask"):
-            trimmed[name] = tensor[:, :completion_width]
-    return trimmed
+    prompt = slice(int(batch["prompt_mask"].any(dim=0).int().argmax()), None)
+    completion = slice(int(batch["completion_mask"].any(dim=0).sum()))
+    return {
+        name: tensor[:, prompt if name.startswith("prompt_") else completion] if tensor.dim() == 2 else tensor
+        for name, tensor in batch.items()
+    }

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,7 @@ Listener = Callable[[int, int, dict[str, float]], None]
 class MetricsLog(TrainerCallback):  # type: ignore[misc]
     """Appends each log entry to a JSON-lines file and passes it on.
 
-    Args:
-        path: The file; entries of steps that a resumed run takes again are replaced.
-        listener: Progress display.
+    Entries of steps that a resumed run takes again are replaced.
     """
 
     def __init__(self, path: Path, listener: Listener | None = None) -> None:
@@ -65,8 +64,7 @@ class MetricsLog(TrainerCallback):  # type: ignore[misc]
 class CurriculumState(TrainerCallback, ExportableState):  # type: ignore[misc]
     """Keeps a curriculum's state in `trainer_state.json`, which a trainer writes last: a checkpoint has both or none.
 
-    Args:
-        curriculum: Put back where the checkpoint left it when a run is resumed.
+    A run that is resumed finds the curriculum where the checkpoint left it.
     """
 
     def __init__(self, curriculum: Curriculum) -> None:
@@ -96,8 +94,6 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
         return []
     entries = []
     for line in path.read_text(encoding="utf-8").splitlines():
-        try:
+        with suppress(json.JSONDecodeError):
             entries.append(json.loads(line))
-        except json.JSONDecodeError:
-            continue
     return entries

@@ -26,8 +26,7 @@ class Curriculum:
     """Draws tasks for each step.
 
     Args:
-        tasks: All tasks.
-        levels: Levels by mask count, easy to hard; empty draws all tasks at any time.
+        levels: By mask count, easy to hard; empty draws all tasks at any time.
         max_steps: Steps of the run, over which fixed levels are spread.
         seed: Of the order.
 
@@ -89,12 +88,7 @@ class Curriculum:
         return drawn
 
     def observe(self, mask_count: int, success_rate: float) -> None:
-        """Note how a group went; only the level's hardest tasks tell whether it is mastered.
-
-        Args:
-            mask_count: Of the group's task.
-            success_rate: Share of its rollouts with a wholly right answer.
-        """
+        """Note a group's share of wholly right answers; only the level's hardest tasks tell whether it is mastered."""
         if self.levels and mask_count == self._hardest:
             self._window.append(success_rate)
 
@@ -137,10 +131,9 @@ class Curriculum:
     def _begin_level(self, level: int) -> None:
         self.level = level
         limit = self.max_masks
-        self._eligible = [
-            index for index, task in enumerate(self.tasks) if limit is None or task.mask_count <= limit
-        ]
-        self._hardest = max(self.tasks[index].mask_count for index in self._eligible)
+        counts = [task.mask_count for task in self.tasks]
+        self._eligible = [index for index, count in enumerate(counts) if limit is None or count <= limit]
+        self._hardest = max(counts[index] for index in self._eligible)
         self._window: deque[float] = deque(maxlen=self.levels[level].window if self.levels else 0)
         self._begin_pass(0)
 
@@ -177,6 +170,5 @@ def order_by_difficulty(trajectories: Sequence[Trajectory], seed: int) -> list[T
 
 def _difficulty(trajectory: Trajectory) -> int:
     opening = trajectory.turns[0].context if trajectory.turns else ()
-    return sum(str(message.content).count(MASK) for message in opening if message.role == "user") or len(
-        trajectory.queries
-    )
+    masks = sum(message.content.count(MASK) for message in opening if message.role == "user")
+    return masks or len(trajectory.queries)

@@ -19,7 +19,7 @@ import math
 import os
 from collections import defaultdict, deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,12 @@ from masksearch_agent.trainers.weight_sync import SharedWeights, WeightSync
 
 __all__ = ("DAPOConfig", "DAPOTrainer", "dapo_loss")
 
+_NAMES_OF_BOTH = (
+    "prompts_per_step", "epsilon_high", "dynamic_sampling", "max_resampling", "max_sampler_drift", "curriculum",
+    "optimizer", "lora_rank",
+)  # fmt: skip
+"""Settings of a recipe that `DAPOConfig` has under the same name."""
+
 
 @dataclass
 class DAPOConfig(GRPOConfig):  # type: ignore[misc]
@@ -60,30 +66,20 @@ class DAPOConfig(GRPOConfig):  # type: ignore[misc]
     vllm_importance_sampling_mode: str = "token_truncate"
     """The only one here, whatever engine samples; the correction and its bound are TRL's settings."""
     remove_unused_columns: bool | None = False
-    prompts_per_step: int | None = field(
-        default=None, metadata={"help": "Groups a batch of rollouts; None: as TRL's batch sizes say."}
-    )
-    dynamic_sampling: bool = field(
-        default=True, metadata={"help": "Leave groups of equal rewards out and draw others."}
-    )
-    max_resampling: int = field(
-        default=4, metadata={"help": "Rollout batches drawn at most per training batch."}
-    )
-    max_sampler_drift: float | None = field(
-        default=0.2,
-        metadata={
-            "help": "Mean absolute difference between sampled and recomputed log-probabilities, in nats a token, at "
-            "which the run stops."
-        },
-    )
-    curriculum: tuple[CurriculumLevel, ...] = field(
-        default=(),
-        metadata={"help": "Levels by mask count, easy to hard; empty draws all tasks at any time."},
-    )
-    optimizer: OptimizerSettings | None = field(
-        default=None, metadata={"help": "One that TRL does not know; None for TRL's `optim`."}
-    )
-    lora_rank: int = field(default=0, metadata={"help": "Rank of LoRA adapters; 0 trains every weight."})
+    prompts_per_step: int | None = None
+    """Groups a batch of rollouts; None: as TRL's batch sizes say."""
+    dynamic_sampling: bool = True
+    """Leave groups of equal rewards out and draw others."""
+    max_resampling: int = 4
+    """Rollout batches drawn at most per training batch."""
+    max_sampler_drift: float | None = 0.2
+    """Mean absolute difference of sampled and recomputed log-probabilities, in nats a token, that stops the run."""
+    curriculum: tuple[CurriculumLevel, ...] = ()
+    """Levels by mask count, easy to hard; empty draws all tasks at any time."""
+    optimizer: OptimizerSettings | None = None
+    """One that TRL does not know; None for TRL's `optim`."""
+    lora_rank: int = 0
+    """Rank of LoRA adapters; 0 trains every weight."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -103,10 +99,10 @@ class DAPOConfig(GRPOConfig):  # type: ignore[misc]
     def from_settings(
         cls, settings: DAPOSettings, output_dir: Path, processes: int | None = None
     ) -> DAPOConfig:
-        """Translate a recipe's settings: the one place where their names meet TRL's.
+        """Translate a recipe's settings, whose batches are those of all processes: where their names meet TRL's.
 
         Args:
-            settings: Of the recipe; batches are those of all processes together.
+            settings: Of the recipe.
             output_dir: Where the trainer keeps its checkpoints.
             processes: That train together; None for as many as torchrun or accelerate launched.
 
@@ -128,21 +124,14 @@ class DAPOConfig(GRPOConfig):  # type: ignore[misc]
             steps_per_generation=micro_batches,
             gradient_accumulation_steps=micro_batches // updates,
             num_generations=settings.group_size,
-            prompts_per_step=settings.prompts_per_step,
             epsilon=settings.epsilon_low,
-            epsilon_high=settings.epsilon_high,
             temperature=1.0,  # logits are never scaled: recorded log-probabilities are those of temperature 1
-            dynamic_sampling=settings.dynamic_sampling,
-            max_resampling=settings.max_resampling,
             mask_truncated_completions=settings.mask_truncated,
             vllm_importance_sampling_correction=settings.importance_sampling_correction,
             vllm_importance_sampling_clip_max=settings.importance_sampling_clip_max,
-            max_sampler_drift=settings.max_sampler_drift,
-            curriculum=settings.curriculum,
-            optimizer=settings.optimizer,
-            lora_rank=settings.lora_rank,
             save_steps=-(-settings.save_steps // updates) * updates,
             logging_steps=1,
+            **{name: getattr(settings, name) for name in _NAMES_OF_BOTH},
             **shared_arguments(settings, output_dir),
         )
 
@@ -163,11 +152,9 @@ class DAPOTrainer(GRPOTrainer):  # type: ignore[misc]
 
     Args:
         model: The policy; the rollout agent samples from this very object, or `weight_sync` brings it there.
-        args: All settings.
-        tasks: Tasks to draw from.
+        tasks: To draw from.
         runner: Runs and scores rollouts.
         processing_class: The tokenizer.
-        callbacks: Progress display and the like.
         weight_sync: Brings the weights to what samples, before each batch of rollouts; None where they are shared.
     """
 

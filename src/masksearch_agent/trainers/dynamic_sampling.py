@@ -8,6 +8,7 @@ knows what became of every group; and the batch does not depend on how many rank
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import get_args
@@ -62,10 +63,8 @@ class DynamicSampler:
 
     Args:
         curriculum: The stream that every task comes from; the same on all ranks.
-        runner: Rolls tasks out.
         ranks: The processes that share the work.
         max_batches: Batches rolled out at most for one batch to train on.
-        seed: Of the training run.
         is_dynamic: False rolls out one batch and keeps every group that could be scored.
     """
 
@@ -86,11 +85,7 @@ class DynamicSampler:
         self.is_dynamic = is_dynamic
 
     def sample(self, count: int, step: int) -> SampledBatch:
-        """Roll out until there are enough useful groups, or the cap is reached.
-
-        Args:
-            count: Groups to train on, of all processes together.
-            step: Optimizer step, from 0.
+        """Roll out until there are `count` useful groups of all processes together, or the cap is reached.
 
         Raises:
             TrainingError: Not one rollout of the first batch could be scored.
@@ -144,31 +139,24 @@ class DynamicSampler:
             **dict(_reward_means(sampled, "")),
             **dict(_reward_means(kept, "_after_filter")),
             "dapo/groups_sampled": len(sampled),
-            **{
-                f"dapo/groups_{fate}": sum(outcome.fate == fate for outcome in sampled)
-                for fate in get_args(Fate)
-            },
+            **{f"dapo/groups_{fate}": count for fate, count in _fates(sampled).items()},
             "rollouts/failed": sum(outcome.failed for outcome in sampled),
             "rollouts/searches": _mean([numbers.searches for numbers in rollouts]),
             "rollouts/sampled_tokens": _mean([numbers.sampled_tokens for numbers in rollouts]),
             "traces/forked_rows": sum(numbers.rows - 1 for numbers in rollouts),
         }
-        if self.curriculum.max_masks is not None:
-            metrics["curriculum/max_masks"] = self.curriculum.max_masks
-        if self.curriculum.success_rate is not None:
-            metrics["curriculum/success_rate"] = self.curriculum.success_rate
+        for name in ("max_masks", "success_rate"):
+            if (value := getattr(self.curriculum, name)) is not None:
+                metrics[f"curriculum/{name}"] = value
         return metrics
 
 
 def _outcome(place: int, group: Group) -> _Outcome:
     numbers = tuple(
         _RolloutNumbers(
-            rollout.reward,
-            len(rollout.trajectory.queries),
-            sum(row.trainable_count for row in rollout.rows),
-            len(rollout.rows),
+            one.reward, len(one.trajectory.queries), sum(r.trainable_count for r in one.rows), len(one.rows)
         )
-        for rollout in group.rollouts
+        for one in group.rollouts
     )
     return _Outcome(place, group.task.mask_count, group.fate, group.failed, group.first_failure, numbers)
 
@@ -187,11 +175,14 @@ def _reward_means(outcomes: Sequence[_Outcome], suffix: str) -> Iterator[tuple[s
         yield f"rewards/{part}{suffix}", _mean([getattr(reward, part) for reward in rewards])
 
 
+def _fates(sampled: Sequence[_Outcome]) -> dict[str, int]:
+    counts = Counter[str](outcome.fate for outcome in sampled)
+    return {fate: counts[fate] for fate in get_args(Fate)}
+
+
 def _describe_waste(sampled: Sequence[_Outcome]) -> str:
-    counts = {
-        fate: sum(outcome.fate == fate for outcome in sampled) for fate in get_args(Fate) if fate != "useful"
-    }
-    return ", ".join(f"{count} {fate.replace('_', ' ')}" for fate, count in counts.items() if count)
+    wasted = ((fate, count) for fate, count in _fates(sampled).items() if count and fate != "useful")
+    return ", ".join(f"{count} {fate.replace('_', ' ')}" for fate, count in wasted)
 
 
 def _mean(values: Sequence[float]) -> float:

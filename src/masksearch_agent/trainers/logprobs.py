@@ -11,9 +11,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from trl import SFTTrainer
 from trl.trainer.utils import FusedCausalLMOutput
 
-__all__ = ("score_completions", "score_labels")
+__all__ = ("LabelledHeadTrainer", "score_completions", "score_labels")
 
 _IGNORED = -100
 
@@ -57,7 +58,7 @@ def score_labels(
         input_ids: `(B, T)`.
         labels: `(B, T)`, -100 where a token is not scored.
         attention_mask: `(B, T)`; None where rows are padded at their end only.
-        kwargs: Passed on.
+        kwargs: Of the model.
 
     Returns:
         Tensors `(B, T)` that hold at each position what was predicted there of the next token, 0 where that has no
@@ -74,13 +75,21 @@ def score_labels(
         entropy = -(log_probs.exp() * log_probs).sum(dim=-1)
         is_top1 = log_probs.argmax(dim=-1) == chosen
     log_probs = log_probs.gather(-1, chosen.unsqueeze(-1)).squeeze(-1)
-    return FusedCausalLMOutput(
-        log_probs=_placed(log_probs, is_labelled),
-        entropy=_placed(entropy, is_labelled),
-        is_top1=_placed(is_top1, is_labelled),
-        label_mask=is_labelled,
-    )
+    scores = {"log_probs": log_probs, "entropy": entropy, "is_top1": is_top1}
+    shape = is_labelled.shape
+    placed = {name: one.new_zeros(shape).masked_scatter(is_labelled, one) for name, one in scores.items()}
+    return FusedCausalLMOutput(**placed, label_mask=is_labelled)
 
 
-def _placed(values: torch.Tensor, is_labelled: torch.Tensor) -> torch.Tensor:
-    return values.new_zeros(is_labelled.shape).masked_scatter(is_labelled, values)
+class LabelledHeadTrainer(SFTTrainer):  # type: ignore[misc]
+    """SFT on a CPU: TRL's trainer with the same loss and metrics, from the logits of labelled positions alone."""
+
+    def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        """Return the loss of a batch whose rows are padded at their end."""
+
+        def score(attention_mask: Any, fused_lm_head: bool, **scored: Any) -> Any:
+            # Padding at the end of a row is behind all that could attend to it, and attention without a mask takes half
+            # the time.
+            return score_labels(model, **scored)
+
+        return super().compute_loss(score, inputs, *args, **kwargs)

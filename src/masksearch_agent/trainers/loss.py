@@ -58,14 +58,8 @@ def importance_weights(
     Efficient RL Framework Secretly Brings You Off-Policy RL Training"). The same as TRL's `token_truncate` of
     `vllm_importance_sampling_mode`.
 
-    Args:
-        old_logprobs: `(B, T)` log-probabilities under the policy at the start of the batch of rollouts.
-        sampling_logprobs: `(B, T)` those recorded while sampling.
-        mask: `(B, T)` 1 where a token trains.
-        clip_max: Largest weight.
-
-    Returns:
-        `(B, T)`, 1 where no token trains; without a gradient.
+    All are `(B, T)`: log-probabilities under the policy at the start of the batch of rollouts, those recorded while
+    sampling, a mask that is 1 where a token trains, and the weights, 1 where none does and without a gradient.
     """
     differences = (old_logprobs - sampling_logprobs).detach().masked_fill(~mask.bool(), 0.0)
     return torch.exp(differences).clamp(max=clip_max)

@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Literal
 
 from masksearch_agent.agent.runnable import MaskSearchAgent
@@ -72,11 +73,6 @@ class Group:
             return "all_right"
         return "all_wrong" if max(answers) <= 0 else "all_equal"
 
-    @property
-    def is_useful(self) -> bool:
-        """Whether the group teaches anything."""
-        return self.fate == "useful"
-
     def advantages(self) -> list[float]:
         """Return each rollout's reward minus the group's mean, over its standard deviation (DAPO, eq. 9)."""
         totals = [rollout.reward.total for rollout in self.rollouts]
@@ -86,13 +82,9 @@ class Group:
 
 
 class RolloutRunner:
-    """Runs groups of rollouts through an agent.
+    """Runs groups of rollouts through an agent, whose model must record tokens.
 
-    Args:
-        agent: The agent; its model must record tokens.
-        reward: Scores trajectories.
-        sampling: Temperature and the like. Per-step token limits stay the agent's own.
-        group_size: Rollouts per task.
+    Per-step token limits stay the agent's own, whatever `sampling` says.
     """
 
     def __init__(
@@ -107,7 +99,7 @@ class RolloutRunner:
         """Run `group_size` rollouts of each task, all at once.
 
         Args:
-            tasks: What to roll out.
+            tasks: To roll out.
             seed: Another one for each call: rollouts are sampled, and their trajectories named, by it.
             places: Where each task stands in a call that several processes share under one seed: what is sampled
                 depends on the seed and the place, not on which process rolls it out. None counts from 0.
@@ -122,10 +114,8 @@ class RolloutRunner:
         ]
         results = await asyncio.gather(*runs, return_exceptions=True)
         await close_connections()  # those of a judge model
-        size = self.group_size
-        return [
-            _make_group(task, results[index * size : (index + 1) * size]) for index, task in enumerate(tasks)
-        ]
+        outcomes = iter(results)
+        return [_make_group(task, list(islice(outcomes, self.group_size))) for task in tasks]
 
     async def _roll_out(self, task: SearchTask, seed: int) -> Rollout:
         trajectory = await self.agent.run_task(task, self.sampling, seed=seed)

@@ -43,14 +43,8 @@ def train_sft(
 
     Args:
         model: Trained in place (adapters are merged at the end).
-        tokenizer: Its tokenizer.
-        trajectories: Accepted trajectories, easy to hard where `settings.curriculum` is set.
-        settings: Batch size, epochs, optimizer.
+        trajectories: Accepted ones, easy to hard where `settings.curriculum` is set.
         output_dir: Where the trainer keeps its checkpoints.
-        callbacks: Progress display and the like.
-
-    Returns:
-        The trained model.
 
     Raises:
         TrainingError: No row fits `settings.max_tokens`.
@@ -59,7 +53,7 @@ def train_sft(
     from transformers import PrinterCallback
     from trl import SFTConfig, SFTTrainer
 
-    from masksearch_agent.trainers.labelled_head import LabelledHeadTrainer
+    from masksearch_agent.trainers.logprobs import LabelledHeadTrainer
 
     dataset = make_sft_dataset(trajectories, ChatFormat(tokenizer), settings.max_tokens)
     _, optimizer = optimizer_arguments(settings.optimizer)
@@ -96,14 +90,9 @@ def make_sft_dataset(trajectories: Iterable[Trajectory], encoder: ChatFormat, ma
     """Return the rows as a dataset of `input_ids` and `labels`, -100 where no loss is taken."""
     from datasets import Dataset
 
-    rows: list[TrainingRow] = []
-    too_long = 0
-    for trajectory in trajectories:
-        for row in make_rows(trajectory, encoder):
-            if len(row.input_ids) > max_tokens:
-                too_long += 1
-            else:
-                rows.append(row)
+    made = [row for trajectory in trajectories for row in make_rows(trajectory, encoder)]
+    rows = [row for row in made if len(row.input_ids) <= max_tokens]
+    too_long = len(made) - len(rows)
     if too_long:
         logger.warning(
             "left out %d rows of more than %d tokens; raise `max_tokens` to keep them", too_long, max_tokens
@@ -113,15 +102,10 @@ def make_sft_dataset(trajectories: Iterable[Trajectory], encoder: ChatFormat, ma
             f"no trajectory to train on ({too_long} rows were longer than {max_tokens} tokens); generate "
             f"trajectories first, or raise `max_tokens`"
         )
-    return Dataset.from_dict(
-        {
-            "input_ids": [list(row.input_ids) for row in rows],
-            "labels": [
-                [
-                    token if trains else _IGNORED
-                    for token, trains in zip(row.input_ids, row.trainable, strict=True)
-                ]
-                for row in rows
-            ],
-        }
-    )
+    ids = [list(row.input_ids) for row in rows]
+    return Dataset.from_dict({"input_ids": ids, "labels": [_labels(row) for row in rows]})
+
+
+def _labels(row: TrainingRow) -> list[int]:
+    pairs = zip(row.input_ids, row.trainable, strict=True)
+    return [token if trains else _IGNORED for token, trains in pairs]

@@ -16,10 +16,7 @@ _DRIFT = "sampling/sampling_logp_difference/mean"
 class TokenMetrics:
     """Collects micro-batches; `collect` reduces them once an update, over all ranks.
 
-    Args:
-        epsilon_low: Of the clip.
-        epsilon_high: Of the clip.
-        clip_max: Largest importance weight.
+    The epsilons are those of the ratio's clip, and `clip_max` is the largest importance weight.
     """
 
     def __init__(self, epsilon_low: float, epsilon_high: float, clip_max: float) -> None:
@@ -95,7 +92,6 @@ def check_sampler_drift(metrics: dict[str, float], limit: float | None, sampler:
         metrics: Of `TokenMetrics.collect`, equal on all ranks, so that all of them stop.
         limit: Mean absolute difference of log-probabilities in nats a token; None allows any.
         sampler: Version of the model that sampled.
-        step: Optimizer step, from 0.
 
     Raises:
         SamplerDriftError: The limit is passed, or the difference is not a number.

@@ -27,21 +27,12 @@ class WeightSync(Protocol):
     """Keeps a sampler's weights equal to those that are trained."""
 
     def refresh(self, trainer: Any, step: int) -> None:
-        """Bring the weights to the sampler; every rank calls it.
-
-        Args:
-            trainer: The `DAPOTrainer`.
-            step: Optimizer steps that were taken.
-        """
+        """Bring the weights of a `DAPOTrainer` to the sampler, after so many optimizer steps; every rank calls it."""
         ...
 
 
 class SharedWeights:
-    """The sampler reads the very tensors that are trained; only its version changes.
-
-    Args:
-        chat_model: What samples; it has a `model_version`.
-    """
+    """The sampler reads the very tensors that are trained; only its `model_version` changes."""
 
     def __init__(self, chat_model: Any) -> None:
         self.chat_model = chat_model
@@ -54,11 +45,8 @@ class SharedWeights:
 class DiskSync:
     """Writes a checkpoint that the server reads again in place; works on any device.
 
-    Adapters are merged into what is written; the trained weights are not touched.
-
-    Args:
-        chat_model: What samples.
-        directory: Where the newest checkpoint is kept; the server's machine has to see it under the same path.
+    Adapters are merged into what is written; the trained weights are not touched. The newest checkpoint is kept in
+    `directory`, which the server's machine has to see under the same path.
     """
 
     def __init__(self, chat_model: VLLMChatModel, directory: Path) -> None:
@@ -94,9 +82,6 @@ class NCCLSync:
 
     Never run by us, because it needs two GPUs. The server has to be started with `VLLM_SERVER_DEV_MODE=1` and
     `--weight-transfer-config '{"backend": "nccl"}'`; see `docs/gpu.md`.
-
-    Args:
-        chat_model: What samples.
     """
 
     def __init__(self, chat_model: VLLMChatModel) -> None:
@@ -124,18 +109,14 @@ class NCCLSync:
 
 
 def merge_adapters(model: PreTrainedModel, state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Return the weights of the model without adapters that does what the model with them does.
+    """Return the weights of the model without adapters that does what a PEFT model with LoRA adapters does.
 
-    Args:
-        model: A PEFT model with LoRA adapters; says how they are scaled.
-        state: Its weights by name.
+    The model only says how they are scaled; its weights are those of `state`.
     """
-    scalings = {
-        name.removeprefix("base_model.model."): module.scaling["default"]
-        for name, module in model.named_modules()
-        if hasattr(module, "lora_A")
-    }
-    plain = {name.removeprefix("base_model.model."): tensor for name, tensor in state.items()}
+    prefix = "base_model.model."
+    adapted = ((name, module) for name, module in model.named_modules() if hasattr(module, "lora_A"))
+    scalings = {name.removeprefix(prefix): module.scaling["default"] for name, module in adapted}
+    plain = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
     merged = {}
     for name, tensor in plain.items():
         if ".lora_" in name:

@@ -137,7 +137,8 @@ def test_a_running_cluster_is_joined_by_setting_or_environment(
 
 def test_a_connection_of_the_application_is_used_and_left_open(monkeypatch: pytest.MonkeyPatch) -> None:
     ray = FakeRay([], is_initialized=True)
-    connect(monkeypatch, ray).close()
+    with connect(monkeypatch, ray):
+        pass
     assert (ray.options, ray.is_down) == ({}, False)
 
 

@@ -132,7 +132,7 @@ def test_natural_questions_row_names_the_paragraph_that_answers_it(tmp_path: Pat
         "title": "Quay",
         "passage": "By Ann Bo .",
     }
-    file = write_lines(tmp_path, row)
+    file = write_lines(tmp_path / "nq.jsonl", row)
     [task] = read_tasks(file)
     assert (task.id, task.question, task.answers) == ("7", "who built it", (("Ann Bo", "Bo"),))
     [passage] = read_passages(file)

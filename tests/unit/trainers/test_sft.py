@@ -223,7 +223,7 @@ def test_without_a_gpu_the_loss_is_trls_own_from_the_logits_of_labelled_position
     rows = make_sft_dataset(trajectories, ChatFormat(tiny_tokenizer), 2048)
     most = max(sum(label != -100 for label in row["labels"]) for row in rows)
     assert 0 < max(projected) <= batch_size * most
-    monkeypatch.setattr("masksearch_agent.trainers.labelled_head.LabelledHeadTrainer", SFTTrainer)
+    monkeypatch.setattr("masksearch_agent.trainers.logprobs.LabelledHeadTrainer", SFTTrainer)
     theirs = train(tmp_path / "theirs")
     for one, other in zip(*parameters, strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-4)
