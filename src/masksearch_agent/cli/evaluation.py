@@ -10,25 +10,25 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from masksearch_agent.cli.application import (
-    MESSAGES,
-    AgentOption,
-    BaseUrlOption,
-    EngineOption,
-    JsonOption,
-    RayAddressOption,
-    RecipeOption,
-    SetOption,
-    app,
-    print_result,
-    ray_pool,
-    resolve_recipe,
-)
+from masksearch_agent.cli import application as cli
+
+JudgeOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Model that judges answers: `provider:model` (LangChain's `init_chat_model`) or a checkpoint folder."
+    ),
+]
+BaselineOption = Annotated[
+    Literal["rag-pe", "agent-pe"] | None,
+    typer.Option(
+        help="Evaluate the paper's baseline instead: the untrained model, retrieving once or searching."
+    ),
+]
 
 
-@app.command("eval")
+@cli.app.command("eval")
 def evaluate_agent(
-    agent: AgentOption,
+    agent: cli.AgentOption,
     data: Annotated[
         list[Path],
         typer.Option(help="Questions: task or benchmark files, or `hf:owner/name@config:split` of the hub."),
@@ -37,22 +37,12 @@ def evaluate_agent(
     mode: Annotated[
         Literal["agentic", "rag"], typer.Option(help="The search graph, or the retrieve-once baseline.")
     ] = "agentic",
-    baseline: Annotated[
-        Literal["rag-pe", "agent-pe"] | None,
-        typer.Option(
-            help="Evaluate the paper's baseline instead: the untrained model, retrieving once or searching."
-        ),
-    ] = None,
+    baseline: BaselineOption = None,
     base_model: Annotated[
         str | None,
         typer.Option(help="The untrained model, where the bundle's own word for it is out of date."),
     ] = None,
-    judge: Annotated[
-        str | None,
-        typer.Option(
-            help="Model that judges answers: `provider:model` (LangChain's `init_chat_model`) or a checkpoint folder."
-        ),
-    ] = None,
+    judge: JudgeOption = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -60,12 +50,12 @@ def evaluate_agent(
         ),
     ] = None,
     limit: Annotated[int | None, typer.Option(help="Ask this many questions of each file at most.")] = None,
-    base_url: BaseUrlOption = None,
-    engine: EngineOption = None,
-    ray_address: RayAddressOption = None,
-    recipe: RecipeOption = None,
-    settings: SetOption = None,
-    as_json: JsonOption = False,
+    base_url: cli.BaseUrlOption = None,
+    engine: cli.EngineOption = None,
+    ray_address: cli.RayAddressOption = None,
+    recipe: cli.RecipeOption = None,
+    settings: cli.SetOption = None,
+    as_json: cli.JsonOption = False,
 ) -> None:
     """Evaluate an agent on question files.
 
@@ -78,25 +68,25 @@ def evaluate_agent(
     from masksearch_agent.reports.evaluation_page import write_evaluation_page
     from masksearch_agent.stages.display import Display
 
-    resolved = resolve_recipe(recipe, settings, engine, ray_address)
+    resolved = cli.resolve_recipe(recipe, settings, engine, ray_address)
     choice = AgentChoice(agent, index, mode, baseline, base_model, base_url)
     questions = QuestionFiles(data, out, limit, open_judge(JudgeSettings(model=judge)) if judge else None)
-    with Display(MESSAGES).stage("evaluating") as bar:
+    with Display(cli.MESSAGES).stage("evaluating") as bar:
         if resolved.engine.name == "ray":
             from masksearch_agent.cluster import runs
 
-            with ray_pool(resolved) as pool:
+            with cli.ray_pool(resolved) as pool:
                 scores = runs.evaluate_files(pool, choice, questions, resolved, bar.step)
         else:
             scores = evaluate_files(choice, questions, resolved, bar.step)
-    print_result(scores, as_json)
+    cli.print_result(scores, as_json)
     if out is not None:
-        MESSAGES.print(
+        cli.MESSAGES.print(
             f"report: {escape(str(write_evaluation_page(out, resolved.evaluation)))}", soft_wrap=True
         )
 
 
-@app.command()
+@cli.app.command()
 def compare(
     before: Annotated[
         Path, typer.Argument(help="Results of one run, as `masksearch eval --out` wrote them.")
@@ -109,9 +99,9 @@ def compare(
     page: Annotated[
         Path | None, typer.Option(help="HTML file to write: both runs, every question and what it gained.")
     ] = None,
-    recipe: RecipeOption = None,
-    settings: SetOption = None,
-    as_json: JsonOption = False,
+    recipe: cli.RecipeOption = None,
+    settings: cli.SetOption = None,
+    as_json: cli.JsonOption = False,
 ) -> None:
     """Compare two runs question by question: what got better, what got worse, and whether it is more than chance.
 
@@ -120,15 +110,15 @@ def compare(
     from masksearch_agent.evaluation.comparison import compare_files
     from masksearch_agent.reports.evaluation_page import write_comparison_page
 
-    resolved = resolve_recipe(recipe, settings)
+    resolved = cli.resolve_recipe(recipe, settings)
     compared = compare_files(before, after, metric, resolved.evaluation)
     if page is not None:
         write_comparison_page(before, after, page, metric, resolved.evaluation)
-        MESSAGES.print(f"report: {escape(str(page))}", soft_wrap=True)
+        cli.MESSAGES.print(f"report: {escape(str(page))}", soft_wrap=True)
     if as_json:
-        print_result(dataclasses.asdict(compared), True)
+        cli.print_result(dataclasses.asdict(compared), True)
         return
-    print_result(
+    cli.print_result(
         {
             "questions": compared.n,
             metric: f"{compared.before:.3f} before, {compared.after:.3f} after",

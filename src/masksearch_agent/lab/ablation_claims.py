@@ -15,13 +15,7 @@ from masksearch_agent.errors import EvaluationError
 from masksearch_agent.evaluation.comparison import gain_over_runs
 from masksearch_agent.evaluation.intervals import Interval
 from masksearch_agent.evaluation.results import QuestionResult
-from masksearch_agent.lab.ablation_plan import (
-    LONGER_TRAINING,
-    METHODS,
-    RAMP,
-    reward_names,
-    same_tokens_name,
-)
+from masksearch_agent.lab.ablation_plan import LONGER_TRAINING, METHODS, RAMP, reward_names, same_tokens_name
 from masksearch_agent.lab.recipe import Experiment, LabRecipe
 from masksearch_agent.text.matching import tokenize_answer
 
@@ -32,6 +26,9 @@ __all__ = (
 
 Verdict = Literal["reproduced", "not reproduced", "undecided at this scale"]
 Measure = Literal["recall", "em", "length"]
+
+_STRICTER = "MaskSearch, stricter"
+"""Source of claims that this project sharpens."""
 
 _Pair = tuple[str, str]
 """The arm that is claimed to score more, and the other one."""
@@ -134,50 +131,19 @@ def claims_of(recipe: LabRecipe, rounds: int) -> list[Claim]:
     """
     in_domain, out_of_domain = domains_of(recipe)
     where = (("in domain", in_domain), ("out of domain", out_of_domain))
-    pre_trained = [(f"{before}+{after}", after) for after in METHODS for before in METHODS]
-    same_tokens = [(arm, same_tokens_name(arm)) for arm, _ in pre_trained]
-    verdict = reward_names(recipe.rewards)[-1]
+    pre_trained = tuple((f"{before}+{after}", after) for after in METHODS for before in METHODS)
+    same_tokens = tuple((arm, same_tokens_name(arm)) for arm, _ in pre_trained)
+    helps = "RAMP pre-training helps"
+    rl_first = "Pre-training by RL beats pre-training by SFT where RL follows"
+    every_set = in_domain + out_of_domain
     claims = [
+        *(Claim(f"{helps} {name}", "MaskSearch", "table", pre_trained, sets) for name, sets in where),
+        Claim(rl_first, "MaskSearch", "table", (("RL+RL", "SFT+RL"),), every_set),
         *(
-            Claim(f"RAMP pre-training helps {name}", "MaskSearch", "table", tuple(pre_trained), sets)
+            Claim(f"{helps} {name} at the same total tokens", _STRICTER, "tokens", same_tokens, sets)
             for name, sets in where
         ),
-        Claim(
-            "Pre-training by RL beats pre-training by SFT where RL follows",
-            "MaskSearch",
-            "table",
-            (("RL+RL", "SFT+RL"),),
-            in_domain + out_of_domain,
-        ),
-        *(
-            Claim(
-                f"RAMP pre-training helps {name} at the same total tokens",
-                "MaskSearch, stricter",
-                "tokens",
-                tuple(same_tokens),
-                sets,
-            )
-            for name, sets in where
-        ),
-        *(
-            Claim(
-                f"A curriculum over the number of masks beats mixed masks ({method})",
-                "MaskSearch",
-                "curriculum",
-                ((f"{method}, curriculum", f"{method}, mixed"),),
-                (RAMP,),
-            )
-            for method in METHODS
-        ),
-        *_reward_claims(verdict),
-        Claim("Dynamic sampling helps", "DAPO", "sampling", (("on", "off"),), (RAMP,)),
-        Claim(
-            "Withholding a task's source helps",
-            "this project",
-            "leak_guard",
-            tuple((f"{method}, on", f"{method}, off") for method in METHODS),
-            (RAMP,),
-        ),
+        *_ramp_claims(reward_names(recipe.rewards)[-1]),
     ]
     if rounds > 1:
         claims += _evolution_claims(rounds, recipe.evolution.start_from == "student")
@@ -190,10 +156,8 @@ def assess(
     """Return a claim with its paired difference over all seeds, that of each of its pairs, and the verdict.
 
     Args:
-        claim: The claim.
         runs: Of its comparison: each arm with each seed.
         smallest_gain: See `decide`.
-        settings: Seed and number of resamples of the intervals.
 
     Raises:
         EvaluationError: An arm is missing, or two arms were asked different questions.
@@ -226,36 +190,39 @@ def assess(
     )
 
 
-def _reward_claims(verdict: str) -> list[Claim]:
+def _on_ramp(
+    text: str, source: str, experiment: Experiment, *pairs: _Pair, measure: Measure = "recall"
+) -> Claim:
+    return Claim(text, source, experiment, pairs, (RAMP,), measure)
+
+
+def _ramp_claims(verdict: str) -> list[Claim]:
+    """Return the claims about pre-training on its own; `verdict` names the reward that is, or stands for, a judge."""
+    masks = "A curriculum over the number of masks beats mixed masks"
+    hacked = "Plain recall is hacked: answers grow"
+    mended = "A length penalty mends it: more answers are exact"
     penalised = "recall_with_length_penalty"
     judged = "A judge's verdict" if verdict == "judge" else "An exact verdict (in place of a judge)"
+    guarded = [(f"{method}, on", f"{method}, off") for method in METHODS]
     return [
-        Claim(
-            "Plain recall is hacked: answers grow",
-            "MaskSearch",
-            "rewards",
-            (("recall", penalised),),
-            (RAMP,),
-            "length",
+        *(
+            _on_ramp(f"{masks} ({m})", "MaskSearch", "curriculum", (f"{m}, curriculum", f"{m}, mixed"))
+            for m in METHODS
         ),
-        Claim(
-            "A length penalty mends it: more answers are exact",
-            "MaskSearch",
-            "rewards",
-            ((penalised, "recall"),),
-            (RAMP,),
-            "em",
-        ),
-        Claim(f"{judged} beats plain recall", "MaskSearch", "rewards", ((verdict, "recall"),), (RAMP,)),
+        _on_ramp(hacked, "MaskSearch", "rewards", ("recall", penalised), measure="length"),
+        _on_ramp(mended, "MaskSearch", "rewards", (penalised, "recall"), measure="em"),
+        _on_ramp(f"{judged} beats plain recall", "MaskSearch", "rewards", (verdict, "recall")),
+        _on_ramp("Dynamic sampling helps", "DAPO", "sampling", ("on", "off")),
+        _on_ramp("Withholding a task's source helps", "this project", "leak_guard", *guarded),
     ]
 
 
 def _evolution_claims(rounds: int, has_control: bool) -> list[Claim]:
     last = f"round {rounds}"
-    claims = [Claim("Self-evolution helps", "MaskSearch", "evolution", ((last, "round 1"),), (RAMP,))]
+    claims = [_on_ramp("Self-evolution helps", "MaskSearch", "evolution", (last, "round 1"))]
     if has_control:
         text = "Self-evolution helps more than as long a training on the first round"
-        claims.append(Claim(text, "MaskSearch, stricter", "evolution", ((last, LONGER_TRAINING),), (RAMP,)))
+        claims.append(_on_ramp(text, _STRICTER, "evolution", (last, LONGER_TRAINING)))
     return claims
 
 

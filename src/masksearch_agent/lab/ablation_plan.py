@@ -55,11 +55,7 @@ class Arm:
 
 
 def check_ablation(recipe: LabRecipe) -> None:
-    """Refuse a recipe that lacks what its comparisons need.
-
-    Raises:
-        ConfigError: It does.
-    """
+    """Raise `ConfigError` for a recipe that lacks what its comparisons need."""
     only = recipe.ablation.only
     if recipe.qa_dapo is None and {"table", "tokens"} & set(only):
         raise ConfigError(
@@ -87,7 +83,6 @@ class Plan:
     """The stages of one seed.
 
     Args:
-        recipe: What is compared, and how each stage works.
         seed: Takes the place of the recipe's.
         graph: Does the stages that say how the others go: what pre-training took, how many rounds there were.
     """
@@ -144,11 +139,10 @@ class Plan:
 
     def _curriculum(self) -> list[Arm]:
         sft, dapo = self.recipe.ramp_sft, self.recipe.ramp_dapo
+        mixed, ordered = (self._sft(self.base, RAMP, _with(sft, curriculum=on)) for on in (False, True))
         return [
-            *(
-                self._filled(f"SFT, {name}", self._sft(self.base, RAMP, _with(sft, curriculum=is_ordered)))
-                for name, is_ordered in (("mixed", False), ("curriculum", True))
-            ),
+            self._filled("SFT, mixed", mixed),
+            self._filled("SFT, curriculum", ordered),
             self._filled("RL, mixed", self._rl(self.base, RAMP, _with(dapo, curriculum=()))),
             self._filled("RL, curriculum", self._rl(self.base, RAMP, dapo)),
         ]
@@ -231,10 +225,8 @@ class Plan:
     ) -> AgentFolder:
         """Return an agent trained by RL: a warm start, then DAPO."""
         warm = self._sft(agent, kind, self.recipe.ablation.warm_start, is_guarded)
-        tasks = self._tasks(kind, is_guarded)
-        return self.make.dapo(
-            warm, tasks, self._searched(is_guarded), settings, f"{kind}_dapo", rewards=rewards
-        )
+        tasks, searched = self._tasks(kind, is_guarded), self._searched(is_guarded)
+        return self.make.dapo(warm, tasks, searched, settings, f"{kind}_dapo", rewards=rewards)
 
     # --- data and questions --------------------------------------------------------------------------------
 

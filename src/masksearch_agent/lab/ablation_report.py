@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -105,13 +106,7 @@ class AblationReport:
 def build_ablation_report(
     recipe: LabRecipe, runs: Mapping[Experiment, Sequence[ArmRun]], took: Sequence[FinishedStage]
 ) -> AblationReport:
-    """Collect the report of a finished run.
-
-    Args:
-        recipe: What was run.
-        runs: The arms of each comparison, each with each seed.
-        took: The cost of its stages.
-    """
+    """Collect the report of a finished run of the arms of each comparison, each with each seed."""
     settings, gain = recipe.evaluation, recipe.ablation.smallest_gain
     claims = claims_of(recipe, _common_rounds(runs.get("evolution", ())))
     return AblationReport(
@@ -135,11 +130,8 @@ def write_ablation_report(report: AblationReport, directory: Path) -> None:
     page = render_markdown("ablation.md", package="masksearch_agent.lab", report=report)
     replace_text(directory / "ablation.md", page)
     claims = [Mark(claim.claim, claim.gain) for claim in report.claims]
-    plots = {
-        "claims": draw_forest(
-            claims, "difference in the direction of the claim, 95% interval", width=_PLOT_WIDTH
-        )
-    }
+    scale = "difference in the direction of the claim, 95% interval"
+    plots = {"claims": draw_forest(claims, scale, width=_PLOT_WIDTH)}
     plots |= {entry.name: _draw(entry) for entry in report.experiments}
     for name, svg in plots.items():
         replace_text(directory / f"ablation-{name}.svg", svg + "\n")
@@ -210,7 +202,6 @@ def _cell(seeds: Sequence[Sequence[QuestionResult]], settings: EvaluationSetting
 
 def _common_rounds(runs: Sequence[ArmRun]) -> int:
     """Return how many rounds of self-evolution every seed has."""
-    rounds: dict[int, int] = {run.seed: 0 for run in runs}
-    for run in runs:
-        rounds[run.seed] += run.arm.startswith("round ")
-    return min(rounds.values(), default=0)
+    seeds = Counter({run.seed: 0 for run in runs})
+    seeds.update(run.seed for run in runs if run.arm.startswith("round "))
+    return min(seeds.values(), default=0)

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import random
 from array import array
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
 
 __all__ = ("make_reading_blocks", "train_base")
 
+_FactWriter = Callable[[Fact, random.Random], str]
+_Form = Callable[[Sequence[Fact], random.Random], list[str]]
+
 _ENTITIES_PER_WORLD = 600
 _TELLINGS_PER_FACT = 4
 _ARTICLES_SHARE = 0.65
@@ -50,13 +54,9 @@ _NUMBERED_SHARE = 0.5
 def train_base(
     settings: BaseStageSettings, directory: Path, callbacks: tuple[TrainerCallback, ...] = ()
 ) -> None:
-    """Train the tiny base model and save it with its tokenizer as an ordinary checkpoint.
+    """Train the tiny base model and save it in the directory, with its tokenizer, as an ordinary checkpoint.
 
-    Args:
-        settings: Sizes, phases and seeds.
-        directory: Where the checkpoint goes. The trainer's own checkpoints are kept in `trainer/`, and a stopped run
-            goes on from the last of them.
-        callbacks: Progress display and the like.
+    The trainer's own checkpoints are kept in `trainer/`, and a stopped run goes on from the last of them.
     """
     import torch
     from transformers import PrinterCallback, Trainer, TrainingArguments
@@ -100,17 +100,12 @@ def train_base(
 
 
 def renew_unseen_embeddings(model: LlamaForCausalLM, seen: Collection[int], seed: int) -> None:
-    """Tell apart the embeddings of tokens that the text never showed.
+    """Tell apart the embeddings of tokens that the text never showed; `seen` are the ids of the others.
 
     With tied embeddings every step pushes all tokens that are not next a little away from the hidden state, and Adam
     makes a little as large as anything. After thousands of steps the unseen tokens (`<search>`, `[mask]`, `Who`) all
     point the same way, far out, and later training could hardly tell them apart. They get a direction of their own
     each; a part of the common one stays, because it is what keeps the model from writing them.
-
-    Args:
-        model: Changed in place.
-        seen: Ids of the tokens that were read.
-        seed: Of the fresh embeddings.
     """
     import torch
 
@@ -173,19 +168,15 @@ class _Library:
         self.world = world
         self.tokenizer = tokenizer
         facts = {(fact.hop.need, fact.object): fact for told in world.facts.values() for fact in told}
-        self.told: dict[str, list[Fact]] = {}
+        self.told = defaultdict[str, list[Fact]](list)
         for mention in world.mentions:
-            self.told.setdefault(mention.passage_id, []).append(facts[mention.hop.need, mention.hop.answer])
-        self.articles: dict[str, list[Passage]] = {}
+            self.told[mention.passage_id].append(facts[mention.hop.need, mention.hop.answer])
+        self.articles = defaultdict[str, list[Passage]](list)
         for passage in world.passages:
-            self.articles.setdefault(passage.document_id, []).append(passage)
+            self.articles[passage.document_id].append(passage)
 
     def write_sentences(
-        self,
-        entities: Sequence[str],
-        length: int,
-        rng: random.Random,
-        write: Callable[[Fact, random.Random], str],
+        self, entities: Sequence[str], length: int, rng: random.Random, write: _FactWriter
     ) -> list[int]:
         """Tell every fact of the entities several times, in random order."""
         facts = [fact for name in entities for fact in self.world.facts[name]]
@@ -209,7 +200,7 @@ class _Library:
             if ids and len(ids) + len(shown) > _ARTICLES_SHARE * length:
                 break
             ids += shown
-            facts |= {(fact.subject, fact.relation.label): fact for fact in self.told.get(passage.id, ())}
+            facts |= {(fact.subject, fact.relation.label): fact for fact in self.told[passage.id]}
         while len(ids) < length:
             ids += self._encode(_review(rng.sample(list(facts.values()), len(facts)), rng))
         return ids[:length]
@@ -240,26 +231,21 @@ def _review(facts: Sequence[Fact], rng: random.Random) -> str:
     return "".join(line + "\n" for line in lines)
 
 
-def _retell(facts: Sequence[Fact], rng: random.Random) -> list[str]:
-    return [_tell(fact, rng) for fact in facts]
+def _name_relation(fact: Fact, rng: random.Random) -> str:
+    return f"{_tell(fact, rng)[:-1]} ({fact.relation.label})."
 
 
-def _name_relations(facts: Sequence[Fact], rng: random.Random) -> list[str]:
-    return [f"{_tell(fact, rng)[:-1]} ({fact.relation.label})." for fact in facts]
+def _describe(fact: Fact, rng: random.Random) -> str:
+    phrase = rng.choice(fact.relation.noun_phrases).format(s=fact.subject)
+    return f"T{phrase[1:]} is {fact.object}."
 
 
-def _describe(facts: Sequence[Fact], rng: random.Random) -> list[str]:
-    phrases = [
-        rng.choice((f"the {fact.relation.label} of {{s}}", *fact.relation.descriptions)).format(
-            s=fact.subject
-        )
-        for fact in facts
-    ]
-    return [f"T{phrase[1:]} is {fact.object}." for phrase, fact in zip(phrases, facts, strict=True)]
+def _ask(fact: Fact, rng: random.Random) -> str:
+    return f"{rng.choice(fact.relation.questions).format(s=fact.subject)} {fact.object}."
 
 
-def _ask(facts: Sequence[Fact], rng: random.Random) -> list[str]:
-    return [f"{rng.choice(fact.relation.questions).format(s=fact.subject)} {fact.object}." for fact in facts]
+def _a_line_each(write: _FactWriter) -> _Form:
+    return lambda facts, rng: [write(fact, rng) for fact in facts]
 
 
 def _take_notes(facts: Sequence[Fact], rng: random.Random) -> list[str]:
@@ -271,9 +257,10 @@ def _list_values(facts: Sequence[Fact], rng: random.Random) -> list[str]:
     return [*_take_notes(facts, rng), *values]
 
 
-_FORMS: tuple[Callable[[Sequence[Fact], random.Random], list[str]], ...] = (
-    _retell, _name_relations, _describe, _ask, _take_notes, _list_values,
-)  # fmt: skip
+_FORMS: tuple[_Form, ...] = (
+    *map(_a_line_each, (_tell, _name_relation, _describe, _ask)),
+    *(_take_notes, _list_values),
+)
 """How a review may tell facts, as lines."""
 
 

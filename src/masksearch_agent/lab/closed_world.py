@@ -17,7 +17,7 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from masksearch_agent.errors import CorpusError
 from masksearch_agent.jsonl import write_jsonl
@@ -103,16 +103,10 @@ class ClosedWorld:
         return next(fact for fact in self.facts[subject] if fact.relation.label == label)
 
 
-def make_world(
-    seed: int,
-    train_entities: int = 400,
-    test_entities: int = 200,
-) -> ClosedWorld:
-    """Make a world from a seed.
+def make_world(seed: int, train_entities: int = 400, test_entities: int = 200) -> ClosedWorld:
+    """Make a world from a seed; the same seed and sizes give the same world, to the letter.
 
     Args:
-        seed: The same seed and sizes give the same world, to the letter.
-        train_entities: Entities of the training split.
         test_entities: Entities of the test split; 0 for a world that is only read.
 
     Raises:
@@ -132,10 +126,8 @@ def make_world(
     passages: list[Passage] = []
     mentions: list[FactMention] = []
     inverse = _inverse_facts(facts, entities)
-    for entity in entities.values():
-        for passage, told in _write_articles(
-            entity, facts[entity.name], inverse.get(entity.name, []), rng, seed
-        ):
+    for name, entity in entities.items():
+        for passage, told in _write_articles(entity, facts[name], inverse.get(name, []), rng, seed):
             passages.append(passage)
             mentions.extend(told)
     return ClosedWorld(seed, entities, facts, tuple(passages), tuple(mentions))
@@ -223,13 +215,10 @@ def _write_articles(
         text, spans = _write_text(entity, plan)
         passage_id = content_id("closed-world", seed, title, text)
         passage = Passage(passage_id, title, text, entity.name, position, f"closed-world:{seed}")
-        yield (
-            passage,
-            [
-                FactMention(passage_id, start, end, fact.relation.label, fact.hop)
-                for start, end, fact in spans
-            ],
-        )
+        told = [
+            FactMention(passage_id, start, end, fact.relation.label, fact.hop) for start, end, fact in spans
+        ]
+        yield passage, told
 
 
 def _write_text(
@@ -253,8 +242,6 @@ def write_world(world: ClosedWorld, directory: Path) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     write_jsonl(directory / "passages.jsonl", world.passages)
     write_jsonl(directory / "mentions.jsonl", world.mentions)
-    counts = {
-        split: sum(entity.split == split for entity in world.entities.values()) for split in ("train", "test")
-    }
+    counts = {split: sum(e.split == split for e in world.entities.values()) for split in get_args(Split)}
     description = {"seed": world.seed, "passages": len(world.passages), "entities": counts}
     (directory / "world.json").write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")

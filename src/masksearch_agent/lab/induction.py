@@ -72,10 +72,8 @@ def start_with_induction(model: LlamaForCausalLM, seed: int = 0) -> None:
         rows = slice(0, copying_heads * model.model.layers[0].self_attn.head_dim)
         _copy(looking, rows, slice(0, half), slice(half, width), everything * unit * _PREVIOUS_TOKEN_GAIN)
         _copy(matching, rows, slice(0, half), slice(0, half), everything * unit * _COPY_GAIN)
-        for projection, compared in (
-            (matching.q_proj, slice(0, half)),
-            (matching.k_proj, slice(half, width)),
-        ):
+        compared_halves = (slice(0, half), slice(half, width))
+        for projection, compared in zip((matching.q_proj, matching.k_proj), compared_halves, strict=True):
             projection.weight[rows] = 0.0
             projection.weight[rows, compared] = everything * _MATCH_STRENGTH
 

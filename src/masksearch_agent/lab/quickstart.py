@@ -25,11 +25,6 @@ __all__ = ("Quickstart",)
 class Quickstart:
     """One run.
 
-    Args:
-        recipe: What to do.
-        directory: The run folder.
-        display: Progress.
-
     Raises:
         ConfigError: The folder belongs to a run with other settings.
     """
@@ -63,15 +58,10 @@ class Quickstart:
         asked = {
             name: Asked(tasks, searched) for name, tasks in {**world.test_questions, "ramp": held_out}.items()
         }
-        rows = {
-            "untrained": base,
-            "ramp_sft": student,
-            "ramp_dapo": searcher,
-            "qa_sft": reader,
-            "agent": self.agent,
-        }
-        if recipe.qa_dapo is None:
-            del rows["qa_sft"]
+        rows = {"untrained": base, "ramp_sft": student, "ramp_dapo": searcher}
+        if recipe.qa_dapo is not None:
+            rows["qa_sft"] = reader
+        rows["agent"] = self.agent
         self.exams = [make.evaluation(name, row, asked) for name, row in rows.items()]
         self.exams.insert(1, make.evaluation("rag", self.agent, asked, "rag"))
         self.graph = StageGraph(directory, display)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from masksearch_agent.evaluation.results import QuestionResult
@@ -11,7 +11,7 @@ from masksearch_agent.reports.records import RetrievalScore, RunReport, Sample
 from masksearch_agent.reports.run_page import write_run_report
 from masksearch_agent.retrieval.index import open_index
 from masksearch_agent.retrieval.search import Search
-from masksearch_agent.runs.reporting import cost_of, results_of, write_questions
+from masksearch_agent.runs.reporting import about_run, results_of, write_questions
 from masksearch_agent.stages.tasks import read_task_files
 from masksearch_agent.text.matching import contains_phrase
 
@@ -41,18 +41,10 @@ def report_quickstart(run: Quickstart) -> RunReport:
         if exam.agent.stage is not None and exam.name != "evals/rag"
     }
     report = RunReport(
-        **cost_of(graph.took(run.exams)),
-        title=f"{recipe.name}, seed {recipe.seed}",
-        name=recipe.name,
-        seed=recipe.seed,
-        base_model=recipe.base_model,
+        **about_run(recipe, graph.took(run.exams)),
         scores=scored.scores(),
         differences=scored.differences(_COMPARED),
-        generation=tuple(
-            found
-            for traces in run.traces
-            for found in generation_of(graph.where(traces), (traces.trace_stage,))
-        ),
+        generation=tuple(generation_of(graph.where(traces), traces.trace_stage) for traces in run.traces),
         retrieval=tuple(_retrieval(run)),
         curves=curves_of(bundles),
         samples=tuple(_samples(results["agent"])),
@@ -92,9 +84,7 @@ def _samples(results: dict[str, list[QuestionResult]]) -> Iterable[Sample]:
     chains = [r for r in results.get("qa_2hop", ()) if r.recall == 1.0]
     hard = results.get("qa_3hop", [])
     mistakes = [r for r in hard if r.recall < 1.0] or hard
-    choices: tuple[tuple[str, Sequence[QuestionResult]], ...] = (
-        *(("Several masks", masks), ("Two hops", chains), ("Three hops", mistakes)),
-    )
+    choices = (("Several masks", masks), ("Two hops", chains), ("Three hops", mistakes))
     return [
         sample_of(found[0], title) for title, found in choices if found and found[0].trajectory is not None
     ]

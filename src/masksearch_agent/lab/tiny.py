@@ -37,22 +37,15 @@ CHAT_TEMPLATE = (
 
 
 def make_tiny_tokenizer(texts: Iterable[str], vocab_size: int = 2048) -> PreTrainedTokenizerFast:
-    """Train a byte-level BPE tokenizer.
-
-    Args:
-        texts: What to learn words from.
-        vocab_size: Entries, special and protocol tokens included.
-    """
+    """Train a byte-level BPE tokenizer; `vocab_size` includes special and protocol tokens."""
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
     tokenizer = Tokenizer(models.BPE())
     # Digits in pairs: a year is two tokens, as a name is, and no number needs a token of its own.
+    digits = pre_tokenizers.Split(Regex(r"\d{1,2}"), behavior="isolated")
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(r"\d{1,2}"), behavior="isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False),
-        ]
+        [digits, pre_tokenizers.ByteLevel(add_prefix_space=False)]
     )
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(

@@ -105,6 +105,11 @@ class Relation:
     """Noun phrases for the object beside `the LABEL of {s}`, used inside longer questions."""
 
     @property
+    def noun_phrases(self) -> tuple[str, ...]:
+        """All noun phrases for the object."""
+        return (f"the {self.label} of {{s}}", *self.descriptions)
+
+    @property
     def is_entity_valued(self) -> bool:
         """Whether the object is an entity with articles of its own."""
         return self.object_kind in INNER

@@ -8,6 +8,7 @@ entities of one split.
 from __future__ import annotations
 
 import random
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 
 from masksearch_agent.lab.closed_world import ClosedWorld, Entity, Fact, Split
@@ -30,7 +31,6 @@ def make_questions(
     """Make distinct questions of one category and number of hops.
 
     Args:
-        world: What to ask about.
         split: Ask about entities of this split only.
         count: Number of questions; fewer come back where the world holds no more.
         hops: Facts on the path of a bridge question, 1 to 4; other categories need as many as they need.
@@ -64,11 +64,9 @@ class _QuestionWriter:
         self.split: Split = split
         self.rng = rng
         self.entities = [entity for entity in world.entities.values() if entity.split == split]
-        self.passages_telling: dict[tuple[str, str], list[str]] = {}
+        self.passages_telling = defaultdict[tuple[str, str], list[str]](list)
         for mention in world.mentions:
-            self.passages_telling.setdefault((mention.hop.need, mention.hop.answer), []).append(
-                mention.passage_id
-            )
+            self.passages_telling[mention.hop.need, mention.hop.answer].append(mention.passage_id)
 
     def task(
         self, question: str, answer: str, facts: Sequence[Fact], category: str, hops: Sequence[Hop] = ()
@@ -93,17 +91,15 @@ class _QuestionWriter:
         for step in range(hops):
             is_last = step == hops - 1
             choices = [f for f in self.world.facts[current] if is_last or f.relation.is_entity_valued]
-            fact = self.rng.choice(choices)
-            path.append(fact)
-            current = fact.object
+            path.append(self.rng.choice(choices))
+            current = path[-1].object
         return path
 
     def phrase(self, path: Sequence[Fact]) -> str:
         """Write a noun phrase for where a path leads: `the mayor of the city where Elise Keller was born`."""
         phrase = path[0].subject
         for fact in path:
-            patterns = (f"the {fact.relation.label} of {{s}}", *fact.relation.descriptions)
-            phrase = self.rng.choice(patterns).format(s=phrase)
+            phrase = self.rng.choice(fact.relation.noun_phrases).format(s=phrase)
         return phrase
 
 
@@ -151,11 +147,8 @@ def _ask_intersection(writer: _QuestionWriter, hops: int) -> SearchTask | None:
     if len(matching) != 1:
         return None
     question = f"Which {profession.object} works for {employer.object}?"
-    found = Hop(
-        f"the {profession.object} on the staff of {employer.object}",
-        f"{employer.object} {profession.object}",
-        person.name,
-    )
+    need = f"the {profession.object} on the staff of {employer.object}"
+    found = Hop(need, f"{employer.object} {profession.object}", person.name)
     return writer.task(question, person.name, (employer, profession), "intersection", (found, profession.hop))
 
 

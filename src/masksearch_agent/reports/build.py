@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from masksearch_agent.config.evaluation import EvaluationSettings
@@ -10,12 +11,12 @@ from masksearch_agent.evaluation.comparison import compare
 from masksearch_agent.evaluation.intervals import bootstrap_mean
 from masksearch_agent.evaluation.results import QuestionResult
 from masksearch_agent.evaluation.runner import summarise
-from masksearch_agent.records import Message, Trajectory
+from masksearch_agent.records import Message
 from masksearch_agent.reports.records import Curve, Difference, Generation, Sample, Score
 from masksearch_agent.traces.store import TraceStore
 from masksearch_agent.trainers.callbacks import read_metrics
 
-__all__ = ("Said", "ScoredRuns", "curves_of", "generation_of", "messages_of", "sample_of")
+__all__ = ("Said", "ScoredRuns", "curves_of", "generation_of", "sample_of")
 
 Said = Callable[[str, QuestionResult], float]
 """The recall of what a model wrote last on a question of a dataset."""
@@ -73,29 +74,18 @@ class ScoredRuns:
         return Score(agent, dataset, summary, interval, answered)
 
     def _difference(self, after: str, before: str, dataset: str) -> Difference:
-        runs = [list(self.results[agent][dataset]) for agent in (before, after)]
-        compared = compare(runs[0], runs[1], settings=self.settings)
-        said = None
+        old, new = (list(self.results[agent][dataset]) for agent in (before, after))
+        compared, said = compare(old, new, settings=self.settings), None
         if self.said is not None:
-            score = self.said
-            said = compare(
-                runs[0], runs[1], settings=self.settings, score=lambda result: score(dataset, result)
-            ).gain
+            said = compare(old, new, settings=self.settings, score=partial(self.said, dataset)).gain
         return Difference(after, before, dataset, compared.gain, compared.n, said=said)
 
 
-def generation_of(traces: Path, trace_stages: Sequence[str]) -> tuple[Generation, ...]:
-    """Return how many trajectories of each stage of a trace store were accepted, and why the others were not."""
+def generation_of(traces: Path, stage: str) -> Generation:
+    """Return how many trajectories of a stage of a trace store were accepted, and why the others were not."""
     with TraceStore(traces) as store:
-        return tuple(
-            Generation(
-                stage,
-                store.count(stage, accepted=True),
-                store.count(stage, accepted=False),
-                dict(store.reasons(stage)),
-            )
-            for stage in trace_stages
-        )
+        accepted, rejected = (store.count(stage, accepted=verdict) for verdict in (True, False))
+        return Generation(stage, accepted, rejected, dict(store.reasons(stage)))
 
 
 def curves_of(bundles: Mapping[str, Path]) -> tuple[Curve, ...]:
@@ -117,6 +107,7 @@ def curves_of(bundles: Mapping[str, Path]) -> tuple[Curve, ...]:
 
 def sample_of(result: QuestionResult, title: str) -> Sample:
     """Return a question's trajectory to read."""
+    turns = result.trajectory.turns if result.trajectory is not None else ()
     return Sample(
         title=title,
         question=result.question,
@@ -124,13 +115,5 @@ def sample_of(result: QuestionResult, title: str) -> Sample:
         answer=result.answer,
         recall=result.recall,
         stop_reason=result.stop_reason,
-        messages=messages_of(result.trajectory),
+        messages=tuple(m for turn in turns for m in (*turn.context, Message("assistant", turn.text))),
     )
-
-
-def messages_of(trajectory: Trajectory | None) -> tuple[Message, ...]:
-    """Return a trajectory as the conversation it was."""
-    messages: list[Message] = []
-    for turn in trajectory.turns if trajectory is not None else ():
-        messages += [*turn.context, Message("assistant", turn.text)]
-    return tuple(messages)

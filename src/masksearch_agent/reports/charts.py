@@ -99,15 +99,12 @@ def draw_forest(
     """Return means with their 95% intervals, a row each, over a labelled scale with a line at 0."""
     alt = _altair()
     rows = [
-        {
-            **{"row": mark.row, "series": mark.series, "mean": round(mark.interval.mean, 4)},
-            **{"low": round(mark.interval.low, 4), "high": round(mark.interval.high, 4)},
-        }
+        {"row": mark.row, "series": mark.series}
+        | {end: round(getattr(mark.interval, end), 4) for end in ("mean", "low", "high")}
         for mark in marks
     ]
-    names, series = (
-        list(dict.fromkeys(values)) for values in ([m.row for m in marks], [m.series for m in marks])
-    )
+    names = list(dict.fromkeys(mark.row for mark in marks))
+    series = list(dict.fromkeys(mark.series for mark in marks))
     scale = alt.Scale(domain=list(bounds), nice=True) if bounds else alt.Scale(zero=True, nice=True)
     # A row's name stands above its intervals, on a line of its own: beside them, long ones would leave a narrow screen
     # no room for the scale.
@@ -136,16 +133,12 @@ def draw_breakdown(bins: Sequence[Bin], unit: str) -> str:
         for b in bins
         if (i := b.interval) is not None
     ]
-    x = {
-        "x": alt.X(
-            "name:N",
-            title=f"{unit} (below the dots: questions)",
-            sort=names,
-            axis=alt.Axis(labelAngle=0),
-        ),
-        "xOffset": alt.XOffset("agent:N", sort=agents),
-    }
-    base = alt.Chart(alt.Data(values=rows)).encode(**x, color=_colour(alt, agents, "agent"))
+    title = f"{unit} (below the dots: questions)"
+    base = alt.Chart(alt.Data(values=rows)).encode(
+        x=alt.X("name:N", title=title, sort=names, axis=alt.Axis(labelAngle=0)),
+        xOffset=alt.XOffset("agent:N", sort=agents),
+        color=_colour(alt, agents, "agent"),
+    )
     recall = alt.Y("low:Q", title="recall, 95% interval", scale=alt.Scale(domain=[0, 1]))
     line = base.mark_rule(strokeWidth=2, opacity=0.6).encode(y=recall, y2="high:Q")
     dot = base.mark_circle(size=60, opacity=1).encode(y="mean:Q")

@@ -66,14 +66,10 @@ class _Collected:
 
 
 def write_evaluation_page(folder: Path, settings: EvaluationSettings | None = None) -> Path:
-    """Write `report.html` beside the results of a folder.
+    """Write `report.html` beside the results of a folder, and return where it is.
 
     Args:
         folder: What `masksearch eval --out` or `pytest --masksearch-out` wrote, or the `evals` of a run.
-        settings: Seed and number of resamples of the intervals.
-
-    Returns:
-        The page.
 
     Raises:
         EvaluationError: The folder holds no results.
@@ -103,11 +99,9 @@ def write_comparison_page(
     """Write the page of two runs on the same questions, whose table can be sorted by what each question gained.
 
     Args:
-        before: Results of one run, as `masksearch eval --out` wrote them.
-        after: Results of the other.
+        before, after: Results of a run each, as `masksearch eval --out` wrote them.
         page: The HTML file.
         metric: The score of which the gain is taken.
-        settings: Seed and number of resamples of the intervals.
     """
     labels = [read_label(path) or ResultLabel(path.stem, path.stem) for path in (before, after)]
     dataset, (old, new) = labels[0].dataset, (found.agent for found in labels)
@@ -132,9 +126,7 @@ def write_page(
     Args:
         files: The runs, in the order of the page.
         references: The agent of each dataset that the others are compared with, or an empty name.
-        title: Of the page.
         page: The HTML file.
-        settings: Seed and number of resamples of the intervals.
         metric: The score that is compared.
     """
     settings = settings or EvaluationSettings()
@@ -257,17 +249,11 @@ def _breakdowns(
             if len(values) == 1:
                 continue  # One dot is in the table of scores already.
             title = f"By {unit}" if len(datasets) == 1 else f"{label(dataset)}, by {unit}"
-            bins = [
-                _bin(
-                    agent,
-                    [r.recall for r in results if min(count(r), _LAST_BIN) == value],
-                    unit,
-                    value,
-                    settings,
-                )
-                for agent, results in mine.items()
-                for value in values
-            ]
+            bins = []
+            for agent, results in mine.items():
+                for value in values:
+                    recalls = [r.recall for r in results if min(count(r), _LAST_BIN) == value]
+                    bins.append(_bin(agent, recalls, unit, value, settings))
             charts.append(Chart(title, draw_breakdown(bins, unit)))
     return charts
 

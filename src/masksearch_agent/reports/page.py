@@ -29,19 +29,10 @@ _MARKDOWN = re.compile(r"([\\`*_\[\]<>#|~$])")
 
 
 def render_html(template: str, scripts: Sequence[str] = ("page.js",), **values: Any) -> str:
-    """Return a page.
-
-    Args:
-        template: File of `templates/`.
-        scripts: Files of `templates/`, in the order in which they run.
-        values: What the template shows.
-    """
-    codes = [_read(name) for name in scripts]
-    return (
-        _environment(True)
-        .get_template(template)
-        .render(codes=codes, script_hashes=" ".join(map(_hash, codes)), **values)
-    )
+    """Return a page of a template, with scripts that run in their order; both are files of `templates/`."""
+    codes = [files(__package__).joinpath("templates", name).read_text(encoding="utf-8") for name in scripts]
+    page = _environment(True).get_template(template)
+    return page.render(codes=codes, script_hashes=" ".join(map(_hash, codes)), **values)
 
 
 def render_sample(sample: Any) -> str:
@@ -56,7 +47,6 @@ def render_markdown(template: str, package: str = "", **values: Any) -> str:
     Args:
         template: File of `templates/`, of this room or of another package that brings its own.
         package: The other package.
-        values: What the template shows.
     """
     text = _environment(False, package).get_template(template).render(**values)
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
@@ -101,7 +91,3 @@ def _plain(text: str) -> str:
 
 def _hash(code: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()}'"
-
-
-def _read(name: str) -> str:
-    return files(__package__).joinpath("templates", name).read_text(encoding="utf-8")

@@ -20,21 +20,11 @@ from masksearch_agent.reports.wording import label
 __all__ = ("QuestionTable", "success")
 
 _COLUMNS: tuple[tuple[str, str, int | None], ...] = (
-    *(
-        ("question", "question", None),
-        ("answer", "answer", None),
-        ("recall", "recall", 2),
-        ("gain", "gain", 2),
-    ),
-    *(("judge", "judge", 0), ("em", "EM", 0), ("gold_recall", "gold found", 2), ("hops", "hops", 0)),
-    *(
-        ("searches", "searches", 0),
-        ("tokens", "tokens", 0),
-        ("seconds", "seconds", 1),
-        ("stop", "stopped", None),
-    ),
-    *(("dataset", "dataset", None), ("agent", "agent", None), ("category", "category", None)),
-)
+    ("question", "question", None), ("answer", "answer", None), ("recall", "recall", 2), ("gain", "gain", 2),
+    ("judge", "judge", 0), ("em", "EM", 0), ("gold_recall", "gold found", 2), ("hops", "hops", 0),
+    ("searches", "searches", 0), ("tokens", "tokens", 0), ("seconds", "seconds", 1), ("stop", "stopped", None),
+    ("dataset", "dataset", None), ("agent", "agent", None), ("category", "category", None),
+)  # fmt: skip
 """Field, heading, and decimals of a number or None for text."""
 _ALWAYS = {"question", "answer", "recall", "em", "searches", "tokens", "seconds", "stop"}
 """Other columns are shown where they tell questions apart."""

@@ -213,8 +213,10 @@ def read_report(directory: Path) -> RunReport:
 
 def _from_unversioned(data: dict[str, Any]) -> dict[str, Any]:
     """Return a report of the versions before `format_version`, whose blocks were dictionaries by name."""
-    kept = {f.name for f in dataclasses.fields(RunReport)}
-    summary = {f.name for f in dataclasses.fields(EvaluationSummary)}
+    kept, summary, known = (
+        {field.name for field in dataclasses.fields(record)}
+        for record in (RunReport, EvaluationSummary, Round)
+    )
     scores = [
         {
             **{"agent": agent, "dataset": "test" if dataset == "held_out" else dataset},
@@ -234,7 +236,10 @@ def _from_unversioned(data: dict[str, Any]) -> dict[str, Any]:
         **{key: value for key, value in data.items() if key in kept},
         **{"scores": scores, "retrieval": retrieval},
         "differences": [_difference(entry) for entry in data.get("comparisons", ())],
-        "rounds": [_round(entry) for entry in data.get("rounds", ())],
+        "rounds": [
+            {"number": entry["round"], **{key: value for key, value in entry.items() if key in known}}
+            for entry in data.get("rounds", ())
+        ],
     }
 
 
@@ -249,11 +254,6 @@ def _difference(entry: Mapping[str, Any]) -> dict[str, Any]:
     gain = _interval(entry["mean"], entry["low"], entry["high"])
     parts = {"after": after, "before": before, "metric": metric, "dataset": dataset}
     return {**parts, "gain": gain, "n": entry.get("n"), "said": entry.get("said")}
-
-
-def _round(entry: Mapping[str, Any]) -> dict[str, Any]:
-    known = {field.name for field in dataclasses.fields(Round)}
-    return {"number": entry["round"], **{key: value for key, value in entry.items() if key in known}}
 
 
 def _interval(mean: float, low: float, high: float) -> dict[str, float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.table import Table
 from rich.text import Text
 
-from masksearch_agent.reports.records import Round, RunReport
+from masksearch_agent.reports.records import RunReport
 from masksearch_agent.reports.wording import best_recalls, difference, label, question_count, score
 
 __all__ = ("rounds_table", "scores_table")
@@ -37,10 +37,6 @@ def rounds_table(report: RunReport) -> Table:
     for entry in report.rounds:
         agent = f"round_{entry.number}"
         recall = score(report.score(agent, "test"))
-        cells = (str(entry.number), f"{entry.tasks:,}", _accepted(entry), recall, gains.get(agent, "–"))
-        table.add_row(*cells)
+        accepted = f"{entry.accepted:,} ({entry.accepted_share:.0%})"
+        table.add_row(str(entry.number), f"{entry.tasks:,}", accepted, recall, gains.get(agent, "–"))
     return table
-
-
-def _accepted(entry: Round) -> str:
-    return f"{entry.accepted:,} ({entry.accepted_share:.0%})"

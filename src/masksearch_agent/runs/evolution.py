@@ -27,11 +27,9 @@ class Evolution:
 
     Args:
         recipe: What to do: `evolution` says how many rounds of what size, `ramp_sft` how each trains.
-        directory: The run folder.
         tasks: Task files, as `masksearch ramp` writes them.
         index: What they are answered from: the folder of an index, or a web search.
         held_out: Task files that no round trains on; empty holds out some of `tasks`.
-        display: Progress.
 
     Raises:
         ConfigError: The folder belongs to a run with other settings or tasks.

@@ -39,11 +39,9 @@ class Pretraining:
     """One run.
 
     Args:
-        recipe: What to do.
         corpus: Documents to mask and to search.
         questions: What to evaluate on; each has a name of its own.
         directory: The run folder.
-        display: Progress.
         command: What started the run, for its report.
 
     Raises:
@@ -70,15 +68,12 @@ class Pretraining:
         self.traces = make.trajectories(self.tasks, searched)
         self.student = make.sft(base, self.traces, recipe.ramp_sft, "ramp_sft")
         self.agent = make.dapo(self.student, self.tasks, searched, recipe.ramp_dapo, "ramp_dapo")
-        asked = {
-            file.name: Asked(
-                TaskFile(str(file.path)),
-                make.search(make.index(Corpus(str(file.path)), f"index_{file.name}"))
-                if file.has_passages
-                else searched,
-            )
-            for file in questions
-        }
+
+        def ask(file: QuestionFile) -> Asked:
+            own = make.index(Corpus(str(file.path)), f"index_{file.name}") if file.has_passages else None
+            return Asked(TaskFile(str(file.path)), make.search(own) if own is not None else searched)
+
+        asked = {file.name: ask(file) for file in questions}
         self.exams = (
             make.evaluation("rag-pe", base, asked, "rag"),
             make.evaluation("agent-pe", base, asked),

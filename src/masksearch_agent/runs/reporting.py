@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from masksearch_agent.agent.escaping import PROTOCOL_TAGS
+from masksearch_agent.config.recipe import Recipe
 from masksearch_agent.environment import package_versions, usable_cores
 from masksearch_agent.evaluation.metrics import score_answer
 from masksearch_agent.evaluation.results import QuestionResult, ResultFile, ResultLabel, read_results
@@ -28,12 +29,19 @@ from masksearch_agent.traces.store import TraceStore
 if TYPE_CHECKING:
     from masksearch_agent.runs.pretraining import Pretraining
 
-__all__ = ("cost_of", "last_words", "report_evolution", "report_pretraining", "results_of", "write_questions")
+__all__ = (
+    "about_run",
+    "last_words",
+    "report_evolution",
+    "report_pretraining",
+    "results_of",
+    "write_questions",
+)
 
 _COMPARED = (
-    *(("ramp_sft", "agent-pe"), ("ramp_sft", "rag-pe")),
-    *(("ramp_dapo", "agent-pe"), ("ramp_dapo", "rag-pe"), ("ramp_dapo", "ramp_sft")),
-)
+    ("ramp_sft", "agent-pe"), ("ramp_sft", "rag-pe"),
+    ("ramp_dapo", "agent-pe"), ("ramp_dapo", "rag-pe"), ("ramp_dapo", "ramp_sft"),
+)  # fmt: skip
 _READ = "ramp_sft"
 """Whose trajectories are shown."""
 _SAMPLES = 5
@@ -61,16 +69,12 @@ def report_pretraining(run: Pretraining) -> RunReport:
     where = run.graph.where
     made = Counter(task.category for task in read_task_files([where(run.tasks)]))
     report = RunReport(
-        **cost_of(run.graph.took(run.exams)),
-        title=f"{run.recipe.name}, seed {run.recipe.seed}",
-        name=run.recipe.name,
-        seed=run.recipe.seed,
+        **about_run(run.recipe, run.graph.took(run.exams)),
         command=run.command,
-        base_model=run.recipe.base_model,
         scores=scored.scores(),
         differences=scored.differences((*pair, name) for pair in _COMPARED for name in asked),
         tasks=dict(made),
-        generation=generation_of(where(run.traces), ("ramp",)),
+        generation=(generation_of(where(run.traces), "ramp"),),
         curves=curves_of({"ramp_sft": where(run.student), "ramp_dapo": where(run.agent)}),
         samples=tuple(_choose_samples(results[_READ])),
         next_steps=(
@@ -96,18 +100,12 @@ def report_evolution(rounds: Rounds, state: EvolutionState) -> RunReport:
     first, *later = results
     students = {f"round_{number}": graph.where(s) for number, s in enumerate(rounds.students, start=1)}
     report = RunReport(
-        **cost_of(took),
-        title=f"{recipe.name}, seed {recipe.seed}",
-        name=recipe.name,
-        seed=recipe.seed,
-        base_model=recipe.base_model,
+        **about_run(recipe, took),
         scores=scored.scores(),
         differences=scored.differences((name, first, "test") for name in later),
         curves=curves_of(students),
         generation=tuple(
-            found
-            for traces in rounds.traces[: len(results)]
-            for found in generation_of(graph.where(traces), (traces.trace_stage,))
+            generation_of(graph.where(traces), traces.trace_stage) for traces in rounds.traces[: len(results)]
         ),
         rounds=tuple(_round(rounds, entry, took) for entry in state["rounds"]),
         stop_reason=state["stop_reason"] or "",
@@ -121,9 +119,13 @@ def report_evolution(rounds: Rounds, state: EvolutionState) -> RunReport:
     return report
 
 
-def cost_of(took: Sequence[FinishedStage]) -> dict[str, Any]:
-    """Return what a report says of the cost of a run's stages, and where they ran."""
+def about_run(recipe: Recipe, took: Sequence[FinishedStage]) -> dict[str, Any]:
+    """Return what every report says: what was run, where, and what its stages cost."""
     return {
+        "title": f"{recipe.name}, seed {recipe.seed}",
+        "name": recipe.name,
+        "seed": recipe.seed,
+        "base_model": recipe.base_model,
         "stages": tuple(StageCost(s.name, s.seconds, s.tokens, s.steps) for s in took),
         "wall_seconds": sum(stage.seconds for stage in took),
         "peak_memory_gb": max((stage.peak_memory_gb for stage in took), default=0.0),

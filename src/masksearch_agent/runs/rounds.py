@@ -31,25 +31,18 @@ _NODES_A_ROUND = 4
 
 @dataclass
 class Rounds:
-    """The steps of self-evolution (`generator.evolution.RoundSteps`), and what each round made.
-
-    Args:
-        graph: Does the stages.
-        make: Makes them.
-        split: Deals the tasks out.
-        searched: What they are answered from.
-        base: The untrained agent.
-        settings: Rounds of what size.
-        sft: How each trains.
-    """
+    """The steps of self-evolution (`generator.evolution.RoundSteps`), and what each round made."""
 
     graph: StageGraph
     make: RecipeStages
     split: TaskSplit
     searched: Searched
+    """What the tasks are answered from."""
     base: AgentFolder
+    """The untrained agent."""
     settings: EvolutionSettings
     sft: SFTSettings
+    """How each round trains."""
     traces: list[Traces] = field(default_factory=list)
     """Of each round so far."""
     students: list[AgentFolder] = field(default_factory=list)
@@ -119,10 +112,8 @@ class Rounds:
         self.traces.append(stage.traces)
         self.graph.finish(stage)
         with TraceStore(self.graph.where(stage.traces)) as store:
-            trace_stage = stage.trace_stage
-            return Generated(
-                len(store.finished_task_ids(trace_stage)), store.count(trace_stage, accepted=True)
-            )
+            tasks = store.finished_task_ids(stage.trace_stage)
+            return Generated(len(tasks), store.count(stage.trace_stage, accepted=True))
 
     def _named(self, number: int, folder: str, who: str) -> dict[str, str]:
         name = f"{folder}/round_{number}" if self.make.is_named else ""

@@ -13,13 +13,13 @@ from masksearch_agent.config.agent import AgentSettings
 from masksearch_agent.environment import package_versions
 from masksearch_agent.models.local import load_checkpoint
 from masksearch_agent.stages.display import Bar
-from masksearch_agent.stages.stage import AgentFolder, IndexFolder, Site, Stage
+from masksearch_agent.stages.stage import AgentFolder, AgentStage, IndexFolder, Site, Stage
 
 __all__ = ("BaseAgent", "Export", "index_of_bundle", "make_base_bundle")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class BaseAgent(Stage):
+class BaseAgent(AgentStage):
     """Wraps a base model as an agent without any search training."""
 
     kind = "base"
@@ -33,11 +33,6 @@ class BaseAgent(Stage):
     index: IndexFolder | None = None
     """What it searches by default; None for a web search."""
     search_mode: str | None = None
-
-    @property
-    def trained(self) -> AgentFolder:
-        """The agent."""
-        return AgentFolder("", self)
 
     def work(self, folder: Path, site: Site, bar: Bar) -> None:
         """Copy the model into a bundle."""
@@ -74,11 +69,7 @@ def make_base_bundle(
     """Wrap a base model as a bundle.
 
     Args:
-        model: See `BaseAgent`.
-        run: Name of the run.
-        prompts: What the agent is told.
-        settings: Its limits.
-        directory: Where the bundle goes.
+        model, run: See `BaseAgent`.
         index: Folder of the index, relative to the bundle.
         search_mode: How the index is searched; None opens it as it was built.
     """

@@ -17,7 +17,7 @@ from masksearch_agent.retrieval.search import Search
 from masksearch_agent.rewards.mix import RewardMix
 from masksearch_agent.serving.rollout_engine import open_rollout_engine
 from masksearch_agent.stages.display import Bar
-from masksearch_agent.stages.stage import AgentFolder, Searched, Site, Spent, Stage, TaskFile
+from masksearch_agent.stages.stage import AgentFolder, AgentStage, Searched, Site, Spent, TaskFile
 from masksearch_agent.stages.tasks import read_task_files
 from masksearch_agent.stages.training import Listener, next_info, spent_of, training_dtype
 
@@ -34,7 +34,7 @@ class RolloutSettings:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class DAPO(Stage):
+class DAPO(AgentStage):
     """Trains an agent by DAPO."""
 
     kind = "dapo"
@@ -46,11 +46,6 @@ class DAPO(Stage):
     rollouts: RolloutSettings
     label: str
     """What it is called in the model version and the provenance."""
-
-    @property
-    def trained(self) -> AgentFolder:
-        """The trained agent."""
-        return AgentFolder("", self)
 
     def work(self, folder: Path, site: Site, bar: Bar) -> Spent:
         """Train, going on from the last checkpoint."""
@@ -76,13 +71,9 @@ def run_dapo(
 
     Args:
         source: The bundle to start from.
-        tasks: Tasks to draw from.
         search: What rollouts search.
-        settings: Of the stage.
-        rollouts: Rewards, and what samples the rollouts.
         directory: Where the new bundle goes.
         label: Name of the stage.
-        listener: Progress display.
         index: Index that the new agent searches by default; None for that of the source.
     """
     from masksearch_agent.trainers.callbacks import MetricsLog, read_metrics

@@ -93,12 +93,8 @@ class Bar:
         """Count one more, or several."""
         self._progress.update(self._task, advance=count, note=note)
 
-    def move_to(self, done: int, note: str) -> None:
-        """Set how much is done."""
-        self._progress.update(self._task, completed=done, note=note)
-
-    def show(self, done: int, total: int, note: str) -> None:
-        """Set how far the stage is."""
+    def move_to(self, done: int, note: str, total: int | None = None) -> None:
+        """Set how much is done, and of how much where that was not known."""
         self._progress.update(self._task, completed=done, total=total, note=note)
 
     def finish(self) -> None:
@@ -113,7 +109,7 @@ class Bar:
         def listen(step: int, total: int, metrics: dict[str, float]) -> None:
             names = {"loss": "loss", "rewards/answer": "answer reward", "rewards/format": "format reward"}
             parts = [f"{label} {metrics[key]:.3f}" for key, label in names.items() if key in metrics]
-            self.show(step, total, ", ".join(parts))
+            self.move_to(step, ", ".join(parts), total)
 
         return listen
 

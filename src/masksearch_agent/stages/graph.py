@@ -7,6 +7,7 @@ directory share the stages that they have in common.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import resource
 import time
@@ -45,7 +46,6 @@ class StageGraph(Site):
 
     Args:
         directory: Holds a folder for each stage.
-        display: Progress.
 
     Raises:
         ConfigError: The directory holds a run of a version that kept its stages in another way.
@@ -96,13 +96,10 @@ class StageGraph(Site):
             with self.display.stage(title) as bar:
                 started_s = time.perf_counter()
                 spent = stage.work(self.folder(stage), self, bar) or Spent(0, 0)
-                kept = {
-                    "seconds": time.perf_counter() - started_s,
-                    "steps": spent.steps,
-                    "tokens": spent.tokens,
-                }
+                kept = {"seconds": time.perf_counter() - started_s, **dataclasses.asdict(spent)}
                 bar.finish()
-            kept["peak_memory_gb"] = _peak_memory_gb()
+            # ru_maxrss is in KiB on Linux.
+            kept["peak_memory_gb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
             self._write(stage, kept)
         self._finished[stage.key] = FinishedStage(name=stage.name or stage.kind, **kept)
         return self._finished[stage.key]
@@ -166,8 +163,3 @@ def _differences(kept: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
         elif one != other:
             names.append(name)
     return names
-
-
-def _peak_memory_gb() -> float:
-    # ru_maxrss is in KiB on Linux.
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

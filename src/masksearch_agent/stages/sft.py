@@ -12,7 +12,7 @@ from masksearch_agent.generator.evolution import merge_accepted
 from masksearch_agent.models.local import load_checkpoint
 from masksearch_agent.records import Trajectory
 from masksearch_agent.stages.display import Bar
-from masksearch_agent.stages.stage import AgentFolder, Site, Spent, Stage, Traces
+from masksearch_agent.stages.stage import AgentFolder, AgentStage, Site, Spent, Traces
 from masksearch_agent.stages.training import Listener, next_info, spent_of, training_dtype
 from masksearch_agent.traces.store import TraceStore
 
@@ -20,7 +20,7 @@ __all__ = ("SFT", "read_accepted", "run_sft")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class SFT(Stage):
+class SFT(AgentStage):
     """Fine-tunes an agent."""
 
     kind = "sft"
@@ -31,11 +31,6 @@ class SFT(Stage):
     settings: SFTSettings
     label: str
     """What it is called in the model version and the provenance."""
-
-    @property
-    def trained(self) -> AgentFolder:
-        """The trained agent."""
-        return AgentFolder("", self)
 
     def work(self, folder: Path, site: Site, bar: Bar) -> Spent:
         """Train, going on from the last checkpoint."""
@@ -66,11 +61,9 @@ def run_sft(
 
     Args:
         source: The bundle to start from.
-        trajectories: What to train on, in any order; a curriculum orders them.
-        settings: Of the stage.
+        trajectories: In any order; a curriculum orders them.
         directory: Where the new bundle goes; checkpoints are kept in its `trainer/` until it is complete.
         label: Name of the stage, for the model version and the provenance.
-        listener: Progress display.
         index: Index that the new agent searches by default; None for that of the source.
     """
     from masksearch_agent.trainers.callbacks import MetricsLog, read_metrics
@@ -84,7 +77,7 @@ def run_sft(
         ordered = order_by_difficulty(repeat_to_fit(ordered, settings), settings.seed)
     model, tokenizer = load_checkpoint(source, training_dtype(settings))
     metrics = directory / "metrics.jsonl"
-    callbacks = [MetricsLog(metrics, listener)]
-    trained = train_sft(model, tokenizer, ordered, settings, directory / "trainer", callbacks)
+    log = MetricsLog(metrics, listener)
+    trained = train_sft(model, tokenizer, ordered, settings, directory / "trainer", [log])
     save_bundle(trained, tokenizer, next_info(info, source, directory, label, settings, index), directory)
     return spent_of(read_metrics(metrics))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,8 +53,8 @@ class TaskSplit(Stage):
         Raises:
             TaskError: There are too few.
         """
-        pool = self._shuffled([site.where(file) for file in self.tasks])
-        held_out = self._shuffled([site.where(file) for file in self.held_out]) if self.held_out else []
+        pool = self._shuffled(self.tasks, site)
+        held_out = self._shuffled(self.held_out, site) if self.held_out else []
         if not held_out:
             count = min(self.validation_tasks + self.test_tasks, len(pool) // 3)
             pool, held_out = pool[count:], pool[:count]
@@ -68,8 +69,8 @@ class TaskSplit(Stage):
         write_jsonl(folder / self.test.path, held_out[deciding:][: self.test_tasks])
         write_jsonl(folder / self.pool.path, pool)
 
-    def _shuffled(self, files: list[Path]) -> list[SearchTask]:
-        distinct = {task.id: task for task in sorted(read_task_files(files), key=lambda task: task.id)}
-        shuffled = list(distinct.values())
+    def _shuffled(self, files: Sequence[TaskFile], site: Site) -> list[SearchTask]:
+        by_id = {task.id: task for task in read_task_files([site.where(file) for file in files])}
+        shuffled = [by_id[task_id] for task_id in sorted(by_id)]
         random.Random(self.seed).shuffle(shuffled)
         return shuffled

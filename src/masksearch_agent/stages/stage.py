@@ -25,8 +25,18 @@ from masksearch_agent.retrieval.search import Search
 from masksearch_agent.stages.display import Bar
 
 __all__ = (
-    *("AgentFolder", "Artifact", "Corpus", "IndexFolder", "Results", "Searched", "Site", "Spent", "Stage"),
-    *("TaskFile", "Traces", "lineage"),
+    *(
+        "AgentFolder",
+        "AgentStage",
+        "Artifact",
+        "Corpus",
+        "IndexFolder",
+        "Results",
+        "Searched",
+        "Site",
+        "Spent",
+    ),
+    *("Stage", "TaskFile", "Traces", "lineage"),
 )
 
 
@@ -133,12 +143,7 @@ class Stage:
     kind: ClassVar[str]
 
     def work(self, folder: Path, site: Site, bar: Bar) -> Spent | None:
-        """Do it in its folder, where a stopped attempt may have left something to go on from.
-
-        Args:
-            folder: Where it writes; nothing else does.
-            site: Tells where its artifacts are.
-            bar: Shows how far it is.
+        """Do it in its folder, where it alone writes, and may have left something to go on from when it was stopped.
 
         Returns:
             What it spent, where it trains.
@@ -162,6 +167,15 @@ class Stage:
         """The stages that it is made from, each once."""
         found = [a.stage for a in _artifacts([getattr(self, f.name) for f in dataclasses.fields(self)])]
         return tuple({stage.key: stage for stage in found if stage is not None}.values())
+
+
+class AgentStage(Stage):
+    """A stage whose folder is an agent."""
+
+    @property
+    def trained(self) -> AgentFolder:
+        """The agent."""
+        return AgentFolder("", self)
 
 
 def lineage(agent: AgentFolder | None) -> Iterator[Stage]:

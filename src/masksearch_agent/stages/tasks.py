@@ -33,12 +33,7 @@ from masksearch_agent.stages.display import Bar, count_steps
 from masksearch_agent.stages.stage import Corpus, Searched, Site, Stage, TaskFile
 
 __all__ = (
-    "Masking",
-    "build_tasks",
-    "corpus_passages",
-    "open_extractor",
-    "read_task_files",
-    "summarise_masking",
+    *("Masking", "build_tasks", "corpus_passages", "open_extractor", "read_task_files", "summarise_masking"),
 )
 
 Split = Literal["train", "test"]
@@ -91,15 +86,12 @@ def build_tasks(
     """Build the RAMP tasks of a corpus.
 
     Args:
-        corpus: A corpus; a folder with `mentions.jsonl` beside `passages.jsonl` says itself what can be masked.
+        corpus: A folder with `mentions.jsonl` beside `passages.jsonl` says itself what can be masked.
         search: Search over what the tasks are to be answered from.
-        settings: What to mask.
         out: JSON-lines file of tasks.
         reading: How documents are read.
         limit: Passages read at most.
-        split: Of the tasks.
         max_tasks: Tasks written at most.
-        bar: Progress.
 
     Returns:
         What was kept and dropped.
@@ -134,7 +126,6 @@ def open_extractor(
 
     Args:
         corpus: See `build_tasks`.
-        settings: What to mask, and how facts are found.
         spending: Counts what a chat model costs.
         rejections: Counts the replies of a chat model that gave no spans.
         has_own_process: Run spaCy beside this process. Workers of a cluster keep the cores busy without that, and keep

@@ -34,14 +34,10 @@ def next_info(
     settings: SFTSettings | DAPOSettings,
     index: Path | None,
 ) -> BundleInfo:
-    """Describe a bundle that a stage made of another.
+    """Describe the bundle in `directory` that a stage made of another, `source`.
 
     Args:
-        info: Of the other one.
-        source: Where that is.
-        directory: Where the new one goes.
         label: What the stage is called in the model version and the provenance.
-        settings: Of the stage.
         index: Index that the new agent searches by default; None for that of the source.
     """
     done = {"stage": label, "settings": settings.model_dump(mode="json")}

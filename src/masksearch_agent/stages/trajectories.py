@@ -25,23 +25,19 @@ from masksearch_agent.stages.stage import AgentFolder, Searched, Site, Stage, Ta
 from masksearch_agent.stages.tasks import read_task_files
 from masksearch_agent.traces.store import TraceStore
 
-__all__ = ("Lessons", "OwnAttempts", "generate_trajectories", "summarise_generation")
+__all__ = ("Generation", "Lessons", "OwnAttempts", "generate_trajectories", "summarise_generation")
 
 _STORE = "traces.sqlite"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Lessons(Stage):
-    """Has the teacher work on tasks, and the judge accept or reject what comes of it."""
-
-    kind = "trajectories"
+class Generation(Stage):
+    """Makes trajectories for tasks, and keeps them in a trace store."""
 
     tasks: TaskFile
     searched: Searched
-    settings: GeneratorSettings
     agent_settings: AgentSettings
     """Limits of the agent to be trained."""
-    prompts: PromptSet
     trace_stage: str = "ramp"
     only: tuple[int, int] | None = None
     """Which tasks of the file, from the first number up to the second; None for all."""
@@ -51,41 +47,43 @@ class Lessons(Stage):
         """The trajectories."""
         return Traces(_STORE, self, self.trace_stage)
 
+    def chosen_tasks(self, site: Site) -> list[SearchTask]:
+        """Read the tasks that it is about."""
+        return read_task_files([site.where(self.tasks)])[slice(*(self.only or (None,)))]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Lessons(Generation):
+    """Has the teacher work on tasks, and the judge accept or reject what comes of it."""
+
+    kind = "trajectories"
+
+    settings: GeneratorSettings
+    prompts: PromptSet
+
     def work(self, folder: Path, site: Site, bar: Bar) -> None:
         """Generate a trajectory for every task that has none yet."""
-        tasks = read_task_files([site.where(self.tasks)])[slice(*(self.only or (None,)))]
         generate_trajectories(
-            tasks, site.search(self.searched), self.settings, self.agent_settings, self.prompts,
+            self.chosen_tasks(site), site.search(self.searched), self.settings, self.agent_settings, self.prompts,
             folder / _STORE, self.trace_stage, bar,
         )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class OwnAttempts(Stage):
+class OwnAttempts(Generation):
     """Has an agent work on tasks itself: its attempts that the judge accepts can train the next one."""
 
     kind = "attempts"
 
     agent: AgentFolder
-    tasks: TaskFile
-    searched: Searched
     settings: EvolutionSettings
     """Attempts at a task, and their temperature."""
     generator: GeneratorSettings
-    agent_settings: AgentSettings
     seed: int
-    trace_stage: str
-    only: tuple[int, int] | None = None
-    """Which tasks of the file, from the first number up to the second; None for all."""
-
-    @property
-    def traces(self) -> Traces:
-        """The attempts."""
-        return Traces(_STORE, self, self.trace_stage)
 
     def work(self, folder: Path, site: Site, bar: Bar) -> None:
         """Attempt every task that was not attempted yet."""
-        tasks = read_task_files([site.where(self.tasks)])[slice(*(self.only or (None,)))]
+        tasks = self.chosen_tasks(site)
         _, judge = cast_roles(self.generator, self.agent_settings, Spending())
         agent = MaskSearchAgent.from_pretrained(site.where(self.agent), search=site.search(self.searched))
         student = StudentGenerator(agent, judge, self.settings, self.generator, self.seed)
