@@ -10,7 +10,7 @@ pytest.importorskip("transformers")
 
 from masksearch_agent.reports.records import RunReport
 from masksearch_agent.runs import pretraining
-from masksearch_agent.runs.pretraining import QuestionFile
+from masksearch_agent.runs.question_files import QuestionFile
 
 
 def test_question_files_are_named_and_say_what_is_searched(

@@ -42,7 +42,8 @@ def pretrain(
     Example: `masksearch pretrain my_documents/ --test mine=questions.jsonl --recipe training/laptop.yaml`
     """
     from masksearch_agent.reports.terminal import scores_table
-    from masksearch_agent.runs.pretraining import Pretraining, QuestionFile
+    from masksearch_agent.runs.pretraining import Pretraining
+    from masksearch_agent.runs.question_files import QuestionFile
     from masksearch_agent.stages.display import Display
 
     questions = [

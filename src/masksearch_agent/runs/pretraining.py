@@ -9,12 +9,11 @@ retrieval (RAG-PE) and with the whole search graph (Agent-PE), over the same sea
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from masksearch_agent.config.recipe import Recipe
-from masksearch_agent.errors import CorpusError, EvaluationError
 from masksearch_agent.reports.records import RunReport
+from masksearch_agent.runs.question_files import QuestionFile, check_files
 from masksearch_agent.runs.reporting import report_pretraining
 from masksearch_agent.stages.display import Display
 from masksearch_agent.stages.evaluation import Asked
@@ -22,17 +21,7 @@ from masksearch_agent.stages.graph import StageGraph
 from masksearch_agent.stages.plan import RecipeStages, save_recipe
 from masksearch_agent.stages.stage import Corpus, TaskFile
 
-__all__ = ("Pretraining", "QuestionFile")
-
-
-@dataclass(frozen=True, slots=True)
-class QuestionFile:
-    """Questions to evaluate on."""
-
-    name: str
-    path: Path
-    has_passages: bool = False
-    """Whether the passages that the file ships are searched; otherwise the corpus is."""
+__all__ = ("Pretraining",)
 
 
 class Pretraining:
@@ -90,14 +79,3 @@ class Pretraining:
         for exam in self.exams:
             self.graph.finish(exam)
         return report_pretraining(self)
-
-
-def check_files(corpus: Path, questions: Sequence[QuestionFile]) -> None:
-    """Refuse what is not there, before anything is done."""
-    if not corpus.exists():
-        raise CorpusError(f"there is no corpus at {corpus}; pass a file or folder of documents")
-    for file in questions:
-        if not file.path.is_file():
-            raise EvaluationError(f"there are no questions at {file.path}; pass NAME=FILE of a benchmark")
-    if len({file.name for file in questions}) < len(questions):
-        raise EvaluationError("two question files have one name; give each its own, as NAME=FILE")

@@ -11,7 +11,8 @@ from masksearch_agent.errors import ConfigError, CorpusError, EvaluationError
 from masksearch_agent.jsonl import write_jsonl
 from masksearch_agent.records import Passage, SearchTask
 from masksearch_agent.runs import pretraining
-from masksearch_agent.runs.pretraining import Pretraining, QuestionFile
+from masksearch_agent.runs.pretraining import Pretraining
+from masksearch_agent.runs.question_files import QuestionFile
 from masksearch_agent.stages.agents import BaseAgent
 from masksearch_agent.stages.dapo import DAPO
 from masksearch_agent.stages.evaluation import Evaluation

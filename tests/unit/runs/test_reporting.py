@@ -12,7 +12,8 @@ from masksearch_agent.config.recipe import Recipe
 from masksearch_agent.jsonl import write_jsonl
 from masksearch_agent.records import Passage, SearchTask, Trajectory, Turn
 from masksearch_agent.reports.records import read_report
-from masksearch_agent.runs.pretraining import Pretraining, QuestionFile
+from masksearch_agent.runs.pretraining import Pretraining
+from masksearch_agent.runs.question_files import QuestionFile
 from masksearch_agent.runs.reporting import last_words
 from masksearch_agent.stages.agents import BaseAgent
 from masksearch_agent.stages.dapo import DAPO
