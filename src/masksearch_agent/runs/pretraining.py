@@ -63,12 +63,9 @@ class Pretraining:
             return Asked(TaskFile(str(file.path)), make.search(own) if own is not None else searched)
 
         asked = {file.name: ask(file) for file in questions}
-        self.exams = (
-            make.evaluation("rag-pe", base, asked, "rag"),
-            make.evaluation("agent-pe", base, asked),
-            make.evaluation("ramp_sft", self.student, asked),
-            make.evaluation("ramp_dapo", self.agent, asked),
-        )
+        rows = {"agent-pe": base, "ramp_sft": self.student, "ramp_dapo": self.agent}
+        self.exams = [make.evaluation("rag-pe", base, asked, "rag")]
+        self.exams += [make.evaluation(name, agent, asked) for name, agent in rows.items()]
         self.graph = StageGraph(directory, display)
         self.graph.check(self.exams)
 
