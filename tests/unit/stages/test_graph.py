@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -167,3 +168,12 @@ def test_the_lineage_follows_the_agents() -> None:
     assert list(lineage(tuned.trained)) == [tuned, base]
     assert list(lineage(None)) == []
     assert list(lineage(AgentFolder("an/agent"))) == []
+
+
+def test_a_stage_whose_folder_was_deleted_is_done_again_and_no_other(tmp_path: Path) -> None:
+    first = Count(name="first", settings=CountSettings(number=1))
+    second = Count(name="second", settings=CountSettings(number=2), files=(first.file,))
+    StageGraph(tmp_path).finish(second)
+    shutil.rmtree(tmp_path / "first")
+    StageGraph(tmp_path).finish(second)
+    assert done == [1, 2, 1]
