@@ -96,7 +96,8 @@ class MaskSearchAgent(Runnable[AgentInput, SearchAnswer]):
             path: A bundle folder or hub id.
             search: What to search instead of the bundle's own index.
             checkpointer: As in the constructor.
-            base_url: A vLLM server that serves the bundle's weights (`masksearch serve`); None loads them here.
+            base_url: A vLLM server that serves the bundle's weights (`masksearch serve`); None loads them into this
+                process.
 
         Raises:
             BundleError: The bundle is incomplete, or of another protocol version, or the server has another one's

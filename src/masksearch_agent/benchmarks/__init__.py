@@ -65,7 +65,7 @@ def recognise(row: object, source: Path | str) -> Benchmark:
     """Return the format that a row has.
 
     Raises:
-        EvaluationError: It fits none.
+        EvaluationError: The row fits no benchmark.
     """
     found = row if isinstance(row, dict) else {}
     fitting: list[Benchmark] = [benchmark for benchmark in BENCHMARKS.plugins() if benchmark.fits(found)]

@@ -73,7 +73,7 @@ class PatientCaller:
 
         Raises:
             ServiceError: The service kept failing.
-            ServiceRefusedError: It refused for good.
+            ServiceRefusedError: The service refused for good.
             MaskSearchError: What the attempt itself raises of our own errors is passed on at once.
         """
         unknown_failures = 0

@@ -28,10 +28,10 @@ class EvolutionSettings(Settings):
     samples_per_task: int = Field(default=4, gt=0)
     """Attempts of the student at a task, the last one the first that the judge accepts (rejection sampling)."""
     temperature: float = Field(default=1.0, gt=0)
-    """Of these attempts."""
+    """Sampling temperature of these attempts."""
     start_from: Literal["base", "student"] = "base"
     """What a round trains: the base model anew, so that early mistakes are not carried along, or the last student."""
     validation_tasks: int = Field(default=200, gt=0)
     """Held-out tasks whose recall says when to stop and which round was best."""
     test_tasks: int = Field(default=400, gt=0)
-    """Other held-out tasks, on which every round is reported: they decide nothing."""
+    """Other held-out tasks, on which every round is reported: no decision rests on them."""

@@ -37,7 +37,7 @@ class RampSettings(Settings):
     gliner: GlinerSettings | None = None
     """GLiNER model that finds the spans instead; None where another extractor does."""
     span_cache: Path | None = Path("runs/span_cache.sqlite")
-    """Where the chat model's replies are kept, so that a stopped run does not pay twice; None keeps none."""
+    """Where the chat model's replies are kept, so that a stopped run does not pay twice; None keeps no cache."""
     max_masks: int = Field(default=4, ge=1)
     """Most masks in one passage; the paper's curriculum goes from 1 to 4."""
     mask_count_weights: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0)

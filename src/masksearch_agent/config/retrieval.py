@@ -22,7 +22,7 @@ class WebSearchSettings(Settings):
 
     calls: CallSettings = CallSettings(timeout_s=20.0, patience_s=120.0, requests_per_second=5.0)
     cache: Path | None = Path("runs/web_cache.sqlite")
-    """File of answers, so that no query is paid for twice; None keeps none."""
+    """File of answers, so that no query is paid for twice; None keeps no cache."""
     cache_max_age_s: float | None = Field(default=None, gt=0)
     """Older answers are asked for anew; None keeps them for good, so that a run can be repeated."""
 

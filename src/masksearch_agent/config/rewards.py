@@ -29,7 +29,7 @@ class RewardSettings(Settings):
     judge: JudgeSettings | None = None
     """The model behind `answer: judge`."""
     overlong_max_tokens: int | None = Field(default=None, ge=1)
-    """Sampled tokens of a trajectory at which the overlong punishment reaches -1; None for no punishment."""
+    """Sampled tokens of a trajectory at which the overlong punishment reaches -1; None: length is not punished."""
     overlong_cache_tokens: int = Field(default=256, ge=0)
     """The punishment sets in this many tokens before the maximum. DAPO takes a fifth of it (arXiv 2503.14476,
     section 3.4)."""

@@ -90,8 +90,8 @@ class DAPOSettings(Settings):
     """Largest such weight; TRL's `vllm_importance_sampling_clip_max`."""
     max_sampler_drift: float | None = Field(default=0.2, gt=0)
     """Mean absolute difference between sampled and recomputed log-probabilities, in nats a token, at which the run
-    stops; None never stops it. One engine in float32 stays below 0.0001, rounding to bfloat16 below 0.1; a sampler
-    with other weights is far above."""
+    stops; None: drift never stops a run. One engine in float32 stays below 0.0001, rounding to bfloat16 below 0.1;
+    a sampler with other weights is far above."""
     curriculum: tuple[CurriculumLevel, ...] = ()
     """Levels by mask count, easy to hard; empty draws all tasks at any time."""
     temperature: float = Field(default=1.0, gt=0)

@@ -66,7 +66,7 @@ class QuestionFiles:
     files: Sequence[Path]
     """Question files, or datasets of the hub (`sources.open_questions`)."""
     out: Path | None = None
-    """Folder for per-question results, which make the run resumable; None keeps none."""
+    """Folder for per-question results, which make the run resumable; None keeps no results."""
     limit: int | None = None
     """Questions of each file at most."""
     judge: ModelJudge | None = None
@@ -142,7 +142,7 @@ def over_own_corpus(agent: MaskSearchAgent, source: Path) -> MaskSearchAgent:
     """Return an agent over a BM25 index of what a benchmark ships: `corpus.json(l)` beside the file, or its passages.
 
     Raises:
-        CorpusError: It ships none.
+        CorpusError: The benchmark ships no passages.
     """
     beside = [source.with_name(name) for name in ("corpus.json", "corpus.jsonl")]
     corpus = next((file for file in beside if file.is_file()), source)

@@ -70,7 +70,7 @@ class ModelSpanExtractor:
 
         Raises:
             ServiceError: The model's server kept failing.
-            ServiceRefusedError: It refused for good.
+            ServiceRefusedError: The service refused for good.
         """
         # One loop for all batches: the model's connections belong to the loop that opened them.
         with asyncio.Runner() as runner:

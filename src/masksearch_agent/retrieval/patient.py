@@ -51,7 +51,7 @@ class PatientBackend:
 
         Raises:
             ServiceError: The source kept failing.
-            ServiceRefusedError: It refused for good.
+            ServiceRefusedError: The service refused for good.
         """
         wanted = limit if self._max_limit is None else min(limit, self._max_limit)
         return list(await asyncio.gather(*(self._ask(query, wanted) for query in queries)))

@@ -51,7 +51,7 @@ class TaskSplit(Stage):
         """Split them.
 
         Raises:
-            TaskError: There are too few.
+            TaskError: There are too few tasks.
         """
         pool = self._shuffled(self.tasks, site)
         held_out = self._shuffled(self.held_out, site) if self.held_out else []

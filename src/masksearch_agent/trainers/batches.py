@@ -23,7 +23,7 @@ def collate_rows(
 
     Args:
         rows: `B` rows with recorded log-probabilities.
-        advantages: One per row.
+        advantages: One advantage for each row.
         pad_token_id: Fills prompts on the left and completions on the right.
         multiple_of: `B` is rounded up to a multiple of this with rows that have no trainable token.
         at_least: Smallest `B`; metrics are gathered over ranks, which have to have equally many rows.

@@ -17,7 +17,7 @@ class Ranks:
     """The processes of a run, as one of them sees them."""
 
     index: int
-    """Of this process."""
+    """Number of this process, from 0."""
     count: int
     gather: Callable[[list[Any]], list[Any]]
     """Returns the lists of all processes in order as one, the same on each; every process has to call it."""
