@@ -9,6 +9,7 @@ others. The key does not know the code: after a change of that, start in a new f
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -39,6 +40,8 @@ __all__ = (
     *("Stage", "TaskFile", "Traces", "lineage"),
 )
 
+_HASHED_BYTES = 256 * 2**20
+
 
 @dataclass(frozen=True)
 class Artifact:
@@ -50,12 +53,25 @@ class Artifact:
 
     @property
     def identity(self) -> list[str]:
-        """What it is to the key of a stage that reads it."""
-        return [self.stage.key if self.stage is not None else "", self.path]
+        """What it is to the key of a stage that reads it; a file that no stage wrote is known by its content too."""
+        if self.stage is not None:
+            return [self.stage.key, self.path]
+        file = Path(self.path)
+        return ["", self.path, *([_fingerprint(file)] if file.is_file() else [])]
 
 
 class Corpus(Artifact):
-    """Documents, or passages in a table."""
+    """Documents, or passages in a table; a folder of them is known by its files and their sizes."""
+
+    @property
+    def identity(self) -> list[str]:
+        """See `Artifact`."""
+        folder = Path(self.path)
+        if self.stage is not None or not folder.is_dir():
+            return super().identity
+        files = sorted(file for file in folder.rglob("*") if file.is_file())
+        sizes = [f"{file.relative_to(folder)} {file.stat().st_size}" for file in files]
+        return ["", self.path, content_id(*sizes)]
 
 
 class IndexFolder(Artifact):
@@ -207,3 +223,12 @@ def _artifacts(value: Any) -> Iterator[Artifact]:
     elif isinstance(value, list | tuple):
         for part in value:
             yield from _artifacts(part)
+
+
+def _fingerprint(file: Path) -> str:
+    """Return a hash of a file's content, or its size where reading it would take long."""
+    size = file.stat().st_size
+    if size > _HASHED_BYTES:
+        return f"{size} bytes"
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()[:16]

@@ -55,6 +55,17 @@ class Count(Stage):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class Read(Stage):
+    kind = "read"
+
+    corpus: Corpus
+    file: TaskFile
+
+    def work(self, folder: Path, site: Site, bar: Bar) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Recount(Count):
     kind = "recount"
 
@@ -177,3 +188,24 @@ def test_a_stage_whose_folder_was_deleted_is_done_again_and_no_other(tmp_path: P
     shutil.rmtree(tmp_path / "first")
     StageGraph(tmp_path).finish(second)
     assert done == [1, 2, 1]
+
+
+def test_what_was_made_from_files_that_changed_since_is_refused(tmp_path: Path) -> None:
+    file, folder = tmp_path / "questions.jsonl", tmp_path / "documents"
+    folder.mkdir()
+
+    def finish() -> None:
+        StageGraph(tmp_path / "run").finish(
+            Read(name="read", corpus=Corpus(str(folder)), file=TaskFile(str(file)))
+        )
+
+    file.write_text("one")
+    finish()
+    finish()
+    file.write_text("two")
+    with pytest.raises(ConfigError, match="made from another file"):
+        finish()
+    file.write_text("one")
+    (folder / "new.txt").write_text("Quay")
+    with pytest.raises(ConfigError, match="made from another corpus"):
+        finish()
