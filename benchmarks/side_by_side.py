@@ -26,7 +26,7 @@ from masksearch_agent.ramp.tasks import build_ramp_tasks
 from masksearch_agent.records import SearchTask
 from masksearch_agent.retrieval.index import build_index, open_index
 from masksearch_agent.retrieval.search import Search
-from masksearch_agent.stages.agents import make_base_bundle
+from masksearch_agent.stages.base import make_base_bundle
 from masksearch_agent.stages.plan import prompts_of
 
 

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from masksearch_agent.errors import MaskSearchError
 from masksearch_agent.files import replacing
 
-__all__ = ("dump_record", "load_record", "read_jsonl", "write_jsonl")
+__all__ = ("dump_record", "load_record", "read_jsonl", "read_lines", "write_jsonl")
 
 RecordT = TypeVar("RecordT")
 
@@ -54,6 +54,16 @@ def read_jsonl(path: Path, record_type: type[RecordT], error: type[MaskSearchErr
 
     A line that does not fit raises an error of the calling room, with the line's number.
     """
+    for number, data in read_lines(path, error):
+        try:
+            record = load_record(record_type, data, error)
+        except MaskSearchError as failure:
+            raise error(f"{path}, line {number}: {failure}") from failure
+        yield record
+
+
+def read_lines(path: Path, error: type[MaskSearchError]) -> Iterator[tuple[int, Any]]:
+    """Yield what the lines of a file hold, each with its number; blank ones are left out."""
     if not path.is_file():
         raise error(f"no file at {path}")
     with path.open(encoding="utf-8") as file:
@@ -61,8 +71,7 @@ def read_jsonl(path: Path, record_type: type[RecordT], error: type[MaskSearchErr
             if not line.strip():
                 continue
             try:
-                yield load_record(record_type, json.loads(line), error)
+                data = json.loads(line)
             except json.JSONDecodeError as failure:
                 raise error(f"{path}, line {number}: not JSON ({failure.msg})") from failure
-            except MaskSearchError as failure:
-                raise error(f"{path}, line {number}: {failure}") from failure
+            yield number, data

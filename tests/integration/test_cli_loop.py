@@ -92,8 +92,7 @@ def test_each_command_works_on_the_files_of_the_step_before(run: CommandLine, tm
     assert not are_equal(Path("sft"), Path("sft/base"))
     dapo = do("dapo", "--agent", "sft", "--tasks", "tasks.jsonl", "--out", "dapo")
     assert dapo["steps"] == 2
-    stage = ("--stage", "qa", "--use", "qa_sft")
-    second = do("sft", "--agent", "dapo", "--traces", "traces.sqlite", *stage, "--out", "agent")
+    second = do("sft", "--agent", "dapo", "--traces", "traces.sqlite", "--use", "qa_sft", "--out", "agent")
     assert second["steps"] == 4
     info = read_bundle_info(Path("agent"))
     assert [stage["stage"] for stage in info.provenance["stages"]] == ["ramp_sft", "dapo", "qa_sft"]
@@ -157,6 +156,14 @@ def test_a_missing_trace_store_is_refused_and_not_created(run: CommandLine) -> N
     assert outcome.code == 1
     assert "no trace store at nowhere.sqlite" in outcome.err
     assert not Path("nowhere.sqlite").exists()
+
+
+def test_a_stage_that_has_no_trajectories_is_named(run: CommandLine) -> None:
+    prepare_traces(run)
+    refused = run("sft", "--traces", "traces.sqlite", "--use", "qa_sft", "--out", "agent", *OPTIONS)
+    assert refused.code == 1
+    assert "holds no accepted trajectory of the stage 'qa'; name one with --stage" in refused.err
+    assert not Path("agent").exists()
 
 
 def test_a_new_agent_searches_the_index_that_it_was_given(run: CommandLine, tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from fakes.comparable import comparable, trajectories  # noqa: E402
 from masksearch_agent.config.recipe import load_recipe  # noqa: E402
 from masksearch_agent.evaluation.results import read_results  # noqa: E402
 from masksearch_agent.lab.recipe import LabRecipe  # noqa: E402
-from masksearch_agent.stages.agents import make_base_bundle  # noqa: E402
+from masksearch_agent.stages.base import make_base_bundle  # noqa: E402
 from masksearch_agent.stages.plan import prompts_of  # noqa: E402
 from masksearch_agent.traces.store import TraceStore  # noqa: E402
 

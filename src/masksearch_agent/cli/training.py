@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from masksearch_agent.cli import application as cli
-from masksearch_agent.errors import ConfigError
+from masksearch_agent.errors import ConfigError, TrainingError
 
 
 @cli.app.command()
@@ -21,7 +21,12 @@ def sft(
         typer.Option(help="Agent bundle to start from; none starts from the recipe's `base_model`."),
     ] = None,
     index: Annotated[Path | None, typer.Option(help="Index the new agent searches by default.")] = None,
-    stage: Annotated[str, typer.Option(help="Train on the accepted trajectories of this stage.")] = "ramp",
+    stage: Annotated[
+        str | None,
+        typer.Option(
+            help="Train on the accepted trajectories of this stage; by default `ramp`, or `qa` for `qa_sft`."
+        ),
+    ] = None,
     use: Annotated[
         Literal["ramp_sft", "qa_sft"], typer.Option(help="Which settings of the recipe to train with.")
     ] = "ramp_sft",
@@ -33,17 +38,21 @@ def sft(
 
     Example: `masksearch sft --traces runs/traces.sqlite --index runs/index --out runs/agent_sft`
     """
-    from masksearch_agent.stages.agents import make_base_bundle
+    from masksearch_agent.stages.base import make_base_bundle
     from masksearch_agent.stages.display import Display
     from masksearch_agent.stages.plan import prompts_of
     from masksearch_agent.stages.sft import run_sft
 
     resolved = cli.resolve_recipe(recipe, settings)
-    source = Path(agent) if agent else out / "base"
+    source, stage = Path(agent) if agent else out / "base", stage or use.removesuffix("_sft")
     with cli.open_store(traces) as store, Display(cli.MESSAGES).stage("SFT") as bar:
+        trajectories = list(store.trajectories(stage, accepted=True))
+        if not trajectories:
+            raise TrainingError(
+                f"{traces} holds no accepted trajectory of the stage {stage!r}; name one with --stage"
+            )
         if not agent:
             make_base_bundle(resolved.base_model, resolved.name, prompts_of(resolved), resolved.agent, source)
-        trajectories = list(store.trajectories(stage, accepted=True))
         chosen = getattr(resolved, use)
         spent = run_sft(source, trajectories, chosen, out, f"{stage}_sft", bar.training_listener(), index)
     cli.print_result({"agent": str(out), **dataclasses.asdict(spent)}, as_json)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from masksearch_agent.config.base import Settings
 
@@ -108,3 +108,14 @@ class DAPOSettings(Settings):
     save_steps: int = Field(default=20, gt=0)
     """Rounded up to whole rollout batches (`updates_per_rollout`): in the middle of one a run cannot go on exactly."""
     seed: int = 0
+
+    @model_validator(mode="after")
+    def _divide_rows(self) -> DAPOSettings:
+        """Refuse batch sizes that no number of processes makes whole, before a run has trained anything else."""
+        rows, share = self.prompts_per_step * self.group_size, self.row_batch_size * self.updates_per_rollout
+        if rows % share:
+            raise ValueError(
+                f"prompts_per_step x group_size is {rows} rows; expected a multiple of row_batch_size x "
+                f"updates_per_rollout, which is {share}"
+            )
+        return self

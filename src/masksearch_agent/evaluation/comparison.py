@@ -20,6 +20,7 @@ __all__ = (
     "compare",
     "compare_files",
     "gain_over_runs",
+    "pair_up",
     "score_of",
 )
 
@@ -46,7 +47,7 @@ def score_of(result: QuestionResult, metric: Metric) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A question whose score changed."""
+    """A question in two runs."""
 
     task_id: str
     question: str
@@ -91,8 +92,8 @@ class Comparison:
 
 
 def compare(
-    before: list[QuestionResult],
-    after: list[QuestionResult],
+    before: Sequence[QuestionResult],
+    after: Sequence[QuestionResult],
     metric: Metric = "recall",
     settings: EvaluationSettings | None = None,
     score: Score | None = None,
@@ -110,27 +111,13 @@ def compare(
         EvaluationError: The runs share no scored question, or a question of one is another one in the other.
     """
     settings = settings or EvaluationSettings()
-    first = {result.task_id: result for result in before}
-    second = {result.task_id: result for result in after}
-    score = score or _SCORES[metric]
-    pairs = []
-    for task_id, old in first.items():
-        new = second.get(task_id)
-        if new is None:
-            continue
-        if (old.question, old.gold) != (new.question, new.gold):
-            raise EvaluationError(
-                f"the runs asked different questions under the id {task_id!r} ({old.question!r} and {new.question!r}); "
-                f"compare runs over the same file"
-            )
-        old_score, new_score = score(old), score(new)
-        if old_score is not None and new_score is not None:
-            pairs.append(_change(old, new, old_score, new_score))
+    pairs = pair_up(before, after, score or _SCORES[metric])
     if not pairs:
         raise EvaluationError(
-            f"the runs share no question with a {metric} score ({len(first)} and {len(second)} questions); compare "
+            f"the runs share no question with a {metric} score ({len(before)} and {len(after)} questions); compare "
             f"runs over the same file"
         )
+    first, second = ({result.task_id for result in results} for results in (before, after))
     old_scores, new_scores = [change.before for change in pairs], [change.after for change in pairs]
     changed = sorted((change for change in pairs if change.gain), key=lambda change: -abs(change.gain))
     return Comparison(
@@ -141,9 +128,32 @@ def compare(
         gain=paired_difference(new_scores, old_scores, settings.seed, settings.bootstrap_samples),
         better=tuple(change for change in changed if change.gain > 0),
         worse=tuple(change for change in changed if change.gain < 0),
-        only_before=len(first.keys() - second.keys()),
-        only_after=len(second.keys() - first.keys()),
+        only_before=len(first - second),
+        only_after=len(second - first),
     )
+
+
+def pair_up(before: Sequence[QuestionResult], after: Sequence[QuestionResult], score: Score) -> list[Change]:
+    """Return each question that both runs answered and that has a score in both.
+
+    Raises:
+        EvaluationError: A question of one is another one in the other.
+    """
+    second = {result.task_id: result for result in after}
+    pairs = []
+    for old in before:
+        new = second.get(old.task_id)
+        if new is None:
+            continue
+        if (old.question, old.gold) != (new.question, new.gold):
+            raise EvaluationError(
+                f"the runs asked different questions under the id {old.task_id!r} ({old.question!r} and "
+                f"{new.question!r}); compare runs over the same file"
+            )
+        old_score, new_score = score(old), score(new)
+        if old_score is not None and new_score is not None:
+            pairs.append(_change(old, new, old_score, new_score))
+    return pairs
 
 
 def compare_files(

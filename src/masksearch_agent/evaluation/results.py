@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from masksearch_agent.errors import EvaluationError
-from masksearch_agent.jsonl import dump_record, load_record
+from masksearch_agent.jsonl import dump_record, load_record, read_lines
 from masksearch_agent.records import Trajectory
 
 __all__ = (
@@ -184,19 +184,10 @@ def check_producer(path: Path | None, model_version: str, seed: int) -> dict[str
 
 
 def _read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    if not path.is_file():
-        raise EvaluationError(f"no file at {path}")
-    with path.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
-            try:
-                data = json.loads(line)
-            except ValueError as failure:
-                raise EvaluationError(f"{path}, line {number}: not JSON ({failure})") from failure
-            if not isinstance(data, dict):
-                raise EvaluationError(f"{path}, line {number}: a {type(data).__name__}; expected a result")
-            yield number, data
+    for number, data in read_lines(path, EvaluationError):
+        if not isinstance(data, dict):
+            raise EvaluationError(f"{path}, line {number}: a {type(data).__name__}; expected a result")
+        yield number, data
 
 
 def _drop_torn_line(path: Path) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 from masksearch_agent.config.evaluation import EvaluationSettings
 from masksearch_agent.errors import EvaluationError
-from masksearch_agent.evaluation.comparison import Metric, compare, score_of
+from masksearch_agent.evaluation.comparison import Metric, compare, pair_up, score_of
 from masksearch_agent.evaluation.intervals import bootstrap_mean
 from masksearch_agent.evaluation.results import (
     QuestionResult,
@@ -133,19 +133,26 @@ def write_page(
     kept = _Collected()
     for file in files:
         _collect(file, kept, is_named=len(files) > 1)
-    gains = _gains(kept.results, references, metric)
-    for row, gain in zip(kept.table.rows, gains, strict=True):
-        row["gain"] = None if gain is None else round(gain, 4)
+    gains: dict[tuple[ResultLabel, str], float] = {}
+    differences: list[Difference] = []
+    for of, reference, old, new in _beside_references(kept.results, references):
+        pairs = pair_up(old, new, lambda result: score_of(result, metric))
+        gains |= {(of, change.task_id): round(change.gain, 4) for change in pairs}
+        if pairs:
+            found = compare(old, new, metric, settings)
+            differences.append(Difference(of.agent, reference, of.dataset, found.gain, found.n, metric))
+    asked = [(of, result.task_id) for of, results in kept.results.items() for result in results]
+    for row, question in zip(kept.table.rows, asked, strict=True):
+        row["gain"] = gains.get(question)
     scores = tuple(
         Score(of.agent, of.dataset, summarise(results, settings)) for of, results in kept.results.items()
     )
-    differences = tuple(_differences(kept.results, references, metric, settings))
     html = render_html(
         "evaluation.html",
         ("page.js", "questions.js") if kept.table.rows else ("page.js",),
         title=title,
         headline=_headline(RunReport(title, scores=scores)),
-        report=RunReport(title, scores=scores, differences=differences),
+        report=RunReport(title, scores=scores, differences=tuple(differences)),
         forest=forest_of(differences),
         breakdowns=_breakdowns(kept.results, settings),
         failures=[s for s in chain(*zip_longest(*kept.failures.values())) if s is not None][:_FAILURES],
@@ -185,33 +192,16 @@ def _without_tokens(result: QuestionResult) -> QuestionResult:
     return dataclasses.replace(result, trajectory=dataclasses.replace(trajectory, turns=turns, retrieved=()))
 
 
-def _gains(
-    runs: Mapping[ResultLabel, Sequence[QuestionResult]], references: Mapping[str, str], metric: Metric
-) -> Iterator[float | None]:
-    """Yield what each question of each run gained over the reference run; None where that did not ask it."""
-    for of, results in runs.items():
-        reference = ResultLabel(of.dataset, references[of.dataset])
-        before = {(r.task_id, r.question): score_of(r, metric) for r in runs.get(reference, ())}
-        for result in results:
-            earlier = before.get((result.task_id, result.question))
-            score = score_of(result, metric) if of != reference else None
-            yield score - earlier if score is not None and earlier is not None else None
-
-
-def _differences(
-    runs: Mapping[ResultLabel, Sequence[QuestionResult]],
-    references: Mapping[str, str],
-    metric: Metric,
-    settings: EvaluationSettings,
-) -> Iterator[Difference]:
+def _beside_references(
+    runs: Mapping[ResultLabel, Sequence[QuestionResult]], references: Mapping[str, str]
+) -> Iterator[tuple[ResultLabel, str, list[QuestionResult], list[QuestionResult]]]:
+    """Yield each run but the references with its reference, that one's results, and its own on the same questions."""
     for of, results in runs.items():
         reference = references[of.dataset]
-        before = runs.get(ResultLabel(of.dataset, reference), ())
+        before = list(runs.get(ResultLabel(of.dataset, reference), ()))
         asked = {(result.task_id, result.question) for result in before}
-        shared = [r for r in results if (r.task_id, r.question) in asked and score_of(r, metric) is not None]
-        if of.agent != reference and any(score_of(r, metric) is not None for r in before) and shared:
-            compared = compare(list(before), shared, metric, settings)
-            yield Difference(of.agent, reference, of.dataset, compared.gain, compared.n, metric)
+        if of.agent != reference:
+            yield of, reference, before, [r for r in results if (r.task_id, r.question) in asked]
 
 
 def _headline(report: RunReport) -> str:

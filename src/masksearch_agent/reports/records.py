@@ -200,7 +200,7 @@ def read_report(directory: Path) -> RunReport:
     path = directory / "report.json" if directory.is_dir() else directory
     if not path.is_file():
         raise EvaluationError(
-            f"no report at {path}; finish the run with `masksearch quickstart --out {directory}`"
+            f"no report at {path}; it is written when the run ends; start the run again to go on"
         )
     data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     try:

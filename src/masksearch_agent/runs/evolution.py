@@ -13,8 +13,8 @@ from masksearch_agent.reports.records import RunReport
 from masksearch_agent.retrieval.web import web_source
 from masksearch_agent.runs.reporting import report_evolution
 from masksearch_agent.runs.rounds import Rounds, evolve, split_tasks
-from masksearch_agent.stages.agents import Export
 from masksearch_agent.stages.display import Display
+from masksearch_agent.stages.export import Export
 from masksearch_agent.stages.graph import StageGraph
 from masksearch_agent.stages.plan import RecipeStages, save_recipe
 from masksearch_agent.stages.stage import IndexFolder, TaskFile

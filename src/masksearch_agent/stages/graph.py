@@ -76,10 +76,23 @@ class StageGraph(Site):
         """See whether these stages can be done here, before any is.
 
         Raises:
-            ConfigError: The folder of one holds the work of another.
+            ConfigError: The folders of some hold the work of others.
         """
-        for stage in _with_sources(stages):
-            self._read(stage)
+        changed = {
+            stage: inputs for stage in _with_sources(stages) if (inputs := self._changed_inputs(stage))
+        }
+        if not changed:
+            return
+        told = [
+            f"its {stage.name or stage.kind!r} was made from another {', '.join(inputs)}"
+            for stage, inputs in changed.items()
+            if not changed.keys() & set(stage.sources)  # What follows from these need not be told.
+        ]
+        stale = [str(path) for stage in changed for path in (self._page(stage), self.folder(stage))]
+        raise ConfigError(
+            f"{self.directory} holds a run with other settings: {'; '.join(told)}. Pass another --out, or delete these "
+            f"to do them again: {' '.join(stale)}"
+        )
 
     def finish(self, stage: Stage) -> FinishedStage:
         """Do a stage unless it is done, those that it is made from first, and return what it took."""
@@ -88,7 +101,9 @@ class StageGraph(Site):
         for source in stage.sources:
             self.finish(source)
         title = stage.title or stage.kind
+        self.check([stage])
         kept = self._read(stage)
+        kept.pop("made_from", None)
         # A folder that somebody deleted is made again: the ledger is not what later stages read.
         if "seconds" in kept and self.folder(stage).is_dir():
             self.display.skip(title)
@@ -119,17 +134,12 @@ class StageGraph(Site):
     def _read(self, stage: Stage) -> dict[str, Any]:
         """Return what is known of the stage's work; nothing where it was not begun."""
         path = self._page(stage)
-        if not path.is_file():
-            return {}
-        kept: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        made_from = kept.pop("made_from")
-        if made_from != json.loads(json.dumps(stage.description)):
-            raise ConfigError(
-                f"{self.directory} holds a run with other settings: its {stage.name or stage.kind!r} was made from "
-                f"another {', '.join(_differences(made_from, stage.description))}. Pass another --out, or delete "
-                f"{path} and {self.folder(stage)} to do it again"
-            )
-        return kept
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+    def _changed_inputs(self, stage: Stage) -> list[str]:
+        """Return which inputs of a stage are not those of the work in its folder, settings by their own names."""
+        kept = self._read(stage).get("made_from")
+        return _differences(kept, json.loads(json.dumps(stage.description))) if kept is not None else []
 
     def _write(self, stage: Stage, took: dict[str, Any]) -> None:
         text = json.dumps({"made_from": stage.description, **took}, indent=2, ensure_ascii=False)
@@ -155,10 +165,9 @@ def _with_sources(stages: Iterable[Stage]) -> list[Stage]:
 
 
 def _differences(kept: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
-    """Return which inputs differ, those of settings by their own names."""
     names = []
     for name in sorted({*kept, *wanted}):
-        one, other = kept.get(name), json.loads(json.dumps(wanted.get(name)))
+        one, other = kept.get(name), wanted.get(name)
         if isinstance(one, dict) and isinstance(other, dict):
             names += [f"{name}.{key}" for key in sorted({*one, *other}) if one.get(key) != other.get(key)]
         elif one != other:

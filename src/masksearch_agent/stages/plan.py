@@ -14,7 +14,7 @@ from masksearch_agent.config.rewards import RewardSettings
 from masksearch_agent.config.trainers import DAPOSettings, SFTSettings
 from masksearch_agent.evaluation.runner import Mode
 from masksearch_agent.files import replace_text
-from masksearch_agent.stages.agents import BaseAgent
+from masksearch_agent.stages.base import BaseAgent
 from masksearch_agent.stages.dapo import DAPO, RolloutSettings
 from masksearch_agent.stages.evaluation import Asked, Evaluation
 from masksearch_agent.stages.index import Index

@@ -41,6 +41,7 @@ __all__ = (
 )
 
 _HASHED_BYTES = 256 * 2**20
+"""Of a larger file only the size is looked at."""
 
 
 @dataclass(frozen=True)

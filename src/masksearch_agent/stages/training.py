@@ -9,7 +9,7 @@ from typing import Literal
 from masksearch_agent.agent.bundle import BundleInfo
 from masksearch_agent.config.trainers import DAPOSettings, SFTSettings
 from masksearch_agent.environment import package_versions
-from masksearch_agent.stages.agents import index_of_bundle
+from masksearch_agent.stages.base import index_of_bundle
 from masksearch_agent.stages.stage import Spent
 
 __all__ = ("Listener", "next_info", "spent_of", "training_dtype")

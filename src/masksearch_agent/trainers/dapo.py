@@ -114,8 +114,9 @@ class DAPOConfig(GRPOConfig):  # type: ignore[misc]
         rows = settings.prompts_per_step * settings.group_size
         if rows % (settings.row_batch_size * settings.updates_per_rollout * processes):
             raise TrainingError(
-                f"prompts_per_step x group_size is {rows} rows, which row_batch_size x updates_per_rollout x processes "
-                f"({settings.row_batch_size} x {settings.updates_per_rollout} x {processes}) does not divide"
+                f"prompts_per_step x group_size is {rows} rows; expected a multiple of row_batch_size x "
+                f"updates_per_rollout x processes ({settings.row_batch_size} x {settings.updates_per_rollout} x "
+                f"{processes})"
             )
         micro_batches = rows // (settings.row_batch_size * processes)
         updates = settings.updates_per_rollout

@@ -22,7 +22,7 @@ from masksearch_agent.lab.recipe import EXPERIMENTS, LabRecipe
 from masksearch_agent.lab.shipped import shipped_recipe
 from masksearch_agent.lab.world import World
 from masksearch_agent.records import SearchTask, Trajectory
-from masksearch_agent.stages.agents import BaseAgent
+from masksearch_agent.stages.base import BaseAgent
 from masksearch_agent.stages.dapo import DAPO
 from masksearch_agent.stages.display import Display
 from masksearch_agent.stages.evaluation import Evaluation

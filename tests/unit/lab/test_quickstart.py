@@ -10,7 +10,7 @@ from masksearch_agent.lab import quickstart
 from masksearch_agent.lab.quickstart import Quickstart
 from masksearch_agent.lab.recipe import LabRecipe
 from masksearch_agent.lab.world import World
-from masksearch_agent.stages.agents import BaseAgent
+from masksearch_agent.stages.base import BaseAgent
 from masksearch_agent.stages.dapo import DAPO
 from masksearch_agent.stages.evaluation import Evaluation
 from masksearch_agent.stages.index import Index

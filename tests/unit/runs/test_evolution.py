@@ -15,8 +15,9 @@ from masksearch_agent.records import SearchTask, Trajectory
 from masksearch_agent.runs import evolution
 from masksearch_agent.runs.evolution import Evolution
 from masksearch_agent.runs.rounds import Rounds
-from masksearch_agent.stages.agents import BaseAgent, Export
+from masksearch_agent.stages.base import BaseAgent
 from masksearch_agent.stages.evaluation import Evaluation
+from masksearch_agent.stages.export import Export
 from masksearch_agent.stages.sft import SFT, read_accepted
 from masksearch_agent.stages.stage import Site, Spent
 from masksearch_agent.stages.tasks import read_task_files

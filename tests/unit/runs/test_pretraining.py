@@ -13,7 +13,7 @@ from masksearch_agent.records import Passage, SearchTask
 from masksearch_agent.runs import pretraining
 from masksearch_agent.runs.pretraining import Pretraining
 from masksearch_agent.runs.question_files import QuestionFile
-from masksearch_agent.stages.agents import BaseAgent
+from masksearch_agent.stages.base import BaseAgent
 from masksearch_agent.stages.dapo import DAPO
 from masksearch_agent.stages.evaluation import Evaluation
 from masksearch_agent.stages.sft import SFT

@@ -15,7 +15,7 @@ from masksearch_agent.reports.records import read_report
 from masksearch_agent.runs.pretraining import Pretraining
 from masksearch_agent.runs.question_files import QuestionFile
 from masksearch_agent.runs.reporting import last_words
-from masksearch_agent.stages.agents import BaseAgent
+from masksearch_agent.stages.base import BaseAgent
 from masksearch_agent.stages.dapo import DAPO
 from masksearch_agent.stages.evaluation import Evaluation
 from masksearch_agent.stages.index import Index

@@ -157,6 +157,25 @@ def test_a_folder_of_other_settings_is_refused_before_anything_is_done(
     graph_in(tmp_path).check([count(3, count(1, name="first"))])
 
 
+def test_all_that_has_to_be_done_again_is_named_at_once_and_then_is(tmp_path: Path) -> None:
+    def plan(number: int) -> Count:
+        first = count(number, name="first")
+        return count(3, count(2, first, name="second"), name="third")
+
+    graph_in(tmp_path).finish(plan(1))
+    with pytest.raises(ConfigError) as refused:
+        graph_in(tmp_path).check([plan(7)])
+    told, _, stale = str(refused.value).partition("to do them again: ")
+    assert told.count("was made from another") == 1
+    assert "'first' was made from another settings.number" in told
+    for path in map(Path, stale.split()):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    assert list((tmp_path / "ledger").iterdir()) == []
+    done.clear()
+    graph_in(tmp_path).finish(plan(7))
+    assert done == [7, 2, 3]
+
+
 def test_a_run_of_an_earlier_version_is_refused(tmp_path: Path) -> None:
     (tmp_path / "stages.json").write_text('{"fingerprint": "", "stages": []}')
     with pytest.raises(ConfigError, match="a run of an earlier version"):

@@ -19,6 +19,7 @@ trl = pytest.importorskip("trl")
 
 from fakes.tiny_models import make_test_model  # noqa: E402
 from packaging.requirements import Requirement  # noqa: E402
+from pydantic import ValidationError  # noqa: E402
 from transformers import TrainerCallback  # noqa: E402
 from unit.trainers.conftest import TASKS, MakeTrainer, ScriptedRunner, make_group  # noqa: E402
 
@@ -483,17 +484,20 @@ def test_settings_become_those_of_trl(tmp_path: Path) -> None:
     assert config.vllm_importance_sampling_clip_max == 3.0
 
 
-def test_batch_sizes_that_do_not_divide_are_refused(tmp_path: Path) -> None:
-    settings = DAPOSettings(prompts_per_step=3, group_size=4, row_batch_size=8)
-    with pytest.raises(TrainingError, match="12 rows, which row_batch_size x updates_per_rollout"):
-        DAPOConfig.from_settings(settings, tmp_path)
+def test_batch_sizes_that_do_not_divide_are_refused_by_the_settings() -> None:
+    with pytest.raises(
+        ValidationError, match=r"12 rows; expected a multiple of row_batch_size .* which is 8"
+    ):
+        DAPOSettings(prompts_per_step=3, group_size=4, row_batch_size=8)
+    with pytest.raises(ValidationError, match="which is 24"):
+        DAPOSettings(prompts_per_step=4, group_size=8, row_batch_size=8, updates_per_rollout=3)
 
 
 def test_a_batch_is_shared_by_all_processes(tmp_path: Path) -> None:
     settings = DAPOSettings(prompts_per_step=4, group_size=8, row_batch_size=4, max_steps=2)
     alone, shared = (DAPOConfig.from_settings(settings, tmp_path, count) for count in (1, 2))
     assert (alone.steps_per_generation, shared.steps_per_generation) == (8, 4)
-    with pytest.raises(TrainingError, match=r"32 rows, .* \(4 x 1 x 3\) does not divide"):
+    with pytest.raises(TrainingError, match=r"32 rows; .* \(4 x 1 x 3\)"):
         DAPOConfig.from_settings(settings, tmp_path, 3)
 
 

@@ -1,4 +1,4 @@
-"""Stages that make an agent without training one: of a base model, or of another run's agent."""
+"""The base stage: a model becomes an agent without any search training."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from masksearch_agent.agent.bundle import BundleInfo, read_bundle_info, save_bundle
+from masksearch_agent.agent.bundle import BundleInfo, save_bundle
 from masksearch_agent.agent.prompts import PromptSet
 from masksearch_agent.agent.protocol import PROTOCOL_VERSION
 from masksearch_agent.config.agent import AgentSettings
 from masksearch_agent.environment import package_versions
 from masksearch_agent.models.local import load_checkpoint
 from masksearch_agent.stages.display import Bar
-from masksearch_agent.stages.stage import AgentFolder, AgentStage, IndexFolder, Site, Stage
+from masksearch_agent.stages.stage import AgentStage, IndexFolder, Site
 
-__all__ = ("BaseAgent", "Export", "index_of_bundle", "make_base_bundle")
+__all__ = ("BaseAgent", "index_of_bundle", "make_base_bundle")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -38,23 +38,6 @@ class BaseAgent(AgentStage):
         """Copy the model into a bundle."""
         index = index_of_bundle(site.where(self.index), folder) if self.index is not None else ""
         make_base_bundle(self.model, self.run, self.prompts, self.settings, folder, index, self.search_mode)
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Export(Stage):
-    """Copies an agent, so that it stands on its own: the one that a run serves."""
-
-    kind = "export"
-
-    agent: AgentFolder
-
-    def work(self, folder: Path, site: Site, bar: Bar) -> None:
-        """Copy the weights and say where its index is from here."""
-        source = site.where(self.agent)
-        info = read_bundle_info(source)
-        index = index_of_bundle(source / info.index, folder) if info.index else ""
-        model, tokenizer = load_checkpoint(source)
-        save_bundle(model, tokenizer, info.model_copy(update={"index": index}), folder)
 
 
 def make_base_bundle(
