@@ -112,8 +112,10 @@ class RolloutRunner:
             for task, place in zip(tasks, places, strict=True)
             for number in range(self.group_size)
         ]
-        results = await asyncio.gather(*runs, return_exceptions=True)
-        await close_connections()  # those of a judge model
+        try:
+            results = await asyncio.gather(*runs, return_exceptions=True)
+        finally:
+            await close_connections()  # those of a judge model
         outcomes = iter(results)
         return [_make_group(task, list(islice(outcomes, self.group_size))) for task in tasks]
 
