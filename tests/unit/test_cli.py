@@ -99,6 +99,11 @@ def test_a_command_that_does_not_parse_is_refused():
         GROUP.commands["index"].make_context("index", ["--out", "runs/index"])
 
 
+def test_graphs_are_drawn_where_there_is_no_folder_yet(run: CommandLine) -> None:
+    assert run("draw").out == "drawing: graphs/README.md\n"
+    assert Path("graphs/README.md").read_text() == (ROOT / "graphs" / "README.md").read_text()
+
+
 # --- recipes ---------------------------------------------------------------------------------------------
 
 

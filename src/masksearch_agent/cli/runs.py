@@ -13,6 +13,7 @@ from rich.console import Group
 
 from masksearch_agent.cli import application as cli
 from masksearch_agent.errors import ConfigError
+from masksearch_agent.files import replace_text
 
 
 @cli.app.command()
@@ -136,5 +137,5 @@ def draw(
     """
     from masksearch_agent.reports.drawing import draw_graphs
 
-    out.write_text(draw_graphs(), encoding="utf-8")
+    replace_text(out, draw_graphs())
     cli.print_result({"drawing": str(out)}, False)

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from masksearch_agent.errors import CorpusError
+from masksearch_agent.files import replace_text
 from masksearch_agent.jsonl import write_jsonl
 from masksearch_agent.lab.world_language import (
     ADJECTIVES,
@@ -244,4 +245,4 @@ def write_world(world: ClosedWorld, directory: Path) -> None:
     write_jsonl(directory / "mentions.jsonl", world.mentions)
     counts = {split: sum(e.split == split for e in world.entities.values()) for split in get_args(Split)}
     description = {"seed": world.seed, "passages": len(world.passages), "entities": counts}
-    (directory / "world.json").write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+    replace_text(directory / "world.json", json.dumps(description, indent=2) + "\n")

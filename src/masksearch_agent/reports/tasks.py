@@ -12,6 +12,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from masksearch_agent.files import replace_text
 from masksearch_agent.records import MASK, SearchTask
 
 __all__ = ("draw_distributions", "draw_examples", "save_plot")
@@ -56,4 +57,4 @@ def save_plot(distributions: Mapping[str, Mapping[str, int]], path: Path) -> Non
     console = Console(record=True, width=_PLOT_WIDTH, file=StringIO())
     console.print(draw_distributions(distributions))
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(_REMOTE_FONT.sub("", console.export_svg(title="RAMP tasks")), encoding="utf-8")
+    replace_text(path, _REMOTE_FONT.sub("", console.export_svg(title="RAMP tasks")))

@@ -15,6 +15,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from transformers.trainer_callback import ExportableState
 
 from masksearch_agent.errors import TrainingError
+from masksearch_agent.files import replace_text
 from masksearch_agent.trainers.curriculum import Curriculum
 
 __all__ = ("CurriculumState", "MetricsLog", "read_metrics")
@@ -40,8 +41,7 @@ class MetricsLog(TrainerCallback):  # type: ignore[misc]
         if not state.is_world_process_zero:
             return
         kept = [entry for entry in read_metrics(self.path) if entry["step"] <= state.global_step]
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.path.write_text("".join(json.dumps(entry) + "\n" for entry in kept), encoding="utf-8")
+        replace_text(self.path, "".join(json.dumps(entry) + "\n" for entry in kept))
 
     def on_log(
         self,
