@@ -22,6 +22,7 @@ from masksearch_agent.errors import MaskSearchError, TraceError
 __all__ = (
     "FALSE_PREMISE",
     "MASK",
+    "Evidence",
     "Hop",
     "Message",
     "Passage",
@@ -95,6 +96,16 @@ class Hop(_Record):
 
 
 @dataclass(frozen=True, slots=True)
+class Evidence(_Record):
+    """What a passage says that an answer rests on."""
+
+    title: str
+    """Of the passage."""
+    text: str
+    """Sentences of the passage, or the whole of it where nobody says which."""
+
+
+@dataclass(frozen=True, slots=True)
 class SearchTask(_Record):
     """A question to be answered by searching: a RAMP task or a question of a benchmark."""
 
@@ -116,6 +127,8 @@ class SearchTask(_Record):
     """Titles of the pages known to support the answer, where the benchmark does not ship their passages."""
     answer_items: tuple[str, ...] = ()
     """The items of a list answer, each of which is to be named (FanoutQA); empty for an answer in one piece."""
+    evidence: tuple[Evidence, ...] = ()
+    """What the answer rests on, in the order in which it is read, where that is known: one entry a passage."""
     source_text: str = ""
     """The text of the source passage, where the question does not show it (`ramp.cloze`)."""
 

@@ -1,11 +1,11 @@
 """The search graph: one state machine for production, for rollouts in training, and for evaluation.
 
-    prepare -> think -> search ------> think ...
-                  |---> repair ------> think ...
-                  |---> force_answer > think ...
-                  '---> finish
+    prepare -> (open) -> think -> search ------> think ...
+                           |---> repair ------> think ...
+                           |---> force_answer > think ...
+                           '---> finish
 
-`think` is one call of the policy. What follows is a pure function of the state (`choose_next`), so that a person may
+`open` searches for the question itself, where the settings say so. `think` is one call of the policy. What follows is a pure function of the state (`choose_next`), so that a person may
 rewrite a step before it is done. A malformed step gets one corrective message (`repair`), a search beyond the budget
 is answered with the request to answer now (`force_answer`), and `stop_reason` is always set.
 """
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
 from langchain_core.language_models import BaseChatModel
@@ -28,7 +29,7 @@ from langgraph.graph.message import REMOVE_ALL_MESSAGES
 from langgraph.runtime import Runtime
 
 from masksearch_agent.agent.dialects import TagsDialect, choose_dialect
-from masksearch_agent.agent.escaping import neutralise
+from masksearch_agent.agent.escaping import neutralise, restore
 from masksearch_agent.agent.prompts import PromptSet, default_prompts
 from masksearch_agent.agent.protocol import (
     STOP_STRINGS,
@@ -49,12 +50,12 @@ from masksearch_agent.agent.state import (
 from masksearch_agent.config.agent import AgentSettings
 from masksearch_agent.errors import AgentError
 from masksearch_agent.jsonl import dump_record
-from masksearch_agent.records import ScoredPassage, Turn
+from masksearch_agent.records import MASK, Passage, ScoredPassage, Turn
 from masksearch_agent.retrieval.search import Search, interleave
 from masksearch_agent.traces.recorder import CallRecording, Recorder, RecordingModel, new_turn_id
 from masksearch_agent.traces.rows import POLICY_ROLE
 
-__all__ = ("build_search_graph", "opening_messages")
+__all__ = ("build_search_graph", "opening_messages", "opening_query", "opening_text")
 
 Next = Literal["search", "repair", "force_answer", "finish"]
 
@@ -86,7 +87,12 @@ def build_search_graph(
     graph.add_node("force_answer", Node(nodes.force_answer, trace=False))
     graph.add_node("finish", Node(nodes.finish, trace=False))
     graph.add_edge(START, "prepare")
-    graph.add_edge("prepare", "think")
+    if settings.search_first:
+        graph.add_node("open", Node(nodes.open_now, nodes.aopen_now, trace=False))
+        graph.add_edge("prepare", "open")
+        graph.add_edge("open", "think")
+    else:
+        graph.add_edge("prepare", "think")
     graph.add_conditional_edges("think", Node(nodes.choose_next, trace=False), [*get_args(Next)])
     for back in ("search", "repair", "force_answer"):
         graph.add_edge(back, "think")
@@ -97,6 +103,16 @@ def build_search_graph(
 def opening_messages(question: str, kind: str, prompts: PromptSet) -> list[AnyMessage]:
     """Return the messages that open a run; outside text in the question is made harmless."""
     return [SystemMessage(prompts.system_for(kind)), HumanMessage(neutralise(question))]
+
+
+def opening_text(question: str, shown: Sequence[Passage]) -> str:
+    """Return the first message of a run whose question was searched for before it: what is asked, and what was found."""
+    return f"{question}\n{render_information(shown)}"
+
+
+def opening_query(question: str) -> str:
+    """Return what the opening search asks: the question as it came, and of a masked passage all but the masks."""
+    return restore(question).replace(MASK, " ")
 
 
 class _Nodes:
@@ -136,14 +152,24 @@ class _Nodes:
         reply = await self.caller.ainvoke(state["messages"], **self._call_settings(state, context))
         return self._take_reply(state, reply, context)
 
+    def open_now(self, state: SearchState, runtime: Runtime[RunContext]) -> dict[str, Any]:
+        queries = _opening_queries(state)
+        found = self.search.search(queries, self._depth(state), _context_of(runtime).guard)
+        return self._show(state, queries, found)
+
+    async def aopen_now(self, state: SearchState, runtime: Runtime[RunContext]) -> dict[str, Any]:
+        queries = _opening_queries(state)
+        found = await self.search.asearch(queries, self._depth(state), _context_of(runtime).guard)
+        return self._show(state, queries, found)
+
     def search_now(self, state: SearchState, runtime: Runtime[RunContext]) -> dict[str, Any]:
-        queries, guard = self._queries(state), _context_of(runtime).guard
-        found = self.search.search(queries, self.settings.passages_per_search, guard)
+        queries = self._queries(state)
+        found = self.search.search(queries, self._depth(state), _context_of(runtime).guard)
         return self._show(state, queries, found)
 
     async def asearch_now(self, state: SearchState, runtime: Runtime[RunContext]) -> dict[str, Any]:
-        queries, guard = self._queries(state), _context_of(runtime).guard
-        found = await self.search.asearch(queries, self.settings.passages_per_search, guard)
+        queries = self._queries(state)
+        found = await self.search.asearch(queries, self._depth(state), _context_of(runtime).guard)
         return self._show(state, queries, found)
 
     def repair(self, state: SearchState) -> dict[str, Any]:
@@ -214,10 +240,26 @@ class _Nodes:
     def _show(
         self, state: SearchState, queries: tuple[str, ...], found: list[list[ScoredPassage]]
     ) -> dict[str, Any]:
-        shown = [hit.passage for hit in interleave(found, self.settings.passages_per_search)]
+        known = self._known_ids(state)
+        shown = [hit.passage for hit in interleave(found, self.settings.passages_per_search, known)]
         round_ = SearchRound(queries=list(queries), passages=[dump_record(passage) for passage in shown])
-        said = self._say(state, render_information(shown))
+        last = state["messages"][-1]
+        if last.type == "human":
+            # The opening: one message with what is asked, as chat templates expect the roles to alternate.
+            said = [last.model_copy(update={"content": opening_text(str(last.text), shown)})]
+        else:
+            said = self._say(state, render_information(shown))
         return {"messages": said, "searches": [*state["searches"], round_]}
+
+    def _known_ids(self, state: SearchState) -> set[str]:
+        """Return the ids of the passages that are not to be shown again."""
+        if self.settings.repeat_passages:
+            return set()
+        return {passage["id"] for found in state["searches"] for passage in found["passages"]}
+
+    def _depth(self, state: SearchState) -> int:
+        """Return how many passages a query is to find, so that enough are left to show."""
+        return self.settings.passages_per_search + len(self._known_ids(state))
 
     def _call_settings(self, state: SearchState, context: RunContext) -> dict[str, Any]:
         """Return the keywords of a recording model's call; other models get none."""
@@ -270,6 +312,10 @@ def _restore_stop_string(reply: AIMessage) -> AIMessage:
         if closing.replace("/", "") in text and closing not in text:
             return reply.model_copy(update={"content": text + closing})
     return reply
+
+
+def _opening_queries(state: SearchState) -> tuple[str]:
+    return (opening_query(str(state["messages"][-1].text)),)
 
 
 def _last_turn_id(messages: list[AnyMessage]) -> str | None:

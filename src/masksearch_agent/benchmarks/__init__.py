@@ -119,7 +119,7 @@ def make_question(
         answers: Every accepted answer; blank ones and repetitions are left out.
         category: What the benchmark calls its kind.
         gold_passages: Title and text of the passages that support the answer.
-        fields: Further fields of `SearchTask`: `hops`, `gold_titles`, `answer_items`.
+        fields: Further fields of `SearchTask`: `hops`, `evidence`, `gold_titles`, `answer_items`.
 
     Raises:
         EvaluationError: The row accepts no answer.

@@ -8,7 +8,7 @@ from typing import Any
 
 from masksearch_agent.benchmarks import Benchmark, Row, expect, make_question
 from masksearch_agent.errors import CorpusError
-from masksearch_agent.records import Hop, SearchTask
+from masksearch_agent.records import Evidence, Hop, SearchTask
 
 __all__ = ("BENCHMARK", "read_task")
 
@@ -28,7 +28,20 @@ def read_task(row: Row, hops: tuple[Hop, ...] = ()) -> SearchTask:
         gold_passages=[(title, text) for title, text in shipped if is_complete and title in titles],
         gold_titles=() if is_complete else titles,
         hops=hops,
+        evidence=tuple(_evidence(row, facts)),
     )
+
+
+def _evidence(row: Row, facts: list[Any]) -> Iterator[Evidence]:
+    """Yield what the supporting sentences of each title say; a number that no sentence has is a fault of the data."""
+    context = dict(_pairs(row["context"], "context", "title", "sentences"))
+    for title in dict.fromkeys(title for title, _ in facts):
+        sentences = context.get(title, [])
+        chosen = [
+            sentences[number].strip() for name, number in facts if name == title and number < len(sentences)
+        ]
+        if any(chosen):
+            yield Evidence(title, " ".join(filter(None, chosen)))
 
 
 def _passages(row: Row) -> Iterator[tuple[str, str]]:

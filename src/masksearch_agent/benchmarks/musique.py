@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from masksearch_agent.benchmarks import Benchmark, Row, expect, make_question
-from masksearch_agent.records import Hop, SearchTask
+from masksearch_agent.records import Evidence, Hop, SearchTask
 
 __all__ = ("BENCHMARK",)
 
@@ -31,7 +31,17 @@ def _task(row: Row) -> SearchTask | None:
         category=row["id"].split("__")[0],
         gold_passages=_passages({"paragraphs": supporting}),
         hops=_hops(row["question_decomposition"]),
+        evidence=tuple(_evidence(row)),
     )
+
+
+def _evidence(row: Row) -> Iterator[Evidence]:
+    """Yield the supporting paragraphs in the order of the steps that they answer."""
+    by_index = {paragraph.get("idx", place): paragraph for place, paragraph in enumerate(row["paragraphs"])}
+    places = dict.fromkeys(step.get("paragraph_support_idx") for step in row["question_decomposition"])
+    for place in places:
+        if (paragraph := by_index.get(place)) is not None:
+            yield Evidence(paragraph["title"], paragraph["paragraph_text"])
 
 
 def _hops(steps: list[Row]) -> tuple[Hop, ...]:

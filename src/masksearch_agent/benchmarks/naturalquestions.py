@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from masksearch_agent.benchmarks import Benchmark, Row, expect, make_question
-from masksearch_agent.records import SearchTask
+from masksearch_agent.records import Evidence, SearchTask
 
 __all__ = ("BENCHMARK",)
 
@@ -14,7 +14,11 @@ def _passages(row: Row) -> list[tuple[str, str]]:
 
 def _task(row: Row) -> SearchTask:
     answers = expect(row["answers"], list, "answers")
-    return make_question(row["id"], row["question"], answers, gold_passages=_passages(row))
+    [(title, text)] = _passages(row)
+    evidence = (Evidence(title, text),)
+    return make_question(
+        row["id"], row["question"], answers, gold_passages=[(title, text)], evidence=evidence
+    )
 
 
 BENCHMARK = Benchmark(keys=("question", "answers", "title", "passage"), task=_task, passages=_passages)

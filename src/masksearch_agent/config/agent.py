@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from masksearch_agent.config.base import Settings
 
@@ -23,7 +23,12 @@ class AgentSettings(Settings):
     calls (API models)."""
 
     max_searches: int = Field(default=5, ge=0)
-    """Search steps; the paper's generator takes at most 5 rounds."""
+    """Searches, the opening one included; the paper's generator takes at most 5 rounds."""
+    search_first: bool = False
+    """Search for the question itself before the model's first step, as in retrieval-augmented generation: the first
+    step then reads passages already, and may answer or search on. Saves a call, and no model can forget to search."""
+    repeat_passages: bool = True
+    """Show a passage again that an earlier search of the run has shown. False shows the next best in its place."""
     max_queries: int = Field(default=3, ge=1)
     """Queries in one search step."""
     passages_per_search: int = Field(default=5, ge=1)
@@ -38,3 +43,9 @@ class AgentSettings(Settings):
     """Wall time of the whole run, checked before every model call."""
     answer_form: AnswerForm = "fills"
     """How a RAMP task is answered."""
+
+    @model_validator(mode="after")
+    def _leave_room_to_search(self) -> AgentSettings:
+        if self.search_first and not self.max_searches:
+            raise ValueError("search_first takes a search, but max_searches is 0; allow one, or leave it out")
+        return self

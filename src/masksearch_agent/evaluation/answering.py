@@ -74,7 +74,7 @@ class RagAnswerer:
 
     def __init__(self, agent: MaskSearchAgent) -> None:
         self.model_version = agent.model_version
-        self._agent = agent.with_limits(max_searches=0)
+        self._agent = agent.with_limits(max_searches=0, search_first=False)
 
     async def answer_task(self, task: SearchTask, seed: int) -> tuple[Trajectory, Usage]:
         """Answer one task; see `Answerer`."""

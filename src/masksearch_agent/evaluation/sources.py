@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import json
 import re
 from collections.abc import Iterator
@@ -16,7 +17,11 @@ from masksearch_agent.errors import ConfigError, CorpusError, EvaluationError, M
 from masksearch_agent.plugins import BENCHMARKS
 from masksearch_agent.records import SearchTask
 
-__all__ = ("HUB_PREFIX", "Questions", "open_questions", "read_rows", "read_tasks", "source_name")
+__all__ = (
+    *("HUB_PREFIX", "Questions", "open_questions", "read_good_tasks", "read_rows", "read_tasks"),
+    "source_name",
+)
+
 
 HUB_PREFIX = "hf:"
 _DEFAULT_SPLIT = "validation"
@@ -38,6 +43,22 @@ def read_tasks(source: Path | str, benchmark: str | None = None) -> Iterator[Sea
     return open_questions(source, benchmark).tasks
 
 
+def read_good_tasks(source: Path | str, skipped: list[str]) -> Iterator[SearchTask]:
+    """Stream the tasks of the rows that can be read; what is wrong with the others is added to `skipped`.
+
+    For training, where one row more or less changes nothing; an evaluation has to score all of them.
+
+    Raises:
+        EvaluationError: The source is missing, empty or of no known format.
+    """
+    rows, chosen = _open(source)
+    for row in rows:
+        try:
+            yield from _convert(iter([row]), chosen)
+        except EvaluationError as failure:
+            skipped.append(str(failure))
+
+
 def open_questions(source: Path | str, benchmark: str | None = None) -> Questions:
     """Open a file or a dataset of questions.
 
@@ -51,6 +72,11 @@ def open_questions(source: Path | str, benchmark: str | None = None) -> Question
             where a row is malformed.
         MissingExtraError: A dataset of the hub is asked for, and `datasets` is not installed.
     """
+    rows, chosen = _open(source, benchmark)
+    return Questions(chosen, _convert(rows, chosen))
+
+
+def _open(source: Path | str, benchmark: str | None = None) -> tuple[Iterator[PlacedRow], Benchmark]:
     try:
         given: Benchmark | None = BENCHMARKS.get(benchmark) if benchmark is not None else None
     except ConfigError as failure:
@@ -60,7 +86,7 @@ def open_questions(source: Path | str, benchmark: str | None = None) -> Question
     if first is None:
         raise EvaluationError(f"{source} holds no questions")
     chosen = given or recognise(first[1], source)
-    return Questions(chosen, _convert(chosen.prepare(chain([first], rows), source), chosen))
+    return chosen.prepare(chain([first], rows), source), chosen
 
 
 def _convert(rows: Iterator[PlacedRow], benchmark: Benchmark) -> Iterator[SearchTask]:
@@ -108,7 +134,12 @@ def source_name(source: Path | str) -> str:
 
 
 def _read_json(path: Path) -> Iterator[PlacedRow]:
-    with path.open(encoding="utf-8-sig") as file:
+    opened = (
+        gzip.open(path, "rt", encoding="utf-8-sig")
+        if path.suffix == ".gz"
+        else path.open(encoding="utf-8-sig")
+    )
+    with opened as file:
         try:
             if file.read(1) == "[":
                 file.seek(0)
@@ -119,7 +150,7 @@ def _read_json(path: Path) -> Iterator[PlacedRow]:
             for number, line in enumerate(file, start=1):
                 if line.strip():
                     yield f"{path}, line {number}", json.loads(line)
-        except ValueError as failure:
+        except (ValueError, EOFError, gzip.BadGzipFile) as failure:
             raise EvaluationError(f"{path}: not UTF-8 JSON or JSON lines ({failure})") from failure
 
 

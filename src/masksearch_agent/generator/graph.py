@@ -4,6 +4,8 @@
       |                                                                |
       '--------------------------> judge <-----------------------------'
 
+An agent that searches for the question itself first (`AgentSettings.search_first`) begins at `search`.
+
 The steps that the roles agree on are written in the agent's own protocol, with the prompts and limits of the
 agent that will be trained, so a generated trajectory is one that this agent could have produced.
 """
@@ -20,7 +22,7 @@ from langgraph.runtime import Runtime
 from langgraph.types import Send
 from typing_extensions import TypedDict
 
-from masksearch_agent.agent.graph import opening_messages
+from masksearch_agent.agent.graph import opening_messages, opening_query, opening_text
 from masksearch_agent.agent.prompts import PromptSet
 from masksearch_agent.agent.protocol import (
     PROTOCOL_VERSION,
@@ -49,6 +51,8 @@ RecordT = TypeVar("RecordT")
 
 class _Branch(TypedDict):
     query: str
+    known: int
+    """Passages that the run has shown, and that are not to be shown again."""
 
 
 class Records:
@@ -131,7 +135,7 @@ def build_generator_graph(
     graph.add_node("search", nodes.search_one, input_schema=_Branch)
     graph.add_node("observe", nodes.observe)
     graph.add_node("judge", nodes.decide)
-    graph.add_edge(START, "plan")
+    graph.add_conditional_edges(START, nodes.open, ["search", "plan"])
     graph.add_conditional_edges("plan", nodes.after_plan, ["rewrite", "judge"])
     graph.add_conditional_edges("rewrite", nodes.fan_out, ["search", "judge"])
     graph.add_edge("search", "observe")
@@ -151,11 +155,16 @@ def trajectory_of(
     task, answer = rounds.task, state.get("answer", "")
     context = tuple(to_messages(opening_messages(task.question, task.kind, prompts)))
     turns: list[Turn] = []
-    for number, step in enumerate(state.get("steps", [])):
+    steps, shown = state.get("steps", []), list(rounds.passages)
+    # Every search but an opening one is a step's.
+    if len(shown) > sum("<search>" in step for step in steps):
+        opening = context[-1]
+        context = (*context[:-1], Message(opening.role, opening_text(opening.content, shown.pop(0))))
+    for number, step in enumerate(steps):
         parent = turns[-1].id if turns else None
         turns.append(Turn(f"{number}", parent, POLICY_ROLE, context, step, model_version=producer))
-        if number < len(rounds.passages):
-            context = (Message("user", render_information(rounds.passages[number])),)
+        if number < len(shown):
+            context = (Message("user", render_information(shown[number])),)
     # The sort is stable, so calls stay in their order and before the step of their number.
     turns = sorted([*log.turns, *turns], key=_step_number)
     return Trajectory(
@@ -189,6 +198,11 @@ class _Nodes:
     agent_settings: AgentSettings
     settings: GeneratorSettings
 
+    async def open(self, state: GeneratorState) -> list[Send] | str:
+        if not self.agent_settings.search_first:
+            return "plan"
+        return [Send("search", _Branch(query=opening_query(state["task"]["question"]), known=0))]
+
     async def plan(self, state: GeneratorState, runtime: Runtime[GeneratorContext]) -> dict[str, Any]:
         try:
             plan = await self.teacher.plan(_findings(state, _context_of(runtime)))
@@ -212,18 +226,18 @@ class _Nodes:
 
     async def search_one(self, state: _Branch, runtime: Runtime[GeneratorContext]) -> dict[str, Any]:
         run = _context_of(runtime)
-        limit = self.agent_settings.passages_per_search
+        limit = self.agent_settings.passages_per_search + state["known"]
         [found] = await self.search.asearch([state["query"]], limit, run.guard)
         return {"results": {state["query"]: [run.records.dump(hit) for hit in found]}}
 
     async def observe(self, state: GeneratorState, runtime: Runtime[GeneratorContext]) -> dict[str, Any]:
         run = _context_of(runtime)
-        found = [state["results"][query] for query in state["queries"]]
+        # Nothing was asked by a step yet: what was found is what the opening search found.
+        queries = state.get("queries") or list(state["results"])
+        found = [state["results"][query] for query in queries]
         hits = [[run.records.load(ScoredPassage, hit) for hit in of_query] for of_query in found]
-        shown = interleave(hits, self.agent_settings.passages_per_search)
-        round_ = SearchRound(
-            queries=state["queries"], passages=[run.records.dump(hit.passage) for hit in shown]
-        )
+        shown = interleave(hits, self.agent_settings.passages_per_search, self._known_ids(state))
+        round_ = SearchRound(queries=queries, passages=[run.records.dump(hit.passage) for hit in shown])
         rounds = [*state.get("rounds", []), round_]
         try:
             observation = await self.teacher.observe(_findings({**state, "rounds": rounds}, run))
@@ -234,7 +248,7 @@ class _Nodes:
         if observation.answer is not None:
             lines = [clean_text(line) for line in observation.answer.split("\n")]
             step = AnswerStep(thought, "\n".join(line for line in lines if line))
-            update |= {"answer": step.answer, "steps": [*state["steps"], render_step(step)]}
+            update |= {"answer": step.answer, "steps": [*state.get("steps", []), render_step(step)]}
         return update
 
     async def decide(self, state: GeneratorState, runtime: Runtime[GeneratorContext]) -> dict[str, Any]:
@@ -258,10 +272,17 @@ class _Nodes:
         return "rewrite" if state["needs"] and has_round_left else "judge"
 
     async def fan_out(self, state: GeneratorState) -> list[Send] | str:
-        return [Send("search", _Branch(query=query)) for query in state["queries"]] or "judge"
+        known = len(self._known_ids(state))
+        return [Send("search", _Branch(query=query, known=known)) for query in state["queries"]] or "judge"
 
     async def after_observe(self, state: GeneratorState) -> str:
         return "judge" if state.get("answer") or state.get("rejection") else "plan"
+
+    def _known_ids(self, state: GeneratorState) -> set[str]:
+        """Return the ids of the passages that are not to be shown again."""
+        if self.agent_settings.repeat_passages:
+            return set()
+        return {passage["id"] for found in state.get("rounds", []) for passage in found["passages"]}
 
 
 def _step_number(turn: Turn) -> int:

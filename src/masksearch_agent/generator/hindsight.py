@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from masksearch_agent.agent.protocol import clean_text
 from masksearch_agent.config.agent import AnswerForm
 from masksearch_agent.config.generator import GeneratorSettings
+from masksearch_agent.generator.evidence import EvidenceTeacher, clip_quote, split_sentences
 from masksearch_agent.generator.roles import Findings, Observation, Plan, render_answer
 from masksearch_agent.records import Hop, Passage, SearchTask
 from masksearch_agent.text.matching import contains_phrase, tokenize_answer
@@ -21,8 +22,6 @@ from masksearch_agent.text.matching import contains_phrase, tokenize_answer
 __all__ = ("HindsightTeacher", "find_support", "quote_support")
 
 _MIN_QUERY_OVERLAP = 0.5
-_MAX_QUOTE_WORDS = 30
-_SENTENCE_END = re.compile(r"(?<=[.!?])\s+|(?<=[。！？])\s*")
 
 
 @dataclass
@@ -31,6 +30,8 @@ class HindsightTeacher:
 
     settings: GeneratorSettings = field(default_factory=GeneratorSettings)
     answer_form: AnswerForm = "fills"
+    evidence: EvidenceTeacher = field(default_factory=EvidenceTeacher)
+    """Who teaches the tasks whose evidence is known."""
     name = "hindsight"
 
     async def plan(self, findings: Findings) -> Plan:
@@ -38,6 +39,8 @@ class HindsightTeacher:
 
         The first thought lists all hops, so that a student reads the task once and then follows its own list.
         """
+        if findings.task.evidence:
+            return await self.evidence.plan(findings)
         pending = self._pending(findings)
         if any(self._attempts(findings, hop) >= self.settings.attempts_per_need for hop in pending):
             return Plan("", ())
@@ -48,12 +51,16 @@ class HindsightTeacher:
 
     async def rewrite(self, findings: Findings, plan: Plan) -> tuple[str, ...]:
         """Use the hop's own query first, and its need in words after that."""
+        if findings.task.evidence:
+            return await self.evidence.rewrite(findings, plan)
         pending = [hop for hop in findings.task.hops if hop.need in plan.needs]
         queries = [hop.need if self._attempts(findings, hop) else hop.query for hop in pending]
         return tuple(dict.fromkeys(queries))
 
     async def observe(self, findings: Findings) -> Observation:
         """State what the last round's passages support, with the number of the passage."""
+        if findings.task.evidence:
+            return await self.evidence.observe(findings)
         sentences = []
         for hop in self._sought_in_last_round(findings):
             support = self._support(hop, findings.passages[-1])
@@ -139,15 +146,9 @@ def quote_support(hop: Hop, passage: Passage) -> str:
     """Return the sentence of a passage that gives a hop's answer; of a long one, as many words as are read at once."""
     words = set(tokenize_answer(hop.query))
     whole = f"{passage.title}: {passage.text}"
-    holding = [text for text in _SENTENCE_END.split(passage.text) if contains_phrase(text, hop.answer)]
-    sentence = max(holding, key=lambda text: len(words & set(tokenize_answer(text))), default=whole).split()
-    # The first stretch that holds the answer, so the beginning of the sentence where that does.
-    stretches = (sentence[end - _MAX_QUOTE_WORDS : end] for end in range(_MAX_QUOTE_WORDS, len(sentence)))
-    quotes = (" ".join(stretch) for stretch in stretches)
-    return next(
-        (quote for quote in quotes if contains_phrase(quote, hop.answer)),
-        " ".join(sentence[-_MAX_QUOTE_WORDS:]),
-    )
+    holding = [text for text in split_sentences(passage.text) if contains_phrase(text, hop.answer)]
+    sentence = max(holding, key=lambda text: len(words & set(tokenize_answer(text))), default=whole)
+    return clip_quote(sentence, [hop.answer])
 
 
 def _is_asked(hop: Hop, asked: tuple[str, ...]) -> bool:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import chain
 
 from masksearch_agent.agent.protocol import FormatError, parse_step
+from masksearch_agent.generator.evidence import holds_evidence
 from masksearch_agent.generator.roles import CallLog, Verdict
 from masksearch_agent.judging.judge import ModelJudge
 from masksearch_agent.records import SearchTask, Trajectory
@@ -72,9 +73,11 @@ class GroundedJudge:
 def is_grounded(task: SearchTask, trajectory: Trajectory) -> bool:
     """Return whether every fact behind the answer stands in a passage that the trajectory retrieved.
 
-    Where the hops are known each hop's answer must stand in a passage (the answer of a comparison or a count
+    That is so where all known evidence was retrieved. Else, where the hops are known, each hop's answer must stand in a passage (the answer of a comparison or a count
     follows from them); otherwise one alias of every expected answer must.
     """
+    if task.evidence and holds_evidence(task, list(chain.from_iterable(trajectory.retrieved))):
+        return True
     texts = [f"{passage.title}: {passage.text}" for passage in chain.from_iterable(trajectory.retrieved)]
     expected: list[tuple[str, ...]] = [(hop.answer,) for hop in task.hops] or list(task.answers)
     return all(

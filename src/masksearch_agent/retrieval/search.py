@@ -7,7 +7,7 @@ passages that would give a training task away. Sync and async calls share one pl
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Generator, Sequence
+from collections.abc import Collection, Generator, Sequence
 from functools import cached_property
 from itertools import chain, islice, zip_longest
 from threading import Lock
@@ -151,12 +151,15 @@ class Search:
         return {query: known[query] if query in known else fresh[query] for query in queries}
 
 
-def interleave(results: Sequence[Sequence[ScoredPassage]], limit: int) -> list[ScoredPassage]:
+def interleave(
+    results: Sequence[Sequence[ScoredPassage]], limit: int, besides: Collection[str] = ()
+) -> list[ScoredPassage]:
     """Merge the results of several queries: the best of each in turn, then the second best, and so on.
 
-    A passage that several queries found counts once.
+    A passage that several queries found counts once; one whose id is in `besides` is left out.
     """
     distinct: dict[str, ScoredPassage] = {}
     for hit in filter(None, chain.from_iterable(zip_longest(*results))):
-        distinct.setdefault(hit.passage.id, hit)
+        if hit.passage.id not in besides:
+            distinct.setdefault(hit.passage.id, hit)
     return list(distinct.values())[:limit]

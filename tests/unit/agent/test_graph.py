@@ -355,3 +355,75 @@ def test_a_call_recording_is_made_for_the_policy():
     model = ScriptedRecordingModel(script=[ANSWER])
     run(model, context=RunContext(recorder=recorder))
     assert model.keywords[0]["recording"] == CallRecording(recorder, "policy", None)
+
+
+# --- the opening search ------------------------------------------------------------------------------------
+
+
+OPENED = {
+    **PASSAGES,
+    "Who founded Harrow?": ["Harrow: Ada founded Harrow.", "Fields: Harrow has fields."],
+    "Harrow: founded by .": ["Ada: Ada is a founder."],
+}
+
+
+def run_opened(model: Any, input: dict[str, Any], **limits: Any) -> dict[str, Any]:
+    search = as_search(DictRetriever(entries=OPENED))
+    settings = AgentSettings(passages_per_search=2, search_first=True, **limits)
+    return dict(build_search_graph(model, search, settings, COMPACT_PROMPTS).compile().invoke(input))
+
+
+def test_an_opening_search_shows_its_results_with_the_question_before_the_first_step():
+    model = ScriptedChatModel(script=[ANSWER])
+    state = run_opened(model, {"question": "Who founded Harrow?"})
+    shown = "<information>\n[1] Harrow: Ada founded Harrow.\n[2] Fields: Harrow has fields.\n</information>"
+    assert contents(model.calls[0]) == [
+        ("system", COMPACT_PROMPTS.question_system),
+        ("human", f"Who founded Harrow?\n{shown}"),
+    ]
+    assert [found["queries"] for found in state["searches"]] == [["Who founded Harrow?"]]
+    assert state["answer"] == "Ada"
+
+
+def test_the_opening_search_counts_as_one():
+    model = ScriptedChatModel(script=[SEARCH, SEARCH, ANSWER])
+    state = run_opened(model, {"question": "Who founded Harrow?"}, max_searches=2)
+    assert len(state["searches"]) == 2
+    assert state["stop_reason"] == "forced"
+
+
+def test_a_masked_passage_is_searched_for_without_its_masks():
+    state = run_opened(
+        ScriptedChatModel(script=[ANSWER]), {"question": "Harrow: founded by [mask].", "kind": "ramp"}
+    )
+    assert state["searches"][0]["passages"][0]["title"] == "Ada"
+
+
+def test_an_opening_search_is_for_the_question_as_it_came():
+    tricky = "Who founded </information> Harrow?"
+    search = as_search(DictRetriever(entries={tricky: ["Harrow: Ada founded Harrow."]}))
+    builder = build_search_graph(
+        ScriptedChatModel(script=[ANSWER]), search, AgentSettings(search_first=True), COMPACT_PROMPTS
+    )
+    state = builder.compile().invoke({"question": tricky})
+    assert state["searches"][0]["passages"][0]["title"] == "Harrow"
+    assert "Who founded </information>" not in str(state["messages"][1].text)
+
+
+def test_no_search_can_open_a_run_that_may_not_search():
+    with pytest.raises(ValueError, match="search_first takes a search, but max_searches is 0"):
+        AgentSettings(search_first=True, max_searches=0)
+
+
+def test_a_passage_is_shown_once_where_the_settings_say_so():
+    state = run_opened(
+        ScriptedChatModel(script=[SEARCH, ANSWER]), {"question": "Who founded Harrow?"}, repeat_passages=False
+    )
+    titles = [[passage["title"] for passage in found["passages"]] for found in state["searches"]]
+    # The second search finds Harrow first; the next best takes its place.
+    assert titles == [["Harrow", "Fields"], ["Ada", "Mill"]]
+
+
+def test_a_passage_is_shown_again_by_default():
+    state = run_opened(ScriptedChatModel(script=[SEARCH, ANSWER]), {"question": "Who founded Harrow?"})
+    assert [passage["title"] for passage in state["searches"][1]["passages"]] == ["Harrow", "Ada"]

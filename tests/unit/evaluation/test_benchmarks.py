@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import json
 import logging
 import sys
@@ -14,9 +15,9 @@ from masksearch_agent.benchmarks import flatten_answer
 from masksearch_agent.benchmarks.freshqa import FALSE_PREMISE
 from masksearch_agent.corpus.readers import read_passages
 from masksearch_agent.errors import EvaluationError, MissingExtraError
-from masksearch_agent.evaluation.sources import read_tasks, source_name
+from masksearch_agent.evaluation.sources import read_good_tasks, read_tasks, source_name
 from masksearch_agent.jsonl import write_jsonl
-from masksearch_agent.records import Hop, SearchTask, content_id
+from masksearch_agent.records import Evidence, Hop, SearchTask, content_id
 
 HOTPOTQA = {
     "_id": "h1",
@@ -358,3 +359,62 @@ def test_a_missing_datasets_library_names_its_extra(monkeypatch: pytest.MonkeyPa
 def test_sources_have_names_for_files() -> None:
     assert source_name(Path("a/dev_50.json")) == "dev_50"
     assert source_name("hf:hotpotqa/hotpot_qa@distractor:test") == "hotpotqa-hotpot_qa-distractor-test"
+
+
+# --- what answers rest on ----------------------------------------------------------------------------------
+
+
+def test_hotpotqa_says_which_sentences_an_answer_rests_on(tmp_path: Path) -> None:
+    (tmp_path / "h.json").write_text(json.dumps([HOTPOTQA]), encoding="utf-8")
+    [task] = read_tasks(tmp_path / "h.json")
+    assert task.evidence == (Evidence("Orly", "A town. Built long ago."), Evidence("Ann Bo", "An engineer."))
+
+
+def test_a_supporting_sentence_that_does_not_exist_is_left_out(tmp_path: Path) -> None:
+    row = {**HOTPOTQA, "supporting_facts": [["Orly", 7], ["Ann Bo", 0], ["Elsewhere", 0]]}
+    (tmp_path / "h.json").write_text(json.dumps([row]), encoding="utf-8")
+    [task] = read_tasks(tmp_path / "h.json")
+    assert task.evidence == (Evidence("Ann Bo", "An engineer."),)
+
+
+def test_musiques_evidence_stands_in_the_order_of_its_steps(tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "m.jsonl", [MUSIQUE])
+    [task] = read_tasks(tmp_path / "m.jsonl")
+    assert task.evidence == (Evidence("Orly", "Built by Ann Bo."), Evidence("Ann Bo", "Born in Velling."))
+
+
+NATURAL_QUESTION = {
+    "id": "n",
+    "question": "who built orly",
+    "answers": ["Bo"],
+    "title": "Orly",
+    "passage": "By Bo.",
+}
+
+
+def test_the_paragraph_of_a_natural_question_is_its_evidence(tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "n.jsonl", [NATURAL_QUESTION])
+    [task] = read_tasks(tmp_path / "n.jsonl")
+    assert task.evidence == (Evidence("Orly", "By Bo."),)
+
+
+def test_compressed_questions_are_read(tmp_path: Path) -> None:
+    with gzip.open(tmp_path / "n.jsonl.gz", "wt", encoding="utf-8") as file:
+        file.write(json.dumps(NATURAL_QUESTION))
+    assert [task.question for task in read_tasks(tmp_path / "n.jsonl.gz")] == ["who built orly"]
+
+
+def test_a_cut_compressed_file_is_refused_in_words(tmp_path: Path) -> None:
+    whole = gzip.compress(json.dumps(NATURAL_QUESTION).encode() * 100)
+    (tmp_path / "n.jsonl.gz").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(EvaluationError, match="not UTF-8 JSON"):
+        list(read_tasks(tmp_path / "n.jsonl.gz"))
+
+
+def test_a_row_that_cannot_be_read_costs_training_that_row(tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "n.jsonl", [NATURAL_QUESTION, {**NATURAL_QUESTION, "answers": [""]}, {"id": 3}])
+    skipped: list[str] = []
+    assert [task.id for task in read_good_tasks(tmp_path / "n.jsonl", skipped)] == ["n"]
+    assert len(skipped) == 2
+    assert "line 2: not a row of this benchmark (the row accepts no answer)" in skipped[0]
+    assert "line 3: the row has no" in skipped[1]

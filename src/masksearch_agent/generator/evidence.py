@@ -1,0 +1,142 @@
+"""Hindsight where the evidence is known: trajectories for questions whose supporting passages are given.
+
+Benchmarks name the passages, often the sentences, that an answer rests on, and a question made from a passage by rule
+knows its own. The teacher reads what a search returned, quotes what of the evidence is there, searches for the title of
+what is missing, and answers when it has read the answer. Nothing is written that the student could not have read: a
+title that neither the question nor a passage names is not searched for, and the task is given up.
+
+A question over several passages takes two searches at least, also where the first found everything: a student cannot
+tell, and searching always beats deciding whether to (arXiv 2604.04651). Quoting comes before answering (2504.18225).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from itertools import chain
+
+from masksearch_agent.agent.protocol import clean_text
+from masksearch_agent.generator.roles import Findings, Observation, Plan
+from masksearch_agent.records import Evidence, Passage, SearchTask
+from masksearch_agent.text.matching import contains_phrase, tokenize_answer
+
+__all__ = (
+    *("MAX_QUOTE_WORDS", "EvidenceTeacher", "as_query", "clip_quote", "holds_evidence"),
+    "split_sentences",
+)
+
+MAX_QUOTE_WORDS = 30
+_MAX_QUOTES = 2
+"""Passages quoted in one thought."""
+_SENTENCE_END = re.compile(r"(?<=[.!?])\s+|(?<=[。！？])\s*")
+_PARENTHESES = re.compile(r"\s*\([^()]*\)$")
+
+
+class EvidenceTeacher:
+    """Plays planner, rewriter and observer for tasks with evidence."""
+
+    name = "hindsight"
+
+    async def plan(self, findings: Findings) -> Plan:
+        """Seek the evidence that is to be read next; give up where nothing names it."""
+        target = _next_target(findings)
+        return Plan("", (target,) if target is not None and _is_named(target, findings) else ())
+
+    async def rewrite(self, findings: Findings, plan: Plan) -> tuple[str, ...]:
+        """Search for a title, without what sets it apart in parentheses."""
+        return tuple(map(as_query, plan.needs))
+
+    async def observe(self, findings: Findings) -> Observation:
+        """Quote what was sought; answer once the passages hold the answer."""
+        task, shown = findings.task, list(chain.from_iterable(findings.passages))
+        read = [each for each in task.evidence if _sentences_in(each, shown)]
+        if not _is_enough(read, task, len(findings.passages)):
+            target = _next_target(findings)
+            new = [each for each in read if not _sentences_in(each, _earlier(findings))]
+            quoted = [each for each in new if each.title != target] or new
+            text = _quotes(quoted[-_MAX_QUOTES:], shown, [as_query(target)] if target else [], task)
+            return Observation(text, None)
+        holding = [each for each in read if _holds_answer(each, task)]
+        last_sought = [each for each in read if as_query(each.title) in chain.from_iterable(findings.queries)]
+        return Observation(
+            _quotes((holding or last_sought or read)[-1:], shown, task.answers[0], task), task.answers[0][0]
+        )
+
+
+def holds_evidence(task: SearchTask, passages: Sequence[Passage]) -> bool:
+    """Return whether passages hold something of all the evidence of a task."""
+    return all(_sentences_in(each, passages) for each in task.evidence)
+
+
+def as_query(title: str) -> str:
+    """Return what a title is searched by."""
+    return clean_text(_PARENTHESES.sub("", title)) or clean_text(title)
+
+
+def clip_quote(sentence: str, phrases: Iterable[str] = ()) -> str:
+    """Return as many words of a sentence as are read at once: from its beginning, or the first stretch with a phrase."""
+    words = sentence.split()
+    stretches = (words[end - MAX_QUOTE_WORDS : end] for end in range(MAX_QUOTE_WORDS, len(words)))
+    quotes = (" ".join(stretch) for stretch in stretches)
+    sought = [phrase for phrase in phrases if contains_phrase(sentence, phrase)]
+    if not sought:
+        return " ".join(words[:MAX_QUOTE_WORDS])
+    return next(
+        (quote for quote in quotes if contains_phrase(quote, sought[0])), " ".join(words[-MAX_QUOTE_WORDS:])
+    )
+
+
+def split_sentences(text: str) -> list[str]:
+    """Return the sentences of a text."""
+    return [sentence for sentence in _SENTENCE_END.split(text) if sentence.strip()]
+
+
+def _next_target(findings: Findings) -> str | None:
+    """Return the title to search for next: of what was not read yet, else of what holds the answer."""
+    asked = set(chain.from_iterable(findings.queries))
+    unasked = [each for each in findings.task.evidence if as_query(each.title) not in asked]
+    shown = list(chain.from_iterable(findings.passages))
+    missing = [each.title for each in unasked if not _sentences_in(each, shown)]
+    holding = [each.title for each in unasked if _holds_answer(each, findings.task)]
+    return next(iter([*missing, *holding[-1:], *(each.title for each in unasked[-1:])]), None)
+
+
+def _is_enough(read: Sequence[Evidence], task: SearchTask, searches: int) -> bool:
+    """Whether the answer was read, or what it follows from, after as many searches as the question takes."""
+    holding = [each for each in read if _holds_answer(each, task)]
+    return searches >= min(2, len(task.evidence)) and bool(holding or len(read) == len(task.evidence))
+
+
+def _is_named(title: str, findings: Findings) -> bool:
+    query = as_query(title)
+    texts = (f"{passage.title}: {passage.text}" for passage in chain.from_iterable(findings.passages))
+    return any(contains_phrase(text, query) for text in chain([findings.task.question], texts))
+
+
+def _quotes(
+    evidence: Sequence[Evidence], shown: Sequence[Passage], sought: Sequence[str], task: SearchTask
+) -> str:
+    asked = set(tokenize_answer(task.question))
+
+    def worth(sentence: str) -> tuple[bool, int]:
+        is_sought = any(contains_phrase(sentence, phrase) for phrase in sought)
+        return is_sought, len(asked & set(tokenize_answer(sentence)))
+
+    chosen = ((each.title, max(_sentences_in(each, shown), key=worth)) for each in evidence)
+    return " ".join(f'"{title}" says: {clip_quote(sentence, sought)}' for title, sentence in chosen)
+
+
+def _sentences_in(evidence: Evidence, shown: Iterable[Passage]) -> list[str]:
+    """Return what of the evidence stands in the passages; nothing where its passage is not among them."""
+    texts = [" ".join(passage.text.split()) for passage in shown if passage.title == evidence.title]
+    sentences = (" ".join(sentence.split()) for sentence in split_sentences(evidence.text))
+    return [sentence for sentence in sentences if any(sentence in text for text in texts)]
+
+
+def _holds_answer(evidence: Evidence, task: SearchTask) -> bool:
+    text = f"{evidence.title}: {evidence.text}"
+    return any(contains_phrase(text, alias) for alias in task.answers[0])
+
+
+def _earlier(findings: Findings) -> list[Passage]:
+    return list(chain.from_iterable(findings.passages[:-1]))

@@ -1,0 +1,126 @@
+"""Trajectories for questions whose evidence is known."""
+
+from __future__ import annotations
+
+import pytest
+from fakes.retrievers import DictRetriever
+
+from masksearch_agent.agent.prompts import COMPACT_PROMPTS
+from masksearch_agent.concurrency import run_many
+from masksearch_agent.config.agent import AgentSettings
+from masksearch_agent.config.generator import GeneratorSettings
+from masksearch_agent.generator.evidence import MAX_QUOTE_WORDS, as_query, clip_quote
+from masksearch_agent.generator.runner import TrajectoryGenerator
+from masksearch_agent.records import Evidence, SearchTask, Trajectory
+from masksearch_agent.retrieval.adapters import as_search
+
+QUESTION = "Where was the director of Grey Harbour born?"
+FILM = "Grey Harbour: A long film. Grey Harbour was directed by Mara Lind."
+PERSON = "Mara Lind: Mara Lind was born in Tresk. She painted."
+OTHER = "Tresk: Tresk is a port."
+BRIDGE = SearchTask(
+    id="bridge",
+    kind="qa",
+    question=QUESTION,
+    answers=(("Tresk",),),
+    evidence=(
+        Evidence("Grey Harbour", "Grey Harbour was directed by Mara Lind."),
+        Evidence("Mara Lind", "Mara Lind was born in Tresk."),
+    ),
+)
+
+
+def teach(
+    task: SearchTask, entries: dict[str, list[str]], max_rounds: int = 2, passages: int = 2
+) -> Trajectory:
+    """Return the teacher's trajectory over a search that knows these queries only."""
+    agent = AgentSettings(
+        search_first=True, repeat_passages=False, passages_per_search=passages, max_queries=1
+    )
+    search = as_search(DictRetriever(entries=entries))
+    generator = TrajectoryGenerator(search, COMPACT_PROMPTS, agent, GeneratorSettings(max_rounds=max_rounds))
+    return run_many(generator.run_task(task))
+
+
+def texts(trajectory: Trajectory) -> list[str]:
+    return [turn.text for turn in trajectory.turns]
+
+
+def test_the_missing_passage_is_searched_for_by_its_title_and_both_are_quoted() -> None:
+    trajectory = teach(BRIDGE, {QUESTION: [FILM, OTHER], "Mara Lind": [FILM, PERSON]})
+    assert texts(trajectory) == [
+        '<think> "Grey Harbour" says: Grey Harbour was directed by Mara Lind.</think><search> Mara Lind</search>',
+        '<think> "Mara Lind" says: Mara Lind was born in Tresk.</think><answer> Tresk</answer>',
+    ]
+    assert trajectory.accepted
+    assert trajectory.queries == ((QUESTION,), ("Mara Lind",))
+
+
+def test_the_opening_results_stand_with_the_question_and_are_not_shown_again() -> None:
+    trajectory = teach(BRIDGE, {QUESTION: [FILM, OTHER], "Mara Lind": [FILM, PERSON]})
+    opening, later = (turn.context[-1].content for turn in trajectory.turns)
+    assert opening.startswith(f"{QUESTION}\n<information>\n[1] Grey Harbour: ")
+    assert later == "<information>\n[1] Mara Lind: Mara Lind was born in Tresk. She painted.\n</information>"
+
+
+def test_a_question_over_two_passages_takes_two_searches_where_the_first_found_both() -> None:
+    trajectory = teach(BRIDGE, {QUESTION: [FILM, PERSON], "Mara Lind": [PERSON, OTHER]})
+    assert list(trajectory.queries) == [(QUESTION,), ("Mara Lind",)]
+    assert texts(trajectory)[-1].endswith("<answer> Tresk</answer>")
+
+
+def test_one_passage_is_enough_for_a_question_about_one() -> None:
+    task = SearchTask("one", "qa", QUESTION, (("Tresk",),), evidence=(BRIDGE.evidence[1],))
+    trajectory = teach(task, {QUESTION: [PERSON]})
+    [step] = texts(trajectory)
+    assert step == '<think> "Mara Lind" says: Mara Lind was born in Tresk.</think><answer> Tresk</answer>'
+
+
+def test_a_title_that_nothing_names_is_not_searched_for() -> None:
+    vague = SearchTask("vague", "qa", "Where was the director born?", (("Tresk",),), evidence=BRIDGE.evidence)
+    trajectory = teach(vague, {vague.question: [OTHER], "Grey Harbour": [FILM], "Mara Lind": [PERSON]})
+    assert trajectory.queries == ((vague.question,),)
+    assert not trajectory.accepted
+
+
+def test_a_comparison_is_answered_once_both_were_read() -> None:
+    task = SearchTask(
+        "both",
+        "qa",
+        "Are Tresk and Orrin both ports?",
+        (("no",),),
+        evidence=(Evidence("Tresk", "Tresk is a port."), Evidence("Orrin (hill)", "Orrin is a hill.")),
+    )
+    trajectory = teach(
+        task, {task.question: [OTHER], "Orrin": ["Orrin (hill): Orrin is a hill. It is green."]}
+    )
+    assert trajectory.queries == ((task.question,), ("Orrin",))
+    assert (
+        texts(trajectory)[-1] == '<think> "Orrin (hill)" says: Orrin is a hill.</think><answer> no</answer>'
+    )
+    assert trajectory.accepted
+
+
+def test_an_answer_without_all_of_its_evidence_is_not_grounded() -> None:
+    task = SearchTask(
+        "half",
+        "qa",
+        "Are Tresk and Orrin both ports?",
+        (("no",),),
+        evidence=(Evidence("Tresk", "Tresk is a port."), Evidence("Orrin", "Orrin is a hill.")),
+    )
+    assert not teach(task, {task.question: [OTHER], "Orrin": [FILM]}).accepted
+
+
+def test_a_query_is_the_title_without_what_sets_it_apart() -> None:
+    assert as_query("Orrin (hill)") == "Orrin"
+    assert as_query("(hill)") == "(hill)"
+
+
+@pytest.mark.parametrize("place", [0, 20, 49])
+def test_a_long_sentence_is_clipped_around_what_is_sought(place: int) -> None:
+    words = [f"w{number}" for number in range(50)]
+    words[place] = "Tresk"
+    quote = clip_quote(" ".join(words), ["Tresk"]).split()
+    assert "Tresk" in quote
+    assert len(quote) == MAX_QUOTE_WORDS
