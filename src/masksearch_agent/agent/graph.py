@@ -5,9 +5,10 @@
                            |---> force_answer > think ...
                            '---> finish
 
-`open` searches for the question itself, where the settings say so. `think` is one call of the policy. What follows is a pure function of the state (`choose_next`), so that a person may
-rewrite a step before it is done. A malformed step gets one corrective message (`repair`), a search beyond the budget
-is answered with the request to answer now (`force_answer`), and `stop_reason` is always set.
+`open` searches for the question itself, where the settings say so. `think` is one call of the policy. What follows is a
+pure function of the state (`choose_next`), so that a person may rewrite a step before it is done. A malformed step gets
+one corrective message (`repair`), a search beyond the budget is answered with the request to answer now
+(`force_answer`), and `stop_reason` is always set.
 """
 
 from __future__ import annotations
@@ -106,7 +107,7 @@ def opening_messages(question: str, kind: str, prompts: PromptSet) -> list[AnyMe
 
 
 def opening_text(question: str, shown: Sequence[Passage]) -> str:
-    """Return the first message of a run whose question was searched for before it: what is asked, and what was found."""
+    """Return what opens a run whose question was searched for first: what is asked, and what was found."""
     return f"{question}\n{render_information(shown)}"
 
 
@@ -246,7 +247,8 @@ class _Nodes:
         last = state["messages"][-1]
         if last.type == "human":
             # The opening: one message with what is asked, as chat templates expect the roles to alternate.
-            said = [last.model_copy(update={"content": opening_text(str(last.text), shown)})]
+            text = opening_text(str(last.text), shown)
+            said: list[AnyMessage] = [last.model_copy(update={"content": text})]
         else:
             said = self._say(state, render_information(shown))
         return {"messages": said, "searches": [*state["searches"], round_]}

@@ -134,12 +134,8 @@ def source_name(source: Path | str) -> str:
 
 
 def _read_json(path: Path) -> Iterator[PlacedRow]:
-    opened = (
-        gzip.open(path, "rt", encoding="utf-8-sig")
-        if path.suffix == ".gz"
-        else path.open(encoding="utf-8-sig")
-    )
-    with opened as file:
+    open_text = gzip.open if path.suffix == ".gz" else open
+    with open_text(path, "rt", encoding="utf-8-sig") as file:
         try:
             if file.read(1) == "[":
                 file.seek(0)

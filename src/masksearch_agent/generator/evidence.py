@@ -74,7 +74,7 @@ def as_query(title: str) -> str:
 
 
 def clip_quote(sentence: str, phrases: Iterable[str] = ()) -> str:
-    """Return as many words of a sentence as are read at once: from its beginning, or the first stretch with a phrase."""
+    """Return as many words of a sentence as are quoted at once: its first ones, or the first with a phrase in them."""
     words = sentence.split()
     stretches = (words[end - MAX_QUOTE_WORDS : end] for end in range(MAX_QUOTE_WORDS, len(words)))
     quotes = (" ".join(stretch) for stretch in stretches)
