@@ -32,7 +32,7 @@ SETTINGS = (
     "ramp_dapo={max_steps: 1, prompts_per_step: 2, group_size: 2, row_batch_size: 4, max_resampling: 1}",
     "evaluation.bootstrap_samples=100",
 )
-AGENTS = ("rag-pe", "agent-pe", "ramp_sft", "ramp_dapo")
+AGENTS = ("rag-3shot", "rag-pe", "agent-pe", "ramp_sft", "ramp_dapo")
 
 
 @pytest.mark.slow

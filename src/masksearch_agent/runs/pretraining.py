@@ -2,8 +2,8 @@
 
     corpus -> index -> RAMP tasks -> trajectories -> SFT -> DAPO -> evaluation
 
-None of the questions that are asked in evaluation is trained on. The untrained model is asked them too, with one
-retrieval (RAG-PE) and with the whole search graph (Agent-PE), over the same search.
+None of the questions that are asked in evaluation is trained on. The untrained model is asked them too, over the same
+search: with one retrieval in plain text (rag-3shot) and in tags (RAG-PE), and with the whole search graph (Agent-PE).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from masksearch_agent.config.recipe import Recipe
+from masksearch_agent.evaluation.baselines import BASELINES
 from masksearch_agent.reports.records import RunReport
 from masksearch_agent.runs.question_files import QuestionFile, check_files
 from masksearch_agent.runs.reporting import report_pretraining
@@ -63,8 +64,10 @@ class Pretraining:
             return Asked(TaskFile(str(file.path)), make.search(own) if own is not None else searched)
 
         asked = {file.name: ask(file) for file in questions}
-        rows = {"agent-pe": base, "ramp_sft": self.student, "ramp_dapo": self.agent}
-        self.exams = [make.evaluation("rag-pe", base, asked, "rag")]
+        self.exams = [
+            make.evaluation(name, base, asked, mode, is_trained=False) for name, mode in BASELINES.items()
+        ]
+        rows = {"ramp_sft": self.student, "ramp_dapo": self.agent}
         self.exams += [make.evaluation(name, agent, asked) for name, agent in rows.items()]
         self.graph = StageGraph(directory, display)
         self.graph.check(self.exams)

@@ -39,8 +39,8 @@ __all__ = (
 )
 
 _COMPARED = (
-    ("ramp_sft", "agent-pe"), ("ramp_sft", "rag-pe"),
-    ("ramp_dapo", "agent-pe"), ("ramp_dapo", "rag-pe"), ("ramp_dapo", "ramp_sft"),
+    ("ramp_sft", "rag-3shot"), ("ramp_sft", "agent-pe"), ("ramp_sft", "rag-pe"),
+    ("ramp_dapo", "rag-3shot"), ("ramp_dapo", "agent-pe"), ("ramp_dapo", "rag-pe"), ("ramp_dapo", "ramp_sft"),
 )  # fmt: skip
 _READ = "ramp_sft"
 """Whose trajectories are shown."""

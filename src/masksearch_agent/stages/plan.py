@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 
-from masksearch_agent.agent.prompts import PromptSet, choose_prompts
+from masksearch_agent.agent.prompts import PromptSet, add_examples, choose_prompts
 from masksearch_agent.config.recipe import Recipe
 from masksearch_agent.config.retrieval import RetrievalSettings
 from masksearch_agent.config.rewards import RewardSettings
@@ -146,9 +146,17 @@ class RecipeStages:
         ).trained
 
     def evaluation(
-        self, name: str, agent: AgentFolder, asked: Mapping[str, Asked], mode: Mode = "agentic"
+        self,
+        name: str,
+        agent: AgentFolder,
+        asked: Mapping[str, Asked],
+        mode: Mode = "agentic",
+        is_trained: bool = True,
     ) -> Evaluation:
-        """Return the stage that asks an agent; `name` is what tables call it."""
+        """Return the stage that asks an agent; `name` is what tables call it.
+
+        One that `is_trained` is told what it was trained with, another one sees worked examples too.
+        """
         return Evaluation(
             name=self._name(f"evals/{name}"),
             title=f"evaluating {name}",
@@ -156,6 +164,9 @@ class RecipeStages:
             asked=asked,
             mode=mode,
             settings=self.recipe.evaluation,
+            prompts=None
+            if is_trained
+            else add_examples(prompts_of(self.recipe), self.recipe.agent.answer_form),
         )
 
     def _name(self, name: str) -> str:

@@ -22,7 +22,7 @@ from masksearch_agent.stages.tasks import Masking
 from masksearch_agent.stages.trajectories import Lessons
 
 STAGES = ["index", "base", "tasks", "trajectories", "ramp_sft", "ramp_dapo"]
-EXAMS = ["evals/rag-pe", "evals/agent-pe", "evals/ramp_sft", "evals/ramp_dapo"]
+EXAMS = ["evals/rag-3shot", "evals/rag-pe", "evals/agent-pe", "evals/ramp_sft", "evals/ramp_dapo"]
 
 
 class Notes(NotedWork):
@@ -82,6 +82,8 @@ def test_every_agent_is_asked_every_question_over_the_same_search(notes: Notes, 
     assert (sft.agent.stage.name, dapo.agent.stage.name) == ("base", "ramp_sft")
     assert (sft.settings.seed, dapo.settings.seed) == (4, 4)
     assert notes.asked == [
+        ("rag-3shot", "hotpot", "base rag-3shot", "Own"),
+        ("rag-3shot", "plain", "base rag-3shot", "Corpus"),
         ("rag-pe", "hotpot", "base rag", "Own"),
         ("rag-pe", "plain", "base rag", "Corpus"),
         ("agent-pe", "hotpot", "base agentic", "Own"),

@@ -43,6 +43,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pretraining:
     asked = [replace(task, category="cloze", source_text="Ann Bo built it.") for task in tasks]
     rows = {
         "agent-pe": [untagged(name, "<think>It was Ann, I think") for name in NAMES],
+        "rag-3shot": [result(name, 0.5, answer="Ann Do") for name in NAMES],
         "rag-pe": [result(name, 0.5, answer="Ann Do") for name in NAMES],
         "ramp_sft": [result(name, float(name != "Weir")) for name in NAMES],
         "ramp_dapo": [result(name, 1.0) for name in NAMES],
@@ -77,7 +78,7 @@ def test_what_an_untrained_model_says_without_tags_counts_in_the_second_score_on
     assert gain.gain.low > 0 > gain.said.low
     assert report.tasks == {"ramp": 1, "cloze": 4}
     exams = [stage.name for stage in report.stages if stage.name.startswith("evals/")]
-    assert exams == ["evals/rag-pe", "evals/agent-pe", "evals/ramp_sft", "evals/ramp_dapo"]
+    assert exams == ["evals/rag-3shot", "evals/rag-pe", "evals/agent-pe", "evals/ramp_sft", "evals/ramp_dapo"]
     assert {"index", "tasks", "ramp_sft", "ramp_dapo"} < {stage.name for stage in report.stages}
 
 
