@@ -118,6 +118,8 @@ class SearchTask(_Record):
     """The items of a list answer, each of which is to be named (FanoutQA); empty for an answer in one piece."""
     source_text: str = ""
     """The text of the source passage, where the question does not show it (`ramp.cloze`)."""
+    conclusion: str = ""
+    """What follows from the answers of the hops, in a sentence, where the last of them is not the answer."""
 
     def __post_init__(self) -> None:
         if not self.answers or not all(self.answers):

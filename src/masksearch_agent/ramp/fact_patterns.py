@@ -1,0 +1,143 @@
+"""The kinds of things that a definition names, and how facts about them are worded."""
+
+from __future__ import annotations
+
+import re
+
+from masksearch_agent.ramp.nationalities import NATIONALITIES
+
+__all__ = ("KINDS", "MONTH_DATE", "NATIONALITY", "PATTERNS", "YEAR")
+
+_NOUNS = {
+    "film": "film movie documentary drama comedy thriller",
+    "song": "song single ballad track",
+    "album": "album ep soundtrack",
+    "book": "novel book novella memoir play",
+    "series": "series sitcom show",
+    "game": "game",
+    "group": "band group duo trio quartet",
+    "company": "company corporation firm manufacturer airline brand retailer label studio publisher chain conglomerate "
+    "startup brewery bank newspaper magazine organization organisation agency charity",
+    "team": "club team",
+    "school": "university college school institute",
+    "place": "city town village municipality commune hamlet suburb locality community county country island state "
+    "province settlement neighborhood neighbourhood parish district region capital borough",
+    "river": "river tributary stream creek",
+    "building": "airport museum stadium church cathedral castle mall hotel skyscraper theatre theater arena hospital "
+    "mosque temple palace prison lighthouse library park bridge station",
+    "taxon": "genus species",
+    "person": """
+        actor actress director politician footballer singer writer poet composer philosopher author painter artist
+        novelist officer musician mathematician filmmaker businessman coach physicist producer statesman general boxer
+        emperor engineer scientist screenwriter scholar singer-songwriter playwright chemist polymath historian
+        journalist president lawyer ruler comedian architect activist revolutionary wrestler cricketer cyclist soldier
+        nobleman inventor sultan priest driver physician biologist professor pitcher sculptor designer psychologist
+        pilot athlete monk attorney diplomat guitarist peer runner prince entrepreneur explorer pianist songwriter
+        skater bishop economist educator astronomer theologian dancer dramatist swimmer cinematographer academic
+        princess photographer judoka quarterback sociologist aristocrat conductor nationalist rapper dj drummer model
+        king queen noblewoman player businesswoman critic violinist bassist surgeon botanist zoologist geologist
+        anthropologist archaeologist linguist editor translator judge jurist tenor soprano choreographer animator
+        cartoonist illustrator bassist saxophonist trumpeter cellist organist missionary sailor aviator industrialist
+        banker philanthropist merchant gymnast golfer jockey racer presenter broadcaster televangelist magician
+        humorist satirist essayist lyricist librettist impresario impressionist entertainer vocalist chef activist
+        biochemist geneticist logician cosmologist astronaut cosmonaut admiral colonel commander marshal baseballer
+    """,
+}
+KINDS = {noun: kind for kind, nouns in _NOUNS.items() for noun in nouns.split()}
+"""What kind of thing a noun names. A noun that is not here is of no kind, and nothing is asked of it."""
+
+_MONTH = "(?:January|February|March|April|May|June|July|August|September|October|November|December)"
+YEAR = r"(?:1[0-9]|20)\d{2}"
+MONTH_DATE = rf"(?:\d{{1,2}} {_MONTH},? \d{{4}}|{_MONTH} \d{{1,2}}, \d{{4}})"
+NATIONALITY = "|".join(sorted(NATIONALITIES))
+
+_UPPER = "A-ZÀ-ÖØ-ÞĀĂĄĆČĎĐĒĖĘĚĞĢĪİĶŁŃŅŇŌŐŒŘŚŞŠŢŤŪŮŰŹŻŽȘȚ"
+_WORD = rf"(?:(?:[{_UPPER}]\.)+|(?:Jr|Sr|St|Dr|Mt)\.|[{_UPPER}0-9][\w'’&-]*)"
+_JOIN_PERSON = "de|la|von|van|der|den|du|del|della|di|da|bin|ibn|al|y|le|ten|ter|af|dos|das|do|zu"
+_PERSON = rf"(?:{_WORD}(?:\s(?:(?:{_JOIN_PERSON})\s){{0,2}}{_WORD})+|{_WORD})"
+_THING = rf"{_WORD}(?:\s(?:(?:{_JOIN_PERSON}|of|the|for|in|on|at|to|and the|of the)\s){{0,2}}{_WORD})*"
+_PLACE = rf"{_WORD}(?:\s(?:(?:{_JOIN_PERSON}|of|upon|on|sur)\s)?(?:the\s)?{_WORD})*(?:,\s{_WORD}(?:\s{_WORD})*(?=[,.;\s]|$)){{0,2}}"
+_ALONE = rf"(?!\s*(?:,\s*(?:and\s+)?|and\s+|&\s*)[\"]?[{_UPPER}])(?!['’]s)(?!\s[{_UPPER}])(?=[\s,.;:]|$)"
+"""Nobody else is named beside: of two directors neither is `the director`."""
+_GAP = (
+    rf"(?:(?:(?!(?:of|for|in|from|with|to|at|as|on|and|the)\s)[a-z][\w-]*|the|{NATIONALITY}|[A-Z][\w-]+[-\s]winning)\s){{0,6}}"
+)
+"""Words for what somebody is, before the name: `award-winning American director`."""
+
+
+def _by(verbs: str, value: str = _PERSON) -> re.Pattern[str]:
+    return re.compile(rf"\b(?:{verbs})(?: and (?:\w+-)?\w+)? by {_GAP}({value}){_ALONE}")
+
+
+def _after(words: str, value: str, ending: str = _ALONE) -> re.Pattern[str]:
+    return re.compile(rf"(?:{words})\s(?:the\s)?({value}){ending}")
+
+
+_END = rf"(?!\s[{_UPPER}])(?=[\s,.;:]|$)"
+_WHEN = rf"{MONTH_DATE}|{_MONTH} {YEAR}|{YEAR}"
+_AMOUNT = r"\d[\d,.]*\d(?: million| billion)?"
+_WORKS = ("film", "song", "album", "book", "series", "game")
+
+PATTERNS: dict[str, tuple[tuple[str, ...], re.Pattern[str]]] = {
+    "director": (("film",), _by("directed")),
+    "writer": (("film", "series"), _by("written")),
+    "author": (("book",), re.compile(rf"^(?: written| published| authored)?(?: in {YEAR})? by {_GAP}({_PERSON}){_ALONE}")),
+    "performer": (
+        ("song", "album"),
+        re.compile(rf"^(?: recorded| released| performed| sung)?(?: and \w+)? by {_GAP}({_THING}){_ALONE}"),
+    ),
+    "producer": (("film", "album", "song"), _by("produced")),
+    "composer": (("film", "song"), _by("composed|music composed")),
+    "creator": (("series",), _by("created")),
+    "developer": (("game",), _by("developed", _THING)),
+    "publisher": (("game",), _by("published", _THING)),
+    "single_of": (("song",), re.compile(rf"\bfrom (?:his|her|their|its|the) [\w\s,-]*?\balbum,? \"?({_THING})\"?{_END}")),
+    "label": (
+        ("album", "song"),
+        re.compile(rf"\b(?:released|issued)\b[^.;]*?\b(?:through|by|on|via) (?:the )?({_THING} (?:Records|Music|Entertainment))\b{_ALONE}"),
+    ),
+    "based_on": (("film", "series"), re.compile(rf"\bbased on (?:the |[A-Z]\S+(?: [A-Z]\S+)*['’]s? )(?:\d{{4}} )?(?:{NATIONALITY})? ?(?:novel|book|play|memoir),? (?:of the same name )?\"?({_THING})\"?{_END}")),
+    "release_date": (_WORKS, re.compile(rf"\b(?:released|published|premiered|aired)\b (?:theatrically |worldwide |in [A-Z][a-z]+ )?(?:on|in) ({_WHEN})\b")),
+    "founder": (("company", "group", "school", "team"), _by("founded|established|started|formed|created")),
+    "founded": (
+        ("company", "group", "school", "team"),
+        re.compile(rf"\b(?:founded|established|formed|incorporated|started|launched)\b(?: as [\w\s]+?)?(?: in [A-Z][\w\s,]+?)? (?:on|in) ({_WHEN})\b"),
+    ),
+    "based": (("company", "group", "team"), _after(r"\b(?:based|headquartered)(?: is| are)? in|headquarters (?:is|are)?(?: located)? ?in|^ from|formed in", _PLACE, _END)),
+    "owner": (("company", "team", "building"), _by("owned", _THING)),
+    "parent": (("company",), re.compile(rf"\bsubsidiary of (?:the )?{_GAP}({_THING}){_ALONE}")),
+    "located": (
+        ("school", "building", "place", "river"),
+        _after(r"^(?: located| situated)? in|^ (?:is|was) (?:located|situated) in|^,? (?:located|situated) in", _PLACE, _END),
+    ),
+    "county": (("place",), re.compile(rf"^ (?:located |situated )?in ({_WORD}(?: {_WORD})* (?:County|Province|District))\b")),
+    "capital": (("place",), re.compile(rf"\b(?:capital|capital city|[Cc]apital and (?:largest|most populous) city)(?: and [\w\s-]+?)?,? is ({_PLACE}){_ALONE}")),
+    "capital_of": (("place",), re.compile(rf"^(?: and (?:largest|most populous) (?:city|metropolis))? of (?:the )?(?:{NATIONALITY})?(?:[a-z]+ )*({_THING}){_ALONE}")),
+    "population": (("place",), re.compile(rf"\bpopulation (?:of|was|is)(?: about| approximately| around| over| roughly| nearly| at| estimated at)? ({_AMOUNT})")),
+    "area": (("place",), re.compile(rf"\barea of (?:about |approximately |around |over )?({_AMOUNT} (?:square (?:kilometres|kilometers|miles)|km2|sq mi))")),
+    "tributary": (("river",), re.compile(rf"\btributary of (?:the )?({_WORD}(?: {_WORD})*){_ALONE}")),
+    "length": (("river",), re.compile(r"\b(\d[\d,.]*(?:-| )(?:miles?|km|kilometres?|kilometers?))(?:-| )long\b")),
+    "family": (("taxon",), re.compile(rf"\bfamily ({_WORD})\b")),
+    "opened": (("building",), re.compile(rf"\b(?:opened|built|completed)\b(?: in [A-Z][a-z]+)? (?:on|in) ({_WHEN})\b")),
+    "architect": (("building",), _by("designed")),
+    "birth_place": (
+        ("person",),
+        re.compile(rf"\bborn(?:,? [\w\s.\"-]+?)??(?: (?:on|in) (?:{_WHEN}),?)? (?:in|at) (?:the (?:city|town|village) of )?({_PLACE}){_END}"),
+    ),
+    "death_place": (("person",), re.compile(rf"\bdied(?: (?:on|in) (?:{_WHEN}),?)? (?:in|at) ({_PLACE}){_END}")),
+    "father": (("person",), re.compile(rf"\b(?:son|daughter|child) of (?:the )?{_GAP}({_PERSON})(?=[\s,.;]|$)(?!\s[{_UPPER}])(?!['’]s)")),
+    "spouse": (("person",), re.compile(rf"\b(?:married to|husband of|wife of|^ married) (?:the )?{_GAP}({_PERSON}){_ALONE}")),
+    "university": (
+        ("person",),
+        re.compile(rf"\b(?:attended|graduated from|educated at|studied at) (?:the )?({_THING})(?=[\s,.;]|$)"),
+    ),
+    "member_of": (
+        ("person",),
+        re.compile(rf"\b(?:member|lead singer|vocalist|frontman|drummer|guitarist|bassist|keyboardist|singer|co-founder|founder)s? (?:of|for|with) (?:the )?(?:(?:{NATIONALITY}|[a-z-]+) ){{0,5}}(?:band|group|duo|trio) ({_THING}){_ALONE}"),
+    ),
+    "plays_for": (
+        ("person",),
+        re.compile(rf"\bplays? (?:as an? [\w\s-]+ )?for (?:the )?(?:(?:{NATIONALITY}|[a-z0-9-]+) ){{0,4}}({_THING})(?: of| in|,|\.|$)"),
+    ),
+}
+"""By relation: the kinds of things that have it, and the pattern; its first group that took part is the value."""
