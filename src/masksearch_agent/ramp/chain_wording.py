@@ -13,7 +13,7 @@ from masksearch_agent.ramp.facts import Profile
 __all__ = ("ASKED", "LINKS", "Asked", "Link", "described", "is_date")
 
 _SCREEN = frozenset(
-    "director filmmaker actor actress screenwriter producer writer cinematographer comedian animator playwright "
+    "author director filmmaker actor actress screenwriter producer writer cinematographer comedian animator playwright "
     "choreographer editor artist singer model".split()
 )
 _PAGE = frozenset(
@@ -26,7 +26,7 @@ _STAGE = frozenset(
     "actor actress bassist entertainer saxophonist trumpeter violinist band group duo trio quartet".split()
 )
 _PLACES = frozenset(
-    "city town village municipality commune hamlet suburb community county country island state province settlement "
+    "city capital town village municipality commune hamlet suburb community county country island state province settlement "
     "neighborhood neighbourhood district region borough".split()
 )
 
@@ -68,7 +68,7 @@ LINKS = {
     "director": Link("the director of {of}", ("person",), _SCREEN, "directed by", "director"),
     "writer": Link("the writer of {of}", ("person",), _SCREEN | _PAGE, "written by", "writer"),
     "author": Link("the author of {of}", ("person",), _PAGE, "by", "author"),
-    "performer": Link("the {noun} that recorded {of}", ("person", "group"), _STAGE, "by"),
+    "performer": Link("the {noun} {who} recorded {of}", ("person", "group"), _STAGE, "by"),
     "producer": Link("the producer of {of}", ("person",), _SCREEN | _STAGE, "produced by", "producer"),
     "composer": Link("the composer of {of}", ("person",), _STAGE, "composed by", "composer"),
     "creator": Link("the creator of {of}", ("person",), _SCREEN | _PAGE, "created by", "creator"),
@@ -81,6 +81,13 @@ LINKS = {
     "parent": Link("the company of which {of} is a subsidiary", ("company",), None, "subsidiary of", "company"),
     "label": Link("the record label that released {of}", ("company",), None, "released on label", "record label"),
     "architect": Link("the architect who designed {of}", ("person",), None, "designed by", "architect"),
+    "discoverer": Link("the discoverer of {of}", ("person",), None, "discovered by", "discoverer"),
+    "inventor": Link("the inventor of {of}", ("person",), None, "invented by", "inventor"),
+    "named_after": Link("the person after whom {of} is named", ("person",), None, "named after", "person"),
+    "founder_of": Link("the {noun} of which {of} is a founder", ("company", "group", "school", "team"), None, "founder of"),
+    "president_of": Link("the country of which {of} was president", ("place",), frozenset({"country"}), "president of", "country"),
+    "premier_of": Link("the country of which {of} was prime minister", ("place",), frozenset({"country"}), "prime minister of", "country"),
+    "king_of": Link("the country of which {of} was ruler", ("place",), frozenset({"country"}), "ruler of", "country"),
     "father": Link("the {parent} of {of}", ("person",), None, "child of", "{parent}"),
     "spouse": Link("the {spouse} of {of}", ("person",), None, "married to", "{spouse}"),
     "university": Link("the {noun} that {of} attended", ("school",), None, "attended"),
@@ -94,13 +101,13 @@ LINKS = {
     "country": Link("the country where {of} is located", ("place",), frozenset(["country", "state", "island"]), "located in", "country"),
     "capital": Link("the capital of {of}", ("place",), None, "capital", "capital"),
     "capital_of": Link("the {noun} whose capital is {of}", ("place",), _PLACES, "capital of"),
+    "river": Link("the river on which {of} lies", ("river",), None, "on river", "river"),
     "tributary": Link("the river of which {of} is a tributary", ("river",), None, "tributary of", "river"),
 }
 """By the name of the fact (`fact_patterns.PATTERNS`) that names the thing."""
 
 _PERSON, _PLACE = ("person",), ("place",)
 _WORKS = ("film", "song", "album", "book", "game", "series")
-_GROUPS = ("company", "group", "school", "team")
 
 ASKED = {
     "birth_date": Asked(
@@ -138,8 +145,8 @@ ASKED = {
     "year": Asked(
         ("In which year did {of} come out?", "What year is {of} from?"), _WORKS, "the year of {of}", "is", "year"
     ),
-    "founded": Asked(("When was {of} founded?",), _GROUPS, "when {of} was founded", "founded", "date"),
-    "founder": Asked(("Who founded {of}?",), _GROUPS, "the founder of {of}", "founded by", "founder", 2.0),
+    "founded": Asked(("When was {of} founded?", "When was {of} established?"), ("company", "group", "school", "team", "place"), "when {of} was founded", "founded", "date"),
+    "founder": Asked(("Who founded {of}?",), ("company", "group", "school", "team"), "the founder of {of}", "founded by", "founder", 2.0),
     "based": Asked(
         ("Where is {of} based?", "In which place is {of} based?"), ("company", "group", "team"), "where {of} is based",
         "based in", "place",
@@ -150,9 +157,13 @@ ASKED = {
     ),
     "area": Asked(("What is the area of {of}?",), _PLACE, "the area of {of}", "area", "area", 2.0),
     "capital": Asked(("What is the capital of {of}?",), _PLACE, "the capital of {of}", "capital", "capital", 2.0),
-    "country": Asked(("In which country is {of} located?",), (*_PLACE, "building", "school", "river"), "the country of {of}", "located in", "country"),
-    "located": Asked(("Where is {of} located?",), ("place", "school", "building"), "where {of} is located", "located in", "place", 0.7),
-    "capital_of": Asked(("What is {of} the capital of?",), _PLACE, "what {of} is the capital of", "capital of", "place"),
+    "language": Asked(
+        ("What is the official language of {of}?",), _PLACE, "the official language of {of}", "official language",
+        "language", 3.0,
+    ),
+    "river": Asked(("On which river does {of} lie?",), _PLACE, "the river of {of}", "on river", "river", 3.0),
+    "country": Asked(("In which country is {of}?",), (*_PLACE, "building", "school", "river"), "the country of {of}", "located in", "country"),
+    "located": Asked(("Where is {of} located?",), ("school", "building"), "where {of} is located", "located in", "place", 0.7),
     "tributary": Asked(("Which river is {of} a tributary of?",), ("river",), "what {of} flows into", "tributary of", "river"),
     "length": Asked(("How long is {of}?",), ("river",), "the length of {of}", "long", "length"),
 }  # fmt: skip

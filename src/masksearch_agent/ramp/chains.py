@@ -16,6 +16,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Literal
 
 from masksearch_agent.ramp.chain_wording import ASKED, LINKS, Asked, Link, described, is_date
@@ -27,9 +28,10 @@ from masksearch_agent.text.matching import contains_phrase
 __all__ = ("interleave_share", "two_passage_questions")
 
 _WORKS = ("film", "song", "album", "book", "game", "series")
-_MOST_OF_ONE = 2
+_MOST_OF_ONE = 3
 """Questions that one passage leads to."""
-_MOST_TO_ONE = 8
+_MOST_OF_PAIR = 2
+_MOST_TO_ONE = 12
 """Questions that one passage answers: every village leads to its country."""
 _PARENTS = {"male": "father", "female": "mother"}
 _SPOUSES = {"male": "husband", "female": "wife"}
@@ -38,7 +40,7 @@ _SPOUSES = {"male": "husband", "female": "wife"}
 def two_passage_questions(
     passages: Iterable[Passage], seed: int = 0, split: Literal["train", "test"] = "train"
 ) -> list[SearchTask]:
-    """Return all questions over two passages that the rules find, in an order drawn by the seed.
+    """Return all questions over two passages that the rules find; bridges and comparisons take turns while both last.
 
     Args:
         passages: Read once. Those with a title that open with a definition of it give questions.
@@ -57,9 +59,25 @@ def two_passage_questions(
     found = [profiles[title] for title in sorted(profiles)]
     names = _Names(found, {name for name, of_name in titles.items() if len(of_name) > 1})
     drawn = random.Random(content_id("two_passages", seed))
-    tasks = [*_bridges(found, names, drawn, split), *comparisons(found, names.shared, drawn, split)]
-    drawn.shuffle(tasks)
-    return tasks
+    bridges = _mixed(_bridges(found, names, drawn, split), drawn)
+    compared = _mixed(list(comparisons(found, names.shared, drawn, split)), drawn)
+    return [task for pair in zip_longest(bridges, compared) for task in pair if task is not None]
+
+
+def _mixed(tasks: Sequence[SearchTask], drawn: random.Random) -> list[SearchTask]:
+    """Return tasks in a drawn order in which frequent forms come more evenly than they are frequent.
+
+    Nine comparisons of ten would be about nationality, and few tasks are taken. A form is taken as the square root of
+    how many there are of it.
+    """
+    forms: dict[tuple[str, ...], list[SearchTask]] = {}
+    for task in tasks:
+        forms.setdefault(tuple(hop.kind for hop in task.hops), []).append(task)
+    places = []
+    for of_form in forms.values():
+        drawn.shuffle(of_form)
+        places += [((number + drawn.random()) / len(of_form) ** 0.5, task) for number, task in enumerate(of_form)]
+    return [task for _, task in sorted(places, key=lambda place: place[0])]
 
 
 def interleave_share(
@@ -99,8 +117,10 @@ class _Names:
             fitting = [
                 one for one in named if one.kind in link.kinds and (link.nouns is None or one.noun in link.nouns)
             ]
+            # Of `Jamaica, Queens` the rest must be where its first part is.
             if fitting:
-                return fitting[0] if len(fitting) == 1 else None
+                is_it = len(fitting) == 1 and all(part in fitting[0].definition for part in parts[count:][-1:])
+                return fitting[0] if is_it else None
         return None
 
     def is_clear(self, profile: Profile) -> bool:
@@ -123,15 +143,20 @@ def _bridges(
     drawn.shuffle(chains)
     # The rarer a fact, the earlier it is asked for: there are dates of birth for all.
     chains.sort(key=lambda chain: drawn.expovariate(ASKED[chain.asked].weight))
-    leads, answers, pairs, tasks = Counter[str](), Counter[str](), set[tuple[str, str]](), []
+    leads, answers, pairs = Counter[str](), Counter[str](), Counter[tuple[str, str]]()
+    tasks = []
     for chain in chains:
         pair = (chain.start.title, chain.end.title)
-        if pair in pairs or leads[pair[0]] >= _MOST_OF_ONE or answers[pair[1]] >= _MOST_TO_ONE:
+        if (
+            pairs[pair] >= _MOST_OF_PAIR
+            or leads[pair[0]] >= _MOST_OF_ONE
+            or answers[pair[1]] >= _MOST_TO_ONE
+        ):
             continue
         task = _bridge(chain, names, drawn, split)
         if task is not None:
             tasks.append(task)
-            pairs.add(pair)
+            pairs[pair] += 1
             leads[pair[0]] += 1
             answers[pair[1]] += 1
     return tasks
@@ -156,11 +181,13 @@ def _bridge(
     link, asked = LINKS[chain.relation], ASKED[chain.asked]
     answer = end.nationality if chain.asked == "nationality" else end.facts[chain.asked]
     words = {
-        "noun": end.noun,
+        "noun": "city" if end.noun == "capital" else end.noun,
+        "who": "who" if end.kind == "person" else "that",
         "parent": _PARENTS.get(end.sex, "parent"),
         "spouse": _SPOUSES.get(end.sex, "spouse"),
     }
-    of = described(start, start.name.casefold() in names.shared or drawn.random() < 0.4)
+    needs_year = start.name.casefold() in names.shared or re.search(r"\(.*\d", start.title) is not None
+    of = described(start, needs_year or drawn.random() < 0.4)
     description = link.description.format(of=of, **words)
     question = _question(asked, answer, drawn).format(of=description)
     if _tells(question, end.name) or _tells(f"{question} {end.name}", answer):

@@ -6,13 +6,13 @@ import re
 
 from masksearch_agent.ramp.nationalities import NATIONALITIES
 
-__all__ = ("KINDS", "MONTH_DATE", "NATIONALITY", "PATTERNS", "YEAR")
+__all__ = ("KINDS", "MONTH_DATE", "NATIONALITY", "PATTERNS", "SENTENCES", "YEAR")
 
 _NOUNS = {
-    "film": "film movie documentary drama comedy thriller",
+    "film": "film movie documentary",
     "song": "song single ballad track",
     "album": "album ep soundtrack",
-    "book": "novel book novella memoir play",
+    "book": "novel book novella memoir play autobiography trilogy",
     "series": "series sitcom show",
     "game": "game",
     "group": "band group duo trio quartet",
@@ -25,6 +25,8 @@ _NOUNS = {
     "river": "river tributary stream creek",
     "building": "airport museum stadium church cathedral castle mall hotel skyscraper theatre theater arena hospital "
     "mosque temple palace prison lighthouse library park bridge station",
+    "landmark": "lake mountain volcano desert peninsula valley glacier waterfall canyon bay peak range mountains forest",
+    "art": "painting sculpture opera poem composition symphony musical ballet fresco statue concerto sonata tragedy",
     "taxon": "genus species",
     "person": """
         actor actress director politician footballer singer writer poet composer philosopher author painter artist
@@ -55,9 +57,18 @@ _UPPER = "A-ZÀ-ÖØ-ÞĀĂĄĆČĎĐĒĖĘĚĞĢĪİĶŁŃŅŇŌŐŒŘŚŞŠŢ�
 _WORD = rf"(?:(?:[{_UPPER}]\.)+|(?:Jr|Sr|St|Dr|Mt)\.|[{_UPPER}0-9][\w'’&-]*)"
 _JOIN_PERSON = "de|la|von|van|der|den|du|del|della|di|da|bin|ibn|al|y|le|ten|ter|af|dos|das|do|zu"
 _PERSON = rf"(?:{_WORD}(?:\s(?:(?:{_JOIN_PERSON})\s){{0,2}}{_WORD})+|{_WORD})"
-_THING = rf"{_WORD}(?:\s(?:(?:{_JOIN_PERSON}|of|the|for|in|on|at|to|and the|of the)\s){{0,2}}{_WORD})*"
-_PLACE = rf"{_WORD}(?:\s(?:(?:{_JOIN_PERSON}|of|upon|on|sur)\s)?(?:the\s)?{_WORD})*(?:,\s{_WORD}(?:\s{_WORD})*(?=[,.;\s]|$)){{0,2}}"
-_ALONE = rf"(?!\s*(?:,\s*(?:and\s+)?|and\s+|&\s*)[\"]?[{_UPPER}])(?!['’]s)(?!\s[{_UPPER}])(?=[\s,.;:]|$)"
+_THING = rf"{_WORD}(?:\s(?:(?:{_JOIN_PERSON}|of|the|at|to|and the|of the|n)\s){{0,2}}{_WORD})*"
+_CAPITAL = rf"(?:[{_UPPER}]\.)+|(?:St|Mt)\.|[{_UPPER}][\w'’-]*"
+_PLACE = (
+    rf"(?:{_CAPITAL})(?:\s(?:(?:{_JOIN_PERSON}|of|upon|on|sur)\s)?(?:the\s)?(?:{_CAPITAL}))*"
+    rf"(?:,\s(?:{_CAPITAL})(?:\s(?:of\s)?(?:{_CAPITAL}))*(?=[,.;\s]|$)){{0,2}}"
+)
+_FOLLOWS = (
+    r"(?=[,.;:]|$|\s(?:and|in|on|with|for|from|as|at|to|but|starring|featuring|about|set|through|under|during|after|before"
+    r"|via|is|was|has|while|when|where|which|who|that|near|around|since|until|off|\w+ed|written|made|or|along|between)\b)"
+)
+"""What can come behind a name; in `English rock band` another noun does, so `English` is no name."""
+_ALONE = rf"(?!\s*(?:,\s*(?:and\s+)?|and\s+|&\s*)[\"]?[{_UPPER}])(?!['’]s)(?!\s[{_UPPER}]){_FOLLOWS}"
 """Nobody else is named beside: of two directors neither is `the director`."""
 _GAP = (
     rf"(?:(?:(?!(?:of|for|in|from|with|to|at|as|on|and|the)\s)[a-z][\w-]*|the|{NATIONALITY}|[A-Z][\w-]+[-\s]winning)\s){{0,6}}"
@@ -73,15 +84,16 @@ def _after(words: str, value: str, ending: str = _ALONE) -> re.Pattern[str]:
     return re.compile(rf"(?:{words})\s(?:the\s)?({value}){ending}")
 
 
-_END = rf"(?!\s[{_UPPER}])(?=[\s,.;:]|$)"
+_END = rf"(?!\s[{_UPPER}]){_FOLLOWS}"
 _WHEN = rf"{MONTH_DATE}|{_MONTH} {YEAR}|{YEAR}"
-_AMOUNT = r"\d[\d,.]*\d(?: million| billion)?"
+_ABOUT = r"(?:(?:more than|over|about|approximately|around|nearly|almost|roughly|some|an? estimated|estimated at|at) )*"
+_AMOUNT = r"\d(?:[\d,.]*\d)?(?: million| billion)?"
 _WORKS = ("film", "song", "album", "book", "series", "game")
 
 PATTERNS: dict[str, tuple[tuple[str, ...], re.Pattern[str]]] = {
     "director": (("film",), _by("directed")),
     "writer": (("film", "series"), _by("written")),
-    "author": (("book",), re.compile(rf"^(?: written| published| authored)?(?: in {YEAR})? by {_GAP}({_PERSON}){_ALONE}")),
+    "author": (("book", "art"), re.compile(rf"^(?: written| published| authored)?(?: in {YEAR})? by {_GAP}({_PERSON}){_ALONE}")),
     "performer": (
         ("song", "album"),
         re.compile(rf"^(?: recorded| released| performed| sung)?(?: and \w+)? by {_GAP}({_THING}){_ALONE}"),
@@ -98,23 +110,40 @@ PATTERNS: dict[str, tuple[tuple[str, ...], re.Pattern[str]]] = {
     ),
     "based_on": (("film", "series"), re.compile(rf"\bbased on (?:the |[A-Z]\S+(?: [A-Z]\S+)*['’]s? )(?:\d{{4}} )?(?:{NATIONALITY})? ?(?:novel|book|play|memoir),? (?:of the same name )?\"?({_THING})\"?{_END}")),
     "release_date": (_WORKS, re.compile(rf"\b(?:released|published|premiered|aired)\b (?:theatrically |worldwide |in [A-Z][a-z]+ )?(?:on|in) ({_WHEN})\b")),
-    "founder": (("company", "group", "school", "team"), _by("founded|established|started|formed|created")),
+    "founder": (("company", "group", "school", "team", "thing"), _by("founded|established|started|formed|created")),
+    "discoverer": (("thing", "landmark", "taxon"), _by("discovered")),
+    "inventor": (("thing",), _by("invented|devised")),
+    "named_after": (
+        ("thing", "building", "landmark", "place", "school", "taxon", "company"),
+        re.compile(rf"\bnamed (?:after|for|in hono\w+ of) (?:the )?{_GAP}({_PERSON}){_ALONE}"),
+    ),
+    "founder_of": (
+        ("person",),
+        re.compile(rf"\b(?:co-)?founder(?:,? and \w+| and former \w+)? of (?:the )?{_GAP}({_THING}){_ALONE}"),
+    ),
+    "president_of": (("person",), re.compile(rf"\b[Pp]resident of (?:the )?({_THING}){_ALONE}")),
+    "premier_of": (("person",), re.compile(rf"\b[Pp]rime [Mm]inister of (?:the )?({_THING}){_ALONE}")),
+    "king_of": (("person",), re.compile(rf"\b(?:[Kk]ing|[Qq]ueen|[Ee]mperor|[Mm]onarch|[Ss]ultan|[Rr]uler) of (?:the )?({_THING}){_ALONE}")),
     "founded": (
-        ("company", "group", "school", "team"),
+        ("company", "group", "school", "team", "place"),
         re.compile(rf"\b(?:founded|established|formed|incorporated|started|launched)\b(?: as [\w\s]+?)?(?: in [A-Z][\w\s,]+?)? (?:on|in) ({_WHEN})\b"),
     ),
     "based": (("company", "group", "team"), _after(r"\b(?:based|headquartered)(?: is| are)? in|headquarters (?:is|are)?(?: located)? ?in|^ from|formed in", _PLACE, _END)),
     "owner": (("company", "team", "building"), _by("owned", _THING)),
     "parent": (("company",), re.compile(rf"\bsubsidiary of (?:the )?{_GAP}({_THING}){_ALONE}")),
     "located": (
-        ("school", "building", "place", "river"),
+        ("school", "building", "place", "river", "landmark"),
         _after(r"^(?: located| situated)? in|^ (?:is|was) (?:located|situated) in|^,? (?:located|situated) in", _PLACE, _END),
     ),
     "county": (("place",), re.compile(rf"^ (?:located |situated )?in ({_WORD}(?: {_WORD})* (?:County|Province|District))\b")),
     "capital": (("place",), re.compile(rf"\b(?:capital|capital city|[Cc]apital and (?:largest|most populous) city)(?: and [\w\s-]+?)?,? is ({_PLACE}){_ALONE}")),
-    "capital_of": (("place",), re.compile(rf"^(?: and (?:largest|most populous) (?:city|metropolis))? of (?:the )?(?:{NATIONALITY})?(?:[a-z]+ )*({_THING}){_ALONE}")),
-    "population": (("place",), re.compile(rf"\bpopulation (?:of|was|is)(?: about| approximately| around| over| roughly| nearly| at| estimated at)? ({_AMOUNT})")),
-    "area": (("place",), re.compile(rf"\barea of (?:about |approximately |around |over )?({_AMOUNT} (?:square (?:kilometres|kilometers|miles)|km2|sq mi))")),
+    "capital_of": (("place",), re.compile(rf"^(?: and (?:largest|most populous) (?:city|metropolis))? of (?:the )?(?:(?:{NATIONALITY}|U\.S\.) )?(?:[a-z]+ )*({_THING}){_ALONE}")),
+    "population": (("place",), re.compile(rf"\bpopulation (?:of|was|is) {_ABOUT}({_AMOUNT})\b")),
+    "area": (("place",), re.compile(rf"\barea of {_ABOUT}({_AMOUNT} (?:square (?:kilometres|kilometers|miles)|km2|sq mi))")),
+    "river": (
+        ("place",),
+        re.compile(rf"\b(?:on|along) (?:the )?(?:\w+ )?(?:banks? of )?(?:the )?((?:River {_WORD}|{_WORD}(?: {_WORD})* River)){_END}"),
+    ),
     "tributary": (("river",), re.compile(rf"\btributary of (?:the )?({_WORD}(?: {_WORD})*){_ALONE}")),
     "length": (("river",), re.compile(r"\b(\d[\d,.]*(?:-| )(?:miles?|km|kilometres?|kilometers?))(?:-| )long\b")),
     "family": (("taxon",), re.compile(rf"\bfamily ({_WORD})\b")),
@@ -141,3 +170,31 @@ PATTERNS: dict[str, tuple[tuple[str, ...], re.Pattern[str]]] = {
     ),
 }
 """By relation: the kinds of things that have it, and the pattern; its first group that took part is the value."""
+
+SENTENCES: dict[str, tuple[tuple[str, ...], re.Pattern[str]]] = {
+    "capital": (
+        ("place",),
+        re.compile(
+            rf"^(?:The|Its) (?:country's |nation's )?(?:national |current |official )?capital(?: city)?"
+            rf"(?:(?:,| and)[\w\s,-]*?(?:city|center|centre|metropolis))?(?: of [\w\s]+?)?(?: is|,) ({_PLACE}){_ALONE}"
+            rf"|^({_PLACE}) is (?:the|its)(?: (?:country|nation|state|province|region)'s)? capital\b"
+        ),
+    ),
+    "population": (
+        ("place",),
+        re.compile(
+            rf"^(?:As of|According to|In|At) [^,;]+, (?:it|the \w+) (?:has|had) an?(?: \w+)? population of {_ABOUT}({_AMOUNT})\b"
+            rf"|^(?:The|Its)(?: \w+)? population (?:is|was) {_ABOUT}({_AMOUNT})\b"
+            rf"|^With an?(?: \w+)? population of {_ABOUT}({_AMOUNT})\b"
+        ),
+    ),
+    "language": (
+        ("place",),
+        re.compile(rf"^(?:The|Its|The country's) official language(?: of the country)? is ({_CAPITAL}){_ALONE}|^({_CAPITAL}) is the official language\b"),
+    ),
+    "founded": (
+        ("place", "company", "group", "school", "team"),
+        re.compile(rf"^(?:Founded|Established|Formed) (?:on|in) ({_WHEN})\b"),
+    ),
+}
+"""The same for whole sentences behind the first, which say it with another subject: `The capital is Luanda`."""

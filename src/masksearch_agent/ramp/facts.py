@@ -11,18 +11,22 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from masksearch_agent.ramp.fact_patterns import KINDS, MONTH_DATE, NATIONALITY, PATTERNS, YEAR
+from masksearch_agent.ramp.fact_patterns import KINDS, MONTH_DATE, NATIONALITY, PATTERNS, SENTENCES, YEAR
 from masksearch_agent.ramp.nationalities import COUNTRIES
 from masksearch_agent.records import Passage
 
 __all__ = ("Profile", "plain_name", "read_profile")
 
+_ALIAS = re.compile(r",\s+|\s+(?:or|alias|known as|called|and)\s+")
+_MOST_OTHER_WORDS = 4
+"""Of a name in the text, that are not in the title: `Rachel Louise Carson`."""
 _PARENTHESES = re.compile(r"\s*\([^()]*\)")
 _SENTENCE_END = re.compile(r"(?<![A-Z])(?<!\bSt)(?<!\bJr)(?<!\b[DM]r)(?<!\bMrs)(?<!\bNo)(?<!\bvs)[.!?][\"”)]?\s+(?=[\"“(]?[A-Z])")
 _MOST_CHARACTERS = 1500
 """Of a passage that are read: a longer one is about more than its title."""
+_MOST_OF_DEFINITION = 200
 _DEFINITION = re.compile(
-    r"(?P<subject>[^.;:]{1,100}?),?\s+(?P<verb>is|was|are|were)\s+(?P<article>an?|the)\s+(?P<definition>.+)"
+    r"(?P<subject>[^;:]{1,160}?),?\s+(?P<verb>is|was|are|were)\s+(?P<article>an?|the)\s+(?P<definition>.+)"
 )
 _NOUN_END = re.compile(
     r"[,.;:\"]|\s(?:that|who|which|by|in|of|from|for|and|or|with|on|at|about|whose|to|as|where|between|near|under|during|"
@@ -30,6 +34,12 @@ _NOUN_END = re.compile(
     r"|retired|united|published|gated|walled|protected|disputed)\b(?=\s\w+$))[a-z]+(?:ed|ten|wn)|starring|featuring|set|"
     r"consisting|first|is|was|made|born|built|held|found|currently|originally|primarily|mainly)(?=\s|$)"
 )
+_FIELD = "film|television|TV|stage|theatre|theater|voice|radio|screen|documentary|movie|opera|short|music"
+_FIELDS = re.compile(
+    rf"\b({_FIELD})(?:,? (?:and |or |& )?(?:{_FIELD}))*,? (?:and|or|&) (?:[\w-]+ )?"
+    r"((?:actor|actress|director|producer|writer|composer|singer|screenwriter|editor|performer)\b)"
+)
+"""`film and television director`: the noun is behind the `and`."""
 _BARRIER = re.compile(
     r"\b(?:which|that|who|whose|where|when|while|after|before|based on|novel|book|play|story|sequel|remake|"
     r"adaptation|adapted|starring|stars|featuring|about|version|prequel|until|because|but|than|episodes?|"
@@ -58,7 +68,7 @@ class Profile:
     nationality: str
     """`American`; empty where the definition does not begin with exactly one."""
     definition: str
-    """The noun phrase of the definition: `1932 American film`."""
+    """How it is defined: `1932 American film directed by …`."""
     sex: str = ""
     """`male` or `female`, by the pronouns that the passage uses; empty where it uses none or both."""
     facts: dict[str, str] = field(default_factory=dict)
@@ -81,24 +91,28 @@ def read_profile(passage: Passage) -> Profile | None:
     phrase, rest = _cut(found["definition"])
     noun = phrase.split()[-1].lower() if phrase else ""
     kind = _kind_of(phrase, noun, passage.title)
-    if not kind:
+    if not kind or "&" in name:  # Left of markup, in half of the corpora: `&amp;`.
         return None
     nationalities = _NATIONALITY.findall(phrase)
     facts: dict[str, str] = {}
-    if kind == "person":
-        _read_life(remarks, facts)
-    elif year := re.match(rf"(?:{YEAR})(?=\s)", phrase):
+    _read_life(remarks, facts)
+    if kind != "person" and "birth_date" in facts:
+        return None  # Somebody, whose occupation is none of `KINDS`.
+    if kind != "person" and (year := re.match(rf"(?:{YEAR})(?=\s)", phrase)):
         facts["year"] = year[0]
     clauses = [rest, *_predicates(others, name, noun, kind)]
     for relation, (kinds, pattern) in PATTERNS.items():
         if kind in kinds and relation not in facts and (value := _find(pattern, clauses, relation)):
             facts[relation] = value
-    if kind in ("place", "building", "school", "river") and (country := _country(rest)):
+    for relation, (kinds, pattern) in SENTENCES.items():
+        if kind in kinds and relation not in facts and (value := _find(pattern, others, relation)):
+            facts[relation] = value
+    if kind in ("place", "building", "school", "river", "landmark") and noun != "country" and (country := _country(rest)):
         facts["country"] = country
     return Profile(
         passage.id, passage.title, name, kind, noun,
         nationalities[0] if len(nationalities) == 1 and f"{nationalities[0]}-" not in phrase else "",
-        phrase, _sex(passage.text, noun) if kind == "person" else "", facts,
+        found["definition"][:_MOST_OF_DEFINITION], _sex(passage.text, noun) if kind == "person" else "", facts,
     )  # fmt: skip
 
 
@@ -133,12 +147,17 @@ def _pull_parentheses(sentence: str) -> tuple[str, list[str]]:
 
 def _is_about(subject: str, name: str) -> bool:
     """Whether what a sentence defines is the title: it may say more (`Rachel Louise Carson`), hardly less."""
-    words, said = re.findall(r"\w+", name.casefold()), set(re.findall(r"\w+", subject.casefold()))
-    extra = len(said) - len(words)
-    return bool(words) and sum(word in said for word in words) >= max(1, len(words) - 1) and extra <= 5
+    words = re.findall(r"\w+", name.casefold())
+    for part in (subject, *_ALIAS.split(subject)):
+        said = set(re.findall(r"\w+", part.casefold()))
+        shared = sum(word in said for word in words)
+        if words and shared >= max(1, len(words) - 1) and len(said) - shared <= _MOST_OTHER_WORDS:
+            return True
+    return False
 
 
 def _cut(definition: str) -> tuple[str, str]:
+    definition = _FIELDS.sub(r"\1 \2", definition)
     end = _NOUN_END.search(definition)
     return (definition, "") if end is None else (definition[: end.start()], definition[end.start() :])
 
@@ -146,11 +165,13 @@ def _cut(definition: str) -> tuple[str, str]:
 def _kind_of(phrase: str, noun: str, title: str) -> str:
     if noun in ("series", "show") and not re.search(r"\b(?:television|TV|sitcom|drama|reality|web|anime|comedy)\b", f"{phrase} {title}"):
         return ""
+    if re.search(r"\b(?:School|University|College|Airport|Museum|Stadium|Park|Band)$", plain_name(title)) and KINDS.get(noun) == "place":
+        return ""
     if noun == "game" and "video game" not in phrase:
-        return ""
+        return "thing"
     if noun == "group" and not re.search(r"\b(?:rock|pop|hip|music|musical|girl|vocal|rap|R&B|folk)\b", phrase):
-        return ""
-    return KINDS.get(noun, "")
+        return "thing"
+    return KINDS.get(noun, "thing" if noun.isalpha() else "")
 
 
 def _read_life(remarks: list[str], facts: dict[str, str]) -> None:
@@ -170,18 +191,22 @@ def _read_life(remarks: list[str], facts: dict[str, str]) -> None:
 
 def _predicates(sentences: list[str], name: str, noun: str, kind: str) -> list[str]:
     """Return what the sentences that begin with the title, or with a word for it, say of it."""
-    words = [name, name.split()[-1]] if kind == "person" else [name]
-    called = "|".join(map(re.escape, [*words, f"The {noun}", f"This {noun}"]))
-    pronouns = "He|She|His|Her" if kind == "person" else "It|Its|They"
-    start = re.compile(rf"(?:{called}|{pronouns})(?:'s)?\s+(?=[a-z])")
-    found = ((start.match(sentence), sentence) for sentence in sentences)
-    return [_pull_parentheses(sentence[match.end() - 1 :])[0] for match, sentence in found if match]
+    words = (name.split()[-1], "He", "She", "His", "Her") if kind == "person" else ("It", "Its", "They")
+    subjects = (name, f"{name}'s", f"The {noun}", f"This {noun}", *words)
+    return [
+        _pull_parentheses(sentence[len(subject) :])[0]
+        for sentence in sentences
+        for subject in subjects
+        if sentence.startswith(f"{subject} ") and sentence[len(subject) + 1 : len(subject) + 2].islower()
+    ]
 
 
 def _find(pattern: re.Pattern[str], clauses: list[str], relation: str) -> str:
     for clause in clauses:
         found = pattern.search(clause)
-        if found and (relation == "single_of" or not _BARRIER.search(clause[: found.start()])):
+        if not found or _BARRIER.search(clause[: found.start()]) and relation != "single_of":
+            continue
+        if relation != "population" or not re.search("capital|cities|metropol|urban|larg|most", clause[: found.end() + 60]):
             return next(group for group in found.groups() if group).strip(" ,")
     return ""
 
