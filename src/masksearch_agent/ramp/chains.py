@@ -31,7 +31,7 @@ _WORKS = ("film", "song", "album", "book", "game", "series")
 _MOST_OF_ONE = 3
 """Questions that one passage leads to."""
 _MOST_OF_PAIR = 2
-_MOST_TO_ONE = 12
+_MOST_TO_ONE = 16
 """Questions that one passage answers: every village leads to its country."""
 _PARENTS = {"male": "father", "female": "mother"}
 _SPOUSES = {"male": "husband", "female": "wife"}

@@ -6,7 +6,7 @@ import re
 
 from masksearch_agent.ramp.nationalities import NATIONALITIES
 
-__all__ = ("KINDS", "MONTH_DATE", "NATIONALITY", "PATTERNS", "SENTENCES", "YEAR")
+__all__ = ("KINDS", "MONTH_DATE", "NATIONALITY", "PATTERNS", "PLACE", "SENTENCES", "YEAR")
 
 _NOUNS = {
     "film": "film movie documentary",
@@ -56,10 +56,11 @@ NATIONALITY = "|".join(sorted(NATIONALITIES))
 _UPPER = "A-ZÀ-ÖØ-ÞĀĂĄĆČĎĐĒĖĘĚĞĢĪİĶŁŃŅŇŌŐŒŘŚŞŠŢŤŪŮŰŹŻŽȘȚ"
 _WORD = rf"(?:(?:[{_UPPER}]\.)+|(?:Jr|Sr|St|Dr|Mt)\.|[{_UPPER}0-9][\w'’&-]*)"
 _JOIN_PERSON = "de|la|von|van|der|den|du|del|della|di|da|bin|ibn|al|y|le|ten|ter|af|dos|das|do|zu"
-_PERSON = rf"(?:{_WORD}(?:\s(?:(?:{_JOIN_PERSON})\s){{0,2}}{_WORD})+|{_WORD})"
+_FULL_NAME = rf"{_WORD}(?:\s(?:(?:{_JOIN_PERSON})\s){{0,2}}{_WORD})+"
+_PERSON = rf"(?:{_FULL_NAME}|{_WORD})"
 _THING = rf"{_WORD}(?:\s(?:(?:{_JOIN_PERSON}|of|the|at|to|and the|of the|n)\s){{0,2}}{_WORD})*"
 _CAPITAL = rf"(?:[{_UPPER}]\.)+|(?:St|Mt)\.|[{_UPPER}][\w'’-]*"
-_PLACE = (
+PLACE = (
     rf"(?:{_CAPITAL})(?:\s(?:(?:{_JOIN_PERSON}|of|upon|on|sur)\s)?(?:the\s)?(?:{_CAPITAL}))*"
     rf"(?:,\s(?:{_CAPITAL})(?:\s(?:of\s)?(?:{_CAPITAL}))*(?=[,.;\s]|$)){{0,2}}"
 )
@@ -96,19 +97,19 @@ PATTERNS: dict[str, tuple[tuple[str, ...], re.Pattern[str]]] = {
     "author": (("book", "art"), re.compile(rf"^(?: written| published| authored)?(?: in {YEAR})? by {_GAP}({_PERSON}){_ALONE}")),
     "performer": (
         ("song", "album"),
-        re.compile(rf"^(?: recorded| released| performed| sung)?(?: and \w+)? by {_GAP}({_THING}){_ALONE}"),
+        re.compile(rf"^(?: recorded| released| performed| sung)?(?: and \w+)? (?:by|from) {_GAP}({_THING}){_ALONE}"),
     ),
     "producer": (("film", "album", "song"), _by("produced")),
     "composer": (("film", "song"), _by("composed|music composed")),
     "creator": (("series",), _by("created")),
     "developer": (("game",), _by("developed", _THING)),
     "publisher": (("game",), _by("published", _THING)),
-    "single_of": (("song",), re.compile(rf"\bfrom (?:his|her|their|its|the) [\w\s,-]*?\balbum,? \"?({_THING})\"?{_END}")),
+    "single_of": (("song",), re.compile(rf"\bfrom (?:his|her|their|its|the) [\w\s,-]*?\balbum,? (?:\"([^\"]+)\"|({_THING}){_END})")),
     "label": (
         ("album", "song"),
         re.compile(rf"\b(?:released|issued)\b[^.;]*?\b(?:through|by|on|via) (?:the )?({_THING} (?:Records|Music|Entertainment))\b{_ALONE}"),
     ),
-    "based_on": (("film", "series"), re.compile(rf"\bbased on (?:the |[A-Z]\S+(?: [A-Z]\S+)*['’]s? )(?:\d{{4}} )?(?:{NATIONALITY})? ?(?:novel|book|play|memoir),? (?:of the same name )?\"?({_THING})\"?{_END}")),
+    "based_on": (("film", "series"), re.compile(rf"\bbased on (?:the |[A-Z]\S+(?: [A-Z]\S+)*['’]s? )(?:\d{{4}} )?(?:{NATIONALITY})? ?(?:novel|book|play|memoir),? (?:of the same name )?(?:\"([^\"]+)\"|({_THING}){_END})")),
     "release_date": (_WORKS, re.compile(rf"\b(?:released|published|premiered|aired)\b (?:theatrically |worldwide |in [A-Z][a-z]+ )?(?:on|in) ({_WHEN})\b")),
     "founder": (("company", "group", "school", "team", "thing"), _by("founded|established|started|formed|created")),
     "discoverer": (("thing", "landmark", "taxon"), _by("discovered")),
@@ -128,15 +129,18 @@ PATTERNS: dict[str, tuple[tuple[str, ...], re.Pattern[str]]] = {
         ("company", "group", "school", "team", "place"),
         re.compile(rf"\b(?:founded|established|formed|incorporated|started|launched)\b(?: as [\w\s]+?)?(?: in [A-Z][\w\s,]+?)? (?:on|in) ({_WHEN})\b"),
     ),
-    "based": (("company", "group", "team"), _after(r"\b(?:based|headquartered)(?: is| are)? in|headquarters (?:is|are)?(?: located)? ?in|^ from|formed in", _PLACE, _END)),
+    "based": (("company", "group", "team"), _after(r"\b(?:based|headquartered)(?: is| are)? in|headquarters (?:is|are)?(?: located)? ?in|^ from|formed in", PLACE, _END)),
     "owner": (("company", "team", "building"), _by("owned", _THING)),
     "parent": (("company",), re.compile(rf"\bsubsidiary of (?:the )?{_GAP}({_THING}){_ALONE}")),
     "located": (
-        ("school", "building", "place", "river", "landmark"),
-        _after(r"^(?: located| situated)? in|^ (?:is|was) (?:located|situated) in|^,? (?:located|situated) in", _PLACE, _END),
+        ("school", "building", "place", "river", "landmark", "thing", "art"),
+        _after(r"\b(?:located|situated)(?: at [^,.]+| downtown)? in|^ (?:is|was) (?:located|situated) in|^,? (?:located|situated) in", PLACE, _END),
     ),
+    "held": (("thing",), re.compile(rf"\b(?:held|took place|take place|takes place)(?: [a-z]+){{0,2}} (?:in|at) (?:the )?({PLACE}){_END}")),
+    "set_in": (("film", "book", "series", "game"), re.compile(rf"\bset in ({PLACE}){_END}")),
+    "home_of": (("building",), re.compile(rf"\bhome (?:field |venue |stadium |arena |ground |ballpark )?(?:of|to|for) (?:the )?(?:(?:{NATIONALITY}|[a-z]+) )*({_THING}){_ALONE}")),
     "county": (("place",), re.compile(rf"^ (?:located |situated )?in ({_WORD}(?: {_WORD})* (?:County|Province|District))\b")),
-    "capital": (("place",), re.compile(rf"\b(?:capital|capital city|[Cc]apital and (?:largest|most populous) city)(?: and [\w\s-]+?)?,? is ({_PLACE}){_ALONE}")),
+    "capital": (("place",), re.compile(rf"\b(?:capital|capital city|[Cc]apital and (?:largest|most populous) city)(?: and [\w\s-]+?)?,? is ({PLACE}){_ALONE}")),
     "capital_of": (("place",), re.compile(rf"^(?: and (?:largest|most populous) (?:city|metropolis))? of (?:the )?(?:(?:{NATIONALITY}|U\.S\.) )?(?:[a-z]+ )*({_THING}){_ALONE}")),
     "population": (("place",), re.compile(rf"\bpopulation (?:of|was|is) {_ABOUT}({_AMOUNT})\b")),
     "area": (("place",), re.compile(rf"\barea of {_ABOUT}({_AMOUNT} (?:square (?:kilometres|kilometers|miles)|km2|sq mi))")),
@@ -151,11 +155,11 @@ PATTERNS: dict[str, tuple[tuple[str, ...], re.Pattern[str]]] = {
     "architect": (("building",), _by("designed")),
     "birth_place": (
         ("person",),
-        re.compile(rf"\bborn(?:,? [\w\s.\"-]+?)??(?: (?:on|in) (?:{_WHEN}),?)? (?:in|at) (?:the (?:city|town|village) of )?({_PLACE}){_END}"),
+        re.compile(rf"\bborn(?:,? [\w\s.\"-]+?)??(?: (?:on|in) (?:{_WHEN}),?)? (?:in|at) (?:the (?:city|town|village) of )?({PLACE}){_END}"),
     ),
-    "death_place": (("person",), re.compile(rf"\bdied(?: (?:on|in) (?:{_WHEN}),?)? (?:in|at) ({_PLACE}){_END}")),
-    "father": (("person",), re.compile(rf"\b(?:son|daughter|child) of (?:the )?{_GAP}({_PERSON})(?=[\s,.;]|$)(?!\s[{_UPPER}])(?!['’]s)")),
-    "spouse": (("person",), re.compile(rf"\b(?:married to|husband of|wife of|^ married) (?:the )?{_GAP}({_PERSON}){_ALONE}")),
+    "death_place": (("person",), re.compile(rf"\bdied(?: (?:on|in) (?:{_WHEN}),?)? (?:in|at) ({PLACE}){_END}")),
+    "father": (("person",), re.compile(rf"\b(?:son|daughter|child) of (?:the )?{_GAP}({_FULL_NAME})(?=[\s,.;]|$)(?!\s[{_UPPER}])(?!['’]s)")),
+    "spouse": (("person",), re.compile(rf"\b(?:married to|husband of|wife of|^ married) (?:the )?{_GAP}({_FULL_NAME}){_ALONE}")),
     "university": (
         ("person",),
         re.compile(rf"\b(?:attended|graduated from|educated at|studied at) (?:the )?({_THING})(?=[\s,.;]|$)"),
@@ -164,9 +168,10 @@ PATTERNS: dict[str, tuple[tuple[str, ...], re.Pattern[str]]] = {
         ("person",),
         re.compile(rf"\b(?:member|lead singer|vocalist|frontman|drummer|guitarist|bassist|keyboardist|singer|co-founder|founder)s? (?:of|for|with) (?:the )?(?:(?:{NATIONALITY}|[a-z-]+) ){{0,5}}(?:band|group|duo|trio) ({_THING}){_ALONE}"),
     ),
+    "teaches_at": (("person",), re.compile(rf"\b[Pp]rofessor (?:[Ee]meritus )?(?:of [\w\s]+? )?at (?:the )?({_THING}){_ALONE}")),
     "plays_for": (
         ("person",),
-        re.compile(rf"\bplays? (?:as an? [\w\s-]+ )?for (?:the )?(?:(?:{NATIONALITY}|[a-z0-9-]+) ){{0,4}}({_THING})(?: of| in|,|\.|$)"),
+        re.compile(rf"(?:\bplays? (?:as an? [\w\s-]+ )?|^ )for (?:the )?(?:(?:{NATIONALITY}|[a-z0-9-]+) ){{0,4}}({_THING})(?: of| in|,|\.|$)"),
     ),
 }
 """By relation: the kinds of things that have it, and the pattern; its first group that took part is the value."""
@@ -176,8 +181,8 @@ SENTENCES: dict[str, tuple[tuple[str, ...], re.Pattern[str]]] = {
         ("place",),
         re.compile(
             rf"^(?:The|Its) (?:country's |nation's )?(?:national |current |official )?capital(?: city)?"
-            rf"(?:(?:,| and)[\w\s,-]*?(?:city|center|centre|metropolis))?(?: of [\w\s]+?)?(?: is|,) ({_PLACE}){_ALONE}"
-            rf"|^({_PLACE}) is (?:the|its)(?: (?:country|nation|state|province|region)'s)? capital\b"
+            rf"(?:(?:,| and)[\w\s,-]*?(?:city|center|centre|metropolis))?(?: of [\w\s]+?)?(?: is|,) ({PLACE}){_ALONE}"
+            rf"|^({PLACE}) is (?:the|its)(?: (?:country|nation|state|province|region)'s)? capital\b"
         ),
     ),
     "population": (

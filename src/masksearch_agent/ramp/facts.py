@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from masksearch_agent.ramp.fact_patterns import KINDS, MONTH_DATE, NATIONALITY, PATTERNS, SENTENCES, YEAR
+from masksearch_agent.ramp.fact_patterns import KINDS, MONTH_DATE, NATIONALITY, PATTERNS, PLACE, SENTENCES, YEAR
 from masksearch_agent.ramp.nationalities import COUNTRIES
 from masksearch_agent.records import Passage
 
@@ -50,6 +50,7 @@ _LIFE = re.compile(
     rf"(?:^|;|,)\s*(?:(?P<born>born|b\.)\s+)?(?P<birth>{MONTH_DATE}|{YEAR})(?P<rest>.*)$"
 )
 _LIFE_END = re.compile(rf"\s[-–—]\s*(?P<death>{MONTH_DATE}|{YEAR})\s*(?:[,;)]|in\b|$)|[-–—](?P<short>{YEAR})\s*$")
+_LIFE_PLACE = re.compile(rf",? (?:in )?({PLACE})(?= [-–—]|$|;)")
 _NATIONALITY = re.compile(rf"(?<![\w-])({NATIONALITY})(?![\w-])")
 
 
@@ -107,6 +108,10 @@ def read_profile(passage: Passage) -> Profile | None:
     for relation, (kinds, pattern) in SENTENCES.items():
         if kind in kinds and relation not in facts and (value := _find(pattern, others, relation)):
             facts[relation] = value
+    if noun in ("country", "state", "region", "continent"):
+        facts.pop("river", None)
+    if not re.search(r"\b[Cc]apital(?: city)?$", phrase):
+        facts.pop("capital_of", None)
     if kind in ("place", "building", "school", "river", "landmark") and noun != "country" and (country := _country(rest)):
         facts["country"] = country
     return Profile(
@@ -171,6 +176,8 @@ def _kind_of(phrase: str, noun: str, title: str) -> str:
         return "thing"
     if noun == "group" and not re.search(r"\b(?:rock|pop|hip|music|musical|girl|vocal|rap|R&B|folk)\b", phrase):
         return "thing"
+    if noun not in KINDS and re.search(r"\bfilm\b", phrase):
+        return "film"
     return KINDS.get(noun, "thing" if noun.isalpha() else "")
 
 
@@ -184,6 +191,8 @@ def _read_life(remarks: list[str], facts: dict[str, str]) -> None:
         if end is None and not found["born"]:
             continue
         facts["birth_date"] = found["birth"]
+        if place := _LIFE_PLACE.match(found["rest"]):
+            facts["birth_place"] = place[1]
         if end is not None:
             facts["death_date"] = end["death"] or end["short"]
         return
@@ -206,13 +215,20 @@ def _find(pattern: re.Pattern[str], clauses: list[str], relation: str) -> str:
         found = pattern.search(clause)
         if not found or _BARRIER.search(clause[: found.start()]) and relation != "single_of":
             continue
-        if relation != "population" or not re.search("capital|cities|metropol|urban|larg|most", clause[: found.end() + 60]):
+        if relation != "population" or not _is_of_part(clause, found):
             return next(group for group in found.groups() if group).strip(" ,")
     return ""
 
 
+def _is_of_part(clause: str, found: re.Match[str]) -> bool:
+    """Whether a number of people is that of the greater city, or of a country's largest."""
+    around = clause[: found.start()], clause[found.end() : found.end() + 60]
+    return bool(re.search("capital|cities|metropol|urban|largest city", around[0]) or re.search("metropol|urban", around[1]))
+
+
 def _country(rest: str) -> str:
     """Return the one country that a definition names."""
-    place = re.match(r"\s*(?:located |situated )?(?:in|of|at|near|on)\b(?P<where>.{1,160})", rest)
-    named = [country for country in COUNTRIES if place and re.search(rf"\b{country}\b(?! [A-Z]|')", place["where"])]
+    place = re.match(r"\s*(?:located |situated )?(?:in|of|at|on)\b(?P<where>.{1,160})", rest)
+    where = re.split(r"\b(?:near|border\w*|between|from|with|to the|overlooking|surrounded|once|formerly)\b", place["where"])[0] if place else ""
+    named = [country for country in COUNTRIES if re.search(rf"\b{country}\b(?! [A-Z]|')", where)]
     return named[0] if len(named) == 1 else ""
