@@ -131,6 +131,8 @@ class SearchTask(_Record):
     """What the answer rests on, in the order in which it is read, where that is known: one entry a passage."""
     source_text: str = ""
     """The text of the source passage, where the question does not show it (`ramp.cloze`)."""
+    conclusion: str = ""
+    """What follows from the answers of the hops, in a sentence, where the last of them is not the answer."""
 
     def __post_init__(self) -> None:
         if not self.answers or not all(self.answers):

@@ -1,0 +1,259 @@
+"""Comparisons of two things of one kind: which came first, or whether both are the same in something.
+
+Two passages have to be read, in any order, and the answer stands in neither: it follows from what they say. As many
+questions are answered with yes as with no, and as many with the thing named first as with the other.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain, pairwise
+from typing import Literal
+
+from masksearch_agent.ramp.chain_wording import described
+from masksearch_agent.ramp.facts import Profile
+from masksearch_agent.ramp.nationalities import are_kin
+from masksearch_agent.records import Hop, SearchTask, content_id
+
+__all__ = ("comparisons",)
+
+_MOST_OF_ONE = 2
+"""Comparisons that a thing takes part in."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """Two things differ in a number; which has less or more of it is asked."""
+
+    fact: str
+    kinds: tuple[str, ...]
+    forms: tuple[tuple[str, bool], ...]
+    """Questions, with whether the one with less is the answer; `{nouns}` is what both are."""
+    need: str
+    query: str
+    sought: str
+    said: str
+    """How the thing with less is told from the other: `{less}`, `{more}`."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Same:
+    """Two things have a fact in common, or not."""
+
+    fact: str
+    kinds: tuple[str, ...]
+    forms: tuple[str, ...]
+    need: str
+    query: str
+    sought: str
+
+
+_WORKS = ("film", "song", "album", "book", "game")
+
+_ORDERS = (
+    _Order(
+        "birth_date", ("person",),
+        (
+            ("Who was born first, {a} or {b}?", True), ("Who is older, {a} or {b}?", True),
+            ("Who was born earlier, {a} or {b}?", True), ("Who was born later, {a} or {b}?", False),
+            ("Who is younger, {a} or {b}?", False), ("Which {noun} was born first, {a} or {b}?", True),
+        ),
+        "when {of} was born", "born", "date of birth", "{less} was born before {more}",
+    ),
+    _Order(
+        "death_date", ("person",),
+        (
+            ("Who died first, {a} or {b}?", True), ("Who died earlier, {a} or {b}?", True),
+            ("Who died later, {a} or {b}?", False), ("Which {noun} died first, {a} or {b}?", True),
+        ),
+        "when {of} died", "died", "date of death", "{less} died before {more}",
+    ),
+    _Order(
+        "year", ("film", "song", "album", "book"),
+        (
+            ("Which {noun} came out first, {a} or {b}?", True), ("Which {noun} was released earlier, {a} or {b}?", True),
+            ("Which {noun} is older, {a} or {b}?", True), ("Which {noun} came out more recently, {a} or {b}?", False),
+        ),
+        "the year of {of}", "is", "year", "{less} came out before {more}",
+    ),
+    _Order(
+        "release_date", ("song", "album", "book", "game"),
+        (
+            ("Which {noun} was released first, {a} or {b}?", True), ("Which {noun} came out later, {a} or {b}?", False),
+        ),
+        "when {of} was released", "released", "release date", "{less} came out before {more}",
+    ),
+    _Order(
+        "founded", ("company", "group", "school", "team"),
+        (
+            ("Which {noun} was founded first, {a} or {b}?", True), ("Which {noun} is older, {a} or {b}?", True),
+            ("Which {noun} was founded later, {a} or {b}?", False),
+        ),
+        "when {of} was founded", "founded", "founding date", "{less} was founded before {more}",
+    ),
+    _Order(
+        "population", ("place",),
+        (
+            ("Which has the larger population, {a} or {b}?", False), ("Which has more inhabitants, {a} or {b}?", False),
+            ("Which {noun} has fewer inhabitants, {a} or {b}?", True),
+        ),
+        "the population of {of}", "population", "population", "{less} has fewer inhabitants than {more}",
+    ),
+)  # fmt: skip
+
+_SAMES = (
+    _Same(
+        "nationality", ("person",),
+        (
+            "Do {a} and {b} have the same nationality?", "Are {a} and {b} of the same nationality?",
+            "Are {a} and {b} both from the same country?", "Are both {a} and {b} from the same country?",
+        ),
+        "the nationality of {of}", "is", "nationality",
+    ),
+    _Same(
+        "nationality", ("film",),
+        (
+            "Are the films {a} and {b} from the same country?", "Do both films, {a} and {b}, come from the same country?",
+        ),
+        "the nationality of {of}", "film is", "nationality",
+    ),
+    _Same(
+        "nationality", ("group",),
+        ("Are the bands {a} and {b} from the same country?", "Do the bands {a} and {b} come from the same country?"),
+        "the nationality of {of}", "is", "nationality",
+    ),
+    _Same(
+        "country", ("place", "building", "school", "river"),
+        (
+            "Are {a} and {b} located in the same country?", "Are both {a} and {b} located in the same country?",
+            "Are {a} and {b} in the same country?",
+        ),
+        "the country of {of}", "located in", "country",
+    ),
+    _Same(
+        "family", ("taxon",),
+        ("Do {a} and {b} belong to the same family?", "Are {a} and {b} in the same family?"),
+        "the family of {of}", "family", "family",
+    ),
+    _Same(
+        "director", ("film",),
+        ("Were the films {a} and {b} directed by the same person?", "Do the films {a} and {b} have the same director?"),
+        "the director of {of}", "directed by", "director",
+    ),
+    _Same(
+        "performer", ("song", "album"),
+        ("Were the {noun}s {a} and {b} recorded by the same artist?", "Are the {noun}s {a} and {b} by the same artist?"),
+        "the performer of {of}", "by", "performer",
+    ),
+)  # fmt: skip
+
+
+def comparisons(
+    profiles: Sequence[Profile], shared: set[str], drawn: random.Random, split: Literal["train", "test"]
+) -> Iterator[SearchTask]:
+    """Yield comparisons of things whose names, in lower case, are not `shared` by others."""
+    # A title that tells its thing from others by a year (`The Love Bug (1997 film)`) has a namesake outside, too.
+    clear = [
+        one for one in profiles if one.name.casefold() not in shared and not re.search(r"\(.*\d", one.title)
+    ]
+    for order in _ORDERS:
+        for one, other in _pairs(order, clear, drawn):
+            if abs(_number(one, order) - _number(other, order)) >= _least_difference(order, one):
+                yield _ordered(order, one, other, drawn, split)
+    for same in _SAMES:
+        pairs = list(_pairs(same, clear, drawn))
+        unlike = [pair for pair in pairs if not _are_alike(same, *pair)]
+        alike = list(_pairs(same, clear, drawn, by_value=True))
+        # As many of each, or `no` would be right more often than not.
+        for one, other in chain.from_iterable(zip(alike, unlike, strict=False)):
+            yield _shared(same, one, other, drawn, split)
+
+
+def _pairs(
+    how: _Order | _Same, profiles: Sequence[Profile], drawn: random.Random, by_value: bool = False
+) -> Iterator[tuple[Profile, Profile]]:
+    """Yield pairs of things that are called the same and have the fact; with `by_value`, the same fact."""
+    groups: dict[tuple[str, ...], list[Profile]] = {}
+    for profile in profiles:
+        if profile.kind in how.kinds and (value := _value(profile, how.fact)):
+            groups.setdefault((profile.noun, value) if by_value else (profile.noun,), []).append(profile)
+    for group in groups.values():
+        drawn.shuffle(group)
+        # In a ring: each thing meets the one before it and the one behind it.
+        ring = pairwise([*group, group[0]]) if len(group) > _MOST_OF_ONE else pairwise(group)
+        yield from ring
+
+
+def _value(profile: Profile, fact: str) -> str:
+    return profile.nationality if fact == "nationality" else profile.facts.get(fact, "")
+
+
+def _number(profile: Profile, order: _Order) -> float:
+    """Return the number that things are ordered by: a year, or how many live there."""
+    value = _value(profile, order.fact)
+    if order.fact != "population":
+        return float(re.search(r"\d{4}", value)[0])
+    number, _, unit = value.replace(",", "").partition(" ")
+    return float(number) * {"": 1, "million": 1e6, "billion": 1e9}[unit]
+
+
+def _least_difference(order: _Order, one: Profile) -> float:
+    """Return by how much two things have to differ so that nobody doubts which comes first."""
+    return 0.2 * _number(one, order) if order.fact == "population" else 1.0
+
+
+def _are_alike(same: _Same, one: Profile, other: Profile) -> bool:
+    """Whether two values may be the same: equal, or one within the other."""
+    first, second = (_value(profile, same.fact).casefold() for profile in (one, other))
+    return first in second or second in first or are_kin(_value(one, same.fact), _value(other, same.fact))
+
+
+def _ordered(
+    order: _Order, one: Profile, other: Profile, drawn: random.Random, split: Literal["train", "test"]
+) -> SearchTask:
+    less, more = sorted((one, other), key=lambda profile: _number(profile, order))
+    form, asks_less = drawn.choice(order.forms)
+    answer = less if asks_less else more
+    said = order.said.format(less=less.name, more=more.name)
+    return _task(order, form, (one, other), answer.name, f"So {said}.", split)
+
+
+def _shared(
+    same: _Same, one: Profile, other: Profile, drawn: random.Random, split: Literal["train", "test"]
+) -> SearchTask:
+    values = [_value(profile, same.fact) for profile in (one, other)]
+    is_same = values[0] == values[1]
+    answer = "yes" if is_same else "no"
+    conclusion = f"{'This is' if is_same else 'These are not'} the same, so the answer is {answer}."
+    return _task(same, drawn.choice(same.forms), (one, other), answer, conclusion, split)
+
+
+def _task(
+    how: _Order | _Same,
+    form: str,
+    pair: tuple[Profile, Profile],
+    answer: str,
+    conclusion: str,
+    split: Literal["train", "test"],
+) -> SearchTask:
+    one, other = pair
+    names_kind = "{noun}" in form or one.kind in form or "bands" in form
+    shown = [profile.name if names_kind else described(profile, False) for profile in pair]
+    question = form.format(a=shown[0], b=shown[1], noun=one.kind if one.kind in ("film", "album") else one.noun)
+    return SearchTask(
+        id=content_id("comparison", one.passage_id, other.passage_id, question, answer),
+        kind="qa",
+        question=question,
+        answers=((answer,),),
+        category="comparison",
+        hops=tuple(
+            Hop(how.need.format(of=profile.name), f"{profile.name} {how.query}", _value(profile, how.fact), how.sought)
+            for profile in pair
+        ),
+        conclusion=conclusion,
+        gold_passage_ids=(one.passage_id, other.passage_id),
+        split=split,
+    )
