@@ -56,11 +56,10 @@ class EvidenceTeacher:
             quoted = [each for each in new if each.title != target] or new
             text = _quotes(quoted[-_MAX_QUOTES:], shown, [as_query(target)] if target else [], task)
             return Observation(text, None)
-        holding = [each for each in read if _holds_answer(each, task)]
-        last_sought = [each for each in read if as_query(each.title) in chain.from_iterable(findings.queries)]
-        return Observation(
-            _quotes((holding or last_sought or read)[-1:], shown, task.answers[0], task), task.answers[0][0]
-        )
+        asked = set(chain.from_iterable(findings.queries))
+        # What gives the answer, best of all where it was searched for; of a comparison, what was read last.
+        told = max(read, key=lambda each: (_holds_answer(each, task), as_query(each.title) in asked))
+        return Observation(_quotes([told], shown, task.answers[0], task), task.answers[0][0])
 
 
 def holds_evidence(task: SearchTask, passages: Sequence[Passage]) -> bool:
@@ -102,9 +101,12 @@ def _next_target(findings: Findings) -> str | None:
 
 
 def _is_enough(read: Sequence[Evidence], task: SearchTask, searches: int) -> bool:
-    """Whether the answer was read, or what it follows from, after as many searches as the question takes."""
-    holding = [each for each in read if _holds_answer(each, task)]
-    return searches >= min(2, len(task.evidence)) and bool(holding or len(read) == len(task.evidence))
+    """Whether all evidence was read after as many searches as the question takes; of a long chain, what answers it.
+
+    Of two passages the first often holds the answer by chance (`American`), and does not say that it is one.
+    """
+    holds_answer = len(task.evidence) > 2 and any(_holds_answer(each, task) for each in read)
+    return searches >= min(2, len(task.evidence)) and (holds_answer or len(read) == len(task.evidence))
 
 
 def _is_named(title: str, findings: Findings) -> bool:
