@@ -25,6 +25,7 @@ from masksearch_agent.evaluation.answering import BatchAgent
 from masksearch_agent.evaluation.asking import AgentChoice, QuestionFiles, score_files
 from masksearch_agent.generator.runner import GenerationReport
 from masksearch_agent.jsonl import dump_record, load_record, read_jsonl, write_jsonl
+from masksearch_agent.ramp.chains import interleave_share
 from masksearch_agent.ramp.near_copies import NearCopies
 from masksearch_agent.ramp.rules import passage_flaw
 from masksearch_agent.ramp.tasks import RampReport
@@ -32,7 +33,7 @@ from masksearch_agent.records import Passage, SearchTask, Trajectory, Usage
 from masksearch_agent.retrieval.web import WEB_PREFIX
 from masksearch_agent.stages.costs import spent_text
 from masksearch_agent.stages.display import Bar
-from masksearch_agent.stages.tasks import Split, corpus_passages, summarise_masking
+from masksearch_agent.stages.tasks import Split, corpus_passages, read_chains, summarise_masking
 from masksearch_agent.stages.trajectories import summarise_generation
 from masksearch_agent.traces.store import PackedTrajectory, TraceStore
 
@@ -137,7 +138,9 @@ def build_tasks(
             _add_cost(spending, part["cost"])
             yield from part["tasks"]
 
-    kept = write_jsonl(out, joined())
+    share = recipe.ramp.two_passage_questions
+    chains = map(dump_record, read_chains(corpus, recipe.ramp, recipe.corpus, limit, split))
+    kept = write_jsonl(out, interleave_share(joined(), chains, share))
     shutil.rmtree(parts)
     return summarise_masking(kept, report, documents, rejections, spending)
 

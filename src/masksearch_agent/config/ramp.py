@@ -67,6 +67,10 @@ class RampSettings(Settings):
     cloze_questions: float = Field(default=0.0, ge=0, le=1)
     """Share of the English passages with one mask whose masked sentence is worded as a question (`ramp.cloze`): what a
     small model learns from masks alone, it hardly takes over to questions."""
+    two_passage_questions: float = Field(default=0.0, ge=0, le=1)
+    """Share of the tasks that are questions over two passages of the corpus, made by rule (`ramp.chains`): `Where was
+    the director of the film X born?`, `Who was born first, A or B?`. English encyclopedic text gives many, other text
+    few; where they run out, the rest are tasks as ever. At 1 nothing is masked."""
     drop_near_copies: bool = True
     """Make one task of passages that are nearly the same, of the first one."""
     seed: int = 0

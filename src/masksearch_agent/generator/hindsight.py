@@ -78,16 +78,8 @@ class HindsightTeacher:
         task, answer = findings.task, None
         if task.hops and all(self._is_known(hop, findings) for hop in task.hops):
             answer = render_answer(task, [slot[0] for slot in task.answers], self.answer_form)
-            sentences.append(self._recollect(findings))
+            sentences.append(task.conclusion)
         return Observation(" ".join(filter(None, sentences)), answer)
-
-    def _recollect(self, findings: Findings) -> str:
-        """Return what follows from all that was found, with the facts of earlier rounds, where a task says it."""
-        task = findings.task
-        if not task.conclusion:
-            return ""
-        facts = " and ".join(f"{hop.need} is {hop.answer}" for hop in task.hops)
-        return f"{facts[:1].upper()}{facts[1:]}. {task.conclusion}"
 
     def _pending(self, findings: Findings) -> list[Hop]:
         """Return the hops to look for now: one of a chain, several of a passage's independent masks."""

@@ -12,22 +12,27 @@ from masksearch_agent.ramp.facts import Profile
 
 __all__ = ("ASKED", "LINKS", "Asked", "Link", "described", "is_date")
 
-_SCREEN = frozenset(
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+_SCREEN = _words(
     "author director filmmaker actor actress screenwriter producer writer cinematographer comedian animator playwright "
-    "choreographer editor artist singer model".split()
+    "choreographer editor artist singer model"
 )
-_PAGE = frozenset(
+_PAGE = _words(
     "writer author novelist poet playwright journalist philosopher dramatist historian essayist screenwriter scholar "
     "economist physicist biologist scientist politician statesman activist psychologist sociologist theologian critic "
-    "naturalist satirist humorist mathematician actor actress filmmaker translator".split()
+    "naturalist satirist humorist mathematician actor actress filmmaker translator"
 )
-_STAGE = frozenset(
+_STAGE = _words(
     "singer musician rapper singer-songwriter songwriter guitarist pianist dj drummer composer producer vocalist artist "
-    "actor actress bassist entertainer saxophonist trumpeter violinist band group duo trio quartet".split()
+    "actor actress bassist entertainer saxophonist trumpeter violinist band group duo trio quartet"
 )
-_PLACES = frozenset(
+_PLACES = _words(
     "city capital town village municipality commune hamlet suburb community county country island state province settlement "
-    "neighborhood neighbourhood district region borough".split()
+    "neighborhood neighbourhood district region borough"
 )
 
 
@@ -67,8 +72,8 @@ class Asked:
 LINKS = {
     "director": Link("the director of {of}", ("person",), _SCREEN, "directed by", "director"),
     "writer": Link("the writer of {of}", ("person",), _SCREEN | _PAGE, "written by", "writer"),
-    "author": Link("the author of {of}", ("person",), _PAGE, "by", "author"),
-    "performer": Link("the {noun} {who} recorded {of}", ("person", "group"), _STAGE, "by"),
+    "author": Link("the author of {of}", ("person",), _PAGE, "author", "author"),
+    "performer": Link("the {noun} {who} recorded {of}", ("person", "group"), _STAGE, "{noun}"),
     "producer": Link("the producer of {of}", ("person",), _SCREEN | _STAGE, "produced by", "producer"),
     "composer": Link("the composer of {of}", ("person",), _STAGE, "composed by", "composer"),
     "creator": Link("the creator of {of}", ("person",), _SCREEN | _PAGE, "created by", "creator"),
@@ -78,16 +83,36 @@ LINKS = {
     "based_on": Link("the {noun} on which {of} is based", ("book",), None, "based on"),
     "founder": Link("the founder of {of}", ("person",), None, "founded by", "founder"),
     "owner": Link("the owner of {of}", ("company",), None, "owned by", "owner"),
-    "parent": Link("the company of which {of} is a subsidiary", ("company",), None, "subsidiary of", "company"),
-    "label": Link("the record label that released {of}", ("company",), None, "released on label", "record label"),
+    "parent": Link(
+        "the company of which {of} is a subsidiary", ("company",), None, "subsidiary of", "company"
+    ),
+    "label": Link(
+        "the record label that released {of}", ("company",), None, "released on label", "record label"
+    ),
     "architect": Link("the architect who designed {of}", ("person",), None, "designed by", "architect"),
     "discoverer": Link("the discoverer of {of}", ("person",), None, "discovered by", "discoverer"),
     "inventor": Link("the inventor of {of}", ("person",), None, "invented by", "inventor"),
     "named_after": Link("the person after whom {of} is named", ("person",), None, "named after", "person"),
-    "founder_of": Link("the {noun} of which {of} is a founder", ("company", "group", "school", "team"), None, "founder of"),
-    "president_of": Link("the country of which {of} was president", ("place",), frozenset({"country"}), "president of", "country"),
-    "premier_of": Link("the country of which {of} was prime minister", ("place",), frozenset({"country"}), "prime minister of", "country"),
-    "king_of": Link("the country of which {of} was ruler", ("place",), frozenset({"country"}), "ruler of", "country"),
+    "founder_of": Link(
+        "the {noun} of which {of} is a founder", ("company", "group", "school", "team"), None, "founder of"
+    ),
+    "president_of": Link(
+        "the country of which {of} was president",
+        ("place",),
+        frozenset({"country"}),
+        "president of",
+        "country",
+    ),
+    "premier_of": Link(
+        "the country of which {of} was prime minister",
+        ("place",),
+        frozenset({"country"}),
+        "prime minister of",
+        "country",
+    ),
+    "king_of": Link(
+        "the country of which {of} was ruler", ("place",), frozenset({"country"}), "ruler of", "country"
+    ),
     "father": Link("the {parent} of {of}", ("person",), None, "child of", "{parent}"),
     "spouse": Link("the {spouse} of {of}", ("person",), None, "married to", "{spouse}"),
     "university": Link("the {noun} that {of} attended", ("school",), None, "attended"),
@@ -101,8 +126,15 @@ LINKS = {
     "death_place": Link("the {noun} where {of} died", ("place",), _PLACES, "died in"),
     "based": Link("the {noun} where {of} is based", ("place",), _PLACES, "based in"),
     "located": Link("the {noun} where {of} is located", ("place",), _PLACES, "located in"),
+    "stands_in": Link("the {noun} where {of} is located", ("place",), _PLACES, "located in"),
     "county": Link("the {noun} where {of} is located", ("place",), _PLACES, "located in"),
-    "country": Link("the country where {of} is located", ("place",), frozenset(["country", "state", "island"]), "located in", "country"),
+    "country": Link(
+        "the country where {of} is located",
+        ("place",),
+        frozenset(["country", "state", "island"]),
+        "located in",
+        "country",
+    ),
     "capital": Link("the capital of {of}", ("place",), None, "capital", "capital"),
     "capital_of": Link("the {noun} whose capital is {of}", ("place",), _PLACES, "capital of"),
     "river": Link("the river on which {of} lies", ("river",), None, "on river", "river"),
@@ -116,25 +148,48 @@ _WORKS = ("film", "song", "album", "book", "game", "series")
 ASKED = {
     "birth_date": Asked(
         ("When was {of} born?", "What is the date of birth of {of}?", "On what date was {of} born?"),
-        _PERSON, "when {of} was born", "born", "date of birth",
+        _PERSON,
+        "when {of} was born",
+        "born",
+        "date of birth",
     ),
     "death_date": Asked(
-        ("When did {of} die?", "What is the date of death of {of}?"), _PERSON, "when {of} died", "died", "date of death"
+        ("When did {of} die?", "What is the date of death of {of}?"),
+        _PERSON,
+        "when {of} died",
+        "died",
+        "date of death",
     ),
     "birth_place": Asked(
-        ("Where was {of} born?", "What is the place of birth of {of}?"), _PERSON, "where {of} was born", "born in",
-        "place of birth", 4.0,
+        ("Where was {of} born?", "What is the place of birth of {of}?"),
+        _PERSON,
+        "where {of} was born",
+        "born in",
+        "place of birth",
+        4.0,
     ),
-    "death_place": Asked(("Where did {of} die?",), _PERSON, "where {of} died", "died in", "place of death", 4.0),
+    "death_place": Asked(
+        ("Where did {of} die?",), _PERSON, "where {of} died", "died in", "place of death", 4.0
+    ),
     "nationality": Asked(
-        ("What nationality is {of}?", "What is the nationality of {of}?"), _PERSON, "the nationality of {of}", "is",
-        "nationality", 0.7,
+        ("What nationality is {of}?", "What is the nationality of {of}?"),
+        _PERSON,
+        "the nationality of {of}",
+        "nationality",
+        "nationality",
+        0.7,
     ),
     "father": Asked(("Who is a parent of {of}?",), _PERSON, "a parent of {of}", "child of", "parent", 3.0),
-    "spouse": Asked(("Who is the spouse of {of}?",), _PERSON, "the spouse of {of}", "married to", "spouse", 3.0),
+    "spouse": Asked(
+        ("Who is the spouse of {of}?",), _PERSON, "the spouse of {of}", "married to", "spouse", 3.0
+    ),
     "university": Asked(
-        ("Which school did {of} attend?", "Where was {of} educated?"), _PERSON, "where {of} was educated", "attended",
-        "school", 2.0,
+        ("Which school did {of} attend?", "Where was {of} educated?"),
+        _PERSON,
+        "where {of} was educated",
+        "attended",
+        "school",
+        2.0,
     ),
     "member_of": Asked(
         ("Which band is {of} known as a member of?",), _PERSON, "the band of {of}", "band member", "band", 2.0
@@ -143,34 +198,82 @@ ASKED = {
     "author": Asked(("Who wrote {of}?",), ("book",), "the author of {of}", "by", "author"),
     "performer": Asked(("Who recorded {of}?",), ("song", "album"), "who recorded {of}", "by", "performer"),
     "release_date": Asked(
-        ("When was {of} released?", "What is the release date of {of}?"), ("film", "song", "album", "game"),
-        "when {of} was released", "released", "release date",
+        ("When was {of} released?", "What is the release date of {of}?"),
+        ("film", "song", "album", "game"),
+        "when {of} was released",
+        "released",
+        "release date",
     ),
     "year": Asked(
-        ("In which year did {of} come out?", "What year is {of} from?"), _WORKS, "the year of {of}", "is", "year"
+        ("In which year did {of} come out?", "What year is {of} from?"),
+        _WORKS,
+        "the year of {of}",
+        "year",
+        "year",
     ),
-    "founded": Asked(("When was {of} founded?", "When was {of} established?"), ("company", "group", "school", "team", "place"), "when {of} was founded", "founded", "date"),
-    "founder": Asked(("Who founded {of}?",), ("company", "group", "school", "team"), "the founder of {of}", "founded by", "founder", 2.0),
+    "founded": Asked(
+        ("When was {of} founded?", "When was {of} established?"),
+        ("company", "group", "school", "team", "place"),
+        "when {of} was founded",
+        "founded",
+        "date",
+    ),
+    "founder": Asked(
+        ("Who founded {of}?",),
+        ("company", "group", "school", "team"),
+        "the founder of {of}",
+        "founded by",
+        "founder",
+        2.0,
+    ),
     "based": Asked(
-        ("Where is {of} based?", "In which place is {of} based?"), ("company", "group", "team"), "where {of} is based",
-        "based in", "place",
+        ("Where is {of} based?", "In which place is {of} based?"),
+        ("company", "group", "team"),
+        "where {of} is based",
+        "based in",
+        "place",
     ),
     "population": Asked(
-        ("What is the population of {of}?", "How many people live in {of}?"), _PLACE, "the population of {of}",
-        "population", "number", 2.0,
+        ("What is the population of {of}?", "How many people live in {of}?"),
+        _PLACE,
+        "the population of {of}",
+        "population",
+        "number",
+        2.0,
     ),
     "area": Asked(("What is the area of {of}?",), _PLACE, "the area of {of}", "area", "area", 2.0),
-    "capital": Asked(("What is the capital of {of}?",), _PLACE, "the capital of {of}", "capital", "capital", 2.0),
+    "capital": Asked(
+        ("What is the capital of {of}?",), _PLACE, "the capital of {of}", "capital", "capital", 2.0
+    ),
     "language": Asked(
-        ("What is the official language of {of}?",), _PLACE, "the official language of {of}", "official language",
-        "language", 3.0,
+        ("What is the official language of {of}?",),
+        _PLACE,
+        "the official language of {of}",
+        "official language",
+        "language",
+        3.0,
     ),
     "river": Asked(("On which river does {of} lie?",), _PLACE, "the river of {of}", "on river", "river", 3.0),
-    "country": Asked(("In which country is {of}?",), (*_PLACE, "building", "school", "river"), "the country of {of}", "located in", "country"),
-    "located": Asked(("Where is {of} located?",), ("school", "building"), "where {of} is located", "located in", "place", 0.7),
-    "tributary": Asked(("Which river is {of} a tributary of?",), ("river",), "what {of} flows into", "tributary of", "river"),
+    "country": Asked(
+        ("In which country is {of}?",),
+        (*_PLACE, "building", "school", "river"),
+        "the country of {of}",
+        "country",
+        "country",
+    ),
+    "located": Asked(
+        ("Where is {of} located?",),
+        ("school", "building"),
+        "where {of} is located",
+        "located in",
+        "place",
+        0.7,
+    ),
+    "tributary": Asked(
+        ("Which river is {of} a tributary of?",), ("river",), "what {of} flows into", "tributary of", "river"
+    ),
     "length": Asked(("How long is {of}?",), ("river",), "the length of {of}", "long", "length"),
-}  # fmt: skip
+}
 """By the name of the fact."""
 
 _SHOWN_KINDS = {"series": "series", "game": "video game"}
@@ -180,7 +283,9 @@ def described(profile: Profile, has_year: bool) -> str:
     """Return a thing as a question names it: a work with what it is, and its year where `has_year` and known."""
     if profile.kind not in (*_WORKS, "group"):
         return profile.name
-    shown = _SHOWN_KINDS.get(profile.kind, profile.noun if profile.noun in ("novel", "band", "play", "duo") else profile.kind)
+    shown = _SHOWN_KINDS.get(
+        profile.kind, profile.noun if profile.noun in ("novel", "band", "play", "duo") else profile.kind
+    )
     year = f"{profile.facts['year']} " if has_year and "year" in profile.facts else ""
     return f"the {year}{shown} {profile.name}"
 

@@ -17,13 +17,15 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
-from typing import Literal
+from typing import Literal, TypeVar
 
 from masksearch_agent.ramp.chain_wording import ASKED, LINKS, Asked, Link, described, is_date
 from masksearch_agent.ramp.comparisons import comparisons
 from masksearch_agent.ramp.facts import Profile, plain_name, read_profile
 from masksearch_agent.records import Hop, Passage, SearchTask, content_id
 from masksearch_agent.text.matching import contains_phrase
+
+TaskT = TypeVar("TaskT")
 
 __all__ = ("interleave_share", "two_passage_questions")
 
@@ -76,13 +78,13 @@ def _mixed(tasks: Sequence[SearchTask], drawn: random.Random) -> list[SearchTask
     places = []
     for of_form in forms.values():
         drawn.shuffle(of_form)
-        places += [((number + drawn.random()) / len(of_form) ** 0.5, task) for number, task in enumerate(of_form)]
+        places += [
+            ((number + drawn.random()) / len(of_form) ** 0.5, task) for number, task in enumerate(of_form)
+        ]
     return [task for _, task in sorted(places, key=lambda place: place[0])]
 
 
-def interleave_share(
-    tasks: Iterable[SearchTask], others: Sequence[SearchTask], share: float
-) -> Iterator[SearchTask]:
+def interleave_share(tasks: Iterable[TaskT], others: Iterable[TaskT], share: float) -> Iterator[TaskT]:
     """Yield tasks with `others` among them, so that those make `share` (0 to 1) of all, while they last.
 
     A share of 1 yields the others alone.
@@ -115,17 +117,23 @@ class _Names:
         for count in range(len(parts), 0, -1):
             named = self._by_name.get(", ".join(parts[:count]).casefold(), [])
             fitting = [
-                one for one in named if one.kind in link.kinds and (link.nouns is None or one.noun in link.nouns)
+                one
+                for one in named
+                if one.kind in link.kinds and (link.nouns is None or one.noun in link.nouns)
             ]
             # Of `Jamaica, Queens` the rest must be where its first part is.
             if fitting:
-                is_it = len(fitting) == 1 and all(part in fitting[0].definition for part in parts[count:][-1:])
+                is_it = len(fitting) == 1 and all(
+                    part in fitting[0].definition for part in parts[count:][-1:]
+                )
                 return fitting[0] if is_it else None
         return None
 
     def is_clear(self, profile: Profile) -> bool:
         """Whether a question can name the thing so that no other of the corpus is meant."""
-        return profile.name.casefold() not in self.shared or (profile.kind in _WORKS and "year" in profile.facts)
+        return profile.name.casefold() not in self.shared or (
+            profile.kind in _WORKS and "year" in profile.facts
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +147,9 @@ class _Chain:
 def _bridges(
     profiles: Sequence[Profile], names: _Names, drawn: random.Random, split: Literal["train", "test"]
 ) -> list[SearchTask]:
-    chains = [chain for profile in profiles if names.is_clear(profile) for chain in _chains_from(profile, names)]
+    chains = [
+        chain for profile in profiles if names.is_clear(profile) for chain in _chains_from(profile, names)
+    ]
     drawn.shuffle(chains)
     # The rarer a fact, the earlier it is asked for: there are dates of birth for all.
     chains.sort(key=lambda chain: drawn.expovariate(ASKED[chain.asked].weight))
@@ -147,11 +157,7 @@ def _bridges(
     tasks = []
     for chain in chains:
         pair = (chain.start.title, chain.end.title)
-        if (
-            pairs[pair] >= _MOST_OF_PAIR
-            or leads[pair[0]] >= _MOST_OF_ONE
-            or answers[pair[1]] >= _MOST_TO_ONE
-        ):
+        if pairs[pair] >= _MOST_OF_PAIR or leads[pair[0]] >= _MOST_OF_ONE or answers[pair[1]] >= _MOST_TO_ONE:
             continue
         task = _bridge(chain, names, drawn, split)
         if task is not None:
@@ -190,7 +196,9 @@ def _bridge(
     of = described(start, needs_year or drawn.random() < 0.4)
     description = link.description.format(of=of, **words)
     question = _question(asked, answer, drawn).format(of=description)
-    if _tells(question, end.name) or _tells(f"{question} {end.name}", answer):
+    # Nobody can look up `Johnson`, unless the world knows a singer by that.
+    is_too_short = end.kind == "person" and " " not in end.name and chain.relation != "performer"
+    if is_too_short or _tells(question, end.name) or _tells(f"{question} {end.name}", answer):
         return None
     answers = (answer, *([answer.split(", ")[0]] if asked.sought.startswith(("place", "school")) else []))
     return SearchTask(
@@ -200,7 +208,12 @@ def _bridge(
         answers=(tuple(dict.fromkeys(answers)),),
         category="bridge",
         hops=(
-            Hop(description, f"{start.name} {link.query}".strip(), end.name, link.sought.format(**words)),
+            Hop(
+                description,
+                f"{start.name} {link.query.format(**words)}".strip(),
+                end.name,
+                link.sought.format(**words),
+            ),
             Hop(asked.need.format(of=end.name), f"{end.name} {asked.query}", answer, asked.sought),
         ),
         gold_passage_ids=(start.passage_id, end.passage_id),
@@ -211,7 +224,11 @@ def _bridge(
 def _question(asked: Asked, answer: str, drawn: random.Random) -> str:
     """Draw how a fact is asked for; of a bare year the year is asked for."""
     is_year = re.fullmatch(r"\d{4}", answer) is not None
-    questions = [form for form in asked.questions if is_date(answer) or not form.startswith(("On what date", "What is the date"))]
+    questions = [
+        form
+        for form in asked.questions
+        if is_date(answer) or not form.startswith(("On what date", "What is the date"))
+    ]
     question = drawn.choice(questions)
     return question.replace("When ", "In which year ", 1) if is_year else question
 

@@ -77,7 +77,7 @@ _ORDERS = (
             ("Which {noun} came out first, {a} or {b}?", True), ("Which {noun} was released earlier, {a} or {b}?", True),
             ("Which {noun} is older, {a} or {b}?", True), ("Which {noun} came out more recently, {a} or {b}?", False),
         ),
-        "the year of {of}", "is", "year", "{less} came out before {more}",
+        "the year of {of}", "year", "year", "{less} came out before {more}",
     ),
     _Order(
         "release_date", ("song", "album", "book", "game"),
@@ -111,19 +111,19 @@ _SAMES = (
             "Do {a} and {b} have the same nationality?", "Are {a} and {b} of the same nationality?",
             "Are {a} and {b} both from the same country?", "Are both {a} and {b} from the same country?",
         ),
-        "the nationality of {of}", "is", "nationality",
+        "the nationality of {of}", "nationality", "nationality",
     ),
     _Same(
         "nationality", ("film",),
         (
             "Are the films {a} and {b} from the same country?", "Do both films, {a} and {b}, come from the same country?",
         ),
-        "the nationality of {of}", "film is", "nationality",
+        "the nationality of {of}", "film", "nationality",
     ),
     _Same(
         "nationality", ("group",),
         ("Are the bands {a} and {b} from the same country?", "Do the bands {a} and {b} come from the same country?"),
-        "the nationality of {of}", "is", "nationality",
+        "the nationality of {of}", "nationality", "nationality",
     ),
     _Same(
         "country", ("place", "building", "school", "river"),
@@ -131,7 +131,7 @@ _SAMES = (
             "Are {a} and {b} located in the same country?", "Are both {a} and {b} located in the same country?",
             "Are {a} and {b} in the same country?",
         ),
-        "the country of {of}", "located in", "country",
+        "the country of {of}", "country", "country",
     ),
     _Same(
         "family", ("taxon",),
@@ -146,7 +146,7 @@ _SAMES = (
     _Same(
         "performer", ("song", "album"),
         ("Were the {noun}s {a} and {b} recorded by the same artist?", "Are the {noun}s {a} and {b} by the same artist?"),
-        "the performer of {of}", "by", "performer",
+        "the performer of {of}", "performer", "performer",
     ),
 )  # fmt: skip
 
@@ -195,7 +195,7 @@ def _number(profile: Profile, order: _Order) -> float:
     """Return the number that things are ordered by: a year, or how many live there."""
     value = _value(profile, order.fact)
     if order.fact != "population":
-        return float(re.search(r"\d{4}", value)[0])
+        return float(re.findall(r"\d{4}", value)[0])
     number, _, unit = value.replace(",", "").partition(" ")
     return float(number) * {"": 1, "million": 1e6, "billion": 1e9}[unit]
 
@@ -217,8 +217,10 @@ def _ordered(
     less, more = sorted((one, other), key=lambda profile: _number(profile, order))
     form, asks_less = drawn.choice(order.forms)
     answer = less if asks_less else more
+    first, last = (_value(profile, order.fact) for profile in (less, more))
+    relation = "is less than" if order.fact == "population" else "is before"
     said = order.said.format(less=less.name, more=more.name)
-    return _task(order, form, (one, other), answer.name, f"So {said}.", split)
+    return _task(order, form, (one, other), answer.name, f"{first} {relation} {last}, so {said}.", split)
 
 
 def _shared(
@@ -227,7 +229,8 @@ def _shared(
     values = [_value(profile, same.fact) for profile in (one, other)]
     is_same = values[0] == values[1]
     answer = "yes" if is_same else "no"
-    conclusion = f"{'This is' if is_same else 'These are not'} the same, so the answer is {answer}."
+    said = f"is {values[0]} both times" if is_same else f"is once {values[0]} and once {values[1]}"
+    conclusion = f"The {same.sought} {said}, so the answer is {answer}."
     return _task(same, drawn.choice(same.forms), (one, other), answer, conclusion, split)
 
 
@@ -242,7 +245,9 @@ def _task(
     one, other = pair
     names_kind = "{noun}" in form or one.kind in form or "bands" in form
     shown = [profile.name if names_kind else described(profile, False) for profile in pair]
-    question = form.format(a=shown[0], b=shown[1], noun=one.kind if one.kind in ("film", "album") else one.noun)
+    question = form.format(
+        a=shown[0], b=shown[1], noun=one.kind if one.kind in ("film", "album") else one.noun
+    )
     return SearchTask(
         id=content_id("comparison", one.passage_id, other.passage_id, question, answer),
         kind="qa",
@@ -250,7 +255,12 @@ def _task(
         answers=((answer,),),
         category="comparison",
         hops=tuple(
-            Hop(how.need.format(of=profile.name), f"{profile.name} {how.query}", _value(profile, how.fact), how.sought)
+            Hop(
+                how.need.format(of=profile.name),
+                f"{profile.name} {how.query}",
+                _value(profile, how.fact),
+                how.sought,
+            )
             for profile in pair
         ),
         conclusion=conclusion,

@@ -71,9 +71,7 @@ _FOLLOWS = (
 """What can come behind a name; in `English rock band` another noun does, so `English` is no name."""
 _ALONE = rf"(?!\s*(?:,\s*(?:and\s+)?|and\s+|&\s*)[\"]?[{_UPPER}])(?!['’]s)(?!\s[{_UPPER}]){_FOLLOWS}"
 """Nobody else is named beside: of two directors neither is `the director`."""
-_GAP = (
-    rf"(?:(?:(?!(?:of|for|in|from|with|to|at|as|on|and|the)\s)[a-z][\w-]*|the|{NATIONALITY}|[A-Z][\w-]+[-\s]winning)\s){{0,6}}"
-)
+_GAP = rf"(?:(?:(?!(?:of|for|in|from|with|to|at|as|on|and|the)\s)[a-z][\w-]*|the|{NATIONALITY}|[A-Z][\w-]+[-\s]winning)\s){{0,6}}"
 """Words for what somebody is, before the name: `award-winning American director`."""
 
 
@@ -89,29 +87,55 @@ _END = rf"(?!\s[{_UPPER}]){_FOLLOWS}"
 _WHEN = rf"{MONTH_DATE}|{_MONTH} {YEAR}|{YEAR}"
 _ABOUT = r"(?:(?:more than|over|about|approximately|around|nearly|almost|roughly|some|an? estimated|estimated at|at) )*"
 _AMOUNT = r"\d(?:[\d,.]*\d)?(?: million| billion)?"
+_SITUATED = r"\b(?:located|situated)(?: at [^,.]+| downtown)? in"
 _WORKS = ("film", "song", "album", "book", "series", "game")
 
 PATTERNS: dict[str, tuple[tuple[str, ...], re.Pattern[str]]] = {
     "director": (("film",), _by("directed")),
     "writer": (("film", "series"), _by("written")),
-    "author": (("book", "art"), re.compile(rf"^(?: written| published| authored)?(?: in {YEAR})? by {_GAP}({_PERSON}){_ALONE}")),
+    "author": (
+        ("book", "art"),
+        re.compile(rf"^(?: written| published| authored)?(?: in {YEAR})? by {_GAP}({_PERSON}){_ALONE}"),
+    ),
     "performer": (
         ("song", "album"),
-        re.compile(rf"^(?: recorded| released| performed| sung)?(?: and \w+)? (?:by|from) {_GAP}({_THING}){_ALONE}"),
+        re.compile(
+            rf"^(?: recorded| released| performed| sung)?(?: and \w+)? (?:by|from) {_GAP}({_THING}){_ALONE}"
+        ),
     ),
     "producer": (("film", "album", "song"), _by("produced")),
     "composer": (("film", "song"), _by("composed|music composed")),
     "creator": (("series",), _by("created")),
     "developer": (("game",), _by("developed", _THING)),
     "publisher": (("game",), _by("published", _THING)),
-    "single_of": (("song",), re.compile(rf"\bfrom (?:his|her|their|its|the) [\w\s,-]*?\balbum,? (?:\"([^\"]+)\"|({_THING}){_END})")),
+    "single_of": (
+        ("song",),
+        re.compile(
+            rf"\bfrom (?:his|her|their|its|the) [\w\s,-]*?\balbum,? (?:\"([^\"]+)\"|({_THING}){_END})"
+        ),
+    ),
     "label": (
         ("album", "song"),
-        re.compile(rf"\b(?:released|issued)\b[^.;]*?\b(?:through|by|on|via) (?:the )?({_THING} (?:Records|Music|Entertainment))\b{_ALONE}"),
+        re.compile(
+            rf"\b(?:released|issued)\b[^.;]*?\b(?:through|by|on|via) (?:the )?({_THING} (?:Records|Music|Entertainment))\b{_ALONE}"
+        ),
     ),
-    "based_on": (("film", "series"), re.compile(rf"\bbased on (?:the |[A-Z]\S+(?: [A-Z]\S+)*['’]s? )(?:\d{{4}} )?(?:{NATIONALITY})? ?(?:novel|book|play|memoir),? (?:of the same name )?(?:\"([^\"]+)\"|({_THING}){_END})")),
-    "release_date": (_WORKS, re.compile(rf"\b(?:released|published|premiered|aired)\b (?:theatrically |worldwide |in [A-Z][a-z]+ )?(?:on|in) ({_WHEN})\b")),
-    "founder": (("company", "group", "school", "team", "thing"), _by("founded|established|started|formed|created")),
+    "based_on": (
+        ("film", "series"),
+        re.compile(
+            rf"\bbased on (?:the |[A-Z]\S+(?: [A-Z]\S+)*['’]s? )(?:\d{{4}} )?(?:{NATIONALITY})? ?(?:novel|book|play|memoir),? (?:of the same name )?(?:\"([^\"]+)\"|({_THING}){_END})"
+        ),
+    ),
+    "release_date": (
+        _WORKS,
+        re.compile(
+            rf"\b(?:released|published|premiered|aired)\b (?:theatrically |worldwide |in [A-Z][a-z]+ )?(?:on|in) ({_WHEN})\b"
+        ),
+    ),
+    "founder": (
+        ("company", "group", "school", "team", "thing"),
+        _by("founded|established|started|formed|created"),
+    ),
     "discoverer": (("thing", "landmark", "taxon"), _by("discovered")),
     "inventor": (("thing",), _by("invented|devised")),
     "named_after": (
@@ -124,54 +148,123 @@ PATTERNS: dict[str, tuple[tuple[str, ...], re.Pattern[str]]] = {
     ),
     "president_of": (("person",), re.compile(rf"\b[Pp]resident of (?:the )?({_THING}){_ALONE}")),
     "premier_of": (("person",), re.compile(rf"\b[Pp]rime [Mm]inister of (?:the )?({_THING}){_ALONE}")),
-    "king_of": (("person",), re.compile(rf"\b(?:[Kk]ing|[Qq]ueen|[Ee]mperor|[Mm]onarch|[Ss]ultan|[Rr]uler) of (?:the )?({_THING}){_ALONE}")),
+    "king_of": (
+        ("person",),
+        re.compile(
+            rf"\b(?:[Kk]ing|[Qq]ueen|[Ee]mperor|[Mm]onarch|[Ss]ultan|[Rr]uler) of (?:the )?({_THING}){_ALONE}"
+        ),
+    ),
     "founded": (
         ("company", "group", "school", "team", "place"),
-        re.compile(rf"\b(?:founded|established|formed|incorporated|started|launched)\b(?: as [\w\s]+?)?(?: in [A-Z][\w\s,]+?)? (?:on|in) ({_WHEN})\b"),
+        re.compile(
+            rf"\b(?:founded|established|formed|incorporated|started|launched)\b(?: as [\w\s]+?)?(?: in [A-Z][\w\s,]+?)? (?:on|in) ({_WHEN})\b"
+        ),
     ),
-    "based": (("company", "group", "team"), _after(r"\b(?:based|headquartered)(?: is| are)? in|headquarters (?:is|are)?(?: located)? ?in|^ from|formed in", PLACE, _END)),
+    "based": (
+        ("company", "group", "team"),
+        _after(
+            r"\b(?:based|headquartered)(?: is| are)? in|headquarters (?:is|are)?(?: located)? ?in|^ from|formed in",
+            PLACE,
+            _END,
+        ),
+    ),
     "owner": (("company", "team", "building"), _by("owned", _THING)),
     "parent": (("company",), re.compile(rf"\bsubsidiary of (?:the )?{_GAP}({_THING}){_ALONE}")),
     "located": (
-        ("school", "building", "place", "river", "landmark", "thing", "art"),
-        _after(r"\b(?:located|situated)(?: at [^,.]+| downtown)? in|^ (?:is|was) (?:located|situated) in|^,? (?:located|situated) in", PLACE, _END),
+        ("school", "building", "place", "river", "landmark"),
+        _after(rf"^ in|{_SITUATED}", PLACE, _END),
     ),
-    "held": (("thing",), re.compile(rf"\b(?:held|took place|take place|takes place)(?: [a-z]+){{0,2}} (?:in|at) (?:the )?({PLACE}){_END}")),
+    "stands_in": (("thing", "art", "company"), _after(_SITUATED, PLACE, _END)),
+    "held": (
+        ("thing",),
+        re.compile(
+            rf"\b(?:held|took place|take place|takes place)(?: [a-z]+){{0,2}} (?:in|at) (?:the )?({PLACE}){_END}"
+        ),
+    ),
     "set_in": (("film", "book", "series", "game"), re.compile(rf"\bset in ({PLACE}){_END}")),
-    "home_of": (("building",), re.compile(rf"\bhome (?:field |venue |stadium |arena |ground |ballpark )?(?:of|to|for) (?:the )?(?:(?:{NATIONALITY}|[a-z]+) )*({_THING}){_ALONE}")),
-    "county": (("place",), re.compile(rf"^ (?:located |situated )?in ({_WORD}(?: {_WORD})* (?:County|Province|District))\b")),
-    "capital": (("place",), re.compile(rf"\b(?:capital|capital city|[Cc]apital and (?:largest|most populous) city)(?: and [\w\s-]+?)?,? is ({PLACE}){_ALONE}")),
-    "capital_of": (("place",), re.compile(rf"^(?: and (?:largest|most populous) (?:city|metropolis))? of (?:the )?(?:(?:{NATIONALITY}|U\.S\.) )?(?:[a-z]+ )*({_THING}){_ALONE}")),
+    "home_of": (
+        ("building",),
+        re.compile(
+            rf"\bhome (?:field |venue |stadium |arena |ground |ballpark )?(?:of|to|for) (?:the )?(?:(?:{NATIONALITY}|[a-z]+) )*({_THING}){_ALONE}"
+        ),
+    ),
+    "county": (
+        ("place",),
+        re.compile(rf"^ (?:located |situated )?in ({_WORD}(?: {_WORD})* (?:County|Province|District))\b"),
+    ),
+    "capital": (
+        ("place",),
+        re.compile(
+            rf"\b(?:capital|capital city|[Cc]apital and (?:largest|most populous) city)(?: and [\w\s-]+?)?,? is ({PLACE}){_ALONE}"
+        ),
+    ),
+    "capital_of": (
+        ("place",),
+        re.compile(
+            rf"^(?: and (?:largest|most populous) (?:city|metropolis))? of (?:the )?(?:(?:{NATIONALITY}|U\.S\.) )?(?:[a-z]+ )*({_THING}){_ALONE}"
+        ),
+    ),
     "population": (("place",), re.compile(rf"\bpopulation (?:of|was|is) {_ABOUT}({_AMOUNT})\b")),
-    "area": (("place",), re.compile(rf"\barea of {_ABOUT}({_AMOUNT} (?:square (?:kilometres|kilometers|miles)|km2|sq mi))")),
+    "area": (
+        ("place",),
+        re.compile(rf"\barea of {_ABOUT}({_AMOUNT} (?:square (?:kilometres|kilometers|miles)|km2|sq mi))"),
+    ),
     "river": (
         ("place",),
-        re.compile(rf"\b(?:on|along) (?:the )?(?:\w+ )?(?:banks? of )?(?:the )?((?:River {_WORD}|{_WORD}(?: {_WORD})* River)){_END}"),
+        re.compile(
+            rf"\b(?:on|along) (?:the )?(?:\w+ )?(?:banks? of )?(?:the )?((?:River {_WORD}|{_WORD}(?: {_WORD})* River)){_END}"
+        ),
     ),
     "tributary": (("river",), re.compile(rf"\btributary of (?:the )?({_WORD}(?: {_WORD})*){_ALONE}")),
-    "length": (("river",), re.compile(r"\b(\d[\d,.]*(?:-| )(?:miles?|km|kilometres?|kilometers?))(?:-| )long\b")),
+    "length": (
+        ("river",),
+        re.compile(r"\b(\d[\d,.]*(?:-| )(?:miles?|km|kilometres?|kilometers?))(?:-| )long\b"),
+    ),
     "family": (("taxon",), re.compile(rf"\bfamily ({_WORD})\b")),
-    "opened": (("building",), re.compile(rf"\b(?:opened|built|completed)\b(?: in [A-Z][a-z]+)? (?:on|in) ({_WHEN})\b")),
+    "opened": (
+        ("building",),
+        re.compile(rf"\b(?:opened|built|completed)\b(?: in [A-Z][a-z]+)? (?:on|in) ({_WHEN})\b"),
+    ),
     "architect": (("building",), _by("designed")),
     "birth_place": (
         ("person",),
-        re.compile(rf"\bborn(?:,? [\w\s.\"-]+?)??(?: (?:on|in) (?:{_WHEN}),?)? (?:in|at) (?:the (?:city|town|village) of )?({PLACE}){_END}"),
+        re.compile(
+            rf"\bborn(?:,? [\w\s.\"-]+?)??(?: (?:on|in) (?:{_WHEN}),?)? (?:in|at) (?:the (?:city|town|village) of )?({PLACE}){_END}"
+        ),
     ),
-    "death_place": (("person",), re.compile(rf"\bdied(?: (?:on|in) (?:{_WHEN}),?)? (?:in|at) ({PLACE}){_END}")),
-    "father": (("person",), re.compile(rf"\b(?:son|daughter|child) of (?:the )?{_GAP}({_FULL_NAME})(?=[\s,.;]|$)(?!\s[{_UPPER}])(?!['’]s)")),
-    "spouse": (("person",), re.compile(rf"\b(?:married to|husband of|wife of|^ married) (?:the )?{_GAP}({_FULL_NAME}){_ALONE}")),
+    "death_place": (
+        ("person",),
+        re.compile(rf"\bdied(?: (?:on|in) (?:{_WHEN}),?)? (?:in|at) ({PLACE}){_END}"),
+    ),
+    "father": (
+        ("person",),
+        re.compile(
+            rf"\b(?:son|daughter|child) of (?:the )?{_GAP}({_FULL_NAME})(?=[\s,.;]|$)(?!\s[{_UPPER}])(?!['’]s)"
+        ),
+    ),
+    "spouse": (
+        ("person",),
+        re.compile(rf"\b(?:married to|husband of|wife of|^ married) (?:the )?{_GAP}({_FULL_NAME}){_ALONE}"),
+    ),
     "university": (
         ("person",),
         re.compile(rf"\b(?:attended|graduated from|educated at|studied at) (?:the )?({_THING})(?=[\s,.;]|$)"),
     ),
     "member_of": (
         ("person",),
-        re.compile(rf"\b(?:member|lead singer|vocalist|frontman|drummer|guitarist|bassist|keyboardist|singer|co-founder|founder)s? (?:of|for|with) (?:the )?(?:(?:{NATIONALITY}|[a-z-]+) ){{0,5}}(?:band|group|duo|trio) ({_THING}){_ALONE}"),
+        re.compile(
+            rf"\b(?:member|lead singer|vocalist|frontman|drummer|guitarist|bassist|keyboardist|singer|co-founder|founder)s? (?:of|for|with) (?:the )?(?:(?:{NATIONALITY}|[a-z-]+) ){{0,5}}(?:band|group|duo|trio) ({_THING}){_ALONE}"
+        ),
     ),
-    "teaches_at": (("person",), re.compile(rf"\b[Pp]rofessor (?:[Ee]meritus )?(?:of [\w\s]+? )?at (?:the )?({_THING}){_ALONE}")),
+    "teaches_at": (
+        ("person",),
+        re.compile(rf"\b[Pp]rofessor (?:[Ee]meritus )?(?:of [\w\s]+? )?at (?:the )?({_THING}){_ALONE}"),
+    ),
     "plays_for": (
         ("person",),
-        re.compile(rf"(?:\bplays? (?:as an? [\w\s-]+ )?|^ )for (?:the )?(?:(?:{NATIONALITY}|[a-z0-9-]+) ){{0,4}}({_THING})(?: of| in|,|\.|$)"),
+        re.compile(
+            rf"(?:\bplays? (?:as an? [\w\s-]+ )?|^ )for (?:the )?(?:(?:{NATIONALITY}|[a-z0-9-]+) ){{0,4}}({_THING})(?: of| in|,|\.|$)"
+        ),
     ),
 }
 """By relation: the kinds of things that have it, and the pattern; its first group that took part is the value."""
@@ -195,7 +288,9 @@ SENTENCES: dict[str, tuple[tuple[str, ...], re.Pattern[str]]] = {
     ),
     "language": (
         ("place",),
-        re.compile(rf"^(?:The|Its|The country's) official language(?: of the country)? is ({_CAPITAL}){_ALONE}|^({_CAPITAL}) is the official language\b"),
+        re.compile(
+            rf"^(?:The|Its|The country's) official language(?: of the country)? is ({_CAPITAL}){_ALONE}|^({_CAPITAL}) is the official language\b"
+        ),
     ),
     "founded": (
         ("place", "company", "group", "school", "team"),

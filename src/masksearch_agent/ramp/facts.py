@@ -11,7 +11,15 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from masksearch_agent.ramp.fact_patterns import KINDS, MONTH_DATE, NATIONALITY, PATTERNS, PLACE, SENTENCES, YEAR
+from masksearch_agent.ramp.fact_patterns import (
+    KINDS,
+    MONTH_DATE,
+    NATIONALITY,
+    PATTERNS,
+    PLACE,
+    SENTENCES,
+    YEAR,
+)
 from masksearch_agent.ramp.nationalities import COUNTRIES
 from masksearch_agent.records import Passage
 
@@ -21,7 +29,9 @@ _ALIAS = re.compile(r",\s+|\s+(?:or|alias|known as|called|and)\s+")
 _MOST_OTHER_WORDS = 4
 """Of a name in the text, that are not in the title: `Rachel Louise Carson`."""
 _PARENTHESES = re.compile(r"\s*\([^()]*\)")
-_SENTENCE_END = re.compile(r"(?<![A-Z])(?<!\bSt)(?<!\bJr)(?<!\b[DM]r)(?<!\bMrs)(?<!\bNo)(?<!\bvs)[.!?][\"”)]?\s+(?=[\"“(]?[A-Z])")
+_SENTENCE_END = re.compile(
+    r"(?<![A-Z])(?<!\bSt)(?<!\bJr)(?<!\b[DM]r)(?<!\bMrs)(?<!\bNo)(?<!\bvs)[.!?][\"”)]?\s+(?=[\"“(]?[A-Z])"
+)
 _MOST_CHARACTERS = 1500
 """Of a passage that are read: a longer one is about more than its title."""
 _MOST_OF_DEFINITION = 200
@@ -46,10 +56,10 @@ _BARRIER = re.compile(
     r"from|not|if|although|though|like|including|such)\b"
 )
 """What changes the subject of a sentence: what comes after it need not be about the title."""
-_LIFE = re.compile(
-    rf"(?:^|;|,)\s*(?:(?P<born>born|b\.)\s+)?(?P<birth>{MONTH_DATE}|{YEAR})(?P<rest>.*)$"
+_LIFE = re.compile(rf"(?:^|;|,)\s*(?:(?P<born>born|b\.)\s+)?(?P<birth>{MONTH_DATE}|{YEAR})(?P<rest>.*)$")
+_LIFE_END = re.compile(
+    rf"\s[-–—]\s*(?P<death>{MONTH_DATE}|{YEAR})\s*(?:[,;)]|in\b|$)|[-–—](?P<short>{YEAR})\s*$"
 )
-_LIFE_END = re.compile(rf"\s[-–—]\s*(?P<death>{MONTH_DATE}|{YEAR})\s*(?:[,;)]|in\b|$)|[-–—](?P<short>{YEAR})\s*$")
 _LIFE_PLACE = re.compile(rf",? (?:in )?({PLACE})(?= [-–—]|$|;)")
 _NATIONALITY = re.compile(rf"(?<![\w-])({NATIONALITY})(?![\w-])")
 
@@ -112,7 +122,11 @@ def read_profile(passage: Passage) -> Profile | None:
         facts.pop("river", None)
     if not re.search(r"\b[Cc]apital(?: city)?$", phrase):
         facts.pop("capital_of", None)
-    if kind in ("place", "building", "school", "river", "landmark") and noun != "country" and (country := _country(rest)):
+    if (
+        kind in ("place", "building", "school", "river", "landmark")
+        and noun != "country"
+        and (country := _country(rest))
+    ):
         facts["country"] = country
     return Profile(
         passage.id, passage.title, name, kind, noun,
@@ -122,7 +136,9 @@ def read_profile(passage: Passage) -> Profile | None:
 
 
 def _sex(text: str, noun: str) -> str:
-    male, female = (re.search(rf"\b(?:{words})\b", text, re.IGNORECASE) for words in ("he|his|him", "she|her"))
+    male, female = (
+        re.search(rf"\b(?:{words})\b", text, re.IGNORECASE) for words in ("he|his|him", "she|her")
+    )
     if noun in ("actress", "princess", "queen", "noblewoman", "businesswoman"):
         return "female"
     return "" if bool(male) == bool(female) else "male" if male else "female"
@@ -168,13 +184,20 @@ def _cut(definition: str) -> tuple[str, str]:
 
 
 def _kind_of(phrase: str, noun: str, title: str) -> str:
-    if noun in ("series", "show") and not re.search(r"\b(?:television|TV|sitcom|drama|reality|web|anime|comedy)\b", f"{phrase} {title}"):
+    if noun in ("series", "show") and not re.search(
+        r"\b(?:television|TV|sitcom|drama|reality|web|anime|comedy)\b", f"{phrase} {title}"
+    ):
         return ""
-    if re.search(r"\b(?:School|University|College|Airport|Museum|Stadium|Park|Band)$", plain_name(title)) and KINDS.get(noun) == "place":
+    if (
+        re.search(r"\b(?:School|University|College|Airport|Museum|Stadium|Park|Band)$", plain_name(title))
+        and KINDS.get(noun) == "place"
+    ):
         return ""
     if noun == "game" and "video game" not in phrase:
         return "thing"
-    if noun == "group" and not re.search(r"\b(?:rock|pop|hip|music|musical|girl|vocal|rap|R&B|folk)\b", phrase):
+    if noun == "group" and not re.search(
+        r"\b(?:rock|pop|hip|music|musical|girl|vocal|rap|R&B|folk)\b", phrase
+    ):
         return "thing"
     if noun not in KINDS and re.search(r"\bfilm\b", phrase):
         return "film"
@@ -213,7 +236,7 @@ def _predicates(sentences: list[str], name: str, noun: str, kind: str) -> list[s
 def _find(pattern: re.Pattern[str], clauses: list[str], relation: str) -> str:
     for clause in clauses:
         found = pattern.search(clause)
-        if not found or _BARRIER.search(clause[: found.start()]) and relation != "single_of":
+        if not found or (_BARRIER.search(clause[: found.start()]) and relation != "single_of"):
             continue
         if relation != "population" or not _is_of_part(clause, found):
             return next(group for group in found.groups() if group).strip(" ,")
@@ -223,12 +246,22 @@ def _find(pattern: re.Pattern[str], clauses: list[str], relation: str) -> str:
 def _is_of_part(clause: str, found: re.Match[str]) -> bool:
     """Whether a number of people is that of the greater city, or of a country's largest."""
     around = clause[: found.start()], clause[found.end() : found.end() + 60]
-    return bool(re.search("capital|cities|metropol|urban|largest city", around[0]) or re.search("metropol|urban", around[1]))
+    return bool(
+        re.search("capital|cities|metropol|urban|largest city", around[0])
+        or re.search("metropol|urban", around[1])
+    )
 
 
 def _country(rest: str) -> str:
     """Return the one country that a definition names."""
     place = re.match(r"\s*(?:located |situated )?(?:in|of|at|on)\b(?P<where>.{1,160})", rest)
-    where = re.split(r"\b(?:near|border\w*|between|from|with|to the|overlooking|surrounded|once|formerly)\b", place["where"])[0] if place else ""
+    where = (
+        re.split(
+            r"\b(?:near|border\w*|between|from|with|to the|overlooking|surrounded|once|formerly)\b",
+            place["where"],
+        )[0]
+        if place
+        else ""
+    )
     named = [country for country in COUNTRIES if re.search(rf"\b{country}\b(?! [A-Z]|')", where)]
     return named[0] if len(named) == 1 else ""

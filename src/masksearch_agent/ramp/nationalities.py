@@ -4,8 +4,7 @@ from __future__ import annotations
 
 __all__ = ("COUNTRIES", "NATIONALITIES", "are_kin")
 
-NATIONALITIES = frozenset(
-    """
+_NATIONALITIES = """
     Afghan Albanian Algerian American Angolan Argentine Argentinian Armenian Australian Austrian Azerbaijani
     Bahamian Bangladeshi Barbadian Belarusian Belgian Beninese Bolivian Bosnian Brazilian British Bulgarian
     Burmese Cambodian Cameroonian Canadian Chilean Chinese Colombian Congolese Croatian Cuban Cypriot Czech
@@ -19,8 +18,8 @@ NATIONALITIES = frozenset(
     Rwandan Salvadoran Samoan Saudi Scottish Senegalese Serbian Singaporean Slovak Slovene Slovenian Somali
     Soviet Spanish Sudanese Swedish Swiss Syrian Taiwanese Tanzanian Thai Tongan Tunisian Turkish Ugandan
     Ukrainian Uruguayan Uzbek Venezuelan Vietnamese Welsh Yemeni Yugoslav Zambian Zimbabwean
-    """.split()
-)
+"""
+NATIONALITIES = frozenset(_NATIONALITIES.split())
 
 _KIN = tuple(
     frozenset(group.split())
@@ -39,9 +38,7 @@ _KIN = tuple(
 )
 """Nationalities that may be the same country's, by another name or at another time."""
 
-COUNTRIES = tuple(
-    name.strip()
-    for name in """
+_COUNTRIES = """
     Afghanistan; Albania; Algeria; Angola; Argentina; Armenia; Australia; Austria; Azerbaijan; Bangladesh; Belarus;
     Belgium; Benin; Bhutan; Bolivia; Bosnia and Herzegovina; Botswana; Brazil; Bulgaria; Burkina Faso; Burundi;
     Cambodia; Cameroon; Canada; Chad; Chile; China; Colombia; Costa Rica; Croatia; Cuba; Cyprus; Czech Republic;
@@ -55,8 +52,8 @@ COUNTRIES = tuple(
     Sri Lanka; Sudan; Sweden; Switzerland; Syria; Taiwan; Tajikistan; Tanzania; Thailand; Togo; Tunisia; Turkey;
     Turkmenistan; Uganda; Ukraine; United Kingdom; United States; Uruguay; Uzbekistan; Venezuela; Vietnam; Yemen;
     Zambia; Zimbabwe
-    """.split(";")
-)
+"""
+COUNTRIES = tuple(name.strip() for name in _COUNTRIES.split(";"))
 
 
 def are_kin(one: str, other: str) -> bool:

@@ -20,6 +20,7 @@ from masksearch_agent.corpus.report import CorpusReport
 from masksearch_agent.errors import TaskError
 from masksearch_agent.jsonl import read_jsonl, write_jsonl
 from masksearch_agent.models.local import load_checkpoint
+from masksearch_agent.ramp.chains import interleave_share, two_passage_questions
 from masksearch_agent.ramp.gliner_spans import GlinerSpanExtractor
 from masksearch_agent.ramp.model_spans import ModelSpanExtractor
 from masksearch_agent.ramp.perplexity import MeasuringExtractor, SpanSurprisal
@@ -33,7 +34,15 @@ from masksearch_agent.stages.display import Bar, count_steps
 from masksearch_agent.stages.stage import Corpus, Searched, Site, Stage, TaskFile
 
 __all__ = (
-    *("Masking", "build_tasks", "corpus_passages", "open_extractor", "read_task_files", "summarise_masking"),
+    *(
+        "Masking",
+        "build_tasks",
+        "corpus_passages",
+        "open_extractor",
+        "read_chains",
+        "read_task_files",
+        "summarise_masking",
+    ),
 )
 
 Split = Literal["train", "test"]
@@ -101,10 +110,23 @@ def build_tasks(
     passages = corpus_passages(corpus, reading, documents)
     report = RampReport()
     spans = extractor.extract(count_steps(islice(passages, limit), bar))
-    tasks = build_ramp_tasks(spans, search, settings, split, report=report)
+    masked = build_ramp_tasks(spans, search, settings, split, report=report)
+    tasks = interleave_share(
+        masked, read_chains(corpus, settings, reading, limit, split), settings.two_passage_questions
+    )
     with relaxed_collector():  # The search remembers hundreds of thousands of hits, none of them in a cycle.
         kept = write_jsonl(out, islice(tasks, max_tasks))
     return summarise_masking(kept, report, documents, rejections, spending)
+
+
+def read_chains(
+    corpus: Path, settings: RampSettings, reading: CorpusSettings | None, limit: int | None, split: Split
+) -> list[SearchTask]:
+    """Return the questions over two passages of a corpus (see `build_tasks`), which is read for them a first time."""
+    if not settings.two_passage_questions:
+        return []
+    passages = islice(corpus_passages(corpus, reading), limit)
+    return two_passage_questions(passages, settings.seed, split)
 
 
 def corpus_passages(
@@ -155,10 +177,12 @@ def summarise_masking(
     kept: int, report: RampReport, documents: CorpusReport, rejections: Counter[str], spending: Spending
 ) -> dict[str, Any]:
     """Return what masking kept and dropped, for people to read."""
+    over_two_passages = kept - report.tasks_kept
     return {
         "kept": kept,
         "kept_fraction": round(report.kept_fraction, 4),
         "by_masks": dict(sorted(report.kept_by_mask_count.items())),
+        **({"two_passage_questions": over_two_passages} if over_two_passages > 0 else {}),
         "dropped": dict(report.drops),
         **({"documents": documents.as_dict()} if documents.read else {}),
         **({"spans_rejected": dict(rejections)} if rejections else {}),
