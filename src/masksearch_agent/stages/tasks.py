@@ -33,12 +33,20 @@ from masksearch_agent.stages.display import Bar, count_steps
 from masksearch_agent.stages.stage import Corpus, Searched, Site, Stage, TaskFile
 
 __all__ = (
-    *("Masking", "build_tasks", "corpus_passages", "open_extractor", "read_task_files", "summarise_masking"),
+    *(
+        "MENTIONS",
+        "Masking",
+        "build_tasks",
+        "corpus_passages",
+        "open_extractor",
+        "read_task_files",
+        "summarise_masking",
+    ),
 )
 
 Split = Literal["train", "test"]
 
-_MENTIONS = "mentions.jsonl"
+MENTIONS = "mentions.jsonl"
 """Beside a corpus folder's `passages.jsonl`: facts that are known, which are then the spans."""
 _TASKS = "tasks.jsonl"
 
@@ -111,7 +119,7 @@ def corpus_passages(
     corpus: Path, reading: CorpusSettings | None = None, documents: CorpusReport | None = None
 ) -> Iterator[Passage]:
     """Yield the passages to mask."""
-    file = corpus / "passages.jsonl" if (corpus / _MENTIONS).is_file() else corpus
+    file = corpus / "passages.jsonl" if (corpus / MENTIONS).is_file() else corpus
     return read_passages(file, reading, documents)
 
 
@@ -132,7 +140,7 @@ def open_extractor(
             the model between their shards.
     """
     extractor: SpanExtractor
-    mentions = corpus / _MENTIONS
+    mentions = corpus / MENTIONS
     if mentions.is_file():
         extractor = FactSpanExtractor(read_jsonl(mentions, FactMention, TaskError))
     elif settings.gliner is not None:
