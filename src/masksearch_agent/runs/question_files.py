@@ -27,16 +27,16 @@ class QuestionFile:
 
 def check_files(corpus: Path, questions: Sequence[QuestionFile], has_exam: bool) -> None:
     """Refuse what is not there, before anything is done; without an exam there have to be questions."""
-    if not corpus.exists():
-        raise CorpusError(f"there is no corpus at {corpus}; pass a file or folder of documents")
-    for file in questions:
-        if not file.path.is_file():
-            raise EvaluationError(f"there are no questions at {file.path}; pass NAME=FILE of a benchmark")
     if not has_exam and not questions:
         raise ConfigError(
             "there is nothing to evaluate on; pass --test or --test-with-passages NAME=FILE, or hold documents back "
             "(`--set exam.documents=0.1`)"
         )
+    if not corpus.exists():
+        raise CorpusError(f"there is no corpus at {corpus}; pass a file or folder of documents")
+    for file in questions:
+        if not file.path.is_file():
+            raise EvaluationError(f"there are no questions at {file.path}; pass NAME=FILE of a benchmark")
     if EXAM in {file.name for file in questions}:
         raise EvaluationError(
             f"{EXAM!r} is what the exam on your documents is called; give the file another name"

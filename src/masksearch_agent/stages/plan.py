@@ -195,7 +195,7 @@ class RecipeStages:
         """Return the stage that asks an agent; `name` is what tables call it, and its results lie in `folder`."""
         return Evaluation(
             name=self._name(f"{folder}/{name}"),
-            title=f"evaluating {name}",
+            title=f"evaluating {name}" if folder == "evals" else f"{folder}: {name}",
             agent=agent,
             asked=asked,
             mode=mode,
