@@ -142,8 +142,8 @@ class Evaluate:
         self,
         benchmark: str | Path,
         *,
-        mode: Literal["agentic", "rag"] = "agentic",
-        baseline: Literal["rag-pe", "agent-pe"] | None = None,
+        mode: Literal["agentic", "rag", "rag-3shot"] = "agentic",
+        baseline: Literal["rag-pe", "agent-pe", "rag-3shot"] | None = None,
         corpus: Literal["agent", "benchmark"] = "agent",
         limit: int | None = None,
         seed: int = 0,
@@ -153,8 +153,8 @@ class Evaluate:
         Args:
             benchmark: Name of a file or folder in the data folder (`hotpotqa`, `hotpotqa/distractor_50`), the path of
                 a file, or `hf:owner/name[@config][:split]`.
-            mode: The search graph, or retrieving once with the agent's own model.
-            baseline: Evaluate this baseline of the paper instead of the agent.
+            mode: The search graph, or retrieving once with the agent's own model, asked in tags or in plain text.
+            baseline: Evaluate this baseline instead of the agent.
             corpus: What is searched: what the agent searches anyway, or the passages that the benchmark ships (those
                 of its questions, or `corpus.json(l)` beside them), indexed with BM25.
             limit: Questions at most, where the command line sets no limit.

@@ -113,7 +113,7 @@ def test_each_command_works_on_the_files_of_the_step_before(run: CommandLine, tm
         ]
         == 3
     )
-    for baseline in ("rag-pe", "agent-pe"):
+    for baseline in ("rag-3shot", "rag-pe", "agent-pe"):
         assert do(*evaluation, "--baseline", baseline)["qa_1hop_test"]["n"] == 3
         results = read_results(Path(f"evals/qa_1hop_test-{baseline}.jsonl"))
         assert {r.trajectory.producer for r in results if r.trajectory} == {"tiny (untrained)"}

@@ -73,9 +73,18 @@ class TagsDialect:
 
 
 class ToolsDialect:
-    """Steps are calls of a `search` tool, and a reply without a call is the answer: what API models speak."""
+    """Steps are calls of a `search` tool, and a reply without a call is the answer: what API models speak.
+
+    Raises:
+        AgentError: The prompts hold worked examples, which are written in tags.
+    """
 
     def __init__(self, max_queries: int, prompts: PromptSet) -> None:
+        if prompts.has_examples:
+            raise AgentError(
+                "the prompts hold worked examples in tags, which a model that calls tools would imitate; use prompts "
+                "without examples, or the `tags` dialect (`AgentSettings(dialect='tags')`)"
+            )
         self.max_queries = max_queries
         self._recorded_system = {
             prompts.question_system: FULL_PROMPTS.question_system,

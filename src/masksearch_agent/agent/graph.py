@@ -95,8 +95,9 @@ def build_search_graph(
 
 
 def opening_messages(question: str, kind: str, prompts: PromptSet) -> list[AnyMessage]:
-    """Return the messages that open a run; outside text in the question is made harmless."""
-    return [SystemMessage(prompts.system_for(kind)), HumanMessage(neutralise(question))]
+    """Return the messages that open a run, worked examples included; outside text in the question is made harmless."""
+    shown = [message for example in prompts.examples_for(kind) for message in example.messages()]
+    return [SystemMessage(prompts.system_for(kind)), *shown, HumanMessage(neutralise(question))]
 
 
 class _Nodes:
@@ -190,7 +191,13 @@ class _Nodes:
                 'the input asks nothing; pass a question string, {"question": …} or messages that end with one'
             )
         opening = opening_messages(question, state.get("kind", "qa"), self.prompts)
-        return [opening[0], *[m for m in messages if m.type != "system"]] if messages else opening
+        if not messages:
+            return opening
+        before, said = opening[:-1], [message for message in messages if message.type != "system"]
+        # A conversation that goes on begins with the examples already.
+        shown = len(before) - 1
+        is_shown = [m.content for m in said[:shown]] == [m.content for m in before[1:]]
+        return [*before, *said[shown if is_shown else 0 :]]
 
     def _last_step(self, state: SearchState) -> Step | FormatError:
         return self.dialect.read(state["messages"][-1])

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
+from masksearch_agent.agent.examples import MASK_EXAMPLES, QUESTION_EXAMPLES, WorkedExample, in_form
 from masksearch_agent.config.agent import AnswerForm
 from masksearch_agent.config.base import Settings
 
@@ -13,9 +14,15 @@ __all__ = (
     "FULL_PROMPTS",
     "TOOL_PROMPTS",
     "PromptSet",
+    "PromptStyle",
+    "add_examples",
     "choose_prompts",
     "default_prompts",
 )
+
+PromptStyle = Literal["compact", "full", "few_shot"]
+"""`compact` for a tiny model that learns them, `full` for one that reads instructions, `few_shot` for one that was
+not trained for it: the full ones with worked examples."""
 
 
 class PromptSet(Settings):
@@ -29,10 +36,23 @@ class PromptSet(Settings):
     """Sent after a malformed step; `{problem}` says what was wrong."""
     force_answer: str
     """Sent when the search budget is spent."""
+    question_examples: tuple[WorkedExample, ...] = ()
+    """Shown between the system prompt and a question."""
+    mask_examples: tuple[WorkedExample, ...] = ()
+    """Shown between the system prompt and a RAMP task."""
 
     def system_for(self, kind: str) -> str:
         """Return the system prompt for a kind of task (`ramp` or `qa`)."""
         return self.masks_system if kind == "ramp" else self.question_system
+
+    def examples_for(self, kind: str) -> tuple[WorkedExample, ...]:
+        """Return the worked examples for a kind of task."""
+        return self.mask_examples if kind == "ramp" else self.question_examples
+
+    @property
+    def has_examples(self) -> bool:
+        """Whether a run opens with worked examples."""
+        return bool(self.question_examples or self.mask_examples)
 
 
 COMPACT_PROMPTS = PromptSet(
@@ -103,11 +123,24 @@ _OTHER_FORMS: Mapping[AnswerForm, tuple[str, str]] = {
 """Forms of an answer but the numbered one: the compact prompt, and what the full one ends in."""
 
 
-def choose_prompts(style: Literal["compact", "full"], answer_form: AnswerForm = "fills") -> PromptSet:
+def choose_prompts(style: PromptStyle, answer_form: AnswerForm = "fills") -> PromptSet:
     """Return the prompts of a style, with the wanted form of the answer to a RAMP task (`AgentSettings`)."""
     prompts = COMPACT_PROMPTS if style == "compact" else FULL_PROMPTS
-    if answer_form == "fills":
+    changes: dict[str, Any] = {}
+    if answer_form != "fills":
+        short, long = _OTHER_FORMS[answer_form]
+        changes["masks_system"] = short if style == "compact" else _MASKS.format(answer=long)
+    chosen = prompts.model_copy(update=changes)
+    return add_examples(chosen, answer_form) if style == "few_shot" else chosen
+
+
+def add_examples(prompts: PromptSet, answer_form: AnswerForm = "fills") -> PromptSet:
+    """Return prompts with worked examples, for a model that was not trained for them.
+
+    Prompts that have examples keep their own, and the compact ones stay as they are: a tiny model makes nothing of
+    examples, and has little room for them.
+    """
+    if prompts.has_examples or prompts.question_system == COMPACT_PROMPTS.question_system:
         return prompts
-    short, long = _OTHER_FORMS[answer_form]
-    masks_system = short if style == "compact" else _MASKS.format(answer=long)
-    return prompts.model_copy(update={"masks_system": masks_system})
+    examples = {"question_examples": QUESTION_EXAMPLES, "mask_examples": in_form(MASK_EXAMPLES, answer_form)}
+    return prompts.model_copy(update=examples)

@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from masksearch_agent.agent.escaping import PROTOCOL_TAGS, neutralise
+from masksearch_agent.config.agent import AnswerForm
 from masksearch_agent.errors import AgentError
-from masksearch_agent.records import Passage
+from masksearch_agent.records import MASK, Passage
 
 __all__ = (
     "PROTOCOL_VERSION",
@@ -30,6 +31,7 @@ __all__ = (
     "Step",
     "clean_text",
     "parse_step",
+    "render_fills",
     "render_information",
     "render_step",
 )
@@ -169,6 +171,16 @@ def render_information(passages: Sequence[Passage]) -> str:
         title = f"{clean_text(passage.title)}: " if passage.title.strip() else ""
         lines.append(f"[{number}] {title}{clean_text(passage.text)}")
     return "\n".join(["<information>", *(lines or ["No results."]), "</information>"])
+
+
+def render_fills(passage: str, fills: Sequence[str], answer_form: AnswerForm) -> str:
+    """Return the answer to a RAMP task in a form: `passage` is the text with a `[mask]` for each of the fills."""
+    if answer_form == "bare_fills":
+        return "\n".join(fills)
+    if answer_form == "fills":
+        return "\n".join(f"{number}. {fill}" for number, fill in enumerate(fills, start=1))
+    parts = passage.split(MASK)
+    return "".join(part + fill for part, fill in zip(parts, [*fills, ""], strict=True))
 
 
 def clean_text(text: str) -> str:

@@ -19,9 +19,9 @@ JudgeOption = Annotated[
     ),
 ]
 BaselineOption = Annotated[
-    Literal["rag-pe", "agent-pe"] | None,
+    Literal["rag-pe", "agent-pe", "rag-3shot"] | None,
     typer.Option(
-        help="Evaluate the paper's baseline instead: the untrained model, retrieving once or searching."
+        help="Evaluate the untrained model instead: retrieving once, searching, or retrieving once in plain text."
     ),
 ]
 

@@ -17,6 +17,7 @@ from masksearch_agent.agent.protocol import PROTOCOL_VERSION, render_information
 from masksearch_agent.agent.runnable import MaskSearchAgent
 from masksearch_agent.agent.state import outcome_of
 from masksearch_agent.errors import EvaluationError
+from masksearch_agent.evaluation.three_shot import ThreeShotAnswerer
 from masksearch_agent.records import SearchTask, Trajectory, Turn, Usage, content_id
 from masksearch_agent.retrieval.leak_guard import LeakGuard
 from masksearch_agent.retrieval.search import interleave
@@ -25,8 +26,9 @@ from masksearch_agent.traces.rows import POLICY_ROLE
 
 __all__ = ("AnyAgent", "Answerer", "BatchAgent", "Mode", "RagAnswerer", "RemoteAgent", "answerer_of")
 
-Mode = Literal["agentic", "rag"]
-"""`agentic` runs the search graph; `rag` retrieves once with the question and has the same model answer."""
+Mode = Literal["agentic", "rag", "rag-3shot"]
+"""`agentic` runs the search graph; `rag` retrieves once with the question and has the same model answer in the
+protocol's tags; `rag-3shot` retrieves once and has it go on with three solved examples, as plain text."""
 
 
 class Answerer(Protocol):
@@ -74,7 +76,11 @@ class RagAnswerer:
 
     def __init__(self, agent: MaskSearchAgent) -> None:
         self.model_version = agent.model_version
-        self._agent = agent.with_limits(max_searches=0)
+        self._prompts = agent.prompts
+        # Worked examples that search would be no examples of what is asked here.
+        plain = agent.prompts.model_copy(update={"question_examples": (), "mask_examples": ()})
+        settings = agent.settings.model_copy(update={"max_searches": 0})
+        self._agent = agent.replace(settings=settings, prompts=plain)
 
     async def answer_task(self, task: SearchTask, seed: int) -> tuple[Trajectory, Usage]:
         """Answer one task; see `Answerer`."""
@@ -82,8 +88,11 @@ class RagAnswerer:
         limit = agent.settings.passages_per_search
         found = await agent.search.asearch([task.question], limit, LeakGuard.for_task(task))
         passages = tuple(hit.passage for hit in interleave(found, limit))
-        parts = (neutralise(task.question), render_information(passages), agent.prompts.force_answer)
-        trajectory, usage = await agent.answer_task(task, seed, messages=[HumanMessage("\n".join(parts))])
+        request = agent.prompts.force_answer
+        examples = [m for e in self._prompts.examples_for(task.kind) for m in e.messages_at_once(request)]
+        parts = (neutralise(task.question), render_information(passages), request)
+        messages = [*examples, HumanMessage("\n".join(parts))]
+        trajectory, usage = await agent.answer_task(task, seed, messages=messages)
         # Another run than the graph's, of the same model and seed.
         identity = content_id(task.id, agent.model_version, seed, PROTOCOL_VERSION, "rag")
         retrieved = (passages, *trajectory.retrieved) if passages else trajectory.retrieved
@@ -150,7 +159,7 @@ def answerer_of(agent: AnyAgent, mode: Mode) -> Answerer:
     """Return who answers for an agent; made once an evaluation. A `BatchAgent` answers in a mode of its own.
 
     Raises:
-        EvaluationError: A deployed agent is to be the baseline.
+        EvaluationError: A deployed agent is to be the baseline, or the model cannot go on with a plain text.
     """
     if mode == "agentic" or isinstance(agent, BatchAgent):
         return agent
@@ -158,7 +167,7 @@ def answerer_of(agent: AnyAgent, mode: Mode) -> Answerer:
         raise EvaluationError(
             "the retrieve-once baseline needs an agent bundle; a deployed agent searches itself"
         )
-    return RagAnswerer(agent)
+    return RagAnswerer(agent) if mode == "rag" else ThreeShotAnswerer(agent)
 
 
 def _turns_of(messages: list[BaseMessage], model_version: str) -> tuple[Turn, ...]:

@@ -42,7 +42,7 @@ class AgentChoice:
     """What to search instead of the bundle's own index."""
     mode: Mode = "agentic"
     baseline: Baseline | None = None
-    """Evaluate this baseline of the paper instead of the agent."""
+    """Evaluate this baseline instead of the agent."""
     base_model: str | None = None
     """What the agent was trained from, where its bundle's own word for it is out of date."""
     base_url: str | None = None

@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from masksearch_agent.agent.protocol import render_fills
 from masksearch_agent.calls.accounting import CallLog
 from masksearch_agent.config.agent import AnswerForm
-from masksearch_agent.records import MASK, Passage, SearchTask, Trajectory
+from masksearch_agent.records import Passage, SearchTask, Trajectory
 
 __all__ = ("CallLog", "Findings", "Judge", "Observation", "Plan", "Teacher", "Verdict", "render_answer")
 
@@ -87,9 +88,4 @@ class Judge(Protocol):
 
 def render_answer(task: SearchTask, fills: Sequence[str], answer_form: AnswerForm) -> str:
     """Return the answer to a question, or the texts for the masks of a RAMP task, as the agent gives it."""
-    if task.kind == "qa" or answer_form == "bare_fills":
-        return "\n".join(fills)
-    if answer_form == "fills":
-        return "\n".join(f"{number}. {fill}" for number, fill in enumerate(fills, start=1))
-    parts = task.question.split(MASK)
-    return "".join(part + fill for part, fill in zip(parts, [*fills, ""], strict=True))
+    return render_fills(task.question, fills, "bare_fills" if task.kind == "qa" else answer_form)

@@ -23,7 +23,7 @@ from pydantic import ConfigDict, PrivateAttr
 
 from masksearch_agent.errors import ModelError
 from masksearch_agent.models.chat_format import ChatFormat
-from masksearch_agent.records import Sampling, Turn
+from masksearch_agent.records import Message, Sampling, Turn
 from masksearch_agent.traces.messages import to_messages
 from masksearch_agent.traces.recorder import CallRecording, new_turn_id
 
@@ -132,6 +132,37 @@ class RecordingChatModel(BaseChatModel):
     ) -> ChatResult:
         call = _Call(self, messages, stop, kwargs)
         return call.finish(await asyncio.wrap_future(self._submit(call.prompt_ids, call.sampling)))
+
+    async def acomplete(self, text: str, sampling: Sampling, role: str) -> Turn:
+        """Go on with a plain text, without the chat template; other calls are sampled together with it.
+
+        Args:
+            text: Tokenised as the tokenizer does it by itself, with the token that begins a text where it has one.
+            sampling: Effective settings; the model's own play no part.
+            role: Of the turn. Nothing is trained on a turn of another role than the policy's.
+
+        Returns:
+            The call as a turn of its own; its text is without special tokens.
+
+        Raises:
+            ModelError: The text leaves no room in the model's context.
+        """
+        model_version, prompt_ids = self.model_version, list(self.tokenizer(text)["input_ids"])
+        completion = await asyncio.wrap_future(self._submit(prompt_ids, sampling))
+        options = {"skip_special_tokens": True, "clean_up_tokenization_spaces": False}
+        return Turn(
+            id=new_turn_id(),
+            parent_id=None,
+            role=role,
+            context=(Message("user", text),),
+            text=str(self.tokenizer.decode(list(completion.ids), **options)),
+            context_ids=tuple(prompt_ids),
+            sampled_ids=completion.ids,
+            logprobs=completion.logprobs,
+            finish_reason=completion.finish_reason,
+            model_version=model_version,
+            sampling=sampling,
+        )
 
 
 class _Call:

@@ -24,7 +24,7 @@ _AGENT_COLOURS = {
     **dict.fromkeys(("agent", "agentic"), "#0b6e69"),
     **dict.fromkeys(("untrained", "agent-pe"), "#555555"),
     **dict.fromkeys(("rag", "rag-pe"), "#a8347c"),
-    **{"ramp_sft": "#c8641b", "ramp_dapo": "#3d5fc4", "qa_sft": "#77702a"},
+    **{"rag-3shot": "#7a4fa3", "ramp_sft": "#c8641b", "ramp_dapo": "#3d5fc4", "qa_sft": "#77702a"},
 }
 """Of the agents and stages that every run has; two that share one are never in the same chart."""
 _WIDTH, _HEIGHT = 340, 200

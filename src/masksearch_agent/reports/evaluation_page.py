@@ -40,7 +40,7 @@ from masksearch_agent.reports.wording import label
 __all__ = ("PAGE_NAME", "write_comparison_page", "write_evaluation_page", "write_page")
 
 PAGE_NAME = "report.html"
-_REFERENCES = ("rag-pe", "agent-pe", "rag", "untrained")
+_REFERENCES = ("rag-3shot", "rag-pe", "agent-pe", "rag", "untrained")
 """What an agent is compared with, by preference."""
 _FAILURES = 10
 _IN_HEADLINE = 3

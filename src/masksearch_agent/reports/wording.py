@@ -22,7 +22,7 @@ ROW_NOTES = {
     **dict.fromkeys(("agent", "final"), "what the run made: after RAMP and training on questions"),
     "agentic": "the agent, searching as often as it wants",
     "rag-pe": "the untrained model, one retrieval with the question itself",
-    "rag-3shot": "the untrained model with three solved examples, one retrieval with the question itself",
+    "rag-3shot": "the untrained model, one retrieval, asked in plain text after three solved examples",
     "agent-pe": "the untrained model, searching as often as it wants",
 }
 """What the rows of a table of scores are."""

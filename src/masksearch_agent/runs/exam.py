@@ -32,17 +32,19 @@ class DocumentExam:
         self._make = make
         self.parts = make.parts(documents)
         self.rest = self.parts.train
-        self.asked = make.exam(self.parts.exam, searched, EXAM, settings.questions)
+        reported = make.exam(self.parts.exam, searched, EXAM, settings.questions)
+        self.asked = {EXAM: reported}
         self.deciding = make.exam(
             self.parts.validation, searched, "validation", settings.validation_questions
         )
-        self.questions = (self.deciding.questions, self.asked.questions)
+        self.questions = (self.deciding.questions, reported.questions)
         self.candidates: dict[str, Candidate] = {}
         """Who was asked what decides; set by `best`."""
 
-    def best(self, agents: Mapping[str, AgentFolder]) -> AgentFolder:
-        """Return the best of several agents by the validation exam, of equals the first."""
-        for name, agent in agents.items():
-            asked = self._make.evaluation(name, agent, {"validation": self.deciding}, folder="validation")
-            self.candidates[name] = Candidate(agent, asked.results["validation"])
+    def best(self, base: AgentFolder, trained: Mapping[str, AgentFolder]) -> AgentFolder:
+        """Return the best of the untrained agent and of the stages by the validation exam, of equals the first."""
+        asked = {"validation": self.deciding}
+        for name, agent in {START: base, **trained}.items():
+            taken = self._make.evaluation(name, agent, asked, is_trained=name != START, folder="validation")
+            self.candidates[name] = Candidate(agent, taken.results["validation"], taken.prompts)
         return self._make.choice(self.candidates)

@@ -3,8 +3,8 @@
     corpus -> index -> RAMP tasks -> trajectories -> SFT -> DAPO -> exams -> the best of them
     documents that are held back -> questions of the exams -----------^
 
-No question is trained on. The untrained model is asked them too, with one retrieval (RAG-PE, three-shot RAG) and with
-the whole search graph (Agent-PE), over the same search.
+No question is trained on. The untrained model is asked them too, over the same search: with one retrieval in plain text
+(rag-3shot) and in tags (RAG-PE), and with the whole search graph (Agent-PE).
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from masksearch_agent.config.recipe import Recipe
+from masksearch_agent.evaluation.baselines import BASELINES
 from masksearch_agent.reports.records import RunReport
-from masksearch_agent.runs.exam import EXAM, RIVAL, START, DocumentExam
+from masksearch_agent.runs.exam import DocumentExam
 from masksearch_agent.runs.question_files import QuestionFile, asked_files, check_files
 from masksearch_agent.runs.reporting import report_pretraining
 from masksearch_agent.stages.display import Display
@@ -31,12 +32,11 @@ class Pretraining:
     Args:
         corpus: Documents to mask and to search.
         questions: What to evaluate on beside the exam; each has a name of its own.
-        directory: The run folder.
-        command: What started the run, for its report.
+        directory, command: The run folder, and what started the run, for its report.
 
     Raises:
         CorpusError, EvaluationError: There is no corpus or question file, or there are two files of one name.
-        ConfigError: The folder belongs to a run with other settings or files, or there is nothing to evaluate on.
+        ConfigError: The folder holds a run with other settings or files, or there is nothing to evaluate on.
     """
 
     def __init__(
@@ -58,23 +58,22 @@ class Pretraining:
         self.traces = make.trajectories(self.tasks, searched)
         sft = make.sft(base, self.traces, recipe.ramp_sft, "ramp_sft")
         dapo = make.dapo(sft, self.tasks, searched, recipe.ramp_dapo, "ramp_dapo")
-        self.trained = {"ramp_sft": sft, "ramp_dapo": dapo}
-        agents = {START: base, **self.trained}
-        self.agent = self.exam.best(agents) if self.exam else dapo
-        files = asked_files(questions, make, searched)
-        asked = {**({EXAM: self.exam.asked} if self.exam else {}), **files}
-        self.evaluations = [make.evaluation("rag-pe", base, files, "rag")] if files else []
-        self.evaluations += [make.evaluation(RIVAL, base, asked, "rag-3shot")]
-        self.evaluations += [make.evaluation(name, agent, asked) for name, agent in agents.items()]
-        self.graph = StageGraph(directory, display)
+        self.trained = {"ramp_sft": sft, "ramp_dapo": dapo}  # In the order of training.
+        self.agent = self.exam.best(base, self.trained) if self.exam else [*self.trained.values()][-1]
+        asked = {**(self.exam.asked if self.exam else {}), **asked_files(questions, make, searched)}
+        self.evaluations = [
+            make.evaluation(name, base, asked, mode, is_trained=False) for name, mode in BASELINES.items()
+        ]
+        self.evaluations += [make.evaluation(name, agent, asked) for name, agent in self.trained.items()]
         self.stages = [*lineage(self.agent), *self.evaluations]
+        self.graph = StageGraph(directory, display)
         self.graph.check(self.stages)
 
     def run(self) -> RunReport:
         """Do every stage that is not done yet; write the report and return it."""
         save_recipe(self.recipe, self.directory)
         for questions in self.exam.questions if self.exam else ():
-            self.graph.make(questions)  # Before training: documents that give none are found out early.
+            self.graph.make(questions)  # First: documents that give none are found out before training.
         self.graph.make(self.agent)
         for evaluation in self.evaluations:
             self.graph.finish(evaluation)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from masksearch_agent.agent.prompts import PromptSet
 from masksearch_agent.config.evaluation import EvaluationSettings
 from masksearch_agent.evaluation.results import read_results
 from masksearch_agent.evaluation.runner import EvaluationSummary, summarise
@@ -24,6 +25,8 @@ class Candidate:
     agent: AgentFolder
     results: Results
     """On the questions that decide."""
+    prompts: PromptSet | None = None
+    """What it was told then, and is told where it is served; None for its own."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -48,7 +51,8 @@ class Choice(AgentStage):
             "why": _reason(chosen, summaries),
             "scores": {name: dataclasses.asdict(summary) for name, summary in summaries.items()},
         }
-        copy_bundle(site.where(self.candidates[chosen].agent), folder, {"choice": said})
+        best = self.candidates[chosen]
+        copy_bundle(site.where(best.agent), folder, best.prompts, {"choice": said})
 
 
 def choose(summaries: Mapping[str, EvaluationSummary]) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from masksearch_agent.agent.prompts import PromptSet
 from masksearch_agent.agent.runnable import MaskSearchAgent
 from masksearch_agent.config.evaluation import EvaluationSettings
 from masksearch_agent.evaluation.answering import Mode
@@ -39,6 +40,8 @@ class Evaluation(Stage):
     """By dataset."""
     mode: Mode = "agentic"
     settings: EvaluationSettings
+    prompts: PromptSet | None = None
+    """What the agent is told; None for its own."""
 
     @property
     def results(self) -> dict[str, Results]:
@@ -54,7 +57,8 @@ class Evaluation(Stage):
             search = site.search(self.asked[name].searched)
             label = ResultLabel(name, self.name.rpartition("/")[2] or self.mode)
             with closing(MaskSearchAgent.from_pretrained(site.where(self.agent), search=search)) as agent:
+                told = agent.replace(prompts=self.prompts) if self.prompts is not None else agent
                 ask_file(
-                    agent, file, self.settings, self.mode, site.where(self.results[name]), label,
+                    told, file, self.settings, self.mode, site.where(self.results[name]), label,
                     on_result=lambda _: bar.step(),
                 )  # fmt: skip

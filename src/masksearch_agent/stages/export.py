@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from masksearch_agent.agent.bundle import read_bundle_info, save_bundle
+from masksearch_agent.agent.prompts import PromptSet
 from masksearch_agent.models.local import load_checkpoint
 from masksearch_agent.stages.base import index_of_bundle
 from masksearch_agent.stages.display import Bar
@@ -29,10 +30,26 @@ class Export(Stage):
         copy_bundle(site.where(self.agent), folder)
 
 
-def copy_bundle(source: Path, folder: Path, provenance: Mapping[str, Any] | None = None) -> None:
-    """Copy a bundle's weights and say where its index is from the new folder; `provenance` is added to its own."""
+def copy_bundle(
+    source: Path,
+    folder: Path,
+    prompts: PromptSet | None = None,
+    provenance: Mapping[str, Any] | None = None,
+) -> None:
+    """Copy a bundle's weights and say where its index is from the new folder.
+
+    Args:
+        source: The bundle.
+        folder: Where the copy goes.
+        prompts: Take the place of its own.
+        provenance: Added to its own.
+    """
     info = read_bundle_info(source)
     index = index_of_bundle(source / info.index, folder) if info.index else ""
-    changes = {"index": index, "provenance": {**info.provenance, **(provenance or {})}}
+    changes = {
+        "prompts": prompts or info.prompts,
+        "index": index,
+        "provenance": {**info.provenance, **(provenance or {})},
+    }
     model, tokenizer = load_checkpoint(source)
     save_bundle(model, tokenizer, info.model_copy(update=changes), folder)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 
-from masksearch_agent.agent.prompts import PromptSet, choose_prompts
+from masksearch_agent.agent.prompts import PromptSet, add_examples, choose_prompts
 from masksearch_agent.config.corpus import CorpusSettings
 from masksearch_agent.config.ramp import RampSettings
 from masksearch_agent.config.recipe import Recipe
@@ -190,9 +190,13 @@ class RecipeStages:
         agent: AgentFolder,
         asked: Mapping[str, Asked],
         mode: Mode = "agentic",
+        is_trained: bool = True,
         folder: str = "evals",
     ) -> Evaluation:
-        """Return the stage that asks an agent; `name` is what tables call it, and its results lie in `folder`."""
+        """Return the stage that asks an agent; `name` is what tables call it, and its results lie in `folder`.
+
+        One that `is_trained` is told what it was trained with, another one sees worked examples too.
+        """
         return Evaluation(
             name=self._name(f"{folder}/{name}"),
             title=f"evaluating {name}" if folder == "evals" else f"{folder}: {name}",
@@ -200,6 +204,9 @@ class RecipeStages:
             asked=asked,
             mode=mode,
             settings=self.recipe.evaluation,
+            prompts=None
+            if is_trained
+            else add_examples(prompts_of(self.recipe), self.recipe.agent.answer_form),
         )
 
     def _name(self, name: str) -> str:

@@ -99,7 +99,7 @@ def test_the_page_opens_with_the_exam_by_category() -> None:
     ):
         assert text in page
     assert "RAMP SFT over RAG-3shot, em on exam" in page
-    assert "three solved examples" in page
+    assert "asked in plain text after three solved examples" in page
 
 
 def test_markdown_terminal_and_file_say_the_same(tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_markdown_terminal_and_file_say_the_same(tmp_path: Path) -> None:
     assert evidence(exam()) in page
     assert evidence(exam()) in shown
     assert "| RAMP SFT (served) | 0.40 (0.35 to 0.45); em 0.38; n = 200 |" in page
-    assert "| RAMP SFT over RAG-3shot | +0.100 (+0.050 to +0.150) | +0.020 (+0.000 to +0.040) |" in page
+    assert "| RAMP SFT over 3-shot RAG | +0.100 (+0.050 to +0.150) | +0.020 (+0.000 to +0.040) |" in page
     assert "## Scores" not in page
 
 

@@ -32,7 +32,7 @@ STAGES = [
     *("ramp_dapo", "validation/ramp_dapo", "agent"),
 ]
 AGENTS = ("agent-pe", "ramp_sft", "ramp_dapo")
-EXAMS = [f"evals/{name}" for name in ("rag-pe", "rag-3shot", *AGENTS)]
+EXAMS = [f"evals/{name}" for name in ("rag-3shot", "rag-pe", *AGENTS)]
 NOTED = [name for name in (*STAGES, *EXAMS) if name not in ("parts", "index")]
 RECALLS = {"agent-pe": 0.2, "ramp_sft": 0.6, "ramp_dapo": 0.4}
 
@@ -109,15 +109,12 @@ def test_every_agent_is_asked_every_question_over_the_same_search(notes: Notes, 
     sft, dapo = notes.of_kind("sft")[0], notes.of_kind("dapo")[0]
     assert (sft.agent.stage.name, dapo.agent.stage.name) == ("base", "ramp_sft")
     assert (sft.settings.seed, dapo.settings.seed) == (4, 4)
-    bundles = {"rag-pe": "base rag", "rag-3shot": "base rag-3shot", "agent-pe": "base agentic"}
+    bundles = {"rag-3shot": "base rag-3shot", "rag-pe": "base rag", "agent-pe": "base agentic"}
     bundles |= {name: f"{name} agentic" for name in ("ramp_sft", "ramp_dapo")}
     titles = {"exam": "Corpus", "hotpot": "Own", "plain": "Corpus"}
     expected = [(name, "validation", bundles[name], "Corpus") for name in AGENTS]
     expected += [
-        (name, dataset, bundles[name], title)
-        for name in bundles
-        for dataset, title in titles.items()
-        if (name, dataset) != ("rag-pe", "exam")
+        (name, dataset, bundles[name], title) for name in bundles for dataset, title in titles.items()
     ]
     assert notes.asked == expected
 

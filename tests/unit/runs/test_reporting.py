@@ -103,7 +103,7 @@ def test_what_an_untrained_model_says_without_tags_counts_in_the_second_score_on
     assert gain.gain.low > 0 > gain.said.low
     assert report.tasks == {"ramp": 1, "cloze": 4}
     exams = [stage.name for stage in report.stages if stage.name.startswith("evals/")]
-    assert exams == ["evals/rag-pe", "evals/rag-3shot", "evals/agent-pe", "evals/ramp_sft", "evals/ramp_dapo"]
+    assert exams == ["evals/rag-3shot", "evals/rag-pe", "evals/agent-pe", "evals/ramp_sft", "evals/ramp_dapo"]
     assert {"index", "tasks", "ramp_sft", "ramp_dapo"} < {stage.name for stage in report.stages}
 
 
@@ -116,15 +116,16 @@ def test_the_exam_compares_every_stage_with_what_one_would_use_instead(run: Pret
         *(("exam", 4), ("bridge", 1), ("cloze", 2), ("ramp", 1)),
     ]
     assert {s.agent: s.summary.recall for s in exam.scores if s.dataset == "exam"} == {
-        **{"rag-3shot": 0.25, "agent-pe": 0.0, "ramp_sft": 0.75, "ramp_dapo": 1.0},
+        **{"rag-3shot": 0.25, "rag-pe": 0.5, "agent-pe": 0.0, "ramp_sft": 0.75, "ramp_dapo": 1.0},
     }
     gain = exam.difference("ramp_dapo", "rag-3shot")
     assert gain is not None
     assert (gain.gain.mean, gain.n) == (0.75, 4)
-    compared = [("agent-pe", "rag-3shot"), ("ramp_sft", "rag-3shot"), ("ramp_sft", "agent-pe")]
-    compared += [("ramp_dapo", before) for before in ("rag-3shot", "agent-pe", "ramp_sft")]
+    compared = [("agent-pe", "rag-3shot")]
+    compared += [("ramp_sft", before) for before in ("rag-3shot", "agent-pe", "rag-pe")]
+    compared += [("ramp_dapo", before) for before in ("rag-3shot", "agent-pe", "rag-pe", "ramp_sft")]
     assert [d.pair for d in exam.differences] == compared * 2
-    assert [d.metric for d in exam.differences] == ["recall"] * 6 + ["em"] * 6
+    assert [d.metric for d in exam.differences] == ["recall"] * 8 + ["em"] * 8
     assert [s.agent for s in exam.validation] == ["agent-pe", "ramp_sft", "ramp_dapo"]
     assert (exam.served, exam.start) == ("ramp_dapo", "agent-pe")
     assert exam.held_out == "15 of 100 passages; no training task was made from their documents"

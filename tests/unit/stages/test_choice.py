@@ -7,7 +7,7 @@ from fakes.evaluation_results import result, write_results
 from fakes.run_report import summary
 
 from masksearch_agent.agent.bundle import open_bundle_search, read_bundle_info
-from masksearch_agent.agent.prompts import COMPACT_PROMPTS
+from masksearch_agent.agent.prompts import COMPACT_PROMPTS, FULL_PROMPTS
 from masksearch_agent.config.agent import AgentSettings
 from masksearch_agent.config.evaluation import EvaluationSettings
 from masksearch_agent.config.retrieval import RetrievalSettings
@@ -49,13 +49,15 @@ def test_the_best_is_copied_to_where_it_is_served_from_and_says_why(
         folder = tmp_path / "made" / name
         make_base_bundle("tiny", name, COMPACT_PROMPTS, AgentSettings(), folder, "../../index")
         file = write_results(folder, "validation", *(result(task, recall) for task in ("Quay", "Weir")))
-        candidates[name] = Candidate(AgentFolder(str(folder)), Results(str(file)))
+        prompts = FULL_PROMPTS if name == "start" else None
+        candidates[name] = Candidate(AgentFolder(str(folder)), Results(str(file)), prompts)
     stage = Choice(name="agent", candidates=candidates, settings=EvaluationSettings(bootstrap_samples=100))
     folder = StageGraph(tmp_path / "run").make(stage.trained)
 
     info = read_bundle_info(folder)
     assert info.model_version.startswith(f"{chosen}/base#")
     assert info.provenance["base_model"] == "tiny"
+    assert info.prompts == (FULL_PROMPTS if chosen == "start" else COMPACT_PROMPTS)
     choice = info.provenance["choice"]
     assert choice["chosen"] == chosen
     assert {name: score["recall"] for name, score in choice["scores"].items()} == {
