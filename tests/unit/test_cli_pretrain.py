@@ -11,6 +11,7 @@ pytest.importorskip("transformers")
 from masksearch_agent.reports.records import RunReport
 from masksearch_agent.runs import pretraining
 from masksearch_agent.runs.question_files import QuestionFile
+from masksearch_agent.stages.stage import AgentFolder, Site
 
 
 def test_question_files_are_named_and_say_what_is_searched(
@@ -21,6 +22,7 @@ def test_question_files_are_named_and_say_what_is_searched(
     class NotedPretraining:
         def __init__(self, *arguments: Any) -> None:
             started.append(arguments)
+            self.graph, self.agent = Site(), AgentFolder("here/agent")
 
         def run(self) -> RunReport:
             return RunReport("mine", wall_seconds=90.0, peak_memory_gb=1.0)
@@ -29,6 +31,7 @@ def test_question_files_are_named_and_say_what_is_searched(
     options = ("--test", "wiki=a.jsonl", "--test-with-passages", "hotpot=b=c.json", "--seed", 3)
     ran = run("pretrain", "docs", *options, "--set", "name=mine", "--out", "here")
     assert (ran.code, "report: here/mine.md" in ran.out) == (0, True)
+    assert "agent: here/agent" in ran.out
     [(recipe, corpus, questions, out, _, command)] = started
     assert (recipe.seed, recipe.name, corpus, out) == (3, "mine", Path("docs"), Path("here"))
     assert questions == [
@@ -41,7 +44,8 @@ def test_question_files_are_named_and_say_what_is_searched(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ((), "nothing to evaluate on"),
+        ((), "no corpus at docs"),
+        (("--set", "exam.documents=0"), "nothing to evaluate on"),
         (("--test", "a.jsonl"), "expected NAME=FILE"),
         (("--test", "a/b=c.jsonl"), "expected NAME=FILE"),
         (("--test", "a=b.jsonl"), "no corpus at docs"),

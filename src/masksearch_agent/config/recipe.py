@@ -18,6 +18,7 @@ from masksearch_agent.config.corpus import CorpusSettings
 from masksearch_agent.config.engine import EngineSettings
 from masksearch_agent.config.evaluation import EvaluationSettings
 from masksearch_agent.config.evolution import EvolutionSettings
+from masksearch_agent.config.exam import ExamSettings
 from masksearch_agent.config.generator import GeneratorSettings
 from masksearch_agent.config.ramp import RampSettings
 from masksearch_agent.config.retrieval import RetrievalSettings
@@ -29,6 +30,8 @@ from masksearch_agent.errors import ConfigError
 __all__ = ("Recipe", "RecipeT", "load_recipe")
 
 RecipeT = TypeVar("RecipeT", bound="Recipe")
+
+_LEAST_QUESTIONS = 0.5
 
 
 class Recipe(Settings):
@@ -64,6 +67,8 @@ class Recipe(Settings):
     serving: ServingSettings = ServingSettings()
     """How a model server is started."""
     evaluation: EvaluationSettings = EvaluationSettings()
+    exam: ExamSettings = ExamSettings()
+    """The exam on held-out documents; read by `masksearch pretrain` only."""
     engine: EngineSettings = EngineSettings()
     """Where `generate`, `ramp build` and `eval` do their work; nothing else reads it."""
 
@@ -73,6 +78,13 @@ class Recipe(Settings):
         if self.ramp.policy != "perplexity" or self.ramp.reference_model is not None:
             return self.ramp
         return self.ramp.model_copy(update={"reference_model": self.base_model})
+
+    @property
+    def exam_masking(self) -> RampSettings:
+        """How exam tasks are made: as those of training, but at least half of what has one mask is asked as a question,
+        whatever is trained on. Users ask questions."""
+        cloze_questions = max(self.ramp.cloze_questions, _LEAST_QUESTIONS)
+        return self.masking.model_copy(update={"cloze_questions": cloze_questions})
 
 
 def load_recipe(

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from masksearch_agent.config.evaluation import EvaluationSettings
-from masksearch_agent.evaluation.comparison import compare
+from masksearch_agent.evaluation.comparison import Metric, compare
 from masksearch_agent.evaluation.intervals import bootstrap_mean
 from masksearch_agent.evaluation.results import QuestionResult
 from masksearch_agent.evaluation.runner import summarise
@@ -56,10 +56,12 @@ class ScoredRuns:
             for dataset, results in sets.items()
         )
 
-    def differences(self, pairs: Iterable[tuple[str, str, str]]) -> tuple[Difference, ...]:
-        """Return the paired differences of recall between agents (after, before) on a dataset, where both answered."""
+    def differences(
+        self, pairs: Iterable[tuple[str, str, str]], metric: Metric = "recall"
+    ) -> tuple[Difference, ...]:
+        """Return the paired differences between agents (after, before) on a dataset, where both answered."""
         return tuple(
-            self._difference(after, before, dataset)
+            self._difference(after, before, dataset, metric)
             for after, before, dataset in pairs
             if dataset in self.results.get(after, {}) and dataset in self.results.get(before, {})
         )
@@ -73,12 +75,12 @@ class ScoredRuns:
         answered = sum(bool(result.answer) for result in results) / len(results)
         return Score(agent, dataset, summary, interval, answered)
 
-    def _difference(self, after: str, before: str, dataset: str) -> Difference:
+    def _difference(self, after: str, before: str, dataset: str, metric: Metric) -> Difference:
         old, new = (list(self.results[agent][dataset]) for agent in (before, after))
-        compared, said = compare(old, new, settings=self.settings), None
-        if self.said is not None:
+        compared, said = compare(old, new, metric, self.settings), None
+        if self.said is not None and metric == "recall":
             said = compare(old, new, settings=self.settings, score=partial(self.said, dataset)).gain
-        return Difference(after, before, dataset, compared.gain, compared.n, said=said)
+        return Difference(after, before, dataset, compared.gain, compared.n, metric, said)
 
 
 def generation_of(traces: Path, stage: str) -> Generation:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from masksearch_agent.evaluation.intervals import Interval
 from masksearch_agent.files import replace_text
 from masksearch_agent.reports.charts import Chart, Mark, draw_bars, draw_curves, draw_forest, stack
 from masksearch_agent.reports.conversations import split_blocks
+from masksearch_agent.reports.exam import evidence, exam_table, verdict
 from masksearch_agent.reports.page import render_markdown
 from masksearch_agent.reports.records import RunReport, Score
 
@@ -25,7 +27,9 @@ _ENDS = {
 def write_pretraining(report: RunReport, directory: Path) -> None:
     """Write `NAME.md` and its curves, `NAME.svg`, after the recipe's name."""
     replace_text(directory / f"{report.name}.svg", stack(draw_curves(report.curves)))
-    page = render_markdown("pretraining.md", report=report, split_blocks=split_blocks)
+    exam = exam_table(report.exam) if report.exam else None
+    values: dict[str, Any] = {"exam": exam, "verdict": verdict, "evidence": evidence}
+    page = render_markdown("pretraining.md", report=report, split_blocks=split_blocks, **values)
     replace_text(directory / f"{report.name}.md", page)
 
 

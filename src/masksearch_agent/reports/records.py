@@ -17,8 +17,8 @@ from masksearch_agent.jsonl import dump_record, load_record
 from masksearch_agent.records import Message
 
 __all__ = (
-    *("Curve", "Difference", "Generation", "RetrievalScore", "Round", "RunReport", "Sample", "Score"),
-    *("StageCost", "read_report", "write_json"),
+    *("Curve", "Difference", "ExamReport", "Generation", "RetrievalScore", "Round", "RunReport", "Sample"),
+    *("Score", "StageCost", "read_report", "write_json"),
 )
 
 FORMAT_VERSION = 1
@@ -61,6 +61,11 @@ class Difference:
     metric: str = "recall"
     said: Interval | None = None
     """The same of what the models wrote last."""
+
+    @property
+    def pair(self) -> tuple[str, str]:
+        """The two agents."""
+        return self.after, self.before
 
     @property
     def name(self) -> str:
@@ -136,6 +141,35 @@ class Round:
 
 
 @dataclass(frozen=True, slots=True)
+class ExamReport:
+    """What an exam on held-out documents says of a run's agents."""
+
+    scores: tuple[Score, ...]
+    """On all questions (the dataset `exam`), then on those of each category, where there are several."""
+    differences: tuple[Difference, ...]
+    """On all questions, in recall and exact match: of every agent over the rival, of every stage over the start."""
+    validation: tuple[Score, ...]
+    """On other questions, which decided what is served; the start is the first."""
+    served: str
+    """The agent that is served."""
+    start: str
+    """What training started from."""
+    rival: str
+    """What one would use instead of training."""
+    held_out: str = ""
+    """What was held out, in words."""
+
+    def score(self, agent: str) -> Score | None:
+        """Return an agent's score on all questions; None where it has none."""
+        return next((found for found in self.scores if found.agent == agent), None)
+
+    def difference(self, after: str, before: str) -> Difference | None:
+        """Return the paired difference of recall on all questions; None where there is none."""
+        wanted = (after, before), "recall"
+        return next((found for found in self.differences if (found.pair, found.metric) == wanted), None)
+
+
+@dataclass(frozen=True, slots=True)
 class RunReport:
     """A finished run."""
 
@@ -163,6 +197,8 @@ class RunReport:
     stop_reason: str = ""
     """Why self-evolution ended."""
     best_round: int | None = None
+    exam: ExamReport | None = None
+    """None where no documents were held out, and in reports of earlier versions."""
     next_steps: tuple[str, ...] = ()
     format_version: int = FORMAT_VERSION
 
@@ -178,7 +214,7 @@ class RunReport:
     @property
     def compared(self) -> tuple[tuple[str, str], ...]:
         """The pairs of agents that are compared, in order of first appearance."""
-        return tuple(dict.fromkeys((found.after, found.before) for found in self.differences))
+        return tuple(dict.fromkeys(found.pair for found in self.differences))
 
     @property
     def datasets(self) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from masksearch_agent.files import replace_text
 from masksearch_agent.reports.charts import Mark, draw_curves, draw_forest
+from masksearch_agent.reports.exam import evidence, exam_table, verdict
 from masksearch_agent.reports.page import render_html
 from masksearch_agent.reports.records import Difference, RunReport, Score, write_json
 from masksearch_agent.reports.wording import label
@@ -34,13 +35,19 @@ def render_run(report: RunReport) -> str:
         headline=headline(report).replace("-hop", "\u2011hop"),
         sureness=sureness(report),
         report=report,
+        exam=exam_table(report.exam) if report.exam else None,
+        exam_forest=forest_of(report.exam.differences) if report.exam else "",
         forest=forest_of(report.differences),
         charts=draw_curves(report.curves),
     )
 
 
 def headline(report: RunReport) -> str:
-    """Return the run's result in one sentence: the recall of what it made beside the untrained one."""
+    """Return the run's result in a sentence or two: what its exam says or, where there was none, the recall of what it
+    made beside the untrained one.
+    """
+    if report.exam is not None:
+        return verdict(report.exam)
     reached, before = _result(report)
     if reached is None:
         return "Nothing was evaluated in this run."
@@ -53,6 +60,8 @@ def headline(report: RunReport) -> str:
 
 def sureness(report: RunReport) -> str:
     """Return how sure the headline is: its intervals and number of questions."""
+    if report.exam is not None:
+        return evidence(report.exam)
     reached, before = _result(report)
     if reached is None:
         return ""

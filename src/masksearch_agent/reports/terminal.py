@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from masksearch_agent.reports.records import RunReport
+from masksearch_agent.reports.exam import evidence, exam_table, verdict
+from masksearch_agent.reports.records import ExamReport, RunReport
 from masksearch_agent.reports.wording import best_recalls, difference, label, question_count, score
 
-__all__ = ("rounds_table", "scores_table")
+__all__ = ("exam_summary", "rounds_table", "scores_table")
+
+
+def exam_summary(exam: ExamReport) -> Group:
+    """Return what an exam says: the verdict, the scores and what is served."""
+    return Group(Text(verdict(exam), style="bold"), scores_table(exam_table(exam)), Text(evidence(exam)))
 
 
 def scores_table(report: RunReport) -> Table:

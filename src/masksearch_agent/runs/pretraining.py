@@ -1,9 +1,10 @@
 """The whole loop on documents of your own: from a corpus to a search agent that is trained on its masks and compared.
 
-    corpus -> index -> RAMP tasks -> trajectories -> SFT -> DAPO -> evaluation
+    corpus -> index -> RAMP tasks -> trajectories -> SFT -> DAPO -> exams -> the best of them
+    documents that are held back -> questions of the exams -----------^
 
-None of the questions that are asked in evaluation is trained on. The untrained model is asked them too, over the same
-search: with one retrieval in plain text (rag-3shot) and in tags (RAG-PE), and with the whole search graph (Agent-PE).
+No question is trained on. The untrained model is asked them too, over the same search: with one retrieval in plain text
+(rag-3shot) and in tags (RAG-PE), and with the whole search graph (Agent-PE).
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ from pathlib import Path
 from masksearch_agent.config.recipe import Recipe
 from masksearch_agent.evaluation.baselines import BASELINES
 from masksearch_agent.reports.records import RunReport
-from masksearch_agent.runs.question_files import QuestionFile, check_files
+from masksearch_agent.runs.exam import DocumentExam
+from masksearch_agent.runs.question_files import QuestionFile, asked_files, check_files
 from masksearch_agent.runs.reporting import report_pretraining
 from masksearch_agent.stages.display import Display
-from masksearch_agent.stages.evaluation import Asked
 from masksearch_agent.stages.graph import StageGraph
 from masksearch_agent.stages.plan import RecipeStages, save_recipe
-from masksearch_agent.stages.stage import Corpus, TaskFile
+from masksearch_agent.stages.stage import Corpus, lineage
 
 __all__ = ("Pretraining",)
 
@@ -30,14 +31,12 @@ class Pretraining:
 
     Args:
         corpus: Documents to mask and to search.
-        questions: What to evaluate on; each has a name of its own.
-        directory: The run folder.
-        command: What started the run, for its report.
+        questions: What to evaluate on beside the exam; each has a name of its own.
+        directory, command: The run folder, and what started the run, for its report.
 
     Raises:
-        CorpusError: There is no corpus.
-        EvaluationError: There is no such question file, or there are two of one name.
-        ConfigError: The folder belongs to a run with other settings or files.
+        CorpusError, EvaluationError: There is no corpus or question file, or there are two files of one name.
+        ConfigError: The folder holds a run with other settings or files, or there is nothing to evaluate on.
     """
 
     def __init__(
@@ -49,33 +48,33 @@ class Pretraining:
         display: Display | None = None,
         command: str = "",
     ) -> None:
-        check_files(corpus, questions)
+        check_files(corpus, questions, has_exam=recipe.exam.documents > 0)
         self.recipe, self.directory, self.command = recipe, directory, command
         make, documents = RecipeStages(recipe), Corpus(str(corpus))
         searched = make.search(make.index(documents))
+        self.exam = DocumentExam(make, documents, searched) if recipe.exam.documents else None
         base = make.base(searched.index)
-        self.tasks = make.tasks(documents, searched)
+        self.tasks = make.tasks(self.exam.rest if self.exam else documents, searched)
         self.traces = make.trajectories(self.tasks, searched)
-        self.student = make.sft(base, self.traces, recipe.ramp_sft, "ramp_sft")
-        self.agent = make.dapo(self.student, self.tasks, searched, recipe.ramp_dapo, "ramp_dapo")
-
-        def ask(file: QuestionFile) -> Asked:
-            own = make.index(Corpus(str(file.path)), f"index_{file.name}") if file.has_passages else None
-            return Asked(TaskFile(str(file.path)), make.search(own) if own is not None else searched)
-
-        asked = {file.name: ask(file) for file in questions}
-        self.exams = [
+        sft = make.sft(base, self.traces, recipe.ramp_sft, "ramp_sft")
+        dapo = make.dapo(sft, self.tasks, searched, recipe.ramp_dapo, "ramp_dapo")
+        self.trained = {"ramp_sft": sft, "ramp_dapo": dapo}  # In the order of training.
+        self.agent = self.exam.best(base, self.trained) if self.exam else [*self.trained.values()][-1]
+        asked = {**(self.exam.asked if self.exam else {}), **asked_files(questions, make, searched)}
+        self.evaluations = [
             make.evaluation(name, base, asked, mode, is_trained=False) for name, mode in BASELINES.items()
         ]
-        rows = {"ramp_sft": self.student, "ramp_dapo": self.agent}
-        self.exams += [make.evaluation(name, agent, asked) for name, agent in rows.items()]
+        self.evaluations += [make.evaluation(name, agent, asked) for name, agent in self.trained.items()]
+        self.stages = [*lineage(self.agent), *self.evaluations]
         self.graph = StageGraph(directory, display)
-        self.graph.check(self.exams)
+        self.graph.check(self.stages)
 
     def run(self) -> RunReport:
         """Do every stage that is not done yet; write the report and return it."""
         save_recipe(self.recipe, self.directory)
+        for questions in self.exam.questions if self.exam else ():
+            self.graph.make(questions)  # First: documents that give none are found out before training.
         self.graph.make(self.agent)
-        for exam in self.exams:
-            self.graph.finish(exam)
+        for evaluation in self.evaluations:
+            self.graph.finish(evaluation)
         return report_pretraining(self)

@@ -6,9 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from masksearch_agent.errors import CorpusError, EvaluationError
+from masksearch_agent.errors import ConfigError, CorpusError, EvaluationError
+from masksearch_agent.runs.exam import EXAM
+from masksearch_agent.stages.evaluation import Asked
+from masksearch_agent.stages.plan import RecipeStages
+from masksearch_agent.stages.stage import Corpus, Searched, TaskFile
 
-__all__ = ("QuestionFile", "check_files")
+__all__ = ("QuestionFile", "asked_files", "check_files")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,12 +25,32 @@ class QuestionFile:
     """Whether the passages that the file ships are searched; otherwise the corpus is."""
 
 
-def check_files(corpus: Path, questions: Sequence[QuestionFile]) -> None:
-    """Refuse what is not there, before anything is done."""
+def check_files(corpus: Path, questions: Sequence[QuestionFile], has_exam: bool) -> None:
+    """Refuse what is not there, before anything is done; without an exam there have to be questions."""
+    if not has_exam and not questions:
+        raise ConfigError(
+            "there is nothing to evaluate on; pass --test or --test-with-passages NAME=FILE, or hold documents back "
+            "(`--set exam.documents=0.1`)"
+        )
     if not corpus.exists():
         raise CorpusError(f"there is no corpus at {corpus}; pass a file or folder of documents")
     for file in questions:
         if not file.path.is_file():
             raise EvaluationError(f"there are no questions at {file.path}; pass NAME=FILE of a benchmark")
+    if EXAM in {file.name for file in questions}:
+        raise EvaluationError(
+            f"{EXAM!r} is what the exam on your documents is called; give the file another name"
+        )
     if len({file.name for file in questions}) < len(questions):
         raise EvaluationError("two question files have one name; give each its own, as NAME=FILE")
+
+
+def asked_files(
+    questions: Sequence[QuestionFile], make: RecipeStages, searched: Searched
+) -> dict[str, Asked]:
+    """Return the questions of files by name, each with what it is answered from: `searched`, or its own passages."""
+    asked = {}
+    for file in questions:
+        own = make.index(Corpus(str(file.path)), f"index_{file.name}") if file.has_passages else None
+        asked[file.name] = Asked(TaskFile(str(file.path)), make.search(own) if own is not None else searched)
+    return asked

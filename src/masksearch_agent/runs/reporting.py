@@ -19,6 +19,8 @@ from masksearch_agent.reports.evaluation_page import PAGE_NAME, write_page
 from masksearch_agent.reports.markdown import write_evolution, write_pretraining
 from masksearch_agent.reports.records import Round, RunReport, Sample, StageCost
 from masksearch_agent.reports.run_page import write_run_report
+from masksearch_agent.runs.exam import EXAM, START
+from masksearch_agent.runs.exam_report import compared_pairs, report_exam
 from masksearch_agent.runs.rounds import Rounds
 from masksearch_agent.stages.evaluation import Evaluation
 from masksearch_agent.stages.graph import FinishedStage, StageGraph
@@ -38,10 +40,6 @@ __all__ = (
     "write_questions",
 )
 
-_COMPARED = (
-    ("ramp_sft", "rag-3shot"), ("ramp_sft", "agent-pe"), ("ramp_sft", "rag-pe"),
-    ("ramp_dapo", "rag-3shot"), ("ramp_dapo", "agent-pe"), ("ramp_dapo", "rag-pe"), ("ramp_dapo", "ramp_sft"),
-)  # fmt: skip
 _READ = "ramp_sft"
 """Whose trajectories are shown."""
 _SAMPLES = 5
@@ -58,24 +56,32 @@ def report_pretraining(run: Pretraining) -> RunReport:
     would answer without any tag, and has no answer then. So each run is scored a second time on what the model wrote
     last, whatever its form. That favours the untrained model, which writes more than an answer.
     """
-    results = results_of(run.exams, run.graph)
-    asked = {name: asked.questions for name, asked in run.exams[0].asked.items()}
+    results = results_of(run.evaluations, run.graph)
+    asked = {name: found.questions for stage in run.evaluations for name, found in stage.asked.items()}
+    asked.pop(EXAM, None)
     tasks = {name: {t.id: t for t in read_tasks(run.graph.where(file))} for name, file in asked.items()}
+    of_files = {
+        agent: {name: found for name, found in sets.items() if name in asked}
+        for agent, sets in results.items()
+    }
 
     def said(dataset: str, result: QuestionResult) -> float:
         return score_answer(tasks[dataset][result.task_id], last_words(result)).recall
 
-    scored = ScoredRuns(results, run.recipe.evaluation, said)
+    scored = ScoredRuns(of_files, run.recipe.evaluation, said)
     where = run.graph.where
     made = Counter(task.category for task in read_task_files([where(run.tasks)]))
     report = RunReport(
-        **about_run(run.recipe, run.graph.took(run.exams)),
+        **about_run(run.recipe, run.graph.took(run.stages)),
         command=run.command,
         scores=scored.scores(),
-        differences=scored.differences((*pair, name) for pair in _COMPARED for name in asked),
+        differences=scored.differences(
+            (*pair, name) for pair in compared_pairs(run.trained) for name in asked
+        ),
+        exam=report_exam(run, run.exam, results) if run.exam else None,
         tasks=dict(made),
         generation=(generation_of(where(run.traces), "ramp"),),
-        curves=curves_of({"ramp_sft": where(run.student), "ramp_dapo": where(run.agent)}),
+        curves=curves_of({name: where(agent) for name, agent in run.trained.items()}),
         samples=tuple(_choose_samples(results[_READ])),
         next_steps=(
             f"Read how every question was answered: open {run.directory}/evals/{PAGE_NAME}",
@@ -84,7 +90,7 @@ def report_pretraining(run: Pretraining) -> RunReport:
     )
     write_run_report(report, run.directory)
     write_pretraining(report, run.directory)
-    write_questions(run.graph, run.exams, "agent-pe", report.title)
+    write_questions(run.graph, run.evaluations, START, report.title)
     return report
 
 
@@ -146,10 +152,12 @@ def results_of(exams: Sequence[Evaluation], graph: StageGraph) -> Results:
 
 def write_questions(graph: StageGraph, exams: Sequence[Evaluation], reference: str, title: str) -> None:
     """Write the page of every question, in the folder of the evaluations; the last agent stands first."""
+    datasets = dict.fromkeys(dataset for exam in exams for dataset in exam.asked)
     files = [
         ResultFile(graph.where(exam.results[dataset]), ResultLabel(dataset, exam.name.removeprefix("evals/")))
-        for dataset in exams[0].asked
+        for dataset in datasets
         for exam in reversed(exams)
+        if dataset in exam.asked
     ]
     references = {file.label.dataset: reference for file in files}
     settings = exams[0].settings

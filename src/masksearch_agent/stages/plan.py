@@ -8,6 +8,8 @@ from pathlib import Path
 import yaml
 
 from masksearch_agent.agent.prompts import PromptSet, add_examples, choose_prompts
+from masksearch_agent.config.corpus import CorpusSettings
+from masksearch_agent.config.ramp import RampSettings
 from masksearch_agent.config.recipe import Recipe
 from masksearch_agent.config.retrieval import RetrievalSettings
 from masksearch_agent.config.rewards import RewardSettings
@@ -15,9 +17,12 @@ from masksearch_agent.config.trainers import DAPOSettings, SFTSettings
 from masksearch_agent.evaluation.runner import Mode
 from masksearch_agent.files import replace_text
 from masksearch_agent.stages.base import BaseAgent
+from masksearch_agent.stages.choice import Candidate, Choice
 from masksearch_agent.stages.dapo import DAPO, RolloutSettings
+from masksearch_agent.stages.draw import Draw
 from masksearch_agent.stages.evaluation import Asked, Evaluation
 from masksearch_agent.stages.index import Index
+from masksearch_agent.stages.parts import Parts
 from masksearch_agent.stages.sft import SFT
 from masksearch_agent.stages.stage import AgentFolder, Corpus, IndexFolder, Searched, TaskFile, Traces
 from masksearch_agent.stages.tasks import Masking, Split
@@ -76,18 +81,52 @@ class RecipeStages:
         name: str = "tasks",
         split: Split = "train",
         max_tasks: int | None = None,
+        settings: RampSettings | None = None,
     ) -> TaskFile:
-        """Return the masked passages of a corpus."""
+        """Return the masked passages of a corpus; `settings` take the place of the recipe's."""
         return Masking(
             name=self._name(name),
             title="masking passages" if split == "train" else "masking held-out passages",
             corpus=corpus,
             searched=searched,
-            reading=self.recipe.corpus,
-            settings=self.recipe.masking,
+            # What another stage wrote are passages, whatever the columns of the documents are.
+            reading=self.recipe.corpus if corpus.stage is None else CorpusSettings(),
+            settings=settings or self.recipe.masking,
             split=split,
             max_tasks=max_tasks,
         ).tasks
+
+    def parts(self, corpus: Corpus) -> Parts:
+        """Return the stage that holds documents back for exams."""
+        return Parts(
+            name=self._name("parts"),
+            title="holding documents back",
+            corpus=corpus,
+            reading=self.recipe.corpus,
+            settings=self.recipe.exam,
+            seed=self.recipe.seed,
+        )
+
+    def exam(self, corpus: Corpus, searched: Searched, name: str, at_most: int) -> Asked:
+        """Return an exam on a part of a corpus, answered from the whole of it."""
+        made = self.tasks(corpus, searched, f"{name}/tasks", "test", settings=self.recipe.exam_masking)
+        drawn = Draw(
+            name=self._name(f"{name}/questions"),
+            title=f"drawing the {name} questions",
+            tasks=made,
+            at_most=at_most,
+            seed=self.recipe.seed,
+        ).drawn
+        return Asked(drawn, searched)
+
+    def choice(self, candidates: Mapping[str, Candidate], name: str = "agent") -> AgentFolder:
+        """Return the best of several agents; the first is what training started from."""
+        return Choice(
+            name=self._name(name),
+            title="choosing what is served",
+            candidates=candidates,
+            settings=self.recipe.evaluation,
+        ).trained
 
     def trajectories(
         self, tasks: TaskFile, searched: Searched, trace_stage: str = "ramp", name: str = "trajectories"
@@ -152,14 +191,15 @@ class RecipeStages:
         asked: Mapping[str, Asked],
         mode: Mode = "agentic",
         is_trained: bool = True,
+        folder: str = "evals",
     ) -> Evaluation:
-        """Return the stage that asks an agent; `name` is what tables call it.
+        """Return the stage that asks an agent; `name` is what tables call it, and its results lie in `folder`.
 
         One that `is_trained` is told what it was trained with, another one sees worked examples too.
         """
         return Evaluation(
-            name=self._name(f"evals/{name}"),
-            title=f"evaluating {name}",
+            name=self._name(f"{folder}/{name}"),
+            title=f"evaluating {name}" if folder == "evals" else f"{folder}: {name}",
             agent=agent,
             asked=asked,
             mode=mode,

@@ -35,6 +35,7 @@ from masksearch_agent.stages.stage import Corpus, Searched, Site, Stage, TaskFil
 
 __all__ = (
     *(
+        "MENTIONS",
         "Masking",
         "build_tasks",
         "corpus_passages",
@@ -47,7 +48,7 @@ __all__ = (
 
 Split = Literal["train", "test"]
 
-_MENTIONS = "mentions.jsonl"
+MENTIONS = "mentions.jsonl"
 """Beside a corpus folder's `passages.jsonl`: facts that are known, which are then the spans."""
 _TASKS = "tasks.jsonl"
 
@@ -133,7 +134,7 @@ def corpus_passages(
     corpus: Path, reading: CorpusSettings | None = None, documents: CorpusReport | None = None
 ) -> Iterator[Passage]:
     """Yield the passages to mask."""
-    file = corpus / "passages.jsonl" if (corpus / _MENTIONS).is_file() else corpus
+    file = corpus / "passages.jsonl" if (corpus / MENTIONS).is_file() else corpus
     return read_passages(file, reading, documents)
 
 
@@ -154,7 +155,7 @@ def open_extractor(
             the model between their shards.
     """
     extractor: SpanExtractor
-    mentions = corpus / _MENTIONS
+    mentions = corpus / MENTIONS
     if mentions.is_file():
         extractor = FactSpanExtractor(read_jsonl(mentions, FactMention, TaskError))
     elif settings.gliner is not None:

@@ -8,7 +8,7 @@ from fakes.backends import TableBackend
 from fakes.chat_models import ScriptedChatModel
 
 from masksearch_agent.agent.bundle import BundleInfo
-from masksearch_agent.agent.prompts import COMPACT_PROMPTS
+from masksearch_agent.agent.prompts import COMPACT_PROMPTS, FULL_PROMPTS, PromptSet, add_examples
 from masksearch_agent.agent.protocol import PROTOCOL_VERSION
 from masksearch_agent.agent.runnable import MaskSearchAgent
 from masksearch_agent.config.agent import AgentSettings
@@ -18,14 +18,14 @@ from masksearch_agent.models.local import LocalChatModel
 from masksearch_agent.retrieval.search import Search
 
 
-def make_agent(**provenance: Any) -> MaskSearchAgent:
-    settings = AgentSettings(max_step_tokens=17)
+def make_agent(prompts: PromptSet = COMPACT_PROMPTS, **provenance: Any) -> MaskSearchAgent:
+    settings = AgentSettings(max_step_tokens=17, answer_form="bare_fills")
     agent = MaskSearchAgent(
-        ScriptedChatModel(script=["trained"]), Search(TableBackend({})), settings, COMPACT_PROMPTS
+        ScriptedChatModel(script=["trained"]), Search(TableBackend({})), settings, prompts
     )
     agent.bundle = BundleInfo(
         protocol_version=PROTOCOL_VERSION,
-        prompts=COMPACT_PROMPTS,
+        prompts=prompts,
         agent=settings,
         model_version="v",
         provenance=provenance,
@@ -56,6 +56,12 @@ def test_a_baseline_differs_from_the_agent_in_its_model_only(loaded: list[Any]) 
         agent.settings,
         agent.prompts,
     )
+
+
+def test_an_untrained_model_is_shown_worked_examples(loaded: list[Any]) -> None:
+    baseline = baseline_of(make_agent(FULL_PROMPTS, base_model="models/smollm2"))
+    assert baseline.prompts == add_examples(FULL_PROMPTS, "bare_fills") != FULL_PROMPTS
+    assert loaded[0][1]["model_version"] == "models/smollm2 (untrained, few-shot)"
 
 
 def test_the_base_model_can_be_named(loaded: list[Any]) -> None:

@@ -4,47 +4,74 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fakes.evaluation_results import result
 from fakes.stages import NotedWork
 
 from masksearch_agent.config.recipe import Recipe
 from masksearch_agent.errors import ConfigError, CorpusError, EvaluationError
+from masksearch_agent.evaluation.results import read_results
+from masksearch_agent.evaluation.runner import summarise
 from masksearch_agent.jsonl import write_jsonl
 from masksearch_agent.records import Passage, SearchTask
 from masksearch_agent.runs import pretraining
 from masksearch_agent.runs.pretraining import Pretraining
 from masksearch_agent.runs.question_files import QuestionFile
 from masksearch_agent.stages.base import BaseAgent
+from masksearch_agent.stages.choice import Choice, choose
 from masksearch_agent.stages.dapo import DAPO
+from masksearch_agent.stages.draw import Draw
 from masksearch_agent.stages.evaluation import Evaluation
 from masksearch_agent.stages.sft import SFT
 from masksearch_agent.stages.stage import Site, Spent
-from masksearch_agent.stages.tasks import Masking
+from masksearch_agent.stages.tasks import Masking, corpus_passages
 from masksearch_agent.stages.trajectories import Lessons
 
-STAGES = ["index", "base", "tasks", "trajectories", "ramp_sft", "ramp_dapo"]
-EXAMS = ["evals/rag-3shot", "evals/rag-pe", "evals/agent-pe", "evals/ramp_sft", "evals/ramp_dapo"]
+STAGES = [
+    *("parts", "index", "validation/tasks", "validation/questions", "exam/tasks", "exam/questions", "base"),
+    *("validation/agent-pe", "tasks", "trajectories", "ramp_sft", "validation/ramp_sft"),
+    *("ramp_dapo", "validation/ramp_dapo", "agent"),
+]
+AGENTS = ("agent-pe", "ramp_sft", "ramp_dapo")
+EXAMS = [f"evals/{name}" for name in ("rag-3shot", "rag-pe", *AGENTS)]
+NOTED = [name for name in (*STAGES, *EXAMS) if name not in ("parts", "index")]
+RECALLS = {"agent-pe": 0.2, "ramp_sft": 0.6, "ramp_dapo": 0.4}
 
 
 class Notes(NotedWork):
     """What a run does, in place of masking, training and asking; indexes are built."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        kinds = (BaseAgent, Masking, Lessons, SFT, DAPO, Evaluation)
+        kinds = (BaseAgent, Masking, Draw, Lessons, SFT, DAPO, Evaluation, Choice)
         super().__init__(
             monkeypatch,
             kinds,
             evaluation=self.ask,
+            choice=self.choose,
+            tasks=lambda stage, folder, site: self.masked.update(
+                {stage.name: [p.id for p in corpus_passages(site.where(stage.corpus))]}
+            ),
             sft=lambda stage, *_: Spent(2, 20),
             dapo=lambda stage, *_: Spent(3, 30),
         )
         self.asked: list[tuple[str, str, str, str]] = []
+        self.masked: dict[str, list[str]] = {}
+        """Passages that tasks were made from, by stage."""
+        self.chosen = ""
+        self.recalls = RECALLS
         monkeypatch.setattr(pretraining, "report_pretraining", lambda run: run)
 
     def ask(self, stage: Evaluation, folder: Path, site: Site) -> None:
         for dataset, asked in stage.asked.items():
+            if dataset == "validation":
+                results = [result("Quay", self.recalls[folder.name])]
+                write_jsonl(site.where(stage.results[dataset]), results)
             [[found]] = site.search(asked.searched).search(["Who built the quay?"], 1)
             bundle = site.where(stage.agent).name
             self.asked.append((folder.name, dataset, f"{bundle} {stage.mode}", found.passage.title))
+
+    def choose(self, stage: Choice, folder: Path, site: Site) -> None:
+        read = {name: read_results(site.where(found.results)) for name, found in stage.candidates.items()}
+        self.chosen = choose({name: summarise(results) for name, results in read.items()})
 
 
 @pytest.fixture
@@ -55,7 +82,8 @@ def notes(monkeypatch: pytest.MonkeyPatch) -> Notes:
 
 @pytest.fixture
 def corpus(tmp_path: Path) -> Path:
-    write_jsonl(tmp_path / "corpus.jsonl", [Passage("p", "Corpus", "Ann Bo built the quay.")])
+    others = [Passage(f"p{number}", f"Weir {number}", "Cy Do saw it.") for number in range(59)]
+    write_jsonl(tmp_path / "corpus.jsonl", [Passage("p", "Corpus", "Ann Bo built the quay."), *others])
     write_jsonl(tmp_path / "plain.jsonl", [SearchTask("q", "qa", "Who built the quay?", (("Ann Bo",),))])
     (tmp_path / "hotpot.json").write_text(
         '[{"_id": "h", "question": "Who built the quay?", "answer": "Ann Bo", "type": "bridge", "supporting_facts": '
@@ -77,31 +105,61 @@ def make_run(corpus: Path, **settings: Any) -> Pretraining:
 
 def test_every_agent_is_asked_every_question_over_the_same_search(notes: Notes, corpus: Path) -> None:
     make_run(corpus).run()
-    assert [name for name in notes.names if not name.startswith("evals/")] == STAGES[1:]
+    assert notes.names == NOTED
     sft, dapo = notes.of_kind("sft")[0], notes.of_kind("dapo")[0]
     assert (sft.agent.stage.name, dapo.agent.stage.name) == ("base", "ramp_sft")
     assert (sft.settings.seed, dapo.settings.seed) == (4, 4)
-    assert notes.asked == [
-        ("rag-3shot", "hotpot", "base rag-3shot", "Own"),
-        ("rag-3shot", "plain", "base rag-3shot", "Corpus"),
-        ("rag-pe", "hotpot", "base rag", "Own"),
-        ("rag-pe", "plain", "base rag", "Corpus"),
-        ("agent-pe", "hotpot", "base agentic", "Own"),
-        ("agent-pe", "plain", "base agentic", "Corpus"),
-        ("ramp_sft", "hotpot", "ramp_sft agentic", "Own"),
-        ("ramp_sft", "plain", "ramp_sft agentic", "Corpus"),
-        ("ramp_dapo", "hotpot", "ramp_dapo agentic", "Own"),
-        ("ramp_dapo", "plain", "ramp_dapo agentic", "Corpus"),
+    bundles = {"rag-3shot": "base rag-3shot", "rag-pe": "base rag", "agent-pe": "base agentic"}
+    bundles |= {name: f"{name} agentic" for name in ("ramp_sft", "ramp_dapo")}
+    titles = {"exam": "Corpus", "hotpot": "Own", "plain": "Corpus"}
+    expected = [(name, "validation", bundles[name], "Corpus") for name in AGENTS]
+    expected += [
+        (name, dataset, bundles[name], title) for name in bundles for dataset, title in titles.items()
     ]
+    assert notes.asked == expected
 
 
-@pytest.mark.parametrize("killed_at", ["tasks", "ramp_sft", "evals/agent-pe"])
+def test_no_task_is_made_from_a_document_of_an_exam(notes: Notes, corpus: Path) -> None:
+    make_run(corpus).run()
+    assert {name: len(found) for name, found in notes.masked.items()} == {
+        "validation/tasks": 2,
+        "exam/tasks": 4,
+        "tasks": 54,
+    }
+    assert len({passage for found in notes.masked.values() for passage in found}) == 60
+    exam, train = notes.of_kind("tasks")[1:]
+    assert (exam.split, train.split) == ("test", "train")
+    assert (exam.settings.cloze_questions, train.settings.cloze_questions) == (0.5, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("recalls", "chosen"), [({}, "ramp_sft"), ({"ramp_sft": 0.1, "ramp_dapo": 0.1}, "agent-pe")]
+)
+def test_what_did_best_on_the_validation_questions_is_chosen(
+    notes: Notes, corpus: Path, recalls: dict[str, float], chosen: str
+) -> None:
+    notes.recalls = RECALLS | recalls
+    make_run(corpus).run()
+    assert notes.chosen == chosen
+
+
+def test_without_an_exam_everything_is_masked_and_the_last_stage_served(notes: Notes, corpus: Path) -> None:
+    run = make_run(corpus, exam={"documents": 0})
+    run.run()
+    assert notes.names == ["base", "tasks", "trajectories", "ramp_sft", "ramp_dapo", *EXAMS]
+    assert len(notes.masked["tasks"]) == 60
+    assert run.graph.where(run.agent).name == "ramp_dapo"
+
+
+@pytest.mark.parametrize(
+    "killed_at", ["exam/tasks", "ramp_sft", "validation/ramp_dapo", "agent", "evals/agent-pe"]
+)
 def test_a_killed_run_goes_on_at_its_stage(notes: Notes, corpus: Path, killed_at: str) -> None:
     notes.killed_at = killed_at
     with pytest.raises(KeyboardInterrupt):
         make_run(corpus).run()
     make_run(corpus).run()
-    assert sorted(notes.names) == sorted([*STAGES[1:], *EXAMS])
+    assert sorted(notes.names) == sorted(NOTED)
     make_run(corpus).run()
     assert len(notes.names) == len(set(notes.names))
 
@@ -121,4 +179,8 @@ def test_missing_data_is_named_before_anything_is_done(corpus: Path) -> None:
     twice = (QuestionFile("a", folder / "plain.jsonl"), QuestionFile("a", folder / "hotpot.json"))
     with pytest.raises(EvaluationError, match="one name"):
         Pretraining(Recipe(), corpus, twice, folder / "run")
+    with pytest.raises(EvaluationError, match="'exam' is what the exam"):
+        Pretraining(Recipe(), corpus, (QuestionFile("exam", folder / "plain.jsonl"),), folder / "run")
+    with pytest.raises(ConfigError, match="nothing to evaluate on"):
+        Pretraining(Recipe(exam={"documents": 0}), corpus, (), folder / "run")
     assert not (folder / "run").exists()
