@@ -72,7 +72,7 @@ def find_alarms(log: Log, settings: MonitorSettings) -> list[Alarm]:
             settings.patience,
         ),
         *_streaks(
-            log, "entropy", "entropy", lambda value, _: value < _MIN_ENTROPY,
+            log, "entropy", "entropy", _has_no_entropy,
             f"the entropy of sampled tokens was {{value:.2g}} nats after {_STEPS_IN_A_ROW} steps in a row below "
             f"{_MIN_ENTROPY:g}",
         ),
@@ -119,6 +119,11 @@ def _streaks(
         if bad == _STEPS_IN_A_ROW:
             step = int(entry["step"])
             yield Alarm(name, step, f"step {step}: {words.format(value=value)}")
+
+
+def _has_no_entropy(entropy: float, entry: Mapping[str, Any]) -> bool:
+    # Where no group was useful, no token was trained, and the mean over none is 0.
+    return entropy < _MIN_ENTROPY and bool(entry.get("dapo/trained_tokens"))
 
 
 def _is_all_wrong(wrong: float, entry: Mapping[str, Any]) -> bool:

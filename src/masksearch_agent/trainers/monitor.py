@@ -122,7 +122,7 @@ class Monitor(TrainerCallback):  # type: ignore[misc]
             return
         args.load_best_model_at_end = self.settings.keep_best or self._is_stopped
         if state.global_step == 0:
-            self._examine(state)
+            self._examine(state, control)
         elif state.best_global_step:
             best = Path(args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{state.best_global_step}"
             if not best.is_dir():
@@ -141,7 +141,7 @@ class Monitor(TrainerCallback):  # type: ignore[misc]
             # Killed after it had stopped: a trainer that goes on takes a step before it looks.
             control.should_training_stop = True
         elif self.exam is not None and self._is_due(state):
-            self._examine(state)
+            self._examine(state, control)
             if state.best_global_step == state.global_step:
                 control.should_save = True
 
@@ -176,7 +176,7 @@ class Monitor(TrainerCallback):  # type: ignore[misc]
     def _is_due(self, state: TrainerState) -> bool:
         return bool(state.global_step % self.every_steps == 0 or state.global_step >= state.max_steps)
 
-    def _examine(self, state: TrainerState) -> None:
+    def _examine(self, state: TrainerState, control: TrainerControl) -> None:
         if self.exam is None:
             return
         started_s = time.perf_counter()
@@ -185,8 +185,11 @@ class Monitor(TrainerCallback):  # type: ignore[misc]
         metrics[_SECONDS] = time.perf_counter() - started_s
         scores = [metrics[EXAM_SCORE], *([before.best_score] if (before := self.standing) else [])]
         metrics["exam/best_recall"] = max(scores)
+        is_step_logged = control.should_log
         # The log of the base class: TRL's would put what it has noted for the step's own entry into this one.
         Trainer.log(self.trainer, metrics)
+        # Logging takes this back, and the step's own entry is still to come.
+        control.should_log = is_step_logged
         standing = self.standing
         if standing is not None and standing.best_step == state.global_step:
             state.best_metric = standing.best_score
