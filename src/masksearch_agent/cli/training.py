@@ -4,12 +4,28 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import typer
 
 from masksearch_agent.cli import application as cli
+from masksearch_agent.config.trainers import DAPOSettings, MonitorSettings, SFTSettings
 from masksearch_agent.errors import ConfigError, TrainingError
+from masksearch_agent.retrieval.search import Search
+
+if TYPE_CHECKING:
+    from masksearch_agent.config.recipe import Recipe
+    from masksearch_agent.stages.training import ExamTasks
+
+SettingsT = TypeVar("SettingsT", SFTSettings, DAPOSettings)
+
+ExamOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="Tasks or questions, trained on nowhere, that the agent is examined on while it trains: the best weights "
+        "are kept, and a run that falls is stopped (`monitor` of the settings)."
+    ),
+]
 
 
 @cli.app.command()
@@ -30,6 +46,7 @@ def sft(
     use: Annotated[
         Literal["ramp_sft", "qa_sft"], typer.Option(help="Which settings of the recipe to train with.")
     ] = "ramp_sft",
+    exam: ExamOption = None,
     recipe: cli.RecipeOption = None,
     settings: cli.SetOption = None,
     as_json: cli.JsonOption = False,
@@ -53,8 +70,11 @@ def sft(
             )
         if not agent:
             make_base_bundle(resolved.base_model, resolved.name, prompts_of(resolved), resolved.agent, source)
-        chosen = getattr(resolved, use)
-        spent = run_sft(source, trajectories, chosen, out, f"{stage}_sft", bar.training_listener(), index)
+        search = _open_search(index, source, resolved) if exam is not None else None
+        chosen, tasks = _examine(getattr(resolved, use), exam, search)
+        spent = run_sft(
+            source, trajectories, chosen, out, f"{stage}_sft", bar.training_listener(), index, tasks
+        )
     cli.print_result({"agent": str(out), **dataclasses.asdict(spent)}, as_json)
 
 
@@ -67,6 +87,7 @@ def dapo(
     use: Annotated[
         Literal["ramp_dapo", "qa_dapo"], typer.Option(help="Which settings of the recipe to train with.")
     ] = "ramp_dapo",
+    exam: ExamOption = None,
     recipe: cli.RecipeOption = None,
     settings: cli.SetOption = None,
     as_json: cli.JsonOption = False,
@@ -75,8 +96,6 @@ def dapo(
 
     Example: `masksearch dapo --agent runs/agent_sft --tasks runs/tasks/ramp.jsonl --out runs/agent_dapo`
     """
-    from masksearch_agent.agent.bundle import open_bundle_search
-    from masksearch_agent.retrieval.adapters import open_search
     from masksearch_agent.stages.dapo import run_dapo
     from masksearch_agent.stages.display import Display
     from masksearch_agent.stages.plan import rollouts_of
@@ -86,10 +105,32 @@ def dapo(
     chosen = getattr(resolved, use)
     if chosen is None:
         raise ConfigError(f"the recipe has no {use}; add it, or pass `--use ramp_dapo`")
-    search = open_search(index, resolved.retrieval) if index else open_bundle_search(agent)
+    search = _open_search(index, agent, resolved)
+    chosen, exam_tasks = _examine(chosen, exam, search)
     with Display(cli.MESSAGES).stage("DAPO", total=chosen.max_steps) as bar:
         spent = run_dapo(
             Path(agent), read_task_files(tasks), search, chosen, rollouts_of(resolved), out, "dapo",
-            bar.training_listener(), index,
+            bar.training_listener(), index, exam_tasks,
         )  # fmt: skip
     cli.print_result({"agent": str(out), **dataclasses.asdict(spent)}, as_json)
+
+
+def _open_search(index: Path | None, agent: str | Path, recipe: Recipe) -> Search:
+    """Return the search of an index, or else a bundle's own."""
+    from masksearch_agent.agent.bundle import open_bundle_search
+    from masksearch_agent.retrieval.adapters import open_search
+
+    return open_search(index, recipe.retrieval) if index else open_bundle_search(agent)
+
+
+def _examine(
+    settings: SettingsT, exam: Path | None, search: Search | None
+) -> tuple[SettingsT, ExamTasks | None]:
+    """Return the settings, and what an agent is examined on; a file that is given is used in any case."""
+    from masksearch_agent.evaluation.sources import read_tasks
+    from masksearch_agent.stages.training import ExamTasks
+
+    if exam is None or search is None:
+        return settings, None
+    monitored = settings.model_copy(update={"monitor": settings.monitor or MonitorSettings()})
+    return monitored, ExamTasks(list(read_tasks(exam)), search)

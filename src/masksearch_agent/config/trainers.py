@@ -8,7 +8,18 @@ from pydantic import Field, model_validator
 
 from masksearch_agent.config.base import Settings
 
-__all__ = ("CurriculumLevel", "DAPOSettings", "OptimizerSettings", "SFTSettings")
+__all__ = (
+    "AlarmName",
+    "CurriculumLevel",
+    "DAPOSettings",
+    "MonitorSettings",
+    "OptimizerSettings",
+    "SFTSettings",
+)
+
+AlarmName = Literal["exam", "likelihood", "entropy", "all_wrong", "non_finite"]
+"""What a monitor warns of: the exam's score stays below its best; so does the likelihood of right answers; the entropy
+of sampled tokens vanishes (DAPO); every group is wholly wrong (DAPO); a loss or gradient is not a number."""
 
 
 class OptimizerSettings(Settings):
@@ -23,6 +34,25 @@ class OptimizerSettings(Settings):
     schedule: Literal["constant", "linear", "cosine"] = "linear"
     warmup_ratio: float = Field(default=0.03, ge=0, lt=1)
     max_gradient_norm: float = Field(default=1.0, gt=0)
+
+
+class MonitorSettings(Settings):
+    """Whether a stage is still getting better, asked while it trains: an exam, and what it comes to where it falls."""
+
+    every_steps: int = Field(default=50, gt=0)
+    """Steps from one exam to the next; there is one before the first step and one after the last, too. DAPO rounds up
+    to whole rollout batches (`updates_per_rollout`)."""
+    tasks: int = Field(default=48, gt=0)
+    """Tasks of the exam that are asked each time, the same ones; a choice by chance where it has more."""
+    tolerance: float = Field(default=0.05, ge=0)
+    """By how much the exam's recall may be below its best."""
+    patience: int = Field(default=3, gt=0)
+    """Exams in a row below that, after which the run is taken to have gone wrong."""
+    keep_best: bool = True
+    """Whether the stage makes the weights that did best in the exam; otherwise the last ones. A run that an alarm stops
+    goes back to the best ones whatever this says."""
+    stop_on: tuple[AlarmName, ...] = ("exam", "non_finite")
+    """Alarms that stop the run; all of them are logged."""
 
 
 class SFTSettings(Settings):
@@ -44,6 +74,8 @@ class SFTSettings(Settings):
     bf16: bool = False
     gradient_checkpointing: bool = False
     save_steps: int = Field(default=200, gt=0)
+    monitor: MonitorSettings | None = None
+    """Asks an exam while it trains, where the stage is given one; None: never, and alarms only warn."""
     seed: int = 0
 
 
@@ -107,6 +139,8 @@ class DAPOSettings(Settings):
     gradient_checkpointing: bool = False
     save_steps: int = Field(default=20, gt=0)
     """Rounded up to whole rollout batches (`updates_per_rollout`): in the middle of one a run cannot go on exactly."""
+    monitor: MonitorSettings | None = None
+    """Asks an exam while it trains, where the stage is given one; None: never, and alarms only warn."""
     seed: int = 0
 
     @model_validator(mode="after")

@@ -26,6 +26,13 @@ _METRICS = {
     "rewards/answer": "answer reward (recall)",
     "rewards/format": "format reward",
     "rewards/total": "total reward",
+    "exam/recall": "exam recall",
+    "exam/em": "exam exact match",
+    "exam/well_formed": "exam: well-formed steps",
+    "exam/answer_logprob": "exam: log-probability of right answers",
+    "exam/entropy": "exam: entropy, nats a token",
+    "exam/sampled_tokens": "exam: tokens sampled a run",
+    "exam/answer_tokens": "exam: tokens of an answer",
 }
 
 

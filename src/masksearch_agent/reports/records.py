@@ -32,6 +32,10 @@ class StageCost:
     seconds: float
     tokens: int = 0
     steps: int = 0
+    exam_seconds: float = 0.0
+    """Of its time, what exams took while it trained."""
+    notes: tuple[str, ...] = ()
+    """What went wrong in its training, and which weights it kept."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,9 +17,18 @@ from masksearch_agent.retrieval.search import Search
 from masksearch_agent.rewards.mix import RewardMix
 from masksearch_agent.serving.rollout_engine import open_rollout_engine
 from masksearch_agent.stages.display import Bar
+from masksearch_agent.stages.evaluation import Asked
 from masksearch_agent.stages.stage import AgentFolder, AgentStage, Searched, Site, Spent, TaskFile
 from masksearch_agent.stages.tasks import read_task_files
-from masksearch_agent.stages.training import Listener, next_info, spent_of, training_dtype
+from masksearch_agent.stages.training import (
+    ExamTasks,
+    Listener,
+    exam_of,
+    monitor_of,
+    next_info,
+    spent_of,
+    training_dtype,
+)
 
 __all__ = ("DAPO", "RolloutSettings", "run_dapo")
 
@@ -46,14 +55,17 @@ class DAPO(AgentStage):
     rollouts: RolloutSettings
     label: str
     """What it is called in the model version and the provenance."""
+    exam: Asked | None = None
+    """What it is examined on while it trains (`settings.monitor`); None: nothing."""
 
     def work(self, folder: Path, site: Site, bar: Bar) -> Spent:
         """Train, going on from the last checkpoint."""
         source, tasks = site.where(self.agent), read_task_files([site.where(self.tasks)])
         search = site.search(self.searched)
         return run_dapo(
-            source, tasks, search, self.settings, self.rollouts, folder, self.label, bar.training_listener()
-        )
+            source, tasks, search, self.settings, self.rollouts, folder, self.label, bar.training_listener(),
+            exam=exam_of(self.exam, site),
+        )  # fmt: skip
 
 
 def run_dapo(
@@ -66,6 +78,7 @@ def run_dapo(
     label: str,
     listener: Listener | None = None,
     index: Path | None = None,
+    exam: ExamTasks | None = None,
 ) -> Spent:
     """Train a bundle's model by DAPO with rollouts through its own graph, and save the result as a bundle.
 
@@ -75,6 +88,7 @@ def run_dapo(
         directory: Where the new bundle goes.
         label: Name of the stage.
         index: Index that the new agent searches by default; None for that of the source.
+        exam: What it is examined on while it trains, where `settings.monitor` says when; None: nothing.
     """
     from masksearch_agent.trainers.callbacks import MetricsLog, read_metrics
     from masksearch_agent.trainers.checkpoints import find_last_checkpoint
@@ -91,6 +105,7 @@ def run_dapo(
     with engine as (sampler, weight_sync):
         agent = MaskSearchAgent(sampler, search, info.agent, info.prompts)
         sampling = Sampling(temperature=settings.temperature)
+        monitor = monitor_of(settings, exam, sampler, info, weight_sync)
         trainer = DAPOTrainer(
             model=model,
             args=DAPOConfig.from_settings(settings, output),
@@ -99,6 +114,7 @@ def run_dapo(
             processing_class=tokenizer,
             callbacks=[MetricsLog(metrics, listener)],
             weight_sync=weight_sync,
+            monitor=monitor,
         )
         trainer.train(resume_from_checkpoint=find_last_checkpoint(output))
     # Sharded weights are gathered, in which every process has to take part.
@@ -107,7 +123,8 @@ def run_dapo(
         if settings.lora_rank:
             state = merge_adapters(trainer.accelerator.unwrap_model(trainer.model), state)
         trained, _ = load_checkpoint(source, training_dtype(settings))
-        trained.load_state_dict(state)
+        if monitor.kept_step:
+            trained.load_state_dict(state)
         save_bundle(trained, tokenizer, next_info(info, source, directory, label, settings, index), directory)
     trainer.accelerator.wait_for_everyone()
-    return spent_of(read_metrics(metrics))
+    return spent_of(read_metrics(metrics), monitor)

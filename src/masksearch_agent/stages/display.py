@@ -104,11 +104,16 @@ class Bar:
         self._progress.update(self._task, completed=total, total=total)
 
     def training_listener(self) -> Callable[[int, int, dict[str, float]], None]:
-        """Return a listener for training metrics."""
+        """Return a listener for training metrics, which shows the last of each: an exam's come seldom."""
+        names = {
+            **{"loss": "loss", "rewards/answer": "answer reward", "rewards/format": "format reward"},
+            **{"exam/recall": "exam recall", "exam/best_recall": "best"},
+        }
+        known: dict[str, float] = {}
 
         def listen(step: int, total: int, metrics: dict[str, float]) -> None:
-            names = {"loss": "loss", "rewards/answer": "answer reward", "rewards/format": "format reward"}
-            parts = [f"{label} {metrics[key]:.3f}" for key, label in names.items() if key in metrics]
+            known.update(metrics)
+            parts = [f"{label} {known[key]:.3f}" for key, label in names.items() if key in known]
             self.move_to(step, ", ".join(parts), total)
 
         return listen

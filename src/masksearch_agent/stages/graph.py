@@ -39,6 +39,9 @@ class FinishedStage:
     steps: int = 0
     peak_memory_gb: float = 0.0
     """Of the process, up to the end of the stage."""
+    exam_seconds: float = 0.0
+    notes: tuple[str, ...] = ()
+    """See `Spent`."""
 
 
 class StageGraph(Site):
@@ -114,6 +117,8 @@ class StageGraph(Site):
                 spent = stage.work(self.folder(stage), self, bar) or Spent(0, 0)
                 kept = {"seconds": time.perf_counter() - started_s, **dataclasses.asdict(spent)}
                 bar.finish()
+            for note in kept["notes"]:
+                self.display.say(f"{title}: {note}")
             # ru_maxrss is in KiB on Linux.
             kept["peak_memory_gb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
             self._write(stage, kept)

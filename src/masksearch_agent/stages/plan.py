@@ -150,8 +150,12 @@ class RecipeStages:
         settings: SFTSettings,
         label: str,
         name: str = "",
+        exam: Asked | None = None,
     ) -> AgentFolder:
-        """Return an agent fine-tuned on trajectories; `label` names the stage in its model version."""
+        """Return an agent fine-tuned on trajectories; `label` names the stage in its model version.
+
+        Where `settings.monitor` is set, it is examined on `exam` while it trains.
+        """
         return SFT(
             name=self._name(name or label),
             title=f"SFT ({label})",
@@ -159,6 +163,7 @@ class RecipeStages:
             traces=traces if isinstance(traces, tuple) and not isinstance(traces, Traces) else (traces,),
             settings=settings.model_copy(update={"seed": self.recipe.seed}),
             label=label,
+            exam=exam if settings.monitor is not None else None,
         ).trained
 
     def dapo(
@@ -170,8 +175,9 @@ class RecipeStages:
         label: str,
         name: str = "",
         rewards: RewardSettings | None = None,
+        exam: Asked | None = None,
     ) -> AgentFolder:
-        """Return an agent trained by DAPO; `rewards` take the place of the recipe's."""
+        """Return an agent trained by DAPO; `rewards` take the place of the recipe's, and `exam` is as in `sft`."""
         recipe = self.recipe
         return DAPO(
             name=self._name(name or label),
@@ -182,6 +188,7 @@ class RecipeStages:
             settings=settings.model_copy(update={"seed": recipe.seed}),
             rollouts=rollouts_of(recipe, rewards),
             label=label,
+            exam=exam if settings.monitor is not None else None,
         ).trained
 
     def evaluation(

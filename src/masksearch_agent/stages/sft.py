@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from masksearch_agent.agent.bundle import read_bundle_info, save_bundle
 from masksearch_agent.config.trainers import SFTSettings
 from masksearch_agent.generator.evolution import merge_accepted
-from masksearch_agent.models.local import load_checkpoint
+from masksearch_agent.models.local import LocalChatModel, load_checkpoint
 from masksearch_agent.records import Trajectory
 from masksearch_agent.stages.display import Bar
+from masksearch_agent.stages.evaluation import Asked
 from masksearch_agent.stages.stage import AgentFolder, AgentStage, Site, Spent, Traces
-from masksearch_agent.stages.training import Listener, next_info, spent_of, training_dtype
+from masksearch_agent.stages.training import (
+    ExamTasks,
+    Listener,
+    exam_of,
+    monitor_of,
+    next_info,
+    spent_of,
+    training_dtype,
+)
 from masksearch_agent.traces.store import TraceStore
 
 __all__ = ("SFT", "read_accepted", "run_sft")
@@ -31,12 +41,17 @@ class SFT(AgentStage):
     settings: SFTSettings
     label: str
     """What it is called in the model version and the provenance."""
+    exam: Asked | None = None
+    """What it is examined on while it trains (`settings.monitor`); None: nothing."""
 
     def work(self, folder: Path, site: Site, bar: Bar) -> Spent:
         """Train, going on from the last checkpoint."""
         accepted = read_accepted([(site.where(traces), traces.trace_stage) for traces in self.traces])
         source = site.where(self.agent)
-        return run_sft(source, accepted, self.settings, folder, self.label, bar.training_listener())
+        exam = exam_of(self.exam, site)
+        return run_sft(
+            source, accepted, self.settings, folder, self.label, bar.training_listener(), exam=exam
+        )
 
 
 def read_accepted(stores: Sequence[tuple[Path, str]]) -> list[Trajectory]:
@@ -56,6 +71,7 @@ def run_sft(
     label: str,
     listener: Listener | None = None,
     index: Path | None = None,
+    exam: ExamTasks | None = None,
 ) -> Spent:
     """Fine-tune a bundle's model on trajectories and save the result as a bundle.
 
@@ -65,6 +81,7 @@ def run_sft(
         directory: Where the new bundle goes; checkpoints are kept in its `trainer/` until it is complete.
         label: Name of the stage, for the model version and the provenance.
         index: Index that the new agent searches by default; None for that of the source.
+        exam: What it is examined on while it trains, where `settings.monitor` says when; None: nothing.
     """
     from masksearch_agent.trainers.callbacks import MetricsLog, read_metrics
     from masksearch_agent.trainers.curriculum import order_by_difficulty, repeat_to_fit
@@ -78,6 +95,14 @@ def run_sft(
     model, tokenizer = load_checkpoint(source, training_dtype(settings))
     metrics = directory / "metrics.jsonl"
     log = MetricsLog(metrics, listener)
-    trained = train_sft(model, tokenizer, ordered, settings, directory / "trainer", [log])
+    with ExitStack() as stack:
+        sampler = None
+        if exam is not None and settings.monitor is not None:
+            local = LocalChatModel(model=model, tokenizer=tokenizer, model_version=info.model_version)
+            sampler = stack.enter_context(closing(local))
+        monitor = monitor_of(settings, exam, sampler, info)
+        trained = train_sft(model, tokenizer, ordered, settings, directory / "trainer", [log], monitor)
+    if not monitor.kept_step:
+        trained, _ = load_checkpoint(source, training_dtype(settings))
     save_bundle(trained, tokenizer, next_info(info, source, directory, label, settings, index), directory)
-    return spent_of(read_metrics(metrics))
+    return spent_of(read_metrics(metrics), monitor)

@@ -121,6 +121,10 @@ class Spent:
     steps: int
     tokens: int
     """Tokens that went through the model in training, context included."""
+    exam_seconds: float = 0.0
+    """Of its time, what exams took while it trained."""
+    notes: tuple[str, ...] = ()
+    """What went wrong, and which weights were kept where that are not the last (`trainers.monitor`)."""
 
 
 class Site:

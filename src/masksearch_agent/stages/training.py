@@ -2,20 +2,77 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from masksearch_agent.agent.bundle import BundleInfo
+from masksearch_agent.agent.runnable import MaskSearchAgent
 from masksearch_agent.config.trainers import DAPOSettings, SFTSettings
 from masksearch_agent.environment import package_versions
+from masksearch_agent.evaluation.sources import read_tasks
+from masksearch_agent.models.recording import RecordingChatModel
+from masksearch_agent.records import SearchTask
+from masksearch_agent.retrieval.search import Search
 from masksearch_agent.stages.base import index_of_bundle
-from masksearch_agent.stages.stage import Spent
+from masksearch_agent.stages.evaluation import Asked
+from masksearch_agent.stages.stage import Site, Spent
 
-__all__ = ("Listener", "next_info", "spent_of", "training_dtype")
+if TYPE_CHECKING:
+    from masksearch_agent.trainers.monitor import Monitor
+    from masksearch_agent.trainers.weight_sync import WeightSync
+
+__all__ = ("ExamTasks", "Listener", "exam_of", "monitor_of", "next_info", "spent_of", "training_dtype")
 
 Listener = Callable[[int, int, dict[str, float]], None]
 """Called with the step, the number of all steps and the metrics."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExamTasks:
+    """What a stage is examined on while it trains."""
+
+    tasks: Sequence[SearchTask]
+    search: Search
+    """What they are answered from."""
+
+
+def exam_of(asked: Asked | None, site: Site) -> ExamTasks | None:
+    """Return the exam of a stage, opened; None where it has none."""
+    if asked is None:
+        return None
+    return ExamTasks(list(read_tasks(site.where(asked.questions))), site.search(asked.searched))
+
+
+def monitor_of(
+    settings: SFTSettings | DAPOSettings,
+    exam: ExamTasks | None,
+    sampler: RecordingChatModel | None,
+    info: BundleInfo,
+    weight_sync: WeightSync | None = None,
+) -> Monitor:
+    """Return what watches a stage.
+
+    Args:
+        exam: None only watches what is logged, as it does where the settings have no `monitor`.
+        sampler: Samples from the weights that are trained; None where there is no exam.
+        info: The agent whose limits and prompts the exam is done with.
+        weight_sync: Brings the weights to the sampler; None where they are shared.
+    """
+    from masksearch_agent.trainers.exam import Exam
+    from masksearch_agent.trainers.monitor import Monitor
+
+    updates = settings.updates_per_rollout if isinstance(settings, DAPOSettings) else 1
+    if settings.monitor is None or exam is None or sampler is None:
+        return Monitor(settings.monitor, None, updates)
+    tasks = list(exam.tasks)
+    if len(tasks) > settings.monitor.tasks:
+        # The same ones in every stage of a run, whatever its seed, so that stages can be compared.
+        tasks = random.Random("exam").sample(tasks, settings.monitor.tasks)
+    agent = MaskSearchAgent(sampler, exam.search, info.agent, info.prompts)
+    return Monitor(settings.monitor, Exam(agent, tasks, weight_sync), updates)
 
 
 def training_dtype(settings: SFTSettings | DAPOSettings) -> Literal["auto", "float32"]:
@@ -57,8 +114,8 @@ def next_info(
     )
 
 
-def spent_of(metrics: list[dict[str, float]]) -> Spent:
-    """Return what the entries of a metrics file say of a stage's cost."""
+def spent_of(metrics: list[dict[str, float]], monitor: Monitor) -> Spent:
+    """Return what the entries of a metrics file say of a stage's cost, and what its monitor noted."""
     steps = max((int(entry["step"]) for entry in metrics), default=0)
     tokens = max((int(entry["num_tokens"]) for entry in metrics if "num_tokens" in entry), default=0)
-    return Spent(steps=steps, tokens=tokens)
+    return Spent(steps, tokens, monitor.seconds, monitor.notes)

@@ -40,7 +40,9 @@ class MetricsLog(TrainerCallback):  # type: ignore[misc]
         """Keep what was logged before the step that training starts or goes on from."""
         if not state.is_world_process_zero:
             return
-        kept = [entry for entry in read_metrics(self.path) if entry["step"] <= state.global_step]
+        # A run that begins anew examines its first weights again, at step 0.
+        done = read_metrics(self.path) if state.global_step else []
+        kept = [entry for entry in done if entry["step"] <= state.global_step]
         replace_text(self.path, "".join(json.dumps(entry) + "\n" for entry in kept))
 
     def on_log(

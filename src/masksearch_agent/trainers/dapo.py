@@ -38,6 +38,7 @@ from masksearch_agent.trainers.curriculum import Curriculum
 from masksearch_agent.trainers.dynamic_sampling import DynamicSampler
 from masksearch_agent.trainers.logprobs import score_completions
 from masksearch_agent.trainers.loss import dapo_loss, importance_weights
+from masksearch_agent.trainers.monitor import Monitor
 from masksearch_agent.trainers.optimization import lora_config, optimizer_arguments, shared_arguments
 from masksearch_agent.trainers.ranks import Ranks, leave_group_at_exit, share_evenly
 from masksearch_agent.trainers.rollouts import Group, RolloutRunner
@@ -157,6 +158,7 @@ class DAPOTrainer(GRPOTrainer):  # type: ignore[misc]
         runner: Runs and scores rollouts.
         processing_class: The tokenizer.
         weight_sync: Brings the weights to what samples, before each batch of rollouts; None where they are shared.
+        monitor: Watches the run; None warns of what the log says and no more.
     """
 
     def __init__(
@@ -168,7 +170,9 @@ class DAPOTrainer(GRPOTrainer):  # type: ignore[misc]
         processing_class: PreTrainedTokenizerBase,
         callbacks: Sequence[TrainerCallback] = (),
         weight_sync: WeightSync | None = None,
+        monitor: Monitor | None = None,
     ) -> None:
+        monitor = monitor or Monitor()
         rows = args.prompts_per_step * args.num_generations
         if args.generation_batch_size != rows:
             raise TrainingError(
@@ -189,9 +193,10 @@ class DAPOTrainer(GRPOTrainer):  # type: ignore[misc]
             args=args,
             train_dataset=Dataset.from_dict({"prompt": [""] * (batches * args.prompts_per_step)}),
             processing_class=processing_class,
-            callbacks=[CurriculumState(self.curriculum), *callbacks],
+            callbacks=[CurriculumState(self.curriculum), *callbacks, monitor],
             peft_config=lora_config(args.lora_rank),
         )
+        monitor.attach(self)
         self.token_metrics = TokenMetrics(
             self.epsilon_low, self.epsilon_high, args.vllm_importance_sampling_clip_max
         )

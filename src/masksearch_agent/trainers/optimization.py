@@ -38,7 +38,9 @@ def shared_arguments(settings: SFTSettings | DAPOSettings, output_dir: Path) -> 
         "bf16": settings.bf16,
         "activation_checkpointing": settings.gradient_checkpointing,
         "use_cpu": not torch.cuda.is_available(),
-        "save_total_limit": 1,
+        # With one alone, a trainer that is done deletes the last checkpoint where an earlier one is better, and a run
+        # that is killed just then would train again from there.
+        "save_total_limit": 1 if settings.monitor is None else 2,
         "report_to": [],
         "disable_tqdm": True,
         "seed": settings.seed,

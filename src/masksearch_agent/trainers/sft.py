@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
 
+    from masksearch_agent.trainers.monitor import Monitor
+
 __all__ = ("make_sft_dataset", "train_sft")
 
 logger = logging.getLogger(__name__)
@@ -38,6 +40,7 @@ def train_sft(
     settings: SFTSettings,
     output_dir: Path,
     callbacks: Sequence[TrainerCallback] = (),
+    monitor: Monitor | None = None,
 ) -> PreTrainedModel:
     """Fine-tune a model on trajectories; goes on from the last checkpoint in `output_dir` if there is one.
 
@@ -45,16 +48,20 @@ def train_sft(
         model: Trained in place (adapters are merged at the end).
         trajectories: Accepted ones, easy to hard where `settings.curriculum` is set.
         output_dir: Where the trainer keeps its checkpoints.
+        monitor: Watches the run; None warns of what the log says and no more. Where its `kept_step` is 0, the weights
+            that it began with were better, and are not loaded.
 
     Raises:
-        TrainingError: No row fits `settings.max_tokens`.
+        TrainingError: No row fits `settings.max_tokens`; or what the monitor raises.
     """
     import torch
     from transformers import PrinterCallback
     from trl import SFTConfig, SFTTrainer
 
     from masksearch_agent.trainers.logprobs import LabelledHeadTrainer
+    from masksearch_agent.trainers.monitor import Monitor
 
+    monitor = monitor or Monitor()
     dataset = make_sft_dataset(trajectories, ChatFormat(tokenizer), settings.max_tokens)
     _, optimizer = optimizer_arguments(settings.optimizer)
     trainer = (SFTTrainer if torch.cuda.is_available() else LabelledHeadTrainer)(
@@ -76,8 +83,9 @@ def train_sft(
         processing_class=tokenizer,
         optimizer_cls_and_kwargs=optimizer,
         peft_config=lora_config(settings.lora_rank),
-        callbacks=list(callbacks),
+        callbacks=[*callbacks, monitor],
     )
+    monitor.attach(trainer)
     leave_group_at_exit()
     # It prints every metric to standard output, which is for results.
     trainer.remove_callback(PrinterCallback)
