@@ -16,7 +16,9 @@ def test_scores_on_unseen_entities(
     evaluate: Evaluate, pytestconfig: pytest.Config, name: str, expected: dict[str, float]
 ) -> None:
     run_folder = Path(pytestconfig.getoption("masksearch_agent")).parent
-    questions = run_folder / "world" / "questions" / f"{name}_test.jsonl"
+    is_masks = name == "ramp"
+    folder = run_folder / ("held_out_tasks" if is_masks else "world/questions")
+    questions = folder / ("tasks.jsonl" if is_masks else f"{name}_test.jsonl")
     if not questions.is_file():
         pytest.skip(f"the agent comes from no quickstart: no questions at {questions}")
     assert_at_least(evaluate(questions, limit=200), expected)

@@ -92,10 +92,13 @@ def test_each_command_works_on_the_files_of_the_step_before(run: CommandLine, tm
     assert not are_equal(Path("sft"), Path("sft/base"))
     dapo = do("dapo", "--agent", "sft", "--tasks", "tasks.jsonl", "--out", "dapo")
     assert dapo["steps"] == 2
-    second = do("sft", "--agent", "dapo", "--traces", "traces.sqlite", "--use", "qa_sft", "--out", "agent")
-    assert second["steps"] == 4
+    mix = ("--traces", "traces.sqlite", "--use", "qa_sft", "--set", "qa_sft.ramp_share=0.25")
+    second = do("sft", "--agent", "dapo", *mix, "--out", "agent")
+    assert (second["steps"], dapo["mixed"]) == (4, {})
+    assert second["mixed"]["ramp"] == round(second["mixed"]["own"] / 3) > 0
     info = read_bundle_info(Path("agent"))
     assert [stage["stage"] for stage in info.provenance["stages"]] == ["ramp_sft", "dapo", "qa_sft"]
+    assert info.provenance["stages"][-1]["mixed"] == second["mixed"]
     assert (tmp_path / "agent" / info.index).resolve() == (tmp_path / "index").resolve()
 
     test_file = "world/questions/qa_1hop_test.jsonl"

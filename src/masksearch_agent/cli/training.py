@@ -43,6 +43,12 @@ def sft(
             help="Train on the accepted trajectories of this stage; by default `ramp`, or `qa` for `qa_sft`."
         ),
     ] = None,
+    ramp_traces: Annotated[
+        Path | None,
+        typer.Option(
+            help="Trace store whose stage `ramp` the share `qa_sft.ramp_share` is drawn from; by default `--traces`."
+        ),
+    ] = None,
     use: Annotated[
         Literal["ramp_sft", "qa_sft"], typer.Option(help="Which settings of the recipe to train with.")
     ] = "ramp_sft",
@@ -53,6 +59,8 @@ def sft(
 ) -> None:
     """Fine-tune on accepted trajectories. Stopped, it goes on from its last checkpoint.
 
+    With `--use qa_sft --set qa_sft.ramp_share=0.3`, three of ten trajectories are RAMP's, so that it is not unlearned.
+
     Example: `masksearch sft --traces runs/traces.sqlite --index runs/index --out runs/agent_sft`
     """
     from masksearch_agent.stages.base import make_base_bundle
@@ -62,18 +70,24 @@ def sft(
 
     resolved = cli.resolve_recipe(recipe, settings)
     source, stage = Path(agent) if agent else out / "base", stage or use.removesuffix("_sft")
+    chosen = getattr(resolved, use)
+    _check_mix(ramp_traces, "--ramp-traces", f"{use}.ramp_share", chosen.ramp_share)
     with cli.open_store(traces) as store, Display(cli.MESSAGES).stage("SFT") as bar:
         trajectories = list(store.trajectories(stage, accepted=True))
         if not trajectories:
             raise TrainingError(
                 f"{traces} holds no accepted trajectory of the stage {stage!r}; name one with --stage"
             )
+        ramp = []
+        if chosen.ramp_share:
+            with cli.open_store(ramp_traces or traces) as ramp_store:
+                ramp = list(ramp_store.trajectories("ramp", accepted=True))
         if not agent:
             make_base_bundle(resolved.base_model, resolved.name, prompts_of(resolved), resolved.agent, source)
         search = _open_search(index, source, resolved) if exam is not None else None
-        chosen, tasks = _examine(getattr(resolved, use), exam, search)
+        chosen, tasks = _examine(chosen, exam, search)
         spent = run_sft(
-            source, trajectories, chosen, out, f"{stage}_sft", bar.training_listener(), index, tasks
+            source, trajectories, chosen, out, f"{stage}_sft", bar.training_listener(), index, ramp, tasks
         )
     cli.print_result({"agent": str(out), **dataclasses.asdict(spent)}, as_json)
 
@@ -84,6 +98,10 @@ def dapo(
     tasks: Annotated[list[Path], typer.Option(help="Task files.")],
     out: Annotated[Path, typer.Option(help="Folder of the new agent bundle.")],
     index: Annotated[Path | None, typer.Option(help="Search this index instead of the bundle's.")] = None,
+    ramp_tasks: Annotated[
+        list[Path] | None,
+        typer.Option(help="Task file that the share `qa_dapo.ramp_share` is drawn from. Repeatable."),
+    ] = None,
     use: Annotated[
         Literal["ramp_dapo", "qa_dapo"], typer.Option(help="Which settings of the recipe to train with.")
     ] = "ramp_dapo",
@@ -105,12 +123,14 @@ def dapo(
     chosen = getattr(resolved, use)
     if chosen is None:
         raise ConfigError(f"the recipe has no {use}; add it, or pass `--use ramp_dapo`")
+    _check_mix(ramp_tasks, "--ramp-tasks", f"{use}.ramp_share", chosen.ramp_share)
+    ramp = read_task_files(ramp_tasks) if ramp_tasks else ()
     search = _open_search(index, agent, resolved)
     chosen, exam_tasks = _examine(chosen, exam, search)
     with Display(cli.MESSAGES).stage("DAPO", total=chosen.max_steps) as bar:
         spent = run_dapo(
             Path(agent), read_task_files(tasks), search, chosen, rollouts_of(resolved), out, "dapo",
-            bar.training_listener(), index, exam_tasks,
+            bar.training_listener(), index, ramp, exam_tasks,
         )  # fmt: skip
     cli.print_result({"agent": str(out), **dataclasses.asdict(spent)}, as_json)
 
@@ -134,3 +154,9 @@ def _examine(
         return settings, None
     monitored = settings.model_copy(update={"monitor": settings.monitor or MonitorSettings()})
     return monitored, ExamTasks(list(read_tasks(exam)), search)
+
+
+def _check_mix(given: object, option: str, setting: str, share: float) -> None:
+    """Refuse RAMP that nothing would be drawn from."""
+    if given and not share:
+        raise ConfigError(f"{option} was passed, but {setting} is 0; set it, as in `--set {setting}=0.3`")

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 import yaml
-from pydantic import ValidationError
+from pydantic import ValidationError, model_validator
 
 from masksearch_agent.config.agent import AgentSettings
 from masksearch_agent.config.base import Settings
@@ -71,6 +71,15 @@ class Recipe(Settings):
     """The exam on held-out documents; read by `masksearch pretrain` only."""
     engine: EngineSettings = EngineSettings()
     """Where `generate`, `ramp build` and `eval` do their work; nothing else reads it."""
+
+    @model_validator(mode="after")
+    def _stage_one_is_ramp(self) -> Self:
+        for name in ("ramp_sft", "ramp_dapo"):
+            if share := getattr(self, name).ramp_share:
+                raise ValueError(
+                    f"{name}.ramp_share is {share:g}, but Stage I trains on RAMP alone; set it for qa_sft or qa_dapo"
+                )
+        return self
 
     @property
     def masking(self) -> RampSettings:

@@ -67,6 +67,9 @@ class SFTSettings(Settings):
     max_tokens: int = Field(default=2048, gt=0)
     """Longer rows are left out and counted, never cut: a cut row would train half a step."""
     optimizer: OptimizerSettings = OptimizerSettings()
+    ramp_share: float = Field(default=0.0, ge=0, lt=1)
+    """Stage II: share of the trajectories that are RAMP's, drawn by seed, so that it is not unlearned
+    (`trainers.mixing`). 0 trains on questions alone."""
     curriculum: bool = False
     """Read rows in order of their tasks' number of masks instead of shuffled."""
     lora_rank: int = 0
@@ -124,6 +127,9 @@ class DAPOSettings(Settings):
     """Mean absolute difference between sampled and recomputed log-probabilities, in nats a token, at which the run
     stops; None: drift never stops a run. One engine in float32 stays below 0.0001, rounding to bfloat16 below 0.1;
     a sampler with other weights is far above."""
+    ramp_share: float = Field(default=0.0, ge=0, lt=1)
+    """Stage II: share of the tasks to draw from that are RAMP's, drawn by seed, so that it is not unlearned
+    (`trainers.mixing`). 0 trains on questions alone."""
     curriculum: tuple[CurriculumLevel, ...] = ()
     """Levels by mask count, easy to hard; empty draws all tasks at any time."""
     temperature: float = Field(default=1.0, gt=0)

@@ -217,15 +217,18 @@ def _write_articles(
         passage_id = content_id("closed-world", seed, title, text)
         passage = Passage(passage_id, title, text, entity.name, position, f"closed-world:{seed}")
         told = [
-            FactMention(passage_id, start, end, fact.relation.label, fact.hop) for start, end, fact in spans
+            FactMention(
+                passage_id, start, end, fact.relation.label, fact.hop, _question(fact, telling, passage_id)
+            )
+            for start, end, fact, telling in spans
         ]
         yield passage, told
 
 
 def _write_text(
     entity: Entity, plan: Sequence[tuple[str, Fact, str]]
-) -> tuple[str, list[tuple[int, int, Fact]]]:
-    """Return the article and the spans where an object of the entity's own facts is named."""
+) -> tuple[str, list[tuple[int, int, Fact, str]]]:
+    """Return the article, and the spans where an object of the entity's own facts is named, with how it is told."""
     text = ""
     spans = []
     for telling, fact, told_object in plan:
@@ -234,8 +237,18 @@ def _write_text(
         start = len(text)
         text += told_object + after
         if fact.subject == entity.name:
-            spans.append((start, start + len(told_object), fact))
+            spans.append((start, start + len(told_object), fact, telling))
     return text, spans
+
+
+def _question(fact: Fact, telling: str, passage_id: str) -> str:
+    """Return a sentence of a passage as a question for its fact, in one of the ways there are.
+
+    Drawn apart from the world, which is the same with and without its questions.
+    """
+    draw = random.Random(content_id("cloze", passage_id, telling))
+    pattern = draw.choice(fact.relation.cloze_questions(telling))
+    return pattern.format(s=fact.subject, p=f"{fact.subject}'s")
 
 
 def write_world(world: ClosedWorld, directory: Path) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from masksearch_agent.config.ramp import RampSettings
 from masksearch_agent.lab.quickstart_report import report_quickstart
 from masksearch_agent.lab.recipe import LabRecipe
 from masksearch_agent.lab.world import World
@@ -38,8 +39,12 @@ class Quickstart:
         searched = make.search(index)
         base = make.base(index)
         masks = make.tasks(world.split("train"), searched)
+        # Masks only, and as many passages of each count, whatever is trained on: what runs have in common.
+        exam = recipe.masking.model_copy(
+            update={"cloze_questions": 0.0, "mask_count_weights": RampSettings().mask_count_weights}
+        )
         held_out = make.tasks(
-            world.split("test"), searched, "held_out_tasks", "test", recipe.world.test_ramp_tasks
+            world.split("test"), searched, "held_out_tasks", "test", recipe.world.test_ramp_tasks, exam
         )
         self.traces = [
             make.trajectories(tasks, searched, kind, f"trajectories/{kind}")
@@ -47,13 +52,12 @@ class Quickstart:
         ]
         student = make.sft(base, self.traces[0], recipe.ramp_sft, "ramp_sft")
         searcher = make.dapo(student, masks, searched, recipe.ramp_dapo, "ramp_dapo")
-        reader = make.sft(
-            searcher, self.traces[1], recipe.qa_sft, "qa_sft", "qa_sft" if recipe.qa_dapo else "agent"
-        )
+        last = "qa_sft" if recipe.qa_dapo else "agent"
+        reader = make.sft(searcher, self.traces[1], recipe.qa_sft, "qa_sft", last, ramp=(self.traces[0],))
         self.agent = reader
         if recipe.qa_dapo is not None:
             self.agent = make.dapo(
-                reader, world.train_questions, searched, recipe.qa_dapo, "qa_dapo", "agent"
+                reader, world.train_questions, searched, recipe.qa_dapo, "qa_dapo", "agent", ramp=(masks,)
             )
         asked = {
             name: Asked(tasks, searched) for name, tasks in {**world.test_questions, "ramp": held_out}.items()

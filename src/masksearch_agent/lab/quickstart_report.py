@@ -23,6 +23,9 @@ __all__ = ("report_quickstart",)
 _COMPARED = (
     ("ramp_dapo", "ramp_sft", "ramp"),
     ("ramp_sft", "untrained", "ramp"),
+    # What RAMP alone is for, a question answered that nobody taught to answer, and what Stage II keeps of it.
+    ("ramp_dapo", "untrained", "qa_1hop"),
+    ("agent", "ramp_dapo", "ramp"),
     ("agent", "qa_sft", "qa_2hop"),
     ("agent", "untrained", "qa_2hop"),
     ("agent", "rag", "qa_2hop"),

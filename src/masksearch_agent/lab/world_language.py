@@ -9,6 +9,7 @@ a fact can be masked and found by its text, and every sentence can be understood
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 __all__ = (
@@ -86,6 +87,17 @@ INNER: dict[str, str] = {
 """The common noun of each kind of entity."""
 
 
+_QUESTION_WORDS: dict[str, tuple[str, ...]] = {
+    "person": ("who", "which person"),
+    "city": ("where", "which city"),
+    "company": ("which company",),
+    "year": ("when", "which year"),
+    "number": ("how many",),
+    "term": ("what", "which"),
+}
+"""What a masked sentence that is worded as a question asks for an object of a kind with."""
+
+
 @dataclass(frozen=True, slots=True)
 class Relation:
     """A kind of fact: how it is told in articles and asked for in questions."""
@@ -103,6 +115,26 @@ class Relation:
     """Direct questions about `{s}`."""
     descriptions: tuple[str, ...] = ()
     """Noun phrases for the object beside `the LABEL of {s}`, used inside longer questions."""
+
+    def cloze_questions(self, telling: str) -> tuple[str, ...]:
+        """Return the ways to word one of the tellings as a question for its object, about `{s}` or `{p}`.
+
+        They are made of the sentence's own words: a question word stands in the object's place, or in front with `is`
+        or `was` before the subject, and `X's mentor` may be `the mentor of X`. What evaluation asks word for word
+        (`questions`) is left out.
+        """
+        sentence = telling.removesuffix(".")
+        labels = () if self.label in sentence else (f"which {self.label}", f"what {self.label}")
+        asked = []
+        for told in dict.fromkeys(
+            (sentence, re.sub(r"^{p} (.+?) (?=is |are )", r"the \1 of {s} ", sentence))
+        ):
+            turned = re.sub(r"^({s}|{p} .+?|the .+? of {s}) (is|are|was)\b", r"\2 \1", told)
+            for words in (*_QUESTION_WORDS[self.object_kind], *labels):
+                asked += [told.replace("{o}", words), " ".join([words, *turned.replace("{o}", "").split()])]
+        # A pattern that begins with a name begins with a capital already.
+        made = (f"{text[:1].upper()}{text[1:]}?" for text in asked)
+        return tuple(question for question in made if question not in self.questions)
 
     @property
     def noun_phrases(self) -> tuple[str, ...]:

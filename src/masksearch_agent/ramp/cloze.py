@@ -44,22 +44,24 @@ _SPACE_BEFORE_POINT = re.compile(r"\s+(?=[,.;:])")
 def as_cloze_question(task: SearchTask, passage: Passage, span: Span) -> SearchTask:
     """Return a task with one mask as a question for its fact; Chinese text stays as it is.
 
-    The leak guard goes on withholding the passage, which the question no longer shows.
+    The leak guard goes on withholding the passage, which the question no longer shows. Where the extractor knows how to
+    ask for the fact or how to look it up, that is taken.
     """
     if is_chinese(passage.text):
         return task
-    question = cloze_question(passage, span)
+    question = span.question or cloze_question(passage, span)
     (hop,) = task.hops
-    kind = kind_of(span)
-    # Asked a second time, the question itself is the query.
-    need = f'the {kind} in "{question.removesuffix("?")}"'
+    if span.hop is None:
+        kind = kind_of(span)
+        # Asked a second time, the question itself is the query.
+        hop = dataclasses.replace(hop, need=f'the {kind} in "{question.removesuffix("?")}"', kind=kind)
     return dataclasses.replace(
         task,
         id=content_id("cloze", passage.id, question, task.answers),
         kind="qa",
         category="cloze",
         question=question,
-        hops=(dataclasses.replace(hop, need=need, kind=kind),),
+        hops=(hop,),
         source_text=passage.text,
     )
 

@@ -41,6 +41,8 @@ class Span:
     """How to look it up, where the extractor knows; None to derive it from the words around the span."""
     surprisal: float | None = None
     """Nats per token, where a reference model has read it (`ramp.perplexity`); 0 where it could not score it."""
+    question: str = ""
+    """Its sentence worded as a question for it, where the extractor knows how; empty for the rule of `ramp.cloze`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,8 @@ class FactMention:
     end: int
     label: str
     hop: Hop
+    question: str = ""
+    """See `Span`."""
 
 
 PassagesWithSpans = Iterator[tuple[Passage, tuple[Span, ...]]]
@@ -104,9 +108,12 @@ class FactSpanExtractor:
         """Yield each passage with the facts it tells."""
         for passage in passages:
             spans = (
-                Span(told.start, told.end, passage.text[told.start : told.end], told.label, told.hop)
+                Span(
+                    told.start, told.end, passage.text[told.start : told.end], told.label, told.hop,
+                    question=told.question,
+                )
                 for told in self._mentions.get(passage.id, ())
-            )
+            )  # fmt: skip
             yield passage, tuple(spans)
 
 

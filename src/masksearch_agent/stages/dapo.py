@@ -50,6 +50,8 @@ class DAPO(AgentStage):
 
     agent: AgentFolder
     tasks: TaskFile
+    ramp: tuple[TaskFile, ...] = ()
+    """What `settings.ramp_share` is drawn from."""
     searched: Searched
     settings: DAPOSettings
     rollouts: RolloutSettings
@@ -61,10 +63,10 @@ class DAPO(AgentStage):
     def work(self, folder: Path, site: Site, bar: Bar) -> Spent:
         """Train, going on from the last checkpoint."""
         source, tasks = site.where(self.agent), read_task_files([site.where(self.tasks)])
-        search = site.search(self.searched)
+        ramp = read_task_files([site.where(file) for file in self.ramp]) if self.ramp else ()
         return run_dapo(
-            source, tasks, search, self.settings, self.rollouts, folder, self.label, bar.training_listener(),
-            exam=exam_of(self.exam, site),
+            source, tasks, site.search(self.searched), self.settings, self.rollouts, folder, self.label,
+            bar.training_listener(), ramp=ramp, exam=exam_of(self.exam, site),
         )  # fmt: skip
 
 
@@ -78,6 +80,7 @@ def run_dapo(
     label: str,
     listener: Listener | None = None,
     index: Path | None = None,
+    ramp: Sequence[SearchTask] = (),
     exam: ExamTasks | None = None,
 ) -> Spent:
     """Train a bundle's model by DAPO with rollouts through its own graph, and save the result as a bundle.
@@ -88,17 +91,24 @@ def run_dapo(
         directory: Where the new bundle goes.
         label: Name of the stage.
         index: Index that the new agent searches by default; None for that of the source.
+        ramp: Tasks that `settings.ramp_share` is drawn from.
         exam: What it is examined on while it trains, where `settings.monitor` says when; None: nothing.
+
+    Raises:
+        TrainingError: There is nothing to mix in.
     """
     from masksearch_agent.trainers.callbacks import MetricsLog, read_metrics
     from masksearch_agent.trainers.checkpoints import find_last_checkpoint
     from masksearch_agent.trainers.dapo import DAPOConfig, DAPOTrainer
+    from masksearch_agent.trainers.mixing import counts_of_mix, mix_in
     from masksearch_agent.trainers.rollouts import RolloutRunner
     from masksearch_agent.trainers.weight_sync import merge_adapters
 
     info = read_bundle_info(source)
     model, tokenizer = load_checkpoint(source, training_dtype(settings))
     metrics, output = directory / "metrics.jsonl", directory / "trainer"
+    drawn_from = mix_in(tasks, ramp, settings.ramp_share, settings.seed) if settings.ramp_share else tasks
+    mixed = counts_of_mix(tasks, drawn_from)
     engine = open_rollout_engine(
         rollouts.engine, rollouts.serving, model, tokenizer, info.model_version, directory
     )
@@ -109,7 +119,7 @@ def run_dapo(
         trainer = DAPOTrainer(
             model=model,
             args=DAPOConfig.from_settings(settings, output),
-            tasks=tasks,
+            tasks=drawn_from,
             runner=RolloutRunner(agent, RewardMix(rollouts.rewards), sampling, settings.group_size),
             processing_class=tokenizer,
             callbacks=[MetricsLog(metrics, listener)],
@@ -125,6 +135,7 @@ def run_dapo(
         trained, _ = load_checkpoint(source, training_dtype(settings))
         if monitor.kept_step:
             trained.load_state_dict(state)
-        save_bundle(trained, tokenizer, next_info(info, source, directory, label, settings, index), directory)
+        described = next_info(info, source, directory, label, settings, index, mixed)
+        save_bundle(trained, tokenizer, described, directory)
     trainer.accelerator.wait_for_everyone()
-    return spent_of(read_metrics(metrics), monitor)
+    return spent_of(read_metrics(metrics), mixed, monitor)

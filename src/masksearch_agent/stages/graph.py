@@ -11,7 +11,7 @@ import dataclasses
 import json
 import resource
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,8 @@ class FinishedStage:
     """Without what was lost when it was stopped."""
     tokens: int = 0
     steps: int = 0
+    mixed: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    """See `Spent`."""
     peak_memory_gb: float = 0.0
     """Of the process, up to the end of the stage."""
     exam_seconds: float = 0.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import yaml
 
@@ -14,6 +15,7 @@ from masksearch_agent.config.recipe import Recipe
 from masksearch_agent.config.retrieval import RetrievalSettings
 from masksearch_agent.config.rewards import RewardSettings
 from masksearch_agent.config.trainers import DAPOSettings, SFTSettings
+from masksearch_agent.errors import ConfigError
 from masksearch_agent.evaluation.runner import Mode
 from masksearch_agent.files import replace_text
 from masksearch_agent.stages.base import BaseAgent
@@ -24,11 +26,21 @@ from masksearch_agent.stages.evaluation import Asked, Evaluation
 from masksearch_agent.stages.index import Index
 from masksearch_agent.stages.parts import Parts
 from masksearch_agent.stages.sft import SFT
-from masksearch_agent.stages.stage import AgentFolder, Corpus, IndexFolder, Searched, TaskFile, Traces
+from masksearch_agent.stages.stage import (
+    AgentFolder,
+    Artifact,
+    Corpus,
+    IndexFolder,
+    Searched,
+    TaskFile,
+    Traces,
+)
 from masksearch_agent.stages.tasks import Masking, Split
 from masksearch_agent.stages.trajectories import Lessons
 
 __all__ = ("RecipeStages", "prompts_of", "rollouts_of", "save_recipe")
+
+ArtifactT = TypeVar("ArtifactT", bound=Artifact)
 
 
 class RecipeStages:
@@ -150,17 +162,20 @@ class RecipeStages:
         settings: SFTSettings,
         label: str,
         name: str = "",
+        ramp: tuple[Traces, ...] = (),
         exam: Asked | None = None,
     ) -> AgentFolder:
         """Return an agent fine-tuned on trajectories; `label` names the stage in its model version.
 
-        Where `settings.monitor` is set, it is examined on `exam` while it trains.
+        Where the settings ask for a share of RAMP, it is drawn from `ramp`; where `settings.monitor` is set, the agent
+        is examined on `exam` while it trains.
         """
         return SFT(
             name=self._name(name or label),
             title=f"SFT ({label})",
             agent=agent,
             traces=traces if isinstance(traces, tuple) and not isinstance(traces, Traces) else (traces,),
+            ramp=_drawn_from(ramp, settings.ramp_share, label),
             settings=settings.model_copy(update={"seed": self.recipe.seed}),
             label=label,
             exam=exam if settings.monitor is not None else None,
@@ -175,15 +190,17 @@ class RecipeStages:
         label: str,
         name: str = "",
         rewards: RewardSettings | None = None,
+        ramp: tuple[TaskFile, ...] = (),
         exam: Asked | None = None,
     ) -> AgentFolder:
-        """Return an agent trained by DAPO; `rewards` take the place of the recipe's, and `exam` is as in `sft`."""
+        """Return an agent trained by DAPO; `rewards` take the place of the recipe's, the rest is as in `sft`."""
         recipe = self.recipe
         return DAPO(
             name=self._name(name or label),
             title=f"DAPO ({label})",
             agent=agent,
             tasks=tasks,
+            ramp=_drawn_from(ramp, settings.ramp_share, label),
             searched=searched,
             settings=settings.model_copy(update={"seed": recipe.seed}),
             rollouts=rollouts_of(recipe, rewards),
@@ -218,6 +235,13 @@ class RecipeStages:
 
     def _name(self, name: str) -> str:
         return name if self.is_named else ""
+
+
+def _drawn_from(ramp: tuple[ArtifactT, ...], share: float, label: str) -> tuple[ArtifactT, ...]:
+    """Return what RAMP a stage draws its share from: nothing where it has none."""
+    if share and not ramp:
+        raise ConfigError(f"{label}.ramp_share is {share:g}, but this run has no RAMP to mix in; set it to 0")
+    return ramp if share else ()
 
 
 def prompts_of(recipe: Recipe) -> PromptSet:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +38,8 @@ class SFT(AgentStage):
     agent: AgentFolder
     traces: tuple[Traces, ...]
     """What it is trained on; of a task that several stages did, the first trajectory that was accepted."""
+    ramp: tuple[Traces, ...] = ()
+    """What `settings.ramp_share` is drawn from, read as `traces` are."""
     settings: SFTSettings
     label: str
     """What it is called in the model version and the provenance."""
@@ -46,12 +48,12 @@ class SFT(AgentStage):
 
     def work(self, folder: Path, site: Site, bar: Bar) -> Spent:
         """Train, going on from the last checkpoint."""
-        accepted = read_accepted([(site.where(traces), traces.trace_stage) for traces in self.traces])
-        source = site.where(self.agent)
-        exam = exam_of(self.exam, site)
-        return run_sft(
-            source, accepted, self.settings, folder, self.label, bar.training_listener(), exam=exam
+        accepted, ramp = (
+            read_accepted([(site.where(traces), traces.trace_stage) for traces in read])
+            for read in (self.traces, self.ramp)
         )
+        source, listener, exam = site.where(self.agent), bar.training_listener(), exam_of(self.exam, site)
+        return run_sft(source, accepted, self.settings, folder, self.label, listener, ramp=ramp, exam=exam)
 
 
 def read_accepted(stores: Sequence[tuple[Path, str]]) -> list[Trajectory]:
@@ -60,17 +62,18 @@ def read_accepted(stores: Sequence[tuple[Path, str]]) -> list[Trajectory]:
     for path, trace_stage in stores:
         with TraceStore(path) as store:
             rounds.append(list(store.trajectories(trace_stage, accepted=True)))
-    return merge_accepted(rounds) if len(rounds) > 1 else rounds[0]
+    return rounds[0] if len(rounds) == 1 else merge_accepted(rounds)
 
 
 def run_sft(
     source: Path,
-    trajectories: Iterable[Trajectory],
+    trajectories: Sequence[Trajectory],
     settings: SFTSettings,
     directory: Path,
     label: str,
     listener: Listener | None = None,
     index: Path | None = None,
+    ramp: Sequence[Trajectory] = (),
     exam: ExamTasks | None = None,
 ) -> Spent:
     """Fine-tune a bundle's model on trajectories and save the result as a bundle.
@@ -81,15 +84,20 @@ def run_sft(
         directory: Where the new bundle goes; checkpoints are kept in its `trainer/` until it is complete.
         label: Name of the stage, for the model version and the provenance.
         index: Index that the new agent searches by default; None for that of the source.
+        ramp: What `settings.ramp_share` is drawn from.
         exam: What it is examined on while it trains, where `settings.monitor` says when; None: nothing.
+
+    Raises:
+        TrainingError: There is nothing to train on, or nothing to mix in.
     """
     from masksearch_agent.trainers.callbacks import MetricsLog, read_metrics
     from masksearch_agent.trainers.curriculum import order_by_difficulty, repeat_to_fit
+    from masksearch_agent.trainers.mixing import counts_of_mix, mix_in
     from masksearch_agent.trainers.sft import train_sft
 
     info = read_bundle_info(source)
-    # A store returns them in the order in which they were finished, which is another one each time.
-    ordered = sorted(trajectories, key=lambda trajectory: trajectory.id)
+    ordered = mix_in(trajectories, ramp, settings.ramp_share, settings.seed)
+    mixed = counts_of_mix(trajectories, ordered)
     if settings.curriculum:
         ordered = order_by_difficulty(repeat_to_fit(ordered, settings), settings.seed)
     model, tokenizer = load_checkpoint(source, training_dtype(settings))
@@ -104,5 +112,6 @@ def run_sft(
         trained = train_sft(model, tokenizer, ordered, settings, directory / "trainer", [log], monitor)
     if not monitor.kept_step:
         trained, _ = load_checkpoint(source, training_dtype(settings))
-    save_bundle(trained, tokenizer, next_info(info, source, directory, label, settings, index), directory)
-    return spent_of(read_metrics(metrics), monitor)
+    described = next_info(info, source, directory, label, settings, index, mixed)
+    save_bundle(trained, tokenizer, described, directory)
+    return spent_of(read_metrics(metrics), mixed, monitor)

@@ -116,11 +116,14 @@ class Searched:
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """What a training stage spent."""
+    """What a training stage spent, and on what."""
 
     steps: int
     tokens: int
     """Tokens that went through the model in training, context included."""
+    mixed: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    """Trajectories (of DAPO: tasks to draw from) by where they come from, `own` or `ramp`; empty where nothing was
+    mixed in."""
     exam_seconds: float = 0.0
     """Of its time, what exams took while it trained."""
     notes: tuple[str, ...] = ()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -90,14 +90,20 @@ def next_info(
     label: str,
     settings: SFTSettings | DAPOSettings,
     index: Path | None,
+    mixed: Mapping[str, int],
 ) -> BundleInfo:
     """Describe the bundle in `directory` that a stage made of another, `source`.
 
     Args:
         label: What the stage is called in the model version and the provenance.
         index: Index that the new agent searches by default; None for that of the source.
+        mixed: See `Spent`.
     """
-    done = {"stage": label, "settings": settings.model_dump(mode="json")}
+    done = {
+        "stage": label,
+        "settings": settings.model_dump(mode="json"),
+        **({"mixed": mixed} if mixed else {}),
+    }
     if index is None and info.index:
         index = source / info.index
     return info.model_copy(
@@ -114,8 +120,8 @@ def next_info(
     )
 
 
-def spent_of(metrics: list[dict[str, float]], monitor: Monitor) -> Spent:
-    """Return what the entries of a metrics file say of a stage's cost, and what its monitor noted."""
+def spent_of(metrics: list[dict[str, float]], mixed: Mapping[str, int], monitor: Monitor) -> Spent:
+    """Return what the entries of a metrics file say of a stage's cost, what it was spent on, and what was noted."""
     steps = max((int(entry["step"]) for entry in metrics), default=0)
     tokens = max((int(entry["num_tokens"]) for entry in metrics if "num_tokens" in entry), default=0)
-    return Spent(steps, tokens, monitor.seconds, monitor.notes)
+    return Spent(steps, tokens, mixed, monitor.seconds, monitor.notes)

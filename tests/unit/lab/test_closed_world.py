@@ -1,20 +1,28 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections import defaultdict
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from masksearch_agent.errors import CorpusError
 from masksearch_agent.jsonl import read_jsonl
-from masksearch_agent.lab.closed_world import ClosedWorld, make_world, write_world
-from masksearch_agent.ramp.spans import FactMention
+from masksearch_agent.lab.closed_world import ClosedWorld, Split, make_world, write_world
+from masksearch_agent.lab.world_language import RELATIONS
+from masksearch_agent.lab.world_questions import make_questions
+from masksearch_agent.ramp.cloze import as_cloze_question
+from masksearch_agent.ramp.spans import FactMention, FactSpanExtractor
+from masksearch_agent.ramp.tasks import build_task
 from masksearch_agent.records import Passage
+from masksearch_agent.text.matching import contains_phrase
 
 SEEDS = (0, 1, 7)
+KINDS = {"person", "city", "company", "year"}
 
 
 @pytest.fixture(scope="module", params=SEEDS)
@@ -156,3 +164,47 @@ def test_a_written_world_reads_back(world: ClosedWorld, tmp_path: Path) -> None:
     write_world(world, tmp_path)
     assert tuple(read_jsonl(tmp_path / "passages.jsonl", Passage, CorpusError)) == world.passages
     assert tuple(read_jsonl(tmp_path / "mentions.jsonl", FactMention, CorpusError)) == world.mentions
+
+
+def test_masked_sentences_become_questions_in_the_passages_words_and_never_those_of_evaluation(
+    world: ClosedWorld,
+) -> None:
+    asked = {
+        question.question
+        for split in get_args(Split)
+        for question in make_questions(world, split, count=10_000, hops=1)
+    }
+    assert not asked & {mention.question for mention in world.mentions}
+    text = {passage.id: passage.text for passage in world.passages}
+    for mention in world.mentions:
+        words = set(re.findall(r"\w+", mention.question.lower()))
+        # Nothing but the sentence, a question word, and a possessive as `the … of`.
+        told = set(re.findall(r"\w+", f"{mention.hop.need} {text[mention.passage_id]}".lower()))
+        assert words - told <= {"who", "what", "which", "where", "when", "how", "many", "the", "of"} | KINDS
+        assert not contains_phrase(mention.question, mention.hop.answer)
+
+
+def test_a_sentence_is_asked_with_the_word_in_its_place_or_in_front() -> None:
+    mentor, region = (next(r for r in RELATIONS if r.label == label) for label in ("mentor", "region"))
+    assert mentor.cloze_questions("{s} was taught by {o}.") == (
+        "{s} was taught by who?", "Who was {s} taught by?",
+        "{s} was taught by which person?", "Which person was {s} taught by?",
+        "{s} was taught by which mentor?", "Which mentor was {s} taught by?",
+        "{s} was taught by what mentor?", "What mentor was {s} taught by?",
+    )  # fmt: skip
+    assert mentor.cloze_questions("{p} mentor is {o}.") == (
+        "{p} mentor is who?", "Who is {p} mentor?", "{p} mentor is which person?", "Which person is {p} mentor?",
+        "The mentor of {s} is who?", "The mentor of {s} is which person?", "Which person is the mentor of {s}?",
+    )  # fmt: skip
+    assert "Who is the mentor of {s}?" in mentor.questions
+    assert "Which region is {s} part of?" in region.questions
+    assert "What region is {s} part of?" in region.cloze_questions("{s} is part of {o}.")
+    assert "Which region is {s} part of?" not in region.cloze_questions("{s} is part of {o}.")
+
+
+def test_how_a_fact_is_looked_up_does_not_change_when_it_is_asked_for(world: ClosedWorld) -> None:
+    passage, spans = next(FactSpanExtractor(world.mentions).extract(world.passages))
+    question = as_cloze_question(build_task(passage, spans[-1:]), passage, spans[-1])
+    assert (question.kind, question.hops) == ("qa", (spans[-1].hop,))
+    assert question.question == spans[-1].question
+    assert question.source_text == passage.text

@@ -4,8 +4,11 @@ from pathlib import Path
 
 import pytest
 from fakes.stages import NotedWork
+from pydantic import ValidationError
 
-from masksearch_agent.config.trainers import DAPOSettings
+from masksearch_agent.config.ramp import RampSettings
+from masksearch_agent.config.trainers import DAPOSettings, SFTSettings
+from masksearch_agent.errors import ConfigError
 from masksearch_agent.lab import quickstart
 from masksearch_agent.lab.quickstart import Quickstart
 from masksearch_agent.lab.recipe import LabRecipe
@@ -14,7 +17,9 @@ from masksearch_agent.stages.base import BaseAgent
 from masksearch_agent.stages.dapo import DAPO
 from masksearch_agent.stages.evaluation import Evaluation
 from masksearch_agent.stages.index import Index
+from masksearch_agent.stages.plan import RecipeStages
 from masksearch_agent.stages.sft import SFT
+from masksearch_agent.stages.stage import AgentFolder, Traces
 from masksearch_agent.stages.tasks import Masking
 from masksearch_agent.stages.trajectories import Lessons
 
@@ -62,3 +67,34 @@ def test_held_out_tasks_are_of_the_test_split_and_trained_ones_are_not(
         "tasks.jsonl",
         "questions/qa_train.jsonl",
     ]
+
+
+def test_the_exam_holds_masks_only_and_as_many_of_each_count_whatever_is_trained_on(
+    notes: NotedWork, tmp_path: Path
+) -> None:
+    trained = RampSettings(cloze_questions=0.5, mask_count_weights=(4, 1, 1, 1))
+    Quickstart(LabRecipe(ramp=trained), tmp_path).run()
+    masks = {stage.name: stage.settings for stage in notes.of_kind("tasks")}
+    assert masks == {"tasks": trained, "held_out_tasks": RampSettings()}
+
+
+def test_stage_two_draws_its_share_of_ramp_from_stage_one(notes: NotedWork, tmp_path: Path) -> None:
+    recipe = LabRecipe(qa_sft=SFTSettings(ramp_share=0.3), qa_dapo=DAPOSettings(ramp_share=0.2))
+    Quickstart(recipe, tmp_path).run()
+    first, second = notes.of_kind("sft")
+    assert [traces.trace_stage for traces in (*second.traces, *second.ramp)] == ["qa", "ramp"]
+    first_dapo, second_dapo = notes.of_kind("dapo")
+    assert (first_dapo.ramp, second_dapo.ramp) == ((), (first_dapo.tasks,))
+    assert first.ramp == ()
+    Quickstart(LabRecipe(), tmp_path / "plain").run()
+    assert all(stage.ramp == () for stage in (*notes.of_kind("sft")[2:], *notes.of_kind("dapo")[2:]))
+
+
+def test_a_share_of_ramp_is_refused_where_there_is_none() -> None:
+    with pytest.raises(
+        ValidationError, match=r"ramp_sft.ramp_share is 0.3, but Stage I trains on RAMP alone"
+    ):
+        LabRecipe(ramp_sft=SFTSettings(ramp_share=0.3))
+    make = RecipeStages(LabRecipe())
+    with pytest.raises(ConfigError, match=r"qa_sft.ramp_share is 0.3, but this run has no RAMP"):
+        make.sft(AgentFolder("agent"), Traces("traces", None, "qa"), SFTSettings(ramp_share=0.3), "qa_sft")

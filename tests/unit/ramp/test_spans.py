@@ -63,8 +63,8 @@ def test_a_missing_model_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_facts_of_a_closed_world_become_spans_with_their_hops() -> None:
     hop = Hop("the founder of Velling Works", "Velling Works founder", "Ann Bo")
     passages = [Passage("p1", "Velling Works", "It was founded by Ann Bo."), Passage("p2", "Orly", "A town.")]
-    extractor = FactSpanExtractor([FactMention("p1", 18, 24, "founder", hop)])
+    extractor = FactSpanExtractor([FactMention("p1", 18, 24, "founder", hop, "Who founded it?")])
     assert list(extractor.extract(passages)) == [
-        (passages[0], (Span(18, 24, "Ann Bo", "founder", hop),)),
+        (passages[0], (Span(18, 24, "Ann Bo", "founder", hop, question="Who founded it?"),)),
         (passages[1], ()),
     ]
