@@ -15,6 +15,7 @@ from masksearch_agent.retrieval.search import Search
 
 if TYPE_CHECKING:
     from masksearch_agent.config.recipe import Recipe
+    from masksearch_agent.records import Trajectory
     from masksearch_agent.stages.training import ExamTasks
 
 SettingsT = TypeVar("SettingsT", SFTSettings, DAPOSettings)
@@ -78,10 +79,7 @@ def sft(
             raise TrainingError(
                 f"{traces} holds no accepted trajectory of the stage {stage!r}; name one with --stage"
             )
-        ramp = []
-        if chosen.ramp_share:
-            with cli.open_store(ramp_traces or traces) as ramp_store:
-                ramp = list(ramp_store.trajectories("ramp", accepted=True))
+        ramp = _read_ramp(ramp_traces or traces) if chosen.ramp_share else []
         if not agent:
             make_base_bundle(resolved.base_model, resolved.name, prompts_of(resolved), resolved.agent, source)
         search = _open_search(index, source, resolved) if exam is not None else None
@@ -154,6 +152,11 @@ def _examine(
         return settings, None
     monitored = settings.model_copy(update={"monitor": settings.monitor or MonitorSettings()})
     return monitored, ExamTasks(list(read_tasks(exam)), search)
+
+
+def _read_ramp(traces: Path) -> list[Trajectory]:
+    with cli.open_store(traces) as store:
+        return list(store.trajectories("ramp", accepted=True))
 
 
 def _check_mix(given: object, option: str, setting: str, share: float) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from masksearch_agent.agent.bundle import read_bundle_info, save_bundle
 from masksearch_agent.agent.runnable import MaskSearchAgent
@@ -29,6 +30,9 @@ from masksearch_agent.stages.training import (
     spent_of,
     training_dtype,
 )
+
+if TYPE_CHECKING:
+    from masksearch_agent.trainers.dapo import DAPOTrainer
 
 __all__ = ("DAPO", "RolloutSettings", "run_dapo")
 
@@ -102,7 +106,6 @@ def run_dapo(
     from masksearch_agent.trainers.dapo import DAPOConfig, DAPOTrainer
     from masksearch_agent.trainers.mixing import counts_of_mix, mix_in
     from masksearch_agent.trainers.rollouts import RolloutRunner
-    from masksearch_agent.trainers.weight_sync import merge_adapters
 
     info = read_bundle_info(source)
     model, tokenizer = load_checkpoint(source, training_dtype(settings))
@@ -130,12 +133,17 @@ def run_dapo(
     # Sharded weights are gathered, in which every process has to take part.
     state = trainer.accelerator.get_state_dict(trainer.model)
     if trainer.accelerator.is_main_process:
-        if settings.lora_rank:
-            state = merge_adapters(trainer.accelerator.unwrap_model(trainer.model), state)
         trained, _ = load_checkpoint(source, training_dtype(settings))
         if monitor.kept_step:
-            trained.load_state_dict(state)
+            trained.load_state_dict(_merged(trainer, state) if settings.lora_rank else state)
         described = next_info(info, source, directory, label, settings, index, mixed)
         save_bundle(trained, tokenizer, described, directory)
     trainer.accelerator.wait_for_everyone()
     return spent_of(read_metrics(metrics), mixed, monitor)
+
+
+def _merged(trainer: DAPOTrainer, state: dict[str, Any]) -> dict[str, Any]:
+    """Return the weights of a model with the adapters that it was trained with merged into them."""
+    from masksearch_agent.trainers.weight_sync import merge_adapters
+
+    return merge_adapters(trainer.accelerator.unwrap_model(trainer.model), state)
