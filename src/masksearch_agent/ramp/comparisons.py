@@ -232,7 +232,7 @@ def _shared(
     values = [_value(profile, same.fact) for profile in (one, other)]
     is_same = values[0] == values[1]
     answer = "yes" if is_same else "no"
-    said = f"is {values[0]} both times" if is_same else f"is once {values[0]} and once {values[1]}"
+    said = f"is {values[0]} for both" if is_same else f"is {values[0]} for one and {values[1]} for the other"
     conclusion = f"The {same.sought} {said}, so the answer is {answer}."
     return _task(same, drawn.choice(same.forms), (one, other), answer, conclusion, split)
 

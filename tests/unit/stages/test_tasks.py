@@ -66,7 +66,9 @@ def test_questions_over_two_passages_make_their_share(tmp_path: Path, share: flo
     # What can be masked is known here, so that no span model is needed.
     places = [passage.text.index("French") for passage in novelists]
     mentions = [
-        FactMention(passage.id, start, start + len("French"), "nation", Hop("its nation", "nation", "French"))
+        FactMention(
+            passage.id, start, start + len("French"), "nation", Hop("its nation", "novelist", "French")
+        )
         for passage, start in zip(novelists, places, strict=True)
     ]
     write_jsonl(corpus / "mentions.jsonl", mentions)
