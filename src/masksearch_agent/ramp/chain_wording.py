@@ -27,11 +27,13 @@ _PAGE = _words(
     "naturalist satirist humorist mathematician actor actress filmmaker translator"
 )
 _STAGE = _words(
-    "singer musician rapper singer-songwriter songwriter guitarist pianist dj drummer composer producer vocalist artist "
+    "singer musician rapper singer-songwriter songwriter guitarist pianist dj drummer composer producer vocalist "
+    "artist "
     "actor actress bassist entertainer saxophonist trumpeter violinist band group duo trio quartet"
 )
 _PLACES = _words(
-    "city capital town village municipality commune hamlet suburb community county country island state province settlement "
+    "city capital town village municipality commune hamlet suburb community county country island state province "
+    "settlement "
     "neighborhood neighbourhood district region borough"
 )
 
@@ -41,7 +43,8 @@ class Link:
     """How one thing is described by what the passage of another says of it."""
 
     description: str
-    """`{of}` is the other thing, `{noun}` what this one is, `{parent}` and `{spouse}` what a person of its sex is called."""
+    """`{of}` is the other thing, `{noun}` what this one is, `{parent}` and `{spouse}` what its sex is
+    called."""
     kinds: tuple[str, ...]
     """What this thing may be."""
     nouns: frozenset[str] | None = None

@@ -74,7 +74,8 @@ _ORDERS = (
     _Order(
         "year", ("film", "song", "album", "book"),
         (
-            ("Which {noun} came out first, {a} or {b}?", True), ("Which {noun} was released earlier, {a} or {b}?", True),
+            ("Which {noun} came out first, {a} or {b}?", True),
+            ("Which {noun} was released earlier, {a} or {b}?", True),
             ("Which {noun} is older, {a} or {b}?", True), ("Which {noun} came out more recently, {a} or {b}?", False),
         ),
         "the year of {of}", "year", "year", "{less} came out before {more}",
@@ -116,7 +117,8 @@ _SAMES = (
     _Same(
         "nationality", ("film",),
         (
-            "Are the films {a} and {b} from the same country?", "Do both films, {a} and {b}, come from the same country?",
+            "Are the films {a} and {b} from the same country?",
+            "Do both films, {a} and {b}, come from the same country?",
         ),
         "the nationality of {of}", "film", "nationality",
     ),
@@ -145,7 +147,8 @@ _SAMES = (
     ),
     _Same(
         "performer", ("song", "album"),
-        ("Were the {noun}s {a} and {b} recorded by the same artist?", "Are the {noun}s {a} and {b} by the same artist?"),
+        ("Were the {noun}s {a} and {b} recorded by the same artist?",
+         "Are the {noun}s {a} and {b} by the same artist?"),
         "the performer of {of}", "performer", "performer",
     ),
 )  # fmt: skip
@@ -229,7 +232,7 @@ def _shared(
     values = [_value(profile, same.fact) for profile in (one, other)]
     is_same = values[0] == values[1]
     answer = "yes" if is_same else "no"
-    said = f"is {values[0]} both times" if is_same else f"is once {values[0]} and once {values[1]}"
+    said = f"is {values[0]} for both" if is_same else f"is {values[0]} for one and {values[1]} for the other"
     conclusion = f"The {same.sought} {said}, so the answer is {answer}."
     return _task(same, drawn.choice(same.forms), (one, other), answer, conclusion, split)
 

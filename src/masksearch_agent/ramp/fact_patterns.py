@@ -25,7 +25,7 @@ _NOUNS = {
     "river": "river tributary stream creek",
     "building": "airport museum stadium church cathedral castle mall hotel skyscraper theatre theater arena hospital "
     "mosque temple palace prison lighthouse library park bridge station",
-    "landmark": "lake mountain volcano desert peninsula valley glacier waterfall canyon bay peak range mountains forest",
+    "landmark": "lake mountain volcano desert peninsula valley glacier waterfall canyon bay peak range forest",
     "art": "painting sculpture opera poem composition symphony musical ballet fresco statue concerto sonata tragedy",
     "taxon": "genus species",
     "person": """
@@ -65,13 +65,21 @@ PLACE = (
     rf"(?:,\s(?:{_CAPITAL})(?:\s(?:of\s)?(?:{_CAPITAL}))*(?=[,.;\s]|$)){{0,2}}"
 )
 _FOLLOWS = (
-    r"(?=[,.;:]|$|\s(?:and|in|on|with|for|from|as|at|to|but|starring|featuring|about|set|through|under|during|after|before"
-    r"|via|is|was|has|while|when|where|which|who|that|near|around|since|until|off|\w+ed|written|made|or|along|between)\b)"
+    r"(?=[,.;:]|$|\s(?:and|in|on|with|for|from|as|at|to|but|starring|featuring|about|set"
+    r"|through|under|during|after|before"
+    r"|via|is|was|has|while|when|where|which|who|that|near|around|since|until|off|\w+ed"
+    r"|written|made|or|along|between)\b)"
 )
 """What can come behind a name; in `English rock band` another noun does, so `English` is no name."""
-_ALONE = rf"(?!\s*(?:,\s*(?:and\s+)?|and\s+|&\s*)[\"]?[{_UPPER}])(?!['’]s)(?!\s[{_UPPER}]){_FOLLOWS}"
+_ALONE = (
+    rf"(?!\s*(?:,\s*(?:and\s+)?|and\s+|&\s*)[\"]?[{_UPPER}])"
+    rf"(?!['’]s)(?!\s[{_UPPER}]){_FOLLOWS}"
+)
 """Nobody else is named beside: of two directors neither is `the director`."""
-_GAP = rf"(?:(?:(?!(?:of|for|in|from|with|to|at|as|on|and|the)\s)[a-z][\w-]*|the|{NATIONALITY}|[A-Z][\w-]+[-\s]winning)\s){{0,6}}"
+_GAP = (
+    rf"(?:(?:(?!(?:of|for|in|from|with|to|at|as|on|and|the)\s)[a-z][\w-]*|the|{NATIONALITY}"
+    rf"|[A-Z][\w-]+[-\s]winning)\s){{0,6}}"
+)
 """Words for what somebody is, before the name: `award-winning American director`."""
 
 
@@ -117,19 +125,22 @@ PATTERNS: dict[str, tuple[tuple[str, ...], re.Pattern[str]]] = {
     "label": (
         ("album", "song"),
         re.compile(
-            rf"\b(?:released|issued)\b[^.;]*?\b(?:through|by|on|via) (?:the )?({_THING} (?:Records|Music|Entertainment))\b{_ALONE}"
+            rf"\b(?:released|issued)\b[^.;]*?\b(?:through|by|on|via) (?:the )?({_THING} (?:Records"
+            rf"|Music|Entertainment))\b{_ALONE}"
         ),
     ),
     "based_on": (
         ("film", "series"),
         re.compile(
-            rf"\bbased on (?:the |[A-Z]\S+(?: [A-Z]\S+)*['’]s? )(?:\d{{4}} )?(?:{NATIONALITY})? ?(?:novel|book|play|memoir),? (?:of the same name )?(?:\"([^\"]+)\"|({_THING}){_END})"
+            rf"\bbased on (?:the |[A-Z]\S+(?: [A-Z]\S+)*['’]s? )(?:\d{{4}} )?(?:{NATIONALITY})? ?(?:novel"
+            rf"|book|play|memoir),? (?:of the same name )?(?:\"([^\"]+)\"|({_THING}){_END})"
         ),
     ),
     "release_date": (
         _WORKS,
         re.compile(
-            rf"\b(?:released|published|premiered|aired)\b (?:theatrically |worldwide |in [A-Z][a-z]+ )?(?:on|in) ({_WHEN})\b"
+            rf"\b(?:released|published|premiered|aired)\b (?:theatrically |worldwide |in [A-Z][a-z]+"
+            rf" )?(?:on|in) ({_WHEN})\b"
         ),
     ),
     "founder": (
@@ -157,7 +168,8 @@ PATTERNS: dict[str, tuple[tuple[str, ...], re.Pattern[str]]] = {
     "founded": (
         ("company", "group", "school", "team", "place"),
         re.compile(
-            rf"\b(?:founded|established|formed|incorporated|started|launched)\b(?: as [\w\s]+?)?(?: in [A-Z][\w\s,]+?)? (?:on|in) ({_WHEN})\b"
+            rf"\b(?:founded|established|formed|incorporated|started|launched)\b(?: as [\w\s]+?)?(?:"
+            rf" in [A-Z][\w\s,]+?)? (?:on|in) ({_WHEN})\b"
         ),
     ),
     "based": (
@@ -185,7 +197,8 @@ PATTERNS: dict[str, tuple[tuple[str, ...], re.Pattern[str]]] = {
     "home_of": (
         ("building",),
         re.compile(
-            rf"\bhome (?:field |venue |stadium |arena |ground |ballpark )?(?:of|to|for) (?:the )?(?:(?:{NATIONALITY}|[a-z]+) )*({_THING}){_ALONE}"
+            rf"\bhome (?:field |venue |stadium |arena |ground |ballpark )?(?:of|to|for) (?:the )?(?:(?:{NATIONALITY}"
+            rf"|[a-z]+) )*({_THING}){_ALONE}"
         ),
     ),
     "county": (
@@ -195,13 +208,15 @@ PATTERNS: dict[str, tuple[tuple[str, ...], re.Pattern[str]]] = {
     "capital": (
         ("place",),
         re.compile(
-            rf"\b(?:capital|capital city|[Cc]apital and (?:largest|most populous) city)(?: and [\w\s-]+?)?,? is ({PLACE}){_ALONE}"
+            rf"\b(?:capital|capital city|[Cc]apital and (?:largest|most populous) city)(?: and [\w\s-]+?)?,?"
+            rf" is ({PLACE}){_ALONE}"
         ),
     ),
     "capital_of": (
         ("place",),
         re.compile(
-            rf"^(?: and (?:largest|most populous) (?:city|metropolis))? of (?:the )?(?:(?:{NATIONALITY}|U\.S\.) )?(?:[a-z]+ )*({_THING}){_ALONE}"
+            rf"^(?: and (?:largest|most populous) (?:city|metropolis))? of (?:the )?(?:(?:{NATIONALITY}"
+            rf"|U\.S\.) )?(?:[a-z]+ )*({_THING}){_ALONE}"
         ),
     ),
     "population": (("place",), re.compile(rf"\bpopulation (?:of|was|is) {_ABOUT}({_AMOUNT})\b")),
@@ -212,7 +227,8 @@ PATTERNS: dict[str, tuple[tuple[str, ...], re.Pattern[str]]] = {
     "river": (
         ("place",),
         re.compile(
-            rf"\b(?:on|along) (?:the )?(?:\w+ )?(?:banks? of )?(?:the )?((?:River {_WORD}|{_WORD}(?: {_WORD})* River)){_END}"
+            rf"\b(?:on|along) (?:the )?(?:\w+ )?(?:banks? of )?(?:the )?((?:River {_WORD}|{_WORD}(?:"
+            rf" {_WORD})* River)){_END}"
         ),
     ),
     "tributary": (("river",), re.compile(rf"\btributary of (?:the )?({_WORD}(?: {_WORD})*){_ALONE}")),
@@ -229,7 +245,8 @@ PATTERNS: dict[str, tuple[tuple[str, ...], re.Pattern[str]]] = {
     "birth_place": (
         ("person",),
         re.compile(
-            rf"\bborn(?:,? [\w\s.\"-]+?)??(?: (?:on|in) (?:{_WHEN}),?)? (?:in|at) (?:the (?:city|town|village) of )?({PLACE}){_END}"
+            rf"\bborn(?:,? [\w\s.\"-]+?)??(?: (?:on|in) (?:{_WHEN}),?)? (?:in|at) (?:the (?:city"
+            rf"|town|village) of )?({PLACE}){_END}"
         ),
     ),
     "death_place": (
@@ -253,7 +270,9 @@ PATTERNS: dict[str, tuple[tuple[str, ...], re.Pattern[str]]] = {
     "member_of": (
         ("person",),
         re.compile(
-            rf"\b(?:member|lead singer|vocalist|frontman|drummer|guitarist|bassist|keyboardist|singer|co-founder|founder)s? (?:of|for|with) (?:the )?(?:(?:{NATIONALITY}|[a-z-]+) ){{0,5}}(?:band|group|duo|trio) ({_THING}){_ALONE}"
+            rf"\b(?:member|lead singer|vocalist|frontman|drummer|guitarist|bassist|keyboardist|singer"
+            rf"|co-founder|founder)s? (?:of|for|with) (?:the )?(?:(?:{NATIONALITY}|[a-z-]+) ){{0,5}}(?:band"
+            rf"|group|duo|trio) ({_THING}){_ALONE}"
         ),
     ),
     "teaches_at": (
@@ -263,7 +282,8 @@ PATTERNS: dict[str, tuple[tuple[str, ...], re.Pattern[str]]] = {
     "plays_for": (
         ("person",),
         re.compile(
-            rf"(?:\bplays? (?:as an? [\w\s-]+ )?|^ )for (?:the )?(?:(?:{NATIONALITY}|[a-z0-9-]+) ){{0,4}}({_THING})(?: of| in|,|\.|$)"
+            rf"(?:\bplays? (?:as an? [\w\s-]+ )?|^ )for (?:the )?(?:(?:{NATIONALITY}|[a-z0-9-]+)"
+            rf" ){{0,4}}({_THING})(?: of| in|,|\.|$)"
         ),
     ),
 }
@@ -281,7 +301,8 @@ SENTENCES: dict[str, tuple[tuple[str, ...], re.Pattern[str]]] = {
     "population": (
         ("place",),
         re.compile(
-            rf"^(?:As of|According to|In|At) [^,;]+, (?:it|the \w+) (?:has|had) an?(?: \w+)? population of {_ABOUT}({_AMOUNT})\b"
+            rf"^(?:As of|According to|In|At) [^,;]+, (?:it|the \w+) (?:has|had) an?(?: \w+)? population"
+            rf" of {_ABOUT}({_AMOUNT})\b"
             rf"|^(?:The|Its)(?: \w+)? population (?:is|was) {_ABOUT}({_AMOUNT})\b"
             rf"|^With an?(?: \w+)? population of {_ABOUT}({_AMOUNT})\b"
         ),
@@ -289,7 +310,8 @@ SENTENCES: dict[str, tuple[tuple[str, ...], re.Pattern[str]]] = {
     "language": (
         ("place",),
         re.compile(
-            rf"^(?:The|Its|The country's) official language(?: of the country)? is ({_CAPITAL}){_ALONE}|^({_CAPITAL}) is the official language\b"
+            rf"^(?:The|Its|The country's) official language(?: of the country)? is ({_CAPITAL}){_ALONE}"
+            rf"|^({_CAPITAL}) is the official language\b"
         ),
     ),
     "founded": (

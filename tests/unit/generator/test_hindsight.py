@@ -149,3 +149,19 @@ def test_the_prompts_of_the_passage_form_ask_for_the_passage() -> None:
     assert "whole passage" in choose_prompts("full", "passage").masks_system
     assert choose_prompts("full", "fills") == FULL_PROMPTS
     assert choose_prompts("compact", "passage").masks_system != COMPACT_PROMPTS.masks_system
+
+
+def test_what_follows_from_all_hops_is_said_before_the_answer() -> None:
+    other = Hop("the mayor of Kelm", "Kelm mayor", "Cy Do")
+    task = SearchTask(
+        "c", "qa", "Do both have the same mayor?", (("no",),), hops=(HOP, other), conclusion="So it is no."
+    )
+    found = Passage("k", "Kelm", "Its mayor is Cy Do.")
+    first = Findings(task, ((HOP.query,),), ((STRONG,),))
+    second = Findings(task, ((HOP.query,), (other.query,)), ((STRONG,), (found,)))
+    teacher = HindsightTeacher(GeneratorSettings(quote_support=True))
+    early, late = (asyncio.run(teacher.observe(findings)) for findings in (first, second))
+    assert early.answer is None
+    assert "So it is no." not in early.text
+    assert late.answer == "no"
+    assert late.text == '"Kelm" says: Its mayor is Cy Do. So it is no.'

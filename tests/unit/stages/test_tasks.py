@@ -12,11 +12,11 @@ from masksearch_agent.config.ramp import RampSettings
 from masksearch_agent.config.recipe import Recipe
 from masksearch_agent.corpus.readers import read_passages
 from masksearch_agent.errors import TaskError
-from masksearch_agent.jsonl import read_jsonl
+from masksearch_agent.jsonl import read_jsonl, write_jsonl
 from masksearch_agent.ramp.span_process import SpacyProcess
-from masksearch_agent.ramp.spans import SpacySpanExtractor
+from masksearch_agent.ramp.spans import FactMention, SpacySpanExtractor
 from masksearch_agent.ramp.tasks import build_ramp_tasks
-from masksearch_agent.records import SearchTask
+from masksearch_agent.records import Hop, Passage, SearchTask
 from masksearch_agent.retrieval.search import Search
 from masksearch_agent.stages.tasks import build_tasks, open_extractor
 
@@ -52,3 +52,32 @@ def test_spacy_has_a_process_of_its_own_only_where_that_is_wanted(corpus: Path) 
     counters = Spending(), Counter[str]()
     assert isinstance(open_extractor(corpus, RECIPE.ramp, *counters), SpacySpanExtractor)
     assert isinstance(open_extractor(corpus, RECIPE.ramp, *counters, has_own_process=True), SpacyProcess)
+
+
+@pytest.mark.parametrize("share", [0.5, 1.0])
+def test_questions_over_two_passages_make_their_share(tmp_path: Path, share: float) -> None:
+    corpus = tmp_path / "corpus"
+    corpus.mkdir()
+    novelists = [
+        Passage(f"p{year}", f"Bo Ek{year}", f"Bo Ek{year} (born {year}) is a French novelist.")
+        for year in range(1900, 1910)
+    ]
+    write_jsonl(corpus / "passages.jsonl", novelists)
+    # What can be masked is known here, so that no span model is needed.
+    places = [passage.text.index("French") for passage in novelists]
+    mentions = [
+        FactMention(
+            passage.id, start, start + len("French"), "nation", Hop("its nation", "novelist", "French")
+        )
+        for passage, start in zip(novelists, places, strict=True)
+    ]
+    write_jsonl(corpus / "mentions.jsonl", mentions)
+    settings = RampSettings(
+        min_passage_words=5, drop_near_copies=False, two_passage_questions=share, max_masks=1,
+        mask_count_weights=(1.0,),
+    )  # fmt: skip
+    out = tmp_path / "tasks.jsonl"
+    report = build_tasks(corpus, Search(OverlapBackend(novelists)), settings, out)
+    counted = Counter(task.category for task in read_jsonl(out, SearchTask, TaskError))
+    assert report["two_passage_questions"] == counted["comparison"] > 0
+    assert counted["ramp"] == (counted["comparison"] if share < 1 else 0)
