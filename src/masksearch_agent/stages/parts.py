@@ -30,8 +30,8 @@ _FEW_DOCUMENTS = 50
 _STRETCH = 10
 """Passages in a row."""
 _UNITS_PER_QUESTION = 50
-"""At most: no more is held back than the questions need, however large the corpus. One passage in ten or so gives an
-answerable task."""
+"""At most: no more is held back than the questions need, however large the corpus. One passage in two to ten gives
+a task."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
