@@ -141,15 +141,17 @@ def test_a_run_that_is_sabotaged_on_its_way_goes_back_to_its_best_checkpoint(
 
 
 def test_dapo_that_is_sabotaged_stops_and_goes_back(taught: Path, tmp_path: Path) -> None:
+    watched = WATCHED.model_copy(update={"every_steps": 1})
     settings = DAPOSettings(
-        prompts_per_step=2, group_size=4, row_batch_size=4, max_steps=12, max_resampling=1, dynamic_sampling=False,
-        temperature=1.5, optimizer=SABOTAGED, monitor=WATCHED.model_copy(update={"every_steps": 1}),
+        prompts_per_step=2, group_size=8, row_batch_size=8, max_steps=8, max_resampling=2, optimizer=SABOTAGED,
+        monitor=watched,
     )  # fmt: skip
     rollouts = RolloutSettings(RewardSettings(), RolloutEngineSettings(), ServingSettings())
     spent = run_dapo(taught, TASKS, EXAM.search, settings, rollouts, tmp_path, "dapo", exam=EXAM)
     scores = [entry["exam/recall"] for entry in exams_of(tmp_path)]
     assert scores[0] == 1.0
     assert max(scores[-2:]) < 0.95
-    assert spent.steps == len(scores) - 1 < 12
+    assert spent.steps == len(scores) - 1 < 8
+    assert spent.notes[0].startswith(f"step {spent.steps}: exam recall is {scores[-1]:.3f}")
     best = max(at for at, score in enumerate(scores) if score == 1.0)
     assert_same_weights([tmp_path, tmp_path / "trainer" / f"checkpoint-{best}" if best else taught])

@@ -327,3 +327,14 @@ def test_a_report_of_an_earlier_pretraining_keeps_what_models_said(tmp_path: Pat
     interval = Interval(**gain)
     assert report.differences == (Difference("ramp_sft", "agent-pe", "docks", interval, 9, said=interval),)
     assert (report.name, report.cores, report.tasks) == ("laptop", 2, {"ramp": 4})
+
+
+def test_a_page_says_what_training_noted_and_what_exams_took() -> None:
+    stage = StageCost("ramp_dapo", 90.0, exam_seconds=12.5, notes=("step 8: <b>exam recall</b> is 0.100",))
+    curve = Curve("ramp_dapo", "exam recall", ((0, 0.5), (8, 0.1)))
+    page = render_run(RunReport("", stages=(stage,), curves=(curve,)))
+    assert "<li>RAMP DAPO, step 8: &lt;b&gt;exam recall&lt;/b&gt; is 0.100</li>" in page
+    assert "RAMP DAPO was examined while it trained, which took 12.5 s of its time." in page
+    quiet = render_run(RunReport("", stages=(StageCost("ramp_dapo", 90.0),), curves=(curve,)))
+    assert "What training noted" not in quiet
+    assert "was examined" not in quiet

@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from fakes.overlap_backend import OverlapBackend
+from fakes.passages import make_passages
+
+from masksearch_agent.cli.training import _examine
+from masksearch_agent.config.trainers import MonitorSettings, SFTSettings
+from masksearch_agent.jsonl import write_jsonl
+from masksearch_agent.records import SearchTask
+from masksearch_agent.retrieval.search import Search
+
+TASK = SearchTask("q1", "qa", "Who is the mayor?", (("Ada",),))
+
+
+@pytest.mark.parametrize("own", [None, MonitorSettings(every_steps=7)])
+def test_an_exam_that_is_given_is_asked_whatever_the_recipe_says(
+    tmp_path: Path, own: MonitorSettings | None
+) -> None:
+    write_jsonl(tmp_path / "exam.jsonl", [TASK])
+    search = Search(OverlapBackend(make_passages("Ada is the mayor.")))
+    settings, exam = _examine(SFTSettings(monitor=own), tmp_path / "exam.jsonl", search)
+    assert settings.monitor == (own or MonitorSettings())
+    assert exam is not None
+    assert [task.id for task in exam.tasks] == ["q1"]
+    assert exam.search is search
+
+
+def test_without_an_exam_settings_are_as_they_were() -> None:
+    settings = SFTSettings()
+    assert _examine(settings, None, None) == (settings, None)
+    assert settings.monitor is None
