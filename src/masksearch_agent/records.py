@@ -207,6 +207,9 @@ class Turn(_Record):
     forked_from: str | None = None
     """The turn that the call was to continue but could not, because its conversation had been rewritten or was recorded
     elsewhere; the turn then starts a sequence of its own. None where nothing was lost."""
+    is_constrained: bool = False
+    """Whether its answer was held to what the run was shown (`AgentSettings.answers_from_passages`): `logprobs` are
+    those of the free distribution, which it was then not sampled from."""
 
     def __post_init__(self) -> None:
         if len(self.logprobs) != len(self.sampled_ids):
@@ -286,6 +289,8 @@ class TrainingRow(_Record):
     trajectory_id: str
     is_truncated: bool = False
     """Whether the last policy turn was cut by a token limit."""
+    is_constrained: bool = False
+    """Whether a turn that trains here was; RL leaves the row out."""
 
     def __post_init__(self) -> None:
         row = f"row of trajectory {self.trajectory_id!r}"

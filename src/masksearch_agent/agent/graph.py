@@ -38,6 +38,7 @@ from masksearch_agent.agent.protocol import (
     FormatError,
     SearchStep,
     Step,
+    clean_text,
     render_information,
 )
 from masksearch_agent.agent.state import (
@@ -51,6 +52,7 @@ from masksearch_agent.agent.state import (
 from masksearch_agent.config.agent import AgentSettings
 from masksearch_agent.errors import AgentError
 from masksearch_agent.jsonl import dump_record
+from masksearch_agent.models.answer_spans import AnswerSpans
 from masksearch_agent.records import MASK, Passage, ScoredPassage, Turn
 from masksearch_agent.retrieval.search import Search, interleave
 from masksearch_agent.traces.recorder import CallRecording, Recorder, RecordingModel, new_turn_id
@@ -128,12 +130,19 @@ class _Nodes:
         self.prompts = prompts
         self.dialect = choose_dialect(settings, prompts)
         self.caller = self.dialect.caller(model)
+        if settings.answers_from_passages and not getattr(model, "can_hold_answers", False):
+            raise AgentError(
+                f"{type(model).__name__} cannot hold answers to the passages that were read, which needs weights in "
+                f"this process (`LocalChatModel`); set `answers_from_passages=False`"
+            )
         # Asked once: a check against a protocol takes as long as the rest of a step's preparation.
         self.is_recording = isinstance(model, RecordingModel)
 
     def prepare(self, state: OpeningState) -> dict[str, Any]:
+        opening = self._opening(state)
         return {
-            "messages": [RemoveMessage(REMOVE_ALL_MESSAGES), *self._opening(state)],
+            "messages": [RemoveMessage(REMOVE_ALL_MESSAGES), *opening],
+            "asked": str(opening[-1].text),
             "searches": [],
             "repairs": 0,
             "is_forced": False,
@@ -282,10 +291,22 @@ class _Nodes:
                 # Every call of a run gets a seed of its own.
                 calls = sum(isinstance(message, AIMessage) for message in state["messages"])
                 keywords["seed"] = random.Random(f"{context.sampling.seed}:{calls}").getrandbits(32)
+        if self.settings.answers_from_passages:
+            keywords["answers"] = self._allowed_answers(state)
         if context.recorder is not None:
             last_turn = _last_turn_id(state["messages"])
             keywords["recording"] = CallRecording(context.recorder, POLICY_ROLE, last_turn)
         return keywords
+
+    def _allowed_answers(self, state: SearchState) -> AnswerSpans | None:
+        """Return what the next answer may be; None for a masked passage that is to be repeated."""
+        masks = state["asked"].count(MASK)
+        if masks and self.settings.answer_form == "passage":
+            return None
+        shown = [passage for found in state["searches"] for passage in found["passages"]]
+        texts = [clean_text(passage[part]) for passage in shown for part in ("title", "text")]
+        is_numbered = masks > 0 and self.settings.answer_form == "fills"
+        return AnswerSpans((state["asked"], *dict.fromkeys(texts)), max(1, masks), is_numbered)
 
     def _take_reply(self, state: SearchState, reply: AIMessage, context: RunContext) -> dict[str, Any]:
         if isinstance(self.dialect, TagsDialect) and not self.is_recording:

@@ -85,6 +85,8 @@ class SearchState(SearchOutput):
     """Whether the agent was told to answer because its search budget is spent."""
     started_at_s: float
     """Wall clock at the start of the run."""
+    asked: str
+    """The question as the model reads it."""
 
 
 @dataclass(frozen=True)

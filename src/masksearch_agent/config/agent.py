@@ -43,6 +43,10 @@ class AgentSettings(Settings):
     """Wall time of the whole run, checked before every model call."""
     answer_form: AnswerForm = "fills"
     """How a RAMP task is answered."""
+    answers_from_passages: bool = False
+    """Whether an answer is held, while it is sampled, to spans of the passages that were shown and of the question, or
+    yes or no. With weights in this process only; rollouts of DAPO are never held. The fills of a RAMP task are held one
+    by one; where `answer_form` is `passage` they are not."""
 
     @model_validator(mode="after")
     def _leave_room_to_search(self) -> AgentSettings:

@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 
+from masksearch_agent.models.answer_spans import AnswerSpans
+from masksearch_agent.models.held_answers import HeldAnswer
 from masksearch_agent.models.recording import Completion, fit_context
 from masksearch_agent.models.sampling import RowSampler, pick_tokens, require_usable
 from masksearch_agent.models.slots import SlotCache, require_full_attention
@@ -41,6 +43,7 @@ class _Request:
     prompt_ids: tuple[int, ...]
     sampling: Sampling
     future: Future[Completion]
+    answers: AnswerSpans | None
 
 
 @dataclass(slots=True)
@@ -53,6 +56,8 @@ class _Row:
     end: int
     """Columns of its slot that are written."""
     sampler: RowSampler
+    held: HeldAnswer | None
+    """What holds its answer to the texts that were shown; None where it is free."""
     ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
     finish_reason: Literal["stop", "length"] | None = None
@@ -88,8 +93,10 @@ class BatchingEngine:
         self._lock = threading.Lock()
         self._worker: threading.Thread | None = None
 
-    def submit(self, prompt_ids: Sequence[int], sampling: Sampling) -> Future[Completion]:
-        """Queue a request.
+    def submit(
+        self, prompt_ids: Sequence[int], sampling: Sampling, answers: AnswerSpans | None = None
+    ) -> Future[Completion]:
+        """Queue a request; `answers` says what may stand in `<answer>`, None that anything may.
 
         Raises:
             ModelError: The prompt is empty or leaves no room in the model's context, or the settings cannot be sampled
@@ -98,7 +105,7 @@ class BatchingEngine:
         require_usable(sampling)
         limit = getattr(self.model.config, "max_position_embeddings", None)
         sampling = fit_context(prompt_ids, sampling, limit, "model")
-        request = _Request(tuple(prompt_ids), sampling, Future())
+        request = _Request(tuple(prompt_ids), sampling, Future(), answers)
         with self._lock:
             if self._worker is None:
                 self._worker = threading.Thread(target=self._serve, name="masksearch-engine", daemon=True)
@@ -211,7 +218,9 @@ class _Batch:
             logits.append(self._read_tokens(known))
         if fresh:
             logits.append(self._read_prompts(fresh, first_slot=len(known)))
-        tokens, logprobs = pick_tokens(torch.cat(logits), [row.sampler for row in self.rows])
+        read = torch.cat(logits)
+        tokens, logprobs = pick_tokens(read, [row.sampler for row in self.rows])
+        self._hold_answers(read, tokens, logprobs)
         for row, token, logprob in zip(self.rows, tokens, logprobs, strict=True):
             row.ids.append(token)
             row.logprobs.append(logprob)
@@ -219,6 +228,19 @@ class _Batch:
         finished = [row for row in self.rows if row.finish_reason is not None]
         self._free(finished)
         return finished
+
+    def _hold_answers(self, logits: torch.Tensor, tokens: list[int], logprobs: list[float]) -> None:
+        """Exchange what was sampled where the answer of a row is held; logits `(B, V)` are those it was sampled from.
+
+        The log-probability stays that of the free distribution.
+        """
+        for place, row in enumerate(self.rows):
+            if row.held is None:
+                continue
+            chosen = row.held.choose(row.ids, tokens[place], logits[place], row.sampler)
+            if chosen != tokens[place]:
+                tokens[place] = chosen
+                logprobs[place] = float(torch.log_softmax(logits[place].float(), dim=-1)[chosen])
 
     def _admit(self) -> list[_Row]:
         """Return the requests that join now: as many as there is room for in the batch and in one pass."""
@@ -234,9 +256,14 @@ class _Batch:
         width = max((len(request.prompt_ids) for request in fresh), default=0)
         starts = [width - len(request.prompt_ids) for request in fresh]
         return [
-            _Row(one, start, width, RowSampler(one.sampling))
+            _Row(one, start, width, RowSampler(one.sampling), self._held(one))
             for one, start in zip(fresh, starts, strict=True)
         ]
+
+    def _held(self, request: _Request) -> HeldAnswer | None:
+        if request.answers is None:
+            return None
+        return HeldAnswer(request.answers, self.engine.tokenizer, self.engine.end_of_turn_id)
 
     def _read_prompts(self, fresh: list[_Row], first_slot: int) -> torch.Tensor:
         """Read the prompts of new rows and return the logits after each, `(B, V)`."""
@@ -299,7 +326,8 @@ def _resolve(rows: Sequence[_Row]) -> None:
     for row in rows:
         future = row.request.future
         if row.finish_reason is not None and future.set_running_or_notify_cancel():
-            future.set_result(Completion(tuple(row.ids), tuple(row.logprobs), row.finish_reason))
+            is_held = row.held is not None and row.held.is_open
+            future.set_result(Completion(tuple(row.ids), tuple(row.logprobs), row.finish_reason, is_held))
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import PrivateAttr
 
 from masksearch_agent.errors import ModelError, needs_extra
+from masksearch_agent.models.answer_spans import AnswerSpans
 from masksearch_agent.models.recording import Completion, RecordingChatModel
 from masksearch_agent.plugins import BASE_MODELS
 from masksearch_agent.records import Sampling
@@ -28,6 +29,7 @@ class LocalChatModel(RecordingChatModel):
     """A causal language model."""
     max_batch_size: int = 128
     """Calls sampled together at most."""
+    can_hold_answers: bool = True
 
     _engine: BatchingEngine = PrivateAttr()
 
@@ -51,8 +53,10 @@ class LocalChatModel(RecordingChatModel):
     def _llm_type(self) -> str:
         return "masksearch-local"
 
-    def _submit(self, prompt_ids: list[int], sampling: Sampling) -> Future[Completion]:
-        return self._engine.submit(prompt_ids, sampling)
+    def _submit(
+        self, prompt_ids: list[int], sampling: Sampling, answers: AnswerSpans | None = None
+    ) -> Future[Completion]:
+        return self._engine.submit(prompt_ids, sampling, answers)
 
     def close(self) -> None:
         """Stop the sampling thread once its queue is empty."""

@@ -22,6 +22,7 @@ from langchain_core.outputs import ChatGeneration, ChatResult
 from pydantic import ConfigDict, PrivateAttr
 
 from masksearch_agent.errors import ModelError
+from masksearch_agent.models.answer_spans import AnswerSpans
 from masksearch_agent.models.chat_format import ChatFormat
 from masksearch_agent.records import Message, Sampling, Turn
 from masksearch_agent.traces.messages import to_messages
@@ -40,6 +41,8 @@ class Completion:
     """Natural-log probability of each id under the unscaled (temperature 1) distribution."""
     finish_reason: Literal["stop", "length"]
     """`stop` at the end-of-turn token or a stop string, `length` at the token limit."""
+    is_constrained: bool = False
+    """Whether some of it was held to given answers, and so not sampled from the distribution of `logprobs`."""
 
 
 def fit_context(
@@ -84,6 +87,8 @@ class RecordingChatModel(BaseChatModel):
     model_version: str = "local"
     allow_rewriting_template: bool = False
     is_recording_model: bool = True
+    can_hold_answers: bool = False
+    """Whether the answer of a call can be held to the spans of texts (the keyword `answers`, `AnswerSpans`)."""
     cache: bool | None = False
     """A reply that came from LangChain's cache would be a turn that nobody sampled."""
 
@@ -106,8 +111,13 @@ class RecordingChatModel(BaseChatModel):
         return params
 
     @abstractmethod
-    def _submit(self, prompt_ids: list[int], sampling: Sampling) -> Future[Completion]:
-        """Start sampling after a prompt; cancelling the future stops it."""
+    def _submit(
+        self, prompt_ids: list[int], sampling: Sampling, answers: AnswerSpans | None = None
+    ) -> Future[Completion]:
+        """Start sampling after a prompt; cancelling the future stops it.
+
+        Only a model that `can_hold_answers` is given `answers`.
+        """
 
     @abstractmethod
     def close(self) -> None:
@@ -121,7 +131,7 @@ class RecordingChatModel(BaseChatModel):
         **kwargs: Any,
     ) -> ChatResult:
         call = _Call(self, messages, stop, kwargs)
-        return call.finish(self._submit(call.prompt_ids, call.sampling).result())
+        return call.finish(self._submit(call.prompt_ids, call.sampling, call.answers).result())
 
     async def _agenerate(
         self,
@@ -131,7 +141,8 @@ class RecordingChatModel(BaseChatModel):
         **kwargs: Any,
     ) -> ChatResult:
         call = _Call(self, messages, stop, kwargs)
-        return call.finish(await asyncio.wrap_future(self._submit(call.prompt_ids, call.sampling)))
+        submitted = self._submit(call.prompt_ids, call.sampling, call.answers)
+        return call.finish(await asyncio.wrap_future(submitted))
 
     async def acomplete(self, text: str, sampling: Sampling, role: str) -> Turn:
         """Go on with a plain text, without the chat template; other calls are sampled together with it.
@@ -177,6 +188,12 @@ class _Call:
     ) -> None:
         self.owner = owner
         self.recording = cast(CallRecording | None, kwargs.get("recording"))
+        self.answers = cast(AnswerSpans | None, kwargs.get("answers"))
+        if self.answers is not None and not owner.can_hold_answers:
+            raise ModelError(
+                f"{type(owner).__name__} cannot hold answers to given texts; use `LocalChatModel`, or leave `answers` "
+                f"out"
+            )
         conversation = to_messages(messages)
         self.parent_id: str | None = None
         known, prefix_ids = 0, list[int]()
@@ -228,6 +245,7 @@ class _Call:
                 model_version=self.model_version,
                 sampling=self.sampling,
                 forked_from=self.recording.parent_id if self.parent_id is None else None,
+                is_constrained=completion.is_constrained,
             )
             self.recording.recorder.add(turn)
             metadata["turn_id"] = turn.id

@@ -116,7 +116,9 @@ def run_dapo(
         rollouts.engine, rollouts.serving, model, tokenizer, info.model_version, directory
     )
     with engine as (sampler, weight_sync):
-        agent = MaskSearchAgent(sampler, search, info.agent, info.prompts)
+        # Held answers are not sampled from the distribution that is trained.
+        limits = info.agent.model_copy(update={"answers_from_passages": False})
+        agent = MaskSearchAgent(sampler, search, limits, info.prompts)
         sampling = Sampling(temperature=settings.temperature)
         monitor = monitor_of(settings, exam, sampler, info, weight_sync)
         trainer = DAPOTrainer(

@@ -98,10 +98,12 @@ def _row_of_path(
     ids: list[int] = []
     trainable: list[bool] = []
     logprobs: list[float] = []
+    is_constrained = False
     for turn in path:
         trains = turn.role == POLICY_ROLE and turn.id not in trained
         if trains:
             trained.add(turn.id)
+            is_constrained |= turn.is_constrained
         ids += [*turn.context_ids, *turn.sampled_ids]
         trainable += [False] * len(turn.context_ids) + [trains] * len(turn.sampled_ids)
         logprobs += [0.0] * len(turn.context_ids)
@@ -112,4 +114,5 @@ def _row_of_path(
         logprobs=tuple(logprobs) if has_logprobs else None,
         trajectory_id=trajectory_id,
         is_truncated=path[-1].finish_reason == "length",
+        is_constrained=is_constrained,
     )

@@ -16,7 +16,7 @@ from typing import Literal
 from masksearch_agent.agent.runnable import MaskSearchAgent
 from masksearch_agent.calls.connections import close_connections
 from masksearch_agent.concurrency import run_many
-from masksearch_agent.errors import MaskSearchError
+from masksearch_agent.errors import MaskSearchError, TrainingError
 from masksearch_agent.records import Sampling, SearchTask, TrainingRow, Trajectory
 from masksearch_agent.rewards.mix import Reward, RewardMix
 from masksearch_agent.traces.rows import make_rows
@@ -122,6 +122,11 @@ class RolloutRunner:
     async def _roll_out(self, task: SearchTask, seed: int) -> Rollout:
         trajectory = await self.agent.run_task(task, self.sampling, seed=seed)
         rows = tuple(make_rows(trajectory))
+        if any(row.is_constrained for row in rows):
+            raise TrainingError(
+                "its answer was held to what was read, so its log-probabilities are not those that it was sampled "
+                "with; roll out with `answers_from_passages=False`"
+            )
         return Rollout(trajectory, await self.reward.score(task, trajectory), rows)
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import gc
 import logging
 import math
@@ -217,3 +218,15 @@ def test_a_rollout_is_truncated_where_a_limit_ended_it(
     row = TrainingRow((1, 2), (False, True), (0.0, -1.0), "t", is_cut)
     rollout = Rollout(Trajectory("t", "q", (), "", stop_reason), Reward(0, 0, 0, 0), (row,))
     assert rollout.is_truncated is is_truncated
+
+
+def test_a_rollout_whose_answer_was_held_leaves_its_group_with_the_reason() -> None:
+    class HeldAgent(ScriptedAgent):
+        async def run_task(self, *arguments: Any, **keywords: Any) -> Trajectory:
+            trajectory = await super().run_task(*arguments, **keywords)
+            turns = tuple(dataclasses.replace(turn, is_constrained=True) for turn in trajectory.turns)
+            return dataclasses.replace(trajectory, turns=turns)
+
+    [group] = make_runner(HeldAgent(), 2).run(TASKS[:1], seed=0)
+    assert (group.rollouts, group.failed) == ((), 2)
+    assert "answers_from_passages=False" in group.first_failure
