@@ -118,6 +118,8 @@ class SearchTask(_Record):
     """The items of a list answer, each of which is to be named (FanoutQA); empty for an answer in one piece."""
     source_text: str = ""
     """The text of the source passage, where the question does not show it (`ramp.cloze`)."""
+    is_open: bool = False
+    """Whether the source passage may be found: a question of what the documents themselves tell."""
 
     def __post_init__(self) -> None:
         if not self.answers or not all(self.answers):

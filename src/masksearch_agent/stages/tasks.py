@@ -20,11 +20,12 @@ from masksearch_agent.corpus.report import CorpusReport
 from masksearch_agent.errors import TaskError
 from masksearch_agent.jsonl import read_jsonl, write_jsonl
 from masksearch_agent.models.local import load_checkpoint
+from masksearch_agent.ramp.english import AskingExtractor, SpacySpanExtractor
 from masksearch_agent.ramp.gliner_spans import GlinerSpanExtractor
 from masksearch_agent.ramp.model_spans import ModelSpanExtractor
 from masksearch_agent.ramp.perplexity import MeasuringExtractor, SpanSurprisal
 from masksearch_agent.ramp.span_process import SpacyProcess
-from masksearch_agent.ramp.spans import FactMention, FactSpanExtractor, SpacySpanExtractor, SpanExtractor
+from masksearch_agent.ramp.spans import FactMention, FactSpanExtractor, SpanExtractor
 from masksearch_agent.ramp.tasks import RampReport, build_ramp_tasks
 from masksearch_agent.records import Passage, SearchTask
 from masksearch_agent.retrieval.search import Search
@@ -142,7 +143,9 @@ def open_extractor(
         model = open_chat_caller(settings.span_model, spending)
         extractor = ModelSpanExtractor(model=model, cache=cache, rejections=rejections)
     else:
-        extractor = SpacyProcess() if has_own_process else SpacySpanExtractor()
+        extractor = SpacyProcess(settings=settings) if has_own_process else SpacySpanExtractor(settings=settings)
+    if settings.cloze_questions and not isinstance(extractor, (SpacyProcess, SpacySpanExtractor)):
+        extractor = AskingExtractor(extractor)
     if settings.policy != "perplexity":
         return extractor
     if settings.reference_model is None:
@@ -159,6 +162,7 @@ def summarise_masking(
         "kept": kept,
         "kept_fraction": round(report.kept_fraction, 4),
         "by_masks": dict(sorted(report.kept_by_mask_count.items())),
+        **({"open_questions": report.open_questions} if report.open_questions else {}),
         "dropped": dict(report.drops),
         **({"documents": documents.as_dict()} if documents.read else {}),
         **({"spans_rejected": dict(rejections)} if rejections else {}),
