@@ -28,7 +28,7 @@ def worded_question(span: Span, glossary: Glossary | None) -> tuple[str, str]:
 
     The kind is what the corpus calls the answer, where it does.
     """
-    kind = glossary.kind_of(span.text) if glossary is not None and span.kind_question else ""
+    kind = glossary.kind_of(span) if glossary is not None and span.kind_question else ""
     draw = random.Random(content_id("kind", span.question, span.text)).random()
     if kind and (span.label != "PERSON" or draw < _KIND_SHARE or not span.question):
         return span.kind_question.replace(KIND, kind), kind
@@ -55,7 +55,9 @@ def build_question(
     kind = kind or "answer"
     asked = question.removesuffix("?")
     # Asked a second time, the question itself is the query.
-    hop = span.hop or Hop(need=f'the {kind} in "{asked}"', query=" ".join(content_words(asked)), answer=span.text, kind=kind)
+    hop = span.hop or Hop(
+        need=f'the {kind} in "{asked}"', query=" ".join(content_words(asked)), answer=span.text, kind=kind
+    )
     return SearchTask(
         id=content_id("open" if is_open else "cloze", passage.id, question, ((span.text,),)),
         kind="qa",

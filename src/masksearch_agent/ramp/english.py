@@ -83,9 +83,17 @@ class AskingExtractor:
             MissingExtraError: If spaCy or its model is not installed.
         """
         pipeline = _load(parses=True, finds_entities=True)
-        pairs = (("" if is_chinese(p.text) else p.text, (p, spans)) for p, spans in self.extractor.extract(passages))
+        pairs = (
+            ("" if is_chinese(p.text) else p.text, (p, spans))
+            for p, spans in self.extractor.extract(passages)
+        )
         for document, (passage, spans) in pipeline.pipe(pairs, as_tuples=True, batch_size=self.batch_size):
-            yield passage, read_spans(document, passage.title, asks=True, given=spans) if len(document) else tuple(spans)
+            yield (
+                passage,
+                read_spans(document, passage.title, asks=True, given=spans)
+                if len(document)
+                else tuple(spans),
+            )
 
 
 def _load(parses: bool, finds_entities: bool) -> Any:

@@ -18,6 +18,7 @@ from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
+from masksearch_agent.ramp.rule_words import VAGUE, WORKS
 from masksearch_agent.ramp.spans import IDENTIFIER, TERM, Span
 from masksearch_agent.records import Passage
 from masksearch_agent.text.matching import phrase_form
@@ -34,7 +35,7 @@ _MAX_SHARE = 0.03
 """A term in more passages than this says nothing of any."""
 _MIN_ALLOWED = 12
 """A small corpus may say a term so often."""
-_COLLOCATED = 0.1
+_COLLOCATED = 0.04
 """Share of a phrase's rarest word that stands in the phrase, from which general words are a term."""
 _DEFINITION = re.compile(
     r"(?:^|(?<=[.!?]\s)|\n)\s*(?:(?:The|A|An)\s)?(?P<name>[\w][\w'’./ -]{1,58}?)(?:\s*\([^()]*\))?"
@@ -45,14 +46,10 @@ _END_OF_NOUN = re.compile(
     r"between|under|about|into|using|used|based|located|situated|known|written|directed|made|born|set|than|but|"
     r"released|published|produced|held|played|developed|founded|created|designed|consisting|containing|running)\b.*"
 )
-_VAGUE = frozenset(
-    "type name part member number one set kind form series group term way list result case example result time thing "
-    "use lot result place version branch piece variant collection range class person people man woman subject most "
-    "first second third last only same word process act native item concept means majority former founder wife son "
-    "daughter brother sister father mother husband capital fact center centre home site area point state line sort "
-    "title original common major main best largest smallest given found head star general rock art order figure television "
-    "flat endemic comedy jazz geographical extension default alias error opposite equivalent abbreviation older array "
-    "synonym else except match here rather took begin mean cause description good bad play study drama work".split()
+_PERSON_NOUN = re.compile(
+    r"(?:ist|ian|ser|ger|yer|cker|man|woman|ess|ssor|tor|rer|mer|nter|ller|xer|fer)$"
+    r"|^(?:poet|politician|king|queen|emperor|athlete|president|chef|monk|pope|saint|prince|princess|singer|writer"
+    r"|author|coach|pilot|scholar|polymath|model|ruler|thinker|officer|engineer|philosopher|star|driver|manager)$"
 )
 _NOUN = re.compile(r"[a-z][a-z-]{2,}")
 
@@ -66,8 +63,10 @@ class Glossary:
         self._total = len(passages)
         self._mask = (1 << (_SLOTS_PER_PASSAGE * max(1, len(passages))).bit_length()) - 1
         self._counts = np.zeros(self._mask + 1, dtype=np.uint16)
+        self._title_words: set[str] = set()
         kinds: dict[str, Counter[str]] = {}
         for passage in passages:
+            self._title_words.update(phrase_form(passage.title).split())
             words = phrase_form(f"{passage.title}\n{passage.text}").split()
             slots = self._slots(set(_phrases(words)))
             # A slot that is full stays so; nothing is asked of such frequent phrases but that they are frequent.
@@ -88,12 +87,26 @@ class Glossary:
         parts = [" ".join(words[start : start + longest]) for start in range(len(words) - longest + 1)]
         return int(self._counts[self._slots(parts)].min())
 
-    def kind_of(self, phrase: str) -> str:
-        """Return what the corpus calls a thing of this name: `river`; `""` where it does not say or says several."""
-        return self._kinds.get(phrase_form(phrase), "")
+    def kind_of(self, span: Span) -> str:
+        """Return what the corpus calls a thing of this name: `river`; `""` where it does not say, says several, or
+        means another thing: a film that is named like a person.
+        """
+        kind = self._kinds.get(phrase_form(span.text), "")
+        is_person = _PERSON_NOUN.search(kind) is not None
+        if span.label == "PERSON":
+            return kind if is_person else ""
+        return (
+            ""
+            if (kind in WORKS and span.label not in (TERM, "WORK_OF_ART"))
+            or (is_person and span.label != TERM)
+            else kind
+        )
 
     def flaw(self, span: Span) -> str:
-        """Return why a term or an identifier is not worth asking for, `""` where it is or is something else."""
+        """Return why a term or an identifier is not worth asking for, `""` where it is or is something else.
+
+        Whether another passage has it too, the search will tell.
+        """
         if span.label not in (TERM, IDENTIFIER):
             return ""
         found = self.frequency(span.text)
@@ -102,13 +115,18 @@ class Glossary:
         if span.label == IDENTIFIER:
             return ""
         words = phrase_form(span.text).split()
+        if len(words) == 1 and span.text.islower() and not self._is_in_titles(words[0]):
+            return "no_heading"
         is_own = any(word not in _general_words() and not word.isdigit() for word in words)
-        if is_own and (len(words) < _LONGEST or found > 1):
+        if is_own:
             return ""
         rarest = min((self.frequency(word) for word in words), default=0)
-        if len(words) > 1 and found > 2 and found >= _COLLOCATED * rarest:
+        if len(words) > 1 and found > 1 and found >= _COLLOCATED * rarest:
             return ""
         return "general_words"
+
+    def _is_in_titles(self, word: str) -> bool:
+        return not self._title_words.isdisjoint({word, word.removesuffix("s"), f"{word}s"})
 
     def _slots(self, phrases: Iterable[str]) -> np.ndarray[Any, Any]:
         import numpy as np
@@ -132,7 +150,12 @@ def _definitions(passage: Passage) -> Iterator[tuple[str, str]]:
         if name != title and not re.fullmatch(r"\S*(?:[A-Z_]\S*[A-Z_]|\w_\w)\S*", found["name"]):
             continue
         words = _END_OF_NOUN.sub("", found["said"]).split()
-        if words and _NOUN.fullmatch(words[-1]) and words[-1] not in _VAGUE and not words[-1].endswith(("ed", "ly", "ing")):
+        if (
+            words
+            and _NOUN.fullmatch(words[-1])
+            and words[-1] not in VAGUE
+            and not words[-1].endswith(("ed", "ly", "ing"))
+        ):
             yield name, words[-1]
 
 

@@ -25,7 +25,9 @@ _MAX_MARKUP_SHARE = 0.02
 _BULLET = re.compile(r"[-*•·–]\s|\d+[.)]\s")
 _MIN_LIST_LINES = 4
 _SHORT_LINE_WORDS = 5
-_NAVIGATION = re.compile(r"\b(?:prev(?:ious)?|next|home|up)\b[\s|«»<>]*\b(?:prev(?:ious)?|next|home|up)\b", re.IGNORECASE)
+_NAVIGATION = re.compile(
+    r"\b(?:prev(?:ious)?|next|home|up)\b[\s|«»<>]*\b(?:prev(?:ious)?|next|home|up)\b", re.IGNORECASE
+)
 _MAX_NAVIGATION_WORDS = 40
 """A longer passage that links to the next page tells something too."""
 _NUMBERED_HEADING = re.compile(r"(?<![\w.])(?:[A-Z]|\d+)(?:\.\d+)+\.?\s+[A-Z]|\.{4,}\s*\d+|(?:\. ){4,}\s*\d+")
@@ -111,8 +113,18 @@ def _span_flaw(passage: Passage, span: Span, settings: RampSettings) -> str:
     rest = f"{passage.text[: span.start]}\n{passage.text[span.end :]}"
     if not re.search(r"\w", span.text) or contains_phrase(rest, span.text):
         return "repeated"
+    if span.hop is None and settings.spans != "entities":
+        if re.fullmatch(r"\W*\d{1,2}\W*", span.text):
+            return "bare_number"
+        if passage.text[: span.start].rstrip()[-1:] == "," and passage.text[span.end :].lstrip()[:1] == ",":
+            return "enumeration"
     # "first" or "two years" can be guessed from the sentence and is found by chance in any other one.
-    if span.hop is None and span.label not in (TERM, IDENTIFIER) and span.text.islower() and not re.search(r"\d", span.text):
+    if (
+        span.hop is None
+        and span.label not in (TERM, IDENTIFIER)
+        and span.text.islower()
+        and not re.search(r"\d", span.text)
+    ):
         return "common_words"
     return ""
 

@@ -9,9 +9,9 @@ torch, which embeds the queries, gives one core up to it meanwhile. Where one of
 the others spin until it gets one: with as many threads as cores and something else to run, embedding takes many times
 its processor time.
 
-The two speak in lines of JSON: the titles and texts of a batch in, their spans out. The process is started as a module and not by
-`multiprocessing`, which would run the caller's script again. It ends with its input, that is at the latest when this
-process does, however that ends.
+The two speak in lines of JSON: the titles and texts of a batch in, their spans out. The process is started as a module
+and not by `multiprocessing`, which would run the caller's script again. It ends with its input, that is at the latest
+when this process does, however that ends.
 """
 
 from __future__ import annotations

@@ -36,6 +36,8 @@ __all__ = ("RampReport", "build_ramp_tasks", "build_task")
 
 _MAX_COUNTED = 100_000
 """Passages whose phrases are counted, in a minute; of more of them everything recurs."""
+_NAMES_SHARE = 0.6
+"""Of the capitalised words of a query, in what supports its answer."""
 _LOOK_AHEAD = 256
 """Passages whose spans are looked up together."""
 
@@ -174,7 +176,9 @@ class _TaskBuilder:
         hops = [derive_hops(passage, (span,), self.settings.name_kinds)[0] for span in usable]
         # Searching takes most of the time, and nothing finds what no other passage holds.
         is_sought = [self.search.may_find(hop.answer, besides=passage.id) for hop in hops]
-        return _Candidate(passage, tuple(compress(usable, is_sought)), tuple(compress(hops, is_sought)), questions)
+        return _Candidate(
+            passage, tuple(compress(usable, is_sought)), tuple(compress(hops, is_sought)), questions
+        )
 
     def build(self, candidate: _Candidate) -> SearchTask | None:
         """Return a passage's task, or None where no set of answerable masks is found; count what happened."""
@@ -204,7 +208,9 @@ class _TaskBuilder:
         is_open = self._draw(passage, "open") < self.settings.open_share
         spans = askable_spans(found, self.settings, self.glossary)
         random.Random(content_id("asked", self.settings.seed, passage.id)).shuffle(spans)
-        made = (build_question(passage, span, self.glossary, is_open=is_open, split=self.split) for span in spans)
+        made = (
+            build_question(passage, span, self.glossary, is_open=is_open, split=self.split) for span in spans
+        )
         tasks = [task for task in made if task is not None]
         if self.search is None or is_open:
             return tuple(tasks)
@@ -215,7 +221,8 @@ class _TaskBuilder:
         if self.search is None or any(task.is_open for task in candidate.questions):
             return next(iter(candidate.questions), None)
         hops = [hop for task in candidate.questions for hop in task.hops]
-        found = zip(candidate.questions, self._find_support(candidate.passage, hops), strict=True)
+        support = self._find_support(candidate.passage, hops)
+        found = zip(candidate.questions, support, strict=True)
         return next((dataclasses.replace(task, gold_passage_ids=(of,)) for task, of in found if of), None)
 
     def _mask(
@@ -251,7 +258,9 @@ class _TaskBuilder:
         results = self.search.search(
             [hop.query for hop in hops], self.settings.answerability_depth, guard=guard
         )
-        overlaps = [0.0 if is_known else self.settings.support_overlap for is_known in known or [False] * len(hops)]
+        overlaps = [
+            0.0 if is_known else self.settings.support_overlap for is_known in known or [False] * len(hops)
+        ]
         return [
             next((found.passage.id for found in ranked if _supports(found.passage, hop, overlap)), "")
             for hop, ranked, overlap in zip(hops, results, overlaps, strict=True)
@@ -267,8 +276,13 @@ def _pick(spans: Sequence[Span], support: Sequence[str]) -> tuple[Span, ...]:
 
 
 def _supports(passage: Passage, hop: Hop, overlap: float) -> bool:
+    """Whether a passage holds an answer, so much of the query, and the names in it."""
     text = f"{passage.title}\n{passage.text}"
     if not contains_phrase(text, hop.answer):
         return False
-    words = set(tokenize_answer(hop.query))
-    return not overlap or len(words & set(tokenize_answer(text))) >= overlap * len(words)
+    if not overlap:
+        return True
+    words, held = set(tokenize_answer(hop.query)), set(tokenize_answer(text))
+    # What is told of another film is no support, whatever words the two have in common.
+    names = {name for word in hop.query.split() if word[:1].isupper() for name in tokenize_answer(word)}
+    return len(words & held) >= overlap * len(words) and len(names & held) >= _NAMES_SHARE * len(names)

@@ -27,8 +27,8 @@ class LeakGuard:
 
     @classmethod
     def for_task(cls, task: SearchTask) -> LeakGuard | None:
-        """Return the guard that a task needs; None for a question of a benchmark, which has no source passage, and for one
-        whose source may be found.
+        """Return the guard that a task needs; None for a question of a benchmark, which has no source passage, and for
+        one whose source may be found.
 
         The source text of a masked passage is the task's `title: text with [mask]`, each mask filled with its first
         accepted answer and the title left out.
