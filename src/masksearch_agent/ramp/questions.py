@@ -26,7 +26,7 @@ _NUMBERS = frozenset({"CARDINAL", "QUANTITY", "PERCENT", "MONEY", "ORDINAL"})
 _DATED = re.compile(r"\b(?:1\d|20)\d\ds?\b|\d+(?:st|nd|rd|th) century|\b\d+ (?:BC|AD|BCE|CE)\b")
 """`every four years` is no answer to `when`."""
 _UNFINISHED = re.compile(
-    r"(?:,\s\w+|\b(?:is|are|was|were|be|been|has|have|that|and|or|the|a|an|which))\?$|\(\)|\bthat is\b"
+    r"(?:,\s\w+|\b(?:is|are|was|were|be|been|has|that|and|or|the|a|an|which))\?$|\(\)|\bthat is\b"
 )
 _POINTING = re.compile(
     r"\b(?:this|these|those|it|its|they|their|above|below|following|here|see|same|such)\b", re.IGNORECASE

@@ -116,7 +116,7 @@ def read_spans(
             elif isinstance(clause, str):
                 spans.append(candidate.span)
             else:
-                spans.append(_asked(candidate, clause, topic, sentence))
+                spans.append(_asked(candidate, clause, about, sentence))
     return tuple(sorted(spans, key=lambda span: (span.start, -span.end)))
 
 
@@ -179,6 +179,8 @@ def _is_specific(question: str, topic: Topic, sentence: Any, clause: Clause) -> 
         return False
     content = [token for token in sentence if token.lower_ in asked and not token.is_stop and token.is_alpha]
     named = [token for token in content if token.pos_ == "PROPN"]
+    if topic.entry and topic.entry in question:
+        return True
     has_topic = bool(topic.name) and topic.name.lower() in question.lower()
     is_named = bool(named) or has_topic or bool(_CODE.search(question))
     return len(content) >= (3 if is_named else 5) or (has_topic and len(content) >= 2)

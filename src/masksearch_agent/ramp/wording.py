@@ -65,12 +65,8 @@ def text_of(tokens: Iterable[Any], clause: Clause, is_first: bool = False) -> st
         word = clause.names.get(token.i)
         if word is None:
             word = token.text
-            if (
-                token.is_sent_start
-                and token.pos_ not in ("PROPN", "X")
-                and not token.ent_type_
-                and word[1:].islower()
-            ) or (word in ("A", "I") and token.pos_ == "DET"):
+            is_name = token.pos_ in ("PROPN", "X") or token.ent_type_ or not word[1:].islower()
+            if token.is_sent_start and (token.tag_ == "DT" or not is_name):
                 word = word[:1].lower() + word[1:]
         if end is not None and token.i == end and pieces and not token.nbor(-1).whitespace_:
             pieces[-1] += word
