@@ -133,6 +133,8 @@ class SearchTask(_Record):
     """The text of the source passage, where the question does not show it (`ramp.cloze`)."""
     conclusion: str = ""
     """What follows from the answers of the hops, in a sentence, where the last of them is not the answer."""
+    is_open: bool = False
+    """Whether the source passage may be found: a question of what the documents themselves tell."""
 
     def __post_init__(self) -> None:
         if not self.answers or not all(self.answers):

@@ -113,29 +113,48 @@ def ramp(
 
 @ramp_app.command("inspect")
 def inspect_tasks(
-    tasks: Annotated[list[Path], typer.Argument(help="Task files.")],
+    tasks: Annotated[list[Path] | None, typer.Argument(help="Task files.")] = None,
     index: Annotated[
-        Path | None, typer.Option("--index", help="Look masks up in this index, to see how hard they are.")
+        Path | None,
+        typer.Option(
+            "--index",
+            help="Look masks up in this index, to see how hard they are; a sheet quotes its passages.",
+        ),
     ] = None,
     examples: Annotated[int, typer.Option(min=0, help="Tasks to show.")] = 3,
     plot: Annotated[Path | None, typer.Option(help="Write the distributions as an SVG picture.")] = None,
+    rate: Annotated[
+        int | None, typer.Option(min=1, help="Write a sheet of this many random tasks to rate instead.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="The sheet.")] = Path("runs/tasks/sheet.md"),
+    seed: Annotated[int, typer.Option(help="Of the tasks on the sheet.")] = 0,
+    rated: Annotated[
+        Path | None, typer.Option(help="Count this sheet, which was filled in, instead.")
+    ] = None,
     recipe: cli.RecipeOption = None,
     settings: cli.SetOption = None,
     as_json: cli.JsonOption = False,
 ) -> None:
     """Show examples, and how mask counts, forms and lengths of facts, passages and difficulty are distributed.
 
+    With `--rate` it writes a sheet of random tasks, with rules to rate them by; with `--rated` it counts one.
+
     Example: `masksearch ramp inspect runs/tasks/ramp.jsonl --index runs/index --plot runs/tasks/ramp.svg`
     """
     from masksearch_agent.ramp.inspection import describe_tasks
     from masksearch_agent.reports.tasks import draw_distributions, draw_examples, save_plot
     from masksearch_agent.retrieval.adapters import open_search
-    from masksearch_agent.stages.tasks import read_task_files
+    from masksearch_agent.stages.tasks import count_rated, read_task_files, write_rating_sheet
 
-    read = read_task_files(tasks)
-    found = describe_tasks(
-        read, open_search(index, cli.resolve_recipe(recipe, settings).retrieval) if index else None
-    )
+    if rated is not None:
+        cli.print_result(count_rated(rated), as_json)
+        return
+    read = read_task_files(tasks or [])
+    search = open_search(index, cli.resolve_recipe(recipe, settings).retrieval) if index else None
+    if rate is not None:
+        cli.print_result(write_rating_sheet(read, rate, seed, search, out), as_json)
+        return
+    found = describe_tasks(read, search)
     if plot is not None:
         save_plot(found, plot)
     if as_json:

@@ -38,6 +38,9 @@ class RampSettings(Settings):
     """GLiNER model that finds the spans instead; None where another extractor does."""
     span_cache: Path | None = Path("runs/span_cache.sqlite")
     """Where the chat model's replies are kept, so that a stopped run does not pay twice; None keeps no cache."""
+    spans: Literal["entities", "corpus", "both"] = "both"
+    """What spaCy finds in English text: named entities, dates and numbers; terms and identifiers of which the corpus'
+    statistics say that they are its own (`ramp.glossary`); or both. A closed world says itself what its facts are."""
     max_masks: int = Field(default=4, ge=1)
     """Most masks in one passage; the paper's curriculum goes from 1 to 4."""
     mask_count_weights: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0)
@@ -65,16 +68,29 @@ class RampSettings(Settings):
     """Say in the need of a mask what kind of thing it hides (`the year in "is a ___ book"`), as a question does: the
     teacher's thoughts then teach to answer with a thing of the kind that was asked for."""
     cloze_questions: float = Field(default=0.0, ge=0, le=1)
-    """Share of the English passages with one mask whose masked sentence is worded as a question (`ramp.cloze`): what a
+    """Share of the English passages of which a question is made by rule (`ramp.questions`) in place of masks: what a
     small model learns from masks alone, it hardly takes over to questions."""
     two_passage_questions: float = Field(default=0.0, ge=0, le=1)
     """Share of the tasks that are questions over two passages of the corpus, made by rule (`ramp.chains`): `Where was
     the director of the film X born?`, `Who was born first, A or B?`. English encyclopedic text gives many, other text
     few; where they run out, the rest are tasks as ever. At 1 nothing is masked."""
+    unasked: Literal["mask", "drop"] = "mask"
+    """What becomes of a passage of that share which no rule makes an answerable question of."""
+    open_share: float = Field(default=0.0, ge=0, le=1)
+    """Share of the questions whose source passage may be found, as what a user asks for stands in the documents; such a
+    question needs no second passage that gives its answer."""
+    support_overlap: float = Field(default=0.5, ge=0, le=1)
+    """Share of the words of a query that a passage with the answer must hold too, title and text, to support it. The
+    hindsight teacher asks for half. A fact whose extractor knows how to look it up needs the answer only."""
     drop_near_copies: bool = True
     """Make one task of passages that are nearly the same, of the first one."""
     seed: int = 0
     """What is masked depends on this and on the passage, never on its place in the corpus."""
+
+    @property
+    def needs_glossary(self) -> bool:
+        """Whether the corpus is asked for its phrases."""
+        return self.spans != "entities" or self.cloze_questions > 0
 
     @model_validator(mode="after")
     def _settings_fit(self) -> Self:

@@ -32,6 +32,12 @@ _HTML_SEPARATORS = {
     **dict.fromkeys(("li", "tr", "dt", "dd", "figcaption"), "\v"),
     **dict.fromkeys(("td", "th"), " "),
 }
+_NAVIGATION = re.compile(
+    r"(?:doc|site|page|main)?-?nav(?:igation|bar|header|footer)?|toc|(?:table-of-)?contents-?list|bread-?crumbs?|menu"
+    r"|(?:sphinx)?sidebar|related|pagination|skip-?link|headerlink|footer|indexterms|genindextable|indexdiv",
+    re.IGNORECASE,
+)
+"""Classes and ids of what leads to other pages and tells nothing itself (DocBook, Sphinx, Publican, MkDocs, …)."""
 _BREAK = re.compile(r"\n\s*\n")
 # A word that a line end cut in two; `1990-\n1995` and `Jean-\nPaul` keep their hyphen.
 _CUT_WORD = re.compile(r"(?<=[a-z])-\n(?=[a-z])")
@@ -80,6 +86,8 @@ def _parse_html(raw: bytes, encoding: str) -> tuple[str, str]:
     page = soup.main or (articles[0] if len(articles) == 1 else soup)
     for tag in page(_HTML_UNREAD):
         tag.decompose()
+    for tag in page(_is_navigation):
+        tag.decompose()
     for tag in page("br"):
         tag.replace_with("\n")
     for tag in page(list(_HTML_SEPARATORS)):
@@ -91,6 +99,11 @@ def _parse_html(raw: bytes, encoding: str) -> tuple[str, str]:
         lines = (" ".join(line.split()) for line in block.split("\v"))
         paragraphs.append("\n".join(filter(None, lines)))
     return title, "\n\n".join(filter(None, paragraphs))
+
+
+def _is_navigation(tag: Any) -> bool:
+    names = [*tag.get_attribute_list("class"), tag.get("id"), tag.get("role")]
+    return any(name and _NAVIGATION.fullmatch(name) for name in names)
 
 
 def _parse_pdf(raw: bytes, encoding: str) -> tuple[str, str]:

@@ -123,7 +123,7 @@ class RemoteAgent:
         Raises:
             EvaluationError: The task needs a leak guard, or the server returned no finished run.
         """
-        if task.source_passage_id:
+        if task.source_passage_id and not task.is_open:
             raise EvaluationError(
                 f"task {task.id!r} was made from a passage that has to be withheld, which a deployed agent cannot do; "
                 f"evaluate its bundle instead"

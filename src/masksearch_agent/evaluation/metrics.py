@@ -68,9 +68,9 @@ def retrieval_recall(task: SearchTask, passages: Sequence[Passage]) -> float | N
     """Return the share of a task's gold passages that were retrieved; None where the task names none.
 
     Gold passages are known by their ids or, where the benchmark only names pages, by their titles. The passage that
-    a RAMP task was made from is withheld and counts as none.
+    a RAMP task was made from is withheld and counts as none, unless the task is open.
     """
-    gold = set(task.gold_passage_ids) - {task.source_passage_id}
+    gold = set(task.gold_passage_ids) - (set() if task.is_open else {task.source_passage_id})
     found = {passage.id for passage in passages}
     if not gold:
         gold = {_title(title) for title in task.gold_titles}

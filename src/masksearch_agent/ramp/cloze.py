@@ -1,96 +1,73 @@
-"""A masked sentence as a question.
+"""A fact of a passage as a question.
 
 A small model that learned from masks reads them, and takes little of it over to questions: no masked passage says `who`
-or `in which year`. So a masked sentence can be worded as a question by rule, in the way of unsupervised question
-answering (Lewis et al., "Unsupervised Question Answering by Cloze Translation", 2019, arXiv 1906.04980), without its
-learned translation: the mask becomes a question word of its kind, in its place or in front. The question is noisy, and
-still made from the passage alone.
+or `in which year`. So some facts are asked for in a question that a rule makes of their sentence (`ramp.questions`), in
+the way of unsupervised question answering (Lewis et al., "Unsupervised Question Answering by Cloze Translation", 2019,
+arXiv 1906.04980), without its learned translation. It is made from the passage alone.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import random
-import re
+from typing import Literal
 
-from masksearch_agent.ramp.hops import kind_of, sentence_around
-from masksearch_agent.ramp.spans import Span
-from masksearch_agent.records import Passage, SearchTask, content_id
-from masksearch_agent.text.words import is_chinese
+from masksearch_agent.ramp.glossary import Glossary
+from masksearch_agent.ramp.hops import content_words, kind_of
+from masksearch_agent.ramp.questions import KIND
+from masksearch_agent.ramp.spans import TERM, Span
+from masksearch_agent.records import Hop, Passage, SearchTask, content_id
 
-__all__ = ("as_cloze_question", "cloze_question")
+__all__ = ("build_question", "worded_question")
 
-_QUESTION_WORDS = {
-    "CARDINAL": ("how many",),
-    "DATE": ("when",),
-    "FAC": ("where",),
-    "GPE": ("where",),
-    "LOC": ("where",),
-    "MONEY": ("how much money",),
-    "PERSON": ("who",),
-    "QUANTITY": ("how much",),
-    "TIME": ("when",),
-}
-"""Beside `which …` and `what …` with the kind itself, which every label has."""
-_WORDS_BEFORE = 16
-_WORDS_AFTER = 10
-"""A question of a benchmark has about twenty words; the words nearest to the mask are kept."""
-_PRONOUN = re.compile(r"(?:he|she|it|they)\b", re.IGNORECASE)
-_POSSESSIVE = re.compile(r"(?:his|her|its|their)\b", re.IGNORECASE)
-_PARENTHESES = re.compile(r"\s*\([^()]*\)")
-_SPACE_BEFORE_POINT = re.compile(r"\s+(?=[,.;:])")
+_KIND_SHARE = 0.5
+"""Of the persons: `who` is asked as often as `which poet`."""
 
 
-def as_cloze_question(task: SearchTask, passage: Passage, span: Span) -> SearchTask:
-    """Return a task with one mask as a question for its fact; Chinese text stays as it is.
+def worded_question(span: Span, glossary: Glossary | None) -> tuple[str, str]:
+    """Return the question for a span and what kind of thing it asks for; `""` for both where there is none.
 
-    The leak guard goes on withholding the passage, which the question no longer shows. Where the extractor knows how to
-    ask for the fact or how to look it up, that is taken.
+    The kind is what the corpus calls the answer, where it does.
     """
-    if is_chinese(passage.text):
-        return task
-    question = span.question or cloze_question(passage, span)
-    (hop,) = task.hops
-    if span.hop is None:
-        kind = kind_of(span)
-        # Asked a second time, the question itself is the query.
-        hop = dataclasses.replace(hop, need=f'the {kind} in "{question.removesuffix("?")}"', kind=kind)
-    return dataclasses.replace(
-        task,
-        id=content_id("cloze", passage.id, question, task.answers),
-        kind="qa",
-        category="cloze",
-        question=question,
-        hops=(hop,),
-        source_text=passage.text,
+    kind = glossary.kind_of(span) if glossary is not None and span.kind_question else ""
+    draw = random.Random(content_id("kind", span.question, span.text)).random()
+    if kind and (span.label != "PERSON" or draw < _KIND_SHARE or not span.question):
+        return span.kind_question.replace(KIND, kind), kind
+    kind = "" if span.label.isupper() and span.label == TERM else kind_of(span)
+    return (span.question, kind) if span.question else ("", "")
+
+
+def build_question(
+    passage: Passage,
+    span: Span,
+    glossary: Glossary | None = None,
+    *,
+    is_open: bool = False,
+    split: Literal["train", "test"] = "train",
+) -> SearchTask | None:
+    """Return the task of answering a span's question; None where it has none.
+
+    The leak guard withholds the passage, which the question does not show, unless the task is open; then the passage is
+    what supports the answer.
+    """
+    question, kind = worded_question(span, glossary)
+    if not question:
+        return None
+    kind = kind or "answer"
+    asked = question.removesuffix("?")
+    # Asked a second time, the question itself is the query.
+    hop = span.hop or Hop(
+        need=f'the {kind} in "{asked}"', query=" ".join(content_words(asked)), answer=span.text, kind=kind
     )
-
-
-def cloze_question(passage: Passage, span: Span) -> str:
-    """Return the sentence around a span, which is no part of the title, as a question for it; English text only.
-
-    Which question word is taken and where it stands is drawn by the passage's id. What the sentence calls `he` or `it`
-    is named by the passage's title; a sentence that does not say what it is about has the title behind it.
-    """
-    draw = random.Random(content_id("cloze", passage.id))
-    kind = kind_of(span)
-    words = draw.choice((*_QUESTION_WORDS.get(span.label, ()), f"which {kind}", f"what {kind}"))
-    subject = _PARENTHESES.sub("", passage.title).strip()
-    before, after = sentence_around(passage.text[: span.start], passage.text[span.end :])
-    before = _named(before.strip(), subject)
-    is_in_parentheses = before.count("(") > before.count(")")
-    before = " ".join(before.split()[-_WORDS_BEFORE:])
-    after = " ".join(after.split()[:_WORDS_AFTER]).rstrip(" .!?;:,")
-    pieces = [before, words, after] if is_in_parentheses or draw.random() < 0.5 else [words, before, after]
-    question = _SPACE_BEFORE_POINT.sub("", " ".join(piece for piece in pieces if piece))
-    if subject and subject.casefold() not in question.casefold():
-        question = f"{question}, in {subject}"
-    return f"{question[:1].upper()}{question[1:]}?"
-
-
-def _named(sentence_start: str, subject: str) -> str:
-    """Put the subject in place of a pronoun that the sentence begins with."""
-    for pattern, named in ((_PRONOUN, subject), (_POSSESSIVE, f"{subject}'s")):
-        if subject and (found := pattern.match(sentence_start)):
-            return named + sentence_start[found.end() :]
-    return sentence_start
+    return SearchTask(
+        id=content_id("open" if is_open else "cloze", passage.id, question, ((span.text,),)),
+        kind="qa",
+        question=question,
+        answers=((span.text,),),
+        category="cloze",
+        hops=(hop,),
+        gold_passage_ids=(passage.id,) if is_open else (),
+        source_passage_id=passage.id,
+        split=split,
+        source_text=passage.text,
+        is_open=is_open,
+    )

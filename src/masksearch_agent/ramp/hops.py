@@ -13,7 +13,7 @@ from masksearch_agent.ramp.spans import Span
 from masksearch_agent.records import MASK, Hop, Passage
 from masksearch_agent.text.words import is_chinese, query_words
 
-__all__ = ("derive_hops", "kind_of", "mask_spans", "sentence_around")
+__all__ = ("content_words", "derive_hops", "kind_of", "mask_spans", "sentence_around")
 
 _SENTENCE_END = re.compile(r"[.!?][\"'”’)\]]*\s+(?=[\"'“‘(\[]?[A-Z0-9\[])|\n+|[。！？]")
 _CONTEXT_WORDS = 12
@@ -115,6 +115,11 @@ def _query(title: str, before: str, after: str, hidden: set[str]) -> str:
     room_right = max(half, _CONTEXT_WORDS - len(left))
     words = dict.fromkeys([*left[-room_left:], *right[:room_right]])
     return " ".join([title, *words]).strip()
+
+
+def content_words(text: str) -> list[str]:
+    """Return the words of a text that say what it is about, each once, in order."""
+    return list(dict.fromkeys(word for word in query_words(text) if word.lower() not in _STOP_WORDS))
 
 
 def _content_words(text: str, title: str, hidden: set[str]) -> list[str]:

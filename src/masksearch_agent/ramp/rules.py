@@ -12,18 +12,29 @@ from collections import Counter
 from collections.abc import Sequence
 
 from masksearch_agent.config.ramp import RampSettings
-from masksearch_agent.ramp.spans import Span
+from masksearch_agent.ramp.glossary import Glossary
+from masksearch_agent.ramp.spans import IDENTIFIER, TERM, Span
 from masksearch_agent.records import MASK, Passage
 from masksearch_agent.text.matching import contains_phrase
 from masksearch_agent.text.words import count_words, is_chinese
 
-__all__ = ("passage_flaw", "usable_spans")
+__all__ = ("askable_spans", "passage_flaw", "usable_spans")
 
 _MARKUP = re.compile(r"[{}<>|=*_#\\\[\]~^]")
 _MAX_MARKUP_SHARE = 0.02
 _BULLET = re.compile(r"[-*•·–]\s|\d+[.)]\s")
 _MIN_LIST_LINES = 4
 _SHORT_LINE_WORDS = 5
+_NAVIGATION = re.compile(
+    r"\b(?:prev(?:ious)?|next|home|up)\b[\s|«»<>]*\b(?:prev(?:ious)?|next|home|up)\b", re.IGNORECASE
+)
+_MAX_NAVIGATION_WORDS = 40
+"""A longer passage that links to the next page tells something too."""
+_NUMBERED_HEADING = re.compile(r"(?<![\w.])(?:[A-Z]|\d+)(?:\.\d+)+\.?\s+[A-Z]|\.{4,}\s*\d+|(?:\. ){4,}\s*\d+")
+_MIN_HEADINGS = 4
+_SENTENCE = re.compile(r"(?:[^\W\d_][\w'’-]*[,;]?\s+){4,}[^\n]*?[.!?:](?=[\s\"”’)\]]|$)|[。！？]")
+_MIN_PROSE = 0.4
+"""Share of the characters of prose in lines that hold a sentence."""
 
 
 def passage_flaw(passage: Passage, settings: RampSettings) -> str:
@@ -36,19 +47,28 @@ def passage_flaw(passage: Passage, settings: RampSettings) -> str:
         return "markup"
     if _is_list(passage.text):
         return "list"
-    return ""
+    if _NAVIGATION.search(passage.text) and count_words(passage.text) <= _MAX_NAVIGATION_WORDS:
+        return "navigation"
+    if len(_NUMBERED_HEADING.findall(passage.text)) >= _MIN_HEADINGS:
+        return "table_of_contents"
+    return "" if _has_sentences(passage.text) else "no_prose"
 
 
 def usable_spans(
-    passage: Passage, spans: Sequence[Span], settings: RampSettings, drops: Counter[str]
+    passage: Passage,
+    spans: Sequence[Span],
+    settings: RampSettings,
+    drops: Counter[str],
+    glossary: Glossary | None = None,
 ) -> tuple[Span, ...]:
-    """Return the spans that may be masked, in the order of the text and without overlaps.
+    """Return the spans that may be masked, in the order of the text and without overlaps; terms where the glossary,
+    if there is one, has nothing against them.
 
     The others are counted in `drops` by the name of the rule they break.
     """
     kept: list[Span] = []
     for span in sorted(spans, key=lambda span: (span.start, -span.end)):
-        flaw = _span_flaw(passage, span, settings)
+        flaw = _span_flaw(passage, span, settings) or (glossary.flaw(span) if glossary else "")
         if not flaw and kept and span.start < kept[-1].end:
             flaw = "overlap"
         if flaw:
@@ -58,9 +78,29 @@ def usable_spans(
     return tuple(kept)
 
 
+def askable_spans(
+    spans: Sequence[Span], settings: RampSettings, glossary: Glossary | None = None
+) -> list[Span]:
+    """Return the spans that have a question and are worth asking for.
+
+    What a mask may not be, an answer may: the title, or what the passage says more than once.
+    """
+    return [
+        span
+        for span in spans
+        if (span.question or span.kind_question)
+        and span.label not in settings.skipped_labels
+        and count_words(span.text) <= settings.max_span_words
+        and not (span.label == TERM and span.text.islower() and glossary is None)
+        and not (glossary is not None and glossary.flaw(span))
+    ]
+
+
 def _span_flaw(passage: Passage, span: Span, settings: RampSettings) -> str:
     if span.label in settings.skipped_labels:
         return "skipped_label"
+    if span.flaw:
+        return span.flaw
     if not re.search(r"\w", passage.text[: span.start]):
         return "first_token"
     if "\n" in span.text:
@@ -73,10 +113,26 @@ def _span_flaw(passage: Passage, span: Span, settings: RampSettings) -> str:
     rest = f"{passage.text[: span.start]}\n{passage.text[span.end :]}"
     if not re.search(r"\w", span.text) or contains_phrase(rest, span.text):
         return "repeated"
+    if span.hop is None and settings.spans != "entities":
+        if re.fullmatch(r"\W*\d{1,2}\W*", span.text):
+            return "bare_number"
+        if passage.text[: span.start].rstrip()[-1:] == "," and passage.text[span.end :].lstrip()[:1] == ",":
+            return "enumeration"
     # "first" or "two years" can be guessed from the sentence and is found by chance in any other one.
-    if span.hop is None and span.text.islower() and not re.search(r"\d", span.text):
+    if (
+        span.hop is None
+        and span.label not in (TERM, IDENTIFIER)
+        and span.text.islower()
+        and not re.search(r"\d", span.text)
+    ):
         return "common_words"
     return ""
+
+
+def _has_sentences(text: str) -> bool:
+    lines = [line for line in text.splitlines() if line.strip()]
+    told = sum(len(line) for line in lines if _SENTENCE.search(line))
+    return told >= _MIN_PROSE * sum(map(len, lines))
 
 
 def _is_list(text: str) -> bool:

@@ -9,9 +9,9 @@ torch, which embeds the queries, gives one core up to it meanwhile. Where one of
 the others spin until it gets one: with as many threads as cores and something else to run, embedding takes many times
 its processor time.
 
-The two speak in lines of JSON: the texts of a batch in, their spans out. The process is started as a module and not by
-`multiprocessing`, which would run the caller's script again. It ends with its input, that is at the latest when this
-process does, however that ends.
+The two speak in lines of JSON: the titles and texts of a batch in, their spans out. The process is started as a module
+and not by `multiprocessing`, which would run the caller's script again. It ends with its input, that is at the latest
+when this process does, however that ends.
 """
 
 from __future__ import annotations
@@ -25,12 +25,14 @@ from collections import deque
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from itertools import islice
 from typing import IO, Any
 
+from masksearch_agent.config.ramp import RampSettings
 from masksearch_agent.errors import MissingExtraError, TaskError
-from masksearch_agent.ramp.spans import PassagesWithSpans, SpacySpanExtractor, Span
+from masksearch_agent.ramp.english import SpacySpanExtractor
+from masksearch_agent.ramp.spans import PassagesWithSpans, Span
 from masksearch_agent.records import Passage
 
 __all__ = ("SpacyProcess",)
@@ -43,9 +45,10 @@ _Found = list[tuple[Span, ...]]
 
 @dataclass(frozen=True)
 class SpacyProcess:
-    """Finds what `SpacySpanExtractor` finds with batches of as many passages, ahead of the caller."""
+    """Finds what `SpacySpanExtractor` finds with the same arguments, ahead of the caller."""
 
     batch_size: int = 128
+    settings: RampSettings | None = None
 
     def extract(self, passages: Iterable[Passage]) -> PassagesWithSpans:
         """Yield each passage with its spans, in order. The process lives as long as the iterator does.
@@ -56,7 +59,7 @@ class SpacyProcess:
         """
         stream = iter(passages)
         pending: deque[tuple[tuple[Passage, ...], Future[_Found]]] = deque()
-        process = _start(self.batch_size)
+        process = _start(self.batch_size, self.settings or RampSettings(spans="entities"))
         # Asks one batch after the other: a pipe holds less than a batch, so asking from here would wait for the reply.
         courier = ThreadPoolExecutor(1, thread_name_prefix="masksearch-spans")
         torch_threads = 0
@@ -95,10 +98,10 @@ def _give_torch_core_up() -> int:
     return before
 
 
-def _start(batch_size: int) -> subprocess.Popen[bytes]:
+def _start(batch_size: int, settings: RampSettings) -> subprocess.Popen[bytes]:
     # -P: a file of the working directory must not pass for one of the modules that are imported.
     return subprocess.Popen(
-        [sys.executable, "-P", "-m", __name__, str(batch_size)],
+        [sys.executable, "-P", "-m", __name__, str(batch_size), settings.model_dump_json()],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -109,7 +112,7 @@ def _ask(process: subprocess.Popen[bytes], batch: tuple[Passage, ...]) -> _Found
     if process.stdin is None or process.stdout is None:
         raise TaskError("the process that runs spaCy has no pipes")
     try:
-        _send([passage.text for passage in batch], process.stdin)
+        _send([(passage.title, passage.text) for passage in batch], process.stdin)
         line = process.stdout.readline()
     except OSError:
         line = b""
@@ -126,7 +129,7 @@ def _ask(process: subprocess.Popen[bytes], batch: tuple[Passage, ...]) -> _Found
     return [tuple(Span(*span) for span in spans) for spans in reply["spans"]]
 
 
-def _serve(batch_size: int) -> None:
+def _serve(batch_size: int, settings: RampSettings) -> None:
     """Answer each line of texts on the standard input on the standard output, until the input ends."""
     # Ctrl-C reaches both processes; the caller's decides what ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -138,10 +141,10 @@ def _serve(batch_size: int) -> None:
         for line in sys.stdin.buffer:
             reply: dict[str, Any]
             try:
-                extractor = extractor or SpacySpanExtractor(batch_size)
-                passages = [Passage("", "", text) for text in json.loads(line)]
+                extractor = extractor or SpacySpanExtractor(batch_size, settings)
+                passages = [Passage("", title, text) for title, text in json.loads(line)]
                 found = [spans for _, spans in extractor.extract(passages)]
-                reply = {"spans": [[(s.start, s.end, s.text, s.label) for s in spans] for spans in found]}
+                reply = {"spans": [list(map(astuple, spans)) for spans in found]}
             except MissingExtraError as failure:
                 reply = {"missing": [failure.package, failure.extra]}
             except Exception as failure:  # noqa: BLE001 - raised again where the caller waits
@@ -155,4 +158,4 @@ def _send(what: object, pipe: IO[bytes]) -> None:
 
 
 if __name__ == "__main__":
-    _serve(int(sys.argv[1]))
+    _serve(int(sys.argv[1]), RampSettings.model_validate_json(sys.argv[2]))

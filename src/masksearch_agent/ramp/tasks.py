@@ -20,19 +20,24 @@ from itertools import compress, islice
 from typing import Literal
 
 from masksearch_agent.config.ramp import RampSettings
-from masksearch_agent.ramp.cloze import as_cloze_question
+from masksearch_agent.ramp.cloze import build_question
+from masksearch_agent.ramp.glossary import Glossary
 from masksearch_agent.ramp.hops import derive_hops, mask_spans
 from masksearch_agent.ramp.masking import choose_spans
 from masksearch_agent.ramp.near_copies import NearCopies
-from masksearch_agent.ramp.rules import passage_flaw, usable_spans
+from masksearch_agent.ramp.rules import askable_spans, passage_flaw, usable_spans
 from masksearch_agent.ramp.spans import Span
 from masksearch_agent.records import Hop, Passage, SearchTask, content_id
 from masksearch_agent.retrieval.leak_guard import LeakGuard
 from masksearch_agent.retrieval.search import Search
-from masksearch_agent.text.matching import contains_phrase
+from masksearch_agent.text.matching import contains_phrase, tokenize_answer
 
 __all__ = ("RampReport", "build_ramp_tasks", "build_task")
 
+_MAX_COUNTED = 100_000
+"""Passages whose phrases are counted, in a minute; of more of them everything recurs."""
+_NAMES_SHARE = 0.6
+"""Of the capitalised words of a query, in what supports its answer."""
 _LOOK_AHEAD = 256
 """Passages whose spans are looked up together."""
 
@@ -44,13 +49,17 @@ class RampReport:
     passages_read: int = 0
     spans_found: int = 0
     candidates: int = 0
-    """Passages with a usable span, before answerability was checked."""
+    """Passages with a usable span or question, before answerability was checked."""
     spans_answerable: int = 0
     """Usable spans of the candidates that the rest of the corpus answers."""
     drops: Counter[str] = field(default_factory=Counter)
     """Passages and spans by the name of the rule they break (`ramp.rules`). `no_spans`, `near_copy` and
-    `unanswerable` count passages, the last those that no set of answerable masks was found for."""
+    `unanswerable` count passages, the last those that no set of answerable masks was found for; `unasked` those of
+    them that were to be asked and not masked."""
     kept_by_mask_count: Counter[int] = field(default_factory=Counter)
+    """Tasks by their number of masks; questions count under 0."""
+    open_questions: int = 0
+    """Questions whose source passage may be found."""
 
     @property
     def tasks_kept(self) -> int:
@@ -104,13 +113,16 @@ def build_ramp_tasks(
         split: Of the tasks.
         report: Counts what happens; added to.
     """
-    builder = _TaskBuilder(search, settings, split, RampReport() if report is None else report)
+    glossary = None
+    if search is not None and settings.needs_glossary and 0 < len(search.passages) <= _MAX_COUNTED:
+        glossary = Glossary(search.passages)
+    builder = _TaskBuilder(search, settings, split, RampReport() if report is None else report, glossary)
     stream = iter(passages_with_spans)
     while read := list(islice(stream, 1 if search is None else _LOOK_AHEAD)):
         candidates = [found for passage, spans in read if (found := builder.prepare(passage, spans))]
         if search is not None:
             # Their first queries in one request: an embedder is much faster with many texts.
-            queries = [hop.query for candidate in candidates for hop in candidate.hops]
+            queries = [hop.query for candidate in candidates for hop in candidate.first_hops]
             search.prefetch(queries, settings.answerability_depth)
         yield from filter(None, map(builder.build, candidates))
 
@@ -122,6 +134,15 @@ class _Candidate:
     passage: Passage
     spans: tuple[Span, ...]
     hops: tuple[Hop, ...]
+    questions: tuple[SearchTask, ...] = ()
+    """What may be asked instead."""
+
+    @property
+    def first_hops(self) -> Sequence[Hop]:
+        """What is looked up first."""
+        if self.questions:
+            return [hop for task in self.questions if not task.is_open for hop in task.hops]
+        return self.hops
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,10 +151,11 @@ class _TaskBuilder:
     settings: RampSettings
     split: Literal["train", "test"]
     report: RampReport
+    glossary: Glossary | None = None
     near_copies: NearCopies = field(default_factory=NearCopies)
 
     def prepare(self, passage: Passage, found: Sequence[Span]) -> _Candidate | None:
-        """Return what may be masked, or None where nothing may; count what happened."""
+        """Return what may be masked or asked, or None where nothing may; count what happened."""
         self.report.passages_read += 1
         self.report.spans_found += len(found)
         flaw = passage_flaw(passage, self.settings)
@@ -142,37 +164,74 @@ class _TaskBuilder:
         if flaw:
             self.report.drops[flaw] += 1
             return None
-        usable = usable_spans(passage, found, self.settings, self.report.drops)
-        if not usable:
+        usable = usable_spans(passage, found, self.settings, self.report.drops, self.glossary)
+        questions = self._questions(passage, found)
+        if not usable and not questions:
             self.report.drops["no_spans"] += 1
             return None
         self.report.candidates += 1
         if self.search is None:
-            return _Candidate(passage, usable, ())
+            return _Candidate(passage, usable, (), questions)
         # Each span on its own first: drawing before looking would leave hardly a task with several masks.
         hops = [derive_hops(passage, (span,), self.settings.name_kinds)[0] for span in usable]
         # Searching takes most of the time, and nothing finds what no other passage holds.
         is_sought = [self.search.may_find(hop.answer, besides=passage.id) for hop in hops]
-        return _Candidate(passage, tuple(compress(usable, is_sought)), tuple(compress(hops, is_sought)))
+        return _Candidate(
+            passage, tuple(compress(usable, is_sought)), tuple(compress(hops, is_sought)), questions
+        )
 
     def build(self, candidate: _Candidate) -> SearchTask | None:
         """Return a passage's task, or None where no set of answerable masks is found; count what happened."""
+        is_asked = self._draw(candidate.passage, "question") < self.settings.cloze_questions
+        if is_asked and (task := self._ask(candidate)):
+            self.report.kept_by_mask_count[0] += 1
+            self.report.open_questions += task.is_open
+            return task
+        if is_asked and self.settings.unasked == "drop":
+            self.report.drops["unasked"] += 1
+            return None
         masked = self._mask(candidate.passage, candidate.spans, candidate.hops)
         if masked is None:
             self.report.drops["unanswerable"] += 1
             return None
         task, spans = masked
         self.report.kept_by_mask_count[len(spans)] += 1
-        draw = random.Random(content_id("question", self.settings.seed, candidate.passage.id)).random()
-        is_asked = len(spans) == 1 and draw < self.settings.cloze_questions
-        return as_cloze_question(task, candidate.passage, spans[0]) if is_asked else task
+        return task
+
+    def _draw(self, passage: Passage, what: str) -> float:
+        return random.Random(content_id(what, self.settings.seed, passage.id)).random()
+
+    def _questions(self, passage: Passage, found: Sequence[Span]) -> tuple[SearchTask, ...]:
+        """Return what the passage may be asked, in a drawn order; nothing where it is to be masked."""
+        if self._draw(passage, "question") >= self.settings.cloze_questions:
+            return ()
+        is_open = self._draw(passage, "open") < self.settings.open_share
+        spans = askable_spans(found, self.settings, self.glossary)
+        random.Random(content_id("asked", self.settings.seed, passage.id)).shuffle(spans)
+        made = (
+            build_question(passage, span, self.glossary, is_open=is_open, split=self.split) for span in spans
+        )
+        tasks = [task for task in made if task is not None]
+        if self.search is None or is_open:
+            return tuple(tasks)
+        return tuple(task for task in tasks if self.search.may_find(task.answers[0][0], besides=passage.id))
+
+    def _ask(self, candidate: _Candidate) -> SearchTask | None:
+        """Return the first question whose answer can be found."""
+        if self.search is None or any(task.is_open for task in candidate.questions):
+            return next(iter(candidate.questions), None)
+        hops = [hop for task in candidate.questions for hop in task.hops]
+        support = self._find_support(candidate.passage, hops)
+        found = zip(candidate.questions, support, strict=True)
+        return next((dataclasses.replace(task, gold_passage_ids=(of,)) for task, of in found if of), None)
 
     def _mask(
         self, passage: Passage, usable: Sequence[Span], hops: Sequence[Hop]
     ) -> tuple[SearchTask, Sequence[Span]] | None:
         """Draw from the spans that can be looked up and mask them; None where those do not make a task."""
         if self.search is not None:
-            usable = _pick(usable, self._find_support(passage, hops))
+            support = self._find_support(passage, hops, self._is_known(usable))
+            usable = _pick(usable, support)
             self.report.spans_answerable += len(usable)
         spans = choose_spans(passage, usable, self.settings)
         while spans:
@@ -181,29 +240,49 @@ class _TaskBuilder:
             if self.search is None:
                 return task, spans
             # Masked together the spans lose each other as context, so their queries are looked up once more.
-            support = self._find_support(passage, task.hops)
+            support = self._find_support(passage, task.hops, self._is_known(spans))
             if all(support):
                 return dataclasses.replace(task, gold_passage_ids=tuple(dict.fromkeys(support))), spans
             spans = _pick(spans, support)
         return None
 
-    def _find_support(self, passage: Passage, hops: Sequence[Hop]) -> list[str]:
-        """Return for each hop the id of the first retrieved passage that holds its answer, or `""`."""
-        if self.search is None:
+    def _find_support(self, passage: Passage, hops: Sequence[Hop], known: Sequence[bool] = ()) -> list[str]:
+        """Return for each hop the id of the first retrieved passage that supports its answer, or `""`.
+
+        Args:
+            known: Whether the extractor knew how to look it up; False for all where empty.
+        """
+        if self.search is None or not hops:
             return []
         guard = LeakGuard(passage.text, passage.id)
         results = self.search.search(
             [hop.query for hop in hops], self.settings.answerability_depth, guard=guard
         )
-        return [
-            next((found.passage.id for found in ranked if _holds(found.passage, hop.answer)), "")
-            for hop, ranked in zip(hops, results, strict=True)
+        overlaps = [
+            0.0 if is_known else self.settings.support_overlap for is_known in known or [False] * len(hops)
         ]
+        return [
+            next((found.passage.id for found in ranked if _supports(found.passage, hop, overlap)), "")
+            for hop, ranked, overlap in zip(hops, results, overlaps, strict=True)
+        ]
+
+    @staticmethod
+    def _is_known(spans: Sequence[Span]) -> list[bool]:
+        return [span.hop is not None for span in spans]
 
 
 def _pick(spans: Sequence[Span], support: Sequence[str]) -> tuple[Span, ...]:
     return tuple(span for span, found in zip(spans, support, strict=True) if found)
 
 
-def _holds(passage: Passage, answer: str) -> bool:
-    return contains_phrase(f"{passage.title}\n{passage.text}", answer)
+def _supports(passage: Passage, hop: Hop, overlap: float) -> bool:
+    """Whether a passage holds an answer, so much of the query, and the names in it."""
+    text = f"{passage.title}\n{passage.text}"
+    if not contains_phrase(text, hop.answer):
+        return False
+    if not overlap:
+        return True
+    words, held = set(tokenize_answer(hop.query)), set(tokenize_answer(text))
+    # What is told of another film is no support, whatever words the two have in common.
+    names = {name for word in hop.query.split() if word[:1].isupper() for name in tokenize_answer(word)}
+    return len(words & held) >= overlap * len(words) and len(names & held) >= _NAMES_SHARE * len(names)

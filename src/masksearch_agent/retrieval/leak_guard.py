@@ -27,12 +27,13 @@ class LeakGuard:
 
     @classmethod
     def for_task(cls, task: SearchTask) -> LeakGuard | None:
-        """Return the guard that a task needs; None for a question of a benchmark, which has no source passage.
+        """Return the guard that a task needs; None for a question of a benchmark, which has no source passage, and for
+        one whose source may be found.
 
         The source text of a masked passage is the task's `title: text with [mask]`, each mask filled with its first
         accepted answer and the title left out.
         """
-        if not task.is_made_from_passage:
+        if not task.is_made_from_passage or task.is_open:
             return None
         if task.source_text:
             return cls(task.source_text, task.source_passage_id)

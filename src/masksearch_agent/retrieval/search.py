@@ -14,7 +14,7 @@ from threading import Lock
 from typing import TypeVar
 
 from masksearch_agent.errors import RetrievalError
-from masksearch_agent.records import ScoredPassage
+from masksearch_agent.records import Passage, ScoredPassage
 from masksearch_agent.retrieval.backends import SearchBackend, asearch_of, searched_passages_of
 from masksearch_agent.retrieval.leak_guard import LeakGuard
 from masksearch_agent.retrieval.phrase_sketch import PhraseSketch
@@ -92,10 +92,14 @@ class Search:
             sketch = self._sketch
         return sketch is None or sketch.may_hold(phrase, besides if self._is_guarded else "")
 
+    @property
+    def passages(self) -> Sequence[Passage]:
+        """All that a search could return, where the backend says which these are; empty where it can't."""
+        return searched_passages_of(self._backend)
+
     @cached_property
     def _sketch(self) -> PhraseSketch | None:
-        passages = searched_passages_of(self._backend)
-        return PhraseSketch(passages) if 0 < len(passages) <= _MAX_SKETCHED else None
+        return PhraseSketch(self.passages) if 0 < len(self.passages) <= _MAX_SKETCHED else None
 
     async def asearch(self, queries: Sequence[str], limit: int, guard: LeakGuard | None = None) -> _Rankings:
         """Return what `search` returns, without blocking the event loop."""

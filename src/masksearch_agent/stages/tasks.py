@@ -18,14 +18,17 @@ from masksearch_agent.config.ramp import RampSettings
 from masksearch_agent.corpus.readers import read_passages
 from masksearch_agent.corpus.report import CorpusReport
 from masksearch_agent.errors import TaskError
+from masksearch_agent.files import replace_text
 from masksearch_agent.jsonl import read_jsonl, write_jsonl
 from masksearch_agent.models.local import load_checkpoint
 from masksearch_agent.ramp.chains import interleave_share, two_passage_questions
+from masksearch_agent.ramp.english import AskingExtractor, SpacySpanExtractor
 from masksearch_agent.ramp.gliner_spans import GlinerSpanExtractor
 from masksearch_agent.ramp.model_spans import ModelSpanExtractor
 from masksearch_agent.ramp.perplexity import MeasuringExtractor, SpanSurprisal
+from masksearch_agent.ramp.rating import count_sheet, write_sheet
 from masksearch_agent.ramp.span_process import SpacyProcess
-from masksearch_agent.ramp.spans import FactMention, FactSpanExtractor, SpacySpanExtractor, SpanExtractor
+from masksearch_agent.ramp.spans import FactMention, FactSpanExtractor, SpanExtractor
 from masksearch_agent.ramp.tasks import RampReport, build_ramp_tasks
 from masksearch_agent.records import Passage, SearchTask
 from masksearch_agent.retrieval.search import Search
@@ -34,16 +37,8 @@ from masksearch_agent.stages.display import Bar, count_steps
 from masksearch_agent.stages.stage import Corpus, Searched, Site, Stage, TaskFile
 
 __all__ = (
-    *(
-        "MENTIONS",
-        "Masking",
-        "build_tasks",
-        "corpus_passages",
-        "open_extractor",
-        "read_chains",
-        "read_task_files",
-        "summarise_masking",
-    ),
+    *("MENTIONS", "Masking", "build_tasks", "corpus_passages", "count_rated", "open_extractor"),
+    *("read_chains", "read_task_files", "summarise_masking", "write_rating_sheet"),
 )
 
 Split = Literal["train", "test"]
@@ -165,7 +160,11 @@ def open_extractor(
         model = open_chat_caller(settings.span_model, spending)
         extractor = ModelSpanExtractor(model=model, cache=cache, rejections=rejections)
     else:
-        extractor = SpacyProcess() if has_own_process else SpacySpanExtractor()
+        extractor = (
+            SpacyProcess(settings=settings) if has_own_process else SpacySpanExtractor(settings=settings)
+        )
+    if settings.cloze_questions and not isinstance(extractor, (SpacyProcess, SpacySpanExtractor)):
+        extractor = AskingExtractor(extractor)
     if settings.policy != "perplexity":
         return extractor
     if settings.reference_model is None:
@@ -184,6 +183,7 @@ def summarise_masking(
         "kept_fraction": round(report.kept_fraction, 4),
         "by_masks": dict(sorted(report.kept_by_mask_count.items())),
         **({"two_passage_questions": over_two_passages} if over_two_passages > 0 else {}),
+        **({"open_questions": report.open_questions} if report.open_questions else {}),
         "dropped": dict(report.drops),
         **({"documents": documents.as_dict()} if documents.read else {}),
         **({"spans_rejected": dict(rejections)} if rejections else {}),
@@ -201,3 +201,35 @@ def read_task_files(files: Sequence[Path]) -> list[SearchTask]:
     if not tasks:
         raise TaskError(f"no tasks in {', '.join(map(str, files))}; build some with `masksearch ramp`")
     return tasks
+
+
+def write_rating_sheet(
+    tasks: Sequence[SearchTask], count: int, seed: int, search: Search | None, out: Path
+) -> dict[str, Any]:
+    """Write a sheet of random tasks to rate (`ramp.rating`), with the passages of the search's index quoted."""
+    passages = {} if search is None else {passage.id: passage for passage in search.passages}
+    replace_text(out, write_sheet(tasks, count, seed, passages.get))
+    return {"sheet": str(out), "tasks": min(count, len(tasks)), "seed": seed}
+
+
+def count_rated(sheet: Path) -> dict[str, Any]:
+    """Count a sheet that was filled in.
+
+    Raises:
+        TaskError: It cannot be read, or is no sheet.
+    """
+    try:
+        text = sheet.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as failure:
+        raise TaskError(f"cannot read the sheet {sheet}: {failure}") from failure
+    found = count_sheet(text)
+    low, high = found.interval
+    return {
+        "rated": found.rated,
+        "good": found.good,
+        "good_share": round(found.good / found.rated, 3) if found.rated else None,
+        "interval95": [round(low, 3), round(high, 3)],
+        "yes": found.yes,
+        "unrated": found.unrated,
+        "not_good": list(found.bad_ids),
+    }

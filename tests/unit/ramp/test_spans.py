@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from masksearch_agent.errors import MissingExtraError
-from masksearch_agent.ramp.spans import FactMention, FactSpanExtractor, SpacySpanExtractor, Span
+from masksearch_agent.ramp.english import SpacySpanExtractor
+from masksearch_agent.ramp.spans import FactMention, FactSpanExtractor, Span
 from masksearch_agent.records import Hop, Passage
 
 TEXT = "In March 1969 the Beatles recorded at Trident Studios in London, and paid Barry Sheffield's firm."

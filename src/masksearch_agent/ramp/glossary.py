@@ -1,0 +1,170 @@
+"""What the corpus itself says of a phrase: how many of its passages hold it, and what kind of thing they call it.
+
+A phrase is worth asking for where it is the corpus' own: more than one passage has it, not nearly all do, and general
+English does not (document frequency against general text, as in term extraction; a phrase of general words is one where
+its words stand together more often than by chance). What kind of thing it is, tells a sentence that defines it: "The
+Danube is a river in …" makes `Danube` a river wherever else it is asked for.
+
+Built from the passages of an index in one pass; 4 bytes for each word, pair and triple of them.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+from masksearch_agent.ramp.rule_words import VAGUE, WORKS
+from masksearch_agent.ramp.spans import IDENTIFIER, TERM, Span
+from masksearch_agent.records import Passage
+from masksearch_agent.text.matching import phrase_form
+
+if TYPE_CHECKING:
+    import numpy as np
+
+__all__ = ("Glossary",)
+
+_LONGEST = 3
+"""Words of the phrases that are counted; a longer one is as frequent as the rarest of its parts."""
+_SLOTS_PER_PASSAGE = 512
+_MAX_SHARE = 0.03
+"""A term in more passages than this says nothing of any."""
+_MIN_ALLOWED = 12
+"""A small corpus may say a term so often."""
+_COLLOCATED = 0.04
+"""Share of a phrase's rarest word that stands in the phrase, from which general words are a term."""
+_DEFINITION = re.compile(
+    r"(?:^|(?<=[.!?]\s)|\n)\s*(?:(?:The|A|An)\s)?(?P<name>[\w][\w'’./ -]{1,58}?)(?:\s*\([^()]*\))?"
+    r"(?:,[^,.]{1,60},)?\s(?:is|was)\s(?:an?|the|one of the)\s(?P<said>[^,.;:()\n]{3,90})"
+)
+_END_OF_NOUN = re.compile(
+    r"\s(?:in|of|on|at|by|from|for|to|with|that|which|who|whose|where|when|and|or|as|is|was|are|were|has|had|near|"
+    r"between|under|about|into|using|used|based|located|situated|known|written|directed|made|born|set|than|but|"
+    r"released|published|produced|held|played|developed|founded|created|designed|consisting|containing|running)\b.*"
+)
+_PERSON_NOUN = re.compile(
+    r"(?:ist|ian|ser|ger|yer|cker|man|woman|ess|ssor|tor|rer|mer|nter|ller|xer|fer)$"
+    r"|^(?:poet|politician|king|queen|emperor|athlete|president|chef|monk|pope|saint|prince|princess|singer|writer"
+    r"|author|coach|pilot|scholar|polymath|model|ruler|thinker|officer|engineer|philosopher|star|driver|manager)$"
+)
+_NOUN = re.compile(r"[a-z][a-z-]{2,}")
+
+
+class Glossary:
+    """Knows the phrases of passages, and the kinds of what they define."""
+
+    def __init__(self, passages: Sequence[Passage]) -> None:
+        import numpy as np
+
+        self._total = len(passages)
+        self._mask = (1 << (_SLOTS_PER_PASSAGE * max(1, len(passages))).bit_length()) - 1
+        self._counts = np.zeros(self._mask + 1, dtype=np.uint16)
+        self._title_words: set[str] = set()
+        kinds: dict[str, Counter[str]] = {}
+        for passage in passages:
+            self._title_words.update(phrase_form(passage.title).split())
+            words = phrase_form(f"{passage.title}\n{passage.text}").split()
+            slots = self._slots(set(_phrases(words)))
+            # A slot that is full stays so; nothing is asked of such frequent phrases but that they are frequent.
+            self._counts[slots] += self._counts[slots] < np.iinfo(np.uint16).max
+            for name, kind in _definitions(passage):
+                kinds.setdefault(name, Counter())[kind] += 1
+        agreed = {name: said.most_common(1)[0][0] for name, said in kinds.items() if _agree(said)}
+        # A word that only one thing is called is an adjective or a slip more often than a kind.
+        used = Counter(agreed.values())
+        self._kinds = {name: kind for name, kind in agreed.items() if used[kind] > 1}
+
+    def frequency(self, phrase: str) -> int:
+        """Return how many passages hold a phrase, title or text; at least as many as do."""
+        words = phrase_form(phrase).split()
+        if not words:
+            return 0
+        longest = min(_LONGEST, len(words))
+        parts = [" ".join(words[start : start + longest]) for start in range(len(words) - longest + 1)]
+        return int(self._counts[self._slots(parts)].min())
+
+    def kind_of(self, span: Span) -> str:
+        """Return what the corpus calls a thing of this name: `river`; `""` where it does not say, says several, or
+        means another thing: a film that is named like a person.
+        """
+        kind = self._kinds.get(phrase_form(span.text), "")
+        is_person = _PERSON_NOUN.search(kind) is not None
+        if span.label == "PERSON":
+            return kind if is_person else ""
+        return (
+            ""
+            if (kind in WORKS and span.label not in (TERM, "WORK_OF_ART"))
+            or (is_person and span.label != TERM)
+            else kind
+        )
+
+    def flaw(self, span: Span) -> str:
+        """Return why a term or an identifier is not worth asking for, `""` where it is or is something else.
+
+        Whether another passage has it too, the search will tell.
+        """
+        if span.label not in (TERM, IDENTIFIER):
+            return ""
+        found = self.frequency(span.text)
+        if found > max(_MIN_ALLOWED, _MAX_SHARE * self._total):
+            return "frequent_term"
+        if span.label == IDENTIFIER:
+            return ""
+        words = phrase_form(span.text).split()
+        if len(words) == 1 and span.text.islower() and not self._is_in_titles(words[0]):
+            return "no_heading"
+        is_own = any(word not in _general_words() and not word.isdigit() for word in words)
+        if is_own:
+            return ""
+        rarest = min((self.frequency(word) for word in words), default=0)
+        if len(words) > 1 and found > 1 and found >= _COLLOCATED * rarest:
+            return ""
+        return "general_words"
+
+    def _is_in_titles(self, word: str) -> bool:
+        return not self._title_words.isdisjoint({word, word.removesuffix("s"), f"{word}s"})
+
+    def _slots(self, phrases: Iterable[str]) -> np.ndarray[Any, Any]:
+        import numpy as np
+
+        hashes = [zlib.crc32(phrase.encode(errors="surrogatepass")) for phrase in phrases]
+        return np.array(hashes, dtype=np.int64) & self._mask
+
+
+def _phrases(words: Sequence[str]) -> Iterator[str]:
+    for length in range(1, _LONGEST + 1):
+        for start in range(len(words) - length + 1):
+            yield " ".join(words[start : start + length])
+
+
+def _definitions(passage: Passage) -> Iterator[tuple[str, str]]:
+    """Yield names and kinds that a passage tells in the form "X is a river in …"."""
+    title = phrase_form(re.sub(r"\s*\([^()]*\)", "", passage.title))
+    for found in _DEFINITION.finditer(passage.text):
+        name = phrase_form(found["name"])
+        # Other sentences begin like a definition too: "The river was a great help".
+        if name != title and not re.fullmatch(r"\S*(?:[A-Z_]\S*[A-Z_]|\w_\w)\S*", found["name"]):
+            continue
+        words = _END_OF_NOUN.sub("", found["said"]).split()
+        if (
+            words
+            and _NOUN.fullmatch(words[-1])
+            and words[-1] not in VAGUE
+            and not words[-1].endswith(("ed", "ly", "ing"))
+        ):
+            yield name, words[-1]
+
+
+def _agree(said: Counter[str]) -> bool:
+    return said.most_common(1)[0][1] * 3 >= said.total() * 2
+
+
+@cache
+def _general_words() -> frozenset[str]:
+    """The words that are frequent in texts of every kind: encyclopedia, manuals, handbooks."""
+    text = resources.files("masksearch_agent.ramp").joinpath("general_words.txt").read_text(encoding="utf-8")
+    return frozenset(text.split())

@@ -1,0 +1,310 @@
+"""Questions by rule from declarative sentences: the answer is taken out, and what is left is put as English asks.
+
+"The Danube rises in the Black Forest." asks "In which region does the Danube rise?" of `Black Forest`, and "Which river
+rises in the Black Forest?" of `Danube`. A rule is applied only where spaCy's parse says that answer and sentence are of
+its form; all other answers give no question. Heilman and Smith, "Good Question! Statistical Ranking for Question
+Generation" (NAACL 2010) make questions in this way and rank them; here the doubtful ones are dropped instead.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from masksearch_agent.ramp.clauses import Clause, subtree
+from masksearch_agent.ramp.rule_words import VERBS_WITH_PREPOSITION
+from masksearch_agent.ramp.wording import all_tokens, inverted, predicate, rest_of, text_of, tidy
+
+__all__ = ("KIND", "ask", "ask_for_entry")
+
+KIND = "[kind]"
+"""Stands in a question for what the corpus calls the answer."""
+
+_PLACES = frozenset({"GPE", "LOC", "FAC"})
+_NUMBERS = frozenset({"CARDINAL", "QUANTITY", "PERCENT", "MONEY", "ORDINAL"})
+_DATED = re.compile(r"\b(?:1\d|20)\d\ds?\b|\d+(?:st|nd|rd|th) century|\b\d+ (?:BC|AD|BCE|CE)\b")
+"""`every four years` is no answer to `when`."""
+_UNFINISHED = re.compile(
+    r"(?:,\s\w+|\b(?:is|are|was|were|be|been|has|that|and|or|the|a|an|which))\?$|\(\)|\bthat is\b"
+)
+_POINTING = re.compile(
+    r"\b(?:this|these|those|it|its|they|their|above|below|following|here|see|same|such)\b", re.IGNORECASE
+)
+_YEAR = re.compile(r"(?:1\d|20)\d\d")
+_MIN_WORDS, _MAX_WORDS = 5, 26
+_MAX_SUBJECT_WORDS = 14
+
+
+def ask(clause: Clause, answer: Any, label: str, kind: str) -> str:
+    """Return a question for an answer, or `""` where no rule makes one.
+
+    Args:
+        clause: Of the sentence that holds the answer.
+        answer: A spaCy span.
+        label: Its entity label, `""` where it has none.
+        kind: What it is, in words (`river`); `""` where unknown.
+    """
+    answered = {token.i for token in answer}
+    for head in (clause.subject, *clause.after, *clause.before):
+        if answered <= {token.i for token in head.subtree}:
+            break
+    else:
+        return ""
+    if head == clause.subject:
+        question = _of_subject(clause, answer, label, kind)
+    else:
+        question = _of_object(clause, head, answer, label, kind)
+    if _is_listing(clause) or any(child.dep_ == "ccomp" for child in clause.root.lefts):
+        return ""
+    if any(child.dep_ == "ccomp" and child.i < answer.start for child in clause.after):
+        return ""
+    if any(token.pos_ == "PROPN" for head in clause.adverbs for token in head.subtree):
+        return ""
+    is_passive = any(child.dep_ == "auxpass" for child in clause.auxiliaries)
+    if is_passive and any(
+        c.dep_ in ("dobj", "npadvmod") and c.ent_type_ not in ("DATE", "TIME") for c in clause.after
+    ):
+        return ""
+    question = tidy(question)
+    is_whole = question.count("(") == question.count(")") and not _UNFINISHED.search(question)
+    return question if is_whole and _MIN_WORDS <= len(question.split()) <= _MAX_WORDS else ""
+
+
+def ask_for_entry(sentence: Any, kind: str) -> str:
+    """Return the question for the function or setting that a sentence without a subject describes: "Returns …".
+
+    Args:
+        sentence: A spaCy span.
+        kind: `function`; `""` where unknown.
+    """
+    root = sentence.root
+    verb = {"VBZ": root.text.lower(), "VB": f"{root.text.lower()}s"}.get(root.tag_, "")
+    if (
+        root.i != sentence.start
+        or not verb
+        or (root.tag_ == "VB" and root.lower_ not in ("return", "print", "show"))
+    ):
+        return ""
+    ends = [child.left_edge.i for child in root.children if child.dep_ in ("conj", "parataxis", "cc")]
+    parenthesis = [token.i for token in sentence if token.text in ("(", ";", ":", "—")]
+    rest = sentence.doc[root.i + 1 : min([*ends, *parenthesis, sentence.end])].text
+    words = rest.split()
+    if not 5 <= len(words) <= _MAX_WORDS or _POINTING.search(rest):
+        return ""
+    return tidy(f"{f'which {kind}' if kind else 'what'} {verb} {rest}")
+
+
+def _is_listing(clause: Clause) -> bool:
+    """Whether a clause lists things; what is left of a list without one of them says something else."""
+    tokens = all_tokens(clause)
+    commas = sum(token.text == "," for token in tokens)
+    return commas > 2 or (commas > 1 and any(token.dep_ == "cc" for token in tokens))
+
+
+def _of_subject(clause: Clause, answer: Any, label: str, kind: str) -> str:
+    """Who or what does what the sentence says."""
+    whole = subtree(clause.subject, clause)
+    if label in _NUMBERS and _counts(answer, clause.subject) and not clause.before and clause.after:
+        # "Five ships sank." -> "How many ships sank?"
+        rest = [token for token in whole if token.i > answer[-1].i]
+        if whole[0].i == answer[0].i and rest:
+            return f"How many {text_of(rest, clause)} {predicate(clause)}"
+        return ""
+    if not _is_whole(answer, whole) or label in (*_NUMBERS, "DATE", "TIME"):
+        return ""
+    root = clause.root
+    is_plural = clause.subject.tag_ in ("NNS", "NNPS")
+    finite = clause.auxiliaries[0] if clause.auxiliaries else root
+    if finite.tag_ in ("VBZ", "VBP") and (finite.tag_ == "VBP") != is_plural:
+        return ""  # The parse is wrong.
+    if is_plural and finite.tag_ == "VBP" and finite.lemma_ != "be":
+        return ""  # "What reclaim space?"
+    if root.lemma_ == "be" and not clause.auxiliaries and not _identifies(clause):
+        return ""
+    word = "who" if label == "PERSON" and kind in ("", "person") else f"which {kind}" if kind else "what"
+    return f"{word} {predicate(clause)}"
+
+
+def _of_object(clause: Clause, head: Any, answer: Any, label: str, kind: str) -> str:
+    """What the subject does it to, with, when, where."""
+    if len(subtree(clause.subject, clause)) > _MAX_SUBJECT_WORDS or not _is_definite(clause):
+        return ""
+    if head.dep_ in ("dobj", "attr"):
+        if any(child.dep_ in ("xcomp", "ccomp", "oprd", "dative") for child in clause.root.children):
+            return ""
+        is_number = label in _NUMBERS and label != "ORDINAL" and head.dep_ == "attr"
+        is_thing = label not in (*_NUMBERS, "DATE", "TIME")
+        if head.dep_ == "dobj" and any(child.dep_ == "auxpass" for child in clause.auxiliaries):
+            return ""
+        if clause.root.text.isupper():
+            return ""
+        if _is_whole(answer, subtree(head, clause)) and (is_thing or is_number):
+            if head.dep_ == "attr" and head.left_edge.lower_ in ("a", "an") and not is_number:
+                return ""
+            return f"{_word(label, kind)} {inverted(clause, head)}"
+        return (
+            _of_amount(clause, head, answer)
+            or _how_many(clause, head, head, answer, label)
+            or _in_place(clause, head, answer, label, kind)
+        )
+    if head.dep_ in ("prep", "agent"):
+        return _of_preposition(clause, head, answer, label, kind)
+    if head.dep_ in ("npadvmod", "tmod") and label == "DATE" and _DATED.search(answer.text):
+        return f"when {inverted(clause, head)}" if _is_whole(answer, subtree(head, clause)) else ""
+    return ""
+
+
+def _of_preposition(clause: Clause, head: Any, answer: Any, label: str, kind: str) -> str:
+    noun = next((child for child in head.children if child.dep_ == "pobj"), None)
+    if noun is None:
+        return ""
+    if not _is_whole(answer, subtree(noun, clause)):
+        return _how_many(clause, head, noun, answer, label) or _in_place(clause, head, answer, label, kind)
+    preposition = head.lower_
+    if clause.root.lemma_ == "be" and any(child.dep_ == "attr" for child in clause.after):
+        # "Where is X a village?" asks for one thing of two that the sentence tells.
+        return ""
+    asked = inverted(clause, head)
+    if label == "DATE" and not _DATED.search(answer.text):
+        return ""
+    if label == "DATE":
+        if preposition in ("in", "on", "at") and clause.root.lemma_ != "be":
+            is_year = preposition == "in" and _YEAR.fullmatch(answer.text)
+            return f"in what year {asked}" if is_year else f"when {asked}"
+        return ""
+    if label in (*_NUMBERS, "TIME") or preposition in (
+        "as",
+        "of",
+        "like",
+        "than",
+        "per",
+        "including",
+        "such",
+        "via",
+    ):
+        return ""
+    if preposition == "by":
+        is_agent = head.dep_ == "agent" and clause.root.tag_ == "VBN"
+        if is_agent and head == clause.after[-1] and not clause.before:
+            return f"{_word(label, kind)} {asked} by"
+        return (
+            f"by {'whom' if label == 'PERSON' else f'which {kind}' if kind else 'what'} {asked}"
+            if is_agent
+            else ""
+        )
+    if kind:
+        return f"{preposition} which {kind} {asked}"
+    if label in _PLACES:
+        if preposition in ("in", "at", "near"):
+            return f"where {asked}"
+        return f"where {asked} from" if preposition == "from" else ""
+    if label == "PERSON":
+        return f"{preposition} whom {asked}"
+    # "Over what will the force affect the movement?" Where the preposition belongs to the verb, it reads well.
+    is_of_verb = head.i == clause.root.i + 1 and not any(
+        child.dep_ in ("dobj", "attr", "acomp") for child in clause.after
+    )
+    is_known = f"{clause.root.lemma_}_{preposition}" in VERBS_WITH_PREPOSITION
+    is_safe = (is_of_verb and clause.root.lemma_ != "be") or is_known
+    return f"{preposition} what {asked}" if is_safe else ""
+
+
+def _in_place(clause: Clause, head: Any, answer: Any, label: str, kind: str) -> str:
+    """ "X is the capital of which country?": where the answer ends the sentence and its kind is known."""
+    kind = kind or {"GPE": "place"}.get(label, "")
+    if answer[-1].i + 1 < len(answer.doc) and answer[-1].nbor(1).text in ("-", "–", "/"):
+        return ""
+    last = answer.root
+    if not kind or last.dep_ != "pobj" or last.head.lower_ not in ("of", "in", "by", "from", "for", "with"):
+        return ""
+    if head != (*clause.after, *clause.before)[-1 if not clause.before else len(clause.after) - 1]:
+        return ""
+    rest = [token for token in subtree(head, clause) if token.pos_ != "PUNCT"]
+    if not _is_whole(answer, subtree(last, clause)) or rest[-1].i != answer[-1].i or clause.before:
+        return ""
+    kept = [token for token in all_tokens(clause) if token.i < subtree(last, clause)[0].i]
+    if any(
+        token.dep_ in ("relcl", "acl", "conj", "appos") for token in last.ancestors if token.i > clause.root.i
+    ):
+        return ""
+    return f"{text_of(kept, clause)} which {kind}"
+
+
+def _of_amount(clause: Clause, head: Any, answer: Any) -> str:
+    """ "What is the population of X?", where X has a population of so many."""
+    of = next((child for child in head.children if child.dep_ == "prep" and child.lower_ == "of"), None)
+    if (
+        clause.root.lemma_ != "have"
+        or clause.auxiliaries
+        or of is None
+        or answer.root.head not in (of, *of.children)
+    ):
+        return ""
+    amount = [token for child in of.children for token in subtree(child, clause)]
+    if (
+        answer.label_ not in _NUMBERS
+        or not _is_whole(answer, amount)
+        or head.left_edge.lower_ not in ("a", "an")
+    ):
+        return ""
+    be = "was" if clause.root.tag_ == "VBD" else "is"
+    words = [token for token in subtree(head, clause) if head.left_edge.i < token.i < of.i]
+    subject = text_of(subtree(clause.subject, clause), clause, is_first=True)
+    return f"what {be} the {text_of(words, clause)} of {subject} {rest_of(clause, head)}"
+
+
+def _how_many(clause: Clause, head: Any, noun: Any, answer: Any, label: str) -> str:
+    """ "How many districts does X have?" of the number before an object, "in how many …" behind a preposition."""
+    if label not in _NUMBERS or not _counts(answer, noun):
+        return ""
+    if head.dep_ != "dobj" and (clause.root.lemma_ == "be" and not clause.auxiliaries):
+        return ""
+    rest = [token for token in subtree(noun, clause) if token.i > answer[-1].i]
+    ahead = [token for token in subtree(noun, clause) if token.i < answer[0].i]
+    if ahead or noun.tag_ != "NNS" or not rest or len(rest) > 4:
+        return ""
+    preposition = f"{head.lower_} " if head.dep_ in ("prep", "agent") else ""
+    return f"{preposition}how many {text_of(rest, clause)} {inverted(clause, head)}"
+
+
+def _counts(answer: Any, noun: Any) -> bool:
+    return bool(answer.root.dep_ == "nummod" and answer.root.head == noun and noun.tag_ == "NNS")
+
+
+def _word(label: str, kind: str) -> str:
+    if label == "PERSON" and kind in ("", "person"):
+        return "who"
+    return f"which {kind}" if kind else "what"
+
+
+def _identifies(clause: Clause) -> bool:
+    """Whether a copula says enough for only one thing to be meant: "the capital of X", or many words of it."""
+    attributes = [child for child in clause.after if child.dep_ == "attr"]
+    if not attributes:
+        return bool(clause.after)
+    tokens = [token for head in clause.after for token in subtree(head, clause)]
+    article = attributes[0].left_edge.lower_
+    content = sum(not token.is_stop and not token.is_punct for token in tokens)
+    return (article == "the" and content >= 2) or content >= 6
+
+
+def _is_definite(clause: Clause) -> bool:
+    """Whether the subject is somebody or something in particular."""
+    first = subtree(clause.subject, clause)
+    return bool(first) and not (
+        first[0].lower_
+        in ("a", "an", "some", "many", "several", "most", "all", "any", "each", "no", "every", "few", "both")
+        or clause.subject.tag_ in ("CD", "DT", "WDT", "WP")
+    )
+
+
+def _is_whole(answer: Any, tokens: Sequence[Any]) -> bool:
+    """Whether an answer is all that a phrase says, articles and punctuation left out."""
+    answered = {token.i for token in answer}
+    return all(
+        token.i in answered
+        or token.pos_ in ("PUNCT", "SPACE")
+        or (token.lower_ in ("the", "a", "an") and token.dep_ == "det")
+        for token in tokens
+    )

@@ -1,0 +1,286 @@
+"""What a parsed English passage could be asked for: entities, terms and identifiers, with a question where one is made.
+
+News has people, places and dates; a manual has commands, settings and terms, which no entity recogniser was taught.
+So noun phrases and words that look like code are candidates too; which of them are worth asking for is told by their
+statistics in the corpus (`ramp.glossary`), not here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from masksearch_agent.ramp.clauses import Clause, Topic, find_clause, is_bare, topic_of
+from masksearch_agent.ramp.questions import KIND, ask, ask_for_entry
+from masksearch_agent.ramp.rule_words import EMPTY_ADJECTIVES, KIND_NOUNS, ORDINALS, VAGUE_NOUNS
+from masksearch_agent.ramp.spans import IDENTIFIER, TERM, Span, trimmed_spans
+from masksearch_agent.text.matching import contains_phrase
+
+__all__ = ("read_spans",)
+
+_CODE = re.compile(
+    r"(?<![\w./\\-])(?:--?[a-zA-Z][\w-]+|\w[\w.-]*(?:/[\w.-]+){2,}|(?:~|\.{0,2})/[\w.+-]+(?:/[\w.+-]+)*/?|\\[a-z]\w*\+?"
+    r"|[a-zA-Z_][\w.-]*\(\)|[A-Za-z]\w*(?:[._:]+\w+)*_\w+(?:[._]\w+)*"
+    r"|[a-z]\w*(?:\.[a-z]\w*)+|[A-Z]{3,}(?:[ -][A-Z]{2,})*"
+    r"|[A-Z]?[a-z0-9]+(?:[A-Z][a-z0-9]+)+|[A-Z]+[a-z]+[A-Z]\w*)(?![\w/(-])"
+)
+"""`--flag`, `/etc/file`, `\\command`, `call()`, `snake_case`, `file.ext`, `VACUUM`, `CamelCase`, `PostgreSQL`."""
+_ENTRY = re.compile(
+    r"^(?P<name>--?[a-zA-Z][\w-]*|[A-Za-z_][\w.]*)[ \t]*(?P<sign>\([^\n]*?\))?[ \t]*(?:(?:→|->|=)[^\n]*)?¶?$",
+    re.M,
+)
+_TYPE = re.compile(r"^\((?:integer|string|boolean|enum|floating point|real|bool|int)\)$")
+_ENTRY_KINDS = {kind: kind for kind in ("function", "parameter")}
+"""An option can't be told without its program."""
+_QUANTITY = re.compile(
+    r"(?<![\w.,-])\d[\d.,]*\s?-?(?:[kKMGT]i?B|bytes?|bits?|[kMG]?bit/s|ms|milliseconds?|seconds?|minutes?|hours?|days?|weeks?|months?"
+    r"|k?m|km2|kilomet(?:re|er)s?|miles?|feet|met(?:re|er)s?|kg|°C|%|percent)(?!\w)"
+)
+"""A number with its unit."""
+_REFERENCE = re.compile(r"(?:Section|Chapter|Table|Figure|Example|Appendix|Part|Note)\b")
+_RELATIVE = frozenset(["same", "such", "other", "another", "only", "former", "latter", "else"])
+_NOT_OF_TERM = frozenset({"DET", "PRON", "NUM", "PUNCT", "SPACE", "SYM", "CCONJ"})
+_LABELS = {
+    "PLACE": "GPE",
+    "NUMBER": "CARDINAL",
+    "person": "PERSON",
+    "place": "GPE",
+    "date": "DATE",
+    "number": "CARDINAL",
+}
+"""Of other extractors, in the words of spaCy."""
+_ENTITY_LABELS = frozenset(
+    {"PERSON", "GPE", "LOC", "FAC", "DATE", "CARDINAL", "QUANTITY", "MONEY", "PERCENT", "TIME", "ORG"}
+)
+_FULL_NAME = re.compile(r"[A-Z][\w.'’-]*(?:\s(?:[a-z]{1,3}\s)*[A-Z][\w.'’-]*)+")
+_FUNCTION_SHARE = 0.15
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    span: Span
+    covered: Any
+    """The spaCy span that a question takes out: `the file postgresql.conf` where `postgresql.conf` is the answer."""
+    label: str
+    kind: str = ""
+    """What the sentence calls it."""
+
+
+def read_spans(
+    document: Any,
+    title: str,
+    has_terms: bool = False,
+    has_entities: bool = False,
+    asks: bool = False,
+    given: Sequence[Span] | None = None,
+) -> tuple[Span, ...]:
+    """Return the spans of a parsed passage, in order; those of sentences that are no prose say so in their `flaw`.
+
+    Args:
+        document: spaCy's, with parse and entities.
+        title: Of the passage.
+        has_terms: Take noun phrases and identifiers.
+        has_entities: Take named entities, dates and numbers.
+        asks: Make questions where a rule does.
+        given: Take these spans, of another extractor; none of them is taken out.
+    """
+    sentences = list(document.sents)
+    topic = topic_of(title, [sentence for sentence in sentences if sentence.text.strip()])
+    people = " ".join(
+        entity.text for entity in document.ents if entity.label_ == "PERSON" and " " in entity.text
+    )
+    entries = list(_entries(document.text)) if has_terms and asks else []
+    spans: list[Span] = []
+    for sentence in sentences:
+        flaw = _sentence_flaw(sentence)
+        entry = next((found for found in reversed(entries) if found.end <= sentence.start_char), None)
+        about = dataclasses.replace(topic, entry=entry.text) if entry else topic
+        clause = find_clause(sentence, about) if asks and not flaw else ""
+        if entry and not flaw and (described := _described(sentence, entry)):
+            spans.append(described)
+        taken: set[int] = set()
+        if given is None:
+            candidates = _candidates(document, sentence, has_terms, has_entities, people)
+        else:
+            candidates = _given(document, sentence, given)
+            flaw = ""
+        for candidate in candidates:
+            if candidate.span.start in taken:
+                continue
+            taken.add(candidate.span.start)
+            if flaw:
+                spans.append(_with(candidate.span, flaw=flaw))
+            elif isinstance(clause, str):
+                spans.append(candidate.span)
+            else:
+                spans.append(_asked(candidate, clause, about, sentence))
+    return tuple(sorted(spans, key=lambda span: (span.start, -span.end)))
+
+
+def _described(sentence: Any, entry: Span) -> Span | None:
+    """Return an entry with the question for it that a sentence without a subject makes; never masked."""
+    question = ask_for_entry(sentence, _ENTRY_KINDS.get(entry.label, ""))
+    if not question or contains_phrase(question, entry.text):
+        return None
+    return dataclasses.replace(entry, label=IDENTIFIER, question=question, flaw="heading")
+
+
+def _entries(text: str) -> Iterator[Span]:
+    """Yield the lines that say what the next ones describe: `wal_buffers (integer)`, `abs ( numeric ) → numeric`."""
+    for found in _ENTRY.finditer(text):
+        sign = found["sign"] or ""
+        name = found["name"]
+        kind = (
+            "option"
+            if name.startswith("-")
+            else "parameter"
+            if _TYPE.search(sign)
+            else "function"
+            if sign
+            else ""
+        )
+        if kind or _CODE.fullmatch(name):
+            yield Span(found.start("name"), found.end("name"), name, kind)
+
+
+def _with(span: Span, question: str = "", kind_question: str = "", flaw: str = "") -> Span:
+    return dataclasses.replace(span, question=question, kind_question=kind_question, flaw=flaw)
+
+
+def _asked(candidate: _Candidate, clause: Clause, topic: Topic, sentence: Any) -> Span:
+    label = "" if candidate.label in (TERM, IDENTIFIER) else candidate.label
+    found = []
+    for kind in (candidate.kind, candidate.kind or KIND):
+        question = ask(clause, candidate.covered, label, kind)
+        is_fair = question and not contains_phrase(question, candidate.span.text)
+        found.append(question if is_fair and _is_specific(question, topic, sentence, clause) else "")
+    return _with(candidate.span, found[0], found[1] if KIND in found[1] else "")
+
+
+def _is_specific(question: str, topic: Topic, sentence: Any, clause: Clause) -> bool:
+    """Whether a question names what it is about, so that it can be asked without its passage."""
+    subject = [token for token in clause.subject.subtree if token.i not in clause.dropped]
+    asked = set(re.findall(r"[\w.-]+", question.lower()))
+    has_bare_subject = (
+        len(subject) <= 2
+        and subject[0].lower_ == "the"
+        and clause.subject.pos_ != "PROPN"
+        and not clause.names
+    )
+    if has_bare_subject and subject[-1].lower_ in asked and not _CODE.search(subject[-1].text):
+        return False
+    words = [token for token in sentence if token.lower_ in asked and token.i not in clause.names]
+    if any(token.lower_ in VAGUE_NOUNS and is_bare(token) for token in words):
+        return False
+    if subject[0].lower_ == "the" and subject[1:] and subject[1].lower_ in ORDINALS and len(subject) < 4:
+        return False
+    content = [token for token in sentence if token.lower_ in asked and not token.is_stop and token.is_alpha]
+    named = [token for token in content if token.pos_ == "PROPN"]
+    if topic.entry and topic.entry in question:
+        return True
+    has_topic = bool(topic.name) and topic.name.lower() in question.lower()
+    is_named = bool(named) or has_topic or bool(_CODE.search(question))
+    return len(content) >= (3 if is_named else 5) or (has_topic and len(content) >= 2)
+
+
+def _sentence_flaw(sentence: Any) -> str:
+    """Return why a sentence is no prose: navigation, headings, keyword lists, code."""
+    words = [token for token in sentence if token.is_alpha]
+    if len(words) < 5 or not re.search(r"[.!?:;][\"”’)\]]*\s*$", sentence.text):
+        return "no_sentence"
+    if not any(token.tag_ in ("VBZ", "VBP", "VBD", "MD") for token in words):
+        return "no_finite_verb"
+    if sum(token.is_stop for token in words) < _FUNCTION_SHARE * len(words):
+        return "few_function_words"
+    return ""
+
+
+def _candidates(
+    document: Any, sentence: Any, has_terms: bool, has_entities: bool, people: str
+) -> Iterator[_Candidate]:
+    if has_terms:
+        yield from _identifiers(document, sentence)
+    if has_entities:
+        for entity in sentence.ents:
+            for span in trimmed_spans([(entity.start_char, entity.text, entity.label_)]):
+                covered = document.char_span(
+                    span.start, span.end, label=entity.label_, alignment_mode="expand"
+                )
+                if has_terms and _is_no_entity(document.text, span):
+                    continue
+                yield _Candidate(span, covered, _checked(entity.label_, span.text, people))
+    if has_terms:
+        for chunk in sentence.noun_chunks:
+            yield from _term(document, chunk, people)
+
+
+def _given(document: Any, sentence: Any, spans: Sequence[Span]) -> Iterator[_Candidate]:
+    for span in spans:
+        if sentence.start_char <= span.start < sentence.end_char:
+            label = _LABELS.get(span.label, span.label)
+            covered = document.char_span(span.start, span.end, label=label, alignment_mode="expand")
+            yield _Candidate(span, covered, label if label in _ENTITY_LABELS else covered.root.ent_type_)
+
+
+def _identifiers(document: Any, sentence: Any) -> Iterator[_Candidate]:
+    for found in _CODE.finditer(sentence.text):
+        start = sentence.start_char + found.start()
+        covered = document.char_span(start, start + len(found[0]), label=IDENTIFIER, alignment_mode="expand")
+        if covered is None or covered.end_char != start + len(found[0]):
+            continue
+        kind = ""
+        if covered.end < len(document) and document[covered.end].lower_ in KIND_NOUNS:
+            kind = document[covered.end].lower_
+            covered = document[covered.start : covered.end + 1]
+        elif covered.start > 0 and document[covered.start - 1].lower_ in KIND_NOUNS:
+            kind = document[covered.start - 1].lower_
+            covered = document[covered.start - 1 : covered.end]
+        yield _Candidate(Span(start, start + len(found[0]), found[0], IDENTIFIER), covered, IDENTIFIER, kind)
+    for found in _QUANTITY.finditer(sentence.text):
+        start = sentence.start_char + found.start()
+        covered = document.char_span(start, start + len(found[0]), label="QUANTITY", alignment_mode="expand")
+        yield _Candidate(Span(start, start + len(found[0]), found[0], "QUANTITY"), covered, "QUANTITY")
+
+
+def _term(document: Any, chunk: Any, people: str) -> Iterator[_Candidate]:
+    start = chunk.start
+    while start < chunk.end and (
+        document[start].pos_ in _NOT_OF_TERM or document[start].lower_ in EMPTY_ADJECTIVES
+    ):
+        start += 1
+    kept = document[start : chunk.end]
+    if any(
+        token.pos_ == "CCONJ" or token.tag_ in ("JJR", "RBR") or token.lower_ in _RELATIVE for token in kept
+    ) or _is_cut(document.text, kept.start_char, kept.end_char):
+        return
+    if kept.text.count("(") != kept.text.count(")") or _REFERENCE.match(kept.text):
+        return
+    if not len(kept) or kept.root.pos_ not in ("NOUN", "PROPN") or "\n" in kept.text:
+        return
+    entity = kept.root.ent_type_
+    label = _checked(entity, kept.text, people) if entity in ("PERSON", "GPE", "LOC", "FAC") else TERM
+    yield _Candidate(Span(kept.start_char, kept.end_char, kept.text, label or TERM), kept, label)
+
+
+def _is_no_entity(text: str, span: Span) -> bool:
+    """Whether an entity is a part of a word, a reference to another place of the text, or a number of nothing."""
+    return _is_cut(text, span.start, span.end) or _REFERENCE.match(span.text) is not None
+
+
+def _is_cut(text: str, start: int, end: int) -> bool:
+    return text[start - 1 : start] in ("/", "\\", "-", "_", "–") or text[end : end + 1] in (
+        "/",
+        "\\",
+        "_",
+        "-",
+    )
+
+
+def _checked(label: str, text: str, people: str) -> str:
+    """A person has a full name somewhere in the passage; in manuals much else is taken for a person."""
+    if label != "PERSON":
+        return label
+    return label if _FULL_NAME.fullmatch(text) or text in people else ""

@@ -1,0 +1,101 @@
+"""Words that the rules of English questions look for; data only."""
+
+from __future__ import annotations
+
+__all__ = (
+    "CONJUNCTIONS",
+    "CONNECTORS",
+    "EMPTY_ADJECTIVES",
+    "ENTRY_NOUNS",
+    "KIND_NOUNS",
+    "OF_SUBJECT",
+    "ORDINALS",
+    "POINTERS",
+    "VAGUE",
+    "VAGUE_NOUNS",
+    "VERBS_WITH_PREPOSITION",
+    "WORKS",
+)
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+CONNECTORS = _words("""
+    also however therefore thus hence moreover furthermore additionally then instead so again nevertheless
+    still finally similarly likewise consequently accordingly otherwise indeed meanwhile afterwards later
+    subsequently eventually too
+""")
+
+CONJUNCTIONS = _words("""
+    if when while after before until unless because since as although once where whenever
+""")
+
+POINTERS = _words("""
+    this these those following above below previous previously aforementioned former latter here we i our us
+    my me let's see example e.g. i.e. figure section chapter others respectively ones there now today
+    currently recently nowadays
+""")
+"""Words that point out of the sentence: nobody who reads it alone knows where to."""
+
+OF_SUBJECT = _words("""
+    such another other same one earlier all both each either neither some many most
+""")
+"""Point elsewhere only where they say what the sentence is about."""
+
+ENTRY_NOUNS = _words("""
+    parameter option function command view setting variable method class module type catalog table column
+    field form value attribute clause operator statement flag utility program tool package directive event
+    file
+""")
+
+VERBS_WITH_PREPOSITION = _words("""
+    belong_to refer_to depend_on consist_of base_on call_by replace_by replace_with correspond_to store_in
+    define_in derive_from name_after write_in convert_to convert_into use_for map_to apply_to rely_on
+    result_in stand_for know_as lead_to contain_in connect_to send_to located_in publish_in record_in keep_in
+    work_for study_at graduate_from marry_to translate_into divide_into split_into add_to pass_to write_to
+    play_for come_from
+""")
+
+KIND_NOUNS = _words("""
+    parameter option command function file variable type view table catalog schema package class method module
+    statement clause keyword program utility tool extension format library language directory setting
+    attribute column property field message event header protocol algorithm role lock process macro flag
+    argument operator database system script service daemon server client device partition exception constant
+    object interface decorator expression group user account license distribution
+""")
+
+ORDINALS = _words("""
+    first second third fourth last next final latter two three
+""")
+
+VAGUE_NOUNS = _words("""
+    film series show album song season episode book novel team club game company city town village country
+    state event tournament band group movie character program building school war battle species island river
+    region area district act contract award function option command parameter value table file name script
+    argument list column module query result page system form case method class object type package process
+    operation string number field index message model project work site party election match story plot play
+    trial law court
+""")
+
+EMPTY_ADJECTIVES = _words("""
+    numerous various several certain own new many few different particular specific single additional further
+    usual normal first second last next more most less main great good entire whole full following possible
+    available necessary given actual current
+""")
+
+VAGUE = _words("""
+    type name part member number one set kind form series group term way list result case example time thing
+    use lot place version branch piece variant collection range class person people man woman subject most
+    first second third last only same word process act native item concept means majority former founder wife
+    son daughter brother sister father mother husband capital fact center centre home site area point state
+    line sort title original common major main best largest smallest given found head star general rock art
+    order figure television flat endemic comedy jazz geographical extension default alias error opposite
+    equivalent abbreviation older array synonym else except match here rather took begin mean cause
+    description fought stage good bad play study drama work
+""")
+
+WORKS = _words("""
+    film novel album song series band book game episode magazine opera play poem single surname character
+""")

