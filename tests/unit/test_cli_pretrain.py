@@ -29,10 +29,12 @@ def test_question_files_are_named_and_say_what_is_searched(
 
     monkeypatch.setattr(pretraining, "Pretraining", NotedPretraining)
     options = ("--test", "wiki=a.jsonl", "--test-with-passages", "hotpot=b=c.json", "--seed", 3)
+    options += ("--train-questions", "mine.jsonl", "--train-questions", "more.json")
     ran = run("pretrain", "docs", *options, "--set", "name=mine", "--out", "here")
     assert (ran.code, "report: here/mine.md" in ran.out) == (0, True)
     assert "agent: here/agent" in ran.out
-    [(recipe, corpus, questions, out, _, command)] = started
+    [(recipe, corpus, questions, out, _, command, trained)] = started
+    assert list(trained) == [Path("mine.jsonl"), Path("more.json")]
     assert (recipe.seed, recipe.name, corpus, out) == (3, "mine", Path("docs"), Path("here"))
     assert questions == [
         QuestionFile("hotpot", Path("b=c.json"), has_passages=True),

@@ -30,6 +30,12 @@ def pretrain(
             help="NAME=FILE of a benchmark that ships its passages (HotpotQA, MuSiQue), which are searched instead.",
         ),
     ] = None,
+    train_questions: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Questions of a benchmark's format to train on after the masks (Stage II). Repeatable."
+        ),
+    ] = None,
     out: Annotated[Path, typer.Option(help="Run folder.")] = Path("runs/pretrain"),
     seed: int = 0,
     recipe: cli.RecipeOption = None,
@@ -39,8 +45,8 @@ def pretrain(
     """Train a search agent on the masks of your documents, by SFT and DAPO, and say whether that helped.
 
     A tenth of the documents is held back for an exam, which three-shot RAG and the untrained agent take too; the best
-    stage is served from the run folder's `agent`. Files of questions are asked in addition. No question is trained on.
-    Stopped, it goes on where it was.
+    stage is served from the run folder's `agent`. Files of questions are asked in addition; only `--train-questions` are
+    trained on. Stopped, it goes on where it was.
 
     Example: `masksearch pretrain my_documents/ --recipe training/laptop.yaml`
     """
@@ -56,7 +62,7 @@ def pretrain(
     ]
     resolved = cli.resolve_recipe(recipe, [*(settings or []), f"seed={seed}"])
     command = shlex.join(["masksearch", *sys.argv[1:]])
-    run = Pretraining(resolved, corpus, questions, out, Display(cli.MESSAGES), command)
+    run = Pretraining(resolved, corpus, questions, out, Display(cli.MESSAGES), command, train_questions or ())
     report = run.run()
     shown: list[RenderableType] = [exam_summary(report.exam)] if report.exam else []
     shown += [scores_table(report)] if report.scores else []

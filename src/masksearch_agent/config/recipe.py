@@ -55,10 +55,13 @@ class Recipe(Settings):
     rewards: RewardSettings = RewardSettings()
     ramp_sft: SFTSettings = SFTSettings()
     """Stage I, supervised."""
-    ramp_dapo: DAPOSettings = DAPOSettings()
-    """Stage I, reinforced."""
+    ramp_dapo: DAPOSettings | None = DAPOSettings()
+    """Stage I, reinforced; None leaves it out of `masksearch pretrain`."""
+    lessons: Literal["teacher", "student", "both"] = "teacher"
+    """Who writes the trajectories of Stage II: the generator's teacher (chat models, or hindsight where the evidence of
+    a question is known), the agent that Stage I made, whose attempts are kept where the judge accepts them, or both."""
     qa_sft: SFTSettings = SFTSettings()
-    """Stage II, on multi-hop questions."""
+    """Stage II, on questions."""
     qa_dapo: DAPOSettings | None = None
     """Stage II, reinforced; None leaves it out. Its rewards are those of stage I: where questions have one answer,
     `rewards.answer` should punish listing candidates."""
@@ -75,7 +78,8 @@ class Recipe(Settings):
     @model_validator(mode="after")
     def _stage_one_is_ramp(self) -> Self:
         for name in ("ramp_sft", "ramp_dapo"):
-            if share := getattr(self, name).ramp_share:
+            stage = getattr(self, name)
+            if share := stage.ramp_share if stage is not None else 0:
                 raise ValueError(
                     f"{name}.ramp_share is {share:g}, but Stage I trains on RAMP alone; set it for qa_sft or qa_dapo"
                 )

@@ -12,7 +12,7 @@ from pydantic import Field, field_validator
 
 from masksearch_agent.config.base import Settings
 from masksearch_agent.config.recipe import Recipe
-from masksearch_agent.config.trainers import OptimizerSettings, SFTSettings
+from masksearch_agent.config.trainers import DAPOSettings, OptimizerSettings, SFTSettings
 
 __all__ = (
     *("EXPERIMENTS", "AblationSettings", "BaseStageSettings", "Experiment", "LabRecipe", "QuestionSet"),
@@ -124,6 +124,8 @@ class WorldSettings(Settings):
 class LabRecipe(Recipe):
     """Everything that an experiment needs to know."""
 
+    ramp_dapo: DAPOSettings = DAPOSettings()
+    """Stage I, reinforced: no experiment leaves it out."""
     world: WorldSettings = WorldSettings()
     ablation: AblationSettings = AblationSettings()
     """Comparisons of training recipes; read by `masksearch ablate` only."""

@@ -197,6 +197,8 @@ class RunReport:
     retrieval: tuple[RetrievalScore, ...] = ()
     tasks: Mapping[str, int] = dataclasses.field(default_factory=dict)
     """Tasks that were made, by category."""
+    trained_questions: int = 0
+    """Training questions of Stage II that gave a trajectory."""
     rounds: tuple[Round, ...] = ()
     stop_reason: str = ""
     """Why self-evolution ended."""

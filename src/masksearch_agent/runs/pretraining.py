@@ -1,10 +1,11 @@
 """The whole loop on documents of your own: from a corpus to a search agent that is trained on its masks and compared.
 
-    corpus -> index -> RAMP tasks -> trajectories -> SFT -> DAPO -> exams -> the best of them
-    documents that are held back -> questions of the exams -----------^
+    corpus -> index -> RAMP tasks -> trajectories -> SFT -> DAPO ----> exams -> the best of them
+               questions, if any -> trajectories -> SFT -> DAPO --^   ^
+    documents that are held back -> questions of the exams -----------'
 
-No question is trained on. The untrained model is asked them too, over the same search: with one retrieval in plain text
-(rag-3shot) and in tags (RAG-PE), and with the whole search graph (Agent-PE).
+No question of an exam or of `questions` is trained on. The untrained model is asked them too, over the same search: with
+one retrieval in plain text (rag-3shot) and in tags (RAG-PE), and with the whole search graph (Agent-PE).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from masksearch_agent.reports.records import RunReport
 from masksearch_agent.runs.exam import DocumentExam
 from masksearch_agent.runs.question_files import QuestionFile, asked_files, check_files
 from masksearch_agent.runs.reporting import report_pretraining
+from masksearch_agent.runs.training_stages import TrainingStages
 from masksearch_agent.stages.display import Display
 from masksearch_agent.stages.graph import StageGraph
 from masksearch_agent.stages.plan import RecipeStages, save_recipe
@@ -33,6 +35,7 @@ class Pretraining:
         corpus: Documents to mask and to search.
         questions: What to evaluate on beside the exam; each has a name of its own.
         directory, command: The run folder, and what started the run, for its report.
+        train_questions: Files of questions of Stage II, in any format that is evaluated on.
 
     Raises:
         CorpusError, EvaluationError: There is no corpus or question file, or there are two files of one name.
@@ -47,18 +50,18 @@ class Pretraining:
         directory: Path,
         display: Display | None = None,
         command: str = "",
+        train_questions: Sequence[Path] = (),
     ) -> None:
-        check_files(corpus, questions, has_exam=recipe.exam.documents > 0)
+        check_files(corpus, questions, train_questions, has_exam=recipe.exam.documents > 0)
         self.recipe, self.directory, self.command = recipe, directory, command
         make, documents = RecipeStages(recipe), Corpus(str(corpus))
         searched = make.search(make.index(documents))
         self.exam = DocumentExam(make, documents, searched) if recipe.exam.documents else None
         base = make.base(searched.index)
-        self.tasks = make.tasks(self.exam.rest if self.exam else documents, searched)
-        self.traces = make.trajectories(self.tasks, searched)
-        sft = make.sft(base, self.traces, recipe.ramp_sft, "ramp_sft")
-        dapo = make.dapo(sft, self.tasks, searched, recipe.ramp_dapo, "ramp_dapo")
-        self.trained = {"ramp_sft": sft, "ramp_dapo": dapo}  # In the order of training.
+        tasks = make.tasks(self.exam.rest if self.exam else documents, searched)
+        asked_in_training = make.questions(train_questions) if train_questions else None
+        self.training = TrainingStages(make, base, tasks, searched, asked_in_training, self.exam)
+        self.trained = self.training.agents
         self.agent = self.exam.best(base, self.trained) if self.exam else [*self.trained.values()][-1]
         asked = {**(self.exam.asked if self.exam else {}), **asked_files(questions, make, searched)}
         self.evaluations = [

@@ -25,7 +25,9 @@ class QuestionFile:
     """Whether the passages that the file ships are searched; otherwise the corpus is."""
 
 
-def check_files(corpus: Path, questions: Sequence[QuestionFile], has_exam: bool) -> None:
+def check_files(
+    corpus: Path, questions: Sequence[QuestionFile], train_questions: Sequence[Path], has_exam: bool
+) -> None:
     """Refuse what is not there, before anything is done; without an exam there have to be questions."""
     if not has_exam and not questions:
         raise ConfigError(
@@ -37,6 +39,11 @@ def check_files(corpus: Path, questions: Sequence[QuestionFile], has_exam: bool)
     for file in questions:
         if not file.path.is_file():
             raise EvaluationError(f"there are no questions at {file.path}; pass NAME=FILE of a benchmark")
+    for path in train_questions:
+        if not path.is_file():
+            raise EvaluationError(f"there are no questions to train on at {path}; pass a file of a benchmark")
+        if path.resolve() in {file.path.resolve() for file in questions}:
+            raise EvaluationError(f"{path} is to be trained on and to be evaluated on; leave one of them out")
     if EXAM in {file.name for file in questions}:
         raise EvaluationError(
             f"{EXAM!r} is what the exam on your documents is called; give the file another name"

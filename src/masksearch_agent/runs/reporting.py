@@ -70,7 +70,7 @@ def report_pretraining(run: Pretraining) -> RunReport:
 
     scored = ScoredRuns(of_files, run.recipe.evaluation, said)
     where = run.graph.where
-    made = Counter(task.category for task in read_task_files([where(run.tasks)]))
+    made = Counter(task.category for task in read_task_files([where(run.training.tasks)]))
     report = RunReport(
         **about_run(run.recipe, run.graph.took(run.stages)),
         command=run.command,
@@ -80,7 +80,11 @@ def report_pretraining(run: Pretraining) -> RunReport:
         ),
         exam=report_exam(run, run.exam, results) if run.exam else None,
         tasks=dict(made),
-        generation=(generation_of(where(run.traces), "ramp"),),
+        generation=tuple(
+            generation_of(where(traces), traces.trace_stage)
+            for traces in (run.training.traces, *run.training.lessons)
+        ),
+        trained_questions=_accepted(run),
         curves=curves_of({name: where(agent) for name, agent in run.trained.items()}),
         samples=tuple(_choose_samples(results[_READ])),
         next_steps=(
@@ -92,6 +96,15 @@ def report_pretraining(run: Pretraining) -> RunReport:
     write_pretraining(report, run.directory)
     write_questions(run.graph, run.evaluations, START, report.title)
     return report
+
+
+def _accepted(run: Pretraining) -> int:
+    """Return how many training questions were answered in a trajectory that was accepted."""
+    accepted: set[str] = set()
+    for traces in run.training.lessons:
+        with TraceStore(run.graph.where(traces)) as store:
+            accepted |= {found.task_id for found in store.trajectories(traces.trace_stage, accepted=True)}
+    return len(accepted)
 
 
 def report_evolution(rounds: Rounds, state: EvolutionState) -> RunReport:

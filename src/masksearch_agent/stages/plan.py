@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -25,6 +25,7 @@ from masksearch_agent.stages.draw import Draw
 from masksearch_agent.stages.evaluation import Asked, Evaluation
 from masksearch_agent.stages.index import Index
 from masksearch_agent.stages.parts import Parts
+from masksearch_agent.stages.questions import Questions
 from masksearch_agent.stages.sft import SFT
 from masksearch_agent.stages.stage import (
     AgentFolder,
@@ -36,7 +37,7 @@ from masksearch_agent.stages.stage import (
     Traces,
 )
 from masksearch_agent.stages.tasks import Masking, Split
-from masksearch_agent.stages.trajectories import Lessons
+from masksearch_agent.stages.trajectories import Lessons, OwnAttempts
 
 __all__ = ("RecipeStages", "prompts_of", "rollouts_of", "save_recipe")
 
@@ -154,6 +155,29 @@ class RecipeStages:
             prompts=prompts_of(self.recipe),
             trace_stage=trace_stage,
         ).traces
+
+    def questions(self, files: Sequence[Path]) -> TaskFile:
+        """Return the training questions of files."""
+        read = tuple(TaskFile(str(file)) for file in files)
+        return Questions(name=self._name("questions"), title="reading training questions", files=read).tasks
+
+    def lessons(self, agent: AgentFolder, questions: TaskFile, searched: Searched) -> tuple[Traces, ...]:
+        """Return trajectories for training questions, by whom the recipe says; `agent` is the student."""
+        recipe = self.recipe
+        taught = self.trajectories(questions, searched, "qa", "lessons")
+        own = OwnAttempts(
+            name=self._name("attempts"),
+            title="attempting training questions",
+            tasks=questions,
+            searched=searched,
+            agent_settings=recipe.agent,
+            trace_stage="qa",
+            agent=agent,
+            settings=recipe.evolution,
+            generator=recipe.generator,
+            seed=recipe.seed,
+        ).traces
+        return {"teacher": (taught,), "student": (own,), "both": (taught, own)}[recipe.lessons]
 
     def sft(
         self,

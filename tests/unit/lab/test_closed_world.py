@@ -15,9 +15,8 @@ from masksearch_agent.jsonl import read_jsonl
 from masksearch_agent.lab.closed_world import ClosedWorld, Split, make_world, write_world
 from masksearch_agent.lab.world_language import RELATIONS
 from masksearch_agent.lab.world_questions import make_questions
-from masksearch_agent.ramp.cloze import as_cloze_question
+from masksearch_agent.ramp.cloze import build_question
 from masksearch_agent.ramp.spans import FactMention, FactSpanExtractor
-from masksearch_agent.ramp.tasks import build_task
 from masksearch_agent.records import Passage
 from masksearch_agent.text.matching import contains_phrase
 
@@ -204,7 +203,8 @@ def test_a_sentence_is_asked_with_the_word_in_its_place_or_in_front() -> None:
 
 def test_how_a_fact_is_looked_up_does_not_change_when_it_is_asked_for(world: ClosedWorld) -> None:
     passage, spans = next(FactSpanExtractor(world.mentions).extract(world.passages))
-    question = as_cloze_question(build_task(passage, spans[-1:]), passage, spans[-1])
+    question = build_question(passage, spans[-1])
+    assert question is not None
     assert (question.kind, question.hops) == ("qa", (spans[-1].hop,))
     assert question.question == spans[-1].question
     assert question.source_text == passage.text

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from masksearch_agent.config.recipe import Recipe
 from masksearch_agent.errors import ConfigError, CorpusError, EvaluationError
 from masksearch_agent.evaluation.results import read_results
 from masksearch_agent.evaluation.runner import summarise
-from masksearch_agent.jsonl import write_jsonl
+from masksearch_agent.jsonl import read_jsonl, write_jsonl
 from masksearch_agent.records import Passage, SearchTask
 from masksearch_agent.runs import pretraining
 from masksearch_agent.runs.pretraining import Pretraining
@@ -24,7 +25,7 @@ from masksearch_agent.stages.evaluation import Evaluation
 from masksearch_agent.stages.sft import SFT
 from masksearch_agent.stages.stage import Site, Spent
 from masksearch_agent.stages.tasks import Masking, corpus_passages
-from masksearch_agent.stages.trajectories import Lessons
+from masksearch_agent.stages.trajectories import Lessons, OwnAttempts
 
 STAGES = [
     *("parts", "index", "validation/tasks", "validation/questions", "exam/tasks", "exam/questions", "base"),
@@ -41,7 +42,7 @@ class Notes(NotedWork):
     """What a run does, in place of masking, training and asking; indexes are built."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        kinds = (BaseAgent, Masking, Draw, Lessons, SFT, DAPO, Evaluation, Choice)
+        kinds = (BaseAgent, Masking, Draw, Lessons, OwnAttempts, SFT, DAPO, Evaluation, Choice)
         super().__init__(
             monkeypatch,
             kinds,
@@ -93,14 +94,14 @@ def corpus(tmp_path: Path) -> Path:
     return tmp_path / "corpus.jsonl"
 
 
-def make_run(corpus: Path, **settings: Any) -> Pretraining:
+def make_run(corpus: Path, train_questions: Sequence[Path] = (), **settings: Any) -> Pretraining:
     folder = corpus.parent
     questions = (
         QuestionFile("hotpot", folder / "hotpot.json", has_passages=True),
         QuestionFile("plain", folder / "plain.jsonl"),
     )
     recipe = Recipe(retrieval={"mode": "bm25"}, seed=4, **settings)
-    return Pretraining(recipe, corpus, questions, folder / "run")
+    return Pretraining(recipe, corpus, questions, folder / "run", train_questions=train_questions)
 
 
 def test_every_agent_is_asked_every_question_over_the_same_search(notes: Notes, corpus: Path) -> None:
@@ -162,6 +163,52 @@ def test_a_killed_run_goes_on_at_its_stage(notes: Notes, corpus: Path, killed_at
     assert sorted(notes.names) == sorted(NOTED)
     make_run(corpus).run()
     assert len(notes.names) == len(set(notes.names))
+
+
+def test_questions_are_trained_on_after_the_masks_with_a_share_of_them(notes: Notes, corpus: Path) -> None:
+    question = {
+        "id": "t",
+        "question": "who saw it",
+        "answers": ["Cy Do"],
+        "title": "Weir 1",
+        "passage": "Cy Do saw it.",
+    }
+    bad = {**question, "id": "bad", "answers": [""]}
+    write_jsonl(corpus.parent / "train.jsonl", [question, bad, question])
+    notes.recalls = RECALLS | {"qa_sft": 0.7, "qa_dapo": 0.8}
+    run = make_run(
+        corpus,
+        [corpus.parent / "train.jsonl"],
+        ramp_dapo=None,
+        lessons="both",
+        qa_sft={"ramp_share": 0.3},
+        qa_dapo={"ramp_share": 0.2},
+    )
+    run.run()
+    trained = [name for name in notes.names if not name.startswith(("exam", "validation", "evals"))]
+    assert trained == [
+        *("base", "tasks", "trajectories", "ramp_sft", "lessons", "attempts", "qa_sft", "qa_dapo", "agent"),
+    ]
+    read = [
+        task.id for task in read_jsonl(run.graph.directory / "questions/tasks.jsonl", SearchTask, ValueError)
+    ]
+    assert read == ["t"]
+    ramp, stage_two = notes.of_kind("sft")
+    assert (ramp.label, stage_two.label) == ("ramp_sft", "qa_sft")
+    assert [traces.stage.name for traces in stage_two.traces] == ["lessons", "attempts"]
+    assert [traces.stage.name for traces in stage_two.ramp] == ["trajectories"]
+    assert stage_two.agent.stage.name == "ramp_sft"
+    [dapo] = notes.of_kind("dapo")
+    assert (dapo.agent.stage.name, dapo.tasks.stage.name) == ("qa_sft", "questions")
+    assert [tasks.stage.name for tasks in dapo.ramp] == ["tasks"]
+    assert notes.chosen == "qa_dapo"
+
+
+def test_what_is_evaluated_on_is_not_trained_on(corpus: Path) -> None:
+    with pytest.raises(EvaluationError, match="is to be trained on and to be evaluated on"):
+        make_run(corpus, [corpus.parent / "plain.jsonl"])
+    with pytest.raises(EvaluationError, match="no questions to train on at"):
+        make_run(corpus, [corpus.parent / "absent.jsonl"])
 
 
 def test_a_folder_of_another_run_is_refused(notes: Notes, corpus: Path) -> None:
