@@ -33,10 +33,11 @@ def main() -> None:
     parser.add_argument("corpus", type=Path)
     parser.add_argument("--index", type=Path, required=True, help="An index of the corpus.")
     parser.add_argument("--mode", choices=["bm25", "dense", "hybrid"], default="hybrid")
+    parser.add_argument("--spans", choices=["entities", "corpus", "both"], default="entities")
     parser.add_argument("--limit", type=int, help="Passages read at most.")
     parser.add_argument("--out", type=Path, help="Keep the tasks in this file.")
     arguments = parser.parse_args()
-    recipe = load_recipe(overrides=[f"ramp.seed={arguments.seed}"])
+    recipe = load_recipe(overrides=[f"ramp.seed={arguments.seed}", f"ramp.spans={arguments.spans}"])
     with tempfile.TemporaryDirectory() as scratch:
         out = arguments.out or Path(scratch) / "tasks.jsonl"
         wall, cpu = time.perf_counter(), processor_seconds()

@@ -42,8 +42,8 @@ def write_splits(
 
     Args:
         splits: The rows of each split, as records or as dictionaries; read once and not held in memory.
-        columns: What each column holds, as Parquet needs it, where an empty list has a type: `str`, a list of what its
-            one entry says, or a dictionary, a structure of such.
+        columns: What each column holds, as Parquet needs it, where an empty list has a type: `str`, `bool`, a list of
+            what its one entry says, or a dictionary, a structure of such.
 
     Raises:
         MissingExtraError: Parquet was asked for and pyarrow is not installed.
@@ -118,4 +118,4 @@ def _arrow_type(kind: Any) -> pa.DataType:
         return pa.list_(_arrow_type(kind[0]))
     if isinstance(kind, dict):
         return pa.struct([(name, _arrow_type(part)) for name, part in kind.items()])
-    return pa.string()
+    return pa.bool_() if kind is bool else pa.string()

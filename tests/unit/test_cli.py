@@ -218,6 +218,34 @@ def test_tasks_are_inspected_as_table_plot_and_json(run: CommandLine, small_inde
     assert_one_error(run("ramp", "inspect", "questions.jsonl"), "there is no RAMP task to inspect")
 
 
+def test_a_sheet_of_tasks_is_written_and_counted(run: CommandLine, small_index: Path, tmp_path: Path):
+    write_jsonl(Path("tasks.jsonl"), [MASKED])
+    written = run(
+        "ramp",
+        "inspect",
+        "tasks.jsonl",
+        "--index",
+        small_index,
+        "--rate",
+        "100",
+        "--out",
+        "s/sheet.md",
+        "--json",
+    )
+    assert written.json == {"sheet": "s/sheet.md", "tasks": 1, "seed": 0}
+    sheet = tmp_path / "s" / "sheet.md"
+    assert "was born in [mask]" in sheet.read_text()
+    assert run("ramp", "inspect", "--rated", "s/sheet.md", "--json").json["unrated"] == 1
+    sheet.write_text(
+        re.sub(r"^- (clear|fact|given|wanted): $", r"- \1: y", sheet.read_text(), flags=re.MULTILINE)
+    )
+    counted = run("ramp", "inspect", "--rated", "s/sheet.md", "--json").json
+    assert (counted["rated"], counted["good"], counted["good_share"]) == (1, 1, 1.0)
+    assert_one_error(run("ramp", "inspect", "--rated", "tasks.jsonl"), "this is no sheet of tasks")
+    assert_one_error(run("ramp", "inspect", "--rated", "none.md"), "cannot read the sheet")
+    assert_one_error(run("ramp", "inspect"), "no tasks in")
+
+
 def test_tasks_are_exported_with_a_card(run: CommandLine, tmp_path: Path):
     write_jsonl(Path("tasks.jsonl"), [MASKED])
     report = run("ramp", "export", "tasks.jsonl", "--out", "data", "--format", "jsonl", "--json").json

@@ -30,7 +30,9 @@ def worded_question(span: Span, glossary: Glossary | None) -> tuple[str, str]:
     """
     kind = glossary.kind_of(span) if glossary is not None and span.kind_question else ""
     draw = random.Random(content_id("kind", span.question, span.text)).random()
-    if kind and (span.label != "PERSON" or draw < _KIND_SHARE or not span.question):
+    # "Which food is a type of food …?"
+    is_new = kind not in span.kind_question.split()
+    if kind and is_new and (span.label != "PERSON" or draw < _KIND_SHARE or not span.question):
         return span.kind_question.replace(KIND, kind), kind
     kind = "" if span.label.isupper() and span.label == TERM else kind_of(span)
     return (span.question, kind) if span.question else ("", "")

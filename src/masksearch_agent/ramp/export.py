@@ -23,6 +23,7 @@ _COLUMNS = {
     "gold_passage_ids": [str],
     **dict.fromkeys(("source_passage_id", "source_text", "split"), str),
     "gold_titles": [str],
+    "is_open": bool,
     "answer_items": [str],
 }
 
@@ -39,6 +40,7 @@ masksearch-agent: passages with facts hidden behind `[mask]`, to be filled in by
 | `gold_passage_ids` | passages that a query found the answers in; empty where that was not asked |
 | `source_passage_id` | the passage itself, which a search should withhold while a model is trained on the task |
 | `source_text` | of category `cloze` the text of that passage |
+| `is_open` | whether the passage may be found instead: a question of what the documents themselves tell |
 | `id`, `kind`, `category`, `split` | equal ids are equal tasks |
 
 ```python

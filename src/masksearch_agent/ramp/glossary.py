@@ -18,7 +18,7 @@ from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
-from masksearch_agent.ramp.rule_words import VAGUE, WORKS
+from masksearch_agent.ramp.rule_words import PERSON_NOUN, VAGUE, WORKS
 from masksearch_agent.ramp.spans import IDENTIFIER, TERM, Span
 from masksearch_agent.records import Passage
 from masksearch_agent.text.matching import phrase_form
@@ -45,11 +45,6 @@ _END_OF_NOUN = re.compile(
     r"\s(?:in|of|on|at|by|from|for|to|with|that|which|who|whose|where|when|and|or|as|is|was|are|were|has|had|near|"
     r"between|under|about|into|using|used|based|located|situated|known|written|directed|made|born|set|than|but|"
     r"released|published|produced|held|played|developed|founded|created|designed|consisting|containing|running)\b.*"
-)
-_PERSON_NOUN = re.compile(
-    r"(?:ist|ian|ser|ger|yer|cker|man|woman|ess|ssor|tor|rer|mer|nter|ller|xer|fer)$"
-    r"|^(?:poet|politician|king|queen|emperor|athlete|president|chef|monk|pope|saint|prince|princess|singer|writer"
-    r"|author|coach|pilot|scholar|polymath|model|ruler|thinker|officer|engineer|philosopher|star|driver|manager)$"
 )
 _NOUN = re.compile(r"[a-z][a-z-]{2,}")
 
@@ -92,7 +87,7 @@ class Glossary:
         means another thing: a film that is named like a person.
         """
         kind = self._kinds.get(phrase_form(span.text), "")
-        is_person = _PERSON_NOUN.search(kind) is not None
+        is_person = PERSON_NOUN.search(kind) is not None
         if span.label == "PERSON":
             return kind if is_person else ""
         return (

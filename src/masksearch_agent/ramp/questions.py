@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from masksearch_agent.ramp.clauses import Clause, subtree
-from masksearch_agent.ramp.rule_words import VERBS_WITH_PREPOSITION
+from masksearch_agent.ramp.rule_words import PERSON_NOUN, VERBS_WITH_PREPOSITION
 from masksearch_agent.ramp.wording import all_tokens, inverted, predicate, rest_of, text_of, tidy
 
 __all__ = ("KIND", "ask", "ask_for_entry")
@@ -122,6 +122,9 @@ def _of_subject(clause: Clause, answer: Any, label: str, kind: str) -> str:
         return ""  # "What reclaim space?"
     if root.lemma_ == "be" and not clause.auxiliaries and not _identifies(clause):
         return ""
+    attributes = [child for child in clause.after if child.dep_ == "attr"] if root.lemma_ == "be" else []
+    if any(PERSON_NOUN.search(noun.lower_) is None for noun in attributes):
+        label = ""  # "X is a film": the recogniser took its name for a person.
     word = "who" if label == "PERSON" and kind in ("", "person") else f"which {kind}" if kind else "what"
     return f"{word} {predicate(clause)}"
 

@@ -56,6 +56,7 @@ _ENTITY_LABELS = frozenset(
     {"PERSON", "GPE", "LOC", "FAC", "DATE", "CARDINAL", "QUANTITY", "MONEY", "PERCENT", "TIME", "ORG"}
 )
 _FULL_NAME = re.compile(r"[A-Z][\w.'’-]*(?:\s(?:[a-z]{1,3}\s)*[A-Z][\w.'’-]*)+")
+_MIN_WORDS = 4
 _FUNCTION_SHARE = 0.15
 
 
@@ -189,7 +190,7 @@ def _is_specific(question: str, topic: Topic, sentence: Any, clause: Clause) -> 
 def _sentence_flaw(sentence: Any) -> str:
     """Return why a sentence is no prose: navigation, headings, keyword lists, code."""
     words = [token for token in sentence if token.is_alpha]
-    if len(words) < 5 or not re.search(r"[.!?:;][\"”’)\]]*\s*$", sentence.text):
+    if len(words) < _MIN_WORDS or not re.search(r"[.!?:;][\"”’)\]]*\s*$", sentence.text):
         return "no_sentence"
     if not any(token.tag_ in ("VBZ", "VBP", "VBD", "MD") for token in words):
         return "no_finite_verb"

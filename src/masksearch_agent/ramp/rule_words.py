@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 __all__ = (
     "CONJUNCTIONS",
     "CONNECTORS",
@@ -10,6 +12,7 @@ __all__ = (
     "KIND_NOUNS",
     "OF_SUBJECT",
     "ORDINALS",
+    "PERSON_NOUN",
     "POINTERS",
     "VAGUE",
     "VAGUE_NOUNS",
@@ -99,3 +102,10 @@ VAGUE = _words("""
 WORKS = _words("""
     film novel album song series band book game episode magazine opera play poem single surname character
 """)
+
+PERSON_NOUN = re.compile(
+    r"(?:ist|ian|ser|ger|yer|cker|man|woman|ess|ssor|tor|rer|mer|nter|ller|xer|fer)$"
+    r"|^(?:poet|politician|king|queen|emperor|athlete|president|chef|monk|pope|saint|prince|princess|singer|writer"
+    r"|author|coach|pilot|scholar|polymath|model|ruler|thinker|officer|engineer|philosopher|star|driver|manager)$"
+)
+"""What a person is called."""

@@ -31,6 +31,7 @@ from masksearch_agent.records import Hop, Passage, SearchTask, content_id
 from masksearch_agent.retrieval.leak_guard import LeakGuard
 from masksearch_agent.retrieval.search import Search
 from masksearch_agent.text.matching import contains_phrase, tokenize_answer
+from masksearch_agent.text.words import is_chinese
 
 __all__ = ("RampReport", "build_ramp_tasks", "build_task")
 
@@ -280,7 +281,8 @@ def _supports(passage: Passage, hop: Hop, overlap: float) -> bool:
     text = f"{passage.title}\n{passage.text}"
     if not contains_phrase(text, hop.answer):
         return False
-    if not overlap:
+    # Of Chinese text each character is a word, and half of them are too many.
+    if not overlap or is_chinese(text):
         return True
     words, held = set(tokenize_answer(hop.query)), set(tokenize_answer(text))
     # What is told of another film is no support, whatever words the two have in common.

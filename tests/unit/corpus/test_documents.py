@@ -62,3 +62,13 @@ def test_pdf_files_are_read_and_broken_ones_skipped(tmp_path: Path):
     assert (passage.title, passage.text, passage.source) == ("A Small File", "Facts in a file.", "a.pdf")
     assert report.skipped == {"broken PDF": 1, "no text": 1}
     assert report.examples[0].startswith("b.pdf: pypdf cannot read the PDF file")
+
+
+def test_navigation_without_the_tag_for_it_is_left_out() -> None:
+    page = b"""<html><head><title>Pages</title></head><body>
+    <div class="navheader"><a href="a">Prev</a> <a href="b">Up</a></div>
+    <div class="toc"><dl><dt>12.1. RAID</dt></dl></div>
+    <div role="navigation">Menu</div>
+    <div class="sect1 related-work" id="contents"><p>A navigator reads the table.</p></div>
+    <div class="navfooter">Next</div></body></html>"""
+    assert DOCUMENT_PARSERS[".html"](page, "utf-8") == ("Pages", "A navigator reads the table.")

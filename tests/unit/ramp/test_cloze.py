@@ -4,7 +4,9 @@ import dataclasses
 
 from fakes.spans import find_span
 
-from masksearch_agent.ramp.cloze import build_question
+from masksearch_agent.ramp.cloze import build_question, worded_question
+from masksearch_agent.ramp.glossary import Glossary
+from masksearch_agent.ramp.spans import Span
 from masksearch_agent.records import Passage
 from masksearch_agent.retrieval.leak_guard import LeakGuard
 
@@ -50,3 +52,14 @@ def test_the_source_of_an_open_question_supports_it() -> None:
     assert (task.gold_passage_ids, task.source_passage_id) == (("p",), "p")
     assert LeakGuard.for_task(task) is None
     assert task.id != closed.id
+
+
+def test_a_kind_that_the_question_says_already_is_not_asked_for() -> None:
+    glossary = Glossary(
+        [Passage("a", "Pasta", "Pasta is a food from Italy."), Passage("b", "Polenta", "Polenta is a food.")]
+    )
+    kind_question = "Which [kind] is a type of food made from an unleavened dough?"
+    span = Span(0, 5, "Pasta", "TERM", question="What is a type of food?", kind_question=kind_question)
+    assert worded_question(span, glossary)[0] == "What is a type of food?"
+    other = dataclasses.replace(span, kind_question="Which [kind] is eaten in Rome?")
+    assert worded_question(other, glossary) == ("Which food is eaten in Rome?", "food")

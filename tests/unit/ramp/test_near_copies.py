@@ -39,7 +39,7 @@ def test_chinese_copies_are_found():
 
 
 def test_only_the_first_of_near_copies_gives_a_task_and_the_others_are_counted():
-    text = "In 1923 " + make_text(0)
+    text = f"In 1923 {make_text(0)}."
     passages = [Passage("a", "", f"Long ago. {text}"), Passage("b", "", f"Long ago! {text}")]
     found = [(each, (Span(13, 17, "1923", "DATE"),)) for each in passages]
     report = RampReport()

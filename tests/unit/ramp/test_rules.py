@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 
 import pytest
@@ -84,3 +85,40 @@ def test_a_span_over_two_lines_cannot_be_a_line_of_an_answer() -> None:
 )
 def test_passages_that_tell_too_little_are_named(text: str, flaw: str) -> None:
     assert passage_flaw(Passage("p", "t", text), SETTINGS) == flaw
+
+
+@pytest.mark.parametrize(
+    ("text", "flaw"),
+    [
+        ("Prev Up Next\nF.24. old_snapshot Home F.26. passwordcheck", "navigation"),
+        (
+            "59.2.12. Routines for Reparameterization 59.3. Helper Functions 59.4. Query Planning 59.5. Row Locking in "
+            "Wrappers.",
+            "table_of_contents",
+        ),
+        (
+            "uuid universally unique identifier xml data smallint real integer numeric decimal bigint",
+            "no_prose",
+        ),
+        ("The cursor reads in commands from the file, and it writes them back to the disk.", ""),
+        (
+            "The cursor reads in commands from the file, and writes them. For the next step, home in on Up.",
+            "",
+        ),
+        ("猎鹰号是一艘货船，由安博于1923年建造，后来停泊在奥利港，至今仍然在那里。", ""),
+    ],
+)
+def test_what_is_no_prose_is_no_source(text: str, flaw: str) -> None:
+    assert passage_flaw(Passage("p", "t", text), SETTINGS) == flaw
+
+
+@pytest.mark.parametrize(
+    ("fragment", "rule"),
+    [("12", "bare_number"), ("Oslo", "enumeration"), ("Bonn", "no_sentence"), ("1923", "")],
+)
+def test_numbers_of_nothing_and_items_of_lists_are_not_masked(fragment: str, rule: str) -> None:
+    text = "They went by way of Paris, Oslo, and Bonn in 1923, and there were 12 of them in all."
+    span = find_span(text, fragment)
+    span = dataclasses.replace(span, flaw="no_sentence") if fragment == "Bonn" else span
+    kept, drops = judge(Passage("p", "Meeting", text), span)
+    assert (kept, drops) == (((), {rule: 1}) if rule else ((fragment,), {}))

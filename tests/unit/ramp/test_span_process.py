@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from masksearch_agent.config.ramp import RampSettings
 from masksearch_agent.errors import CorpusError, MissingExtraError, TaskError
 from masksearch_agent.ramp import span_process
 from masksearch_agent.ramp.english import SpacySpanExtractor
@@ -31,8 +32,8 @@ def processes(monkeypatch: pytest.MonkeyPatch) -> list[subprocess.Popen[bytes]]:
     started: list[subprocess.Popen[bytes]] = []
     start = span_process._start
 
-    def start_and_tell(batch_size: int) -> subprocess.Popen[bytes]:
-        started.append(start(batch_size))
+    def start_and_tell(batch_size: int, settings: RampSettings) -> subprocess.Popen[bytes]:
+        started.append(start(batch_size, settings))
         return started[-1]
 
     monkeypatch.setattr(span_process, "_start", start_and_tell)
@@ -98,8 +99,8 @@ from masksearch_agent.records import Passage
 # A shell that started the tests in the background has Ctrl-C ignored.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 start = span_process._start
-def start_and_tell(batch_size):
-    process = start(batch_size)
+def start_and_tell(*arguments):
+    process = start(*arguments)
     print(process.pid, flush=True)
     return process
 span_process._start = start_and_tell

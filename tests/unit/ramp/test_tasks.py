@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from functools import partial
 
@@ -10,7 +11,7 @@ from fakes.spans import find_span
 from masksearch_agent.config.ramp import RampSettings
 from masksearch_agent.ramp.spans import Span
 from masksearch_agent.ramp.tasks import RampReport, build_ramp_tasks, build_task
-from masksearch_agent.records import Hop, Passage, ScoredPassage
+from masksearch_agent.records import Hop, Passage, ScoredPassage, SearchTask
 from masksearch_agent.retrieval.search import Search
 from masksearch_agent.text.matching import answer_exact
 
@@ -19,7 +20,9 @@ SOURCE = Passage("source", "Velling Works", TEXT)
 COPY = Passage("copy", "Velling Works (mirror)", TEXT + " See also the list of companies.")
 BIOGRAPHY = Passage("bio", "Ann Bo", "The engineer Ann Bo, who started Velling Works, was born in 1880.")
 TOWN = Passage("town", "Orly", "Orly is a harbour town. Velling Works has its seat there.")
-SETTINGS = RampSettings(mask_count_weights=(0, 0, 1, 1), min_passage_words=5, answerability_depth=5)
+SETTINGS = RampSettings(
+    mask_count_weights=(0, 0, 1, 1), min_passage_words=5, answerability_depth=5, support_overlap=0
+)
 
 
 span_of = partial(find_span, TEXT)
@@ -57,7 +60,7 @@ def test_a_passage_without_title_is_its_own_question() -> None:
 def test_masks_that_only_the_source_and_its_copy_answer_are_not_kept() -> None:
     report = RampReport()
     search = Search(OverlapBackend([SOURCE, COPY, BIOGRAPHY, TOWN]))
-    settings = RampSettings(mask_count_weights=(1, 1, 1, 1), min_passage_words=5)
+    settings = RampSettings(mask_count_weights=(1, 1, 1, 1), min_passage_words=5, support_overlap=0)
     tasks = list(build_ramp_tasks([(SOURCE, SPANS)], search, settings, report=report))
     assert all(("1923",) not in task.answers for task in tasks)
     assert report.spans_answerable == 2
@@ -65,7 +68,7 @@ def test_masks_that_only_the_source_and_its_copy_answer_are_not_kept() -> None:
 
 def test_a_task_names_the_passages_that_support_it() -> None:
     search = Search(OverlapBackend([SOURCE, COPY, BIOGRAPHY, TOWN]))
-    settings = RampSettings(mask_count_weights=(0, 1, 0, 0), min_passage_words=5)
+    settings = RampSettings(mask_count_weights=(0, 1, 0, 0), min_passage_words=5, support_overlap=0)
     (task,) = build_ramp_tasks([(SOURCE, SPANS)], search, settings)
     assert task.answers == (("Ann Bo",), ("Orly",))
     assert task.gold_passage_ids == ("bio", "town")
@@ -81,7 +84,7 @@ def test_a_mask_that_needs_another_masked_word_to_be_found_is_given_up() -> None
         "Velling Works founded 1923 harbour town": knows_orly,
     }
     backend = _PlannedBackend(found_by_query)
-    settings = RampSettings(mask_count_weights=(0, 1, 0, 0), min_passage_words=5)
+    settings = RampSettings(mask_count_weights=(0, 1, 0, 0), min_passage_words=5, support_overlap=0)
     (task,) = build_ramp_tasks([(SOURCE, SPANS[1:])], Search(backend), settings)
     assert set(backend.queries) == set(found_by_query)
     assert task.answers == (("Orly",),)
@@ -98,7 +101,7 @@ class _ListedBackend(OverlapBackend):
 
 
 def test_what_no_other_passage_holds_is_not_looked_up_and_the_outcome_is_the_same() -> None:
-    settings = RampSettings(mask_count_weights=(1, 1, 1, 1), min_passage_words=5)
+    settings = RampSettings(mask_count_weights=(1, 1, 1, 1), min_passage_words=5, support_overlap=0)
     outcomes, queries = [], []
     for kind in (OverlapBackend, _ListedBackend):
         backend, report = kind([SOURCE, BIOGRAPHY, TOWN]), RampReport()
@@ -139,7 +142,7 @@ def test_the_report_accounts_for_every_passage() -> None:
         (unanswerable, (find_span(unanswerable.text, "Cy Do"), find_span(unanswerable.text, "1955"))),
     ]
     search = Search(OverlapBackend([SOURCE, BIOGRAPHY, TOWN, unanswerable]))
-    settings = RampSettings(mask_count_weights=(0, 1, 0, 0), min_passage_words=5)
+    settings = RampSettings(mask_count_weights=(0, 1, 0, 0), min_passage_words=5, support_overlap=0)
     assert len(list(build_ramp_tasks(stream, search, settings, report=report))) == 1
     assert report.passages_read == 4
     assert report.spans_found == 5
@@ -158,21 +161,92 @@ def test_tasks_do_not_depend_on_the_order_of_the_passages() -> None:
     assert len(forward) == 12
 
 
-def test_a_share_of_the_passages_with_one_mask_is_asked_as_questions() -> None:
-    sources = [(Passage(f"p{number}", "Velling Works", TEXT), SPANS) for number in range(40)]
+ASKED = tuple(
+    dataclasses.replace(span, question=question)
+    for span, question in zip(
+        SPANS,
+        (
+            "In what year was Velling Works founded by Ann Bo in the harbour town of Orly?",
+            "Who founded Velling Works in Orly?",
+            "In which harbour town does Velling Works have its seat?",
+        ),
+        strict=True,
+    )
+)
 
-    def kinds(masks: int, share: float, seed: int = 0) -> list[str]:
-        weights = [float(count == masks) for count in range(1, 5)]
-        settings = RampSettings(
-            mask_count_weights=weights, cloze_questions=share, drop_near_copies=False, seed=seed
-        )
+
+def test_a_share_of_the_passages_is_asked_as_questions() -> None:
+    sources = [(Passage(f"p{number}", "Velling Works", TEXT), ASKED) for number in range(40)]
+
+    def kinds(share: float, seed: int = 0) -> list[str]:
+        settings = RampSettings(cloze_questions=share, drop_near_copies=False, seed=seed)
         return [task.category for task in build_ramp_tasks(sources, None, settings)]
 
-    assert set(kinds(1, 0.0)) == {"ramp"}
-    assert set(kinds(1, 1.0)) == {"cloze"}
-    assert set(kinds(2, 1.0)) == {"ramp"}
-    assert 10 < kinds(1, 0.5).count("cloze") < 30
-    assert kinds(1, 0.5) == kinds(1, 0.5) != kinds(1, 0.5, seed=1)
+    assert set(kinds(0.0)) == {"ramp"}
+    assert set(kinds(1.0)) == {"cloze"}
+    assert 10 < kinds(0.5).count("cloze") < 30
+    assert kinds(0.5) == kinds(0.5) != kinds(0.5, seed=1)
+
+
+def test_a_passage_that_cannot_be_asked_is_masked_or_dropped() -> None:
+    report = RampReport()
+    settings = SETTINGS.model_copy(update={"cloze_questions": 1.0})
+    assert [task.category for task in build_ramp_tasks([(SOURCE, SPANS)], None, settings)] == ["ramp"]
+    settings = settings.model_copy(update={"unasked": "drop"})
+    assert not list(build_ramp_tasks([(SOURCE, SPANS)], None, settings, report=report))
+    assert report.drops["unasked"] == 1
+
+
+def test_an_open_question_needs_no_second_passage_and_a_closed_one_does() -> None:
+    search = Search(OverlapBackend([SOURCE, COPY, TOWN]))
+    report = RampReport()
+
+    def ask(open_share: float) -> list[SearchTask]:
+        settings = RampSettings(
+            cloze_questions=1.0,
+            open_share=open_share,
+            unasked="drop",
+            min_passage_words=5,
+            support_overlap=0.6,
+        )
+        return list(build_ramp_tasks([(SOURCE, ASKED)], search, settings, report=report))
+
+    (task,) = ask(1.0)
+    assert task.is_open
+    assert task.gold_passage_ids == ("source",)
+    assert report.open_questions == 1
+    (task,) = ask(0.0)
+    assert not task.is_open
+    # The town's page says where; no other passage says when or who.
+    assert (task.answers, task.gold_passage_ids) == ((("Orly",),), ("town",))
+    assert report.kept_by_mask_count[0] == 2
+
+
+def test_what_is_said_of_something_else_is_no_support() -> None:
+    other = Passage(
+        "other", "Hale Mills", "Hale Mills was founded in 1923 by Cy Do in the harbour town of Ewe."
+    )
+    settings = RampSettings(mask_count_weights=(1, 0, 0, 0), min_passage_words=5)
+    search = Search(OverlapBackend([SOURCE, other]))
+    assert not list(build_ramp_tasks([(SOURCE, SPANS[:1])], search, settings))
+    same = dataclasses.replace(
+        other, text="Velling Works, a mill in the town of Orly, is of 1923, as Ann Bo says."
+    )
+    search = Search(OverlapBackend([SOURCE, same]))
+    assert len(list(build_ramp_tasks([(SOURCE, SPANS[:1])], search, settings))) == 1
+
+
+def test_a_question_may_be_in_the_title_or_said_twice_and_a_mask_may_not() -> None:
+    text = "Velling Works makes wool. Ann Bo founded Velling Works in 1923 in the town of Orly."
+    title = dataclasses.replace(
+        find_span(text, "Velling Works", occurrence=1), question="What did Ann Bo found in Orly in 1923?"
+    )
+    settings = RampSettings(cloze_questions=1.0, min_passage_words=5)
+    passage = Passage("p", "Velling Works", text)
+    (task,) = build_ramp_tasks([(passage, (title,))], None, settings)
+    assert task.answers == (("Velling Works",),)
+    masked = settings.model_copy(update={"cloze_questions": 0.0})
+    assert not list(build_ramp_tasks([(passage, (title,))], None, masked))
 
 
 def test_building_streams() -> None:
