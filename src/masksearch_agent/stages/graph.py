@@ -122,6 +122,7 @@ class StageGraph(Site):
             # ru_maxrss is in KiB on Linux.
             kept["peak_memory_gb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
             self._write(stage, kept)
+        kept["notes"] = tuple(kept.get("notes", ()))  # a list in the ledger, and not there in earlier ones
         self._finished[stage.key] = FinishedStage(name=stage.name or stage.kind, **kept)
         return self._finished[stage.key]
 
