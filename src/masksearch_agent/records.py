@@ -101,8 +101,8 @@ class Evidence(_Record):
 
     title: str
     """Of the passage."""
-    text: str
-    """Sentences of the passage, or the whole of it where nobody says which."""
+    text: str = ""
+    """Sentences of the passage, or the whole of it where nobody says which; empty for whatever it says."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,7 +38,9 @@ class EvidenceTeacher:
     name = "hindsight"
 
     async def plan(self, findings: Findings) -> Plan:
-        """Seek the evidence that is to be read next; give up where nothing names it."""
+        """Ask the question itself first, then for the evidence to be read next; give up where nothing names it."""
+        if not findings.queries:
+            return Plan("", (findings.task.question,))
         target = _next_target(findings)
         return Plan("", (target,) if target is not None and _is_named(target, findings) else ())
 
@@ -59,7 +61,8 @@ class EvidenceTeacher:
         asked = set(chain.from_iterable(findings.queries))
         # What gives the answer, best of all where it was searched for; of a comparison, what was read last.
         told = max(read, key=lambda each: (_holds_answer(each, task), as_query(each.title) in asked))
-        return Observation(_quotes([told], shown, task.answers[0], task), task.answers[0][0])
+        text = f"{_quotes([told], shown, task.answers[0], task)} {task.conclusion}"
+        return Observation(text.strip(), task.answers[0][0])
 
 
 def holds_evidence(task: SearchTask, passages: Sequence[Passage]) -> bool:
@@ -131,6 +134,8 @@ def _quotes(
 def _sentences_in(evidence: Evidence, shown: Iterable[Passage]) -> list[str]:
     """Return what of the evidence stands in the passages; nothing where its passage is not among them."""
     texts = [" ".join(passage.text.split()) for passage in shown if passage.title == evidence.title]
+    if not evidence.text:
+        return [sentence for text in texts for sentence in split_sentences(text)]
     sentences = (" ".join(sentence.split()) for sentence in split_sentences(evidence.text))
     return [sentence for sentence in sentences if any(sentence in text for text in texts)]
 

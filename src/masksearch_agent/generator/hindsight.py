@@ -98,15 +98,20 @@ class HindsightTeacher:
             for hop in findings.task.hops
             if not self._is_known(hop, earlier)
             # A chain's later hop must not be known before its subject is.
-            and (_is_asked(hop, asked) or (is_ramp and self._support(hop, findings.passages[-1])))
+            and (self._is_sought(hop, findings, asked) or (is_ramp and self._support(hop, findings.passages[-1])))
         ]
 
     def _is_known(self, hop: Hop, findings: Findings) -> bool:
         """Whether a round that asked for the hop, or for another mask of the same passage, showed its answer."""
         return any(
-            (findings.task.kind == "ramp" or _is_asked(hop, asked)) and self._support(hop, passages)
+            (findings.task.kind == "ramp" or self._is_sought(hop, findings, asked)) and self._support(hop, passages)
             for asked, passages in zip(findings.queries, findings.passages, strict=True)
         )
+
+    def _is_sought(self, hop: Hop, findings: Findings, asked: tuple[str, ...]) -> bool:
+        """Whether a round asked for a hop, or asked a question that seeks nothing else."""
+        is_all = len(findings.task.hops) == 1 and clean_text(findings.task.question) in asked
+        return is_all or _is_asked(hop, asked)
 
     def _support(self, hop: Hop, passages: tuple[Passage, ...]) -> int | None:
         return find_support(hop, passages, in_quote=self.settings.quote_support)

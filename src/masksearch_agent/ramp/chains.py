@@ -22,7 +22,7 @@ from typing import Literal, TypeVar
 from masksearch_agent.ramp.chain_wording import ASKED, LINKS, Asked, Link, described, is_date
 from masksearch_agent.ramp.comparisons import comparisons
 from masksearch_agent.ramp.facts import Profile, plain_name, read_profile
-from masksearch_agent.records import Hop, Passage, SearchTask, content_id
+from masksearch_agent.records import Evidence, Hop, Passage, SearchTask, content_id
 from masksearch_agent.text.matching import contains_phrase
 
 TaskT = TypeVar("TaskT")
@@ -217,6 +217,7 @@ def _bridge(
             Hop(asked.need.format(of=end.name), f"{end.name} {asked.query}", answer, asked.sought),
         ),
         gold_passage_ids=(start.passage_id, end.passage_id),
+        evidence=(Evidence(start.title), Evidence(end.title)),
         split=split,
     )
 

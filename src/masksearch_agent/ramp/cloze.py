@@ -15,7 +15,7 @@ from masksearch_agent.ramp.glossary import Glossary
 from masksearch_agent.ramp.hops import content_words, kind_of
 from masksearch_agent.ramp.questions import KIND
 from masksearch_agent.ramp.spans import TERM, Span
-from masksearch_agent.records import Hop, Passage, SearchTask, content_id
+from masksearch_agent.records import Evidence, Hop, Passage, SearchTask, content_id
 
 __all__ = ("build_question", "worded_question")
 
@@ -72,4 +72,5 @@ def build_question(
         split=split,
         source_text=passage.text,
         is_open=is_open,
+        evidence=(Evidence(passage.title, passage.text),) if is_open else (),
     )

@@ -16,7 +16,7 @@ from typing import Literal
 from masksearch_agent.ramp.chain_wording import described
 from masksearch_agent.ramp.facts import Profile
 from masksearch_agent.ramp.nationalities import are_kin
-from masksearch_agent.records import Hop, SearchTask, content_id
+from masksearch_agent.records import Evidence, Hop, SearchTask, content_id
 
 __all__ = ("comparisons",)
 
@@ -268,5 +268,6 @@ def _task(
         ),
         conclusion=conclusion,
         gold_passage_ids=(one.passage_id, other.passage_id),
+        evidence=(Evidence(one.title), Evidence(other.title)),
         split=split,
     )

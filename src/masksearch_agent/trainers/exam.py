@@ -48,6 +48,9 @@ logger = logging.getLogger(__name__)
 _AT_ONCE = 16
 """Runs at once: what an exam needs of memory, while the trainer holds its own."""
 _ROWS_PER_PASS = 4
+_SCORED_ROWS = 16
+"""Runs whose entropy, and right answers whose likelihood is taken: means over tokens, which few rows give well. Reading
+all of them again would take as long as half of the runs."""
 _OPENED_ANSWER = "<think></think><answer>"
 
 
@@ -108,7 +111,9 @@ class Exam:
         if not runs:
             raise TrainingError("not one task of the exam could be run; the log says why, task by task")
         tokenizer = trainer.processing_class
-        _, entropies = _score(trainer.model, [row for run in runs for row in run.rows], tokenizer)
+        _, entropies = _score(
+            trainer.model, [row for run in runs for row in run.rows][:_SCORED_ROWS], tokenizer
+        )
         answers, _ = _score(trainer.model, self._references, tokenizer)
         metrics = {name: _mean([run.numbers[name] for run in runs]) for name in runs[0].numbers}
         metrics["exam/well_formed"] = 1 - sum(r.malformed for r in runs) / sum(r.steps for r in runs)
@@ -159,7 +164,7 @@ class Exam:
             if limit is None or len(row.input_ids) <= limit:
                 rows.append(row)
                 held += [row] if _is_held(task, passages) else []
-        return held or rows
+        return (held or rows)[:_SCORED_ROWS]
 
     @property
     def _format(self) -> ChatFormat:

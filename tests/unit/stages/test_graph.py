@@ -228,3 +228,23 @@ def test_what_was_made_from_files_that_changed_since_is_refused(tmp_path: Path) 
     (folder / "new.txt").write_text("Quay")
     with pytest.raises(ConfigError, match="made from another corpus"):
         finish()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Noted(Stage):
+    """Has something to say of its work."""
+
+    kind = "noted"
+
+    def work(self, folder: Path, site: Site, bar: Bar) -> Spent:
+        folder.mkdir(parents=True)
+        return Spent(8, 80, 1.5, ("step 8: exam recall is 0.1",))
+
+
+def test_what_a_stage_noted_is_said_and_kept(tmp_path: Path) -> None:
+    shown = io.StringIO()
+    graph = StageGraph(tmp_path, Display(Console(file=shown, width=200)))
+    took = graph.finish(Noted(title="SFT"))
+    assert "SFT: step 8: exam recall is 0.1" in shown.getvalue()
+    assert (took.exam_seconds, took.notes) == (1.5, ("step 8: exam recall is 0.1",))
+    assert graph_in(tmp_path).finish(Noted(title="SFT")) == took
