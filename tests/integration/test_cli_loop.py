@@ -44,7 +44,7 @@ SETTINGS = (
     "agent.max_sampled_tokens=32",
     "agent.passages_per_search=2",
     "ramp_sft={max_steps: 4, batch_size: 4, save_steps: 2}",
-    "qa_sft={max_steps: 4, batch_size: 4, save_steps: 2}",
+    "qa_sft={max_steps: 4, batch_size: 4, save_steps: 2, ramp_share: 0.25}",
     "ramp_dapo={max_steps: 2, prompts_per_step: 2, group_size: 2, row_batch_size: 4, max_resampling: 1}",
     "ramp_dapo.save_steps=1",
     "evaluation.bootstrap_samples=100",
@@ -92,8 +92,7 @@ def test_each_command_works_on_the_files_of_the_step_before(run: CommandLine, tm
     assert not are_equal(Path("sft"), Path("sft/base"))
     dapo = do("dapo", "--agent", "sft", "--tasks", "tasks.jsonl", "--out", "dapo")
     assert dapo["steps"] == 2
-    mix = ("--traces", "traces.sqlite", "--use", "qa_sft", "--set", "qa_sft.ramp_share=0.25")
-    second = do("sft", "--agent", "dapo", *mix, "--out", "agent")
+    second = do("sft", "--agent", "dapo", "--traces", "traces.sqlite", "--use", "qa_sft", "--out", "agent")
     assert (second["steps"], dapo["mixed"]) == (4, {})
     assert second["mixed"]["ramp"] == round(second["mixed"]["own"] / 3) > 0
     info = read_bundle_info(Path("agent"))

@@ -349,6 +349,17 @@ def test_a_wrong_bundle_is_refused(run: CommandLine, tmp_path: Path, description
     assert_one_error(refused, message)
 
 
+def test_ramp_that_nothing_would_be_drawn_from_is_refused(run: CommandLine):
+    refused = run(
+        "dapo", "--agent", "a", "--tasks", "tasks.jsonl", "--out", "new", "--ramp-tasks", "ramp.jsonl"
+    )
+    assert_one_error(refused, "--ramp-tasks was passed, but ramp_dapo.ramp_share is 0; set it")
+    refused = run(
+        "sft", "--traces", "t.sqlite", "--use", "qa_sft", "--out", "new", "--ramp-traces", "r.sqlite"
+    )
+    assert_one_error(refused, "--ramp-traces was passed, but qa_sft.ramp_share is 0; set it")
+
+
 def test_a_run_folder_of_other_settings_is_refused(run: CommandLine, tmp_path: Path):
     (tmp_path / "run").mkdir()
     other = {"made_from": {"kind": "world", "seed": 5}}
