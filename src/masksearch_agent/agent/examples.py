@@ -50,10 +50,16 @@ class WorkedExample(Settings):
     """The thought before the answer."""
     answer: str
 
-    def messages(self) -> list[AnyMessage]:
-        """Return the run as the messages of the tags dialect: the user's and the model's in turn."""
-        said: list[AnyMessage] = [HumanMessage(neutralise(self.question))]
-        for search in self.searches:
+    def messages(self, search_first: bool = False) -> list[AnyMessage]:
+        """Return the run as the messages of the tags dialect: the user's and the model's in turn.
+
+        With `search_first`, what its first search found stands with the question, and the step is left out.
+        """
+        asked, searches = neutralise(self.question), self.searches
+        if search_first:
+            asked, searches = f"{asked}\n{render_information([searches[0].passage])}", searches[1:]
+        said: list[AnyMessage] = [HumanMessage(asked)]
+        for search in searches:
             step = render_step(SearchStep(search.think, (search.query,)))
             said += [AIMessage(step), HumanMessage(render_information([search.passage]))]
         return [*said, self._answer()]

@@ -15,11 +15,10 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, RemoveMessage, SystemMessage
+from langchain_core.messages import AIMessage, AnyMessage, RemoveMessage
 from langchain_core.messages.utils import count_tokens_approximately
 
 # Both ways of a node in one, and no thread for a function without I/O, as LangChain's own agents have it. A plain
@@ -30,7 +29,8 @@ from langgraph.graph.message import REMOVE_ALL_MESSAGES
 from langgraph.runtime import Runtime
 
 from masksearch_agent.agent.dialects import TagsDialect, choose_dialect
-from masksearch_agent.agent.escaping import neutralise, restore
+from masksearch_agent.agent.escaping import neutralise
+from masksearch_agent.agent.opening import opening_messages, opening_query, opening_text
 from masksearch_agent.agent.prompts import PromptSet, default_prompts
 from masksearch_agent.agent.protocol import (
     STOP_STRINGS,
@@ -53,12 +53,12 @@ from masksearch_agent.config.agent import AgentSettings
 from masksearch_agent.errors import AgentError
 from masksearch_agent.jsonl import dump_record
 from masksearch_agent.models.answer_spans import AnswerSpans
-from masksearch_agent.records import MASK, Passage, ScoredPassage, Turn
+from masksearch_agent.records import MASK, ScoredPassage, Turn
 from masksearch_agent.retrieval.search import Search, interleave
 from masksearch_agent.traces.recorder import CallRecording, Recorder, RecordingModel, new_turn_id
 from masksearch_agent.traces.rows import POLICY_ROLE
 
-__all__ = ("build_search_graph", "opening_messages", "opening_query", "opening_text")
+__all__ = ("build_search_graph",)
 
 Next = Literal["search", "repair", "force_answer", "finish"]
 
@@ -101,22 +101,6 @@ def build_search_graph(
         graph.add_edge(back, "think")
     graph.add_edge("finish", END)
     return graph
-
-
-def opening_messages(question: str, kind: str, prompts: PromptSet) -> list[AnyMessage]:
-    """Return the messages that open a run, worked examples included; outside text in the question is made harmless."""
-    shown = [message for example in prompts.examples_for(kind) for message in example.messages()]
-    return [SystemMessage(prompts.system_for(kind)), *shown, HumanMessage(neutralise(question))]
-
-
-def opening_text(question: str, shown: Sequence[Passage]) -> str:
-    """Return what opens a run whose question was searched for first: what is asked, and what was found."""
-    return f"{question}\n{render_information(shown)}"
-
-
-def opening_query(question: str) -> str:
-    """Return what the opening search asks: the question as it came, and of a masked passage all but the masks."""
-    return restore(question).replace(MASK, " ")
 
 
 class _Nodes:
@@ -226,7 +210,8 @@ class _Nodes:
             raise AgentError(
                 'the input asks nothing; pass a question string, {"question": …} or messages that end with one'
             )
-        opening = opening_messages(question, state.get("kind", "qa"), self.prompts)
+        kind = state.get("kind", "qa")
+        opening = opening_messages(question, kind, self.prompts, self.settings.search_first)
         if not messages:
             return opening
         before, said = opening[:-1], [message for message in messages if message.type != "system"]

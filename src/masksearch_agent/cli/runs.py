@@ -45,8 +45,8 @@ def pretrain(
     """Train a search agent on the masks of your documents, by SFT and DAPO, and say whether that helped.
 
     A tenth of the documents is held back for an exam, which three-shot RAG and the untrained agent take too; the best
-    stage is served from the run folder's `agent`. Files of questions are asked in addition; only `--train-questions` are
-    trained on. Stopped, it goes on where it was.
+    stage is served from the run folder's `agent`. Files of questions are asked in addition; no question but those of
+    `--train-questions` is trained on. Stopped, it goes on where it was.
 
     Example: `masksearch pretrain my_documents/ --recipe training/laptop.yaml`
     """

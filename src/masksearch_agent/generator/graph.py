@@ -22,7 +22,7 @@ from langgraph.runtime import Runtime
 from langgraph.types import Send
 from typing_extensions import TypedDict
 
-from masksearch_agent.agent.graph import opening_messages, opening_query, opening_text
+from masksearch_agent.agent.opening import opening_messages, opening_query, opening_text
 from masksearch_agent.agent.prompts import PromptSet
 from masksearch_agent.agent.protocol import (
     PROTOCOL_VERSION,
@@ -153,11 +153,12 @@ def trajectory_of(
     """
     log, rounds = run.log, _findings(state, run)
     task, answer = rounds.task, state.get("answer", "")
-    context = tuple(to_messages(opening_messages(task.question, task.kind, prompts)))
     turns: list[Turn] = []
     steps, shown = state.get("steps", []), list(rounds.passages)
     # Every search but an opening one is a step's.
-    if len(shown) > sum("<search>" in step for step in steps):
+    is_opened = len(shown) > sum("<search>" in step for step in steps)
+    context = tuple(to_messages(opening_messages(task.question, task.kind, prompts, is_opened)))
+    if is_opened:
         opening = context[-1]
         context = (*context[:-1], Message(opening.role, opening_text(opening.content, shown.pop(0))))
     for number, step in enumerate(steps):

@@ -98,13 +98,17 @@ class HindsightTeacher:
             for hop in findings.task.hops
             if not self._is_known(hop, earlier)
             # A chain's later hop must not be known before its subject is.
-            and (self._is_sought(hop, findings, asked) or (is_ramp and self._support(hop, findings.passages[-1])))
+            and (
+                self._is_sought(hop, findings, asked)
+                or (is_ramp and self._support(hop, findings.passages[-1]))
+            )
         ]
 
     def _is_known(self, hop: Hop, findings: Findings) -> bool:
         """Whether a round that asked for the hop, or for another mask of the same passage, showed its answer."""
         return any(
-            (findings.task.kind == "ramp" or self._is_sought(hop, findings, asked)) and self._support(hop, passages)
+            (findings.task.kind == "ramp" or self._is_sought(hop, findings, asked))
+            and self._support(hop, passages)
             for asked, passages in zip(findings.queries, findings.passages, strict=True)
         )
 

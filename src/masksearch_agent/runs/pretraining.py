@@ -4,8 +4,8 @@
                questions, if any -> trajectories -> SFT -> DAPO --^   ^
     documents that are held back -> questions of the exams -----------'
 
-No question of an exam or of `questions` is trained on. The untrained model is asked them too, over the same search: with
-one retrieval in plain text (rag-3shot) and in tags (RAG-PE), and with the whole search graph (Agent-PE).
+No question of an exam or of `questions` is trained on. The untrained model takes them too: with one retrieval in plain
+text (rag-3shot) and in tags (RAG-PE), and with the whole search graph (Agent-PE).
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ class Pretraining:
         train_questions: Files of questions of Stage II, in any format that is evaluated on.
 
     Raises:
-        CorpusError, EvaluationError: There is no corpus or question file, or there are two files of one name.
-        ConfigError: The folder holds a run with other settings or files, or there is nothing to evaluate on.
+        CorpusError, EvaluationError, ConfigError: A file is missing or named twice, the folder holds another run, or
+            there is nothing to evaluate on.
     """
 
     def __init__(

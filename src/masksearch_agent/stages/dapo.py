@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from masksearch_agent.agent.bundle import read_bundle_info, save_bundle
+from masksearch_agent.agent.bundle import BundleInfo, read_bundle_info, save_bundle
 from masksearch_agent.agent.runnable import MaskSearchAgent
 from masksearch_agent.config.rewards import RewardSettings
 from masksearch_agent.config.serving import RolloutEngineSettings, ServingSettings
 from masksearch_agent.config.trainers import DAPOSettings
 from masksearch_agent.models.local import load_checkpoint
+from masksearch_agent.models.recording import RecordingChatModel
 from masksearch_agent.records import Sampling, SearchTask
 from masksearch_agent.retrieval.search import Search
 from masksearch_agent.rewards.mix import RewardMix
@@ -33,6 +34,7 @@ from masksearch_agent.stages.training import (
 
 if TYPE_CHECKING:
     from masksearch_agent.trainers.dapo import DAPOTrainer
+    from masksearch_agent.trainers.rollouts import RolloutRunner
 
 __all__ = ("DAPO", "RolloutSettings", "run_dapo")
 
@@ -105,7 +107,6 @@ def run_dapo(
     from masksearch_agent.trainers.checkpoints import find_last_checkpoint
     from masksearch_agent.trainers.dapo import DAPOConfig, DAPOTrainer
     from masksearch_agent.trainers.mixing import counts_of_mix, mix_in
-    from masksearch_agent.trainers.rollouts import RolloutRunner
 
     info = read_bundle_info(source)
     model, tokenizer = load_checkpoint(source, training_dtype(settings))
@@ -116,36 +117,57 @@ def run_dapo(
         rollouts.engine, rollouts.serving, model, tokenizer, info.model_version, directory
     )
     with engine as (sampler, weight_sync):
-        # Held answers are not sampled from the distribution that is trained.
-        limits = info.agent.model_copy(update={"answers_from_passages": False})
-        agent = MaskSearchAgent(sampler, search, limits, info.prompts)
-        sampling = Sampling(temperature=settings.temperature)
         monitor = monitor_of(settings, exam, sampler, info, weight_sync)
         trainer = DAPOTrainer(
             model=model,
             args=DAPOConfig.from_settings(settings, output),
             tasks=drawn_from,
-            runner=RolloutRunner(agent, RewardMix(rollouts.rewards), sampling, settings.group_size),
+            runner=_runner(sampler, search, info, settings, rollouts.rewards),
             processing_class=tokenizer,
             callbacks=[MetricsLog(metrics, listener)],
             weight_sync=weight_sync,
             monitor=monitor,
         )
         trainer.train(resume_from_checkpoint=find_last_checkpoint(output))
-    # Sharded weights are gathered, in which every process has to take part.
-    state = trainer.accelerator.get_state_dict(trainer.model)
-    if trainer.accelerator.is_main_process:
-        trained, _ = load_checkpoint(source, training_dtype(settings))
-        if monitor.kept_step:
-            trained.load_state_dict(_merged(trainer, state) if settings.lora_rank else state)
-        described = next_info(info, source, directory, label, settings, index, mixed)
-        save_bundle(trained, tokenizer, described, directory)
-    trainer.accelerator.wait_for_everyone()
+    described = next_info(info, source, directory, label, settings, index, mixed)
+    _save(trainer, source, settings, described, directory, are_weights_new=bool(monitor.kept_step))
     return spent_of(read_metrics(metrics), mixed, monitor)
 
 
-def _merged(trainer: DAPOTrainer, state: dict[str, Any]) -> dict[str, Any]:
-    """Return the weights of a model with the adapters that it was trained with merged into them."""
+def _save(
+    trainer: DAPOTrainer,
+    source: Path,
+    settings: DAPOSettings,
+    info: BundleInfo,
+    directory: Path,
+    are_weights_new: bool,
+) -> None:
+    """Write the bundle of what was trained, or of the start where that was better."""
     from masksearch_agent.trainers.weight_sync import merge_adapters
 
-    return merge_adapters(trainer.accelerator.unwrap_model(trainer.model), state)
+    # Sharded weights are gathered, in which every process has to take part.
+    state = trainer.accelerator.get_state_dict(trainer.model)
+    if trainer.accelerator.is_main_process:
+        if settings.lora_rank:
+            state = merge_adapters(trainer.accelerator.unwrap_model(trainer.model), state)
+        trained, tokenizer = load_checkpoint(source, training_dtype(settings))
+        if are_weights_new:
+            trained.load_state_dict(state)
+        save_bundle(trained, tokenizer, info, directory)
+    trainer.accelerator.wait_for_everyone()
+
+
+def _runner(
+    model: RecordingChatModel,
+    search: Search,
+    info: BundleInfo,
+    settings: DAPOSettings,
+    rewards: RewardSettings,
+) -> RolloutRunner:
+    from masksearch_agent.trainers.rollouts import RolloutRunner
+
+    # Held answers are not sampled from the distribution that is trained.
+    limits = info.agent.model_copy(update={"answers_from_passages": False})
+    agent = MaskSearchAgent(model, search, limits, info.prompts)
+    sampling = Sampling(temperature=settings.temperature)
+    return RolloutRunner(agent, RewardMix(rewards), sampling, settings.group_size)

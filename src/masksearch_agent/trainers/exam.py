@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from accelerate.utils import gather_object
 
-from masksearch_agent.agent.graph import opening_messages
+from masksearch_agent.agent.opening import opening_messages, opening_text
 from masksearch_agent.agent.protocol import (
     AnswerStep,
     SearchStep,
@@ -176,16 +176,22 @@ def reading_row(
     task: SearchTask, passages: Sequence[Passage], agent: MaskSearchAgent, encoder: ChatFormat
 ) -> TrainingRow:
     """Return a row that asks for a task, shows passages and gives the right answer, which alone is trainable."""
-    opening = to_messages(opening_messages(task.question, task.kind, agent.prompts))
+    searches_first = agent.settings.search_first
+    opening = to_messages(opening_messages(task.question, task.kind, agent.prompts, searches_first))
     shown = [Message("user", render_information(passages))]
     answer = render_answer(task, [slot[0] for slot in task.answers], agent.settings.answer_form)
     lines = [line for line in map(clean_text, answer.split("\n")) if line]
     reply = encoder.encode_reply(render_step(AnswerStep("", "\n".join(lines))))
-    prompt = [
-        *encoder.encode_context(opening, is_first=True, is_closed=False),
-        *encoder.encode_reply(render_step(SearchStep("", (_query_of(task),)))),
-        *encoder.encode_context(shown, is_first=False, is_closed=True),
-    ]
+    if searches_first:
+        asked = opening_text(opening[-1].content, passages)
+        opened_with = [*opening[:-1], Message("user", asked)]
+        prompt = encoder.encode_context(opened_with, is_first=True, is_closed=False)
+    else:
+        prompt = [
+            *encoder.encode_context(opening, is_first=True, is_closed=False),
+            *encoder.encode_reply(render_step(SearchStep("", (_query_of(task),)))),
+            *encoder.encode_context(shown, is_first=False, is_closed=True),
+        ]
     opened = encoder.encode_reply(_OPENED_ANSWER)[:-1]
     # A tokenizer may write the end of the tag and the beginning of the answer as one token.
     same = [one == other for one, other in zip(opened, reply, strict=False)]

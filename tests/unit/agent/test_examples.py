@@ -14,7 +14,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 
 from masksearch_agent.agent.bundle import BundleInfo
 from masksearch_agent.agent.examples import MASK_EXAMPLES, QUESTION_EXAMPLES, WorkedExample
-from masksearch_agent.agent.graph import opening_messages
+from masksearch_agent.agent.opening import opening_messages
 from masksearch_agent.agent.prompts import (
     COMPACT_PROMPTS,
     FULL_PROMPTS,

@@ -238,7 +238,7 @@ class Noted(Stage):
 
     def work(self, folder: Path, site: Site, bar: Bar) -> Spent:
         folder.mkdir(parents=True)
-        return Spent(8, 80, 1.5, ("step 8: exam recall is 0.1",))
+        return Spent(8, 80, exam_seconds=1.5, notes=("step 8: exam recall is 0.1",))
 
 
 def test_what_a_stage_noted_is_said_and_kept(tmp_path: Path) -> None:

@@ -60,7 +60,11 @@ def test_questions_over_two_passages_make_their_share(tmp_path: Path, share: flo
     corpus = tmp_path / "corpus"
     corpus.mkdir()
     novelists = [
-        Passage(f"p{year}", f"Bo Ek{year}", f"Bo Ek{year} (born {year}) is a French novelist.")
+        Passage(
+            f"p{year}",
+            f"Bo Ek{year}",
+            f"Bo Ek{year} (born {year}) is a French novelist and he lives by the sea.",
+        )
         for year in range(1900, 1910)
     ]
     write_jsonl(corpus / "passages.jsonl", novelists)
