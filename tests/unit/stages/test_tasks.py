@@ -59,13 +59,11 @@ def test_spacy_has_a_process_of_its_own_only_where_that_is_wanted(corpus: Path) 
 def test_questions_over_two_passages_make_their_share(tmp_path: Path, share: float) -> None:
     corpus = tmp_path / "corpus"
     corpus.mkdir()
+    # Prose, and not so alike that one withholds the others.
+    own_words = {year: " ".join(f"word{year}{letter}" for letter in "abcdefgh") for year in range(1900, 1910)}
     novelists = [
-        Passage(
-            f"p{year}",
-            f"Bo Ek{year}",
-            f"Bo Ek{year} (born {year}) is a French novelist and he lives by the sea.",
-        )
-        for year in range(1900, 1910)
+        Passage(f"p{year}", f"Bo Ek{year}", f"Bo Ek{year} (born {year}) is a French novelist and wrote {own}.")
+        for year, own in own_words.items()
     ]
     write_jsonl(corpus / "passages.jsonl", novelists)
     # What can be masked is known here, so that no span model is needed.
