@@ -19,7 +19,7 @@ from masksearch_agent.corpus.documents import DOCUMENT_PARSERS, require_parser
 from masksearch_agent.corpus.report import CorpusReport
 from masksearch_agent.corpus.rows import passages_from_row
 from masksearch_agent.corpus.splitting import split_text
-from masksearch_agent.corpus.tables import TABLE_READERS, Row, read_hf_dataset
+from masksearch_agent.corpus.tables import TABLE_READERS, Row, read_hf_dataset, table_ending
 from masksearch_agent.corpus.wikipedia import DUMP_SUFFIXES, WikipediaPage, read_dump
 from masksearch_agent.errors import CorpusError, UnreadableDocumentError
 from masksearch_agent.records import Passage, content_id
@@ -38,7 +38,7 @@ def read_passages(
     """Stream the passages of a file, a folder or a dataset.
 
     Args:
-        source: A table (`.jsonl`, `.json`, `.csv`, `.tsv`, `.parquet`) of passages (our own records,
+        source: A table (`.jsonl`, `.jsonl.gz`, `.json`, `.csv`, `.tsv`, `.parquet`) of passages (our own records,
             `{title, text}`, FlashRAG `{id, contents}`), of questions that ship theirs (`benchmarks`), or
             of documents in the column that the settings name; a Wikipedia dump (`.xml.bz2`, `.xml.gz`,
             `.xml`); a document (`.txt`, `.md`, `.html`, `.pdf`); a folder of documents or, where it has
@@ -130,8 +130,8 @@ def _of_file(file: Path, root: Path, settings: CorpusSettings) -> Iterator[_Docu
     if suffix in DOCUMENT_PARSERS:
         yield name, partial(_read_document, file, name, settings)
         return
-    if suffix in TABLE_READERS:
-        documents = _of_rows(TABLE_READERS[suffix](file), name, settings)
+    if table_ending(file) in TABLE_READERS:
+        documents = _of_rows(TABLE_READERS[table_ending(file)](file), name, settings)
     else:
         documents = _of_pages(read_dump(file), name, settings)
     try:
@@ -208,8 +208,8 @@ def _cut(title: str, text: str, document_id: str, source: str, settings: CorpusS
 
 
 def _is_known(file: Path) -> bool:
-    suffix = file.suffix.lower()
-    return suffix in DOCUMENT_PARSERS or suffix in TABLE_READERS or file.name.lower().endswith(DUMP_SUFFIXES)
+    is_table = table_ending(file) in TABLE_READERS
+    return is_table or file.suffix.lower() in DOCUMENT_PARSERS or file.name.lower().endswith(DUMP_SUFFIXES)
 
 
 def _is_hidden(file: Path, folder: Path) -> bool:

@@ -7,8 +7,10 @@ A reader yields where each row stands (`line 7`) and a function that returns the
 from __future__ import annotations
 
 import csv
+import gzip
 import json
 import re
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from itertools import chain
@@ -17,7 +19,7 @@ from typing import Any
 
 from masksearch_agent.errors import CorpusError, UnreadableDocumentError, needs_extra
 
-__all__ = ("TABLE_READERS", "Row", "open_hf_dataset", "read_hf_dataset")
+__all__ = ("TABLE_READERS", "Row", "open_hf_dataset", "read_hf_dataset", "table_ending")
 
 Row = tuple[str, Callable[[], object]]
 """Where a row stands, and a function that returns it."""
@@ -72,10 +74,15 @@ def open_hf_dataset(name: str, default_split: str) -> Iterator[dict[str, Any]]:
 
 def _read_json_lines(path: Path) -> Iterator[Row]:
     # Bytes are decoded by json, so that a line with a wrong encoding is reported with its number.
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            if line.strip():
-                yield f"line {number}", partial(_parse_json, line)
+    number = 0
+    try:
+        with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                if line.strip():
+                    yield f"line {number}", partial(_parse_json, line)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as failure:
+        detail = f"after line {number}: not readable as gzip ({failure})"
+        raise UnreadableDocumentError("damaged gzip", detail) from failure
 
 
 def _parse_json(line: bytes) -> object:
@@ -135,9 +142,16 @@ def _same(row: object) -> object:
 
 TABLE_READERS: Mapping[str, Callable[[Path], Iterator[Row]]] = {
     ".jsonl": _read_json_lines,
+    ".jsonl.gz": _read_json_lines,
     ".json": _read_json_list,
     ".csv": _read_csv,
     ".tsv": _read_csv,
     ".parquet": _read_parquet,
 }
 """One reader per file name ending."""
+
+
+def table_ending(file: Path) -> str:
+    """Return the ending of a file name by which its reader is known: `.jsonl`, or both parts of `.jsonl.gz`."""
+    name = file.name.lower()
+    return next((f"{inner}.gz" for inner in (".jsonl",) if name.endswith(f"{inner}.gz")), file.suffix.lower())

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import gzip
 import json
+import random
 import sys
 from pathlib import Path
 
@@ -91,3 +93,25 @@ def test_a_missing_parser_names_its_extra(
         (tmp_path / corpus).write_bytes(b"")
     with pytest.raises(MissingExtraError, match=rf"{package} is not installed; .*\[{extra}\]"):
         list(read_passages(source))
+
+
+def test_compressed_lines_are_read_alone_and_in_a_folder(tmp_path: Path):
+    line = json.dumps({"title": "A", "text": "One."}) + "\n"
+    (tmp_path / "c.jsonl.gz").write_bytes(gzip.compress((line + "broken\n").encode()))
+    report = CorpusReport()
+    assert [passage.title for passage in read_passages(tmp_path / "c.jsonl.gz", report=report)] == ["A"]
+    assert report.skipped == {"not JSON": 1}
+    assert [passage.title for passage in read_passages(tmp_path)] == ["A"]
+
+
+def test_a_compressed_file_that_was_cut_costs_what_is_missing(tmp_path: Path):
+    rows = [
+        json.dumps({"title": f"T{number}", "text": random.Random(number).randbytes(40).hex()})
+        for number in range(500)
+    ]
+    whole = gzip.compress("\n".join(rows).encode())
+    (tmp_path / "c.jsonl.gz").write_bytes(whole[: len(whole) // 2])
+    report = CorpusReport()
+    passages = list(read_passages(tmp_path / "c.jsonl.gz", report=report))
+    assert 0 < len(passages) < 500
+    assert report.skipped["damaged gzip"] == 1

@@ -62,7 +62,9 @@ def test_questions_over_two_passages_make_their_share(tmp_path: Path, share: flo
     # Prose, and not so alike that one withholds the others.
     own_words = {year: " ".join(f"word{year}{letter}" for letter in "abcdefgh") for year in range(1900, 1910)}
     novelists = [
-        Passage(f"p{year}", f"Bo Ek{year}", f"Bo Ek{year} (born {year}) is a French novelist and wrote {own}.")
+        Passage(
+            f"p{year}", f"Bo Ek{year}", f"Bo Ek{year} (born {year}) is a French novelist and wrote {own}."
+        )
         for year, own in own_words.items()
     ]
     write_jsonl(corpus / "passages.jsonl", novelists)
