@@ -122,6 +122,36 @@ def ablate(
 
 
 @cli.app.command(rich_help_panel=_PANEL)
+def real_text(
+    data: Annotated[Path, typer.Option(help="Folder of the sample benchmarks and passages.")] = Path(
+        "../shared/data"
+    ),
+    out: Annotated[Path, typer.Option(help="Run folder.")] = Path("runs/real_text"),
+    rows: Annotated[str, typer.Option(help="Agents to make, such as `A,B`.")] = "A,B,C,C+,D,E",
+    seed: int = 0,
+    recipe: cli.RecipeOption = None,
+    settings: cli.SetOption = None,
+) -> None:
+    """Compare agents trained on real text with three-shot RAG: masks, questions, both, and DAPO; hours.
+
+    Stopped, it goes on where it was.
+
+    Example: `masksearch real-text --recipe training/laptop.yaml --rows A,B --out runs/real_text`
+    """
+    from masksearch_agent.lab.real_text import ROWS, RealText
+    from masksearch_agent.stages.display import Display
+
+    chosen = [row.strip() for row in rows.split(",")]
+    if unknown := set(chosen) - set(ROWS):
+        raise ConfigError(
+            f"there are no rows {', '.join(sorted(unknown))}; expected some of {', '.join(ROWS)}"
+        )
+    resolved = cli.resolve_recipe(recipe, [*(settings or []), f"seed={seed}"])
+    RealText(resolved, data, out, chosen, Display(cli.MESSAGES)).run()
+    cli.print_result({"report": str(out / "real_text.md")}, False)
+
+
+@cli.app.command(rich_help_panel=_PANEL)
 def summary(
     runs: Annotated[list[Path], typer.Argument(help="Run folders of `masksearch quickstart`.")],
 ) -> None:

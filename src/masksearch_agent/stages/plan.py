@@ -156,17 +156,19 @@ class RecipeStages:
             trace_stage=trace_stage,
         ).traces
 
-    def questions(self, files: Sequence[Path]) -> TaskFile:
+    def questions(self, files: Sequence[Path], name: str = "questions") -> TaskFile:
         """Return the training questions of files."""
         read = tuple(TaskFile(str(file)) for file in files)
-        return Questions(name=self._name("questions"), title="reading training questions", files=read).tasks
+        return Questions(name=self._name(name), title="reading training questions", files=read).tasks
 
-    def lessons(self, agent: AgentFolder, questions: TaskFile, searched: Searched) -> tuple[Traces, ...]:
+    def lessons(
+        self, agent: AgentFolder, questions: TaskFile, searched: Searched, name: str = "lessons"
+    ) -> tuple[Traces, ...]:
         """Return trajectories for training questions, by whom the recipe says; `agent` is the student."""
         recipe = self.recipe
-        taught = self.trajectories(questions, searched, "qa", "lessons")
+        taught = self.trajectories(questions, searched, "qa", name)
         own = OwnAttempts(
-            name=self._name("attempts"),
+            name=self._name(f"{name}_attempts"),
             title="attempting training questions",
             tasks=questions,
             searched=searched,

@@ -187,7 +187,17 @@ def test_questions_are_trained_on_after_the_masks_with_a_share_of_them(notes: No
     run.run()
     trained = [name for name in notes.names if not name.startswith(("exam", "validation", "evals"))]
     assert trained == [
-        *("base", "tasks", "trajectories", "ramp_sft", "lessons", "attempts", "qa_sft", "qa_dapo", "agent"),
+        *(
+            "base",
+            "tasks",
+            "trajectories",
+            "ramp_sft",
+            "lessons",
+            "lessons_attempts",
+            "qa_sft",
+            "qa_dapo",
+            "agent",
+        ),
     ]
     read = [
         task.id for task in read_jsonl(run.graph.directory / "questions/tasks.jsonl", SearchTask, ValueError)
@@ -195,7 +205,7 @@ def test_questions_are_trained_on_after_the_masks_with_a_share_of_them(notes: No
     assert read == ["t"]
     ramp, stage_two = notes.of_kind("sft")
     assert (ramp.label, stage_two.label) == ("ramp_sft", "qa_sft")
-    assert [traces.stage.name for traces in stage_two.traces] == ["lessons", "attempts"]
+    assert [traces.stage.name for traces in stage_two.traces] == ["lessons", "lessons_attempts"]
     assert [traces.stage.name for traces in stage_two.ramp] == ["trajectories"]
     assert stage_two.agent.stage.name == "ramp_sft"
     [dapo] = notes.of_kind("dapo")
