@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from masksearch_agent.agent.bundle import read_bundle_info, save_bundle
+from masksearch_agent.agent.bundle import BundleInfo, read_bundle_info, save_bundle
 from masksearch_agent.agent.runnable import MaskSearchAgent
 from masksearch_agent.config.rewards import RewardSettings
 from masksearch_agent.config.serving import RolloutEngineSettings, ServingSettings
@@ -20,6 +21,9 @@ from masksearch_agent.stages.display import Bar
 from masksearch_agent.stages.stage import AgentFolder, AgentStage, Searched, Site, Spent, TaskFile
 from masksearch_agent.stages.tasks import read_task_files
 from masksearch_agent.stages.training import Listener, next_info, spent_of, training_dtype
+
+if TYPE_CHECKING:
+    from masksearch_agent.trainers.dapo import DAPOTrainer
 
 __all__ = ("DAPO", "RolloutSettings", "run_dapo")
 
@@ -89,7 +93,6 @@ def run_dapo(
     from masksearch_agent.trainers.dapo import DAPOConfig, DAPOTrainer
     from masksearch_agent.trainers.mixing import counts_of_mix, mix_in
     from masksearch_agent.trainers.rollouts import RolloutRunner
-    from masksearch_agent.trainers.weight_sync import merge_adapters
 
     info = read_bundle_info(source)
     model, tokenizer = load_checkpoint(source, training_dtype(settings))
@@ -112,14 +115,24 @@ def run_dapo(
             weight_sync=weight_sync,
         )
         trainer.train(resume_from_checkpoint=find_last_checkpoint(output))
-    # Sharded weights are gathered, in which every process has to take part.
-    state = trainer.accelerator.get_state_dict(trainer.model)
-    if trainer.accelerator.is_main_process:
-        if settings.lora_rank:
-            state = merge_adapters(trainer.accelerator.unwrap_model(trainer.model), state)
-        trained, _ = load_checkpoint(source, training_dtype(settings))
-        trained.load_state_dict(state)
-        described = next_info(info, source, directory, label, settings, index, mixed)
-        save_bundle(trained, tokenizer, described, directory)
+    described = next_info(info, source, directory, label, settings, index, mixed)
+    _save_trained(trainer, source, described, settings, directory)
     trainer.accelerator.wait_for_everyone()
     return spent_of(read_metrics(metrics), mixed)
+
+
+def _save_trained(
+    trainer: DAPOTrainer, source: Path, described: BundleInfo, settings: DAPOSettings, directory: Path
+) -> None:
+    """Save what a trainer trained as a bundle, from the main process."""
+    from masksearch_agent.trainers.weight_sync import merge_adapters
+
+    # Sharded weights are gathered, in which every process has to take part.
+    state = trainer.accelerator.get_state_dict(trainer.model)
+    if not trainer.accelerator.is_main_process:
+        return
+    if settings.lora_rank:
+        state = merge_adapters(trainer.accelerator.unwrap_model(trainer.model), state)
+    trained, _ = load_checkpoint(source, training_dtype(settings))
+    trained.load_state_dict(state)
+    save_bundle(trained, trainer.processing_class, described, directory)
