@@ -75,6 +75,19 @@ class WorkedExample(Settings):
 
 QUESTION_EXAMPLES = (
     WorkedExample(
+        question="Are Lake Orla and Lake Venn in the same country?",
+        searches=(
+            ExampleSearch(
+                think="I need the country of each lake.",
+                query="Lake Orla Lake Venn country",
+                title="Lake Orla",
+                text="Lake Orla and the smaller Lake Venn lie in the north of Kestra.",
+            ),
+        ),
+        think="Both lie in Kestra.",
+        answer="yes",
+    ),
+    WorkedExample(
         question="In which year was the painter of The Amber Mill born?",
         searches=(
             ExampleSearch(
@@ -94,20 +107,27 @@ QUESTION_EXAMPLES = (
         answer="1931",
     ),
     WorkedExample(
-        question="Are Lake Orla and Lake Venn in the same country?",
+        question="Who founded the company that makes the Velling lamp?",
         searches=(
             ExampleSearch(
-                think="I need the country of each lake.",
-                query="Lake Orla Lake Venn country",
-                title="Lake Orla",
-                text="Lake Orla and the smaller Lake Venn lie in the north of Kestra.",
+                think="I need the company that makes the Velling lamp.",
+                query="Velling lamp company",
+                title="Velling lamp",
+                text="The Velling lamp is made by Orrin Works of Pell.",
+            ),
+            ExampleSearch(
+                think="Orrin Works makes it. I need its founder.",
+                query="Orrin Works founder",
+                title="Orrin Works",
+                text="Orrin Works was founded by Mara Quist in 1902.",
             ),
         ),
-        think="Both lie in Kestra.",
-        answer="yes",
+        think="Mara Quist founded Orrin Works.",
+        answer="Mara Quist",
     ),
 )
-"""Two searches with a short answer, and one with yes or no."""
+"""One with yes or no, and two with two searches and a short answer, which stand last: what stands last is imitated
+most. With the first two alone a third of the first steps of SmolLM2-135M were malformed."""
 
 MASK_EXAMPLES = (
     WorkedExample(
