@@ -156,7 +156,12 @@ def _asked(candidate: _Candidate, clause: Clause, topic: Topic, sentence: Any) -
     found = []
     for kind in (candidate.kind, candidate.kind or KIND):
         question = ask(clause, candidate.covered, label, kind)
-        is_fair = question and not contains_phrase(question, candidate.span.text)
+        # "The earthquake caused …": the answer is not the word for what the passage is about, but which one it is.
+        is_generic = candidate.span.text.islower() and contains_phrase(topic.name, candidate.span.text)
+        is_title = candidate.span.text.lower() == topic.name.lower()
+        is_fair = (
+            question and not contains_phrase(question, candidate.span.text) and (is_title or not is_generic)
+        )
         found.append(question if is_fair and _is_specific(question, topic, sentence, clause) else "")
     return _with(candidate.span, found[0], found[1] if KIND in found[1] else "")
 

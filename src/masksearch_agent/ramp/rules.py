@@ -28,6 +28,8 @@ _SHORT_LINE_WORDS = 5
 _NAVIGATION = re.compile(
     r"\b(?:prev(?:ious)?|next|home|up)\b[\s|«»<>]*\b(?:prev(?:ious)?|next|home|up)\b", re.IGNORECASE
 )
+_ITEM_BEFORE = re.compile(r"(?:,|\b(?:and|or))\s*$")
+_ITEM_AFTER = re.compile(r"\s*(?:,|(?:and|or)\b)")
 _MAX_NAVIGATION_WORDS = 40
 """A longer passage that links to the next page tells something too."""
 _NUMBERED_HEADING = re.compile(r"(?<![\w.])(?:[A-Z]|\d+)(?:\.\d+)+\.?\s+[A-Z]|\.{4,}\s*\d+|(?:\. ){4,}\s*\d+")
@@ -116,7 +118,7 @@ def _span_flaw(passage: Passage, span: Span, settings: RampSettings) -> str:
     if span.hop is None and settings.spans != "entities":
         if re.fullmatch(r"\W*\d{1,2}\W*", span.text):
             return "bare_number"
-        if passage.text[: span.start].rstrip()[-1:] == "," and passage.text[span.end :].lstrip()[:1] == ",":
+        if _ITEM_BEFORE.search(passage.text[: span.start]) and _ITEM_AFTER.match(passage.text[span.end :]):
             return "enumeration"
     # "first" or "two years" can be guessed from the sentence and is found by chance in any other one.
     if (
