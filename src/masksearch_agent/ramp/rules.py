@@ -28,6 +28,8 @@ _SHORT_LINE_WORDS = 5
 _NAVIGATION = re.compile(
     r"\b(?:prev(?:ious)?|next|home|up)\b[\s|«»<>]*\b(?:prev(?:ious)?|next|home|up)\b", re.IGNORECASE
 )
+_MIN_NUMBER = 4
+"""Characters from which a number without a unit says something."""
 _ITEM_BEFORE = re.compile(r"(?:,|\b(?:and|or))\s*$")
 _ITEM_AFTER = re.compile(r"\s*(?:,|(?:and|or)\b)")
 _MAX_NAVIGATION_WORDS = 40
@@ -70,7 +72,9 @@ def usable_spans(
     """
     kept: list[Span] = []
     for span in sorted(spans, key=lambda span: (span.start, -span.end)):
-        flaw = _span_flaw(passage, span, settings) or (glossary.flaw(span) if glossary else "")
+        flaw = _span_flaw(passage, span, settings) or (
+            glossary.flaw(span, is_masked=True) if glossary else ""
+        )
         if not flaw and kept and span.start < kept[-1].end:
             flaw = "overlap"
         if flaw:
@@ -116,7 +120,7 @@ def _span_flaw(passage: Passage, span: Span, settings: RampSettings) -> str:
     if not re.search(r"\w", span.text) or contains_phrase(rest, span.text):
         return "repeated"
     if span.hop is None and settings.spans != "entities":
-        if re.fullmatch(r"\W*\d{1,2}\W*", span.text):
+        if re.fullmatch(r"[\W\d]*\d{1,2}\W*", span.text) and len(span.text) < _MIN_NUMBER:
             return "bare_number"
         if _ITEM_BEFORE.search(passage.text[: span.start]) and _ITEM_AFTER.match(passage.text[span.end :]):
             return "enumeration"
