@@ -28,6 +28,11 @@ _SHORT_LINE_WORDS = 5
 _NAVIGATION = re.compile(
     r"\b(?:prev(?:ious)?|next|home|up)\b[\s|«»<>]*\b(?:prev(?:ious)?|next|home|up)\b", re.IGNORECASE
 )
+_BARE_NUMBER = re.compile(r"[\W\d]*\d{1,2}\W*")
+_NUMBER_WORD = re.compile(
+    r"(?:zero|one|two|three|four|five|six|seven|eight|nine|ten|first|second|third|fourth|fifth|once|twice)",
+    re.IGNORECASE,
+)
 _MIN_NUMBER = 4
 """Characters from which a number without a unit says something."""
 _ITEM_BEFORE = re.compile(r"(?:,|\b(?:and|or))\s*$")
@@ -120,7 +125,9 @@ def _span_flaw(passage: Passage, span: Span, settings: RampSettings) -> str:
     if not re.search(r"\w", span.text) or contains_phrase(rest, span.text):
         return "repeated"
     if span.hop is None and settings.spans != "entities":
-        if re.fullmatch(r"[\W\d]*\d{1,2}\W*", span.text) and len(span.text) < _MIN_NUMBER:
+        if (_BARE_NUMBER.fullmatch(span.text) and len(span.text) < _MIN_NUMBER) or _NUMBER_WORD.fullmatch(
+            span.text
+        ):
             return "bare_number"
         if _ITEM_BEFORE.search(passage.text[: span.start]) and _ITEM_AFTER.match(passage.text[span.end :]):
             return "enumeration"
