@@ -22,7 +22,8 @@ PASSAGES = 60
 
 
 def build(run: CommandLine, corpus: Path, name: str, *settings: str) -> list[SearchTask]:
-    options = [part for setting in ("ramp.policy=perplexity", *settings) for part in ("--set", setting)]
+    chosen = ("ramp.policy=perplexity", "ramp.support_overlap=0", *settings)
+    options = [part for setting in chosen for part in ("--set", setting)]
     report = run(
         "ramp", corpus, "--index", "wiki", "--limit", PASSAGES, "--out", f"{name}.jsonl", *options, "--json"
     ).json

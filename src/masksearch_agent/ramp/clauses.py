@@ -11,7 +11,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from masksearch_agent.ramp.rule_words import CONJUNCTIONS, CONNECTORS, ENTRY_NOUNS, OF_SUBJECT, POINTERS
+from masksearch_agent.ramp.rule_words import (
+    CONJUNCTIONS,
+    CONNECTORS,
+    ENTRY_NOUNS,
+    IDIOMS,
+    OF_SUBJECT,
+    POINTERS,
+)
 
 __all__ = ("Clause", "Topic", "find_clause", "is_bare", "subtree", "topic_of")
 
@@ -97,7 +104,7 @@ def find_clause(sentence: Any, topic: Topic) -> Clause | str:
     for child in root.children:
         if child.dep_ in _LOOSE or child in auxiliaries or child == subject or _is_connector(child):
             continue
-        if _is_loose_participle(child):
+        if _is_loose_participle(child) or " ".join(token.lower_ for token in child.subtree) in IDIOMS:
             continue
         if child.i > root.i:
             after.append(child)

@@ -97,10 +97,15 @@ class Glossary:
             else kind
         )
 
-    def flaw(self, span: Span) -> str:
+    def flaw(self, span: Span, is_masked: bool = False) -> str:
         """Return why a term or an identifier is not worth asking for, `""` where it is or is something else.
 
         Whether another passage has it too, the search will tell.
+
+        Args:
+            span: Of any label.
+            is_masked: Whether it is to be masked. Then a phrase of general words is none, however often they stand
+                together: without a question nobody can tell it from others that fit as well.
         """
         if span.label not in (TERM, IDENTIFIER):
             return ""
@@ -116,7 +121,7 @@ class Glossary:
         if is_own:
             return ""
         rarest = min((self.frequency(word) for word in words), default=0)
-        if len(words) > 1 and found > 1 and found >= _COLLOCATED * rarest:
+        if not is_masked and len(words) > 1 and found > 1 and found >= _COLLOCATED * rarest:
             return ""
         return "general_words"
 

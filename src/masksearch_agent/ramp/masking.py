@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 
 from masksearch_agent.config.ramp import RampSettings
 from masksearch_agent.ramp.perplexity import perplexity
-from masksearch_agent.ramp.spans import Span
+from masksearch_agent.ramp.spans import IDENTIFIER, Span
 from masksearch_agent.records import Passage, content_id
 from masksearch_agent.text.words import count_words
 
@@ -33,14 +33,14 @@ def uniform(passage: Passage, spans: Sequence[Span]) -> Sequence[float]:
 
 
 def length_weighted(passage: Passage, spans: Sequence[Span]) -> Sequence[float]:
-    """Weigh a span by its number of words; one with a digit weighs as much as the longest of the passage.
+    """Weigh a span by its number of words; one with a digit, and an identifier, as much as the longest of the passage.
 
-    Long names and numbers are what a model can't guess.
+    Long names, numbers and identifiers are what a model can't guess.
     """
     lengths = [float(count_words(span.text)) for span in spans]
     largest = max(lengths, default=1.0)
-    has_digit = [re.search(r"\d", span.text) is not None for span in spans]
-    return [largest if digit else length for digit, length in zip(has_digit, lengths, strict=True)]
+    is_exact = [span.label == IDENTIFIER or re.search(r"\d", span.text) is not None for span in spans]
+    return [largest if exact else length for exact, length in zip(is_exact, lengths, strict=True)]
 
 
 POLICIES: dict[str, MaskPolicy] = {

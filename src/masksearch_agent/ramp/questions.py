@@ -28,6 +28,7 @@ _DATED = re.compile(r"\b(?:1\d|20)\d\ds?\b|\d+(?:st|nd|rd|th) century|\b\d+ (?:B
 _UNFINISHED = re.compile(
     r"(?:,\s\w+|\b(?:is|are|was|were|be|been|has|that|and|or|the|a|an|which))\?$|\(\)|\bthat is\b"
 )
+_REFERENCE = re.compile(r"\b(?:table|section|figure|chapter|example|appendix) [\dA-Z]", re.IGNORECASE)
 _POINTING = re.compile(
     r"\b(?:this|these|those|it|its|they|their|above|below|following|here|see|same|such)\b", re.IGNORECASE
 )
@@ -67,6 +68,8 @@ def ask(clause: Clause, answer: Any, label: str, kind: str) -> str:
     ):
         return ""
     question = tidy(question)
+    if _REFERENCE.search(question):
+        return ""
     is_whole = question.count("(") == question.count(")") and not _UNFINISHED.search(question)
     return question if is_whole and _MIN_WORDS <= len(question.split()) <= _MAX_WORDS else ""
 
@@ -123,8 +126,9 @@ def _of_subject(clause: Clause, answer: Any, label: str, kind: str) -> str:
     if root.lemma_ == "be" and not clause.auxiliaries and not _identifies(clause):
         return ""
     attributes = [child for child in clause.after if child.dep_ == "attr"] if root.lemma_ == "be" else []
-    if any(PERSON_NOUN.search(noun.lower_) is None for noun in attributes):
-        label = ""  # "X is a film": the recogniser took its name for a person.
+    # "X is a film", "X was the leader": the predicate knows better than the recogniser whether X is a person.
+    if attributes:
+        label = "PERSON" if all(PERSON_NOUN.search(noun.lower_) for noun in attributes) else ""
     word = "who" if label == "PERSON" and kind in ("", "person") else f"which {kind}" if kind else "what"
     return f"{word} {predicate(clause)}"
 

@@ -56,6 +56,8 @@ _ENTITY_LABELS = frozenset(
     {"PERSON", "GPE", "LOC", "FAC", "DATE", "CARDINAL", "QUANTITY", "MONEY", "PERCENT", "TIME", "ORG"}
 )
 _FULL_NAME = re.compile(r"[A-Z][\w.'’-]*(?:\s(?:[a-z]{1,3}\s)*[A-Z][\w.'’-]*)+")
+_COMMENT_SIGNS = ("#", "%", "/", "-", "$", ">")
+"""A line of code that talks."""
 _MIN_WORDS = 4
 _FUNCTION_SHARE = 0.15
 
@@ -156,7 +158,12 @@ def _asked(candidate: _Candidate, clause: Clause, topic: Topic, sentence: Any) -
     found = []
     for kind in (candidate.kind, candidate.kind or KIND):
         question = ask(clause, candidate.covered, label, kind)
-        is_fair = question and not contains_phrase(question, candidate.span.text)
+        # "The earthquake caused …": the answer is not the word for what the passage is about, but which one it is.
+        is_generic = candidate.span.text.islower() and contains_phrase(topic.name, candidate.span.text)
+        is_title = candidate.span.text.lower() == topic.name.lower()
+        is_fair = (
+            question and not contains_phrase(question, candidate.span.text) and (is_title or not is_generic)
+        )
         found.append(question if is_fair and _is_specific(question, topic, sentence, clause) else "")
     return _with(candidate.span, found[0], found[1] if KIND in found[1] else "")
 
@@ -190,7 +197,9 @@ def _is_specific(question: str, topic: Topic, sentence: Any, clause: Clause) -> 
 def _sentence_flaw(sentence: Any) -> str:
     """Return why a sentence is no prose: navigation, headings, keyword lists, code."""
     words = [token for token in sentence if token.is_alpha]
-    if len(words) < _MIN_WORDS or not re.search(r"[.!?:;][\"”’)\]]*\s*$", sentence.text):
+    text = sentence.text.strip()
+    is_sentence = re.search(r"[.!?:;][\"”’)\]]*$", text) and not text.startswith(_COMMENT_SIGNS)
+    if len(words) < _MIN_WORDS or not is_sentence:
         return "no_sentence"
     if not any(token.tag_ in ("VBZ", "VBP", "VBD", "MD") for token in words):
         return "no_finite_verb"
@@ -257,7 +266,8 @@ def _term(document: Any, chunk: Any, people: str) -> Iterator[_Candidate]:
         token.pos_ == "CCONJ" or token.tag_ in ("JJR", "RBR") or token.lower_ in _RELATIVE for token in kept
     ) or _is_cut(document.text, kept.start_char, kept.end_char):
         return
-    if kept.text.count("(") != kept.text.count(")") or _REFERENCE.match(kept.text):
+    is_open = kept.text.count("(") != kept.text.count(")") or any(mark in kept.text for mark in '“”"*`')
+    if is_open or _REFERENCE.match(kept.text):
         return
     if not len(kept) or kept.root.pos_ not in ("NOUN", "PROPN") or "\n" in kept.text:
         return

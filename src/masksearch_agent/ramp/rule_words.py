@@ -9,6 +9,7 @@ __all__ = (
     "CONNECTORS",
     "EMPTY_ADJECTIVES",
     "ENTRY_NOUNS",
+    "IDIOMS",
     "KIND_NOUNS",
     "OF_SUBJECT",
     "ORDINALS",
@@ -106,6 +107,15 @@ WORKS = _words("""
 PERSON_NOUN = re.compile(
     r"(?:ist|ian|ser|ger|yer|cker|man|woman|ess|ssor|tor|rer|mer|nter|ller|xer|fer)$"
     r"|^(?:poet|politician|king|queen|emperor|athlete|president|chef|monk|pope|saint|prince|princess|singer|writer"
-    r"|author|coach|pilot|scholar|polymath|model|ruler|thinker|officer|engineer|philosopher|star|driver|manager)$"
+    r"|author|coach|pilot|scholar|polymath|leader|founder|member|winner|president|ruler|thinker|officer|engineer|philosopher|driver|manager)$"
 )
 """What a person is called."""
+
+IDIOMS = frozenset(
+    phrase.replace("_", " ")
+    for phrase in _words("""
+        in_contrast in_addition for_instance for_example in_particular at_worst at_best in_fact in_turn in_general
+        in_practice in_other_words as_usual of_course for_now in_short at_first in_all on_average as_well in_part
+    """)
+)
+"""Asides that a question does without."""

@@ -28,6 +28,15 @@ _SHORT_LINE_WORDS = 5
 _NAVIGATION = re.compile(
     r"\b(?:prev(?:ious)?|next|home|up)\b[\s|«»<>]*\b(?:prev(?:ious)?|next|home|up)\b", re.IGNORECASE
 )
+_BARE_NUMBER = re.compile(r"[\W\d]*\d{1,2}\W*")
+_NUMBER_WORD = re.compile(
+    r"(?:zero|one|two|three|four|five|six|seven|eight|nine|ten|first|second|third|fourth|fifth|once|twice)",
+    re.IGNORECASE,
+)
+_MIN_NUMBER = 4
+"""Characters from which a number without a unit says something."""
+_ITEM_BEFORE = re.compile(r"(?:,|\b(?:and|or))\s*$")
+_ITEM_AFTER = re.compile(r"\s*(?:,|(?:and|or)\b)")
 _MAX_NAVIGATION_WORDS = 40
 """A longer passage that links to the next page tells something too."""
 _NUMBERED_HEADING = re.compile(r"(?<![\w.])(?:[A-Z]|\d+)(?:\.\d+)+\.?\s+[A-Z]|\.{4,}\s*\d+|(?:\. ){4,}\s*\d+")
@@ -68,7 +77,9 @@ def usable_spans(
     """
     kept: list[Span] = []
     for span in sorted(spans, key=lambda span: (span.start, -span.end)):
-        flaw = _span_flaw(passage, span, settings) or (glossary.flaw(span) if glossary else "")
+        flaw = _span_flaw(passage, span, settings) or (
+            glossary.flaw(span, is_masked=True) if glossary else ""
+        )
         if not flaw and kept and span.start < kept[-1].end:
             flaw = "overlap"
         if flaw:
@@ -114,9 +125,11 @@ def _span_flaw(passage: Passage, span: Span, settings: RampSettings) -> str:
     if not re.search(r"\w", span.text) or contains_phrase(rest, span.text):
         return "repeated"
     if span.hop is None and settings.spans != "entities":
-        if re.fullmatch(r"\W*\d{1,2}\W*", span.text):
+        if (_BARE_NUMBER.fullmatch(span.text) and len(span.text) < _MIN_NUMBER) or _NUMBER_WORD.fullmatch(
+            span.text
+        ):
             return "bare_number"
-        if passage.text[: span.start].rstrip()[-1:] == "," and passage.text[span.end :].lstrip()[:1] == ",":
+        if _ITEM_BEFORE.search(passage.text[: span.start]) and _ITEM_AFTER.match(passage.text[span.end :]):
             return "enumeration"
     # "first" or "two years" can be guessed from the sentence and is found by chance in any other one.
     if (

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import random
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -37,6 +38,8 @@ __all__ = ("RampReport", "build_ramp_tasks", "build_task")
 
 _MAX_COUNTED = 100_000
 """Passages whose phrases are counted, in a minute; of more of them everything recurs."""
+_NEAR = 250
+"""Characters on either side of an answer that may say what it is the answer to."""
 _NAMES_SHARE = 0.6
 """Of the capitalised words of a query, in what supports its answer."""
 _LOOK_AHEAD = 256
@@ -277,14 +280,27 @@ def _pick(spans: Sequence[Span], support: Sequence[str]) -> tuple[Span, ...]:
 
 
 def _supports(passage: Passage, hop: Hop, overlap: float) -> bool:
-    """Whether a passage holds an answer, so much of the query, and the names in it."""
+    """Whether a passage holds an answer and, in its title or near by, so much of the query and of the names in it."""
     text = f"{passage.title}\n{passage.text}"
     if not contains_phrase(text, hop.answer):
         return False
     # Of Chinese text each character is a word, and half of them are too many.
     if not overlap or is_chinese(text):
         return True
-    words, held = set(tokenize_answer(hop.query)), set(tokenize_answer(text))
+    words = set(tokenize_answer(hop.query))
     # What is told of another film is no support, whatever words the two have in common.
     names = {name for word in hop.query.split() if word[:1].isupper() for name in tokenize_answer(word)}
-    return len(words & held) >= overlap * len(words) and len(names & held) >= _NAMES_SHARE * len(names)
+    title = set(tokenize_answer(passage.title))
+    return any(
+        len(words & held) >= overlap * len(words) and len(names & held) >= _NAMES_SHARE * len(names)
+        for held in (title | set(tokenize_answer(near)) for near in _around(passage.text, hop.answer))
+    )
+
+
+def _around(text: str, answer: str) -> Iterator[str]:
+    """Yield the surroundings of an answer wherever it occurs; the whole text where it is not written as it is."""
+    places = [found.start() for found in re.finditer(re.escape(answer), text, re.IGNORECASE)]
+    for place in places:
+        yield text[max(0, place - _NEAR) : place + len(answer) + _NEAR]
+    if not places:
+        yield text

@@ -61,3 +61,10 @@ def test_a_definition_says_what_kind_of_thing_it_is() -> None:
     # A film that is named like a person is not that person.
     assert glossary.kind_of(span("Ann Bo", "PERSON")) == ""
     assert glossary.kind_of(span("Ann Bo", "WORK_OF_ART")) == "film"
+
+
+def test_a_phrase_of_general_words_is_asked_for_and_not_masked() -> None:
+    passages = [*PASSAGES, *(Passage(f"n{n}", "Notes", "A data page is a page of data.") for n in range(3))]
+    glossary = Glossary(passages)
+    assert glossary.flaw(span("data page")) == ""
+    assert glossary.flaw(span("data page"), is_masked=True) == "general_words"

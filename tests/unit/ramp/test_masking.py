@@ -22,6 +22,8 @@ def passage(index: int) -> Passage:
 
 def test_length_weights_are_words_and_numbers_weigh_most() -> None:
     assert length_weighted(passage(0), SPANS) == [1.0, 3.0, 3.0, 2.0, 1.0]
+    identifier = Span(90, 95, "initdb", "IDENTIFIER")
+    assert length_weighted(passage(0), (*SPANS, identifier))[-1] == 3.0
     assert uniform(passage(0), SPANS) == [1.0] * 5
 
 

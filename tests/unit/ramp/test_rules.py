@@ -114,10 +114,16 @@ def test_what_is_no_prose_is_no_source(text: str, flaw: str) -> None:
 
 @pytest.mark.parametrize(
     ("fragment", "rule"),
-    [("12", "bare_number"), ("Oslo", "enumeration"), ("Bonn", "no_sentence"), ("1923", "")],
+    [
+        ("12", "bare_number"),
+        ("Three", "bare_number"),
+        ("Oslo", "enumeration"),
+        ("Bonn", "no_sentence"),
+        ("1923", ""),
+    ],
 )
 def test_numbers_of_nothing_and_items_of_lists_are_not_masked(fragment: str, rule: str) -> None:
-    text = "They went by way of Paris, Oslo, and Bonn in 1923, and there were 12 of them in all."
+    text = "They went by way of Paris, Oslo, and Bonn in 1923, and there were 12 of them. Three came back."
     span = find_span(text, fragment)
     span = dataclasses.replace(span, flaw="no_sentence") if fragment == "Bonn" else span
     kept, drops = judge(Passage("p", "Meeting", text), span)

@@ -236,6 +236,19 @@ def test_what_is_said_of_something_else_is_no_support() -> None:
     assert len(list(build_ramp_tasks([(SOURCE, SPANS[:1])], search, settings))) == 1
 
 
+def test_an_answer_far_from_what_it_answers_is_no_support() -> None:
+    told = "Velling Works of Ann Bo stands in the harbour town of Orly."
+    settings = RampSettings(mask_count_weights=(1, 0, 0, 0), min_passage_words=5)
+
+    def kept(between: str) -> int:
+        list_page = Passage("list", "Years", f"{told} {between} 1923.")
+        search = Search(OverlapBackend([SOURCE, list_page]))
+        return len(list(build_ramp_tasks([(SOURCE, SPANS[:1])], search, settings)))
+
+    assert kept("It is of") == 1
+    assert kept("Others are told of elsewhere, in many more words. " * 8) == 0
+
+
 def test_a_question_may_be_in_the_title_or_said_twice_and_a_mask_may_not() -> None:
     text = "Velling Works makes wool. Ann Bo founded Velling Works in 1923 in the town of Orly."
     title = dataclasses.replace(
