@@ -48,7 +48,8 @@ class GeneratorSettings(Settings):
     quote_support: bool = False
     """Whether the hindsight teacher copies the sentence that gives an answer, instead of naming the need and the
     answer: finding that sentence is the same skill for a mask and for a question. The sentence itself, not its passage,
-    then has to share half of the query's words."""
+    then has to share half of the query's words. Where the evidence of a question is known, it is quoted with this, and
+    thoughts are empty without it."""
     concurrency: int = Field(default=64, ge=1)
     """Tasks in flight at once."""
     seed: int = 0

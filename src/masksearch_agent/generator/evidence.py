@@ -6,14 +6,17 @@ what is missing, and answers when it has read the answer. Nothing is written tha
 title that neither the question nor a passage names is not searched for, and the task is given up.
 
 A question over several passages takes two searches at least, also where the first found everything: a student cannot
-tell, and searching always beats deciding whether to (arXiv 2604.04651). Quoting comes before answering (2504.18225).
+tell, and searching always beats deciding whether to (arXiv 2604.04651). Quoting before answering helps large models
+(arXiv 2504.18225); a model of 135M parameters that learned it from few examples lost by it (`docs/LOG.md`).
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from itertools import chain
+from typing import ClassVar
 
 from masksearch_agent.agent.protocol import clean_text
 from masksearch_agent.generator.roles import Findings, Observation, Plan
@@ -32,10 +35,13 @@ _SENTENCE_END = re.compile(r"(?<=[.!?])\s+|(?<=[。！？])\s*")
 _PARENTHESES = re.compile(r"\s*\([^()]*\)$")
 
 
+@dataclass(frozen=True)
 class EvidenceTeacher:
     """Plays planner, rewriter and observer for tasks with evidence."""
 
-    name = "hindsight"
+    quotes: bool = True
+    """Whether thoughts quote the evidence; otherwise they are empty."""
+    name: ClassVar[str] = "hindsight"
 
     async def plan(self, findings: Findings) -> Plan:
         """Ask the question itself first, then for the evidence to be read next; give up where nothing names it."""
@@ -56,13 +62,18 @@ class EvidenceTeacher:
             target = _next_target(findings)
             new = [each for each in read if not _sentences_in(each, _earlier(findings))]
             quoted = [each for each in new if each.title != target] or new
-            text = _quotes(quoted[-_MAX_QUOTES:], shown, [as_query(target)] if target else [], task)
-            return Observation(text, None)
+            sought = [as_query(target)] if target else []
+            return Observation(self._quote(quoted[-_MAX_QUOTES:], shown, sought, task), None)
         asked = set(chain.from_iterable(findings.queries))
         # What gives the answer, best of all where it was searched for; of a comparison, what was read last.
         told = max(read, key=lambda each: (_holds_answer(each, task), as_query(each.title) in asked))
-        text = f"{_quotes([told], shown, task.answers[0], task)} {task.conclusion}"
+        text = f"{self._quote([told], shown, task.answers[0], task)} {task.conclusion if self.quotes else ''}"
         return Observation(text.strip(), task.answers[0][0])
+
+    def _quote(
+        self, evidence: Sequence[Evidence], shown: Sequence[Passage], sought: Sequence[str], task: SearchTask
+    ) -> str:
+        return _quotes(evidence, shown, sought, task) if self.quotes else ""
 
 
 def holds_evidence(task: SearchTask, passages: Sequence[Passage]) -> bool:

@@ -30,9 +30,11 @@ class HindsightTeacher:
 
     settings: GeneratorSettings = field(default_factory=GeneratorSettings)
     answer_form: AnswerForm = "fills"
-    evidence: EvidenceTeacher = field(default_factory=EvidenceTeacher)
-    """Who teaches the tasks whose evidence is known."""
     name = "hindsight"
+
+    def __post_init__(self) -> None:
+        """Say who teaches the tasks whose evidence is known."""
+        self.evidence = EvidenceTeacher(quotes=self.settings.quote_support)
 
     async def plan(self, findings: Findings) -> Plan:
         """Take the next hops that are not supported yet; give up after too many attempts at one.

@@ -30,15 +30,15 @@ BRIDGE = SearchTask(
 )
 
 
-def teach(
-    task: SearchTask, entries: dict[str, list[str]], max_rounds: int = 2, passages: int = 2
-) -> Trajectory:
+def teach(task: SearchTask, entries: dict[str, list[str]], quotes: bool = True) -> Trajectory:
     """Return the teacher's trajectory over a search that knows these queries only."""
     agent = AgentSettings(
         search_first=True, repeat_passages=False, passages_per_search=passages, max_queries=1
     )
     search = as_search(DictRetriever(entries=entries))
-    generator = TrajectoryGenerator(search, COMPACT_PROMPTS, agent, GeneratorSettings(max_rounds=max_rounds))
+    generator = TrajectoryGenerator(
+        search, COMPACT_PROMPTS, agent, GeneratorSettings(max_rounds=2, quote_support=quotes)
+    )
     return run_many(generator.run_task(task))
 
 
@@ -54,6 +54,15 @@ def test_the_missing_passage_is_searched_for_by_its_title_and_both_are_quoted() 
     ]
     assert trajectory.accepted
     assert trajectory.queries == ((QUESTION,), ("Mara Lind",))
+
+
+def test_without_quotes_thoughts_are_empty() -> None:
+    trajectory = teach(BRIDGE, {QUESTION: [FILM, OTHER], "Mara Lind": [FILM, PERSON]}, quotes=False)
+    assert texts(trajectory) == [
+        "<think></think><search> Mara Lind</search>",
+        "<think></think><answer> Tresk</answer>",
+    ]
+    assert trajectory.accepted
 
 
 def test_the_opening_results_stand_with_the_question_and_are_not_shown_again() -> None:
