@@ -32,9 +32,7 @@ BRIDGE = SearchTask(
 
 def teach(task: SearchTask, entries: dict[str, list[str]], quotes: bool = True) -> Trajectory:
     """Return the teacher's trajectory over a search that knows these queries only."""
-    agent = AgentSettings(
-        search_first=True, repeat_passages=False, passages_per_search=passages, max_queries=1
-    )
+    agent = AgentSettings(search_first=True, repeat_passages=False, passages_per_search=2, max_queries=1)
     search = as_search(DictRetriever(entries=entries))
     generator = TrajectoryGenerator(
         search, COMPACT_PROMPTS, agent, GeneratorSettings(max_rounds=2, quote_support=quotes)
