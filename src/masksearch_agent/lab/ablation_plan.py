@@ -61,7 +61,7 @@ def check_ablation(recipe: LabRecipe) -> None:
         raise ConfigError(
             "the recipe has no `qa_dapo`, which the rows with RL on questions are trained by; add it"
         )
-    if "curriculum" in only and not recipe.ramp_dapo.curriculum:
+    if "curriculum" in only and not recipe.stage_one_dapo.curriculum:
         raise ConfigError(
             "the recipe's `ramp_dapo.curriculum` is empty, so there is nothing to compare with mixed masks"
         )
@@ -138,7 +138,7 @@ class Plan:
         return arms
 
     def _curriculum(self) -> list[Arm]:
-        sft, dapo = self.recipe.ramp_sft, self.recipe.ramp_dapo
+        sft, dapo = self.recipe.ramp_sft, self.recipe.stage_one_dapo
         mixed, ordered = (self._sft(self.base, RAMP, _with(sft, curriculum=on)) for on in (False, True))
         return [
             self._filled("SFT, mixed", mixed),
@@ -148,14 +148,14 @@ class Plan:
         ]
 
     def _rewards(self) -> list[Arm]:
-        dapo, rewards = self.recipe.ramp_dapo, self.recipe.rewards
+        dapo, rewards = self.recipe.stage_one_dapo, self.recipe.rewards
         return [
             self._filled(name, self._rl(self.base, RAMP, dapo, rewards=_with(rewards, answer=name)))
             for name in reward_names(rewards)
         ]
 
     def _sampling(self) -> list[Arm]:
-        dapo = self.recipe.ramp_dapo
+        dapo = self.recipe.stage_one_dapo
         return [
             self._filled(name, self._rl(self.base, RAMP, _with(dapo, dynamic_sampling=is_dynamic)))
             for name, is_dynamic in (("off", False), ("on", True))
@@ -201,7 +201,7 @@ class Plan:
     def _pre_training(self, method: str, is_guarded: bool = True) -> AgentFolder:
         if method == "SFT":
             return self._sft(self.base, RAMP, self.recipe.ramp_sft, is_guarded)
-        return self._rl(self.base, RAMP, self.recipe.ramp_dapo, is_guarded)
+        return self._rl(self.base, RAMP, self.recipe.stage_one_dapo, is_guarded)
 
     def _downstream(self, method: str, agent: AgentFolder, steps: int | None = None) -> AgentFolder:
         """Return an agent trained on questions, for other than the recipe's number of steps where one is given."""

@@ -51,7 +51,7 @@ class Quickstart:
             for kind, tasks in (("ramp", masks), ("qa", world.train_questions))
         ]
         student = make.sft(base, self.traces[0], recipe.ramp_sft, "ramp_sft")
-        searcher = make.dapo(student, masks, searched, recipe.ramp_dapo, "ramp_dapo")
+        searcher = make.dapo(student, masks, searched, recipe.stage_one_dapo, "ramp_dapo")
         last = "qa_sft" if recipe.qa_dapo else "agent"
         reader = make.sft(searcher, self.traces[1], recipe.qa_sft, "qa_sft", last, ramp=(self.traces[0],))
         self.agent = reader

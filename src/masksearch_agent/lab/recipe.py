@@ -13,6 +13,7 @@ from pydantic import Field, field_validator
 from masksearch_agent.config.base import Settings
 from masksearch_agent.config.recipe import Recipe
 from masksearch_agent.config.trainers import DAPOSettings, OptimizerSettings, SFTSettings
+from masksearch_agent.errors import ConfigError
 
 __all__ = (
     *("EXPERIMENTS", "AblationSettings", "BaseStageSettings", "Experiment", "LabRecipe", "QuestionSet"),
@@ -124,10 +125,19 @@ class WorldSettings(Settings):
 class LabRecipe(Recipe):
     """Everything that an experiment needs to know."""
 
-    ramp_dapo: DAPOSettings = DAPOSettings()
-    """Stage I, reinforced: no experiment leaves it out."""
     world: WorldSettings = WorldSettings()
     ablation: AblationSettings = AblationSettings()
     """Comparisons of training recipes; read by `masksearch ablate` only."""
     base_stage: BaseStageSettings | None = None
     """How the tiny base model is made; read by `masksearch base` only."""
+
+    @property
+    def stage_one_dapo(self) -> DAPOSettings:
+        """`ramp_dapo`, for the experiments that cannot leave it out.
+
+        Raises:
+            ConfigError: The recipe does.
+        """
+        if self.ramp_dapo is None:
+            raise ConfigError("this experiment reinforces Stage I; give the recipe settings for ramp_dapo")
+        return self.ramp_dapo

@@ -171,6 +171,8 @@ def _asked(candidate: _Candidate, clause: Clause, topic: Topic, sentence: Any) -
 def _is_specific(question: str, topic: Topic, sentence: Any, clause: Clause) -> bool:
     """Whether a question names what it is about, so that it can be asked without its passage."""
     subject = [token for token in clause.subject.subtree if token.i not in clause.dropped]
+    if not subject:
+        return False  # All of it was an aside, as in `POWRi (…, inc.) is a …`, parsed around the parentheses.
     asked = set(re.findall(r"[\w.-]+", question.lower()))
     has_bare_subject = (
         len(subject) <= 2

@@ -47,3 +47,13 @@ def test_spans_of_headings_and_keyword_lists_say_so() -> None:
     flaws = {(span.text, span.flaw) for span in read(text, "both")}
     assert ("Munich", "") in flaws
     assert any(flaw == "no_sentence" for _, flaw in flaws)
+
+
+def test_a_subject_that_is_all_aside_costs_its_question() -> None:
+    text = (
+        "POWRi (Performance Open Wheeled Racing, inc.) is a oval track racing sanctioning body based in the United "
+        "States, founded by promoter Kenny Brown."
+    )
+    extractor = SpacySpanExtractor(settings=RampSettings(cloze_questions=1.0))
+    ((_, found),) = extractor.extract([Passage("p", "POWRi Midget Racing", text)])
+    assert "Kenny Brown" in {span.text for span in found}
