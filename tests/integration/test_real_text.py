@@ -55,7 +55,9 @@ def test_the_loop_on_real_text_is_whole(run: CommandLine, shared_data: Path, tmp
     corpus = shared_data / "2wikimultihopqa" / "corpus.json"
 
     assert run("index", corpus, "--out", "wiki", *options).json["passages"] == 6119
-    tasks = run("ramp", corpus, "--index", "wiki", "--limit", 300, "--out", "ramp.jsonl", *options).json
+    # In so small a corpus few facts are told twice in like words.
+    lax = ("--set", "ramp.support_overlap=0", *options)
+    tasks = run("ramp", corpus, "--index", "wiki", "--limit", 300, "--out", "ramp.jsonl", *lax).json
     assert tasks["kept"] > 100
     assert set(tasks["by_masks"]) == {"1", "2"}
     made = run("generate", "ramp.jsonl", "--index", "wiki", "--out", "traces.sqlite", *options).json
