@@ -44,7 +44,7 @@ HEAVY = {
     *("bs4", "gliner", "lxml", "mwparserfromhell", "mwxml", "pyarrow", "pypdf"),
     *("ray", "safetensors", "sentence_transformers", "spacy", "torch", "transformers", "trl", "vllm"),
 }
-MAY_IMPORT_HEAVY = ("models/engine", "models/sampling", "models/slots", "trainers/", "lab/muon")
+MAY_IMPORT_HEAVY = ("models/engine", "models/held_answers", "models/sampling", "models/slots", "trainers/", "lab/muon")
 """Modules that nothing loads unless someone trains or runs local weights; their names begin so."""
 
 MODULES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")
