@@ -19,7 +19,7 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from masksearch_agent.ramp.clauses import NUMBERING
-from masksearch_agent.ramp.rule_words import PERSON_NOUN, POINTERS, VAGUE, WORKS
+from masksearch_agent.ramp.rule_words import KIND_NOUNS, PERSON_NOUN, POINTERS, VAGUE, WORKS
 from masksearch_agent.ramp.spans import IDENTIFIER, TERM, Span
 from masksearch_agent.records import Passage
 from masksearch_agent.text.matching import phrase_form
@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 __all__ = ("Glossary", "general_words")
 
 _PARENTHESES = re.compile(r"\s*\([^()]*\)")
-_PRONOUNS = frozenset("it he she they that there what which who one another each".split())
+_PRONOUNS = frozenset(
+    ["it", "he", "she", "they", "that", "there", "what", "which", "who", "one", "another", "each"]
+)
 _LONGEST = 3
 """Words of the phrases that are counted; a longer one is as frequent as the rarest of its parts."""
 _SLOTS_PER_PASSAGE = 512
@@ -109,7 +111,8 @@ class Glossary:
 
         Args:
             span: Of any label.
-            is_masked: Whether it is to be masked. Then a phrase of general words is none, however often they stand
+            is_masked: Whether it is to be masked. Then a common noun has to be a term that the corpus defines,
+                a phrase of general words is none, however often they stand
                 together: without a question nobody can tell it from others that fit as well.
         """
         if span.label not in (TERM, IDENTIFIER):
@@ -123,11 +126,11 @@ class Glossary:
         if len(words) == 1 and span.text.islower() and not self._is_in_titles(words[0]):
             return "no_heading"
         is_own = any(word not in general_words() and not word.isdigit() for word in words)
-        is_name = any(letter.isupper() for letter in span.text) and (is_own or len(words) > 1)
-        if is_masked and not is_name and not self._is_defined(words):
-            return "undefined_term"
+        is_name = not span.text.islower()
         if is_own:
-            return ""
+            # "The cron package" says by itself what it is; any other common noun has to be a term somewhere.
+            is_term = is_name or self._is_defined(words) or (not is_masked and words[-1] in KIND_NOUNS)
+            return "" if is_term else "undefined_term"
         rarest = min((self.frequency(word) for word in words), default=0)
         is_collocated = len(words) > 1 and found > 1 and found >= _COLLOCATED * rarest
         if not is_masked and is_collocated and self._is_defined(words):

@@ -44,7 +44,9 @@ _QUANTITY = re.compile(
 _REFERENCE = re.compile(r"(?:Section|Chapter|Table|Figure|Example|Appendix|Part|Note)\b")
 _RELATIVE = frozenset(["same", "such", "other", "another", "only", "former", "latter", "else"])
 _EXAMPLES = frozenset({"example", "examples", "e.g."})
-_POINTING = frozenset({"this", "these", "that", "those", "both", "such", "above", "below", "following", "we", "you"})
+_POINTING = frozenset(
+    {"this", "these", "that", "those", "both", "such", "above", "below", "following", "we", "you"}
+)
 _NOT_OF_TERM = frozenset({"DET", "PRON", "NUM", "PUNCT", "SPACE", "SYM", "CCONJ"})
 _LABELS = {
     "PLACE": "GPE",
@@ -282,12 +284,16 @@ def _term(document: Any, chunk: Any, people: str) -> Iterator[_Candidate]:
         start += 1
     kept = document[start : chunk.end]
     if any(
-        token.pos_ == "CCONJ" or token.tag_ in ("JJR", "RBR") or token.lower_ in _RELATIVE for token in kept
+        token.pos_ == "CCONJ"
+        or token.tag_ in ("JJR", "RBR")
+        or token.tag_ == "POS"
+        or token.lower_ in _RELATIVE
+        for token in kept
     ) or _is_cut(document.text, kept.start_char, kept.end_char):
         return
     if any(token.text.isupper() for token in kept[1:]) and kept.text[:1].islower():
         return  # Two phrases that a missing comma joins.
-    is_open = kept.text.count("(") != kept.text.count(")") or any(mark in kept.text for mark in '“”"*`')
+    is_open = kept.text.count("(") != kept.text.count(")") or any(mark in kept.text for mark in '“”"*`|')
     if is_open or _REFERENCE.match(kept.text):
         return
     if not len(kept) or kept.root.pos_ not in ("NOUN", "PROPN") or "\n" in kept.text:

@@ -107,6 +107,7 @@ IDIOMS = frozenset(
     for phrase in _words("""
         in_contrast in_addition for_instance for_example in_particular at_worst at_best in_fact in_turn in_general
         in_practice in_other_words as_usual of_course for_now in_short at_first in_all on_average as_well in_part
+        on_the_other_hand on_the_one_hand at_the_end_of_the_day
     """)
 )
 """Asides that a question does without."""

@@ -45,8 +45,10 @@ def supports(found: Passage, hop: Hop, source: Passage, overlap: float) -> bool:
         return True
     asked, names = _asked(hop.query, source.title)
     title = set(tokenize_answer(found.title))
+    # Of an article, the title is what its sentences are about; that of a chapter is not.
+    is_entitled = not NUMBERING.match(found.title) and contains_phrase(found.title, hop.answer)
     for sentence in _sentences(found.text):
-        if not contains_phrase(sentence, hop.answer):
+        if not is_entitled and not contains_phrase(sentence, hop.answer):
             continue
         held = set(tokenize_answer(sentence))
         is_told = len(asked & held) >= min(_MIN_SHARED, len(asked))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 from masksearch_agent.ramp.glossary import general_words
-from masksearch_agent.ramp.hops import sentence_around
+from masksearch_agent.ramp.hops import content_words, sentence_around
 from masksearch_agent.ramp.spans import Span
 from masksearch_agent.text.words import words_of
 
@@ -54,7 +54,9 @@ def is_said_beside(text: str, span: Span, title: str) -> bool:
     before, after = text[: span.start], text[span.end :]
     if _LETTERS_BESIDE.match(after) or before.endswith(("(", "[")) or _REFERENCE.search(before):
         return True
-    around = {word.lower()[:_STEM] for part in (title, *sentence_around(before, after)) for word in words_of(part)}
+    around = {
+        word.lower()[:_STEM] for part in (title, *sentence_around(before, after)) for word in words_of(part)
+    }
     stems = {word.lower()[:_STEM] for word in words_of(span.text) if len(word) >= _STEM and word.isalpha()}
     return not around.isdisjoint(stems)
 
@@ -65,4 +67,4 @@ def _ends_with_name(before: str) -> bool:
         return False
     # The first word of a sentence has its capital anyway.
     is_first = found["ahead"] is not None or found.start("word") == 0
-    return not (is_first and found["word"].lower() in general_words())
+    return not (is_first and (found["word"].lower() in general_words() or not content_words(found["word"])))
