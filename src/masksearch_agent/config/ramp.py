@@ -80,8 +80,9 @@ class RampSettings(Settings):
     """Share of the questions whose source passage may be found, as what a user asks for stands in the documents; such a
     question needs no second passage that gives its answer."""
     support_overlap: float = Field(default=0.5, ge=0, le=1)
-    """Share of the words of a query that a passage with the answer must hold too, title and text, to support it. The
-    hindsight teacher asks for half. A fact whose extractor knows how to look it up needs the answer only."""
+    """Share of the words of a query that a sentence with the answer must hold too, title included, to support it,
+    beside all names of the query; at 0 the answer is enough. The hindsight teacher asks for half. A fact whose
+    extractor knows how to look it up needs the answer only."""
     drop_near_copies: bool = True
     """Make one task of passages that are nearly the same, of the first one."""
     seed: int = 0

@@ -20,7 +20,7 @@ from masksearch_agent.ramp.rule_words import (
     POINTERS,
 )
 
-__all__ = ("Clause", "Topic", "find_clause", "is_bare", "subtree", "topic_of")
+__all__ = ("NUMBERING", "Clause", "Topic", "find_clause", "is_bare", "subtree", "topic_of")
 
 _SUBJECTS = frozenset({"nsubj", "nsubjpass"})
 _AUXILIARIES = frozenset({"aux", "auxpass"})
@@ -35,13 +35,15 @@ _POSSESSIVES = frozenset({"his", "her", "its", "their"})
 _PRONOUNS = frozenset(
     {"he", "she", "it", "they", "him", "them", "himself", "herself", "itself", "themselves"}
 )
-_NUMBERING = re.compile(
+NUMBERING = re.compile(
     r"^(?:(?:chapter|appendix|part|section)\s+)?(?:[A-Z]?\d*(?:\.\d+)*\.|[IVX]+\.|[A-Z]\.(?=\s\w{3}))\s+",
     re.I,
 )
 _PARENTHESES = re.compile(r"\s*\([^()]*\)")
 _ABBREVIATED = re.compile(r"(?:^|[\s.])(?:[A-Z]|Mrs?|Dr|St|vs|No|Jr|Sr|Inc|Ltd|Co|e\.g|i\.e|etc|approx)\.$")
 """The recogniser of sentences took an abbreviation for the end of one."""
+_CONTRASTS = frozenset({"while", "whereas", "although", "though"})
+"""Open clauses that tell something else by the way."""
 _MAX_COMMAS = 4
 _MIN_TOKENS, _MAX_TOKENS = 6, 45
 
@@ -104,6 +106,8 @@ def find_clause(sentence: Any, topic: Topic) -> Clause | str:
     for child in root.children:
         if child.dep_ in _LOOSE or child in auxiliaries or child == subject or _is_connector(child):
             continue
+        if child.dep_ == "advcl" and any(part.lower_ in _CONTRASTS for part in child.children):
+            continue
         if _is_loose_participle(child) or " ".join(token.lower_ for token in child.subtree) in IDIOMS:
             continue
         if child.i > root.i:
@@ -132,7 +136,7 @@ def subtree(head: Any, clause: Clause) -> list[Any]:
 
 def topic_of(title: str, sentences: Sequence[Any]) -> Topic:
     """Return what a passage with these sentences is about."""
-    name = _PARENTHESES.sub("", _NUMBERING.sub("", title)).strip()
+    name = _PARENTHESES.sub("", NUMBERING.sub("", title)).strip()
     if not name or not sentences:
         return Topic("")
     first = sentences[0]

@@ -18,7 +18,8 @@ from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
-from masksearch_agent.ramp.rule_words import PERSON_NOUN, VAGUE, WORKS
+from masksearch_agent.ramp.clauses import NUMBERING
+from masksearch_agent.ramp.rule_words import KIND_NOUNS, PERSON_NOUN, POINTERS, VAGUE, WORKS
 from masksearch_agent.ramp.spans import IDENTIFIER, TERM, Span
 from masksearch_agent.records import Passage
 from masksearch_agent.text.matching import phrase_form
@@ -26,8 +27,12 @@ from masksearch_agent.text.matching import phrase_form
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ("Glossary",)
+__all__ = ("Glossary", "general_words")
 
+_PARENTHESES = re.compile(r"\s*\([^()]*\)")
+_PRONOUNS = frozenset(
+    ["it", "he", "she", "they", "that", "there", "what", "which", "who", "one", "another", "each"]
+)
 _LONGEST = 3
 """Words of the phrases that are counted; a longer one is as frequent as the rarest of its parts."""
 _SLOTS_PER_PASSAGE = 512
@@ -38,7 +43,7 @@ _MIN_ALLOWED = 12
 _COLLOCATED = 0.04
 """Share of a phrase's rarest word that stands in the phrase, from which general words are a term."""
 _DEFINITION = re.compile(
-    r"(?:^|(?<=[.!?]\s)|\n)\s*(?:(?:The|A|An)\s)?(?P<name>[\w][\w'’./ -]{1,58}?)(?:\s*\([^()]*\))?"
+    r"(?:^|(?<=[.!?]\s)|\n)\s*(?:(?P<article>The|A|An)\s)?(?P<name>[\w][\w'’./ -]{1,58}?)(?:\s*\([^()]*\))?"
     r"(?:,[^,.]{1,60},)?\s(?:is|was)\s(?:an?|the|one of the)\s(?P<said>[^,.;:()\n]{3,90})"
 )
 _END_OF_NOUN = re.compile(
@@ -59,6 +64,7 @@ class Glossary:
         self._mask = (1 << (_SLOTS_PER_PASSAGE * max(1, len(passages))).bit_length()) - 1
         self._counts = np.zeros(self._mask + 1, dtype=np.uint16)
         self._title_words: set[str] = set()
+        self._defined: set[str] = set()
         kinds: dict[str, Counter[str]] = {}
         for passage in passages:
             self._title_words.update(phrase_form(passage.title).split())
@@ -66,6 +72,7 @@ class Glossary:
             slots = self._slots(set(_phrases(words)))
             # A slot that is full stays so; nothing is asked of such frequent phrases but that they are frequent.
             self._counts[slots] += self._counts[slots] < np.iinfo(np.uint16).max
+            self._defined.update(_defined(passage))
             for name, kind in _definitions(passage):
                 kinds.setdefault(name, Counter())[kind] += 1
         agreed = {name: said.most_common(1)[0][0] for name, said in kinds.items() if _agree(said)}
@@ -104,7 +111,8 @@ class Glossary:
 
         Args:
             span: Of any label.
-            is_masked: Whether it is to be masked. Then a phrase of general words is none, however often they stand
+            is_masked: Whether it is to be masked. Then a common noun has to be a term that the corpus defines, and
+                a phrase of general words is none, however often they stand
                 together: without a question nobody can tell it from others that fit as well.
         """
         if span.label not in (TERM, IDENTIFIER):
@@ -117,13 +125,26 @@ class Glossary:
         words = phrase_form(span.text).split()
         if len(words) == 1 and span.text.islower() and not self._is_in_titles(words[0]):
             return "no_heading"
-        is_own = any(word not in _general_words() and not word.isdigit() for word in words)
+        is_own = any(word not in general_words() and not word.isdigit() for word in words)
+        is_name = not span.text.islower()
         if is_own:
-            return ""
+            # "The cron package" says by itself what it is; any other common noun has to be a term somewhere.
+            is_term = is_name or self._is_defined(words) or (not is_masked and words[-1] in KIND_NOUNS)
+            return "" if is_term else "undefined_term"
         rarest = min((self.frequency(word) for word in words), default=0)
-        if not is_masked and len(words) > 1 and found > 1 and found >= _COLLOCATED * rarest:
+        is_collocated = len(words) > 1 and found > 1 and found >= _COLLOCATED * rarest
+        if not is_masked and is_collocated and self._is_defined(words):
             return ""
         return "general_words"
+
+    def _is_defined(self, words: Sequence[str]) -> bool:
+        """Whether the corpus says what a term is: it is a title, or some passage says "a … is a …"."""
+        if not words:
+            return False
+        *rest, last = words
+        return not self._defined.isdisjoint(
+            " ".join([*rest, form]) for form in (last, last.removesuffix("s"), f"{last}s")
+        )
 
     def _is_in_titles(self, word: str) -> bool:
         return not self._title_words.isdisjoint({word, word.removesuffix("s"), f"{word}s"})
@@ -141,6 +162,16 @@ def _phrases(words: Sequence[str]) -> Iterator[str]:
             yield " ".join(words[start : start + length])
 
 
+def _defined(passage: Passage) -> Iterator[str]:
+    """Yield the terms that a passage defines, in one of many or as such, and its title."""
+    yield phrase_form(NUMBERING.sub("", _PARENTHESES.sub("", passage.title)))
+    for found in _DEFINITION.finditer(passage.text):
+        words = phrase_form(found["name"]).split()
+        is_general = found["article"] != "The" and 0 < len(words) <= _LONGEST and " is " in found[0]
+        if is_general and words[0] not in POINTERS and words[0] not in _PRONOUNS:
+            yield " ".join(words)
+
+
 def _definitions(passage: Passage) -> Iterator[tuple[str, str]]:
     """Yield names and kinds that a passage tells in the form "X is a river in …"."""
     title = phrase_form(re.sub(r"\s*\([^()]*\)", "", passage.title))
@@ -150,8 +181,11 @@ def _definitions(passage: Passage) -> Iterator[tuple[str, str]]:
         if name != title and not re.fullmatch(r"\S*(?:[A-Z_]\S*[A-Z_]|\w_\w)\S*", found["name"]):
             continue
         words = _END_OF_NOUN.sub("", found["said"]).split()
+        # "A commercial and cultural centre": an adjective stands before `and`.
+        said = found["said"][len(" ".join(words)) :]
         if (
             words
+            and not said.startswith((" and ", " or "))
             and _NOUN.fullmatch(words[-1])
             and words[-1] not in VAGUE
             and not words[-1].endswith(("ed", "ly", "ing"))
@@ -164,7 +198,7 @@ def _agree(said: Counter[str]) -> bool:
 
 
 @cache
-def _general_words() -> frozenset[str]:
+def general_words() -> frozenset[str]:
     """The words that are frequent in texts of every kind: encyclopedia, manuals, handbooks."""
     text = resources.files("masksearch_agent.ramp").joinpath("general_words.txt").read_text(encoding="utf-8")
     return frozenset(text.split())

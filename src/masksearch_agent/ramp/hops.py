@@ -13,9 +13,9 @@ from masksearch_agent.ramp.spans import Span
 from masksearch_agent.records import MASK, Hop, Passage
 from masksearch_agent.text.words import is_chinese, query_words
 
-__all__ = ("content_words", "derive_hops", "kind_of", "mask_spans", "sentence_around")
+__all__ = ("SENTENCE_END", "content_words", "derive_hops", "kind_of", "mask_spans", "sentence_around")
 
-_SENTENCE_END = re.compile(r"[.!?][\"'”’)\]]*\s+(?=[\"'“‘(\[]?[A-Z0-9\[])|\n+|[。！？]")
+SENTENCE_END = re.compile(r"[.!?][\"'”’)\]]*\s+(?=[\"'“‘(\[]?[A-Z0-9\[])|\n+|[。！？]")
 _CONTEXT_WORDS = 12
 """Content words of the sentence that go into a query: more of them dilute it."""
 _NEED_WORDS = 3
@@ -102,8 +102,8 @@ def _need(number: int | None, before: str, after: str) -> str:
 
 def sentence_around(before: str, after: str) -> tuple[str, str]:
     """Return what the sentence of a mask says before and after it, of all that the passage says there."""
-    starts = [match.end() for match in _SENTENCE_END.finditer(before)]
-    end = _SENTENCE_END.search(after)
+    starts = [match.end() for match in SENTENCE_END.finditer(before)]
+    end = SENTENCE_END.search(after)
     return before[starts[-1] if starts else 0 :], after[: end.start() if end else None]
 
 

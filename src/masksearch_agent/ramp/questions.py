@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from masksearch_agent.ramp.clauses import Clause, subtree
-from masksearch_agent.ramp.rule_words import PERSON_NOUN, VERBS_WITH_PREPOSITION
+from masksearch_agent.ramp.rule_words import PERSON_NOUN
 from masksearch_agent.ramp.wording import all_tokens, inverted, predicate, rest_of, text_of, tidy
 
 __all__ = ("KIND", "ask", "ask_for_entry")
@@ -33,6 +33,8 @@ _POINTING = re.compile(
     r"\b(?:this|these|those|it|its|they|their|above|below|following|here|see|same|such)\b", re.IGNORECASE
 )
 _YEAR = re.compile(r"(?:1\d|20)\d\d")
+_TELLING = frozenset({"acl", "relcl"})
+_MIN_CONTENT = 6
 _MIN_WORDS, _MAX_WORDS = 5, 26
 _MAX_SUBJECT_WORDS = 14
 
@@ -208,13 +210,8 @@ def _of_preposition(clause: Clause, head: Any, answer: Any, label: str, kind: st
         return f"where {asked} from" if preposition == "from" else ""
     if label == "PERSON":
         return f"{preposition} whom {asked}"
-    # "Over what will the force affect the movement?" Where the preposition belongs to the verb, it reads well.
-    is_of_verb = head.i == clause.root.i + 1 and not any(
-        child.dep_ in ("dobj", "attr", "acomp") for child in clause.after
-    )
-    is_known = f"{clause.root.lemma_}_{preposition}" in VERBS_WITH_PREPOSITION
-    is_safe = (is_of_verb and clause.root.lemma_ != "be") or is_known
-    return f"{preposition} what {asked}" if is_safe else ""
+    # "Over what will the force affect the movement?": without a noun, hardly anybody asks so.
+    return ""
 
 
 def _in_place(clause: Clause, head: Any, answer: Any, label: str, kind: str) -> str:
@@ -293,7 +290,14 @@ def _identifies(clause: Clause) -> bool:
     tokens = [token for head in clause.after for token in subtree(head, clause)]
     article = attributes[0].left_edge.lower_
     content = sum(not token.is_stop and not token.is_punct for token in tokens)
-    return (article == "the" and content >= 2) or content >= 6
+    if any(noun.lower_ == "one" for noun in attributes):
+        return False
+    if article == "the":
+        return content >= 2
+    # "A village in …" says itself that there are others; a year, or what somebody did, may tell it from them.
+    told = [token for token in tokens if any(part.dep_ in _TELLING for part in (token, *token.ancestors))]
+    is_dated = any(_YEAR.fullmatch(token.text) for token in tokens)
+    return content >= _MIN_CONTENT and (is_dated or any(token.pos_ == "PROPN" for token in told))
 
 
 def _is_definite(clause: Clause) -> bool:

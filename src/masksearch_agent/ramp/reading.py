@@ -17,6 +17,7 @@ from masksearch_agent.ramp.clauses import Clause, Topic, find_clause, is_bare, t
 from masksearch_agent.ramp.questions import KIND, ask, ask_for_entry
 from masksearch_agent.ramp.rule_words import EMPTY_ADJECTIVES, KIND_NOUNS, ORDINALS, VAGUE_NOUNS
 from masksearch_agent.ramp.spans import IDENTIFIER, TERM, Span, trimmed_spans
+from masksearch_agent.ramp.wholeness import is_part
 from masksearch_agent.text.matching import contains_phrase
 
 __all__ = ("read_spans",)
@@ -42,6 +43,10 @@ _QUANTITY = re.compile(
 """A number with its unit."""
 _REFERENCE = re.compile(r"(?:Section|Chapter|Table|Figure|Example|Appendix|Part|Note)\b")
 _RELATIVE = frozenset(["same", "such", "other", "another", "only", "former", "latter", "else"])
+_EXAMPLES = frozenset({"example", "examples", "e.g."})
+_POINTING = frozenset(
+    {"this", "these", "that", "those", "both", "such", "above", "below", "following", "we", "you"}
+)
 _NOT_OF_TERM = frozenset({"DET", "PRON", "NUM", "PUNCT", "SPACE", "SYM", "CCONJ"})
 _LABELS = {
     "PLACE": "GPE",
@@ -110,16 +115,17 @@ def read_spans(
         else:
             candidates = _given(document, sentence, given)
             flaw = ""
+        mask_flaw = "" if flaw or given is not None else _mask_flaw(sentence)
         for candidate in candidates:
             if candidate.span.start in taken:
                 continue
             taken.add(candidate.span.start)
-            if flaw:
-                spans.append(_with(candidate.span, flaw=flaw))
-            elif isinstance(clause, str):
-                spans.append(candidate.span)
+            if not flaw and given is None and is_part(document.text, candidate.span):
+                spans.append(_with(candidate.span, flaw="part_of_name"))
+            elif flaw or isinstance(clause, str):
+                spans.append(_with(candidate.span, flaw=flaw or mask_flaw))
             else:
-                spans.append(_asked(candidate, clause, about, sentence))
+                spans.append(_asked(candidate, clause, about, sentence, mask_flaw))
     return tuple(sorted(spans, key=lambda span: (span.start, -span.end)))
 
 
@@ -153,19 +159,21 @@ def _with(span: Span, question: str = "", kind_question: str = "", flaw: str = "
     return dataclasses.replace(span, question=question, kind_question=kind_question, flaw=flaw)
 
 
-def _asked(candidate: _Candidate, clause: Clause, topic: Topic, sentence: Any) -> Span:
+def _asked(candidate: _Candidate, clause: Clause, topic: Topic, sentence: Any, flaw: str = "") -> Span:
     label = "" if candidate.label in (TERM, IDENTIFIER) else candidate.label
+    is_title = candidate.span.text.lower() == topic.name.lower()
     found = []
     for kind in (candidate.kind, candidate.kind or KIND):
         question = ask(clause, candidate.covered, label, kind)
         # "The earthquake caused …": the answer is not the word for what the passage is about, but which one it is.
         is_generic = candidate.span.text.islower() and contains_phrase(topic.name, candidate.span.text)
-        is_title = candidate.span.text.lower() == topic.name.lower()
         is_fair = (
             question and not contains_phrase(question, candidate.span.text) and (is_title or not is_generic)
         )
         found.append(question if is_fair and _is_specific(question, topic, sentence, clause) else "")
-    return _with(candidate.span, found[0], found[1] if KIND in found[1] else "")
+    if topic.is_person and is_title:
+        found[0] = re.sub("^What ", "Who ", found[0])
+    return _with(candidate.span, found[0], found[1] if KIND in found[1] else "", flaw)
 
 
 def _is_specific(question: str, topic: Topic, sentence: Any, clause: Clause) -> bool:
@@ -210,6 +218,16 @@ def _sentence_flaw(sentence: Any) -> str:
     return ""
 
 
+def _mask_flaw(sentence: Any) -> str:
+    """Return why nothing of a sentence may be masked: no other passage can be told to say the same of its subject."""
+    words = {token.lower_ for token in sentence}
+    if words & _EXAMPLES:
+        return "example"
+    subjects = [child for child in sentence.root.lefts if child.dep_ in ("nsubj", "nsubjpass")]
+    pointed = {token.lower_ for subject in subjects for token in subject.subtree}
+    return "points_elsewhere" if pointed & _POINTING else ""
+
+
 def _candidates(
     document: Any, sentence: Any, has_terms: bool, has_entities: bool, people: str
 ) -> Iterator[_Candidate]:
@@ -240,8 +258,9 @@ def _given(document: Any, sentence: Any, spans: Sequence[Span]) -> Iterator[_Can
 def _identifiers(document: Any, sentence: Any) -> Iterator[_Candidate]:
     for found in _CODE.finditer(sentence.text):
         start = sentence.start_char + found.start()
-        covered = document.char_span(start, start + len(found[0]), label=IDENTIFIER, alignment_mode="expand")
-        if covered is None or covered.end_char != start + len(found[0]):
+        text = found[0].rstrip(".")
+        covered = document.char_span(start, start + len(text), label=IDENTIFIER, alignment_mode="expand")
+        if covered is None or covered.end_char != start + len(text):
             continue
         kind = ""
         if covered.end < len(document) and document[covered.end].lower_ in KIND_NOUNS:
@@ -250,7 +269,7 @@ def _identifiers(document: Any, sentence: Any) -> Iterator[_Candidate]:
         elif covered.start > 0 and document[covered.start - 1].lower_ in KIND_NOUNS:
             kind = document[covered.start - 1].lower_
             covered = document[covered.start - 1 : covered.end]
-        yield _Candidate(Span(start, start + len(found[0]), found[0], IDENTIFIER), covered, IDENTIFIER, kind)
+        yield _Candidate(Span(start, start + len(text), text, IDENTIFIER), covered, IDENTIFIER, kind)
     for found in _QUANTITY.finditer(sentence.text):
         start = sentence.start_char + found.start()
         covered = document.char_span(start, start + len(found[0]), label="QUANTITY", alignment_mode="expand")
@@ -265,10 +284,16 @@ def _term(document: Any, chunk: Any, people: str) -> Iterator[_Candidate]:
         start += 1
     kept = document[start : chunk.end]
     if any(
-        token.pos_ == "CCONJ" or token.tag_ in ("JJR", "RBR") or token.lower_ in _RELATIVE for token in kept
+        token.pos_ == "CCONJ"
+        or token.tag_ in ("JJR", "RBR")
+        or token.tag_ == "POS"
+        or token.lower_ in _RELATIVE
+        for token in kept
     ) or _is_cut(document.text, kept.start_char, kept.end_char):
         return
-    is_open = kept.text.count("(") != kept.text.count(")") or any(mark in kept.text for mark in '“”"*`')
+    if any(token.text.isupper() for token in kept[1:]) and kept.text[:1].islower():
+        return  # Two phrases that a missing comma joins.
+    is_open = kept.text.count("(") != kept.text.count(")") or any(mark in kept.text for mark in '“”"*`|')
     if is_open or _REFERENCE.match(kept.text):
         return
     if not len(kept) or kept.root.pos_ not in ("NOUN", "PROPN") or "\n" in kept.text:

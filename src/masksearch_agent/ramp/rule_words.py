@@ -17,7 +17,6 @@ __all__ = (
     "POINTERS",
     "VAGUE",
     "VAGUE_NOUNS",
-    "VERBS_WITH_PREPOSITION",
     "WORKS",
 )
 
@@ -39,7 +38,7 @@ CONJUNCTIONS = _words("""
 POINTERS = _words("""
     this these those following above below previous previously aforementioned former latter here we i our us
     my me let's see example e.g. i.e. figure section chapter others respectively ones there now today
-    currently recently nowadays
+    currently recently nowadays both
 """)
 """Words that point out of the sentence: nobody who reads it alone knows where to."""
 
@@ -52,14 +51,6 @@ ENTRY_NOUNS = _words("""
     parameter option function command view setting variable method class module type catalog table column
     field form value attribute clause operator statement flag utility program tool package directive event
     file
-""")
-
-VERBS_WITH_PREPOSITION = _words("""
-    belong_to refer_to depend_on consist_of base_on call_by replace_by replace_with correspond_to store_in
-    define_in derive_from name_after write_in convert_to convert_into use_for map_to apply_to rely_on
-    result_in stand_for know_as lead_to contain_in connect_to send_to located_in publish_in record_in keep_in
-    work_for study_at graduate_from marry_to translate_into divide_into split_into add_to pass_to write_to
-    play_for come_from
 """)
 
 KIND_NOUNS = _words("""
@@ -116,6 +107,7 @@ IDIOMS = frozenset(
     for phrase in _words("""
         in_contrast in_addition for_instance for_example in_particular at_worst at_best in_fact in_turn in_general
         in_practice in_other_words as_usual of_course for_now in_short at_first in_all on_average as_well in_part
+        on_the_other_hand on_the_one_hand at_the_end_of_the_day
     """)
 )
 """Asides that a question does without."""

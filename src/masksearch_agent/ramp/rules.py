@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from masksearch_agent.config.ramp import RampSettings
 from masksearch_agent.ramp.glossary import Glossary
 from masksearch_agent.ramp.spans import IDENTIFIER, TERM, Span
+from masksearch_agent.ramp.wholeness import is_said_beside
 from masksearch_agent.records import MASK, Passage
 from masksearch_agent.text.matching import contains_phrase
 from masksearch_agent.text.words import count_words, is_chinese
@@ -36,6 +37,8 @@ _NUMBER_WORD = re.compile(
 _MIN_NUMBER = 4
 """Characters from which a number without a unit says something."""
 _ITEM_BEFORE = re.compile(r"(?:,|\b(?:and|or))\s*$")
+_LAST_ITEM = re.compile(r",[^,.;]{1,40},\s*(?:and|or)\s*$")
+_FIRST_ITEM = re.compile(r"\s*,\s[\w-]+(?:\s[\w-]+)?\s?,\s")
 _ITEM_AFTER = re.compile(r"\s*(?:,|(?:and|or)\b)")
 _MAX_NAVIGATION_WORDS = 40
 """A longer passage that links to the next page tells something too."""
@@ -129,8 +132,12 @@ def _span_flaw(passage: Passage, span: Span, settings: RampSettings) -> str:
             span.text
         ):
             return "bare_number"
-        if _ITEM_BEFORE.search(passage.text[: span.start]) and _ITEM_AFTER.match(passage.text[span.end :]):
+        before, after = passage.text[: span.start], passage.text[span.end :]
+        is_item = _ITEM_BEFORE.search(before) and _ITEM_AFTER.match(after)
+        if is_item or _LAST_ITEM.search(before) or _FIRST_ITEM.match(after):
             return "enumeration"
+        if is_said_beside(passage.text, span, passage.title):
+            return "said_beside"
     # "first" or "two years" can be guessed from the sentence and is found by chance in any other one.
     if (
         span.hop is None

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import dataclasses
 import random
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -28,20 +27,18 @@ from masksearch_agent.ramp.masking import choose_spans
 from masksearch_agent.ramp.near_copies import NearCopies
 from masksearch_agent.ramp.rules import askable_spans, passage_flaw, usable_spans
 from masksearch_agent.ramp.spans import Span
+from masksearch_agent.ramp.support import supports
 from masksearch_agent.records import Hop, Passage, SearchTask, content_id
 from masksearch_agent.retrieval.leak_guard import LeakGuard
 from masksearch_agent.retrieval.search import Search
-from masksearch_agent.text.matching import contains_phrase, tokenize_answer
-from masksearch_agent.text.words import is_chinese
+from masksearch_agent.text.matching import contains_phrase
 
 __all__ = ("RampReport", "build_ramp_tasks", "build_task")
 
 _MAX_COUNTED = 100_000
 """Passages whose phrases are counted, in a minute; of more of them everything recurs."""
-_NEAR = 250
-"""Characters on either side of an answer that may say what it is the answer to."""
-_NAMES_SHARE = 0.6
-"""Of the capitalised words of a query, in what supports its answer."""
+_OWN_TITLE_SHARE = 0.15
+"""Of the passages that could only be asked for their own title, what is asked so: who knows the title has not read."""
 _LOOK_AHEAD = 256
 """Passages whose spans are looked up together."""
 
@@ -216,9 +213,17 @@ class _TaskBuilder:
             build_question(passage, span, self.glossary, is_open=is_open, split=self.split) for span in spans
         )
         tasks = [task for task in made if task is not None]
+        if self.glossary is not None:
+            tasks = self._without_titles(passage, tasks)
         if self.search is None or is_open:
             return tuple(tasks)
         return tuple(task for task in tasks if self.search.may_find(task.answers[0][0], besides=passage.id))
+
+    def _without_titles(self, passage: Passage, tasks: Sequence[SearchTask]) -> list[SearchTask]:
+        """Return the questions whose answer is not in the passage's title; seldom one of the others where none is."""
+        kept = [task for task in tasks if not contains_phrase(passage.title, task.answers[0][0])]
+        is_seldom = self._draw(passage, "own_title") < _OWN_TITLE_SHARE
+        return kept or (list(tasks[:1]) if is_seldom else [])
 
     def _ask(self, candidate: _Candidate) -> SearchTask | None:
         """Return the first question whose answer can be found."""
@@ -266,7 +271,7 @@ class _TaskBuilder:
             0.0 if is_known else self.settings.support_overlap for is_known in known or [False] * len(hops)
         ]
         return [
-            next((found.passage.id for found in ranked if _supports(found.passage, hop, overlap)), "")
+            next((found.passage.id for found in ranked if supports(found.passage, hop, passage, overlap)), "")
             for hop, ranked, overlap in zip(hops, results, overlaps, strict=True)
         ]
 
@@ -277,30 +282,3 @@ class _TaskBuilder:
 
 def _pick(spans: Sequence[Span], support: Sequence[str]) -> tuple[Span, ...]:
     return tuple(span for span, found in zip(spans, support, strict=True) if found)
-
-
-def _supports(passage: Passage, hop: Hop, overlap: float) -> bool:
-    """Whether a passage holds an answer and, in its title or near by, so much of the query and of the names in it."""
-    text = f"{passage.title}\n{passage.text}"
-    if not contains_phrase(text, hop.answer):
-        return False
-    # Of Chinese text each character is a word, and half of them are too many.
-    if not overlap or is_chinese(text):
-        return True
-    words = set(tokenize_answer(hop.query))
-    # What is told of another film is no support, whatever words the two have in common.
-    names = {name for word in hop.query.split() if word[:1].isupper() for name in tokenize_answer(word)}
-    title = set(tokenize_answer(passage.title))
-    return any(
-        len(words & held) >= overlap * len(words) and len(names & held) >= _NAMES_SHARE * len(names)
-        for held in (title | set(tokenize_answer(near)) for near in _around(passage.text, hop.answer))
-    )
-
-
-def _around(text: str, answer: str) -> Iterator[str]:
-    """Yield the surroundings of an answer wherever it occurs; the whole text where it is not written as it is."""
-    places = [found.start() for found in re.finditer(re.escape(answer), text, re.IGNORECASE)]
-    for place in places:
-        yield text[max(0, place - _NEAR) : place + len(answer) + _NEAR]
-    if not places:
-        yield text

@@ -34,7 +34,9 @@ def test_a_phrase_is_as_frequent_as_the_passages_that_hold_it() -> None:
     ("found", "flaw"),
     [
         (span("tablespace"), ""),
-        (span("dead tuples"), ""),
+        # Own words, and nobody says what they are.
+        (span("dead tuples"), "undefined_term"),
+        (span("tuples package"), ""),
         (span("VACUUM", IDENTIFIER), ""),
         (span("widget"), "frequent_term"),
         (span("good idea"), "general_words"),
@@ -61,6 +63,14 @@ def test_a_definition_says_what_kind_of_thing_it_is() -> None:
     # A film that is named like a person is not that person.
     assert glossary.kind_of(span("Ann Bo", "PERSON")) == ""
     assert glossary.kind_of(span("Ann Bo", "WORK_OF_ART")) == "film"
+
+
+def test_a_common_noun_is_masked_where_the_corpus_defines_it() -> None:
+    glossary = Glossary(
+        [*PASSAGES, Passage("d", "Notes", "A dead tuple is a row of a zygote that nobody sees.")]
+    )
+    assert glossary.flaw(span("dead tuples"), is_masked=True) == ""
+    assert glossary.flaw(span("tuples package"), is_masked=True) == "undefined_term"
 
 
 def test_a_phrase_of_general_words_is_asked_for_and_not_masked() -> None:

@@ -128,3 +128,9 @@ def test_numbers_of_nothing_and_items_of_lists_are_not_masked(fragment: str, rul
     span = dataclasses.replace(span, flaw="no_sentence") if fragment == "Bonn" else span
     kept, drops = judge(Passage("p", "Meeting", text), span)
     assert (kept, drops) == (((), {rule: 1}) if rule else ((fragment,), {}))
+
+
+@pytest.mark.parametrize("fragment", ["Paris", "Rome"])
+def test_the_ends_of_a_list_are_items_of_it_too(fragment: str) -> None:
+    text = "The towns that she saw were Paris, Oslo, Bonn, and Rome of old."
+    assert judge(Passage("p", "Journey", text), find_span(text, fragment)) == ((), {"enumeration": 1})

@@ -236,8 +236,8 @@ def test_what_is_said_of_something_else_is_no_support() -> None:
     assert len(list(build_ramp_tasks([(SOURCE, SPANS[:1])], search, settings))) == 1
 
 
-def test_an_answer_far_from_what_it_answers_is_no_support() -> None:
-    told = "Velling Works of Ann Bo stands in the harbour town of Orly."
+def test_an_answer_in_another_sentence_than_what_it_answers_is_no_support() -> None:
+    told = "Velling Works of Ann Bo was founded in the harbour town of Orly"
     settings = RampSettings(mask_count_weights=(1, 0, 0, 0), min_passage_words=5)
 
     def kept(between: str) -> int:
@@ -245,8 +245,8 @@ def test_an_answer_far_from_what_it_answers_is_no_support() -> None:
         search = Search(OverlapBackend([SOURCE, list_page]))
         return len(list(build_ramp_tasks([(SOURCE, SPANS[:1])], search, settings)))
 
-    assert kept("It is of") == 1
-    assert kept("Others are told of elsewhere, in many more words. " * 8) == 0
+    assert kept("in") == 1
+    assert kept("by the sea. It is of") == 0
 
 
 def test_a_question_may_be_in_the_title_or_said_twice_and_a_mask_may_not() -> None:

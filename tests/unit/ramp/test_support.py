@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+import pytest
+
+from masksearch_agent.ramp.support import supports
+from masksearch_agent.records import Hop, Passage
+
+SOURCE = Passage("s", "CREATE INDEX", "A regular CREATE INDEX command can run within a transaction block.")
+HOP = Hop("", "CREATE INDEX regular command can run within", "transaction block")
+
+
+@pytest.mark.parametrize(
+    ("title", "text", "is_support"),
+    [
+        ("Indexes", "A regular CREATE INDEX command may run within a transaction block.", True),
+        ("CREATE INDEX", "The regular command may be run within a transaction block.", True),
+        # A sibling has another name.
+        ("REINDEX", "A regular REINDEX command can run within a transaction block.", False),
+        # The words, in two sentences.
+        ("CREATE INDEX", "A regular command can run. There is a transaction block of it.", False),
+        ("CREATE INDEX within a transaction block", "Other forms are told of elsewhere in here.", False),
+        ("CREATE INDEX", "regular command within a transaction block\n\nNothing else.", False),
+    ],
+)
+def test_one_sentence_has_to_say_it_of_the_same_thing(title: str, text: str, is_support: bool) -> None:
+    assert supports(Passage("f", title, text), HOP, SOURCE, 0.5) is is_support
+
+
+def test_the_title_of_a_chapter_is_no_name_that_support_must_hold() -> None:
+    source = Passage("s", "9.3. Services", "The daemon cron runs commands at given times.")
+    hop = Hop("", "9.3. Services runs commands given times", "cron")
+    assert supports(Passage("f", "Tools", "With cron one runs commands at given times."), hop, source, 0.5)
+
+
+def test_without_overlap_the_answer_is_enough() -> None:
+    assert supports(Passage("f", "", "a transaction block"), HOP, SOURCE, 0.0)
