@@ -4,8 +4,7 @@
                questions, if any -> trajectories -> SFT -> DAPO --^   ^
     documents that are held back -> questions of the exams -----------'
 
-No question of an exam or of `questions` is trained on. The untrained model takes them too: with one retrieval in plain
-text (rag-3shot) and in tags (RAG-PE), and with the whole search graph (Agent-PE).
+No question of an exam or of `questions` is trained on. The untrained model takes them too (`evaluation.baselines`).
 """
 
 from __future__ import annotations
@@ -33,13 +32,11 @@ class Pretraining:
 
     Args:
         corpus: Documents to mask and to search.
-        questions: What to evaluate on beside the exam; each has a name of its own.
+        questions, train_questions: What to evaluate on beside the exam, and what Stage II trains on.
         directory, command: The run folder, and what started the run, for its report.
-        train_questions: Files of questions of Stage II, in any format that is evaluated on.
 
     Raises:
-        CorpusError, EvaluationError, ConfigError: A file is missing or named twice, the folder holds another run, or
-            there is nothing to evaluate on.
+        CorpusError, EvaluationError, ConfigError: A file is missing or named twice, or the folder holds another run.
     """
 
     def __init__(
@@ -59,8 +56,8 @@ class Pretraining:
         self.exam = DocumentExam(make, documents, searched) if recipe.exam.documents else None
         base = make.base(searched.index)
         tasks = make.tasks(self.exam.rest if self.exam else documents, searched)
-        asked_in_training = make.questions(train_questions) if train_questions else None
-        self.training = TrainingStages(make, base, tasks, searched, asked_in_training, self.exam)
+        asked_of_stage_two = make.questions(train_questions) if train_questions else None
+        self.training = TrainingStages(make, base, tasks, searched, asked_of_stage_two, self.exam)
         self.trained = self.training.agents
         self.agent = self.exam.best(base, self.trained) if self.exam else [*self.trained.values()][-1]
         asked = {**(self.exam.asked if self.exam else {}), **asked_files(questions, make, searched)}
@@ -68,8 +65,7 @@ class Pretraining:
             make.evaluation(name, base, asked, mode, is_trained=False) for name, mode in BASELINES.items()
         ]
         self.evaluations += [make.evaluation(name, agent, asked) for name, agent in self.trained.items()]
-        self.stages = [*lineage(self.agent), *self.evaluations]
-        self.graph = StageGraph(directory, display)
+        self.graph, self.stages = StageGraph(directory, display), [*lineage(self.agent), *self.evaluations]
         self.graph.check(self.stages)
 
     def run(self) -> RunReport:
