@@ -54,7 +54,7 @@ from masksearch_agent.errors import AgentError
 from masksearch_agent.jsonl import dump_record
 from masksearch_agent.models.answer_spans import AnswerSpans
 from masksearch_agent.records import MASK, ScoredPassage, Turn
-from masksearch_agent.retrieval.search import Search, interleave
+from masksearch_agent.retrieval.search import Search, cut_to_words, interleave
 from masksearch_agent.traces.recorder import CallRecording, Recorder, RecordingModel, new_turn_id
 from masksearch_agent.traces.rows import POLICY_ROLE
 
@@ -243,7 +243,8 @@ class _Nodes:
         self, state: SearchState, queries: tuple[str, ...], found: list[list[ScoredPassage]]
     ) -> dict[str, Any]:
         known = self._known_ids(state)
-        shown = [hit.passage for hit in interleave(found, self.settings.passages_per_search, known)]
+        hits = interleave(found, self.settings.passages_per_search, known)
+        shown = [cut_to_words(hit.passage, self.settings.max_passage_words) for hit in hits]
         round_ = SearchRound(queries=list(queries), passages=[dump_record(passage) for passage in shown])
         last = state["messages"][-1]
         if last.type == "human":

@@ -33,6 +33,9 @@ class AgentSettings(Settings):
     """Queries in one search step."""
     passages_per_search: int = Field(default=5, ge=1)
     """Passages shown per search step, over all its queries."""
+    max_passage_words: int | None = Field(default=None, ge=1)
+    """Words of a passage that are shown, from its beginning; None shows all. One table of thousands of words among the
+    passages takes longer to read than all else in a run."""
     max_repairs: int = Field(default=2, ge=0)
     """Corrective messages after malformed steps, over the whole run."""
     max_step_tokens: int = Field(default=512, ge=1)

@@ -40,7 +40,7 @@ from masksearch_agent.generator.roles import CallLog, Findings, Judge, Plan, Tea
 from masksearch_agent.jsonl import dump_record, load_record
 from masksearch_agent.records import Message, Passage, ScoredPassage, SearchTask, Trajectory, Turn, content_id
 from masksearch_agent.retrieval.leak_guard import LeakGuard
-from masksearch_agent.retrieval.search import Search, interleave
+from masksearch_agent.retrieval.search import Search, cut_to_words, interleave
 from masksearch_agent.traces.messages import to_messages
 from masksearch_agent.traces.rows import POLICY_ROLE
 
@@ -238,7 +238,8 @@ class _Nodes:
         found = [state["results"][query] for query in queries]
         hits = [[run.records.load(ScoredPassage, hit) for hit in of_query] for of_query in found]
         shown = interleave(hits, self.agent_settings.passages_per_search, self._known_ids(state))
-        round_ = SearchRound(queries=queries, passages=[run.records.dump(hit.passage) for hit in shown])
+        passages = [cut_to_words(hit.passage, self.agent_settings.max_passage_words) for hit in shown]
+        round_ = SearchRound(queries=queries, passages=[run.records.dump(passage) for passage in passages])
         rounds = [*state.get("rounds", []), round_]
         try:
             observation = await self.teacher.observe(_findings({**state, "rounds": rounds}, run))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Collection, Generator, Sequence
+from dataclasses import replace
 from functools import cached_property
 from itertools import chain, islice, zip_longest
 from threading import Lock
@@ -19,7 +20,7 @@ from masksearch_agent.retrieval.backends import SearchBackend, asearch_of, searc
 from masksearch_agent.retrieval.leak_guard import LeakGuard
 from masksearch_agent.retrieval.phrase_sketch import PhraseSketch
 
-__all__ = ("Search", "interleave")
+__all__ = ("Search", "cut_to_words", "interleave")
 
 _ResultT = TypeVar("_ResultT")
 _Hits = tuple[ScoredPassage, ...]
@@ -153,6 +154,16 @@ class Search:
             while len(self._cache) > self._cache_size:
                 self._cache.popitem(last=False)
         return {query: known[query] if query in known else fresh[query] for query in queries}
+
+
+def cut_to_words(passage: Passage, limit: int | None) -> Passage:
+    """Return a passage with at most so many words of its text, separated by spaces; None leaves it whole."""
+    words = passage.text.split() if limit is not None else []
+    return (
+        replace(passage, text=" ".join(words[:limit]))
+        if limit is not None and len(words) > limit
+        else passage
+    )
 
 
 def interleave(

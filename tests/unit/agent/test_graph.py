@@ -427,3 +427,12 @@ def test_a_passage_is_shown_once_where_the_settings_say_so():
 def test_a_passage_is_shown_again_by_default():
     state = run_opened(ScriptedChatModel(script=[SEARCH, ANSWER]), {"question": "Who founded Harrow?"})
     assert [passage["title"] for passage in state["searches"][1]["passages"]] == ["Harrow", "Ada"]
+
+
+def test_a_long_passage_is_shown_up_to_its_limit_and_no_further():
+    state = run(ScriptedChatModel(script=[SEARCH, ANSWER]), max_passage_words=3)
+    assert [passage["text"] for passage in state["searches"][0]["passages"]] == [
+        "Ada founded Harrow.",
+        "Ada is a",
+    ]
+    assert "[2] Ada: Ada is a\n" in str(state["messages"][3].text)

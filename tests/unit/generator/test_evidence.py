@@ -30,6 +30,16 @@ BRIDGE = SearchTask(
 )
 
 
+def test_what_a_cut_passage_does_not_show_is_not_quoted() -> None:
+    settings = AgentSettings(search_first=True, repeat_passages=False, max_queries=1, max_passage_words=3)
+    search = as_search(DictRetriever(entries={QUESTION: [PERSON]}))
+    generator = TrajectoryGenerator(search, COMPACT_PROMPTS, settings, GeneratorSettings(max_rounds=2))
+    task = SearchTask("one", "qa", QUESTION, (("Tresk",),), evidence=(BRIDGE.evidence[1],))
+    trajectory = run_many(generator.run_task(task))
+    assert not trajectory.accepted
+    assert trajectory.retrieved[0][0].text == "Mara Lind was"
+
+
 def teach(task: SearchTask, entries: dict[str, list[str]], quotes: bool = True) -> Trajectory:
     """Return the teacher's trajectory over a search that knows these queries only."""
     agent = AgentSettings(search_first=True, repeat_passages=False, passages_per_search=2, max_queries=1)
