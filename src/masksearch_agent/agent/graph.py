@@ -91,7 +91,7 @@ def build_search_graph(
     graph.add_node("finish", Node(nodes.finish, trace=False))
     graph.add_edge(START, "prepare")
     if settings.search_first:
-        graph.add_node("open", Node(nodes.open_now, nodes.aopen_now, trace=False))
+        graph.add_node("open", Node(nodes.search_now, nodes.asearch_now, trace=False))
         graph.add_edge("prepare", "open")
         graph.add_edge("open", "think")
     else:
@@ -146,16 +146,6 @@ class _Nodes:
         context = _context_of(runtime)
         reply = await self.caller.ainvoke(state["messages"], **self._call_settings(state, context))
         return self._take_reply(state, reply, context)
-
-    def open_now(self, state: SearchState, runtime: Runtime[RunContext]) -> dict[str, Any]:
-        queries = _opening_queries(state)
-        found = self.search.search(queries, self._depth(state), _context_of(runtime).guard)
-        return self._show(state, queries, found)
-
-    async def aopen_now(self, state: SearchState, runtime: Runtime[RunContext]) -> dict[str, Any]:
-        queries = _opening_queries(state)
-        found = await self.search.asearch(queries, self._depth(state), _context_of(runtime).guard)
-        return self._show(state, queries, found)
 
     def search_now(self, state: SearchState, runtime: Runtime[RunContext]) -> dict[str, Any]:
         queries = self._queries(state)
@@ -234,6 +224,8 @@ class _Nodes:
         return None
 
     def _queries(self, state: SearchState) -> tuple[str, ...]:
+        if state["messages"][-1].type == "human":
+            return (opening_query(str(state["messages"][-1].text)),)  # No step was taken yet.
         step = self._last_step(state)
         if not isinstance(step, SearchStep):
             raise AgentError(f"the search node ran after a step that is no search: {step}")
@@ -328,10 +320,6 @@ def _restore_stop_string(reply: AIMessage) -> AIMessage:
         if closing.replace("/", "") in text and closing not in text:
             return reply.model_copy(update={"content": text + closing})
     return reply
-
-
-def _opening_queries(state: SearchState) -> tuple[str]:
-    return (opening_query(str(state["messages"][-1].text)),)
 
 
 def _last_turn_id(messages: list[AnyMessage]) -> str | None:

@@ -16,7 +16,7 @@ from masksearch_agent.errors import EvaluationError
 from masksearch_agent.models.recording import RecordingChatModel
 from masksearch_agent.records import MASK, Passage, Sampling, SearchTask, Trajectory, Turn, Usage, content_id
 from masksearch_agent.retrieval.leak_guard import LeakGuard
-from masksearch_agent.retrieval.search import interleave
+from masksearch_agent.retrieval.search import cut_to_words, interleave
 
 __all__ = ("ThreeShotAnswerer", "complete_prompt")
 
@@ -114,7 +114,7 @@ def complete_prompt(question: str, passages: Sequence[Passage]) -> str:
 
 def _cut(passage: Passage) -> str:
     title = f"{_one_line(passage.title)}: " if passage.title.strip() else ""
-    return title + " ".join(passage.text.split()[:_PASSAGE_WORDS])
+    return title + _one_line(cut_to_words(passage, _PASSAGE_WORDS).text)
 
 
 def _one_line(text: str) -> str:

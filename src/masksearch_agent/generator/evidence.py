@@ -20,6 +20,7 @@ from typing import ClassVar
 
 from masksearch_agent.agent.protocol import clean_text
 from masksearch_agent.generator.roles import Findings, Observation, Plan
+from masksearch_agent.ramp.facts import plain_name
 from masksearch_agent.records import Evidence, Passage, SearchTask
 from masksearch_agent.text.matching import contains_phrase, tokenize_answer
 
@@ -32,7 +33,6 @@ MAX_QUOTE_WORDS = 30
 _MAX_QUOTES = 2
 """Passages quoted in one thought."""
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+|(?<=[。！？])\s*")
-_PARENTHESES = re.compile(r"\s*\([^()]*\)$")
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def holds_evidence(task: SearchTask, passages: Sequence[Passage]) -> bool:
 
 def as_query(title: str) -> str:
     """Return what a title is searched by."""
-    return clean_text(_PARENTHESES.sub("", title)) or clean_text(title)
+    return clean_text(plain_name(title)) or clean_text(title)
 
 
 def clip_quote(sentence: str, phrases: Iterable[str] = ()) -> str:
