@@ -11,6 +11,7 @@ from rich.markup import escape
 from typer.core import TyperGroup
 
 from masksearch_agent.cli import application as cli
+from masksearch_agent.errors import ConfigError
 
 
 class _BuildByDefault(TyperGroup):
@@ -149,7 +150,11 @@ def inspect_tasks(
     if rated is not None:
         cli.print_result(count_rated(rated), as_json)
         return
-    read = read_task_files(tasks or [])
+    if not tasks:
+        raise ConfigError(
+            "there is nothing to inspect; pass task files, or a sheet that was filled in as --rated"
+        )
+    read = read_task_files(tasks)
     search = open_search(index, cli.resolve_recipe(recipe, settings).retrieval) if index else None
     if rate is not None:
         cli.print_result(write_rating_sheet(read, rate, seed, search, out), as_json)

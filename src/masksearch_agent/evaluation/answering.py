@@ -20,7 +20,7 @@ from masksearch_agent.errors import EvaluationError
 from masksearch_agent.evaluation.three_shot import ThreeShotAnswerer
 from masksearch_agent.records import SearchTask, Trajectory, Turn, Usage, content_id
 from masksearch_agent.retrieval.leak_guard import LeakGuard
-from masksearch_agent.retrieval.search import interleave
+from masksearch_agent.retrieval.search import cut_to_words, interleave
 from masksearch_agent.traces.messages import to_messages
 from masksearch_agent.traces.rows import POLICY_ROLE
 
@@ -87,7 +87,8 @@ class RagAnswerer:
         agent = self._agent
         limit = agent.settings.passages_per_search
         found = await agent.search.asearch([task.question], limit, LeakGuard.for_task(task))
-        passages = tuple(hit.passage for hit in interleave(found, limit))
+        longest = agent.settings.max_passage_words
+        passages = tuple(cut_to_words(hit.passage, longest) for hit in interleave(found, limit))
         request = agent.prompts.force_answer
         examples = [m for e in self._prompts.examples_for(task.kind) for m in e.messages_at_once(request)]
         parts = (neutralise(task.question), render_information(passages), request)

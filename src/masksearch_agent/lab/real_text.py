@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from masksearch_agent.config.recipe import Recipe
-from masksearch_agent.errors import CorpusError
+from masksearch_agent.errors import ConfigError, CorpusError
 from masksearch_agent.lab.real_text_report import write_real_text
 from masksearch_agent.runs.exam import EXAM, DocumentExam
 from masksearch_agent.stages.display import Display
@@ -52,7 +52,7 @@ class RealText:
 
     Raises:
         CorpusError: A file of the samples is missing.
-        ConfigError: The recipe has no `qa_dapo`, which D needs.
+        ConfigError: The recipe has no `qa_dapo`, which D needs, or no number of steps, which C+ needs.
     """
 
     def __init__(
@@ -66,6 +66,14 @@ class RealText:
         missing = [str(data / file) for file in (*_TRAIN, *_DEV.values()) if not (data / file).is_file()]
         if missing:
             raise CorpusError(f"the samples lack {', '.join(missing)}; pass their folder as --data")
+        if "D" in rows and recipe.qa_dapo is None:
+            raise ConfigError(
+                "row D is made by DAPO, but the recipe has no qa_dapo; add it, or leave D out of --rows"
+            )
+        if "C+" in rows and min(recipe.ramp_sft.max_steps, recipe.qa_sft.max_steps) < 0:
+            raise ConfigError(
+                "row C+ takes the steps of both stages; set ramp_sft.max_steps and qa_sft.max_steps, or leave it out"
+            )
         self.recipe, self.directory = recipe, directory
         self.make = make = RecipeStages(recipe)
         passages = Corpus(str(data / _PASSAGES / "train_passages.jsonl.gz"))
@@ -95,14 +103,12 @@ class RealText:
         short = make.lessons(agents["A"], of_hotpotqa, searched, "lessons_hotpotqa")
         alone = recipe.qa_sft.model_copy(update={"ramp_share": 0.0})
         longer = alone.model_copy(update={"max_steps": alone.max_steps + recipe.ramp_sft.max_steps})
-        mixed = (ramp,) if recipe.qa_sft.ramp_share else ()
         watched = exam.deciding
-        agents["B"] = make.sft(agents["A"], lessons, recipe.qa_sft, "qa_sft", "B", mixed, watched)
+        agents["B"] = make.sft(agents["A"], lessons, recipe.qa_sft, "qa_sft", "B", (ramp,), watched)
         agents["C"] = make.sft(self.base, lessons, alone, "qa_sft", "C", exam=watched)
         agents["C+"] = make.sft(self.base, lessons, longer, "qa_sft", "C-plus", exam=watched)
-        agents["E"] = make.sft(agents["A"], short, recipe.qa_sft, "qa_sft", "E", mixed, watched)
+        agents["E"] = make.sft(agents["A"], short, recipe.qa_sft, "qa_sft", "E", (ramp,), watched)
         if recipe.qa_dapo is not None:
-            ramp_tasks = (tasks,) if recipe.qa_dapo.ramp_share else ()
             agents["D"] = make.dapo(
                 agents["B"],
                 questions,
@@ -110,7 +116,7 @@ class RealText:
                 recipe.qa_dapo,
                 "qa_dapo",
                 "D",
-                ramp=ramp_tasks,
+                ramp=(tasks,),
                 exam=exam.deciding,
             )
         return agents

@@ -47,10 +47,11 @@ class TrainingStages:
             return
         start = [*agents.values()][-1]
         self.lessons = make.lessons(start, questions, searched)
-        ramp = (self.traces,) if recipe.qa_sft.ramp_share else ()
-        agents["qa_sft"] = make.sft(start, self.lessons, recipe.qa_sft, "qa_sft", ramp=ramp, exam=watched)
+        agents["qa_sft"] = make.sft(
+            start, self.lessons, recipe.qa_sft, "qa_sft", ramp=(self.traces,), exam=watched
+        )
         if recipe.qa_dapo is not None:
             agents["qa_dapo"] = make.dapo(
                 agents["qa_sft"], questions, searched, recipe.qa_dapo, "qa_dapo",
-                ramp=(tasks,) if recipe.qa_dapo.ramp_share else (), exam=watched,
+                ramp=(tasks,), exam=watched,
             )  # fmt: skip

@@ -71,7 +71,10 @@ def monitor_of(
     if len(tasks) > settings.monitor.tasks:
         # The same ones in every stage of a run, whatever its seed, so that stages can be compared.
         tasks = random.Random("exam").sample(tasks, settings.monitor.tasks)
-    agent = MaskSearchAgent(sampler, exam.search, info.agent, info.prompts)
+    # A server cannot hold answers; then the exam is one of free ones.
+    is_held = info.agent.answers_from_passages and sampler.can_hold_answers
+    limits = info.agent.model_copy(update={"answers_from_passages": is_held})
+    agent = MaskSearchAgent(sampler, exam.search, limits, info.prompts)
     return Monitor(settings.monitor, Exam(agent, tasks, weight_sync), updates)
 
 

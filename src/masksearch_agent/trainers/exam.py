@@ -30,7 +30,7 @@ from masksearch_agent.generator.roles import render_answer
 from masksearch_agent.models.chat_format import ChatFormat
 from masksearch_agent.records import MASK, Message, Passage, Sampling, SearchTask, TrainingRow
 from masksearch_agent.retrieval.leak_guard import LeakGuard
-from masksearch_agent.retrieval.search import interleave
+from masksearch_agent.retrieval.search import cut_to_words, interleave
 from masksearch_agent.rewards.mix import count_sampled_tokens
 from masksearch_agent.text.matching import answer_exact, answer_recall, contains_phrase
 from masksearch_agent.traces.messages import to_messages
@@ -159,7 +159,8 @@ class Exam:
             except MaskSearchError as failure:
                 logger.warning("no passages to read for task %s of the exam: %s", task.id, failure)
                 continue
-            passages = [hit.passage for hit in interleave(found, shown)]
+            limit_words = self.agent.settings.max_passage_words
+            passages = [cut_to_words(hit.passage, limit_words) for hit in interleave(found, shown)]
             row = reading_row(task, passages, self.agent, self._format)
             if limit is None or len(row.input_ids) <= limit:
                 rows.append(row)

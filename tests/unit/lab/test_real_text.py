@@ -12,7 +12,7 @@ from fakes.stages import NotedWork
 
 from masksearch_agent.config.evaluation import EvaluationSettings
 from masksearch_agent.config.recipe import Recipe
-from masksearch_agent.errors import CorpusError
+from masksearch_agent.errors import ConfigError, CorpusError
 from masksearch_agent.jsonl import write_jsonl
 from masksearch_agent.lab.real_text import RealText
 from masksearch_agent.lab.real_text_report import compare_rows
@@ -130,3 +130,11 @@ def test_missing_samples_are_named(data: Path) -> None:
     (data / "musique/dev_100.jsonl").unlink()
     with pytest.raises(CorpusError, match=r"lack .*musique/dev_100.jsonl"):
         make_run(data)
+
+
+def test_a_row_that_the_recipe_cannot_make_is_refused(data: Path) -> None:
+    steps = {"ramp_sft": {"max_steps": 3}, "qa_sft": {"max_steps": 3}}
+    with pytest.raises(ConfigError, match="the recipe has no qa_dapo"):
+        RealText(Recipe(**steps), data, data / "run", ["B", "D"])
+    with pytest.raises(ConfigError, match=r"C\+ takes the steps of both stages"):
+        RealText(Recipe(), data, data / "run", ["C+"])
