@@ -94,7 +94,7 @@ def _after(words: str, value: str, ending: str = _ALONE) -> re.Pattern[str]:
 _END = rf"(?!\s[{_UPPER}]){_FOLLOWS}"
 _WHEN = rf"{MONTH_DATE}|{_MONTH} {YEAR}|{YEAR}"
 _ABOUT = r"(?:(?:more than|over|about|approximately|around|nearly|almost|roughly|some|an? estimated|estimated at|at) )*"
-_AMOUNT = r"\d(?:[\d,.]*\d)?(?: million| billion)?"
+_AMOUNT = r"\d+(?:,\d+)*(?:\.\d+)?(?![.,]?\d)(?: million| billion)?"
 _SITUATED = r"\b(?:located|situated)(?: at [^,.]+| downtown)? in"
 _WORKS = ("film", "song", "album", "book", "series", "game")
 

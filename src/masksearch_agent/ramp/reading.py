@@ -117,7 +117,7 @@ def read_spans(
             flaw = ""
         mask_flaw = "" if flaw or given is not None else _mask_flaw(sentence)
         for candidate in candidates:
-            if candidate.span.start in taken:
+            if given is None and candidate.span.start in taken:
                 continue
             taken.add(candidate.span.start)
             if not flaw and given is None and is_part(document.text, candidate.span):
@@ -156,6 +156,11 @@ def _entries(text: str) -> Iterator[Span]:
 
 
 def _with(span: Span, question: str = "", kind_question: str = "", flaw: str = "") -> Span:
+    if span.question:
+        question, kind_question = (
+            span.question,
+            "",
+        )  # An extractor that knows how to ask, as the closed world's.
     return dataclasses.replace(span, question=question, kind_question=kind_question, flaw=flaw)
 
 

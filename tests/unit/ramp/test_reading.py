@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from masksearch_agent.config.ramp import RampSettings
-from masksearch_agent.ramp.english import SpacySpanExtractor
+from masksearch_agent.ramp.english import AskingExtractor, SpacySpanExtractor
 from masksearch_agent.ramp.spans import IDENTIFIER, TERM, Span
 from masksearch_agent.records import Passage
 
@@ -57,3 +57,14 @@ def test_a_subject_that_is_all_aside_costs_its_question() -> None:
     extractor = SpacySpanExtractor(settings=RampSettings(cloze_questions=1.0))
     ((_, found),) = extractor.extract([Passage("p", "POWRi Midget Racing", text)])
     assert "Kenny Brown" in {span.text for span in found}
+
+
+def test_a_question_that_an_extractor_brings_is_kept() -> None:
+    class Known:
+        def extract(self, passages):  # type: ignore[no-untyped-def]
+            for passage in passages:
+                yield passage, [Span(0, 6, "Ann Bo", "person", question="By whom was the quay built?")]
+
+    passage = Passage("p", "Quay", "Ann Bo built the long quay of Orly.")
+    ((_, [span]),) = AskingExtractor(Known()).extract([passage])
+    assert span.question == "By whom was the quay built?"
