@@ -6,8 +6,10 @@ them (2WikiMultihopQA): `Where was the director of the 1932 film Down to Earth b
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
+from masksearch_agent.ramp.fact_patterns import MONTH_DATE
 from masksearch_agent.ramp.facts import Profile
 
 __all__ = ("ASKED", "LINKS", "Asked", "Link", "described", "is_date")
@@ -295,4 +297,4 @@ def described(profile: Profile, has_year: bool) -> str:
 
 def is_date(value: str) -> bool:
     """Whether a time is told to the day."""
-    return len(value) > len("September 1999")
+    return re.fullmatch(MONTH_DATE, value) is not None

@@ -29,8 +29,7 @@ _LOOSE = frozenset({"punct", "cc", "conj", "parataxis", "intj", "dep", "meta", "
 """Children of the verb that a question does without."""
 _SHIFTED = frozenset({"prep", "advcl", "npadvmod", "advmod", "tmod"})
 """What may stand before the subject; a question has it at its end."""
-_PERSONS = {"he": "he", "she": "she"}
-_THINGS = {"it": "it", "they": "they"}
+_PERSONS = frozenset({"he", "she"})
 _POSSESSIVES = frozenset({"his", "her", "its", "their"})
 _PRONOUNS = frozenset(
     {"he", "she", "it", "they", "him", "them", "himself", "herself", "itself", "themselves"}

@@ -51,8 +51,6 @@ class _Same:
     sought: str
 
 
-_WORKS = ("film", "song", "album", "book", "game")
-
 _ORDERS = (
     _Order(
         "birth_date", ("person",),

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+from masksearch_agent.ramp.chain_wording import is_date
 from masksearch_agent.ramp.chains import two_passage_questions
 from masksearch_agent.records import Passage, SearchTask
 
@@ -47,8 +48,24 @@ def test_nationalities_that_may_be_the_same_are_not_told_apart():
     pair = [
         Passage("a", "Ann Lee", "Ann Lee was a British novelist."),
         Passage("b", "Bo Ek", "Bo Ek was a Scottish novelist."),
+        # Yes and no are equal in number: without a pair for yes there would be none for no in any case.
+        Passage("c", "Cy Do", "Cy Do was a British novelist."),
     ]
     assert two_passage_questions(pair) == []
+
+
+def test_times_told_to_the_day_are_dates() -> None:
+    dates = ("4 May 1890", "May 1, 1950", "10 September 1999")
+    assert all(map(is_date, dates))
+    assert not any(map(is_date, ("September 1999", "1999")))
+
+
+def test_a_number_that_is_no_number_gives_no_fact() -> None:
+    towns = [
+        Passage("a", "Tresk", "Tresk is a town in Norway. It has a population of 1.234.567."),
+        Passage("b", "Orly", "Orly is a town in Norway. It has a population of 3,400."),
+    ]
+    assert not [task for task in two_passage_questions(towns) if "1.234" in str(task.hops)]
 
 
 def test_both_passages_are_gold_and_looked_up():
