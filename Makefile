@@ -8,7 +8,7 @@ DATA ?= ../shared/data
 VLLM_VENV := .venv-vllm
 VLLM_STAMP := $(VLLM_VENV)/.installed
 
-.PHONY: install install-vllm quickstart laptop real-text ablate test test-fast test-vllm lint type format clean
+.PHONY: install install-vllm quickstart try laptop real-text ablate test test-fast test-vllm lint type format clean
 
 install: $(STAMP)
 
@@ -32,6 +32,15 @@ $(VLLM_STAMP): constraints-vllm.txt
 
 quickstart: $(STAMP)
 	$(BIN)/masksearch quickstart --out runs/quickstart
+
+# What `make real-text` trained (row B), as an agent over the Wikipedia samples; asks it QUESTION. Minutes, no training.
+QUESTION ?= Where was the director of the film Titanic born?
+try: $(STAMP)
+	$(BIN)/python training/prepare_smollm2.py --out runs/models/smollm2-135m
+	$(BIN)/masksearch index $(DATA)/wikipedia --recipe training/laptop.yaml --out runs/try/index
+	$(BIN)/python training/adapter.py unpack training/adapter --base runs/models/smollm2-135m --index runs/try/index \
+	  --out runs/try/agent
+	$(BIN)/masksearch ask "$(QUESTION)" --agent runs/try/agent
 
 # A 135M model, Wikipedia passages and training questions, on two cores; stopped, it goes on where it was.
 laptop: $(STAMP)

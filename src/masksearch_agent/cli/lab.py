@@ -128,6 +128,10 @@ def real_text(
     ),
     out: Annotated[Path, typer.Option(help="Run folder.")] = Path("runs/real_text"),
     rows: Annotated[str, typer.Option(help="Agents to make, such as `A,B`.")] = "A,B,C,C+,D,E",
+    documents: Annotated[
+        list[Path] | None,
+        typer.Option(help="Finished run of `masksearch pretrain` on other documents (row H); repeatable."),
+    ] = None,
     seed: int = 0,
     recipe: cli.RecipeOption = None,
     settings: cli.SetOption = None,
@@ -147,7 +151,7 @@ def real_text(
             f"there are no rows {', '.join(sorted(unknown))}; expected some of {', '.join(ROWS)}"
         )
     resolved = cli.resolve_recipe(recipe, [*(settings or []), f"seed={seed}"])
-    RealText(resolved, data, out, chosen, Display(cli.MESSAGES)).run()
+    RealText(resolved, data, out, chosen, Display(cli.MESSAGES), documents or ()).run()
     cli.print_result({"report": str(out / "real_text.md")}, False)
 
 

@@ -5,6 +5,8 @@ one would run instead: three-shot RAG with the untrained model over the same ind
     questions -> trajectories ----------------> C, C+     >--> B -> D (DAPO), and E (HotpotQA's questions alone)
                              '--------------------------'
 
+H are agents that `masksearch pretrain` made of documents of another kind, without a question.
+
 C has B's questions without the masks before them, C+ as many steps as A and B together. No question of a dev file is
 trained on, and none of its passages; what watches over training are documents that are held back.
 """
@@ -17,7 +19,7 @@ from pathlib import Path
 from masksearch_agent.config.recipe import Recipe
 from masksearch_agent.errors import ConfigError, CorpusError
 from masksearch_agent.lab.real_text_report import write_real_text
-from masksearch_agent.runs.exam import EXAM, DocumentExam
+from masksearch_agent.runs.exam import EXAM, RIVAL, DocumentExam
 from masksearch_agent.stages.display import Display
 from masksearch_agent.stages.evaluation import Asked, Evaluation
 from masksearch_agent.stages.graph import StageGraph
@@ -33,6 +35,17 @@ _TRAIN = (
     *(_HOTPOTQA, "2wikimultihopqa/train_500.json", "musique/train_50.jsonl"),
     "naturalquestions/train.jsonl.gz",
 )
+_OWN = ("hotpotqa", "musique", "2wikimultihopqa")
+_OPEN = tuple(f"open_{name}" for name in _OWN)
+_UNTRAINED = "untrained"
+_ASKED = {
+    RIVAL: (*_OWN, "naturalquestions", *_OPEN, EXAM),
+    _UNTRAINED: (*_OWN, EXAM),
+    "A": (*_OWN, EXAM),
+    "B": (*_OWN, *_OPEN, EXAM),
+    "E": (*_OWN, "naturalquestions"),
+}
+"""Which sets an agent is asked, where it is not `_OWN` alone: what its row is to show, since each takes minutes."""
 _DEV = {
     "hotpotqa": "hotpotqa/dev_200.json",
     "musique": "musique/dev_100.jsonl",
@@ -49,6 +62,7 @@ class RealText:
         data: Folder of the samples.
         directory: Run folder; agents that share stages share them there.
         rows: Which agents to make.
+        documents: Run folders of `masksearch pretrain` on documents of another kind: row H.
 
     Raises:
         CorpusError: A file of the samples is missing.
@@ -62,6 +76,7 @@ class RealText:
         directory: Path,
         rows: Sequence[str] = ROWS,
         display: Display | None = None,
+        documents: Sequence[Path] = (),
     ) -> None:
         missing = [str(data / file) for file in (*_TRAIN, *_DEV.values()) if not (data / file).is_file()]
         if missing:
@@ -84,13 +99,15 @@ class RealText:
         self.evaluations = self._ask(data, exam)
         self.graph = StageGraph(directory, display)
         self.graph.check(self.evaluations)
+        self.documents = documents
 
     def run(self) -> None:
         """Make and ask every agent that was not asked yet; write the report after each."""
         save_recipe(self.recipe, self.directory)
         for number, evaluation in enumerate(self.evaluations, start=1):
             self.graph.finish(evaluation)
-            write_real_text(self.graph, self.evaluations[:number], self.recipe, self.directory)
+            done = self.evaluations[:number]
+            write_real_text(self.graph, done, self.recipe, self.directory, self.documents)
 
     def _train(self, data: Path, exam: DocumentExam) -> dict[str, AgentFolder]:
         make, recipe, searched = self.make, self.recipe, self.searched
@@ -129,18 +146,18 @@ class RealText:
         every = self._over(make, Corpus(str(data / _PASSAGES)), "open_corpus")
         asked: Mapping[str, Asked] = {
             **{name: Asked(file, own[name]) for name, file in files.items()},
-            **{
-                f"open_{name}": Asked(file, every)
-                for name, file in files.items()
-                if name != "naturalquestions"
-            },
+            **{f"open_{name}": Asked(files[name], every) for name in _OWN},
             EXAM: exam.asked[EXAM],
         }
+
+        def of(agent: str) -> dict[str, Asked]:
+            return {name: asked[name] for name in _ASKED.get(agent, _OWN)}
+
         start = [
-            make.evaluation("rag-3shot", self.base, asked, "rag-3shot", is_trained=False),
-            make.evaluation("untrained", self.base, asked, is_trained=False),
+            make.evaluation(RIVAL, self.base, of(RIVAL), "rag-3shot", is_trained=False),
+            make.evaluation(_UNTRAINED, self.base, of(_UNTRAINED), is_trained=False),
         ]
-        return [*start, *(make.evaluation(row, agent, asked) for row, agent in self.agents.items())]
+        return [*start, *(make.evaluation(row, agent, of(row)) for row, agent in self.agents.items())]
 
     @staticmethod
     def _over(make: RecipeStages, corpus: Corpus, name: str) -> Searched:

@@ -10,9 +10,12 @@ from typing import Any
 from masksearch_agent.config.evaluation import EvaluationSettings
 from masksearch_agent.config.recipe import Recipe
 from masksearch_agent.environment import package_versions
+from masksearch_agent.errors import ConfigError
 from masksearch_agent.evaluation.comparison import compare
 from masksearch_agent.evaluation.results import QuestionResult, read_results
 from masksearch_agent.files import replace_text
+from masksearch_agent.reports.records import read_report
+from masksearch_agent.runs.exam import EXAM, RIVAL
 from masksearch_agent.stages.evaluation import Evaluation
 from masksearch_agent.stages.graph import StageGraph
 
@@ -23,10 +26,10 @@ _POOLED: Mapping[str, tuple[str, ...]] = {
     "open_corpus": ("open_hotpotqa", "open_musique", "open_2wikimultihopqa"),
 }
 """Sets that are several datasets together."""
-_ALONE = ("hotpotqa", "musique", "2wikimultihopqa", "naturalquestions", "exam")
-_RIVAL = "rag-3shot"
+_ALONE = ("hotpotqa", "musique", "2wikimultihopqa", "naturalquestions", EXAM)
+_DOCUMENTS = "documents_"
 _AGENTS = {
-    "rag-3shot": "3-shot RAG, the same untrained model",
+    RIVAL: "3-shot RAG, the same untrained model",
     "untrained": "the untrained model in the search graph, few-shot",
     "A": "A: masks and questions made by rule, no human question",
     "B": "B: A, then training questions, mixed with A's tasks",
@@ -34,19 +37,29 @@ _AGENTS = {
     "C+": "C+: training questions alone, as many steps as A and B together",
     "D": "D: B, then DAPO",
     "E": "E: A, then HotpotQA's training questions alone",
+    "H": "H: masks and questions made by rule from documents of another kind, one agent for each",
 }
 Results = dict[str, dict[str, list[QuestionResult]]]
 """By agent and set."""
 
 
-def write_real_text(graph: StageGraph, done: Sequence[Evaluation], recipe: Recipe, directory: Path) -> None:
-    """Write both files from the evaluations that are done."""
+def write_real_text(
+    graph: StageGraph,
+    done: Sequence[Evaluation],
+    recipe: Recipe,
+    directory: Path,
+    documents: Sequence[Path] = (),
+) -> None:
+    """Write both files from the evaluations that are done, and from the run folders of `documents`."""
     results = {
         evaluation.name.rpartition("/")[2]: {
             name: read_results(graph.where(file)) for name, file in evaluation.results.items()
         }
         for evaluation in done
     }
+    for number, folder in enumerate(documents, start=1):
+        for agent, found in _of_documents(folder).items():
+            results.setdefault(agent, {})[f"{_DOCUMENTS}{number}"] = found
     rows = compare_rows(results, recipe.evaluation)
     took = graph.took(done)
     about = {
@@ -56,10 +69,24 @@ def write_real_text(graph: StageGraph, done: Sequence[Evaluation], recipe: Recip
         "seconds": {stage.name: round(stage.seconds) for stage in took},
         "peak_memory_gb": round(max((stage.peak_memory_gb for stage in took), default=0.0), 2),
         "versions": package_versions(),
+        "documents": {
+            f"{_DOCUMENTS}{number}": folder.name for number, folder in enumerate(documents, start=1)
+        },
     }
     text = json.dumps({**about, "rows": rows}, indent=2, ensure_ascii=False)
     replace_text(directory / "real_text.json", text + "\n")
     replace_text(directory / "real_text.md", _page(rows, about))
+
+
+def _of_documents(folder: Path) -> dict[str, list[QuestionResult]]:
+    """Return what three-shot RAG and the agent that a run serves answered in its exam."""
+    exam = read_report(folder).exam
+    if exam is None:
+        raise ConfigError(f"the run in {folder} had no exam; run it again with exam.documents above 0")
+    agents = {RIVAL: RIVAL, "H": exam.served}
+    return {
+        agent: read_results(folder / "evals" / asked / f"{EXAM}.jsonl") for agent, asked in agents.items()
+    }
 
 
 def compare_rows(results: Results, settings: EvaluationSettings) -> list[dict[str, Any]]:
@@ -68,7 +95,7 @@ def compare_rows(results: Results, settings: EvaluationSettings) -> list[dict[st
     rows = []
     for agent, of_agent in sets.items():
         for name, found in of_agent.items():
-            recall, em = (compare(sets[_RIVAL][name], found, metric, settings) for metric in ("recall", "em"))
+            recall, em = (compare(sets[RIVAL][name], found, metric, settings) for metric in ("recall", "em"))
             rows.append(
                 {
                     "agent": agent,
@@ -92,7 +119,8 @@ def _sets_of(found: Mapping[str, list[QuestionResult]]) -> dict[str, list[Questi
         for name, parts in _POOLED.items()
         if all(part in found for part in parts)
     }
-    return {**pooled, **{name: found[name] for name in _ALONE if name in found}}
+    documents = [name for name in found if name.startswith(_DOCUMENTS)]
+    return {**pooled, **{name: found[name] for name in (*_ALONE, *documents) if name in found}}
 
 
 def _page(rows: Sequence[Mapping[str, Any]], about: Mapping[str, Any]) -> str:
@@ -105,15 +133,21 @@ def _page(rows: Sequence[Mapping[str, Any]], about: Mapping[str, Any]) -> str:
         "Recall / exact match; in brackets the 95% interval of the paired difference in recall to three-shot RAG "
         "with the same untrained model, over the same index.",
         "",
-        "| agent | " + " | ".join(f"{name} (n = {by_key[_RIVAL, name]['n']})" for name in sets) + " |",
+        "| agent | " + " | ".join(f"{name} (n = {by_key[RIVAL, name]['n']})" for name in sets) + " |",
         "| --- |" + " --- |" * len(sets),
     ]
     for agent in agents:
         cells = [_cell(by_key.get((agent, name))) for name in sets]
         lines.append(f"| {_AGENTS.get(agent, agent)} | " + " | ".join(cells) + " |")
+    documents = "".join(f" `{name}` is {corpus}." for name, corpus in about["documents"].items())
     minutes = {name: seconds / 60 for name, seconds in about["seconds"].items()}
     lines += [
         "",
+        *(
+            [f"The last sets are exams from documents that no task was made from.{documents}", ""]
+            if documents
+            else []
+        ),
         f"Peak memory {about['peak_memory_gb']} GB. Minutes of each stage: "
         + ", ".join(f"{name} {value:.1f}" for name, value in minutes.items())
         + ".",
@@ -127,4 +161,4 @@ def _cell(row: Mapping[str, Any] | None) -> str:
         return "–"
     scores = f"{row['recall']:.3f} / {row['em']:.3f}"
     low, high = row["diff_ci95"]
-    return scores if row["agent"] == _RIVAL else f"{scores} ({low:+.3f} to {high:+.3f})"
+    return scores if row["agent"] == RIVAL else f"{scores} ({low:+.3f} to {high:+.3f})"

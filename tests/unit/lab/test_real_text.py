@@ -16,6 +16,7 @@ from masksearch_agent.errors import ConfigError, CorpusError
 from masksearch_agent.jsonl import write_jsonl
 from masksearch_agent.lab.real_text import RealText
 from masksearch_agent.lab.real_text_report import compare_rows
+from masksearch_agent.reports.records import ExamReport, RunReport, write_json
 from masksearch_agent.stages.base import BaseAgent
 from masksearch_agent.stages.choice import Choice
 from masksearch_agent.stages.dapo import DAPO
@@ -34,7 +35,6 @@ FILES = (
     *("2wikimultihopqa/dev_80.json", "musique/train_50.jsonl", "musique/dev_100.jsonl"),
     *("naturalquestions/train.jsonl.gz", "naturalquestions/dev_300.jsonl"),
 )
-DATASETS = ("hotpotqa", "musique", "2wikimultihopqa", "naturalquestions")
 
 
 @pytest.fixture
@@ -107,13 +107,29 @@ def test_the_table_compares_each_agent_with_three_shot_rag(
         0.0,
         [1.0, 1.0],
     )
-    sets = {row["set"] for row in told["rows"]}
-    assert sets == {"pooled", "open_corpus", "exam", *DATASETS}
+    sets = {agent: {row["set"] for row in told["rows"] if row["agent"] == agent} for agent in "ABE"}
+    own = {"pooled", "hotpotqa", "musique", "2wikimultihopqa"}
+    assert sets == {"A": {*own, "exam"}, "B": {*own, "exam", "open_corpus"}, "E": {*own, "naturalquestions"}}
     page = (data / "run" / "real_text.md").read_text()
     assert (
         "| A: masks and questions made by rule, no human question | 1.000 / 1.000 (+1.000 to +1.000) |"
         in page
     )
+
+
+def test_runs_on_documents_of_another_kind_are_row_h(monkeypatch: pytest.MonkeyPatch, data: Path) -> None:
+    noted(monkeypatch)
+    manual = data / "manual"
+    exam = ExamReport((), (), (), served="ramp_sft", start="agent-pe", rival="rag-3shot")
+    write_json(RunReport("manual", exam=exam), manual / "report.json")
+    for agent, recall in (("rag-3shot", 0.0), ("ramp_sft", 1.0), ("agent-pe", 0.5)):
+        write_jsonl(manual / "evals" / agent / "exam.jsonl", [result("exam", recall)])
+    recipe = Recipe(qa_dapo={})
+    RealText(recipe, data, data / "run", ["A"], documents=[manual]).run()
+    told = json.loads((data / "run" / "real_text.json").read_text())
+    [h] = [row for row in told["rows"] if row["agent"] == "H"]
+    assert (h["set"], h["recall"], h["rag_recall"]) == ("documents_1", 1.0, 0.0)
+    assert "`documents_1` is manual." in (data / "run" / "real_text.md").read_text()
 
 
 def test_recall_over_rag_is_a_ratio_of_means() -> None:
