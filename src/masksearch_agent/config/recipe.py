@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
 import yaml
-from pydantic import ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from masksearch_agent.config.agent import AgentSettings
 from masksearch_agent.config.base import Settings
@@ -60,6 +60,9 @@ class Recipe(Settings):
     lessons: Literal["teacher", "student", "both"] = "teacher"
     """Who writes the trajectories of Stage II: the generator's teacher (chat models, or hindsight where the evidence of
     a question is known), the agent that Stage I made, whose attempts are kept where the judge accepts them, or both."""
+    question_limit: int | None = Field(default=None, gt=0)
+    """Training questions of each file at most, drawn by seed, so that a large set doesn't drown the others: the
+    artificial limit of T5's mixtures (arXiv 1910.10683, section 3.5.2). None takes all."""
     qa_sft: SFTSettings = SFTSettings()
     """Stage II, on questions."""
     qa_dapo: DAPOSettings | None = None

@@ -159,7 +159,13 @@ class RecipeStages:
     def questions(self, files: Sequence[Path], name: str = "questions") -> TaskFile:
         """Return the training questions of files."""
         read = tuple(TaskFile(str(file)) for file in files)
-        return Questions(name=self._name(name), title="reading training questions", files=read).tasks
+        return Questions(
+            name=self._name(name),
+            title="reading training questions",
+            files=read,
+            limit=self.recipe.question_limit,
+            seed=self.recipe.seed,
+        ).tasks
 
     def lessons(
         self, agent: AgentFolder, questions: TaskFile, searched: Searched, name: str = "lessons"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +24,10 @@ class Questions(Stage):
     kind = "questions"
 
     files: tuple[TaskFile, ...]
+    limit: int | None = None
+    """Questions drawn of each file at most; None takes all."""
+    seed: int = 0
+    """Of the drawing."""
 
     @property
     def tasks(self) -> TaskFile:
@@ -50,7 +55,11 @@ class Questions(Stage):
     def _read(self, site: Site, skipped: list[str]) -> Iterator[SearchTask]:
         known = set[str]()
         for file in self.files:
-            for task in read_good_tasks(site.where(file), skipped):
-                if task.id not in known:
-                    known.add(task.id)
-                    yield replace(task, split="train")
+            fresh = {
+                task.id: task for task in read_good_tasks(site.where(file), skipped) if task.id not in known
+            }
+            known.update(fresh)
+            chosen = list(fresh)
+            if self.limit is not None and len(chosen) > self.limit:
+                chosen = random.Random(self.seed).sample(chosen, self.limit)
+            yield from (replace(fresh[task_id], split="train") for task_id in chosen)
