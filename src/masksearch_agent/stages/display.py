@@ -1,9 +1,11 @@
-"""Live progress of a run on the terminal."""
+"""Progress of a run: a live bar on a terminal, a line a minute in a log."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import TypeVar
 
 from rich.console import Console
@@ -24,6 +26,11 @@ __all__ = ("Bar", "Display", "count_steps")
 
 _ItemT = TypeVar("_ItemT")
 
+_SECONDS_PER_LINE = 60.0
+"""Between two lines of a log."""
+_WIDE = 120
+"""Columns of a terminal that a bar and a note fit on."""
+
 
 class Display:
     """Shows one bar per stage, with a note that says what is going on.
@@ -38,16 +45,17 @@ class Display:
     @contextmanager
     def stage(self, title: str, total: int | None = None) -> Iterator[Bar]:
         """Show a stage while it runs."""
+        is_wide = self.console.width >= _WIDE
         progress = Progress(
             SpinnerColumn(),
             TextColumn("{task.description:<34}"),
-            BarColumn(bar_width=24),
+            *([BarColumn(bar_width=24)] if is_wide else []),
             MofNCompleteColumn(),
-            TimeElapsedColumn(),
+            *([TimeElapsedColumn()] if is_wide else []),
             _RateColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
+            *([TextColumn("{task.fields[note]}")] if is_wide else []),
             console=self.console,
         )
         with progress:
@@ -67,10 +75,14 @@ class _RateColumn(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         """Return the rate; a dash before there is one."""
-        speed = task.finished_speed or task.speed
-        if not speed:
-            return Text("–/s")
-        return Text(f"{speed:.1f}/s" if speed >= 1 else f"{speed * 60:.1f}/min")
+        return Text(_rate(task))
+
+
+def _rate(task: Task) -> str:
+    speed = task.finished_speed or task.speed
+    if not speed:
+        return "–/s"
+    return f"{speed:.1f}/s" if speed >= 1 else f"{speed * 60:.1f}/min"
 
 
 class Bar:
@@ -79,6 +91,7 @@ class Bar:
     def __init__(self, progress: Progress, title: str, total: int | None) -> None:
         self._progress = progress
         self._task = progress.add_task(title, total=total, note="")
+        self._next_line = time.monotonic() + _SECONDS_PER_LINE
 
     @property
     def console(self) -> Console:
@@ -92,10 +105,24 @@ class Bar:
     def step(self, note: str = "", count: int = 1) -> None:
         """Count one more, or several."""
         self._progress.update(self._task, advance=count, note=note)
+        self._log()
 
     def move_to(self, done: int, note: str, total: int | None = None) -> None:
         """Set how much is done, and of how much where that was not known."""
         self._progress.update(self._task, completed=done, total=total, note=note)
+        self._log()
+
+    def _log(self) -> None:
+        """Print where the stage is, once a minute, where no live bar says so."""
+        if self.console.is_terminal or time.monotonic() < self._next_line:
+            return
+        self._next_line = time.monotonic() + _SECONDS_PER_LINE
+        task = self._progress.tasks[0]
+        left = f", {timedelta(seconds=round(task.time_remaining))} left" if task.time_remaining else ""
+        total = f"/{task.total:.0f}" if task.total else ""
+        note = f", {task.fields['note']}" if task.fields["note"] else ""
+        line = f"{task.description}: {task.completed:.0f}{total}, {_rate(task)}{left}{note}"
+        self.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def finish(self) -> None:
         """Fill the bar."""

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import io
+import time
 
+import pytest
 from rich.console import Console
 
 from masksearch_agent.stages.display import Display
@@ -21,6 +23,31 @@ def test_a_stage_that_goes_on_shows_where_it_is_how_fast_and_how_long_still() ->
     shown = written.getvalue()
     for part in ("52/100", "/s", "left", "4 accepted"):
         assert part in shown
+
+
+def test_a_log_gets_a_line_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    written = io.StringIO()
+    with Display(Console(file=written, width=80)).stage("generating") as bar:
+        bar.start(0, 400)
+        for _ in range(130):
+            now += 1.0
+            bar.step("all accepted")
+        lines = written.getvalue().splitlines()
+    assert [line.split(",")[0] for line in lines] == ["generating: 60/400", "generating: 120/400"]
+    assert all("left, all accepted" in line for line in lines)
+
+
+def test_eighty_columns_cut_nothing_off() -> None:
+    written = io.StringIO()
+    console = Console(file=written, force_terminal=True, width=80)
+    with Display(console).stage("generating trajectories (ramp)") as bar:
+        bar.start(0, 26235)
+        bar.step("a note that would push numbers off the line" * 3, count=12345)
+        bar._progress.refresh()
+    assert "12345/26235" in written.getvalue()
+    assert "…" not in written.getvalue()
 
 
 def test_training_shows_the_last_exam_until_the_next_one() -> None:
