@@ -8,12 +8,14 @@ so the slots in use are always the first ones and are read without a copy.
 from __future__ import annotations
 
 import weakref
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from transformers.cache_utils import Cache, CacheLayerMixin
 
 from masksearch_agent.errors import ModelError
+from masksearch_agent.models.prefixes import States
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -27,8 +29,7 @@ _COLUMN_STEP = 128
 class SlotCache(Cache):  # type: ignore[misc]
     """Keys and values of sequences that start and end at different times.
 
-    A slot holds one sequence in its columns, one a token. Before each forward pass, say what it writes: whole prompts
-    into new slots (`expect_prompts`), or one token into every slot in use (`expect_tokens`).
+    A slot holds one sequence in its columns, one a token. Before each forward pass, say what it writes (`expect`).
     """
 
     def __init__(self, layer_count: int) -> None:
@@ -39,9 +40,11 @@ class SlotCache(Cache):  # type: ignore[misc]
         """Slots there is room for."""
         self.columns = 0
         """Tokens a slot has room for."""
-        self.first_slot = 0
-        self.positions: torch.Tensor | None = None
+        self.read_slots: slice | torch.Tensor = slice(0)
         self.width = 0
+        """Columns of each slot that the next pass reads."""
+        self.sources = self.targets = (torch.empty(0), torch.empty(0))
+        """Rows and places in them of the tokens of a pass, and the slots and columns that they are written to."""
 
     def reserve(self, slots: int, columns: int) -> None:
         """Make room for a number of slots and of tokens in each; what they hold is kept."""
@@ -52,19 +55,49 @@ class SlotCache(Cache):  # type: ignore[misc]
         for layer in self.layers:
             layer.grow(self.slots, self.columns)
 
-    def expect_prompts(self, first_slot: int) -> None:
-        """The next pass writes its rows from column 0 on into slots from `first_slot` on."""
-        self.first_slot, self.positions = first_slot, None
+    def expect(
+        self, slots: Sequence[int], positions: torch.Tensor, is_real: torch.Tensor, device: torch.device
+    ) -> None:
+        """Say what the next pass reads and writes.
 
-    def expect_tokens(self, positions: torch.Tensor, width: int) -> None:
-        """The next pass writes a token into column `positions[i]` of each slot `i` and reads their first columns."""
-        self.positions, self.width = positions, width
+        Args:
+            slots: Of its rows.
+            positions: `(B, T)` int64, on the CPU; the column of each token.
+            is_real: `(B, T)` bool, on the CPU; tokens that are written, all but the padding.
+            device: Of the model.
+        """
+        self.width = int(positions.max()) + 1
+        rows, places = is_real.nonzero(as_tuple=True)
+        index = torch.tensor(slots)
+        # Slots that are the first ones are read where they stand.
+        is_first = list(slots) == list(range(len(slots)))
+        self.read_slots = slice(len(slots)) if is_first else index.to(device)
+        self.sources = rows.to(device), places.to(device)
+        self.targets = index[rows].to(device), positions[rows, places].to(device)
 
     def move(self, source: int, target: int, columns: int) -> None:
         """Copy the first columns of a slot into another one."""
         for layer in self.layers:
             layer.keys[target, :, :columns] = layer.keys[source, :, :columns]
             layer.values[target, :, :columns] = layer.values[source, :, :columns]
+
+    def copied(self, slot: int, start: int, end: int) -> States:
+        """Return a copy of some columns of a slot."""
+        return [
+            (layer.keys[slot, :, start:end].clone(), layer.values[slot, :, start:end].clone())
+            for layer in self.layers
+        ]
+
+    def write(self, slot: int, pieces: Sequence[States]) -> None:
+        """Write a slot from its first column on."""
+        start = 0
+        for states in pieces:
+            for layer, (keys, values) in zip(self.layers, states, strict=True):
+                if not layer.is_initialized:
+                    layer.lazy_initialization(keys[None], values[None])
+                layer.keys[slot, :, start : start + keys.shape[1]] = keys
+                layer.values[slot, :, start : start + keys.shape[1]] = values
+            start += states[0][0].shape[1]
 
 
 class _SlotLayer(CacheLayerMixin):  # type: ignore[misc]
@@ -95,20 +128,15 @@ class _SlotLayer(CacheLayerMixin):  # type: ignore[misc]
         """Write what the pass brings and return all that it may attend to."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
-        rows, _, count, _ = key_states.shape
-        if self.cache.positions is None:
-            slots = slice(self.cache.first_slot, self.cache.first_slot + rows)
-            self.keys[slots, :, :count] = key_states
-            self.values[slots, :, :count] = value_states
-            return key_states, value_states
-        every_row = torch.arange(rows, device=key_states.device)
-        self.keys[every_row, :, self.cache.positions] = key_states[:, :, 0]
-        self.values[every_row, :, self.cache.positions] = value_states[:, :, 0]
-        return self.keys[:rows, :, : self.cache.width], self.values[:rows, :, : self.cache.width]
+        (rows, places), (slots, columns) = self.cache.sources, self.cache.targets
+        self.keys[slots, :, columns] = key_states[rows, :, places]
+        self.values[slots, :, columns] = value_states[rows, :, places]
+        read, width = self.cache.read_slots, self.cache.width
+        return self.keys[read, :, :width], self.values[read, :, :width]
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
         """Return the number of columns read and the first of them; the engine brings its own masks."""
-        return (query_length if self.cache.positions is None else self.cache.width), 0
+        return self.cache.width, 0
 
     def get_seq_length(self) -> int:
         """Return 0: every row has its own length, and the engine passes its own positions."""

@@ -155,6 +155,8 @@ async def test_a_cancelled_task_gives_its_slot_to_one_that_waits_while_others_go
     gate, has_started = threading.Event(), threading.Event()
 
     def watch(_model: Any, _args: Any, kwargs: dict[str, Any]) -> None:
+        if "past_key_values" not in kwargs:
+            return  # it only asks whether the weights are what they were
         passes.append(tuple(kwargs["input_ids"].shape))
         if kwargs["input_ids"].shape[1] == 1 and not has_started.is_set():
             has_started.set()
@@ -165,6 +167,7 @@ async def test_a_cancelled_task_gives_its_slot_to_one_that_waits_while_others_go
         return str((await model.ainvoke(question)).content)
 
     expected = [await ask(number) for number in range(3)]
+    model._engine.forget()
     model._engine.linger_s = 0.3  # the first two are read together, however slow the machine is
     hook = tiny_model.register_forward_pre_hook(watch, with_kwargs=True)
     tasks = [asyncio.create_task(ask(number)) for number in range(3)]

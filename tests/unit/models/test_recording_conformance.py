@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -33,12 +33,12 @@ class TestLocalChatModel(RecordingModelConformance):
         )
         sent: list[tuple[int, ...]] = []
 
-        def spy(_model: Any, _args: Any, kwargs: dict[str, Any]) -> None:
-            ids, mask = kwargs["input_ids"], kwargs["attention_mask"]
-            if ids.shape[1] > 1:  # a prompt; what its last token attends to is not padding
-                sent.extend(tuple(row[seen].tolist()) for row, seen in zip(ids, mask[:, 0, -1], strict=True))
+        submit = model._engine.submit
 
-        hook = tiny_model.register_forward_pre_hook(spy, with_kwargs=True)
+        def spy(prompt_ids: Sequence[int], *rest: Any) -> Any:
+            sent.append(tuple(prompt_ids))
+            return submit(prompt_ids, *rest)
+
+        model._engine.submit = spy  # type: ignore[method-assign]
         yield Subject(model, sent)
-        hook.remove()
         model.close()
