@@ -45,7 +45,8 @@ HEAVY = {
     *("ray", "safetensors", "sentence_transformers", "spacy", "torch", "transformers", "trl", "vllm"),
 }
 MAY_IMPORT_HEAVY = (
-    *("models/engine", "models/held_answers", "models/sampling", "models/slots", "trainers/", "lab/muon"),
+    *("models/batch", "models/engine", "models/held_answers", "models/prefixes", "models/sampling"),
+    *("models/slots", "trainers/", "lab/muon"),
 )
 """Modules that nothing loads unless someone trains or runs local weights; their names begin so."""
 

@@ -21,7 +21,7 @@ from masksearch_agent.models.held_answers import HeldAnswer
 from masksearch_agent.models.prefixes import shared_length
 from masksearch_agent.models.recording import Completion
 from masksearch_agent.models.sampling import RowSampler, pick_tokens
-from masksearch_agent.models.slots import SlotCache
+from masksearch_agent.models.slots import FULL, SLIDING, SlotCache
 from masksearch_agent.records import Sampling
 
 if TYPE_CHECKING:
@@ -34,10 +34,9 @@ __all__ = ("Batch", "Request", "Row")
 _PROMPT_TOKENS_PER_PASS = 8192
 """Prompt tokens, padding included, that one forward pass reads at most: what bounds its memory."""
 
-_FREE_PADDING_TOKENS = 64
-_PADDING_SHARE = 0.125
-"""Padding of a pass that is no reason to make two of it: so many tokens cost no more than a pass of their own does, or
-such a share of what it reads."""
+_FREE_PADDING_TOKENS = {"cpu": 32}
+_FREE_PADDING_TOKENS_ELSEWHERE = 2048
+"""Padding, by type of device, that costs less than another pass does: a core reads no faster what it reads at once."""
 
 _WORTH_WAITING_TOKENS = 32
 """Tokens in common for which a prompt waits until another one is read."""
@@ -184,6 +183,7 @@ class Batch:
     def _read_prompts(self, fresh: list[Row]) -> torch.Tensor:
         """Read the prompts of new rows and return the logits after each, `(B, V)`."""
         self.cache.reserve(len(self.rows), max(len(row.request.prompt_ids) for row in fresh))
+        free_padding = _FREE_PADDING_TOKENS.get(self.model.device.type, _FREE_PADDING_TOKENS_ELSEWHERE)
         logits: dict[Row, torch.Tensor] = {}
         waves = _WAVES if self.engine.prefixes.limit_bytes else 1
         unread = fresh
@@ -193,7 +193,7 @@ class Batch:
                 # The last token is read in any case, for what follows it.
                 row.end, pieces = self.engine.prefixes.find(row.request.prompt_ids[:-1])
                 self.cache.write(row.slot, pieces)
-            for rows in _passes(now):
+            for rows in _passes(now, free_padding):
                 self.engine.prompt_tokens_read += sum(row.unread for row in rows)
                 after = self._read(rows, [row.request.prompt_ids[row.end :] for row in rows])
                 logits.update(zip(rows, after, strict=True))
@@ -239,13 +239,11 @@ class Batch:
     def _forward(self, ids: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
         device = self.model.device
         positions = positions.to(device)
-        mask = torch.arange(self.cache.width, device=device) <= positions[:, None, :, None]
-        if self.model.config._attn_implementation == "eager":
-            low = torch.finfo(self.model.dtype).min
-            mask = torch.zeros_like(mask, dtype=self.model.dtype).masked_fill(~mask, low)
+        masks = {kind: self._mask(positions, window) for kind, window in self.engine.windows.items()}
         output = self.model(
             input_ids=ids.to(device),
-            attention_mask=mask,
+            # Only models with types of layers take a mask for each.
+            attention_mask=masks if SLIDING in masks else masks[FULL],
             position_ids=positions,
             past_key_values=self.cache,
             use_cache=True,
@@ -253,6 +251,18 @@ class Batch:
         )
         logits: torch.Tensor = output.logits[:, -1]
         return logits
+
+    def _mask(self, positions: torch.Tensor, window: int | None) -> torch.Tensor:
+        """Return `(B, 1, T, columns)`: what tokens at `positions` `(B, T)` attend to."""
+        columns = torch.arange(self.cache.width, device=positions.device)
+        places = positions[:, None, :, None]
+        mask = columns <= places
+        if window is not None:
+            mask &= columns > places - window
+        if self.model.config._attn_implementation == "eager":
+            low = torch.finfo(self.model.dtype).min
+            mask = torch.zeros_like(mask, dtype=self.model.dtype).masked_fill(~mask, low)
+        return mask
 
     def _free(self, gone: Sequence[Row]) -> None:
         """Take rows out; the last row moves into the slot of each, so the slots in use stay the first ones."""
@@ -264,18 +274,14 @@ class Batch:
                 self.rows[row.slot] = last
 
 
-def _passes(rows: Sequence[Row]) -> list[list[Row]]:
-    """Share rows between passes so that none reads too much, or much padding."""
+def _passes(rows: Sequence[Row], free_padding: int) -> list[list[Row]]:
+    """Share rows between passes, so that none reads too much or more padding than is free."""
     passes: list[list[Row]] = []
     for row in sorted(rows, key=lambda row: row.unread, reverse=True):
-        beside = passes[-1] if passes else []
-        tokens = beside[0].unread * (len(beside) + 1) if beside else 0
+        beside = passes[-1] if passes else [row]
+        tokens = beside[0].unread * (len(beside) + 1)
         padding = tokens - sum(other.unread for other in beside) - row.unread
-        if (
-            beside
-            and tokens <= _PROMPT_TOKENS_PER_PASS
-            and padding <= max(_FREE_PADDING_TOKENS, _PADDING_SHARE * tokens)
-        ):
+        if passes and tokens <= _PROMPT_TOKENS_PER_PASS and padding <= free_padding:
             beside.append(row)
         else:
             passes.append([row])

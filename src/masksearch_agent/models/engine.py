@@ -20,7 +20,7 @@ from masksearch_agent.models.batch import Batch, Request, Row
 from masksearch_agent.models.prefixes import ModelMark, PrefixStore
 from masksearch_agent.models.recording import Completion, fit_context
 from masksearch_agent.models.sampling import require_usable
-from masksearch_agent.models.slots import require_full_attention
+from masksearch_agent.models.slots import attention_windows
 from masksearch_agent.records import Sampling
 
 if TYPE_CHECKING:
@@ -39,8 +39,8 @@ class BatchingEngine:
     """Samples from one model for many callers at once.
 
     Args:
-        model: A causal language model with full attention in every layer; the engine reads its weights as they are
-            at each token, so do not change them while requests are open.
+        model: A causal language model, each of whose layers attends to all or to a sliding window; the engine reads
+            its weights as they are at each token, so do not change them while requests are open.
         end_of_turn_id: The token that ends an assistant turn.
         max_batch_size: Requests sampled together at most; memory grows with it.
         linger_s: How long an idle engine waits for another request before it starts, in seconds.
@@ -56,8 +56,9 @@ class BatchingEngine:
         linger_s: float = 0.004,
         kept_bytes: int = _KEPT_BYTES,
     ) -> None:
-        require_full_attention(model)
         self.model = model
+        self.windows = attention_windows(model)
+        """By type of layer."""
         self.tokenizer = tokenizer
         self.end_of_turn_id = end_of_turn_id
         self.max_batch_size = max_batch_size

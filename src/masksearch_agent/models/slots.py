@@ -20,7 +20,10 @@ from masksearch_agent.models.prefixes import States
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-__all__ = ("SlotCache", "require_full_attention")
+__all__ = ("FULL", "SLIDING", "SlotCache", "attention_windows")
+
+FULL, SLIDING = "full_attention", "sliding_attention"
+"""Types of layers, as transformers names them."""
 
 _COLUMN_STEP = 128
 """Room for tokens grows by this much at a time."""
@@ -147,20 +150,31 @@ class _SlotLayer(CacheLayerMixin):  # type: ignore[misc]
         return -1
 
 
-def require_full_attention(model: PreTrainedModel) -> None:
-    """Raise a `ModelError` for a model that the slot cache does not fit."""
+def attention_windows(model: PreTrainedModel) -> dict[str, int | None]:
+    """Return how many tokens back a layer attends to, itself included (None: to all), by its type.
+
+    Raises:
+        ModelError: The slot cache does not fit the model.
+    """
     config = model.config
-    kinds = set(getattr(config, "layer_types", None) or ()) - {"full_attention"}
-    if kinds:
-        raise ModelError(
-            f"{type(model).__name__} has layers of {', '.join(sorted(kinds))}, which the local engine does not "
-            f"sample from; serve the model (vLLM, say) and use a chat model over its API"
-        )
     if config._attn_implementation not in ("sdpa", "eager"):
         raise ModelError(
             f"the model was loaded with attn_implementation={config._attn_implementation!r}; the local engine needs "
             f"'sdpa' or 'eager'"
         )
+    window = getattr(config, "sliding_window", None)
+    kinds = set(getattr(config, "layer_types", None) or ())
+    strange = kinds - {FULL, SLIDING}
+    if getattr(config, "num_kv_shared_layers", 0):
+        strange.add("shared keys and values")
+    if strange:
+        raise ModelError(
+            f"{type(model).__name__} has layers of {', '.join(sorted(strange))}, which the local engine does not "
+            f"sample from; serve the model (vLLM, say) and use a chat model over its API"
+        )
+    if not kinds:  # all layers are alike; Mistral's have a window
+        return {FULL: window}
+    return {kind: window if kind == SLIDING else None for kind in kinds}
 
 
 def _grown(tensor: torch.Tensor, slots: int, columns: int) -> torch.Tensor:

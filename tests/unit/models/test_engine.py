@@ -25,9 +25,9 @@ from masksearch_agent.models.recording import Completion
 from masksearch_agent.records import Sampling
 
 TEXTS = (
-    "Ada Fenwick is",
+    "Ada Fenwick is the founder of Harrow Ltd in the",
     "Who is the founder of Harrow Ltd? Bram Holt?",
-    "1932",
+    "1932 is the year of the mayor of Port Aldin.",
     "The Velling Works is the mayor of The Silent Mill in the year 1910. Port Aldin is the",
 )
 GREEDY = Sampling(temperature=0.0, max_tokens=12)
@@ -489,10 +489,10 @@ def test_the_model_stays_in_the_mode_it_was_in(tiny_tokenizer: Any, prompts: lis
     assert not any(seen)
 
 
-def test_a_model_with_sliding_windows_is_refused(tiny_tokenizer: Any):
+def test_a_model_with_layers_that_the_cache_does_not_fit_is_refused(tiny_tokenizer: Any):
     model = make_test_model(tiny_tokenizer)
-    model.config.layer_types = ["full_attention", "sliding_attention"]
-    with pytest.raises(ModelError, match="layers of sliding_attention, which the local engine does not"):
+    model.config.layer_types = ["full_attention", "linear_attention"]
+    with pytest.raises(ModelError, match="layers of linear_attention, which the local engine does not"):
         BatchingEngine(model, tiny_tokenizer, tiny_tokenizer.eos_token_id)
 
 

@@ -12,6 +12,7 @@ import torch
 from fakes.tiny_models import make_test_model
 from hypothesis import given
 from hypothesis import strategies as st
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from masksearch_agent.config.trainers import OptimizerSettings
 from masksearch_agent.lab.muon import make_muon_with_adamw
@@ -173,6 +174,31 @@ def test_an_engine_that_keeps_nothing_reads_everything(tiny_model: Any, tiny_tok
     engine.close()
 
 
+def make_sliding_model(kind: str, tokenizer: Any, attention: str) -> Any:
+    """Return an untrained model whose layers, or every second one, attend to the last 16 tokens."""
+    config = AutoConfig.for_model(
+        kind,
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        head_dim=16,
+        max_position_embeddings=512,
+        sliding_window=16,
+        initializer_range=0.3,
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        bos_token_id=None,
+    )
+    if kind == "gemma3_text":
+        config.layer_types = ["sliding_attention", "full_attention"]
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return AutoModelForCausalLM.from_config(config, attn_implementation=attention).eval()
+
+
 class Conversation:
     """Turns of one lineage: each prompt goes on from what was sampled."""
 
@@ -196,11 +222,29 @@ class Conversation:
         self.ids += completion.ids
 
 
-@pytest.mark.parametrize(("kept_tokens", "share_read"), [(30, 1.0), (300, 0.9), (100_000, 0.3)])
+MODELS = {
+    "Llama": lambda tokenizer, attention: make_test_model(tokenizer),
+    "Gemma 3": lambda tokenizer, attention: make_sliding_model("gemma3_text", tokenizer, attention),
+    "Mistral": lambda tokenizer, attention: make_sliding_model("mistral", tokenizer, attention),
+}
+
+
+@pytest.mark.parametrize(
+    ("kept_tokens", "share_read", "kind", "attention"),
+    [
+        (30, 1.0, "Llama", "sdpa"),
+        (300, 0.9, "Llama", "sdpa"),
+        (100_000, 0.3, "Llama", "sdpa"),
+        (100_000, 0.3, "Gemma 3", "sdpa"),
+        (100_000, 0.3, "Gemma 3", "eager"),
+        (100_000, 0.3, "Mistral", "sdpa"),
+    ],
+)
 def test_many_turns_of_many_give_what_a_fresh_read_gives(
-    tiny_model: Any, tiny_tokenizer: Any, kept_tokens: int, share_read: float
+    tiny_tokenizer: Any, kept_tokens: int, share_read: float, kind: str, attention: str
 ) -> None:
     """Mixed batches, slots that move, cancelled requests, and where little is kept, evictions."""
+    tiny_model = MODELS[kind](tiny_tokenizer, attention)
     bytes_a_token = 2 * 2 * 32 * 4  # keys and values of two layers of width 32
     keeping = BatchingEngine(
         tiny_model, tiny_tokenizer, NO_TOKEN, max_batch_size=5, kept_bytes=kept_tokens * bytes_a_token
