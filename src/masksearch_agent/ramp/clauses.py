@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from masksearch_agent.ramp.half_names import whole_names
 from masksearch_agent.ramp.rule_words import (
     CONJUNCTIONS,
     CONNECTORS,
@@ -19,8 +20,9 @@ from masksearch_agent.ramp.rule_words import (
     OF_SUBJECT,
     POINTERS,
 )
+from masksearch_agent.ramp.titles import NUMBERING, heading_name
 
-__all__ = ("NUMBERING", "Clause", "Topic", "find_clause", "is_bare", "subtree", "topic_of")
+__all__ = ("Clause", "Topic", "find_clause", "is_bare", "subtree", "topic_of")
 
 _SUBJECTS = frozenset({"nsubj", "nsubjpass"})
 _AUXILIARIES = frozenset({"aux", "auxpass"})
@@ -34,11 +36,6 @@ _POSSESSIVES = frozenset({"his", "her", "its", "their"})
 _PRONOUNS = frozenset(
     {"he", "she", "it", "they", "him", "them", "himself", "herself", "itself", "themselves"}
 )
-NUMBERING = re.compile(
-    r"^(?:(?:chapter|appendix|part|section)\s+)?(?:[A-Z]?\d*(?:\.\d+)*\.|[IVX]+\.|[A-Z]\.(?=\s\w{3}))\s+",
-    re.I,
-)
-_PARENTHESES = re.compile(r"\s*\([^()]*\)")
 _ABBREVIATED = re.compile(r"(?:^|[\s.])(?:[A-Z]|Mrs?|Dr|St|vs|No|Jr|Sr|Inc|Ltd|Co|e\.g|i\.e|etc|approx)\.$")
 """The recogniser of sentences took an abbreviation for the end of one."""
 _CONTRASTS = frozenset({"while", "whereas", "although", "though"})
@@ -58,6 +55,8 @@ class Topic:
     """What the first sentence calls it: `film` in "X is a 1990 film"."""
     entry: str = ""
     """What the lines above describe, as manuals do: a function, a setting, an option."""
+    title: str = ""
+    """Of the passage."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,12 +117,19 @@ def find_clause(sentence: Any, topic: Topic) -> Clause | str:
         else:
             return "fronted"
     dropped = _asides(sentence)
+    if all(token.i in dropped for token in subject.subtree):
+        return "no_subject"  # Of `POWRi (…, inc.) is a …`, parsed around the parentheses, all is an aside.
+    whole = whole_names(sentence, topic.title)
+    if whole is None:
+        return "half_name"
     named = _names(sentence, subject, topic)
     if isinstance(named, str):
         return named
-    names = {**named, **pointed}
+    head = re.sub(r".*\W", "", topic.name).lower()
+    names = {**whole, **named, **pointed}
     for token in sentence:
-        if topic.noun and token.lower_ == topic.noun and is_bare(token):
+        nouns = (topic.noun, head if topic.name else "")
+        if token.lower_ in nouns and token.lower_ and is_bare(token):
             names = {**names, token.i - 1: topic.name, token.i: ""}
     return Clause(root, subject, auxiliaries, tuple(before), tuple(adverbs), tuple(after), names, dropped)
 
@@ -135,16 +141,18 @@ def subtree(head: Any, clause: Clause) -> list[Any]:
 
 def topic_of(title: str, sentences: Sequence[Any]) -> Topic:
     """Return what a passage with these sentences is about."""
-    name = _PARENTHESES.sub("", NUMBERING.sub("", title)).strip()
+    name = heading_name(title)
     if not name or not sentences:
-        return Topic("")
+        return Topic("", title=title)
     first = sentences[0]
     root = first.root
     subject = next((child for child in root.lefts if child.dep_ in _SUBJECTS), None)
     said = "" if subject is None else " ".join(token.lower_ for token in subject.subtree)
     last = re.findall(r"\w+", name.lower())[-1:]
-    if not last or last[0] not in said.split():
-        return Topic("")
+    # A heading ("Setting Up Shares with Samba") holds a name, and is none.
+    is_named = all(word in said for word in name.lower().split()) or not NUMBERING.match(title)
+    if not last or last[0] not in said.split() or not is_named:
+        return Topic("", title=title)
     nouns = [child for child in root.children if child.dep_ == "attr"] if root.lemma_ == "be" else []
     noun = nouns[0].lower_ if nouns else ""
     pronouns = {token.lower_ for sentence in sentences for token in sentence}
@@ -152,7 +160,7 @@ def topic_of(title: str, sentences: Sequence[Any]) -> Topic:
     is_person = is_person or (
         subject is not None and any(token.ent_type_ == "PERSON" for token in subject.subtree)
     )
-    return Topic(name, is_person, noun)
+    return Topic(name, is_person, noun, title=title)
 
 
 def is_bare(noun: Any) -> bool:

@@ -18,9 +18,9 @@ from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
-from masksearch_agent.ramp.clauses import NUMBERING
 from masksearch_agent.ramp.rule_words import KIND_NOUNS, PERSON_NOUN, POINTERS, VAGUE, WORKS
 from masksearch_agent.ramp.spans import IDENTIFIER, TERM, Span
+from masksearch_agent.ramp.titles import heading_name, plain_name
 from masksearch_agent.records import Passage
 from masksearch_agent.text.matching import phrase_form
 
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 __all__ = ("Glossary", "general_words")
 
-_PARENTHESES = re.compile(r"\s*\([^()]*\)")
 _PRONOUNS = frozenset(
     ["it", "he", "she", "they", "that", "there", "what", "which", "who", "one", "another", "each"]
 )
@@ -126,11 +125,15 @@ class Glossary:
         if len(words) == 1 and span.text.islower() and not self._is_in_titles(words[0]):
             return "no_heading"
         is_own = any(word not in general_words() and not word.isdigit() for word in words)
-        is_name = not span.text.islower()
+        is_name = not (
+            span.text.islower() or (general_words().issuperset(words[:1]) and span.text[1:].islower())
+        )
         if is_own:
             # "The cron package" says by itself what it is; any other common noun has to be a term somewhere.
             is_term = is_name or self._is_defined(words) or (not is_masked and words[-1] in KIND_NOUNS)
             return "" if is_term else "undefined_term"
+        if is_masked and len(words) == 1:
+            return "general_words"
         rarest = min((self.frequency(word) for word in words), default=0)
         is_collocated = len(words) > 1 and found > 1 and found >= _COLLOCATED * rarest
         if not is_masked and is_collocated and self._is_defined(words):
@@ -164,7 +167,7 @@ def _phrases(words: Sequence[str]) -> Iterator[str]:
 
 def _defined(passage: Passage) -> Iterator[str]:
     """Yield the terms that a passage defines, in one of many or as such, and its title."""
-    yield phrase_form(NUMBERING.sub("", _PARENTHESES.sub("", passage.title)))
+    yield phrase_form(heading_name(passage.title))
     for found in _DEFINITION.finditer(passage.text):
         words = phrase_form(found["name"]).split()
         is_general = found["article"] != "The" and 0 < len(words) <= _LONGEST and " is " in found[0]
@@ -174,7 +177,7 @@ def _defined(passage: Passage) -> Iterator[str]:
 
 def _definitions(passage: Passage) -> Iterator[tuple[str, str]]:
     """Yield names and kinds that a passage tells in the form "X is a river in …"."""
-    title = phrase_form(re.sub(r"\s*\([^()]*\)", "", passage.title))
+    title = phrase_form(plain_name(passage.title))
     for found in _DEFINITION.finditer(passage.text):
         name = phrase_form(found["name"])
         # Other sentences begin like a definition too: "The river was a great help".
