@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from masksearch_agent.ramp.fact_patterns import KINDS
 from masksearch_agent.ramp.half_names import whole_names
 from masksearch_agent.ramp.rule_words import (
     CONJUNCTIONS,
@@ -18,6 +19,7 @@ from masksearch_agent.ramp.rule_words import (
     ENTRY_NOUNS,
     IDIOMS,
     OF_SUBJECT,
+    PERSON_NOUN,
     POINTERS,
 )
 from masksearch_agent.ramp.titles import NUMBERING, heading_name
@@ -160,6 +162,8 @@ def topic_of(title: str, sentences: Sequence[Any]) -> Topic:
     is_person = is_person or (
         subject is not None and any(token.ent_type_ == "PERSON" for token in subject.subtree)
     )
+    # "Ranji Trophy is a championship": what it is called knows better than the recogniser.
+    is_person = is_person and (not noun or bool(PERSON_NOUN.search(noun)) or KINDS.get(noun) == "person")
     return Topic(name, is_person, noun, title=title)
 
 

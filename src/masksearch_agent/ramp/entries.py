@@ -21,7 +21,8 @@ from masksearch_agent.text.matching import contains_phrase
 __all__ = ("described", "find_entries", "purpose")
 
 _ENTRY = re.compile(
-    r"^(?P<name>--?[a-zA-Z][\w-]*|[A-Za-z_][\w.]*)[ \t]*(?P<sign>\([^\n]*?\))?[ \t]*(?:(?:→|->|=)[^\n]*)?¶?$"
+    r"^(?P<name>--?[a-zA-Z][\w-]*|[A-Za-z_][\w.]*)[ \t]*"
+    r"(?P<sign>\((?![\x22\x27])[^\n]*?\))?[ \t]*(?:(?:→|->|=)[^\n]*)?¶?$"
     r"|^(?:-\w(?:[ =][\w\[\]-]+)?,?[ \t]+)(?P<option>--[a-z][\w-]+)(?:[ =\[][^\s]*)?$",
     re.M,
 )

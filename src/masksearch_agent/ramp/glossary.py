@@ -96,6 +96,8 @@ class Glossary:
         is_person = PERSON_NOUN.search(kind) is not None
         if span.label == "PERSON":
             return kind if is_person else ""
+        if span.label in ("GPE", "LOC") and kind.endswith("s"):
+            return ""
         return (
             ""
             if (kind in WORKS and span.label not in (TERM, "WORK_OF_ART"))

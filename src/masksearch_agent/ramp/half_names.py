@@ -26,11 +26,13 @@ def whole_names(sentence: Any, title: str) -> dict[int, str] | None:
         sentence: A spaCy span.
         title: Of the passage.
     """
-    names: dict[int, str] = {}
+    name = heading_name(title)
+    # The first word of a sentence gets a small letter, unless it is a name.
+    names: dict[int, str] = {sentence.start: name} if sentence[0].text == name else {}
     text = sentence.doc.text
     has_people = not NUMBERING.match(title)
-    for run in _runs(sentence):
-        whole = _of_title(run, heading_name(title)) or _of_body(run, text)
+    for run in _runs(sentence, title):
+        whole = _of_title(run, name) or _of_body(run, text)
         if not whole and has_people and len(run) == 1 and run.root.ent_type_ == "PERSON":
             whole = _of_person(run, title)
             if not whole:
@@ -40,12 +42,15 @@ def whole_names(sentence: Any, title: str) -> dict[int, str] | None:
     return names
 
 
-def _runs(sentence: Any) -> Iterator[Any]:
+def _runs(sentence: Any, title: str) -> Iterator[Any]:
     """Yield the names of a sentence: words in a row that are parts of names."""
+    entitled = {word for word in title.split() if word[:1].isupper()}
     start = sentence.start
     while start < sentence.end:
         end = start
-        while end < sentence.end and sentence.doc[end].pos_ == "PROPN":
+        while end < sentence.end and (
+            sentence.doc[end].pos_ == "PROPN" or (end > sentence.start and sentence.doc[end].text in entitled)
+        ):
             end += 1
         if end > start:
             yield sentence.doc[start:end]
@@ -61,7 +66,7 @@ def _of_title(run: Any, name: str) -> str:
     after = run.doc[run.end].lower_ if run.end < len(run.doc) else ""
     if after in ("of", "for", "de", "-"):
         return ""
-    if whole[-len(words) :] == words and (len(words) > 1 or len(whole) < 4):
+    if whole[-len(words) :] == words and all(word[:1].isupper() for word in whole) and len(whole) < 4:
         return name
     is_of = whole[: len(words)] == words and whole[len(words)] == "of"
     before = run.doc[run.start - 1].lower_ if run.start else ""

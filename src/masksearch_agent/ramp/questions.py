@@ -15,7 +15,9 @@ from typing import Any
 from masksearch_agent.ramp.clauses import Clause, subtree
 from masksearch_agent.ramp.rule_words import PERSON_NOUN, VAGUE_NOUNS, WORKS
 from masksearch_agent.ramp.soundness import (
+    LISTING_VERBS,
     fits_subject,
+    has_rest,
     identifies,
     is_broken,
     is_common,
@@ -53,7 +55,7 @@ def ask(clause: Clause, answer: Any, label: str, kind: str) -> str:
         kind: What it is, in words (`river`); `""` where unknown.
     """
     answered = {token.i for token in answer}
-    if answer.end < len(answer.doc) and answer[-1].nbor(1).lower_ in ("or", "and", "/"):
+    if _next_word(answer, clause) in ("or", "and", "/"):
         return ""  # One of two.
     for head in (clause.subject, *clause.after, *clause.before):
         if answered <= {token.i for token in head.subtree}:
@@ -81,6 +83,12 @@ def ask(clause: Clause, answer: Any, label: str, kind: str) -> str:
     return question if _MIN_WORDS <= len(question.split()) <= _MAX_WORDS else ""
 
 
+def _next_word(answer: Any, clause: Clause) -> str:
+    """Return the word behind an answer, of those that a question keeps."""
+    rest = (token for token in answer.doc[answer.end :] if token.i not in clause.dropped)
+    return str(next((token.lower_ for token in rest), ""))
+
+
 def _of_subject(clause: Clause, answer: Any, label: str, kind: str) -> str:
     """Who or what does what the sentence says."""
     whole = subtree(clause.subject, clause)
@@ -101,7 +109,7 @@ def _of_subject(clause: Clause, answer: Any, label: str, kind: str) -> str:
         return ""  # The parse is wrong.
     if is_plural and finite.tag_ == "VBP" and finite.lemma_ != "be":
         return ""  # "What reclaim space?"
-    if root.lemma_ == "be" and not clause.auxiliaries and not identifies(clause):
+    if root.lemma_ == "be" and not clause.auxiliaries and not identifies(clause, in_context=True):
         return ""
     attributes = [child for child in clause.after if child.dep_ == "attr"] if root.lemma_ == "be" else []
     # "X is a film", "X was the leader": the predicate knows better than the recogniser whether X is a person.
@@ -110,12 +118,21 @@ def _of_subject(clause: Clause, answer: Any, label: str, kind: str) -> str:
         is_thing = any(noun.lower_ in WORKS or noun.lower_ in VAGUE_NOUNS for noun in attributes)
         label = "PERSON" if is_person or (label == "PERSON" and not is_thing) else ""
     word = "who" if label == "PERSON" and kind in ("", "person") else f"which {kind}" if kind else "what"
-    return f"{word} {predicate(clause)}"
+    told = predicate(clause)
+    if word == "what" and re.search(r"\b(?:his|her|he|she)\b", told):
+        word = "who"
+    if word == "who" and len(answer) == 1 and not attributes:
+        return ""  # Half of a name.
+    is_name = word == "what" and not attributes and all(token.pos_ == "PROPN" for token in answer)
+    return f"{'who or what' if is_name and label not in _PLACES else word} {told}"
 
 
 def _of_object(clause: Clause, head: Any, answer: Any, label: str, kind: str) -> str:
     """What the subject does it to, with, when, where."""
     if len(subtree(clause.subject, clause)) > _MAX_SUBJECT_WORDS or not is_definite(clause):
+        return ""
+    is_copula = clause.root.lemma_ == "be" and not clause.auxiliaries
+    if is_copula and any(child.dep_ == "attr" and child != head for child in clause.after):
         return ""
     if head.dep_ in ("dobj", "attr"):
         if any(child.dep_ in ("xcomp", "ccomp", "oprd", "dative") for child in clause.root.children):
@@ -127,6 +144,11 @@ def _of_object(clause: Clause, head: Any, answer: Any, label: str, kind: str) ->
         if clause.root.text.isupper() or (is_common(answer) and len(answer) == 1):
             return ""
         if clause.root.lemma_ == "be" and any(child.lower_ == "as" for child in clause.after):
+            return ""
+        if head.dep_ == "dobj" and (
+            clause.root.lemma_ in LISTING_VERBS
+            or not (kind or has_rest(clause, head) or (label in _NUMBERS and clause.root.lemma_ == "have"))
+        ):
             return ""
         if _is_whole(answer, subtree(head, clause)) and (is_thing or is_number):
             if head.dep_ == "attr" and head.left_edge.lower_ in ("a", "an") and not is_number:
@@ -154,7 +176,7 @@ def _of_preposition(clause: Clause, head: Any, answer: Any, label: str, kind: st
     if clause.root.lemma_ == "be" and any(child.dep_ == "attr" for child in clause.after):
         # "Where is X a village?" asks for one thing of two that the sentence tells.
         return ""
-    if is_common(answer) and len(answer) == 1:
+    if is_common(answer):
         return ""
     asked = inverted(clause, head)
     if label == "DATE" and not _DATED.search(answer.text):
@@ -177,21 +199,21 @@ def _of_preposition(clause: Clause, head: Any, answer: Any, label: str, kind: st
         return ""
     if preposition == "by":
         is_agent = head.dep_ == "agent" and clause.root.tag_ == "VBN"
-        if is_agent and head == clause.after[-1] and not clause.before:
-            return f"{_word(label, kind)} {asked} by"
-        return (
-            f"by {'whom' if label == 'PERSON' else f'which {kind}' if kind else 'what'} {asked}"
-            if is_agent
-            else ""
-        )
+        if not is_agent or clause.root.lemma_ in ("influence", "inspire", "affect"):
+            return ""
+        if label == "PERSON" and head == clause.after[-1] and not clause.before:
+            return f"who {asked} by"
+        is_name = label in ("PERSON", "ORG") or all(token.pos_ == "PROPN" for token in answer)
+        return f"by {f'which {kind}' if kind else 'whom' if is_name and label not in _PLACES else 'what'} {asked}"
     if kind:
         return f"{preposition} which {kind} {asked}"
+    if label in _PLACES and preposition not in ("in", "at", "from"):
+        return ""
     if label in _PLACES and is_placed(clause, head):
         return ""
     if label in _PLACES:
-        if preposition in ("in", "at", "near"):
-            return f"where {asked}"
-        return f"where {asked} from" if preposition == "from" else ""
+        is_short = not has_rest(clause, head)
+        return f"where {asked}" if preposition in ("in", "at") else f"where {asked} from" if is_short else ""
     if label == "PERSON" and preposition in ("by", "with", "to", "from", "for"):
         return f"{preposition} whom {asked}"
     # "Over what will the force affect the movement?": without a noun, hardly anybody asks so.
@@ -250,6 +272,8 @@ def _how_many(clause: Clause, head: Any, noun: Any, answer: Any, label: str) -> 
     rest = [token for token in subtree(noun, clause) if token.i > answer[-1].i]
     ahead = [token for token in subtree(noun, clause) if token.i < answer[0].i]
     if ahead or noun.tag_ != "NNS" or not rest or len(rest) > 4:
+        return ""
+    if head.dep_ == "prep" and head.lower_ not in ("in", "of", "for", "to", "into", "from", "at"):
         return ""
     preposition = f"{head.lower_} " if head.dep_ in ("prep", "agent") else ""
     return f"{preposition}how many {text_of(rest, clause)} {inverted(clause, head)}"

@@ -148,7 +148,8 @@ def _asked(candidate: _Candidate, clause: Clause, topic: Topic, sentence: Any, f
     label = "" if candidate.label in (TERM, IDENTIFIER) else candidate.label
     if label == "PERSON" and NUMBERING.match(topic.title):
         label = label if _FULL_NAME.fullmatch(answer) else ""  # Many a program is taken for a person.
-    if any(token.i in clause.names for token in candidate.covered):
+    is_half = any(clause.names.get(token.i, token.text) != token.text for token in candidate.covered)
+    if is_half or answer.count("(") != answer.count(")") or answer.endswith(" No"):
         return _with(candidate.span, flaw=flaw)  # Half of a name, or no name at all.
     is_title = answer.lower() == topic.name.lower()
     found = []
@@ -167,7 +168,7 @@ def _is_told(question: str, answer: str) -> bool:
     """Whether a question holds its answer, or all words of a common noun in another form."""
     if contains_phrase(question, answer):
         return True
-    if not (answer[:1].lower() + answer[1:]).islower():
+    if not answer[1:].islower() or not answer.replace(" ", "").isalpha():
         return False
     held = {word.lower()[:_STEM] for word in words_of(question)}
     return any(word.lower()[:_STEM] in held for word in words_of(answer) if len(word) >= _STEM - 1)
@@ -293,7 +294,7 @@ def _named_kind(chunk: Any) -> _Candidate | None:
     for name, noun in ((chunk[:-1], chunk[-1]), (chunk[1:], chunk[0])):
         text = name.text
         is_name = text.islower() and text.isascii() and " " not in text and text not in general_words()
-        if is_name and noun.lower_ in NAMED_KINDS and name[0].pos_ in ("NOUN", "PROPN", "X"):
+        if is_name and noun.lower_ in NAMED_KINDS:
             span = Span(name.start_char, name.end_char, text, IDENTIFIER)
             return _Candidate(span, chunk, IDENTIFIER, noun.lower_)
     return None

@@ -81,13 +81,15 @@ VAGUE_NOUNS = _words("""
 """)
 
 EMPTY_ADJECTIVES = _words("""
-    numerous various several certain own new many few different particular specific single additional further
+        nearby neighboring neighbouring     numerous various several certain own new many few different
+    particular specific single additional further
     usual normal first second last next more most less main great good entire whole full following possible
     available necessary given actual current
 """)
 
 VAGUE = _words("""
-    type name part member number one set kind form series group term way list result case example time thing
+        body record completion system type name part member number one set kind form series group term way
+    list result case example time thing
     use lot place version branch piece variant collection range class person people man woman subject most
     first second third last only same word process act native item concept means majority former founder wife
     son daughter brother sister father mother husband capital fact center centre home site area point state
@@ -104,7 +106,8 @@ WORKS = _words("""
 PERSON_NOUN = re.compile(
     r"(?:ist|ian|ser|ger|yer|cker|man|woman|ess|ssor|tor|rer|mer|nter|ller|xer|fer)$"
     r"|^(?:poet|politician|king|queen|emperor|athlete|president|chef|monk|pope|saint|prince|princess|singer|writer"
-    r"|author|coach|pilot|scholar|polymath|leader|founder|member|winner|president|ruler|thinker|officer|engineer|philosopher|driver|manager)$"
+    r"|author|coach|pilot|scholar|polymath|leader|founder|member|winner|president|ruler|thinker|officer|engineer"
+    r"|philosopher|driver|manager|caliph)$"
 )
 """What a person is called."""
 
@@ -123,7 +126,7 @@ EMPTY_HEADINGS = _words("""
     book brief by case changes chapter common compatibility concepts conclusion contents course
     description details example examples existing features for further general glossary history how in
     index information installation installing introduction issues list matters miscellaneous more new
-    notes of on options other our overview parameters part preface problems procedures recommendations
+    notes of on options other our overview parameters part preface presenting problems procedures recommendations
     reference references release remedial see section setup short solving step structure study summary
     support the tips to topics tutorial types usage use uses using various vs what with working your
 """)
@@ -145,16 +148,20 @@ QUESTION_WORDS = _words("""
 """What a question begins with."""
 
 DESCRIBING = _words("""
-    abort add adjust advance alter append apply assign attach begin build calculate call cancel cause change check clear
+        abort add adjust advance alter append apply assign attach begin build calculate call cancel cause
+    change check clear
     close commit compare compile compress compute concatenate configure connect construct contain control convert copy
-    create cut deallocate decode decrypt define delete describe destroy detach determine disable discard display divide
-    drop dump emit empty enable encode encrypt end establish estimate evaluate exclude execute export extract fetch fill
+        create cut deallocate decode decrypt define delete describe destroy detach determine disable discard
+    display divide
+        drop dump emit empty enable encode encrypt end establish estimate evaluate exclude execute export
+    extract fetch fill
     filter find finish force format free generate get grant hide identify ignore import include increase indicate
     inhibit initialize insert install instruct invoke issue join kill limit list listen load lock log look make
     manipulate mark measure merge modify monitor move multiply notify obtain omit open optimize output override parse
     pause perform place prepare prepend prevent print process produce promote provide query raise read rebuild receive
     record reduce refresh register reindex release reload remove rename repair repeat replace report request require
-    reset restart restore restrict retrieve return reverse revoke roll rotate run save scan search select send set show
+        reset restart restore restrict retrieve return reverse revoke roll rotate run save scan search select
+    send set show
     shut shuffle shutdown sign skip sort specify split start stop store strip submit suppress swap switch synchronize
     tell terminate test transform trim truncate turn undo unlock update upgrade use vacuum validate verify wait write
 """)

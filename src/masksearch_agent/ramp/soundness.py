@@ -10,12 +10,14 @@ import re
 from typing import Any
 
 from masksearch_agent.ramp.clauses import Clause, subtree
+from masksearch_agent.ramp.glossary import general_words
 from masksearch_agent.ramp.rule_words import ARBITRARY
 from masksearch_agent.ramp.wording import all_tokens
 
 __all__ = (
     *(
         "fits_subject",
+        "has_rest",
         "identifies",
         "is_broken",
         "is_common",
@@ -27,7 +29,8 @@ __all__ = (
 )
 
 _BROKEN = re.compile(
-    r"[;:]|``|''|\?.|\b(?:nonetheless|in which case|either|neither|similar(?:ly)?|corresponding|respective|specified|"
+    r"[;:]|``|''|\?.|\. \d|with how many|"
+    r"\b(?:nonetheless|in which case|either|neither|similar(?:ly)?|corresponding|respective|specified|"
     r"given|others?|another|homonymous|in some cases|in question|same|just|even|for example|such as|like|etc|too|"
     r"reasoning|words|direction|first\?|various|certain|some)\b"
 )
@@ -38,7 +41,11 @@ _UNFINISHED = re.compile(
 _REFERENCE = re.compile(r"\b(?:table|section|figure|chapter|example|appendix) [\dA-Z]", re.IGNORECASE)
 _TELLING = frozenset({"acl", "relcl"})
 _YEAR = re.compile(r"(?:1\d|20)\d\d")
-_MIN_CONTENT = 6
+LISTING_VERBS = frozenset(
+    ["include", "encompass", "comprise", "contain", "feature", "involve", "cover", "star"]
+)
+"""What one of several stands behind."""
+_MIN_CONTENT, _MIN_IN_CONTEXT = 6, 3
 
 
 def is_broken(question: str) -> bool:
@@ -57,8 +64,9 @@ def fits_subject(clause: Clause, answer: Any, kind: str) -> bool:
     if not is_common(answer):
         return True
     # A firewall is one of many things that block something; and "a nice feature is the …" defines no feature.
-    is_turned = clause.subject.left_edge.lower_ in ("a", "an") and any(
-        child.left_edge.lower_ == "the" or child.dep_ == "xcomp" for child in clause.after
+    has_article = any(child.lower_ in ("a", "an") for child in clause.subject.children)
+    is_turned = any(
+        (child.left_edge.lower_ == "the" and has_article) or child.dep_ == "xcomp" for child in clause.after
     )
     return root.lemma_ == "be" and not is_turned
 
@@ -98,11 +106,27 @@ def _is_subordinate(token: Any, root: Any) -> bool:
 
 def is_common(answer: Any) -> bool:
     """Whether an answer is a word or more of everyday English, whatever case a sentence gives its first."""
+    if len(answer) == 1 and _is_bare_name(answer[0]):
+        return False
     return all(
         token.pos_ not in ("PROPN", "NUM", "X") and token.text[1:].islower() and token.lower_.isalpha()
         and (token.text.islower() or token.is_sent_start)
         for token in answer
     )  # fmt: skip
+
+
+def _is_bare_name(token: Any) -> bool:
+    """Whether a word in small letters is a name: `dpkg` has no article, as a common noun in the singular has."""
+    is_alone = token.tag_ == "NN" and not any(
+        child.dep_ in ("det", "amod", "poss") for child in token.children
+    )
+    return bool(
+        is_alone
+        and token.dep_ in ("nsubj", "nsubjpass", "dobj", "pobj")
+        and token.text.islower()
+        and token.text not in general_words()
+        and not token.text.endswith(("ion", "ing", "ment", "ity", "ness"))
+    )
 
 
 def is_listing(clause: Clause) -> bool:
@@ -116,16 +140,25 @@ def is_placed(clause: Clause, head: Any) -> bool:
     """Whether a clause tells another place, so that `where` asks for one of two."""
     return any(
         part != head
-        and part.lower_ in ("in", "at", "near", "on")
-        and token.pos_ == "PROPN"
-        and token.ent_type_ != "DATE"
+        and part.lower_ in ("in", "at", "near", "on", "from", "to")
+        and token.dep_ == "pobj"
+        and not (token.ent_type_ in ("DATE", "TIME") or re.search(r"\d", token.text))
+        and (token.pos_ == "PROPN" or part.lower_ != "on")
         for part in (*clause.after, *clause.before)
         for token in part.children
     )
 
 
-def identifies(clause: Clause) -> bool:
-    """Whether a copula says enough for only one thing to be meant: "the capital of X", or many words of it."""
+def has_rest(clause: Clause, left_out: Any) -> bool:
+    """Whether a clause says more than who did something and what to: "What has X won?" has many answers."""
+    return any(
+        part != left_out and part.dep_ not in ("advmod", "prt") for part in (*clause.after, *clause.before)
+    )
+
+
+def identifies(clause: Clause, in_context: bool = False) -> bool:
+    """Whether a copula says enough for only one thing to be meant: "the capital of X", or many words of it; some words
+    where the context is told first."""
     attributes = [child for child in clause.after if child.dep_ == "attr"]
     if not attributes:
         return bool(clause.after)
@@ -136,6 +169,8 @@ def identifies(clause: Clause) -> bool:
         return False
     if article == "the":
         return content >= 2
+    if in_context:
+        return content >= _MIN_IN_CONTEXT
     # "A village in …" says itself that there are others; a year, or what somebody did, may tell it from them.
     told = [token for token in tokens if any(part.dep_ in _TELLING for part in (token, *token.ancestors))]
     is_dated = any(_YEAR.fullmatch(token.text) for token in tokens)
@@ -147,6 +182,23 @@ def is_definite(clause: Clause) -> bool:
     first = subtree(clause.subject, clause)
     return bool(first) and not (
         first[0].lower_
-        in ("a", "an", "some", "many", "several", "most", "all", "any", "each", "no", "every", "few", "both")
+        in (
+            "a",
+            "an",
+            "numerous",
+            "various",
+            "some",
+            "many",
+            "several",
+            "most",
+            "all",
+            "any",
+            "each",
+            "no",
+            "every",
+            "few",
+            "both",
+        )
+        or first[0].pos_ == "NUM"
         or clause.subject.tag_ in ("CD", "DT", "WDT", "WP")
     )

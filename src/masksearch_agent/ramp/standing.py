@@ -12,6 +12,7 @@ from typing import Any
 from masksearch_agent.ramp.clauses import Clause, Topic, is_bare
 from masksearch_agent.ramp.hops import content_words
 from masksearch_agent.ramp.rule_words import ORDINALS, QUESTION_WORDS, UNIQUE_NOUNS, VAGUE_NOUNS
+from masksearch_agent.ramp.soundness import identifies
 from masksearch_agent.ramp.titles import CONTEXT, NUMBERING, context_of, heading_name
 from masksearch_agent.text.matching import contains_phrase
 
@@ -40,8 +41,13 @@ def standing(question: str, answer: str, clause: Clause, topic: Topic, sentence:
         return ""  # A manual tells of what is; the past is that of an example.
     if answer.startswith("-") and not _PROGRAM.fullmatch(name):
         return ""  # An option can't be told without its program.
-    if is_manual and question.split(maxsplit=1)[:1] and question.split()[0].lower() not in QUESTION_WORDS:
+    is_listed = question.startswith("How many") and clause.root.lemma_ == "be"  # By the output of a program.
+    if is_manual and (is_listed or question.partition(" ")[0].lower() not in QUESTION_WORDS):
         return ""
+    if is_manual:
+        question = re.sub(r"^[Ww]ho or what ", "What ", question)
+        if "by whom" in question.lower() and " " not in answer:
+            return ""  # Programs are no persons.
     if not question or not _is_specific(question, topic, sentence, clause):
         return ""
     if (topic.entry and contains_phrase(question, topic.entry)) or _names(question, topic.title):
@@ -51,15 +57,17 @@ def standing(question: str, answer: str, clause: Clause, topic: Topic, sentence:
     is_pointing = any(
         token.pos_ == "NOUN" and is_bare(token) and token.lower_ not in UNIQUE_NOUNS for token in words
     )
+    is_identified = clause.root.lemma_ != "be" or bool(clause.auxiliaries) or identifies(clause)
     if not topic.title:
-        return question
-    if contains_phrase(name, answer) or contains_phrase(answer, name):
+        return question if is_identified else ""
+    if _tells(name, answer):
         is_told = clause.root.lemma_ == "be" or _DATED.search(question)
-        return question if is_told and not is_pointing else ""
+        return question if is_told and is_identified and not is_pointing else ""
     names = sum(token.pos_ == "PROPN" and token.nbor(-1).pos_ != "PROPN" for token in words if token.i)
-    if names > 1 and not is_pointing and not is_manual:
+    if names > 1 and is_identified and not is_pointing and not is_manual:
         return question
-    return in_context(question, topic.title, answer)
+    lead = in_context(question, topic.title, answer)
+    return lead if is_manual or is_identified else ""
 
 
 def in_context(question: str, title: str, answer: str) -> str:
@@ -73,13 +81,19 @@ def in_context(question: str, title: str, answer: str) -> str:
 
 
 def _tells(context: str, answer: str) -> bool:
-    return contains_phrase(context, answer) or contains_phrase(answer, context)
+    """Whether one gives the other away: a name by a part of it, or by its first letters."""
+    letters = "".join(word[0] for word in context.split() if word[0].isupper())
+    parts = {word[:_STEM] for word in re.findall(r"[A-Z][\w-]{3,}", answer)}
+    is_part = any(word[:_STEM] in parts for word in re.findall(r"[\w-]+", context))
+    return (
+        is_part or letters == answer or contains_phrase(context, answer) or contains_phrase(answer, context)
+    )
 
 
 def _names(question: str, title: str) -> bool:
     """Whether a question holds all words of a title, in some form."""
-    held = {word.lower()[:_STEM] for word in content_words(question)}
-    words = content_words(heading_name(title))
+    held = {word.lower()[:_STEM] for word in re.findall(r"\w+", question)}
+    words = re.findall(r"\w+", " ".join(content_words(heading_name(title))))
     return bool(words) and all(word.lower()[:_STEM] in held for word in words)
 
 
@@ -97,4 +111,5 @@ def _is_specific(question: str, topic: Topic, sentence: Any, clause: Clause) -> 
         return True
     has_topic = bool(topic.name) and topic.name.lower() in question.lower()
     is_named = has_topic or any(token.pos_ == "PROPN" for token in content) or "_" in question
+    is_named = is_named or (clause.root.lemma_ == "be" and bool(context_of(topic.title)))
     return len(content) >= (3 if is_named else 5) or (has_topic and len(content) >= 2)

@@ -187,7 +187,8 @@ class _TaskBuilder:
         """Return a passage's task, or None where no set of answerable masks is found; count what happened."""
         is_asked = self._draw(candidate.passage, "question") < self.settings.cloze_questions
         if is_asked and (task := self._ask(candidate)):
-            self.asked.add(task.question)
+            if self.settings.drop_near_copies:
+                self.asked.add(task.question)
             self.report.kept_by_mask_count[0] += 1
             self.report.open_questions += task.is_open
             return task

@@ -30,7 +30,7 @@ def heading_name(title: str) -> str:
 
 def context_of(title: str) -> str:
     """Return what a question is about that was made of a passage with this title; `""` where the title does not say."""
-    name = heading_name(title)
+    name = re.sub(r"^Lists? of ", "", heading_name(title))
     if len(name.split()) > _MAX_WORDS or re.search(r":\s\w+,", name):
         # "Network Services: Postfix, Apache, NFS, …"
         name = name.partition(":")[0]

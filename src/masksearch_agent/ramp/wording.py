@@ -54,6 +54,8 @@ def all_tokens(clause: Clause) -> list[Any]:
 def _base(verb: Any) -> str:
     """The lemmatizer takes `premiered` for a form of `premier`."""
     lemma = str(verb.lemma_)
+    if verb.text.lower() == f"{lemma}ed" and re.fullmatch(r"[^aeiou]*[aeiou][^aeiouwxy]", lemma):
+        lemma += "e"  # `rated` is no form of `rat`, which doubles its last letter.
     return {"premier": "premiere"}.get(lemma, lemma)
 
 
