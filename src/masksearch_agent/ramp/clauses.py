@@ -24,7 +24,7 @@ from masksearch_agent.ramp.rule_words import (
 )
 from masksearch_agent.ramp.titles import NUMBERING, heading_name
 
-__all__ = ("Clause", "Topic", "find_clause", "is_bare", "subtree", "topic_of")
+__all__ = ("Clause", "Topic", "find_clause", "is_bare", "is_of_topic", "subtree", "topic_of")
 
 _SUBJECTS = frozenset({"nsubj", "nsubjpass"})
 _AUXILIARIES = frozenset({"aux", "auxpass"})
@@ -144,7 +144,7 @@ def subtree(head: Any, clause: Clause) -> list[Any]:
 def topic_of(title: str, sentences: Sequence[Any]) -> Topic:
     """Return what a passage with these sentences is about."""
     name = heading_name(title)
-    if not name or not sentences:
+    if not name or not sentences or name.startswith(("History of", "List of", "Lists of", "Timeline of")):
         return Topic("", title=title)
     first = sentences[0]
     root = first.root
@@ -165,6 +165,15 @@ def topic_of(title: str, sentences: Sequence[Any]) -> Topic:
     # "Ranji Trophy is a championship": what it is called knows better than the recogniser.
     is_person = is_person and (not noun or bool(PERSON_NOUN.search(noun)) or KINDS.get(noun) == "person")
     return Topic(name, is_person, noun, title=title)
+
+
+def is_of_topic(sentence: Any, topic: Topic) -> bool:
+    """Whether the subject of a sentence is what the passage is about, as far as its words tell."""
+    subject = next((child for child in sentence.root.lefts if child.dep_ in _SUBJECTS), None)
+    if subject is None:
+        return True
+    words = {token.lower_ for token in subject.subtree}
+    return bool(words & (_PRONOUNS | _POSSESSIVES | {topic.noun, *topic.name.lower().split()}))
 
 
 def is_bare(noun: Any) -> bool:

@@ -50,6 +50,8 @@ _END_OF_NOUN = re.compile(
     r"between|under|about|into|using|used|based|located|situated|known|written|directed|made|born|set|than|but|"
     r"released|published|produced|held|played|developed|founded|created|designed|consisting|containing|running)\b.*"
 )
+_MIN_USED = 2
+"""Things that are called so, from which a word is a kind of thing."""
 _NOUN = re.compile(r"[a-z][a-z-]{2,}")
 
 
@@ -77,7 +79,7 @@ class Glossary:
         agreed = {name: said.most_common(1)[0][0] for name, said in kinds.items() if _agree(said)}
         # A word that only one thing is called is an adjective or a slip more often than a kind.
         used = Counter(agreed.values())
-        self._kinds = {name: kind for name, kind in agreed.items() if used[kind] > 1}
+        self._kinds = {name: kind for name, kind in agreed.items() if used[kind] >= _MIN_USED}
 
     def frequency(self, phrase: str) -> int:
         """Return how many passages hold a phrase, title or text; at least as many as do."""

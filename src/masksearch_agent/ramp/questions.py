@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from masksearch_agent.ramp.clauses import Clause, subtree
-from masksearch_agent.ramp.rule_words import PERSON_NOUN, VAGUE_NOUNS, WORKS
+from masksearch_agent.ramp.fact_patterns import KINDS
+from masksearch_agent.ramp.rule_words import PERSON_NOUN
 from masksearch_agent.ramp.soundness import (
     LISTING_VERBS,
     fits_subject,
@@ -114,9 +115,12 @@ def _of_subject(clause: Clause, answer: Any, label: str, kind: str) -> str:
     attributes = [child for child in clause.after if child.dep_ == "attr"] if root.lemma_ == "be" else []
     # "X is a film", "X was the leader": the predicate knows better than the recogniser whether X is a person.
     if attributes:
-        is_person = all(PERSON_NOUN.search(noun.lower_) for noun in attributes)
-        is_thing = any(noun.lower_ in WORKS or noun.lower_ in VAGUE_NOUNS for noun in attributes)
-        label = "PERSON" if is_person or (label == "PERSON" and not is_thing) else ""
+        is_person = all(
+            PERSON_NOUN.search(noun.lower_) or KINDS.get(noun.lower_) == "person" for noun in attributes
+        )
+        if label == "PERSON" and not is_person:
+            return ""  # "Commandment Rock is a large rock": one of the two is wrong.
+        label = "PERSON" if is_person else ""
     word = "who" if label == "PERSON" and kind in ("", "person") else f"which {kind}" if kind else "what"
     told = predicate(clause)
     if word == "what" and re.search(r"\b(?:his|her|he|she)\b", told):
@@ -199,7 +203,8 @@ def _of_preposition(clause: Clause, head: Any, answer: Any, label: str, kind: st
         return ""
     if preposition == "by":
         is_agent = head.dep_ == "agent" and clause.root.tag_ == "VBN"
-        if not is_agent or clause.root.lemma_ in ("influence", "inspire", "affect"):
+        # Of two that are told, one was taken: "By which country is Peru bordered to the north by Ecuador …?"
+        if not is_agent or " by " in asked or clause.root.lemma_ in ("influence", "inspire", "affect"):
             return ""
         if label == "PERSON" and head == clause.after[-1] and not clause.before:
             return f"who {asked} by"

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from masksearch_agent.ramp.clauses import Clause, Topic, find_clause, topic_of
+from masksearch_agent.ramp.clauses import Clause, Topic, find_clause, is_of_topic, topic_of
 from masksearch_agent.ramp.entries import described, find_entries, purpose
 from masksearch_agent.ramp.expansions import expansions
 from masksearch_agent.ramp.glossary import general_words
@@ -108,10 +108,14 @@ def read_spans(
         entries = list(find_entries(document.text)) if has_terms else []
         told = [described(document.text, entry, title) for entry in entries]
         spans += [found for found in (*told, purpose(document.text, title)) if found and has_terms]
+    is_about = True
     for sentence in sentences:
         flaw = _sentence_flaw(sentence)
         entry = next((found for found in reversed(entries) if found.start < sentence.start_char), None)
         about = dataclasses.replace(topic, entry=entry.text) if entry else topic
+        if not (is_about or topic.is_person):
+            about = dataclasses.replace(about, name="")  # `It` is what the sentences before have turned to.
+        is_about = is_about and is_of_topic(sentence, topic)
         clause = find_clause(sentence, about) if asks and not flaw else ""
         taken: set[int] = set()
         if given is None:

@@ -88,7 +88,8 @@ EMPTY_ADJECTIVES = _words("""
 """)
 
 VAGUE = _words("""
-        body record completion system type name part member number one set kind form series group term way
+    hard field subdivision body record completion
+    system type name part member number one set kind form series group term way
     list result case example time thing
     use lot place version branch piece variant collection range class person people man woman subject most
     first second third last only same word process act native item concept means majority former founder wife
@@ -107,7 +108,8 @@ PERSON_NOUN = re.compile(
     r"(?:ist|ian|ser|ger|yer|cker|man|woman|ess|ssor|tor|rer|mer|nter|ller|xer|fer)$"
     r"|^(?:poet|politician|king|queen|emperor|athlete|president|chef|monk|pope|saint|prince|princess|singer|writer"
     r"|author|coach|pilot|scholar|polymath|leader|founder|member|winner|president|ruler|thinker|officer|engineer"
-    r"|philosopher|driver|manager|caliph)$"
+    r"|philosopher|driver|manager|caliph|minister|mayor|governor|goalkeeper|champion|captain|forward|midfielder|person|queen"
+    r"|cardinal|archbishop|general|admiral|duke|count|baron|earl|nun|priest|rabbi|imam|sultan|shah|tsar|pharaoh)$"
 )
 """What a person is called."""
 

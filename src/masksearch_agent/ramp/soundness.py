@@ -29,7 +29,7 @@ __all__ = (
 )
 
 _BROKEN = re.compile(
-    r"[;:]|``|''|\?.|\. \d|with how many|"
+    r"[;:—]|``|''|\?.|\. \d|with how many|"
     r"\b(?:nonetheless|in which case|either|neither|similar(?:ly)?|corresponding|respective|specified|"
     r"given|others?|another|homonymous|in some cases|in question|same|just|even|for example|such as|like|etc|too|"
     r"reasoning|words|direction|first\?|various|certain|some)\b"

@@ -45,6 +45,7 @@ def standing(question: str, answer: str, clause: Clause, topic: Topic, sentence:
     if is_manual and (is_listed or question.partition(" ")[0].lower() not in QUESTION_WORDS):
         return ""
     if is_manual:
+        question = re.sub(r"^[Ww]ho (?:or what )?", "What ", question) if " " not in answer else question
         question = re.sub(r"^[Ww]ho or what ", "What ", question)
         if "by whom" in question.lower() and " " not in answer:
             return ""  # Programs are no persons.
