@@ -32,6 +32,7 @@ _DESCRIPTION = re.compile(r"[^\n]*\n\s*(?P<verb>[A-Z][a-z]+) (?P<rest>[^\n]+)")
 _END = re.compile(
     r"[.!](?:\s|$)|[;:(—]|,? (?:and|but|then) (?:exit|then|also)\b|, (?:but|and|or|which|if|i\.e)\b"
 )
+_ALSO = re.compile(r",? and (?P<verb>[a-z]+)\b")
 _PURPOSE = re.compile(
     r"^(?P<name>\S[^\n—]{1,60}?) — (?P<verb>[a-z]+) (?P<rest>[^\n.;:(]{5,110})(?=[\n(]|$)", re.M
 )
@@ -46,9 +47,9 @@ def find_entries(text: str) -> Iterator[Span]:
         kind = "function" if sign else ""
         if name.startswith("-"):
             kind = "option"
-        elif _TYPE.search(sign):
+        elif _TYPE.search(sign) and found.start("sign") > found.end("name"):
             kind = "parameter"
-        if kind or _CODE.fullmatch(name):
+        if len(name) > 2 and (kind or _CODE.fullmatch(name)):
             yield Span(found.start(group), found.end(group), name, kind)
 
 
@@ -66,6 +67,8 @@ def described(text: str, entry: Span, title: str) -> Span | None:
         return None
     end = _END.search(found["rest"])
     rest = found["rest"][: end.start() if end else None].strip()
+    also = next((more for more in _ALSO.finditer(rest) if more["verb"] in DESCRIBING), None)
+    rest = rest[: also.start() if also else None]
     question = tidy(f"{f'which {entry.label}' if entry.label else 'what'} {verb} {rest}")
     is_whole = _MIN_WORDS <= len(rest.split()) <= _MAX_WORDS and not is_broken(question)
     if not is_whole or POINTING.search(rest) or contains_phrase(question, entry.text):

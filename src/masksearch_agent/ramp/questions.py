@@ -14,7 +14,7 @@ from typing import Any
 
 from masksearch_agent.ramp.clauses import Clause, subtree
 from masksearch_agent.ramp.fact_patterns import KINDS
-from masksearch_agent.ramp.rule_words import PERSON_NOUN
+from masksearch_agent.ramp.rule_words import ARBITRARY, PERSON_NOUN
 from masksearch_agent.ramp.soundness import (
     LISTING_VERBS,
     fits_subject,
@@ -136,7 +136,8 @@ def _of_object(clause: Clause, head: Any, answer: Any, label: str, kind: str) ->
     if len(subtree(clause.subject, clause)) > _MAX_SUBJECT_WORDS or not is_definite(clause):
         return ""
     is_copula = clause.root.lemma_ == "be" and not clause.auxiliaries
-    if is_copula and any(child.dep_ == "attr" and child != head for child in clause.after):
+    is_several = any(child.dep_ == "conj" for child in clause.subject.children)
+    if is_copula and (is_several or any(child.dep_ == "attr" and child != head for child in clause.after)):
         return ""
     if head.dep_ in ("dobj", "attr"):
         if any(child.dep_ in ("xcomp", "ccomp", "oprd", "dative") for child in clause.root.children):
@@ -204,7 +205,13 @@ def _of_preposition(clause: Clause, head: Any, answer: Any, label: str, kind: st
     if preposition == "by":
         is_agent = head.dep_ == "agent" and clause.root.tag_ == "VBN"
         # Of two that are told, one was taken: "By which country is Peru bordered to the north by Ecuador …?"
-        if not is_agent or " by " in asked or clause.root.lemma_ in ("influence", "inspire", "affect"):
+        is_arbitrary = any(child.lower_ in ARBITRARY for child in clause.auxiliaries)
+        if (
+            not is_agent
+            or is_arbitrary
+            or " by " in asked
+            or clause.root.lemma_ in ("influence", "inspire", "affect")
+        ):
             return ""
         if label == "PERSON" and head == clause.after[-1] and not clause.before:
             return f"who {asked} by"

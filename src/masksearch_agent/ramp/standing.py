@@ -49,6 +49,8 @@ def standing(question: str, answer: str, clause: Clause, topic: Topic, sentence:
         question = re.sub(r"^[Ww]ho or what ", "What ", question)
         if "by whom" in question.lower() and " " not in answer:
             return ""  # Programs are no persons.
+    if "the default" in question and not re.search(r"\b(?:of|for)\b", question):
+        return ""  # Of what?
     if not question or not _is_specific(question, topic, sentence, clause):
         return ""
     if (topic.entry and contains_phrase(question, topic.entry)) or _names(question, topic.title):

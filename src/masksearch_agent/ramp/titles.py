@@ -12,6 +12,7 @@ NUMBERING = re.compile(
     r"^(?:(?:chapter|appendix|part|section)\s+)?(?:[A-Z]?\d*(?:\.\d+)*\.|[IVX]+\.|[A-Z]\.(?=\s\w{3}))\s+",
     re.I,
 )
+_SITE = re.compile(r"\s+[—|]\s.*")
 PARENTHESES = re.compile(r"\s*\([^()]*\)")
 CONTEXT = "In the context of "
 """Leads a question that does not say by itself what it is about."""
@@ -24,8 +25,8 @@ def plain_name(title: str) -> str:
 
 
 def heading_name(title: str) -> str:
-    """Return a title without its number and without what it has in parentheses."""
-    return plain_name(NUMBERING.sub("", title))
+    """Return a title without its number, what it has in parentheses, and what a web site adds behind a dash."""
+    return plain_name(_SITE.sub("", NUMBERING.sub("", title)))
 
 
 def context_of(title: str) -> str:

@@ -44,6 +44,13 @@ def test_a_function_is_asked_for_in_the_third_person_up_to_the_end_of_its_clause
     )
 
 
+def test_only_the_first_of_two_things_that_it_does_is_told() -> None:
+    text = "tea.pour(cup)\n\nFill the cup with the tea of the pot and return the number of drops."
+    assert questions(text, "9.1. Kitchen Tools") == {
+        "tea.pour": "In the context of Kitchen Tools, which function fills the cup with the tea of the pot?"
+    }
+
+
 def test_what_does_not_begin_with_what_it_does_is_not_asked() -> None:
     assert "--quiet" not in questions(PAGE, "teapot")
 

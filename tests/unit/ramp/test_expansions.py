@@ -34,4 +34,6 @@ def test_other_parentheses_tell_nothing_of_letters(text: str) -> None:
 
 
 def test_a_title_is_not_asked_for_by_its_letters() -> None:
-    assert not list(expansions("The Simple Tea Transfer Protocol (STTP) is old.", "Simple Tea Transfer Protocol"))
+    assert not list(
+        expansions("The Simple Tea Transfer Protocol (STTP) is old.", "Simple Tea Transfer Protocol")
+    )

@@ -85,7 +85,10 @@ def test_a_question_that_could_mean_several_things_is_not_asked(
 
 def test_a_thing_is_told_apart_from_others_by_the_context(extractor: SpacySpanExtractor) -> None:
     asked = ask(extractor, "QKettle is a software emulator for a full computer.", "12.2. Virtualization")
-    assert asked["QKettle"] == "In the context of Virtualization, what is a software emulator for a full computer?"
+    assert (
+        asked["QKettle"]
+        == "In the context of Virtualization, what is a software emulator for a full computer?"
+    )
 
 
 def test_who_does_something_is_asked_so_even_where_the_recogniser_knows_no_person(

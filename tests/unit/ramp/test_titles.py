@@ -12,6 +12,7 @@ from masksearch_agent.ramp.titles import context_of, heading_name
         ("Chapter 3. Kitchen Services: Kettle, Oven, Sink", "Kitchen Services"),
         ("Brewer (film)", "Brewer"),
         ("List of teas of Assam", "teas of Assam"),
+        ("kettle — boil water — Tea 3.11 documentation", "kettle"),
         ("72.1. Overview", ""),
         ("Appendix B. Short Introduction", ""),
         ("", ""),
