@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from masksearch_agent.ramp.fact_patterns import MONTH_DATE
+from masksearch_agent.ramp.fact_patterns import MONTH_DATE, WORK_KINDS
 from masksearch_agent.ramp.facts import Profile
 
 __all__ = ("ASKED", "LINKS", "Asked", "Link", "described", "is_date")
@@ -148,7 +148,6 @@ LINKS = {
 """By the name of the fact (`fact_patterns.PATTERNS`) that names the thing."""
 
 _PERSON, _PLACE = ("person",), ("place",)
-_WORKS = ("film", "song", "album", "book", "game", "series")
 
 ASKED = {
     "birth_date": Asked(
@@ -211,7 +210,7 @@ ASKED = {
     ),
     "year": Asked(
         ("In which year did {of} come out?", "What year is {of} from?"),
-        _WORKS,
+        WORK_KINDS,
         "the year of {of}",
         "year",
         "year",
@@ -286,7 +285,7 @@ _SHOWN_KINDS = {"series": "series", "game": "video game"}
 
 def described(profile: Profile, has_year: bool) -> str:
     """Return a thing as a question names it: a work with what it is, and its year where `has_year` and known."""
-    if profile.kind not in (*_WORKS, "group"):
+    if profile.kind not in (*WORK_KINDS, "group"):
         return profile.name
     shown = _SHOWN_KINDS.get(
         profile.kind, profile.noun if profile.noun in ("novel", "band", "play", "duo") else profile.kind

@@ -21,7 +21,9 @@ from typing import Literal, TypeVar
 
 from masksearch_agent.ramp.chain_wording import ASKED, LINKS, Asked, Link, described, is_date
 from masksearch_agent.ramp.comparisons import comparisons
-from masksearch_agent.ramp.facts import Profile, plain_name, read_profile
+from masksearch_agent.ramp.fact_patterns import WORK_KINDS
+from masksearch_agent.ramp.facts import Profile, read_profile
+from masksearch_agent.ramp.titles import plain_name
 from masksearch_agent.records import Evidence, Hop, Passage, SearchTask, content_id
 from masksearch_agent.text.matching import contains_phrase
 
@@ -29,7 +31,6 @@ TaskT = TypeVar("TaskT")
 
 __all__ = ("interleave_share", "two_passage_questions")
 
-_WORKS = ("film", "song", "album", "book", "game", "series")
 _MOST_OF_ONE = 3
 """Questions that one passage leads to."""
 _MOST_OF_PAIR = 2
@@ -132,7 +133,7 @@ class _Names:
     def is_clear(self, profile: Profile) -> bool:
         """Whether a question can name the thing so that no other of the corpus is meant."""
         return profile.name.casefold() not in self.shared or (
-            profile.kind in _WORKS and "year" in profile.facts
+            profile.kind in WORK_KINDS and "year" in profile.facts
         )
 
 

@@ -11,16 +11,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from masksearch_agent.ramp.fact_patterns import KINDS
+from masksearch_agent.ramp.half_names import whole_names
 from masksearch_agent.ramp.rule_words import (
     CONJUNCTIONS,
     CONNECTORS,
     ENTRY_NOUNS,
     IDIOMS,
     OF_SUBJECT,
+    PERSON_NOUN,
     POINTERS,
 )
+from masksearch_agent.ramp.titles import NUMBERING, heading_name
 
-__all__ = ("NUMBERING", "Clause", "Topic", "find_clause", "is_bare", "subtree", "topic_of")
+__all__ = ("Clause", "Topic", "find_clause", "is_bare", "is_of_topic", "subtree", "topic_of")
 
 _SUBJECTS = frozenset({"nsubj", "nsubjpass"})
 _AUXILIARIES = frozenset({"aux", "auxpass"})
@@ -34,11 +38,6 @@ _POSSESSIVES = frozenset({"his", "her", "its", "their"})
 _PRONOUNS = frozenset(
     {"he", "she", "it", "they", "him", "them", "himself", "herself", "itself", "themselves"}
 )
-NUMBERING = re.compile(
-    r"^(?:(?:chapter|appendix|part|section)\s+)?(?:[A-Z]?\d*(?:\.\d+)*\.|[IVX]+\.|[A-Z]\.(?=\s\w{3}))\s+",
-    re.I,
-)
-_PARENTHESES = re.compile(r"\s*\([^()]*\)")
 _ABBREVIATED = re.compile(r"(?:^|[\s.])(?:[A-Z]|Mrs?|Dr|St|vs|No|Jr|Sr|Inc|Ltd|Co|e\.g|i\.e|etc|approx)\.$")
 """The recogniser of sentences took an abbreviation for the end of one."""
 _CONTRASTS = frozenset({"while", "whereas", "although", "though"})
@@ -58,6 +57,8 @@ class Topic:
     """What the first sentence calls it: `film` in "X is a 1990 film"."""
     entry: str = ""
     """What the lines above describe, as manuals do: a function, a setting, an option."""
+    title: str = ""
+    """Of the passage."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,12 +119,19 @@ def find_clause(sentence: Any, topic: Topic) -> Clause | str:
         else:
             return "fronted"
     dropped = _asides(sentence)
+    if all(token.i in dropped for token in subject.subtree):
+        return "no_subject"  # Of `POWRi (…, inc.) is a …`, parsed around the parentheses, all is an aside.
+    whole = whole_names(sentence, topic.title)
+    if whole is None:
+        return "half_name"
     named = _names(sentence, subject, topic)
     if isinstance(named, str):
         return named
-    names = {**named, **pointed}
+    head = re.sub(r".*\W", "", topic.name).lower()
+    names = {**whole, **named, **pointed}
     for token in sentence:
-        if topic.noun and token.lower_ == topic.noun and is_bare(token):
+        nouns = (topic.noun, head if topic.name else "")
+        if token.lower_ in nouns and token.lower_ and is_bare(token):
             names = {**names, token.i - 1: topic.name, token.i: ""}
     return Clause(root, subject, auxiliaries, tuple(before), tuple(adverbs), tuple(after), names, dropped)
 
@@ -135,16 +143,18 @@ def subtree(head: Any, clause: Clause) -> list[Any]:
 
 def topic_of(title: str, sentences: Sequence[Any]) -> Topic:
     """Return what a passage with these sentences is about."""
-    name = _PARENTHESES.sub("", NUMBERING.sub("", title)).strip()
-    if not name or not sentences:
-        return Topic("")
+    name = heading_name(title)
+    if not name or not sentences or name.startswith(("History of", "List of", "Lists of", "Timeline of")):
+        return Topic("", title=title)
     first = sentences[0]
     root = first.root
     subject = next((child for child in root.lefts if child.dep_ in _SUBJECTS), None)
     said = "" if subject is None else " ".join(token.lower_ for token in subject.subtree)
     last = re.findall(r"\w+", name.lower())[-1:]
-    if not last or last[0] not in said.split():
-        return Topic("")
+    # A heading ("Setting Up Shares with Samba") holds a name, and is none.
+    is_named = all(word in said for word in name.lower().split()) or not NUMBERING.match(title)
+    if not last or last[0] not in said.split() or not is_named:
+        return Topic("", title=title)
     nouns = [child for child in root.children if child.dep_ == "attr"] if root.lemma_ == "be" else []
     noun = nouns[0].lower_ if nouns else ""
     pronouns = {token.lower_ for sentence in sentences for token in sentence}
@@ -152,7 +162,18 @@ def topic_of(title: str, sentences: Sequence[Any]) -> Topic:
     is_person = is_person or (
         subject is not None and any(token.ent_type_ == "PERSON" for token in subject.subtree)
     )
-    return Topic(name, is_person, noun)
+    # "Ranji Trophy is a championship": what it is called knows better than the recogniser.
+    is_person = is_person and (not noun or bool(PERSON_NOUN.search(noun)) or KINDS.get(noun) == "person")
+    return Topic(name, is_person, noun, title=title)
+
+
+def is_of_topic(sentence: Any, topic: Topic) -> bool:
+    """Whether the subject of a sentence is what the passage is about, as far as its words tell."""
+    subject = next((child for child in sentence.root.lefts if child.dep_ in _SUBJECTS), None)
+    if subject is None:
+        return True
+    words = {token.lower_ for token in subject.subtree}
+    return bool(words & (_PRONOUNS | _POSSESSIVES | {topic.noun, *topic.name.lower().split()}))
 
 
 def is_bare(noun: Any) -> bool:

@@ -15,6 +15,7 @@ from masksearch_agent.ramp.glossary import Glossary
 from masksearch_agent.ramp.hops import content_words, kind_of
 from masksearch_agent.ramp.questions import KIND
 from masksearch_agent.ramp.spans import TERM, Span
+from masksearch_agent.ramp.titles import CONTEXT
 from masksearch_agent.records import Evidence, Hop, Passage, SearchTask, content_id
 
 __all__ = ("build_question", "worded_question")
@@ -55,7 +56,7 @@ def build_question(
     if not question:
         return None
     kind = kind or "answer"
-    asked = question.removesuffix("?")
+    asked = question.removesuffix("?").removeprefix(CONTEXT)
     # Asked a second time, the question itself is the query.
     hop = span.hop or Hop(
         need=f'the {kind} in "{asked}"', query=" ".join(content_words(asked)), answer=span.text, kind=kind

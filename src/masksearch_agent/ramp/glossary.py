@@ -18,9 +18,9 @@ from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
-from masksearch_agent.ramp.clauses import NUMBERING
 from masksearch_agent.ramp.rule_words import KIND_NOUNS, PERSON_NOUN, POINTERS, VAGUE, WORKS
 from masksearch_agent.ramp.spans import IDENTIFIER, TERM, Span
+from masksearch_agent.ramp.titles import heading_name, plain_name
 from masksearch_agent.records import Passage
 from masksearch_agent.text.matching import phrase_form
 
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 __all__ = ("Glossary", "general_words")
 
-_PARENTHESES = re.compile(r"\s*\([^()]*\)")
 _PRONOUNS = frozenset(
     ["it", "he", "she", "they", "that", "there", "what", "which", "who", "one", "another", "each"]
 )
@@ -51,6 +50,8 @@ _END_OF_NOUN = re.compile(
     r"between|under|about|into|using|used|based|located|situated|known|written|directed|made|born|set|than|but|"
     r"released|published|produced|held|played|developed|founded|created|designed|consisting|containing|running)\b.*"
 )
+_MIN_USED = 2
+"""Things that are called so, from which a word is a kind of thing."""
 _NOUN = re.compile(r"[a-z][a-z-]{2,}")
 
 
@@ -78,7 +79,7 @@ class Glossary:
         agreed = {name: said.most_common(1)[0][0] for name, said in kinds.items() if _agree(said)}
         # A word that only one thing is called is an adjective or a slip more often than a kind.
         used = Counter(agreed.values())
-        self._kinds = {name: kind for name, kind in agreed.items() if used[kind] > 1}
+        self._kinds = {name: kind for name, kind in agreed.items() if used[kind] >= _MIN_USED}
 
     def frequency(self, phrase: str) -> int:
         """Return how many passages hold a phrase, title or text; at least as many as do."""
@@ -97,6 +98,8 @@ class Glossary:
         is_person = PERSON_NOUN.search(kind) is not None
         if span.label == "PERSON":
             return kind if is_person else ""
+        if span.label in ("GPE", "LOC") and kind.endswith("s"):
+            return ""
         return (
             ""
             if (kind in WORKS and span.label not in (TERM, "WORK_OF_ART"))
@@ -126,11 +129,15 @@ class Glossary:
         if len(words) == 1 and span.text.islower() and not self._is_in_titles(words[0]):
             return "no_heading"
         is_own = any(word not in general_words() and not word.isdigit() for word in words)
-        is_name = not span.text.islower()
+        is_name = not (
+            span.text.islower() or (general_words().issuperset(words[:1]) and span.text[1:].islower())
+        )
         if is_own:
             # "The cron package" says by itself what it is; any other common noun has to be a term somewhere.
             is_term = is_name or self._is_defined(words) or (not is_masked and words[-1] in KIND_NOUNS)
             return "" if is_term else "undefined_term"
+        if is_masked and len(words) == 1:
+            return "general_words"
         rarest = min((self.frequency(word) for word in words), default=0)
         is_collocated = len(words) > 1 and found > 1 and found >= _COLLOCATED * rarest
         if not is_masked and is_collocated and self._is_defined(words):
@@ -164,7 +171,7 @@ def _phrases(words: Sequence[str]) -> Iterator[str]:
 
 def _defined(passage: Passage) -> Iterator[str]:
     """Yield the terms that a passage defines, in one of many or as such, and its title."""
-    yield phrase_form(NUMBERING.sub("", _PARENTHESES.sub("", passage.title)))
+    yield phrase_form(heading_name(passage.title))
     for found in _DEFINITION.finditer(passage.text):
         words = phrase_form(found["name"]).split()
         is_general = found["article"] != "The" and 0 < len(words) <= _LONGEST and " is " in found[0]
@@ -174,7 +181,7 @@ def _defined(passage: Passage) -> Iterator[str]:
 
 def _definitions(passage: Passage) -> Iterator[tuple[str, str]]:
     """Yield names and kinds that a passage tells in the form "X is a river in …"."""
-    title = phrase_form(re.sub(r"\s*\([^()]*\)", "", passage.title))
+    title = phrase_form(plain_name(passage.title))
     for found in _DEFINITION.finditer(passage.text):
         name = phrase_form(found["name"])
         # Other sentences begin like a definition too: "The river was a great help".

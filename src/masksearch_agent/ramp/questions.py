@@ -13,10 +13,23 @@ from collections.abc import Sequence
 from typing import Any
 
 from masksearch_agent.ramp.clauses import Clause, subtree
-from masksearch_agent.ramp.rule_words import PERSON_NOUN
+from masksearch_agent.ramp.fact_patterns import KINDS
+from masksearch_agent.ramp.rule_words import ARBITRARY, PERSON_NOUN
+from masksearch_agent.ramp.soundness import (
+    LISTING_VERBS,
+    fits_subject,
+    has_rest,
+    identifies,
+    is_broken,
+    is_common,
+    is_cut,
+    is_definite,
+    is_listing,
+    is_placed,
+)
 from masksearch_agent.ramp.wording import all_tokens, inverted, predicate, rest_of, text_of, tidy
 
-__all__ = ("KIND", "ask", "ask_for_entry")
+__all__ = ("KIND", "POINTING", "ask")
 
 KIND = "[kind]"
 """Stands in a question for what the corpus calls the answer."""
@@ -25,16 +38,10 @@ _PLACES = frozenset({"GPE", "LOC", "FAC"})
 _NUMBERS = frozenset({"CARDINAL", "QUANTITY", "PERCENT", "MONEY", "ORDINAL"})
 _DATED = re.compile(r"\b(?:1\d|20)\d\ds?\b|\d+(?:st|nd|rd|th) century|\b\d+ (?:BC|AD|BCE|CE)\b")
 """`every four years` is no answer to `when`."""
-_UNFINISHED = re.compile(
-    r"(?:,\s\w+|\b(?:is|are|was|were|be|been|has|that|and|or|the|a|an|which))\?$|\(\)|\bthat is\b"
-)
-_REFERENCE = re.compile(r"\b(?:table|section|figure|chapter|example|appendix) [\dA-Z]", re.IGNORECASE)
-_POINTING = re.compile(
+POINTING = re.compile(
     r"\b(?:this|these|those|it|its|they|their|above|below|following|here|see|same|such)\b", re.IGNORECASE
 )
 _YEAR = re.compile(r"(?:1\d|20)\d\d")
-_TELLING = frozenset({"acl", "relcl"})
-_MIN_CONTENT = 6
 _MIN_WORDS, _MAX_WORDS = 5, 26
 _MAX_SUBJECT_WORDS = 14
 
@@ -49,6 +56,8 @@ def ask(clause: Clause, answer: Any, label: str, kind: str) -> str:
         kind: What it is, in words (`river`); `""` where unknown.
     """
     answered = {token.i for token in answer}
+    if _next_word(answer, clause) in ("or", "and", "/"):
+        return ""  # One of two.
     for head in (clause.subject, *clause.after, *clause.before):
         if answered <= {token.i for token in head.subtree}:
             break
@@ -58,7 +67,7 @@ def ask(clause: Clause, answer: Any, label: str, kind: str) -> str:
         question = _of_subject(clause, answer, label, kind)
     else:
         question = _of_object(clause, head, answer, label, kind)
-    if _is_listing(clause) or any(child.dep_ == "ccomp" for child in clause.root.lefts):
+    if is_listing(clause) or any(child.dep_ == "ccomp" for child in clause.root.lefts):
         return ""
     if any(child.dep_ == "ccomp" and child.i < answer.start for child in clause.after):
         return ""
@@ -70,41 +79,15 @@ def ask(clause: Clause, answer: Any, label: str, kind: str) -> str:
     ):
         return ""
     question = tidy(question)
-    if _REFERENCE.search(question):
+    if is_broken(question) or is_cut(clause, question):
         return ""
-    is_whole = question.count("(") == question.count(")") and not _UNFINISHED.search(question)
-    return question if is_whole and _MIN_WORDS <= len(question.split()) <= _MAX_WORDS else ""
+    return question if _MIN_WORDS <= len(question.split()) <= _MAX_WORDS else ""
 
 
-def ask_for_entry(sentence: Any, kind: str) -> str:
-    """Return the question for the function or setting that a sentence without a subject describes: "Returns …".
-
-    Args:
-        sentence: A spaCy span.
-        kind: `function`; `""` where unknown.
-    """
-    root = sentence.root
-    verb = {"VBZ": root.text.lower(), "VB": f"{root.text.lower()}s"}.get(root.tag_, "")
-    if (
-        root.i != sentence.start
-        or not verb
-        or (root.tag_ == "VB" and root.lower_ not in ("return", "print", "show"))
-    ):
-        return ""
-    ends = [child.left_edge.i for child in root.children if child.dep_ in ("conj", "parataxis", "cc")]
-    parenthesis = [token.i for token in sentence if token.text in ("(", ";", ":", "—")]
-    rest = sentence.doc[root.i + 1 : min([*ends, *parenthesis, sentence.end])].text
-    words = rest.split()
-    if not 5 <= len(words) <= _MAX_WORDS or _POINTING.search(rest):
-        return ""
-    return tidy(f"{f'which {kind}' if kind else 'what'} {verb} {rest}")
-
-
-def _is_listing(clause: Clause) -> bool:
-    """Whether a clause lists things; what is left of a list without one of them says something else."""
-    tokens = all_tokens(clause)
-    commas = sum(token.text == "," for token in tokens)
-    return commas > 2 or (commas > 1 and any(token.dep_ == "cc" for token in tokens))
+def _next_word(answer: Any, clause: Clause) -> str:
+    """Return the word behind an answer, of those that a question keeps."""
+    rest = (token for token in answer.doc[answer.end :] if token.i not in clause.dropped)
+    return str(next((token.lower_ for token in rest), ""))
 
 
 def _of_subject(clause: Clause, answer: Any, label: str, kind: str) -> str:
@@ -118,6 +101,8 @@ def _of_subject(clause: Clause, answer: Any, label: str, kind: str) -> str:
         return ""
     if not _is_whole(answer, whole) or label in (*_NUMBERS, "DATE", "TIME"):
         return ""
+    if not fits_subject(clause, answer, kind):
+        return ""
     root = clause.root
     is_plural = clause.subject.tag_ in ("NNS", "NNPS")
     finite = clause.auxiliaries[0] if clause.auxiliaries else root
@@ -125,19 +110,34 @@ def _of_subject(clause: Clause, answer: Any, label: str, kind: str) -> str:
         return ""  # The parse is wrong.
     if is_plural and finite.tag_ == "VBP" and finite.lemma_ != "be":
         return ""  # "What reclaim space?"
-    if root.lemma_ == "be" and not clause.auxiliaries and not _identifies(clause):
+    if root.lemma_ == "be" and not clause.auxiliaries and not identifies(clause, in_context=True):
         return ""
     attributes = [child for child in clause.after if child.dep_ == "attr"] if root.lemma_ == "be" else []
     # "X is a film", "X was the leader": the predicate knows better than the recogniser whether X is a person.
     if attributes:
-        label = "PERSON" if all(PERSON_NOUN.search(noun.lower_) for noun in attributes) else ""
+        is_person = all(
+            PERSON_NOUN.search(noun.lower_) or KINDS.get(noun.lower_) == "person" for noun in attributes
+        )
+        if label == "PERSON" and not is_person:
+            return ""  # "Commandment Rock is a large rock": one of the two is wrong.
+        label = "PERSON" if is_person else ""
     word = "who" if label == "PERSON" and kind in ("", "person") else f"which {kind}" if kind else "what"
-    return f"{word} {predicate(clause)}"
+    told = predicate(clause)
+    if word == "what" and re.search(r"\b(?:his|her|he|she)\b", told):
+        word = "who"
+    if word == "who" and len(answer) == 1 and not attributes:
+        return ""  # Half of a name.
+    is_name = word == "what" and not attributes and all(token.pos_ == "PROPN" for token in answer)
+    return f"{'who or what' if is_name and label not in _PLACES else word} {told}"
 
 
 def _of_object(clause: Clause, head: Any, answer: Any, label: str, kind: str) -> str:
     """What the subject does it to, with, when, where."""
-    if len(subtree(clause.subject, clause)) > _MAX_SUBJECT_WORDS or not _is_definite(clause):
+    if len(subtree(clause.subject, clause)) > _MAX_SUBJECT_WORDS or not is_definite(clause):
+        return ""
+    is_copula = clause.root.lemma_ == "be" and not clause.auxiliaries
+    is_several = any(child.dep_ == "conj" for child in clause.subject.children)
+    if is_copula and (is_several or any(child.dep_ == "attr" and child != head for child in clause.after)):
         return ""
     if head.dep_ in ("dobj", "attr"):
         if any(child.dep_ in ("xcomp", "ccomp", "oprd", "dative") for child in clause.root.children):
@@ -146,7 +146,14 @@ def _of_object(clause: Clause, head: Any, answer: Any, label: str, kind: str) ->
         is_thing = label not in (*_NUMBERS, "DATE", "TIME")
         if head.dep_ == "dobj" and any(child.dep_ == "auxpass" for child in clause.auxiliaries):
             return ""
-        if clause.root.text.isupper():
+        if clause.root.text.isupper() or (is_common(answer) and len(answer) == 1):
+            return ""
+        if clause.root.lemma_ == "be" and any(child.lower_ == "as" for child in clause.after):
+            return ""
+        if head.dep_ == "dobj" and (
+            clause.root.lemma_ in LISTING_VERBS
+            or not (kind or has_rest(clause, head) or (label in _NUMBERS and clause.root.lemma_ == "have"))
+        ):
             return ""
         if _is_whole(answer, subtree(head, clause)) and (is_thing or is_number):
             if head.dep_ == "attr" and head.left_edge.lower_ in ("a", "an") and not is_number:
@@ -155,7 +162,7 @@ def _of_object(clause: Clause, head: Any, answer: Any, label: str, kind: str) ->
         return (
             _of_amount(clause, head, answer)
             or _how_many(clause, head, head, answer, label)
-            or _in_place(clause, head, answer, label, kind)
+            or _in_place(clause, head, answer, kind)
         )
     if head.dep_ in ("prep", "agent"):
         return _of_preposition(clause, head, answer, label, kind)
@@ -169,10 +176,12 @@ def _of_preposition(clause: Clause, head: Any, answer: Any, label: str, kind: st
     if noun is None:
         return ""
     if not _is_whole(answer, subtree(noun, clause)):
-        return _how_many(clause, head, noun, answer, label) or _in_place(clause, head, answer, label, kind)
+        return _how_many(clause, head, noun, answer, label) or _in_place(clause, head, answer, kind)
     preposition = head.lower_
     if clause.root.lemma_ == "be" and any(child.dep_ == "attr" for child in clause.after):
         # "Where is X a village?" asks for one thing of two that the sentence tells.
+        return ""
+    if is_common(answer):
         return ""
     asked = inverted(clause, head)
     if label == "DATE" and not _DATED.search(answer.text):
@@ -195,37 +204,45 @@ def _of_preposition(clause: Clause, head: Any, answer: Any, label: str, kind: st
         return ""
     if preposition == "by":
         is_agent = head.dep_ == "agent" and clause.root.tag_ == "VBN"
-        if is_agent and head == clause.after[-1] and not clause.before:
-            return f"{_word(label, kind)} {asked} by"
-        return (
-            f"by {'whom' if label == 'PERSON' else f'which {kind}' if kind else 'what'} {asked}"
-            if is_agent
-            else ""
-        )
+        # Of two that are told, one was taken: "By which country is Peru bordered to the north by Ecuador …?"
+        is_arbitrary = any(child.lower_ in ARBITRARY for child in clause.auxiliaries)
+        if (
+            not is_agent
+            or is_arbitrary
+            or " by " in asked
+            or clause.root.lemma_ in ("influence", "inspire", "affect")
+        ):
+            return ""
+        if label == "PERSON" and head == clause.after[-1] and not clause.before:
+            return f"who {asked} by"
+        is_name = label in ("PERSON", "ORG") or all(token.pos_ == "PROPN" for token in answer)
+        return f"by {f'which {kind}' if kind else 'whom' if is_name and label not in _PLACES else 'what'} {asked}"
     if kind:
         return f"{preposition} which {kind} {asked}"
+    if label in _PLACES and preposition not in ("in", "at", "from"):
+        return ""
+    if label in _PLACES and is_placed(clause, head):
+        return ""
     if label in _PLACES:
-        if preposition in ("in", "at", "near"):
-            return f"where {asked}"
-        return f"where {asked} from" if preposition == "from" else ""
-    if label == "PERSON":
+        is_short = not has_rest(clause, head)
+        return f"where {asked}" if preposition in ("in", "at") else f"where {asked} from" if is_short else ""
+    if label == "PERSON" and preposition in ("by", "with", "to", "from", "for"):
         return f"{preposition} whom {asked}"
     # "Over what will the force affect the movement?": without a noun, hardly anybody asks so.
     return ""
 
 
-def _in_place(clause: Clause, head: Any, answer: Any, label: str, kind: str) -> str:
+def _in_place(clause: Clause, head: Any, answer: Any, kind: str) -> str:
     """ "X is the capital of which country?": where the answer ends the sentence and its kind is known."""
-    kind = kind or {"GPE": "place"}.get(label, "")
     if answer[-1].i + 1 < len(answer.doc) and answer[-1].nbor(1).text in ("-", "–", "/"):
         return ""
     last = answer.root
     if not kind or last.dep_ != "pobj" or last.head.lower_ not in ("of", "in", "by", "from", "for", "with"):
         return ""
-    if head != (*clause.after, *clause.before)[-1 if not clause.before else len(clause.after) - 1]:
+    if clause.before or head != clause.after[-1] or clause.root.lemma_ != "be":
         return ""
     rest = [token for token in subtree(head, clause) if token.pos_ != "PUNCT"]
-    if not _is_whole(answer, subtree(last, clause)) or rest[-1].i != answer[-1].i or clause.before:
+    if not _is_whole(answer, subtree(last, clause)) or rest[-1].i != answer[-1].i:
         return ""
     kept = [token for token in all_tokens(clause) if token.i < subtree(last, clause)[0].i]
     if any(
@@ -268,46 +285,21 @@ def _how_many(clause: Clause, head: Any, noun: Any, answer: Any, label: str) -> 
     ahead = [token for token in subtree(noun, clause) if token.i < answer[0].i]
     if ahead or noun.tag_ != "NNS" or not rest or len(rest) > 4:
         return ""
+    if head.dep_ == "prep" and head.lower_ not in ("in", "of", "for", "to", "into", "from", "at"):
+        return ""
     preposition = f"{head.lower_} " if head.dep_ in ("prep", "agent") else ""
     return f"{preposition}how many {text_of(rest, clause)} {inverted(clause, head)}"
 
 
 def _counts(answer: Any, noun: Any) -> bool:
-    return bool(answer.root.dep_ == "nummod" and answer.root.head == noun and noun.tag_ == "NNS")
+    is_many = answer.text not in ("1", "one")
+    return bool(is_many and answer.root.dep_ == "nummod" and answer.root.head == noun and noun.tag_ == "NNS")
 
 
 def _word(label: str, kind: str) -> str:
     if label == "PERSON" and kind in ("", "person"):
         return "who"
     return f"which {kind}" if kind else "what"
-
-
-def _identifies(clause: Clause) -> bool:
-    """Whether a copula says enough for only one thing to be meant: "the capital of X", or many words of it."""
-    attributes = [child for child in clause.after if child.dep_ == "attr"]
-    if not attributes:
-        return bool(clause.after)
-    tokens = [token for head in clause.after for token in subtree(head, clause)]
-    article = attributes[0].left_edge.lower_
-    content = sum(not token.is_stop and not token.is_punct for token in tokens)
-    if any(noun.lower_ == "one" for noun in attributes):
-        return False
-    if article == "the":
-        return content >= 2
-    # "A village in …" says itself that there are others; a year, or what somebody did, may tell it from them.
-    told = [token for token in tokens if any(part.dep_ in _TELLING for part in (token, *token.ancestors))]
-    is_dated = any(_YEAR.fullmatch(token.text) for token in tokens)
-    return content >= _MIN_CONTENT and (is_dated or any(token.pos_ == "PROPN" for token in told))
-
-
-def _is_definite(clause: Clause) -> bool:
-    """Whether the subject is somebody or something in particular."""
-    first = subtree(clause.subject, clause)
-    return bool(first) and not (
-        first[0].lower_
-        in ("a", "an", "some", "many", "several", "most", "all", "any", "each", "no", "every", "few", "both")
-        or clause.subject.tag_ in ("CD", "DT", "WDT", "WP")
-    )
 
 
 def _is_whole(answer: Any, tokens: Sequence[Any]) -> bool:

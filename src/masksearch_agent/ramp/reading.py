@@ -13,12 +13,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from masksearch_agent.ramp.clauses import Clause, Topic, find_clause, is_bare, topic_of
-from masksearch_agent.ramp.questions import KIND, ask, ask_for_entry
-from masksearch_agent.ramp.rule_words import EMPTY_ADJECTIVES, KIND_NOUNS, ORDINALS, VAGUE_NOUNS
+from masksearch_agent.ramp.clauses import Clause, Topic, find_clause, is_of_topic, topic_of
+from masksearch_agent.ramp.entries import described, find_entries, purpose
+from masksearch_agent.ramp.expansions import expansions
+from masksearch_agent.ramp.glossary import general_words
+from masksearch_agent.ramp.questions import KIND, ask
+from masksearch_agent.ramp.rule_words import EMPTY_ADJECTIVES, KIND_NOUNS, NAMED_KINDS
 from masksearch_agent.ramp.spans import IDENTIFIER, TERM, Span, trimmed_spans
+from masksearch_agent.ramp.standing import standing
+from masksearch_agent.ramp.titles import NUMBERING
 from masksearch_agent.ramp.wholeness import is_part
 from masksearch_agent.text.matching import contains_phrase
+from masksearch_agent.text.words import words_of
 
 __all__ = ("read_spans",)
 
@@ -29,13 +35,6 @@ _CODE = re.compile(
     r"|[A-Z]?[a-z0-9]+(?:[A-Z][a-z0-9]+)+|[A-Z]+[a-z]+[A-Z]\w*)(?![\w/(-])"
 )
 """`--flag`, `/etc/file`, `\\command`, `call()`, `snake_case`, `file.ext`, `VACUUM`, `CamelCase`, `PostgreSQL`."""
-_ENTRY = re.compile(
-    r"^(?P<name>--?[a-zA-Z][\w-]*|[A-Za-z_][\w.]*)[ \t]*(?P<sign>\([^\n]*?\))?[ \t]*(?:(?:→|->|=)[^\n]*)?¶?$",
-    re.M,
-)
-_TYPE = re.compile(r"^\((?:integer|string|boolean|enum|floating point|real|bool|int)\)$")
-_ENTRY_KINDS = {kind: kind for kind in ("function", "parameter")}
-"""An option can't be told without its program."""
 _QUANTITY = re.compile(
     r"(?<![\w.,-])\d[\d.,]*\s?-?(?:[kKMGT]i?B|bytes?|bits?|[kMG]?bit/s|ms|milliseconds?|seconds?|minutes?|hours?|days?|weeks?|months?"
     r"|k?m|km2|kilomet(?:re|er)s?|miles?|feet|met(?:re|er)s?|kg|°C|%|percent)(?!\w)"
@@ -65,6 +64,8 @@ _COMMENT_SIGNS = ("#", "%", "/", "-", "$", ">")
 """A line of code that talks."""
 _MIN_WORDS = 4
 _FUNCTION_SHARE = 0.15
+_STEM = 5
+"""Letters in which two forms of a word agree."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,15 +101,22 @@ def read_spans(
     people = " ".join(
         entity.text for entity in document.ents if entity.label_ == "PERSON" and " " in entity.text
     )
-    entries = list(_entries(document.text)) if has_terms and asks else []
+    entries: list[Span] = []
     spans: list[Span] = []
+    if asks and given is None:
+        spans += expansions(document.text, title)
+        entries = list(find_entries(document.text)) if has_terms else []
+        told = [described(document.text, entry, title) for entry in entries]
+        spans += [found for found in (*told, purpose(document.text, title)) if found and has_terms]
+    is_about = True
     for sentence in sentences:
         flaw = _sentence_flaw(sentence)
-        entry = next((found for found in reversed(entries) if found.end <= sentence.start_char), None)
+        entry = next((found for found in reversed(entries) if found.start < sentence.start_char), None)
         about = dataclasses.replace(topic, entry=entry.text) if entry else topic
+        if not (is_about or topic.is_person):
+            about = dataclasses.replace(about, name="")  # `It` is what the sentences before have turned to.
+        is_about = is_about and is_of_topic(sentence, topic)
         clause = find_clause(sentence, about) if asks and not flaw else ""
-        if entry and not flaw and (described := _described(sentence, entry)):
-            spans.append(described)
         taken: set[int] = set()
         if given is None:
             candidates = _candidates(document, sentence, has_terms, has_entities, people)
@@ -120,39 +128,14 @@ def read_spans(
             if given is None and candidate.span.start in taken:
                 continue
             taken.add(candidate.span.start)
+            own_flaw = mask_flaw or (given is None and _is_in_compound(candidate) and "in_compound") or ""
             if not flaw and given is None and is_part(document.text, candidate.span):
                 spans.append(_with(candidate.span, flaw="part_of_name"))
             elif flaw or isinstance(clause, str):
-                spans.append(_with(candidate.span, flaw=flaw or mask_flaw))
+                spans.append(_with(candidate.span, flaw=flaw or own_flaw))
             else:
-                spans.append(_asked(candidate, clause, about, sentence, mask_flaw))
+                spans.append(_asked(candidate, clause, about, sentence, own_flaw))
     return tuple(sorted(spans, key=lambda span: (span.start, -span.end)))
-
-
-def _described(sentence: Any, entry: Span) -> Span | None:
-    """Return an entry with the question for it that a sentence without a subject makes; never masked."""
-    question = ask_for_entry(sentence, _ENTRY_KINDS.get(entry.label, ""))
-    if not question or contains_phrase(question, entry.text):
-        return None
-    return dataclasses.replace(entry, label=IDENTIFIER, question=question, flaw="heading")
-
-
-def _entries(text: str) -> Iterator[Span]:
-    """Yield the lines that say what the next ones describe: `wal_buffers (integer)`, `abs ( numeric ) → numeric`."""
-    for found in _ENTRY.finditer(text):
-        sign = found["sign"] or ""
-        name = found["name"]
-        kind = (
-            "option"
-            if name.startswith("-")
-            else "parameter"
-            if _TYPE.search(sign)
-            else "function"
-            if sign
-            else ""
-        )
-        if kind or _CODE.fullmatch(name):
-            yield Span(found.start("name"), found.end("name"), name, kind)
 
 
 def _with(span: Span, question: str = "", kind_question: str = "", flaw: str = "") -> Span:
@@ -165,48 +148,34 @@ def _with(span: Span, question: str = "", kind_question: str = "", flaw: str = "
 
 
 def _asked(candidate: _Candidate, clause: Clause, topic: Topic, sentence: Any, flaw: str = "") -> Span:
+    answer = candidate.span.text
     label = "" if candidate.label in (TERM, IDENTIFIER) else candidate.label
-    is_title = candidate.span.text.lower() == topic.name.lower()
+    if label == "PERSON" and NUMBERING.match(topic.title):
+        label = label if _FULL_NAME.fullmatch(answer) else ""  # Many a program is taken for a person.
+    is_half = any(clause.names.get(token.i, token.text) != token.text for token in candidate.covered)
+    if is_half or answer.count("(") != answer.count(")") or answer.endswith(" No"):
+        return _with(candidate.span, flaw=flaw)  # Half of a name, or no name at all.
+    is_title = answer.lower() == topic.name.lower()
     found = []
     for kind in (candidate.kind, candidate.kind or KIND):
         question = ask(clause, candidate.covered, label, kind)
         # "The earthquake caused …": the answer is not the word for what the passage is about, but which one it is.
-        is_generic = candidate.span.text.islower() and contains_phrase(topic.name, candidate.span.text)
-        is_fair = (
-            question and not contains_phrase(question, candidate.span.text) and (is_title or not is_generic)
-        )
-        found.append(question if is_fair and _is_specific(question, topic, sentence, clause) else "")
+        is_generic = answer.islower() and contains_phrase(topic.name, answer)
+        is_fair = not _is_told(question, answer) and (is_title or not is_generic)
+        found.append(standing(question, answer, clause, topic, sentence) if is_fair else "")
     if topic.is_person and is_title:
         found[0] = re.sub("^What ", "Who ", found[0])
     return _with(candidate.span, found[0], found[1] if KIND in found[1] else "", flaw)
 
 
-def _is_specific(question: str, topic: Topic, sentence: Any, clause: Clause) -> bool:
-    """Whether a question names what it is about, so that it can be asked without its passage."""
-    subject = [token for token in clause.subject.subtree if token.i not in clause.dropped]
-    if not subject:
-        return False  # All of it was an aside, as in `POWRi (…, inc.) is a …`, parsed around the parentheses.
-    asked = set(re.findall(r"[\w.-]+", question.lower()))
-    has_bare_subject = (
-        len(subject) <= 2
-        and subject[0].lower_ == "the"
-        and clause.subject.pos_ != "PROPN"
-        and not clause.names
-    )
-    if has_bare_subject and subject[-1].lower_ in asked and not _CODE.search(subject[-1].text):
-        return False
-    words = [token for token in sentence if token.lower_ in asked and token.i not in clause.names]
-    if any(token.lower_ in VAGUE_NOUNS and is_bare(token) for token in words):
-        return False
-    if subject[0].lower_ == "the" and subject[1:] and subject[1].lower_ in ORDINALS and len(subject) < 4:
-        return False
-    content = [token for token in sentence if token.lower_ in asked and not token.is_stop and token.is_alpha]
-    named = [token for token in content if token.pos_ == "PROPN"]
-    if topic.entry and topic.entry in question:
+def _is_told(question: str, answer: str) -> bool:
+    """Whether a question holds its answer, or all words of a common noun in another form."""
+    if contains_phrase(question, answer):
         return True
-    has_topic = bool(topic.name) and topic.name.lower() in question.lower()
-    is_named = bool(named) or has_topic or bool(_CODE.search(question))
-    return len(content) >= (3 if is_named else 5) or (has_topic and len(content) >= 2)
+    if not answer[1:].islower() or not answer.replace(" ", "").isalpha():
+        return False
+    held = {word.lower()[:_STEM] for word in words_of(question)}
+    return any(word.lower()[:_STEM] in held for word in words_of(answer) if len(word) >= _STEM - 1)
 
 
 def _sentence_flaw(sentence: Any) -> str:
@@ -221,6 +190,17 @@ def _sentence_flaw(sentence: Any) -> str:
     if sum(token.is_stop for token in words) < _FUNCTION_SHARE * len(words):
         return "few_function_words"
     return ""
+
+
+def _is_in_compound(candidate: _Candidate) -> bool:
+    """Whether a term is a part of a longer one: `cluster` of "database cluster" can't be told from what else fits."""
+    if candidate.label not in (TERM, IDENTIFIER):
+        return False
+    head = candidate.covered.root
+    first = candidate.covered[0]
+    is_behind = first.i > 0 and first.nbor(-1).pos_ in ("NOUN", "PROPN") and first.nbor(-1).dep_ == "compound"
+    is_ahead = head.dep_ in ("compound", "nmod", "amod") and head.head.i >= candidate.covered.end
+    return is_behind or (is_ahead and head.head.lower_ not in KIND_NOUNS)
 
 
 def _mask_flaw(sentence: Any) -> str:
@@ -303,9 +283,25 @@ def _term(document: Any, chunk: Any, people: str) -> Iterator[_Candidate]:
         return
     if not len(kept) or kept.root.pos_ not in ("NOUN", "PROPN") or "\n" in kept.text:
         return
+    if named := _named_kind(kept):
+        yield named
+        return
     entity = kept.root.ent_type_
     label = _checked(entity, kept.text, people) if entity in ("PERSON", "GPE", "LOC", "FAC") else TERM
     yield _Candidate(Span(kept.start_char, kept.end_char, kept.text, label or TERM), kept, label)
+
+
+def _named_kind(chunk: Any) -> _Candidate | None:
+    """Return `lxc` of "the lxc package", or `frr` of "the package frr"."""
+    if len(chunk) < 2 or (chunk.start and chunk[0].nbor(-1).lower_ in ("a", "an")):
+        return None
+    for name, noun in ((chunk[:-1], chunk[-1]), (chunk[1:], chunk[0])):
+        text = name.text
+        is_name = text.islower() and text.isascii() and " " not in text and text not in general_words()
+        if is_name and noun.lower_ in NAMED_KINDS:
+            span = Span(name.start_char, name.end_char, text, IDENTIFIER)
+            return _Candidate(span, chunk, IDENTIFIER, noun.lower_)
+    return None
 
 
 def _is_no_entity(text: str, span: Span) -> bool:

@@ -6,11 +6,17 @@ import re
 
 __all__ = (
     "CONJUNCTIONS",
+    "QUESTION_WORDS",
+    "UNIQUE_NOUNS",
+    "ARBITRARY",
+    "EMPTY_HEADINGS",
     "CONNECTORS",
+    "DESCRIBING",
     "EMPTY_ADJECTIVES",
     "ENTRY_NOUNS",
     "IDIOMS",
     "KIND_NOUNS",
+    "NAMED_KINDS",
     "OF_SUBJECT",
     "ORDINALS",
     "PERSON_NOUN",
@@ -28,7 +34,7 @@ def _words(text: str) -> frozenset[str]:
 CONNECTORS = _words("""
     also however therefore thus hence moreover furthermore additionally then instead so again nevertheless
     still finally similarly likewise consequently accordingly otherwise indeed meanwhile afterwards later
-    subsequently eventually too
+    subsequently eventually too first alternatively alternately initially finally
 """)
 
 CONJUNCTIONS = _words("""
@@ -75,13 +81,16 @@ VAGUE_NOUNS = _words("""
 """)
 
 EMPTY_ADJECTIVES = _words("""
-    numerous various several certain own new many few different particular specific single additional further
+        nearby neighboring neighbouring     numerous various several certain own new many few different
+    particular specific single additional further
     usual normal first second last next more most less main great good entire whole full following possible
     available necessary given actual current
 """)
 
 VAGUE = _words("""
-    type name part member number one set kind form series group term way list result case example time thing
+    hard field subdivision body record completion
+    system type name part member number one set kind form series group term way
+    list result case example time thing
     use lot place version branch piece variant collection range class person people man woman subject most
     first second third last only same word process act native item concept means majority former founder wife
     son daughter brother sister father mother husband capital fact center centre home site area point state
@@ -98,7 +107,9 @@ WORKS = _words("""
 PERSON_NOUN = re.compile(
     r"(?:ist|ian|ser|ger|yer|cker|man|woman|ess|ssor|tor|rer|mer|nter|ller|xer|fer)$"
     r"|^(?:poet|politician|king|queen|emperor|athlete|president|chef|monk|pope|saint|prince|princess|singer|writer"
-    r"|author|coach|pilot|scholar|polymath|leader|founder|member|winner|president|ruler|thinker|officer|engineer|philosopher|driver|manager)$"
+    r"|author|coach|pilot|scholar|polymath|leader|founder|member|winner|president|ruler|thinker|officer|engineer"
+    r"|philosopher|driver|manager|caliph|minister|mayor|governor|goalkeeper|champion|captain|forward|midfielder|person|queen"
+    r"|cardinal|archbishop|general|admiral|duke|count|baron|earl|nun|priest|rabbi|imam|sultan|shah|tsar|pharaoh)$"
 )
 """What a person is called."""
 
@@ -111,3 +122,55 @@ IDIOMS = frozenset(
     """)
 )
 """Asides that a question does without."""
+
+EMPTY_HEADINGS = _words("""
+    a about additional advanced advice administration and appendix approach basic basics bibliography
+    book brief by case changes chapter common compatibility concepts conclusion contents course
+    description details example examples existing features for further general glossary history how in
+    index information installation installing introduction issues list matters miscellaneous more new
+    notes of on options other our overview parameters part preface presenting problems procedures recommendations
+    reference references release remedial see section setup short solving step structure study summary
+    support the tips to topics tutorial types usage use uses using various vs what with working your
+""")
+"""A heading of such words alone says nothing."""
+
+ARBITRARY = _words("""
+    can could may might should must will would want need like decide choose wish select prefer help let
+""")
+"""What one can, ought to or likes to do, others can too."""
+
+UNIQUE_NOUNS = _words("""
+    world sun moon earth sea ocean equator north south east west past future public internet universe
+""")
+"""Everybody knows which one `the world` is."""
+
+QUESTION_WORDS = _words("""
+    what which who whom whose when where how in on at by to from for with under of near into during
+""")
+"""What a question begins with."""
+
+DESCRIBING = _words("""
+        abort add adjust advance alter append apply assign attach begin build calculate call cancel cause
+    change check clear
+    close commit compare compile compress compute concatenate configure connect construct contain control convert copy
+        create cut deallocate decode decrypt define delete describe destroy detach determine disable discard
+    display divide
+        drop dump emit empty enable encode encrypt end establish estimate evaluate exclude execute export
+    extract fetch fill
+    filter find finish force format free generate get grant hide identify ignore import include increase indicate
+    inhibit initialize insert install instruct invoke issue join kill limit list listen load lock log look make
+    manipulate mark measure merge modify monitor move multiply notify obtain omit open optimize output override parse
+    pause perform place prepare prepend prevent print process produce promote provide query raise read rebuild receive
+    record reduce refresh register reindex release reload remove rename repair repeat replace report request require
+        reset restart restore restrict retrieve return reverse revoke roll rotate run save scan search select
+    send set show
+    shut shuffle shutdown sign skip sort specify split start stop store strip submit suppress swap switch synchronize
+    tell terminate test transform trim truncate turn undo unlock update upgrade use vacuum validate verify wait write
+""")
+"""What functions, settings and options do, in the words of those who describe them."""
+
+NAMED_KINDS = _words("""
+    package command file daemon module program utility tool function option parameter library script view variable
+    extension directory client service group
+""")
+"""Kinds of things that a manual calls by a word of their own: `the lxc package`."""

@@ -11,9 +11,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from masksearch_agent.ramp.clauses import NUMBERING
 from masksearch_agent.ramp.glossary import general_words
 from masksearch_agent.ramp.hops import SENTENCE_END, content_words
+from masksearch_agent.ramp.titles import NUMBERING, plain_name
 from masksearch_agent.records import Hop, Passage
 from masksearch_agent.text.matching import contains_phrase, tokenize_answer
 from masksearch_agent.text.words import is_chinese
@@ -25,7 +25,6 @@ _MIN_SHARED = 2
 _IS_SENTENCE = re.compile(r"[.!?:;][\"'”’)\]]*$")
 _MIN_WORDS = 5
 _NAME = re.compile(r"\w*(?:[A-Z]|\d|_)[\w'’-]*")
-_PARENTHESES = re.compile(r"\s*\([^()]*\)")
 
 
 def supports(found: Passage, hop: Hop, source: Passage, overlap: float) -> bool:
@@ -67,7 +66,7 @@ def _asked(query: str, title: str) -> tuple[set[str], set[str]]:
     words = query[len(title) :].split() if is_led else query.split()
     names = [word for word in words if _is_name(word)]
     if is_led and not NUMBERING.match(title):
-        names += content_words(_PARENTHESES.sub("", title))
+        names += content_words(plain_name(title))
     return set(tokenize_answer(" ".join(words))), set(tokenize_answer(" ".join(names)))
 
 

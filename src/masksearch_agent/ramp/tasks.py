@@ -6,7 +6,7 @@ the rest of the corpus holds its answer, that is, where the search that the agen
 the source passage and its near copies.
 
 Invariant: building streams, and a task depends on its passage, the settings and the corpus, not on the order;
-only of several near copies it is the first that gives the task.
+only of several near copies, and of passages that give the same question, it is the first that gives the task.
 """
 
 from __future__ import annotations
@@ -154,6 +154,8 @@ class _TaskBuilder:
     report: RampReport
     glossary: Glossary | None = None
     near_copies: NearCopies = field(default_factory=NearCopies)
+    asked: set[str] = field(default_factory=set)
+    """Questions that were asked of an earlier passage."""
 
     def prepare(self, passage: Passage, found: Sequence[Span]) -> _Candidate | None:
         """Return what may be masked or asked, or None where nothing may; count what happened."""
@@ -185,6 +187,8 @@ class _TaskBuilder:
         """Return a passage's task, or None where no set of answerable masks is found; count what happened."""
         is_asked = self._draw(candidate.passage, "question") < self.settings.cloze_questions
         if is_asked and (task := self._ask(candidate)):
+            if self.settings.drop_near_copies:
+                self.asked.add(task.question)
             self.report.kept_by_mask_count[0] += 1
             self.report.open_questions += task.is_open
             return task
@@ -227,11 +231,12 @@ class _TaskBuilder:
 
     def _ask(self, candidate: _Candidate) -> SearchTask | None:
         """Return the first question whose answer can be found."""
-        if self.search is None or any(task.is_open for task in candidate.questions):
-            return next(iter(candidate.questions), None)
-        hops = [hop for task in candidate.questions for hop in task.hops]
+        questions = [task for task in candidate.questions if task.question not in self.asked]
+        if self.search is None or any(task.is_open for task in questions):
+            return next(iter(questions), None)
+        hops = [hop for task in questions for hop in task.hops]
         support = self._find_support(candidate.passage, hops)
-        found = zip(candidate.questions, support, strict=True)
+        found = zip(questions, support, strict=True)
         return next((dataclasses.replace(task, gold_passage_ids=(of,)) for task, of in found if of), None)
 
     def _mask(

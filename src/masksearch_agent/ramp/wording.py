@@ -54,6 +54,8 @@ def all_tokens(clause: Clause) -> list[Any]:
 def _base(verb: Any) -> str:
     """The lemmatizer takes `premiered` for a form of `premier`."""
     lemma = str(verb.lemma_)
+    if verb.text.lower() == f"{lemma}ed" and re.fullmatch(r"[^aeiou]*[aeiou][^aeiouwxy]", lemma):
+        lemma += "e"  # `rated` is no form of `rat`, which doubles its last letter.
     return {"premier": "premiere"}.get(lemma, lemma)
 
 
@@ -66,7 +68,7 @@ def text_of(tokens: Iterable[Any], clause: Clause, is_first: bool = False) -> st
         if word is None:
             word = token.text
             is_name = token.pos_ in ("PROPN", "X") or token.ent_type_ or not word[1:].islower()
-            if token.is_sent_start and (token.tag_ == "DT" or not is_name):
+            if token.is_sent_start and (token.tag_ in ("DT", "IN") or not is_name):
                 word = word[:1].lower() + word[1:]
         if end is not None and token.i == end and pieces and not token.nbor(-1).whitespace_:
             pieces[-1] += word

@@ -1,0 +1,105 @@
+"""The entries of a manual: a line that names a function, a setting or an option, and the sentence that describes it.
+
+"Specifies the maximum safe depth …" under `max_stack_depth (integer)` has no subject; the question asks for it: "Which
+parameter specifies the maximum safe depth …?" The parse of such a sentence is no help: its verb is taken for a name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from masksearch_agent.ramp.questions import POINTING
+from masksearch_agent.ramp.rule_words import DESCRIBING
+from masksearch_agent.ramp.soundness import is_broken
+from masksearch_agent.ramp.spans import Span
+from masksearch_agent.ramp.standing import in_context
+from masksearch_agent.ramp.titles import heading_name
+from masksearch_agent.ramp.wording import tidy
+from masksearch_agent.text.matching import contains_phrase
+
+__all__ = ("described", "find_entries", "purpose")
+
+_ENTRY = re.compile(
+    r"^(?P<name>--?[a-zA-Z][\w-]*|[A-Za-z_][\w.]*)[ \t]*"
+    r"(?P<sign>\((?![\x22\x27])[^\n]*?\))?[ \t]*(?:(?:→|->|=)[^\n]*)?¶?$"
+    r"|^(?:-\w(?:[ =][\w\[\]-]+)?,?[ \t]+)(?P<option>--[a-z][\w-]+)(?:[ =\[][^\s]*)?$",
+    re.M,
+)
+_CODE = re.compile(r"--?[a-zA-Z][\w-]*|[a-z]\w*(?:[._]\w+)+|[A-Z]{3,}")
+_TYPE = re.compile(r"^\((?:integer|string|boolean|enum|floating point|real|bool|int)\)$")
+_DESCRIPTION = re.compile(r"[^\n]*\n\s*(?P<verb>[A-Z][a-z]+) (?P<rest>[^\n]+)")
+_END = re.compile(
+    r"[.!](?:\s|$)|[;:(—]|,? (?:and|but|then) (?:exit|then|also)\b|, (?:but|and|or|which|if|i\.e)\b"
+)
+_ALSO = re.compile(r",? and (?P<verb>[a-z]+)\b")
+_PURPOSE = re.compile(
+    r"^(?P<name>\S[^\n—]{1,60}?) — (?P<verb>[a-z]+) (?P<rest>[^\n.;:(]{5,110})(?=[\n(]|$)", re.M
+)
+_MIN_WORDS, _MAX_WORDS = 4, 26
+
+
+def find_entries(text: str) -> Iterator[Span]:
+    """Yield the lines that say what the next ones describe, with what it is for a label."""
+    for found in _ENTRY.finditer(text):
+        group = "name" if found["name"] else "option"
+        name, sign = found[group], found["sign"] or ""
+        kind = "function" if sign else ""
+        if name.startswith("-"):
+            kind = "option"
+        elif _TYPE.search(sign) and found.start("sign") > found.end("name"):
+            kind = "parameter"
+        if len(name) > 2 and (kind or _CODE.fullmatch(name)):
+            yield Span(found.start(group), found.end(group), name, kind)
+
+
+def described(text: str, entry: Span, title: str) -> Span | None:
+    """Return an entry with the question that the next line makes, where that says what it does; never masked.
+
+    Args:
+        text: Of the passage.
+        entry: One of its entries.
+        title: Of the passage.
+    """
+    found = _DESCRIPTION.match(text, entry.end)
+    verb = _third_person(found["verb"].lower()) if found else ""
+    if found is None or not verb:
+        return None
+    end = _END.search(found["rest"])
+    rest = found["rest"][: end.start() if end else None].strip()
+    also = next((more for more in _ALSO.finditer(rest) if more["verb"] in DESCRIBING), None)
+    rest = rest[: also.start() if also else None]
+    question = tidy(f"{f'which {entry.label}' if entry.label else 'what'} {verb} {rest}")
+    is_whole = _MIN_WORDS <= len(rest.split()) <= _MAX_WORDS and not is_broken(question)
+    if not is_whole or POINTING.search(rest) or contains_phrase(question, entry.text):
+        return None
+    if not (entry.label == "parameter" or contains_phrase(question, heading_name(title))):
+        question = in_context(question, title, entry.text)
+    return _asked(entry, question) if question else None
+
+
+def purpose(text: str, title: str) -> Span | None:
+    """Return the title of a manual page with the question that its first line makes: "VACUUM — garbage-collect …"."""
+    found = _PURPOSE.search(text)
+    if found is None or found["name"] != heading_name(title) or found["verb"] not in DESCRIBING:
+        return None
+    what = "Which command" if found["name"].isupper() else "What"
+    question = tidy(f"{what} is used to {found['verb']} {found['rest']}")
+    if contains_phrase(question, found["name"]) or is_broken(question):
+        return None
+    return _asked(Span(found.start("name"), found.end("name"), found["name"], ""), question)
+
+
+def _asked(entry: Span, question: str) -> Span:
+    label = entry.label.upper() or "ENTRY"
+    return Span(entry.start, entry.end, entry.text, label, question=question, flaw="heading")
+
+
+def _third_person(verb: str) -> str:
+    """Return "returns" for "return" and for "returns"; `""` for what is no verb of a description."""
+    if verb not in DESCRIBING:
+        is_it = verb.endswith("s") and not DESCRIBING.isdisjoint((verb[:-1], verb[:-2], f"{verb[:-3]}y"))
+        return verb if is_it else ""
+    if re.search(r"(?:s|x|z|ch|sh|o)$", verb):
+        return f"{verb}es"
+    return f"{verb[:-1]}ies" if re.search(r"[^aeiou]y$", verb) else f"{verb}s"

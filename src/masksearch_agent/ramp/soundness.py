@@ -1,0 +1,204 @@
+"""Whether what is left of a sentence still says one thing, and whether its answer is the only one.
+
+A question by rule fails in few ways: it holds half of a clause or of a list, it compares with nothing, or what it says
+is true of much else. What may be so is not asked.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from masksearch_agent.ramp.clauses import Clause, subtree
+from masksearch_agent.ramp.glossary import general_words
+from masksearch_agent.ramp.rule_words import ARBITRARY
+from masksearch_agent.ramp.wording import all_tokens
+
+__all__ = (
+    *(
+        "fits_subject",
+        "has_rest",
+        "identifies",
+        "is_broken",
+        "is_common",
+        "is_cut",
+        "is_definite",
+        "is_listing",
+        "is_placed",
+    ),
+)
+
+_BROKEN = re.compile(
+    r"[;:—]|``|''|\?.|\. \d|with how many|"
+    r"\b(?:nonetheless|in which case|either|neither|similar(?:ly)?|corresponding|respective|specified|"
+    r"given|others?|another|homonymous|in some cases|in question|same|just|even|for example|such as|like|etc|too|"
+    r"reasoning|words|direction|first\?|various|certain|some)\b"
+)
+"""What points out of a sentence, or is left of something that was cut from it."""
+_UNFINISHED = re.compile(
+    r"(?:,\s\w+|\b(?:is|are|was|were|be|been|has|that|and|or|the|a|an|which))\?$|\(\)|\bthat is\b"
+)
+_REFERENCE = re.compile(r"\b(?:table|section|figure|chapter|example|appendix) [\dA-Z]", re.IGNORECASE)
+_TELLING = frozenset({"acl", "relcl"})
+_YEAR = re.compile(r"(?:1\d|20)\d\d")
+LISTING_VERBS = frozenset(
+    ["include", "encompass", "comprise", "contain", "feature", "involve", "cover", "star"]
+)
+"""What one of several stands behind."""
+_MIN_CONTENT, _MIN_IN_CONTEXT = 6, 3
+
+
+def is_broken(question: str) -> bool:
+    """Whether a question points to another place, or ends in the middle of something."""
+    is_whole = all(question.count(left) == question.count(right) for left, right in ("()", "“”"))
+    return not is_whole or any(sign.search(question) for sign in (_REFERENCE, _BROKEN, _UNFINISHED))
+
+
+def fits_subject(clause: Clause, answer: Any, kind: str) -> bool:
+    """Whether the subject of a clause may be asked for: a name, or what the clause defines."""
+    root = clause.root
+    if root.lemma_ in ARBITRARY:
+        return False
+    if not kind and any(child.lower_ in ARBITRARY for child in clause.auxiliaries):
+        return False
+    if not is_common(answer):
+        return True
+    # A firewall is one of many things that block something; and "a nice feature is the …" defines no feature.
+    has_article = any(child.lower_ in ("a", "an") for child in clause.subject.children)
+    is_turned = any(
+        (child.left_edge.lower_ == "the" and has_article) or child.dep_ == "xcomp" for child in clause.after
+    )
+    return root.lemma_ == "be" and not is_turned
+
+
+def is_cut(clause: Clause, question: str) -> bool:
+    """Whether a question compares with nothing, or holds half of another clause: "asks for X and the Y is …"."""
+    tokens = all_tokens(clause)
+    is_compared = any(token.tag_ in ("JJR", "RBR") and token.lower_ in question.split() for token in tokens)
+    if is_compared and "than" not in question.split():
+        return True
+    if any(child.dep_ == "advcl" and _is_absolute(child) for child in clause.root.children):
+        return True
+    own = {clause.root, *clause.auxiliaries}
+    return any(
+        token.tag_ in ("VBZ", "VBP", "VBD", "MD")
+        and token not in own
+        and not _is_subordinate(token, clause.root)
+        for token in tokens
+    )
+
+
+def _is_absolute(clause: Any) -> bool:
+    """Whether a clause without a conjunction has a subject of its own: "the highest point being Mount Narodnaya"."""
+    parts = {child.dep_ for child in clause.children}
+    return clause.tag_ in ("VBG", "VBN") and "nsubj" in parts and "mark" not in parts
+
+
+def _is_subordinate(token: Any, root: Any) -> bool:
+    while token != root:
+        if token.dep_ in ("relcl", "advcl", "ccomp", "acl", "pcomp", "csubj"):
+            return True
+        if token == token.head:
+            return False
+        token = token.head
+    return False
+
+
+def is_common(answer: Any) -> bool:
+    """Whether an answer is a word or more of everyday English, whatever case a sentence gives its first."""
+    if len(answer) == 1 and _is_bare_name(answer[0]):
+        return False
+    return all(
+        token.pos_ not in ("PROPN", "NUM", "X") and token.text[1:].islower() and token.lower_.isalpha()
+        and (token.text.islower() or token.is_sent_start)
+        for token in answer
+    )  # fmt: skip
+
+
+def _is_bare_name(token: Any) -> bool:
+    """Whether a word in small letters is a name: `dpkg` has no article, as a common noun in the singular has."""
+    is_alone = token.tag_ == "NN" and not any(
+        child.dep_ in ("det", "amod", "poss") for child in token.children
+    )
+    return bool(
+        is_alone
+        and token.dep_ in ("nsubj", "nsubjpass", "dobj", "pobj")
+        and token.text.islower()
+        and token.text not in general_words()
+        and not token.text.endswith(("ion", "ing", "ment", "ity", "ness"))
+    )
+
+
+def is_listing(clause: Clause) -> bool:
+    """Whether a clause lists things; what is left of a list without one of them says something else."""
+    tokens = all_tokens(clause)
+    commas = sum(token.text == "," for token in tokens)
+    return commas > 2 or (commas > 1 and any(token.dep_ == "cc" for token in tokens))
+
+
+def is_placed(clause: Clause, head: Any) -> bool:
+    """Whether a clause tells another place, so that `where` asks for one of two."""
+    return any(
+        part != head
+        and part.lower_ in ("in", "at", "near", "on", "from", "to")
+        and token.dep_ == "pobj"
+        and not (token.ent_type_ in ("DATE", "TIME") or re.search(r"\d", token.text))
+        and (token.pos_ == "PROPN" or part.lower_ != "on")
+        for part in (*clause.after, *clause.before)
+        for token in part.children
+    )
+
+
+def has_rest(clause: Clause, left_out: Any) -> bool:
+    """Whether a clause says more than who did something and what to: "What has X won?" has many answers."""
+    return any(
+        part != left_out and part.dep_ not in ("advmod", "prt") for part in (*clause.after, *clause.before)
+    )
+
+
+def identifies(clause: Clause, in_context: bool = False) -> bool:
+    """Whether a copula says enough for only one thing to be meant: "the capital of X", or many words of it; some words
+    where the context is told first."""
+    attributes = [child for child in clause.after if child.dep_ == "attr"]
+    if not attributes:
+        return bool(clause.after)
+    tokens = [token for head in clause.after for token in subtree(head, clause)]
+    article = attributes[0].left_edge.lower_
+    content = sum(not token.is_stop and not token.is_punct for token in tokens)
+    if any(noun.lower_ == "one" for noun in attributes):
+        return False
+    if article == "the":
+        return content >= 2
+    if in_context:
+        return content >= _MIN_IN_CONTEXT
+    # "A village in …" says itself that there are others; a year, or what somebody did, may tell it from them.
+    told = [token for token in tokens if any(part.dep_ in _TELLING for part in (token, *token.ancestors))]
+    is_dated = any(_YEAR.fullmatch(token.text) for token in tokens)
+    return content >= _MIN_CONTENT and (is_dated or any(token.pos_ == "PROPN" for token in told))
+
+
+def is_definite(clause: Clause) -> bool:
+    """Whether the subject is somebody or something in particular."""
+    first = subtree(clause.subject, clause)
+    return bool(first) and not (
+        first[0].lower_
+        in (
+            "a",
+            "an",
+            "numerous",
+            "various",
+            "some",
+            "many",
+            "several",
+            "most",
+            "all",
+            "any",
+            "each",
+            "no",
+            "every",
+            "few",
+            "both",
+        )
+        or first[0].pos_ == "NUM"
+        or clause.subject.tag_ in ("CD", "DT", "WDT", "WP")
+    )

@@ -1,0 +1,118 @@
+"""Whether a question can be asked without its passage, and what to say first where it can't.
+
+A sentence leaves out what the page around it has said: which server, whose interface. A question of it says so itself,
+or it begins with what the page is about, "In the context of LDAP Directory, …", or it is dropped.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from masksearch_agent.ramp.clauses import Clause, Topic, is_bare
+from masksearch_agent.ramp.hops import content_words
+from masksearch_agent.ramp.rule_words import ORDINALS, QUESTION_WORDS, UNIQUE_NOUNS, VAGUE_NOUNS
+from masksearch_agent.ramp.soundness import identifies
+from masksearch_agent.ramp.titles import CONTEXT, NUMBERING, context_of, heading_name
+from masksearch_agent.text.matching import contains_phrase
+
+__all__ = ("in_context", "standing")
+
+_CODE = re.compile(r"[a-z_][\w.-]*|[A-Z_]{2,}(?: [A-Z_]+)*|\S*[_.]\S*")
+_PROGRAM = re.compile(r"[a-z][\w.+-]*")
+_OF_READER = re.compile(r"\b(?:if|when|that|which|\w+ion|package|command|do|does|can|should|must|will) you\b")
+_STEM = 5
+_DATED = re.compile(r"\b(?:1\d|20)\d\d\b|\b(?:first|only|last|largest|smallest|highest|longest|oldest)\b")
+
+
+def standing(question: str, answer: str, clause: Clause, topic: Topic, sentence: Any) -> str:
+    """Return a question as it can be asked of somebody who has not the passage; `""` where it can't.
+
+    Args:
+        question: As a rule makes it of the sentence.
+        answer: To it.
+        clause: Of the sentence.
+        topic: Of the passage.
+        sentence: A spaCy span.
+    """
+    name = heading_name(topic.title)
+    is_manual = bool(NUMBERING.match(topic.title) or _CODE.fullmatch(name))
+    if is_manual and (clause.root.tag_ == "VBD" or _OF_READER.search(question)):
+        return ""  # A manual tells of what is; the past is that of an example.
+    if answer.startswith("-") and not _PROGRAM.fullmatch(name):
+        return ""  # An option can't be told without its program.
+    is_listed = question.startswith("How many") and clause.root.lemma_ == "be"  # By the output of a program.
+    if is_manual and (is_listed or question.partition(" ")[0].lower() not in QUESTION_WORDS):
+        return ""
+    if is_manual:
+        question = re.sub(r"^[Ww]ho (?:or what )?", "What ", question) if " " not in answer else question
+        question = re.sub(r"^[Ww]ho or what ", "What ", question)
+        if "by whom" in question.lower() and " " not in answer:
+            return ""  # Programs are no persons.
+    if "the default" in question and not re.search(r"\b(?:of|for)\b", question):
+        return ""  # Of what?
+    if not question or not _is_specific(question, topic, sentence, clause):
+        return ""
+    if (topic.entry and contains_phrase(question, topic.entry)) or _names(question, topic.title):
+        return question
+    asked = set(re.findall(r"[\w'-]+", question.lower()))
+    words = [token for token in sentence if token.lower_ in asked and token.i not in clause.names]
+    is_pointing = any(
+        token.pos_ == "NOUN" and is_bare(token) and token.lower_ not in UNIQUE_NOUNS for token in words
+    )
+    is_identified = clause.root.lemma_ != "be" or bool(clause.auxiliaries) or identifies(clause)
+    if not topic.title:
+        return question if is_identified else ""
+    if _tells(name, answer):
+        is_told = clause.root.lemma_ == "be" or _DATED.search(question)
+        return question if is_told and is_identified and not is_pointing else ""
+    names = sum(token.pos_ == "PROPN" and token.nbor(-1).pos_ != "PROPN" for token in words if token.i)
+    if names > 1 and is_identified and not is_pointing and not is_manual:
+        return question
+    lead = in_context(question, topic.title, answer)
+    return lead if is_manual or is_identified else ""
+
+
+def in_context(question: str, title: str, answer: str) -> str:
+    """Return a question that begins with what its page is about; `""` where that is not known, or tells the answer."""
+    context = context_of(title)
+    if not question or not context or _tells(context, answer):
+        return ""
+    first = question.split()[0]
+    is_word = first.lower() in QUESTION_WORDS or first in ("The", "A", "An")
+    return f"{CONTEXT}{context}, {first.lower() if is_word else first}{question[len(first) :]}"
+
+
+def _tells(context: str, answer: str) -> bool:
+    """Whether one gives the other away: a name by a part of it, or by its first letters."""
+    letters = "".join(word[0] for word in context.split() if word[0].isupper())
+    parts = {word[:_STEM] for word in re.findall(r"[A-Z][\w-]{3,}", answer)}
+    is_part = any(word[:_STEM] in parts for word in re.findall(r"[\w-]+", context))
+    return (
+        is_part or letters == answer or contains_phrase(context, answer) or contains_phrase(answer, context)
+    )
+
+
+def _names(question: str, title: str) -> bool:
+    """Whether a question holds all words of a title, in some form."""
+    held = {word.lower()[:_STEM] for word in re.findall(r"\w+", question)}
+    words = re.findall(r"\w+", " ".join(content_words(heading_name(title))))
+    return bool(words) and all(word.lower()[:_STEM] in held for word in words)
+
+
+def _is_specific(question: str, topic: Topic, sentence: Any, clause: Clause) -> bool:
+    """Whether a question says enough for a page to be found by it."""
+    subject = [token for token in clause.subject.subtree if token.i not in clause.dropped]
+    asked = set(re.findall(r"[\w.-]+", question.lower()))
+    words = [token for token in sentence if token.lower_ in asked and token.i not in clause.names]
+    if any(token.lower_ in VAGUE_NOUNS and is_bare(token) for token in words):
+        return False
+    if subject[0].lower_ == "the" and subject[1:] and subject[1].lower_ in ORDINALS and len(subject) < 4:
+        return False
+    content = [token for token in sentence if token.lower_ in asked and not token.is_stop and token.is_alpha]
+    if topic.entry and topic.entry in question:
+        return True
+    has_topic = bool(topic.name) and topic.name.lower() in question.lower()
+    is_named = has_topic or any(token.pos_ == "PROPN" for token in content) or "_" in question
+    is_named = is_named or (clause.root.lemma_ == "be" and bool(context_of(topic.title)))
+    return len(content) >= (3 if is_named else 5) or (has_topic and len(content) >= 2)

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import pytest
+
+from masksearch_agent.ramp.entries import described, find_entries, purpose
+
+PAGE = """
+--quiet
+
+The output gets shorter.
+
+brew_strength (integer)
+
+Sets the number of spoons of tea that go into one pot. The default is 2.
+
+steep(minutes)
+
+Return the colour of the tea after so many minutes, in steps of ten; see below.
+"""
+
+
+def questions(text: str, title: str) -> dict[str, str]:
+    told = [described(text, entry, title) for entry in find_entries(text)]
+    return {span.text: span.question for span in told if span is not None}
+
+
+def test_an_option_is_asked_for_together_with_its_program() -> None:
+    text = "-c count --count=count\n\nPrint only the first lines of the list of teas and exit."
+    assert questions(text, "teapot") == {
+        "--count": "In the context of teapot, which option prints only the first lines of the list of teas?"
+    }
+
+
+def test_a_setting_says_by_itself_what_it_sets() -> None:
+    found = questions(PAGE, "20.1. Kitchen")
+    assert found["brew_strength"] == "Which parameter sets the number of spoons of tea that go into one pot?"
+
+
+def test_a_function_is_asked_for_in_the_third_person_up_to_the_end_of_its_clause() -> None:
+    found = questions(PAGE, "9.1. Tea Functions")
+    assert found["steep"] == (
+        "In the context of Tea Functions, which function returns the colour of the tea after so many minutes, in "
+        "steps of ten?"
+    )
+
+
+def test_only_the_first_of_two_things_that_it_does_is_told() -> None:
+    text = "tea.pour(cup)\n\nFill the cup with the tea of the pot and return the number of drops."
+    assert questions(text, "9.1. Kitchen Tools") == {
+        "tea.pour": "In the context of Kitchen Tools, which function fills the cup with the tea of the pot?"
+    }
+
+
+def test_what_does_not_begin_with_what_it_does_is_not_asked() -> None:
+    assert "--quiet" not in questions(PAGE, "teapot")
+
+
+@pytest.mark.parametrize("sign", ["('D')", '("x")'])
+def test_a_constant_in_quotes_is_no_function(sign: str) -> None:
+    assert not list(find_entries(f"Byte1{sign}\n\nIdentifies the message as a request for tea."))
+
+
+def test_the_first_line_of_a_manual_page_asks_for_its_command() -> None:
+    span = purpose("BREW\n\nBREW — prepare a pot of strong tea\n\nSynopsis", "BREW")
+    assert span is not None
+    assert (span.text, span.question) == ("BREW", "Which command is used to prepare a pot of strong tea?")
+    assert purpose("BREW — the tea program of the house", "BREW") is None
+    assert purpose("POUR — fill a cup with hot tea", "BREW") is None

@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import pytest
+
+from masksearch_agent.ramp.expansions import expansions
+
+
+@pytest.mark.parametrize(
+    ("text", "letters", "whole"),
+    [
+        ("It speaks the Simple Tea Transfer Protocol (STTP).", "STTP", "Simple Tea Transfer Protocol"),
+        ("The pot obeys RFT (Rules for Teapots) at all hours.", "RFT", "Rules for Teapots"),
+        ("A member of the Guild of Master Brewers (GMB), she left.", "GMB", "Guild of Master Brewers"),
+    ],
+)
+def test_what_letters_stand_for_is_asked_for(text: str, letters: str, whole: str) -> None:
+    (span,) = expansions(text, "Tea")
+    assert (span.text, span.question) == (whole, f"What does {letters} stand for?")
+    assert text[span.start : span.end] == whole
+    assert span.flaw  # The letters beside it would tell a mask.
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The Royal Brewing House (London) is old.",
+        "A pot of tea (PT) stands there.",
+        "The Simple Tea Protocol (TSP) is old.",
+        "The Guild's Master Brewer's (GMB) house.",
+    ],
+)
+def test_other_parentheses_tell_nothing_of_letters(text: str) -> None:
+    assert not [span for span in expansions(text, "Tea") if span.text.islower() or "'" in span.text]
+
+
+def test_a_title_is_not_asked_for_by_its_letters() -> None:
+    assert not list(
+        expansions("The Simple Tea Transfer Protocol (STTP) is old.", "Simple Tea Transfer Protocol")
+    )

