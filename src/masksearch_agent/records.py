@@ -15,9 +15,8 @@ import operator
 from dataclasses import astuple, dataclass, field
 from typing import Literal
 
-from pydantic import ConfigDict
-
 from masksearch_agent.errors import MaskSearchError, TraceError
+from masksearch_agent.record_base import Record, keeps_its_type
 
 __all__ = (
     "FALSE_PREMISE",
@@ -44,20 +43,15 @@ MASK = "[mask]"
 FALSE_PREMISE = "false-premise"
 """Category of questions that suppose what is not so; a right answer has to say it."""
 
-StopReason = Literal["answered", "forced", "repairs_exhausted", "token_limit", "time_limit", "gave_up"]
-"""Why a search run ended: it answered, it answered when told to (search budget spent), its steps stayed
-malformed, a limit on tokens or wall time was reached, or the generator's teacher gave the task up."""
-
-
-class _Record:
-    """A record read from JSON must have no key that it does not know."""
-
-    __slots__ = ()
-    __pydantic_config__ = ConfigDict(extra="forbid")
+StopReason = Literal[
+    "answered", "forced", "repairs_exhausted", "token_limit", "time_limit", "refused", "gave_up"
+]
+"""Why a search run ended: it answered, it answered when told to (search budget spent), its steps stayed malformed, a
+limit on tokens or wall time was reached, the model refused, or the generator's teacher gave the task up."""
 
 
 @dataclass(frozen=True, slots=True)
-class Passage(_Record):
+class Passage(Record):
     """A piece of a document that can be retrieved and read in one go."""
 
     id: str
@@ -71,7 +65,7 @@ class Passage(_Record):
 
 
 @dataclass(frozen=True, slots=True)
-class ScoredPassage(_Record):
+class ScoredPassage(Record):
     """A passage as a search returned it."""
 
     passage: Passage
@@ -80,7 +74,7 @@ class ScoredPassage(_Record):
 
 
 @dataclass(frozen=True, slots=True)
-class Hop(_Record):
+class Hop(Record):
     """One fact that a task asks for, in the order in which it can be found out.
 
     The hindsight teacher walks the hops; an evaluation can check which of them a trajectory reached.
@@ -96,7 +90,7 @@ class Hop(_Record):
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence(_Record):
+class Evidence(Record):
     """What a passage says that an answer rests on."""
 
     title: str
@@ -106,7 +100,7 @@ class Evidence(_Record):
 
 
 @dataclass(frozen=True, slots=True)
-class SearchTask(_Record):
+class SearchTask(Record):
     """A question to be answered by searching: a RAMP task or a question of a benchmark."""
 
     id: str
@@ -137,6 +131,7 @@ class SearchTask(_Record):
     """Whether the source passage may be found: a question of what the documents themselves tell."""
 
     def __post_init__(self) -> None:
+        Record.__post_init__(self)
         if not self.answers or not all(self.answers):
             raise MaskSearchError(f"task {self.id!r} has an answer slot without an accepted answer")
         if self.kind == "ramp" and self.question.count(MASK) != len(self.answers):
@@ -161,7 +156,7 @@ class SearchTask(_Record):
 
 
 @dataclass(frozen=True, slots=True)
-class Message(_Record):
+class Message(Record):
     """A chat message as stored in a trace."""
 
     role: Literal["system", "user", "assistant", "tool"]
@@ -169,7 +164,7 @@ class Message(_Record):
 
 
 @dataclass(frozen=True, slots=True)
-class Sampling(_Record):
+class Sampling(Record):
     """Effective sampling settings of one model call."""
 
     temperature: float = 0.0
@@ -183,7 +178,7 @@ class Sampling(_Record):
 
 
 @dataclass(frozen=True, slots=True)
-class Turn(_Record):
+class Turn(Record):
     """One model call: the tokens it added to its parent's sequence, and the tokens it sampled.
 
     Concatenating `context_ids + sampled_ids` from the root to a turn gives exactly what the model saw and
@@ -214,6 +209,7 @@ class Turn(_Record):
     those of the free distribution, which it was then not sampled from."""
 
     def __post_init__(self) -> None:
+        Record.__post_init__(self)
         if len(self.logprobs) != len(self.sampled_ids):
             raise TraceError(
                 f"turn {self.id!r} has {len(self.sampled_ids)} sampled ids but {len(self.logprobs)} log-probabilities"
@@ -228,7 +224,7 @@ class Turn(_Record):
 
 
 @dataclass(frozen=True, slots=True)
-class Usage(_Record):
+class Usage(Record):
     """What a run cost."""
 
     model_calls: int = 0
@@ -245,7 +241,7 @@ class Usage(_Record):
 
 
 @dataclass(frozen=True, slots=True)
-class Trajectory(_Record):
+class Trajectory(Record):
     """A finished run over one task: its trace tree and its outcome."""
 
     id: str
@@ -278,7 +274,7 @@ class Trajectory(_Record):
 
 
 @dataclass(frozen=True, slots=True)
-class TrainingRow(_Record):
+class TrainingRow(Record):
     """One sequence to train on, with the exact positions that carry a loss."""
 
     input_ids: tuple[int, ...]
@@ -319,8 +315,9 @@ class TrainingRow(_Record):
         return sum(self.trainable)
 
 
+@keeps_its_type
 @dataclass(frozen=True, slots=True)
-class SearchAnswer(_Record):
+class SearchAnswer(Record):
     """What `MaskSearchAgent` returns."""
 
     answer: str
@@ -335,7 +332,7 @@ class SearchAnswer(_Record):
     trajectory: Trajectory | None = None
 
     def __str__(self) -> str:
-        return self.answer
+        return self.answer or f"No answer was found ({self.stop_reason})."
 
 
 def content_id(*parts: object) -> str:

@@ -40,7 +40,7 @@ from masksearch_agent.records import Message
 from masksearch_agent.traces.messages import to_messages
 from masksearch_agent.traces.recorder import RecordingModel
 
-__all__ = ("Dialect", "TagsDialect", "ToolsDialect", "choose_dialect")
+__all__ = ("Dialect", "TagsDialect", "ToolsDialect", "choose_dialect", "restore_stop_string")
 
 _CALL_FORM = "a call of `search` with `queries`, a list of strings, or the answer as text"
 _SEE_FIRST_RESULT = "The results stand with the first call."
@@ -102,7 +102,7 @@ class ToolsDialect:
             raise AgentError(f"a model that records its tokens does not call tools here; {hint}")
         try:
             return model.bind_tools([_search_schema(self.max_queries)])
-        except NotImplementedError as failure:
+        except (NotImplementedError, AttributeError) as failure:
             raise AgentError(f"{type(model).__name__} has no native tool calling; {hint}") from failure
 
     def read(self, reply: AnyMessage) -> Step | FormatError:
@@ -141,6 +141,13 @@ class ToolsDialect:
             ToolMessage(said, tool_call_id=str(call["id"])) for said, call in zip(texts, calls, strict=True)
         ]
 
+    def _in_tags(self, prompt: str) -> str:
+        """Return a system prompt as the tags dialect has it; what a user added to ours stays behind it."""
+        for ours, theirs in self._recorded_system.items():
+            if prompt == ours or prompt.startswith(f"{ours}\n\n"):
+                return theirs + prompt[len(ours) :]
+        return prompt
+
     def record(self, messages: Sequence[BaseMessage]) -> list[Message]:
         """Return steps as tags, results as user messages, and our own system prompt as that of the tags dialect."""
         recorded: list[Message] = []
@@ -148,7 +155,7 @@ class ToolsDialect:
         for message in messages:
             text = str(message.text)
             if isinstance(message, SystemMessage):
-                recorded.append(Message("system", self._recorded_system.get(text, text)))
+                recorded.append(Message("system", self._in_tags(text)))
             elif isinstance(message, AIMessage):
                 step = self.read(message)
                 text = text if isinstance(step, FormatError) else render_step(step)
@@ -170,6 +177,15 @@ def choose_dialect(settings: AgentSettings, prompts: PromptSet) -> Dialect:
     if settings.dialect == "tools":
         return ToolsDialect(settings.max_queries, prompts)
     return TagsDialect(settings.max_queries)
+
+
+def restore_stop_string(reply: AIMessage) -> AIMessage:
+    """Put back the closing tag that an API left out because it was the stop string."""
+    text = str(reply.text)
+    for closing in STOP_STRINGS:
+        if closing.replace("/", "") in text and closing not in text:
+            return reply.model_copy(update={"content": text + closing})
+    return reply
 
 
 def _search_schema(max_queries: int) -> dict[str, Any]:

@@ -98,7 +98,7 @@ def _show_steps(update: dict[str, dict], agent: MaskSearchAgent, console: Consol
 
     for node, change in update.items():
         if node == "think":
-            step = parse_step(str(change["messages"][-1].text), agent.settings.max_queries)
+            step = parse_step(str(change["transcript"][-1].text), agent.settings.max_queries)
             if isinstance(step, FormatError):
                 console.print(f"[red]malformed step[/] {escape(step.detail)}")
             elif step.think:

@@ -109,8 +109,10 @@ def _backend(obj: object) -> SearchBackend:
 
 
 def _retriever_options(retriever: BaseRetriever, limit: int) -> dict[str, Any]:
-    # Only a vector store's retriever takes the number of results with a call; others return their own number.
-    return {"k": limit} if isinstance(retriever, VectorStoreRetriever) else {}
+    # Only a vector store's retriever takes the number of results with a call; others return their own number, and so
+    # does one whose owner has set it.
+    takes_k = isinstance(retriever, VectorStoreRetriever) and "k" not in retriever.search_kwargs
+    return {"k": limit} if takes_k else {}
 
 
 def _query_argument(tool: BaseTool) -> str:

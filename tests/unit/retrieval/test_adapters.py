@@ -68,10 +68,16 @@ async def test_a_retriever_uses_the_method_that_fits():
 
 
 async def test_a_vector_store_and_its_retriever_are_asked_for_the_limit():
-    for source in (make_store(), make_store().as_retriever(search_kwargs={"k": 2})):
+    for source in (make_store(), make_store().as_retriever()):
         assert len(texts(as_search(source), "text 3", limit=7)[0]) == 7
         assert texts(as_search(source), "text 3") == [["text 3"]]
         assert await atexts(as_search(source), "text 3") == [["text 3"]]
+
+
+async def test_a_number_of_results_that_a_retriever_s_owner_set_is_kept():
+    search = as_search(make_store().as_retriever(search_kwargs={"k": 2}))
+    assert len(texts(search, "text 3", limit=7)[0]) == 2
+    assert len((await atexts(search, "text 3", limit=7))[0]) == 2
 
 
 def test_a_tool_of_one_string_is_called_with_the_query():
