@@ -32,7 +32,6 @@ from langgraph.runtime import Runtime
 
 from masksearch_agent.agent.closing import closing_text, is_refusal, refusal_text, structured_response
 from masksearch_agent.agent.context import AgentContext, RunContext, chosen_by_caller, run_context
-from masksearch_agent.agent.dialects import TagsDialect, restore_stop_string
 from masksearch_agent.agent.opening import (
     open_conversation,
     opening_messages,
@@ -308,8 +307,7 @@ class _Nodes:
 
     def _take_reply(self, state: SearchState, reply: AIMessage, context: RunContext) -> dict[str, Any]:
         parts = self._parts(state)
-        if isinstance(parts.dialect, TagsDialect) and not parts.is_recording:
-            reply = restore_stop_string(reply)
+        reply = parts.dialect.ended(reply)
         if context.recorder is not None and "turn_id" not in reply.response_metadata:
             reply = self._record_text(state, reply, context.recorder)
         # A model that does not say what it sampled must reach the token limit too.

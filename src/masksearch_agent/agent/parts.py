@@ -53,7 +53,7 @@ class Parts:
         self.settings = settings
         # Asked once: a check against a protocol takes as long as the rest of a step's preparation.
         self.is_recording = isinstance(model, RecordingModel)
-        self.dialect = choose_dialect(settings, prompts)
+        self.dialect = choose_dialect(settings, prompts, model)
         self.caller = self.dialect.caller(model)
         if settings.answers_from_passages and not getattr(model, "can_hold_answers", False):
             raise AgentError(
