@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import asdict
 from typing import Any, TypeVar
 
 from pydantic import ConfigDict
 from pydantic_core import SchemaSerializer, core_schema
 
-__all__ = ("Record", "keeps_its_type")
+__all__ = ("Record", "content_id", "keeps_its_type")
 
 _RecordT = TypeVar("_RecordT", bound=type)
 
@@ -40,6 +42,12 @@ def keeps_its_type(record: _RecordT) -> _RecordT:
     )
     record.__pydantic_serializer__ = SchemaSerializer(core_schema.any_schema(serialization=as_itself))  # type: ignore[attr-defined]
     return record
+
+
+def content_id(*parts: object) -> str:
+    """Return a 16-digit hexadecimal id that depends on the parts' values only."""
+    canonical = json.dumps(parts, sort_keys=True, ensure_ascii=False, default=str)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
 def _as_tuple(values: list[Any]) -> tuple[Any, ...]:

@@ -8,15 +8,16 @@ adds nothing twice.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import operator
 from dataclasses import astuple, dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from masksearch_agent.errors import MaskSearchError, TraceError
-from masksearch_agent.record_base import Record, keeps_its_type
+from masksearch_agent.record_base import Record, content_id, keeps_its_type
+
+if TYPE_CHECKING:
+    from langchain_core.messages import AIMessage
 
 __all__ = (
     "FALSE_PREMISE",
@@ -334,8 +335,15 @@ class SearchAnswer(Record):
     def __str__(self) -> str:
         return self.answer or f"No answer was found ({self.stop_reason})."
 
+    @property
+    def text(self) -> str:
+        """The answer and the titles it was found in, or that there is none and why."""
+        titles = ", ".join(dict.fromkeys(passage.title for passage in self.sources if passage.title))
+        return f"{self}\nSources: {titles}" if self.answer and titles else str(self)
 
-def content_id(*parts: object) -> str:
-    """Return a 16-digit hexadecimal id that depends on the parts' values only."""
-    canonical = json.dumps(parts, sort_keys=True, ensure_ascii=False, default=str)
-    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+    @property
+    def messages(self) -> list[AIMessage]:
+        """What a graph of messages is told of which the agent is a node: LangGraph reads a node's update off here."""
+        from langchain_core.messages import AIMessage
+
+        return [AIMessage(self.text)]

@@ -217,11 +217,11 @@ class MaskSearchAgent(Runnable[AgentInput, SearchAnswer]):
 
         def research(question: str) -> tuple[str, SearchAnswer]:
             answer = self.invoke(question)
-            return _tool_text(answer), answer
+            return answer.text, answer
 
         async def aresearch(question: str) -> tuple[str, SearchAnswer]:
             answer = await self.ainvoke(question)
-            return _tool_text(answer), answer
+            return answer.text, answer
 
         return StructuredTool.from_function(
             research, aresearch, name=name, description=description, response_format="content_and_artifact"
@@ -322,8 +322,3 @@ def _without_default_limit(config: RunnableConfig, given: RunnableConfig) -> Run
     """Return a config without the number of steps that LangChain puts in where the caller set none."""
     left_out = () if "recursion_limit" in given else ("recursion_limit",)
     return cast(RunnableConfig, {key: value for key, value in config.items() if key not in left_out})
-
-
-def _tool_text(answer: SearchAnswer) -> str:
-    titles = ", ".join(dict.fromkeys(passage.title for passage in answer.sources if passage.title))
-    return f"{answer}\nSources: {titles}" if answer.answer and titles else str(answer)

@@ -110,6 +110,23 @@ def test_tags_in_a_passage_reach_the_parent_as_they_were():
     assert state["messages"][-1].text == "Use <search> here."
 
 
+class AnswerState(MessagesState, total=False):
+    answer: str
+    user_id: int
+
+
+async def test_the_agent_itself_is_a_node_of_a_graph_of_messages():
+    parent = StateGraph(AnswerState)
+    parent.add_node("research", make_agent())
+    parent.add_edge(START, "research")
+    graph = parent.compile(checkpointer=InMemorySaver())
+    state = graph.invoke({"messages": [HumanMessage("one")], "user_id": 7}, THREAD)
+    assert said(state["messages"]) == [("human", "one"), ("ai", "one\nSources: Harrow, Ada")]
+    assert (state["answer"], state["user_id"]) == ("one", 7)
+    state = await graph.ainvoke({"messages": [HumanMessage("two")]}, THREAD)
+    assert said(state["messages"])[2:] == [("human", "two"), ("ai", "two\nSources: Harrow, Ada")]
+
+
 # --- handoffs ----------------------------------------------------------------------------------------------
 
 
