@@ -79,7 +79,7 @@ def main() -> None:
     recipe = quickstart_recipe()
     tasks = read_task_files([arguments.tasks])
     tasks = random.Random(arguments.seed).sample(tasks, min(arguments.count, len(tasks)))
-    search = Search(open_index(arguments.index, recipe.retrieval.mode))
+    search = Search(open_index(arguments.index, recipe.retrieval.mode)).for_run()
     groups: list[Group] = []
     with closing(MaskSearchAgent.from_pretrained(arguments.agent, search)) as agent:
         greedy = summarise(evaluate(agent, tasks, recipe.evaluation), recipe.evaluation)

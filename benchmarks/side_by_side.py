@@ -57,7 +57,7 @@ class World:
 
     def search(self) -> Search:
         """Return a search that has nothing in its cache."""
-        return Search(open_index(self.index))
+        return Search(open_index(self.index)).for_run()
 
 
 @contextmanager

@@ -9,14 +9,25 @@ a thousand concurrent runs that takes half of the time (`benchmarks/graph_concur
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import gc
 import importlib.util
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
+from concurrent.futures import Future, wait
 from contextlib import contextmanager, nullcontext
 from typing import Any, TypeVar
 
-__all__ = ("gather_bounded", "open_runner", "relaxed_collector", "run_many")
+from masksearch_agent.errors import OutOfTimeError
+
+__all__ = (
+    "afinish_within",
+    "finish_within",
+    "gather_bounded",
+    "open_runner",
+    "relaxed_collector",
+    "run_many",
+)
 
 _ItemT = TypeVar("_ItemT")
 _ResultT = TypeVar("_ResultT")
@@ -89,3 +100,40 @@ def relaxed_collector() -> Iterator[None]:
             _users -= 1
             if _users == 0:
                 gc.set_threshold(*_thresholds_before)
+
+
+def finish_within(limit_s: float, work: Callable[[], _ResultT]) -> _ResultT:
+    """Return what a function returns, which runs in a thread and in the caller's context.
+
+    Raises:
+        OutOfTimeError: It took longer. The thread is left behind, and does not keep the process alive.
+    """
+    future: Future[_ResultT] = Future()
+    context = contextvars.copy_context()
+
+    def run() -> None:
+        try:
+            future.set_result(context.run(work))
+        except BaseException as failure:  # noqa: BLE001 (raised again by the waiting thread)
+            future.set_exception(failure)
+
+    threading.Thread(target=run, daemon=True).start()
+    wait([future], max(0.0, limit_s))
+    if not future.done():
+        raise OutOfTimeError(f"no result came within {limit_s:.1f} s")
+    return future.result()
+
+
+async def afinish_within(limit_s: float, work: Awaitable[_ResultT]) -> _ResultT:
+    """Return what an awaitable returns.
+
+    Raises:
+        OutOfTimeError: It took longer, and was cancelled.
+    """
+    try:
+        async with asyncio.timeout(max(0.0, limit_s)) as limit:
+            return await work
+    except TimeoutError as failure:
+        if not limit.expired():
+            raise
+        raise OutOfTimeError(f"no result came within {limit_s:.1f} s") from failure

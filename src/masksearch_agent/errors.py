@@ -18,6 +18,7 @@ __all__ = (
     "MaskSearchError",
     "MissingExtraError",
     "ModelError",
+    "OutOfTimeError",
     "ReplyError",
     "RetrievalError",
     "RewardError",
@@ -116,6 +117,10 @@ class BundleError(MaskSearchError):
 
 class AgentError(MaskSearchError):
     """The search agent received input it cannot use."""
+
+
+class OutOfTimeError(MaskSearchError):
+    """A call took longer than the time that a run had left, and was given up."""
 
 
 class ThreadReuseError(AgentError):

@@ -8,16 +8,16 @@ adds nothing twice.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import operator
 from dataclasses import astuple, dataclass, field
-from typing import Literal
-
-from pydantic import ConfigDict
+from typing import TYPE_CHECKING, Literal
 
 from masksearch_agent.errors import MaskSearchError, TraceError
+from masksearch_agent.record_base import Record, content_id, keeps_its_type
+
+if TYPE_CHECKING:
+    from langchain_core.messages import AIMessage
 
 __all__ = (
     "FALSE_PREMISE",
@@ -44,20 +44,15 @@ MASK = "[mask]"
 FALSE_PREMISE = "false-premise"
 """Category of questions that suppose what is not so; a right answer has to say it."""
 
-StopReason = Literal["answered", "forced", "repairs_exhausted", "token_limit", "time_limit", "gave_up"]
-"""Why a search run ended: it answered, it answered when told to (search budget spent), its steps stayed
-malformed, a limit on tokens or wall time was reached, or the generator's teacher gave the task up."""
-
-
-class _Record:
-    """A record read from JSON must have no key that it does not know."""
-
-    __slots__ = ()
-    __pydantic_config__ = ConfigDict(extra="forbid")
+StopReason = Literal[
+    "answered", "forced", "repairs_exhausted", "token_limit", "time_limit", "refused", "gave_up"
+]
+"""Why a search run ended: it answered, it answered when told to (search budget spent), its steps stayed malformed, a
+limit on tokens or wall time was reached, the model refused, or the generator's teacher gave the task up."""
 
 
 @dataclass(frozen=True, slots=True)
-class Passage(_Record):
+class Passage(Record):
     """A piece of a document that can be retrieved and read in one go."""
 
     id: str
@@ -71,7 +66,7 @@ class Passage(_Record):
 
 
 @dataclass(frozen=True, slots=True)
-class ScoredPassage(_Record):
+class ScoredPassage(Record):
     """A passage as a search returned it."""
 
     passage: Passage
@@ -80,7 +75,7 @@ class ScoredPassage(_Record):
 
 
 @dataclass(frozen=True, slots=True)
-class Hop(_Record):
+class Hop(Record):
     """One fact that a task asks for, in the order in which it can be found out.
 
     The hindsight teacher walks the hops; an evaluation can check which of them a trajectory reached.
@@ -96,7 +91,7 @@ class Hop(_Record):
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence(_Record):
+class Evidence(Record):
     """What a passage says that an answer rests on."""
 
     title: str
@@ -106,7 +101,7 @@ class Evidence(_Record):
 
 
 @dataclass(frozen=True, slots=True)
-class SearchTask(_Record):
+class SearchTask(Record):
     """A question to be answered by searching: a RAMP task or a question of a benchmark."""
 
     id: str
@@ -137,6 +132,7 @@ class SearchTask(_Record):
     """Whether the source passage may be found: a question of what the documents themselves tell."""
 
     def __post_init__(self) -> None:
+        Record.__post_init__(self)
         if not self.answers or not all(self.answers):
             raise MaskSearchError(f"task {self.id!r} has an answer slot without an accepted answer")
         if self.kind == "ramp" and self.question.count(MASK) != len(self.answers):
@@ -161,7 +157,7 @@ class SearchTask(_Record):
 
 
 @dataclass(frozen=True, slots=True)
-class Message(_Record):
+class Message(Record):
     """A chat message as stored in a trace."""
 
     role: Literal["system", "user", "assistant", "tool"]
@@ -169,7 +165,7 @@ class Message(_Record):
 
 
 @dataclass(frozen=True, slots=True)
-class Sampling(_Record):
+class Sampling(Record):
     """Effective sampling settings of one model call."""
 
     temperature: float = 0.0
@@ -183,7 +179,7 @@ class Sampling(_Record):
 
 
 @dataclass(frozen=True, slots=True)
-class Turn(_Record):
+class Turn(Record):
     """One model call: the tokens it added to its parent's sequence, and the tokens it sampled.
 
     Concatenating `context_ids + sampled_ids` from the root to a turn gives exactly what the model saw and
@@ -214,6 +210,7 @@ class Turn(_Record):
     those of the free distribution, which it was then not sampled from."""
 
     def __post_init__(self) -> None:
+        Record.__post_init__(self)
         if len(self.logprobs) != len(self.sampled_ids):
             raise TraceError(
                 f"turn {self.id!r} has {len(self.sampled_ids)} sampled ids but {len(self.logprobs)} log-probabilities"
@@ -228,7 +225,7 @@ class Turn(_Record):
 
 
 @dataclass(frozen=True, slots=True)
-class Usage(_Record):
+class Usage(Record):
     """What a run cost."""
 
     model_calls: int = 0
@@ -245,7 +242,7 @@ class Usage(_Record):
 
 
 @dataclass(frozen=True, slots=True)
-class Trajectory(_Record):
+class Trajectory(Record):
     """A finished run over one task: its trace tree and its outcome."""
 
     id: str
@@ -278,7 +275,7 @@ class Trajectory(_Record):
 
 
 @dataclass(frozen=True, slots=True)
-class TrainingRow(_Record):
+class TrainingRow(Record):
     """One sequence to train on, with the exact positions that carry a loss."""
 
     input_ids: tuple[int, ...]
@@ -319,8 +316,9 @@ class TrainingRow(_Record):
         return sum(self.trainable)
 
 
+@keeps_its_type
 @dataclass(frozen=True, slots=True)
-class SearchAnswer(_Record):
+class SearchAnswer(Record):
     """What `MaskSearchAgent` returns."""
 
     answer: str
@@ -335,10 +333,17 @@ class SearchAnswer(_Record):
     trajectory: Trajectory | None = None
 
     def __str__(self) -> str:
-        return self.answer
+        return self.answer or f"No answer was found ({self.stop_reason})."
 
+    @property
+    def text(self) -> str:
+        """The answer and the titles it was found in, or that there is none and why."""
+        titles = ", ".join(dict.fromkeys(passage.title for passage in self.sources if passage.title))
+        return f"{self}\nSources: {titles}" if self.answer and titles else str(self)
 
-def content_id(*parts: object) -> str:
-    """Return a 16-digit hexadecimal id that depends on the parts' values only."""
-    canonical = json.dumps(parts, sort_keys=True, ensure_ascii=False, default=str)
-    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+    @property
+    def messages(self) -> list[AIMessage]:
+        """What a graph of messages is told of which the agent is a node: LangGraph reads a node's update off here."""
+        from langchain_core.messages import AIMessage
+
+        return [AIMessage(self.text)]

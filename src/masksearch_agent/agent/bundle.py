@@ -118,7 +118,7 @@ def load_model(path: str | Path, info: BundleInfo, base_url: str | None = None) 
 
 
 def open_bundle_search(path: str | Path, info: BundleInfo | None = None) -> Search:
-    """Open the index that a bundle names.
+    """Open the index that a bundle names, without a cache.
 
     Raises:
         BundleError: It names none, or the index is not there.

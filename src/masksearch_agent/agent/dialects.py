@@ -2,12 +2,16 @@
 
 Both speak about the same steps, so one graph runs both, and a run in either leaves the same kind of trajectory: the
 steps of a tool-calling model are recorded as the tags dialect would have written them, and can train a model that
-speaks it.
+speaks it. So are the thoughts of a reasoning model, which its provider keeps apart from its text.
 """
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any, TypeAlias
 
@@ -34,6 +38,7 @@ from masksearch_agent.agent.protocol import (
     parse_step,
     render_step,
 )
+from masksearch_agent.agent.thoughts import split_thought
 from masksearch_agent.config.agent import AgentSettings
 from masksearch_agent.errors import AgentError
 from masksearch_agent.records import Message
@@ -43,6 +48,7 @@ from masksearch_agent.traces.recorder import RecordingModel
 __all__ = ("Dialect", "TagsDialect", "ToolsDialect", "choose_dialect")
 
 _CALL_FORM = "a call of `search` with `queries`, a list of strings, or the answer as text"
+_CALL_MARKS = re.compile(r"```(?:json)?|<\u2060?/?tool_call>")
 _SEE_FIRST_RESULT = "The results stand with the first call."
 _read_text = lru_cache(maxsize=2048)(parse_step)
 """What follows a step, the node that does it and the end of the run all ask what the step is: it is parsed for the
@@ -50,26 +56,51 @@ first of them and kept for the others, with those of as many other runs at once.
 
 
 class TagsDialect:
-    """Steps are text with tags (see `protocol`): what trainable models speak."""
+    """Steps are text with tags (see `protocol`): what trainable models speak.
 
-    def __init__(self, max_queries: int) -> None:
+    Args:
+        is_strict: Read the text alone, as rewards do; else what a model thought natively is its step's thought.
+        is_stopped: Give the model stop strings. Many reasoning models refuse them, and they would cut a thought that
+            names a tag.
+    """
+
+    def __init__(self, max_queries: int, is_strict: bool = False, is_stopped: bool = True) -> None:
         self.max_queries = max_queries
+        self.is_strict = is_strict
+        self.is_stopped = is_stopped
 
     def caller(self, model: BaseChatModel) -> Runnable[Any, AIMessage]:
-        """Return the model, stopped behind its step."""
-        return model.bind(stop=list(STOP_STRINGS))
+        """Return the model, stopped behind its step where it takes stop strings."""
+        return model.bind(stop=list(STOP_STRINGS)) if self.is_stopped else model
+
+    def ended(self, reply: AIMessage) -> AIMessage:
+        """Return a reply that ends behind its step, whatever the model or its provider did there."""
+        return reply if self.is_strict else _end_behind_step(reply, self.is_stopped)
 
     def read(self, reply: AnyMessage) -> Step | FormatError:
         """Parse the text; the step, or what is wrong with it."""
-        return _read_text(str(reply.text), self.max_queries)
+        step = _read_text(str(reply.text), self.max_queries)
+        if self.is_strict or not isinstance(step, FormatError):
+            return step
+        thought, text = split_thought(reply)
+        if not thought:
+            return step
+        taken = _read_text(f"<think></think>{text}", self.max_queries)
+        return taken if isinstance(taken, FormatError) else replace(taken, think=thought)
 
     def answer_with(self, reply: AnyMessage, text: str) -> list[AnyMessage]:
         """Return what the environment says after a reply: one user message."""
         return [HumanMessage(text)]
 
     def record(self, messages: Sequence[BaseMessage]) -> list[Message]:
-        """Return a conversation as traces store it: in the tags dialect, so as it is."""
-        return to_messages(messages)
+        """Return a conversation as traces store it: in the tags dialect, so as it is, but for native thoughts."""
+        recorded = to_messages(messages)
+        for place, message in enumerate(messages if not self.is_strict else ()):
+            step = self.read(message) if isinstance(message, AIMessage) else None
+            written = recorded[place].content
+            if isinstance(step, SearchStep | AnswerStep) and step != _read_text(written, self.max_queries):
+                recorded[place] = Message("assistant", render_step(step))
+        return recorded
 
 
 class ToolsDialect:
@@ -102,24 +133,32 @@ class ToolsDialect:
             raise AgentError(f"a model that records its tokens does not call tools here; {hint}")
         try:
             return model.bind_tools([_search_schema(self.max_queries)])
-        except NotImplementedError as failure:
+        except (NotImplementedError, AttributeError) as failure:
             raise AgentError(f"{type(model).__name__} has no native tool calling; {hint}") from failure
 
+    def ended(self, reply: AIMessage) -> AIMessage:
+        """Return a reply as it is: a call ends it."""
+        return reply
+
     def read(self, reply: AnyMessage) -> Step | FormatError:
-        """Read the tool calls; text beside them is the thought. Never raises."""
-        text = neutralise(str(reply.text)).strip()
+        """Read the tool calls; text beside them is thought, as is what the model thought natively. Never raises."""
+        thought, text = split_thought(reply)
+        if text.startswith("<think>"):  # Never closed: nothing was said yet.
+            thought, text = f"{thought}\n\n{text.removeprefix('<think>')}", ""
+        thought, text = neutralise(thought).strip(), neutralise(text).strip()
         if getattr(reply, "invalid_tool_calls", None):
             return FormatError("malformed_call", "the arguments of a tool call are not JSON", _CALL_FORM)
         calls = getattr(reply, "tool_calls", None) or []
+        if not calls and _is_written_call(text):
+            return FormatError("malformed_call", "a tool call is written as text", _CALL_FORM)
         if not calls:
-            return (
-                AnswerStep("", text) if text else FormatError("empty_step", "the reply is empty", _CALL_FORM)
-            )
+            empty = FormatError("empty_step", "the reply is empty", _CALL_FORM)
+            return AnswerStep(thought, text) if text else empty
         if any(call["name"] != "search" for call in calls):
             return FormatError("unknown_tool", "the reply calls a tool that does not exist", _CALL_FORM)
         asked: list[Any] = []
         for call in calls:
-            queries = call["args"].get("queries")
+            queries = _listed(call["args"].get("queries"))
             asked += queries if isinstance(queries, list) else [queries]
         if not all(isinstance(query, str) for query in asked):
             return FormatError("malformed_call", "`queries` is not a list of strings", _CALL_FORM)
@@ -129,7 +168,7 @@ class ToolsDialect:
         if len(queries) > self.max_queries:
             detail = f"the search has {len(queries)} queries"
             return FormatError("too_many_queries", detail, f"at most {self.max_queries} queries")
-        return SearchStep(text, queries)
+        return SearchStep("\n\n".join(filter(None, (thought, text))), queries)
 
     def answer_with(self, reply: AnyMessage, text: str) -> list[AnyMessage]:
         """Return a result for every call, as the APIs ask for; without a call, a user message."""
@@ -141,6 +180,13 @@ class ToolsDialect:
             ToolMessage(said, tool_call_id=str(call["id"])) for said, call in zip(texts, calls, strict=True)
         ]
 
+    def _in_tags(self, prompt: str) -> str:
+        """Return a system prompt as the tags dialect has it; what a user added to ours stays behind it."""
+        for ours, theirs in self._recorded_system.items():
+            if prompt == ours or prompt.startswith(f"{ours}\n\n"):
+                return theirs + prompt[len(ours) :]
+        return prompt
+
     def record(self, messages: Sequence[BaseMessage]) -> list[Message]:
         """Return steps as tags, results as user messages, and our own system prompt as that of the tags dialect."""
         recorded: list[Message] = []
@@ -148,7 +194,7 @@ class ToolsDialect:
         for message in messages:
             text = str(message.text)
             if isinstance(message, SystemMessage):
-                recorded.append(Message("system", self._recorded_system.get(text, text)))
+                recorded.append(Message("system", self._in_tags(text)))
             elif isinstance(message, AIMessage):
                 step = self.read(message)
                 text = text if isinstance(step, FormatError) else render_step(step)
@@ -165,11 +211,53 @@ Dialect: TypeAlias = TagsDialect | ToolsDialect
 """How steps are asked for, read, replied to and recorded."""
 
 
-def choose_dialect(settings: AgentSettings, prompts: PromptSet) -> Dialect:
-    """Return the dialect that the settings name."""
+def choose_dialect(settings: AgentSettings, prompts: PromptSet, model: BaseChatModel) -> Dialect:
+    """Return the dialect that the settings name; strict for a model whose tokens are recorded."""
     if settings.dialect == "tools":
         return ToolsDialect(settings.max_queries, prompts)
-    return TagsDialect(settings.max_queries)
+    profile: Any = getattr(model, "profile", None) or {}
+    return TagsDialect(
+        settings.max_queries, isinstance(model, RecordingModel), not profile.get("reasoning_output")
+    )
+
+
+def _end_behind_step(reply: AIMessage, is_stopped: bool) -> AIMessage:
+    """Put back the closing tag that an API left out because it was the stop string; cut what follows it where the model
+    was not stopped."""
+    before, mark, said = str(reply.text).rpartition("</think>")
+    ends = [said.index(closing) + len(closing) for closing in STOP_STRINGS if closing in said]
+    open_tags = [closing for closing in STOP_STRINGS if closing.replace("/", "") in said]
+    if ends and not is_stopped:
+        ended = said[: min(ends)]
+    elif open_tags and open_tags[0] not in said:
+        ended = said + open_tags[0]
+    else:
+        return reply
+    text = before + mark + ended
+    if isinstance(reply.content, str):
+        return reply.model_copy(update={"content": text})
+    others = [block for block in reply.content if isinstance(block, dict) and block.get("type") != "text"]
+    return reply.model_copy(update={"content": [*others, {"type": "text", "text": text}]})
+
+
+def _listed(queries: object) -> object:
+    """Return the list that some models write as JSON into a string; anything else as it is."""
+    if isinstance(queries, str) and queries.lstrip().startswith("["):
+        with suppress(ValueError):
+            return json.loads(queries)
+    return queries
+
+
+def _is_written_call(text: str) -> bool:
+    """Whether a text is a tool call that was to be one: JSON with a name and arguments, or with queries."""
+    inner = _CALL_MARKS.sub("", text).strip()
+    if not inner.startswith("{"):
+        return False
+    try:
+        call = json.loads(inner)
+    except ValueError:
+        return False
+    return "queries" in call or ("name" in call and bool(call.keys() & {"arguments", "parameters", "args"}))
 
 
 def _search_schema(max_queries: int) -> dict[str, Any]:

@@ -1,17 +1,37 @@
-"""How a run opens: the system prompt, worked examples, the question and, where it was searched for, what was found."""
+"""How a run opens: the system prompt, worked examples, the question and, where it was searched for, what was found.
+
+What is asked is a question, or a conversation of the application's own, of which the model reads what was said and not
+what tools were called. A conversation goes on with the transcript of the thread's last run, where that was finished.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from langchain_core.messages import AnyMessage, HumanMessage, SystemMessage
+from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage, SystemMessage
 
 from masksearch_agent.agent.escaping import neutralise, restore
 from masksearch_agent.agent.prompts import PromptSet
 from masksearch_agent.agent.protocol import render_information
+from masksearch_agent.errors import AgentError
 from masksearch_agent.records import MASK, Passage
 
-__all__ = ("opening_messages", "opening_query", "opening_text")
+__all__ = ("open_conversation", "opening_messages", "opening_query", "opening_text", "require_question")
+
+_HANDOFF = re.compile(r"transfer|hand_?off|delegate|assign|^task$", re.IGNORECASE)
+"""Names of tools with which one agent hands over to another."""
+_TASK_ARGUMENTS = (
+    "question",
+    "query",
+    "task",
+    "task_description",
+    "description",
+    "instructions",
+    "message",
+    "input",
+)
 
 
 def opening_messages(
@@ -28,6 +48,52 @@ def opening_messages(
     return [SystemMessage(prompts.system_for(kind)), *shown, HumanMessage(neutralise(question))]
 
 
+def require_question(question: object) -> str:
+    """Return a question that asks something.
+
+    Raises:
+        AgentError: It does not.
+    """
+    if isinstance(question, str) and question.strip():
+        return question
+    raise AgentError(
+        'the input asks nothing; pass a question string, {"question": …} or messages with a question of a human'
+    )
+
+
+def open_conversation(
+    messages: Sequence[AnyMessage],
+    earlier: Mapping[str, Any],
+    prompts: PromptSet,
+    kind: str,
+    search_first: bool,
+) -> tuple[list[AnyMessage], bool]:
+    """Return what the model reads of a conversation, its question last, and whether that goes on with the transcript.
+
+    Args:
+        messages: The conversation. Its system messages follow our own prompt.
+        earlier: State of the thread's last run; `closing_id` names the message that closed it.
+
+    Raises:
+        AgentError: The conversation holds no question.
+    """
+    ids = [message.id for message in messages]
+    closing_id = earlier.get("closing_id")
+    goes_on = bool(earlier.get("stop_reason")) and bool(closing_id) and closing_id in ids
+    new = messages[ids.index(closing_id) + 1 :] if goes_on else messages
+    if goes_on and any(message.type == "system" for message in new):
+        goes_on, new = False, messages
+    place = max((n for n, message in enumerate(new) if message.type == "human"), default=None)
+    question = require_question("" if place is None else _handed_over(new[place + 1 :]) or new[place].text)
+    said = [_as_said(message) for n, message in enumerate(new) if n != place and _is_said(message)]
+    if goes_on:
+        return [*said, HumanMessage(neutralise(question))], True
+    system, *examples, asked = opening_messages(question, kind, prompts, search_first)
+    wanted = [str(message.text) for message in messages if message.type == "system"]
+    system = SystemMessage("\n\n".join([str(system.content), *map(neutralise, wanted)]))
+    return [system, *examples, *said, asked], False
+
+
 def opening_text(question: str, shown: Sequence[Passage]) -> str:
     """Return what opens a run whose question was searched for first: what is asked, and what was found."""
     return f"{question}\n{render_information(shown)}"
@@ -36,3 +102,24 @@ def opening_text(question: str, shown: Sequence[Passage]) -> str:
 def opening_query(question: str) -> str:
     """Return what the opening search asks: the question as it came, and of a masked passage all but the masks."""
     return restore(question).replace(MASK, " ")
+
+
+def _is_said(message: BaseMessage) -> bool:
+    # A reply that calls tools says who does what in the application; neither it nor the results are said to anybody.
+    is_reply = isinstance(message, AIMessage) and not message.tool_calls
+    return (message.type == "human" or is_reply) and bool(str(message.text).strip())
+
+
+def _as_said(message: BaseMessage) -> AnyMessage:
+    said = neutralise(str(message.text))
+    return AIMessage(said) if isinstance(message, AIMessage) else HumanMessage(said)
+
+
+def _handed_over(messages: Sequence[BaseMessage]) -> str:
+    """Return the task that an agent handed over after the last question; empty where none did, or it says nothing."""
+    for message in reversed(messages):
+        for call in reversed(message.tool_calls if isinstance(message, AIMessage) else []):
+            if _HANDOFF.search(call["name"]):
+                tasks = [call["args"].get(name) for name in _TASK_ARGUMENTS]
+                return next((task for task in tasks if isinstance(task, str) and task.strip()), "")
+    return ""

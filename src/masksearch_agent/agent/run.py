@@ -2,59 +2,85 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
+import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias, cast
 
-from langchain_core.messages import AnyMessage, BaseMessage
+from langchain_core.messages import AnyMessage, BaseMessage, HumanMessage, MessageLikeRepresentation
+from langchain_core.messages.utils import convert_to_messages
+from langchain_core.prompt_values import PromptValue
+from langgraph.types import Command
 
-from masksearch_agent.agent.state import RunContext, SearchInput, outcome_of
+from masksearch_agent.agent.context import run_context
+from masksearch_agent.agent.state import SearchInput, outcome_of
 from masksearch_agent.errors import AgentError
 from masksearch_agent.records import SearchAnswer, Trajectory, Usage, content_id
 from masksearch_agent.traces.recorder import Recorder
 
 __all__ = ("AgentInput", "AgentRun", "graph_input")
 
-AgentInput: TypeAlias = str | Mapping[str, Any] | Sequence[BaseMessage]
-"""A question, `{"question": …}` (with `"kind": "ramp"` for a masked passage), or messages that end with one."""
+AgentInput: TypeAlias = (
+    str
+    | PromptValue
+    | BaseMessage
+    | Sequence[MessageLikeRepresentation]
+    | Mapping[str, Any]
+    | Command[Any]
+    | None
+)
+"""What chat models take, of which the last message of a human is the question; `{"question": …}` (with `"kind": "ramp"`
+for a masked passage) or `{"messages": …}`, whose other keys are left alone; or what goes on with a thread that was
+interrupted: None or `Command(resume=…)`. On a thread that has run before, `question` starts afresh, and all else goes
+on with the conversation."""
 
 
 class AgentRun:
-    """One run of the graph: its context, and what is made of its final state."""
+    """One run of the graph: its context, and what is made of its final state.
 
-    def __init__(self, given: RunContext | None = None) -> None:
-        given = given or RunContext()
+    Args:
+        given: The caller's context: a `RunContext`, an `AgentContext`, or whatever a parent graph has.
+    """
+
+    def __init__(self, given: object = None) -> None:
+        context = run_context(given)
         # One recorder a run: a batch passes one context to all of its runs, and their turns must not mix.
-        self.recorder = Recorder(overview=given.recorder)
-        self.context = RunContext(self.recorder, given.guard, given.sampling)
+        self.recorder = Recorder(overview=context.recorder)
+        self.context: Any = dataclasses.replace(context, recorder=self.recorder)
         self.started_s = time.perf_counter()
 
     def outcome(
-        self, state: Mapping[str, Any], producer: str, task_id: str | None = None, seed: int = 0
+        self, state: Mapping[str, Any] | None, producer: str, task_id: str | None = None, seed: int = 0
     ) -> tuple[Trajectory, Usage]:
         """Return the trajectory of a model version and what it cost; without a task, it is named by what was asked.
+
+        The turns of a run that was interrupted are those since it went on.
 
         Raises:
             AgentError: The run was interrupted.
         """
-        if not state.get("stop_reason"):
+        if not state or not state.get("stop_reason"):
             raise AgentError(
-                "the run was interrupted before it ended; resume it on its thread with `agent.graph.invoke(None, "
+                "the run was interrupted before it ended; go on with it on its thread with `agent.invoke(None, "
                 "config)`, or `Command(resume=…)` in place of None"
             )
         turns = self.recorder.turns
         if task_id is None:
             # What the first call read, but for our system prompt; the thread may hold earlier runs too.
-            task_id = content_id(*(m.content for m in turns[0].context if m.role != "system"))
-        own = [m for m in state["messages"] if m.response_metadata.get("turn_id") in self.recorder]
+            read = (
+                [message.content for message in turns[0].context if message.role != "system"] if turns else []
+            )
+            task_id = content_id(*(read or [str(message.text) for message in state["transcript"]]))
+        own = [m for m in state["transcript"] if m.response_metadata.get("turn_id") in self.recorder]
         return outcome_of(state, turns, own, self.started_s, task_id, producer, seed)
 
-    def answer(self, state: Mapping[str, Any], producer: str) -> SearchAnswer:
+    def answer(self, state: Mapping[str, Any] | None, producer: str) -> SearchAnswer:
         """Make the answer; see `outcome`."""
         trajectory, usage = self.outcome(state, producer)
         return SearchAnswer(
             answer=trajectory.answer,
-            reasoning=state["reasoning"],
+            reasoning=state["reasoning"] if state else "",
             sources=tuple({p.id: p for shown in trajectory.retrieved for p in shown}.values()),
             searches=trajectory.queries,
             stop_reason=trajectory.stop_reason,
@@ -63,24 +89,36 @@ class AgentRun:
         )
 
 
-def graph_input(input: AgentInput) -> SearchInput:
+def graph_input(input: AgentInput) -> SearchInput | Command[Any] | None:
     """Return what the graph takes.
 
     Raises:
         AgentError: It is nothing that asks a question.
     """
+    if input is None or isinstance(input, Command):
+        return input
     if isinstance(input, str):
-        return {"question": input}
+        return {"messages": _messages(HumanMessage(input))}
     if isinstance(input, Mapping):
-        unknown = set(input) - {"question", "kind", "messages"}
-        if unknown or not input:
+        asked = {key: input[key] for key in ("question", "kind", "messages") if input.get(key) is not None}
+        if not asked.keys() & {"question", "messages"}:
             raise AgentError(
                 f"the input has the keys {sorted(input)}; expected `question` (and `kind`) or `messages`"
             )
-        return cast(SearchInput, dict(input))
-    if isinstance(input, Sequence) and all(isinstance(message, BaseMessage) for message in input):
-        return {"messages": cast(list[AnyMessage], list(input))}
-    raise AgentError(
-        f"cannot use an input of type {type(input).__name__}; pass a question, "
-        '{"question": …} or a list of messages'
-    )
+        if "messages" in asked:
+            asked["messages"] = _messages(asked["messages"])
+        return cast(SearchInput, asked)
+    return {"messages": _messages(input)}
+
+
+def _messages(given: Any) -> list[AnyMessage]:
+    try:
+        messages = convert_to_messages([given] if isinstance(given, BaseMessage) else given)
+    except (TypeError, ValueError, NotImplementedError) as failure:
+        raise AgentError(
+            f"cannot use an input of type {type(given).__name__}; pass a question, "
+            f'{{"question": …}}, or what chat models take ({str(failure)[:200]})'
+        ) from failure
+    # Without an id of its own, a message of the caller's would be given one in place.
+    named = (m if m.id else m.model_copy(update={"id": str(uuid.uuid4())}) for m in messages)
+    return cast(list[AnyMessage], list(named))

@@ -1,8 +1,8 @@
 """`MaskSearchAgent`: the search graph as a LangChain `Runnable`.
 
-The agent adds three things to the compiled graph: it takes a plain question, it returns a `SearchAnswer`, and
-it restores itself from an agent bundle. Everything else (streaming, checkpointers, callbacks, use as a subgraph)
-is LangGraph's and reached through `.graph`.
+The agent adds three things to the compiled graph: it takes what chat models take, it returns a `SearchAnswer` (of
+`stream` too, so that it composes), and it restores itself from an agent bundle. Everything else (the stream of its
+steps, checkpointers, use as a subgraph) is LangGraph's and reached through `.graph`.
 """
 
 from __future__ import annotations
@@ -13,19 +13,22 @@ import uuid
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AnyMessage
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import merge_configs
 from langchain_core.tools import BaseTool, StructuredTool
+from langgraph.types import StreamMode
 
 from masksearch_agent.agent.bundle import BundleInfo, load_model, open_bundle_search, read_bundle_info
+from masksearch_agent.agent.context import RunContext, with_limits
 from masksearch_agent.agent.graph import build_search_graph
+from masksearch_agent.agent.parts import open_model
 from masksearch_agent.agent.prompts import PromptSet, default_prompts
 from masksearch_agent.agent.run import AgentInput, AgentRun, graph_input
-from masksearch_agent.agent.state import RunContext, SearchInput
+from masksearch_agent.agent.state import SearchInput
 from masksearch_agent.config.agent import AgentSettings
 from masksearch_agent.errors import ThreadReuseError
 from masksearch_agent.models.recording import RecordingChatModel
@@ -35,20 +38,25 @@ from masksearch_agent.retrieval.leak_guard import LeakGuard
 from masksearch_agent.traces.recorder import RecordingModel
 
 if TYPE_CHECKING:
+    from langchain_core.runnables.graph import Graph
     from langgraph.checkpoint.base import BaseCheckpointSaver
 
 __all__ = ("AgentInput", "MaskSearchAgent")
+
+_MODES: list[StreamMode] = ["updates", "values"]
+_RECURSION_LIMIT = 10_000
+"""A run ends by its own limits, which a call may set."""
 
 
 class MaskSearchAgent(Runnable[AgentInput, SearchAnswer]):
     """Answers questions by searching.
 
     Args:
-        model: Any LangChain chat model.
+        model: Any LangChain chat model, or the name of one, as `openai:gpt-5-mini` (`init_chat_model`).
         search: A retriever, vector store, search tool, callable, index folder or `Search`.
         settings: Limits of a run.
         prompts: What the model is told; None for the dialect's own.
-        checkpointer: As for any LangGraph graph; pass a fresh `thread_id` per question.
+        checkpointer: As for any LangGraph graph. On a thread a question goes on with what was said before.
 
     Example:
         ```python
@@ -60,25 +68,27 @@ class MaskSearchAgent(Runnable[AgentInput, SearchAnswer]):
 
     def __init__(
         self,
-        model: BaseChatModel,
+        model: BaseChatModel | str,
         search: Any,
         settings: AgentSettings | None = None,
         prompts: PromptSet | None = None,
         checkpointer: BaseCheckpointSaver[Any] | None = None,
     ) -> None:
-        self.model = model
+        self.model = open_model(model)
         self.search = as_search(search)
+        self._searched = search
         self.settings = settings or AgentSettings()
         self.prompts = prompts or default_prompts(self.settings.dialect)
         self.checkpointer = checkpointer
         self._rollout_threads: set[str] = set()
         self.bundle: BundleInfo | None = None
         """What the agent was restored from; None for an agent made by hand."""
-        self.builder = build_search_graph(model, self.search, self.settings, self.prompts)
+        self.builder = build_search_graph(self.model, self.search, self.settings, self.prompts)
         """The uncompiled graph."""
-        steps = self.settings.max_searches + self.settings.max_repairs + 1
+        self.config: RunnableConfig = {}
+        """What `with_config` set."""
         self.graph = self.builder.compile(checkpointer=checkpointer, name="masksearch").with_config(
-            recursion_limit=2 * steps + 5
+            recursion_limit=_RECURSION_LIMIT
         )
         """The compiled LangGraph graph."""
 
@@ -116,50 +126,87 @@ class MaskSearchAgent(Runnable[AgentInput, SearchAnswer]):
     def invoke(self, input: AgentInput, config: RunnableConfig | None = None, **kwargs: Any) -> SearchAnswer:
         """Answer a question (see `AgentInput`).
 
-        `kwargs` may be `context=RunContext(...)`, and what the graph's own `invoke` takes.
+        `kwargs` may be `context=`, an `AgentContext` or a `RunContext`, and what the graph's own `invoke` takes.
 
         Raises:
             AgentError: The input asks nothing, or the run was interrupted.
         """
-        run = AgentRun(kwargs.pop("context", None))
-        state = self.graph.invoke(graph_input(input), config, context=run.context, **kwargs)
-        return run.answer(state, self.model_version)
+
+        given = merge_configs(self.config, config)
+
+        def answer(input: AgentInput, config: RunnableConfig) -> SearchAnswer:
+            run = AgentRun(kwargs.pop("context", None))
+            config = _without_default_limit(config, given)
+            state = self.graph.invoke(graph_input(input), config, context=run.context, **kwargs)
+            return run.answer(state, self.model_version)
+
+        return self._call_with_config(cast(Any, answer), input, given)
 
     async def ainvoke(
         self, input: AgentInput, config: RunnableConfig | None = None, **kwargs: Any
     ) -> SearchAnswer:
         """Answer a question, without blocking; see `invoke`."""
-        run = AgentRun(kwargs.pop("context", None))
-        state = await self.graph.ainvoke(graph_input(input), config, context=run.context, **kwargs)
-        return run.answer(state, self.model_version)
 
-    def stream(self, input: AgentInput, config: RunnableConfig | None = None, **kwargs: Any) -> Iterator[Any]:
-        """Stream the run as the graph does: by default one `{node: update}` per finished node."""
-        run = AgentRun(kwargs.pop("context", None))
-        kwargs.setdefault("stream_mode", "updates")
-        yield from self.graph.stream(graph_input(input), config, context=run.context, **kwargs)
+        given = merge_configs(self.config, config)
 
-    async def astream(
-        self, input: AgentInput, config: RunnableConfig | None = None, **kwargs: Any
-    ) -> AsyncIterator[Any]:
-        """Stream the run as the graph does, without blocking; see `stream`."""
-        run = AgentRun(kwargs.pop("context", None))
-        kwargs.setdefault("stream_mode", "updates")
-        async for chunk in self.graph.astream(graph_input(input), config, context=run.context, **kwargs):
-            yield chunk
+        async def answer(input: AgentInput, config: RunnableConfig) -> SearchAnswer:
+            run = AgentRun(kwargs.pop("context", None))
+            config = _without_default_limit(config, given)
+            state = await self.graph.ainvoke(graph_input(input), config, context=run.context, **kwargs)
+            return run.answer(state, self.model_version)
+
+        return await self._acall_with_config(cast(Any, answer), input, given)
 
     def stream_answer(
-        self, input: AgentInput, config: RunnableConfig | None = None
+        self, input: AgentInput, config: RunnableConfig | None = None, **kwargs: Any
     ) -> Iterator[dict[str, Any] | SearchAnswer]:
-        """Yield each finished node's update as `{node: update}`, and at last the answer."""
-        run = AgentRun()
+        """Yield each finished node's update as `{node: update}`, and at last the answer; `kwargs` as for `invoke`."""
+        run = AgentRun(kwargs.pop("context", None))
         state: Mapping[str, Any] = {}
-        for mode, chunk in self.stream(input, config, context=run.context, stream_mode=["updates", "values"]):
+        config, modes = merge_configs(self.config, config), _MODES
+        for mode, chunk in self.graph.stream(
+            graph_input(input), config, context=run.context, stream_mode=modes, **kwargs
+        ):
             if mode == "values":
                 state = chunk
             else:
                 yield chunk
         yield run.answer(state, self.model_version)
+
+    async def astream_answer(
+        self, input: AgentInput, config: RunnableConfig | None = None, **kwargs: Any
+    ) -> AsyncIterator[dict[str, Any] | SearchAnswer]:
+        """Yield what `stream_answer` yields, without blocking."""
+        run = AgentRun(kwargs.pop("context", None))
+        state: Mapping[str, Any] = {}
+        config, modes = merge_configs(self.config, config), _MODES
+        async for mode, chunk in self.graph.astream(
+            graph_input(input), config, context=run.context, stream_mode=modes, **kwargs
+        ):
+            if mode == "values":
+                state = chunk
+            else:
+                yield chunk
+        yield run.answer(state, self.model_version)
+
+    def with_config(self, config: RunnableConfig | None = None, **kwargs: Any) -> MaskSearchAgent:
+        """Return an agent like this one whose every call has the config too."""
+        changed = self.replace()
+        changed.config = merge_configs(self.config, config, cast(RunnableConfig, kwargs))
+        return changed
+
+    def get_graph(self, config: RunnableConfig | None = None, *, xray: int | bool = False) -> Graph:
+        """Return a drawing of the graph."""
+        return self.graph.get_graph(config, xray=xray)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle what the agent was made of, what it searches among it; the graph is built again."""
+        parts = (self.model, self._searched, self.settings, self.prompts, self.checkpointer)
+        return MaskSearchAgent, parts, {"bundle": self.bundle, "config": self.config}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> MaskSearchAgent:
+        """Return an agent of its own over the same weights, search and checkpointer, which are no values to copy."""
+        return self.with_config()
 
     def as_tool(  # type: ignore[override]
         self,
@@ -170,11 +217,11 @@ class MaskSearchAgent(Runnable[AgentInput, SearchAnswer]):
 
         def research(question: str) -> tuple[str, SearchAnswer]:
             answer = self.invoke(question)
-            return _tool_text(answer), answer
+            return answer.text, answer
 
         async def aresearch(question: str) -> tuple[str, SearchAnswer]:
             answer = await self.ainvoke(question)
-            return _tool_text(answer), answer
+            return answer.text, answer
 
         return StructuredTool.from_function(
             research, aresearch, name=name, description=description, response_format="content_and_artifact"
@@ -222,17 +269,15 @@ class MaskSearchAgent(Runnable[AgentInput, SearchAnswer]):
         config: RunnableConfig | None = None,
         messages: Sequence[AnyMessage] = (),
     ) -> tuple[Trajectory, Usage]:
-        """Do what `run_task` does, and say what it cost; `messages` are as in `SearchInput`."""
+        """Do what `run_task` does, and say what it cost; `messages` open the run in place of the question alone."""
         if sampling is None and isinstance(self.model, RecordingModel):
             top_p = getattr(self.model, "top_p", 1.0)
             sampling = Sampling(temperature=getattr(self.model, "temperature", 0.0), top_p=top_p)
         if sampling is not None and sampling.seed is None:
             run_seed = random.Random(f"{task.id}:{seed}").getrandbits(32)
             sampling = dataclasses.replace(sampling, seed=run_seed)
-        run = AgentRun(RunContext(guard=LeakGuard.for_task(task), sampling=sampling))
+        run = AgentRun(RunContext(guard=LeakGuard.for_task(task), sampling=sampling, opening=messages))
         asked: SearchInput = {"question": task.question, "kind": task.kind}
-        if messages:
-            asked["messages"] = list(messages)
         async with self._on_unused_thread(config) as own_config:
             state = await self.graph.ainvoke(asked, own_config, context=run.context)
         return run.outcome(state, self.model_version, task.id, seed)
@@ -241,12 +286,15 @@ class MaskSearchAgent(Runnable[AgentInput, SearchAnswer]):
         """Return an agent like this one with some arguments changed; with another model it has no bundle."""
         names = ("model", "search", "settings", "prompts", "checkpointer")
         changed = MaskSearchAgent(**{name: getattr(self, name) for name in names} | parts)
+        changed.config = self.config
+        if "search" not in parts:
+            changed._searched = self._searched
         changed.bundle = None if "model" in parts else self.bundle
         return changed
 
     def with_limits(self, **limits: Any) -> MaskSearchAgent:
         """Return an agent like this one with some of its settings changed."""
-        return self.replace(settings=AgentSettings.model_validate({**self.settings.model_dump(), **limits}))
+        return self.replace(settings=with_limits(self.settings, limits))
 
     @asynccontextmanager
     async def _on_unused_thread(self, config: RunnableConfig | None) -> AsyncIterator[RunnableConfig | None]:
@@ -270,8 +318,7 @@ class MaskSearchAgent(Runnable[AgentInput, SearchAnswer]):
                 self._rollout_threads.discard(thread_id)
 
 
-def _tool_text(answer: SearchAnswer) -> str:
-    if not answer.answer:
-        return f"No answer was found ({answer.stop_reason})."
-    titles = ", ".join(dict.fromkeys(passage.title for passage in answer.sources if passage.title))
-    return f"{answer.answer}\nSources: {titles}" if titles else answer.answer
+def _without_default_limit(config: RunnableConfig, given: RunnableConfig) -> RunnableConfig:
+    """Return a config without the number of steps that LangChain puts in where the caller set none."""
+    left_out = () if "recursion_limit" in given else ("recursion_limit",)
+    return cast(RunnableConfig, {key: value for key, value in config.items() if key not in left_out})

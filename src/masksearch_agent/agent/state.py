@@ -1,14 +1,14 @@
 """State and run context of the search graph.
 
-State holds plain data only (messages, strings, numbers, dictionaries), so any checkpointer can store it;
-token ids stay with the recorder.
+`messages` is the conversation of the application, to which a run adds one closing reply; what the model reads and says
+is in `transcript`, which nobody else has to see. State holds plain data only (messages, strings, numbers,
+dictionaries), so any checkpointer can store it; token ids stay with the recorder.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from langchain_core.messages import AIMessage, AnyMessage, BaseMessage
@@ -21,17 +21,15 @@ from typing_extensions import TypedDict
 from masksearch_agent.agent.protocol import PROTOCOL_VERSION
 from masksearch_agent.errors import AgentError
 from masksearch_agent.jsonl import load_record
-from masksearch_agent.records import Passage, Sampling, StopReason, Trajectory, Turn, Usage, content_id
-from masksearch_agent.retrieval.leak_guard import LeakGuard
-from masksearch_agent.traces.recorder import Recorder
+from masksearch_agent.records import Passage, StopReason, Trajectory, Turn, Usage, content_id
 
 __all__ = (
     "OpeningState",
-    "RunContext",
     "SearchInput",
     "SearchOutput",
     "SearchRound",
     "SearchState",
+    "StructuredResponse",
     "outcome_of",
 )
 
@@ -44,7 +42,7 @@ class SearchRound(TypedDict):
 
 
 class SearchInput(TypedDict, total=False):
-    """What a run starts from: a question, or messages whose last one asks it.
+    """What a run starts from: a question, or messages that hold one.
 
     On a thread that has run before, a question starts afresh, and messages go on with the conversation.
     """
@@ -54,20 +52,33 @@ class SearchInput(TypedDict, total=False):
     kind: Annotated[Literal["qa", "ramp"], EphemeralValue]
     """`ramp` for a passage with masks to fill; default `qa`."""
     messages: Annotated[list[AnyMessage], add_messages]
-    """With a question as well: what to open the run with instead of the question alone, word for word."""
+    """The conversation of the application. Its last message of a human is the question, unless an agent that spoke
+    after it hands over another task."""
 
 
 class OpeningState(SearchInput, total=False):
-    """What the first node reads."""
+    """What the first node reads; all but the input is of the thread's last run."""
 
-    started_at_s: float
-    """Set where the thread has run before."""
+    stop_reason: StopReason | None
+    closing_id: str
+
+
+class StructuredResponse(TypedDict):
+    """What a run found out, for a parent that reads no text; deepagents hands it on as it is."""
+
+    answer: str
+    sources: list[str]
+    """Titles of what was read, or where it came from."""
+    stop_reason: StopReason
 
 
 class SearchOutput(TypedDict):
     """What the compiled graph returns."""
 
     messages: Annotated[list[AnyMessage], add_messages]
+    structured_response: StructuredResponse | None
+    transcript: Annotated[list[AnyMessage], add_messages]
+    """What the model read and said, in the dialect's own form."""
     searches: list[SearchRound]
     repairs: int
     """Malformed steps so far."""
@@ -79,7 +90,7 @@ class SearchOutput(TypedDict):
 
 
 class SearchState(SearchOutput):
-    """Working state. The first node sets every key, so a new question on an old thread starts afresh."""
+    """Working state. The first node sets every key but `closing_id`, so that a new question starts afresh."""
 
     is_forced: bool
     """Whether the agent was told to answer because its search budget is spent."""
@@ -87,19 +98,10 @@ class SearchState(SearchOutput):
     """Wall clock at the start of the run."""
     asked: str
     """The question as the model reads it."""
-
-
-@dataclass(frozen=True)
-class RunContext:
-    """Run-scoped dependencies, passed as `context=` when the graph is called. All of them are optional."""
-
-    recorder: Recorder | None = None
-    """Collects the trace of the run; needed for a `Trajectory`. The graph takes one recorder a run; `MaskSearchAgent`
-    makes one for every run itself, and this one then holds the turns of all of them."""
-    guard: LeakGuard | None = None
-    """Withholds the source of a RAMP task from retrieval."""
-    sampling: Sampling | None = None
-    """Overrides the sampling settings of a recording model."""
+    chosen: dict[str, Any]
+    """What the caller chose for this run (`AgentContext`)."""
+    closing_id: str
+    """Of the message that closed the thread's last run."""
 
 
 def outcome_of(

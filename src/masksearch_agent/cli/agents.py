@@ -97,8 +97,10 @@ def _show_steps(update: dict[str, dict], agent: MaskSearchAgent, console: Consol
     from masksearch_agent.agent.protocol import FormatError, parse_step
 
     for node, change in update.items():
+        if not change or "stop_reason" in change:
+            continue  # Nothing was said or found any more.
         if node == "think":
-            step = parse_step(str(change["messages"][-1].text), agent.settings.max_queries)
+            step = parse_step(str(change["transcript"][-1].text), agent.settings.max_queries)
             if isinstance(step, FormatError):
                 console.print(f"[red]malformed step[/] {escape(step.detail)}")
             elif step.think:

@@ -138,7 +138,7 @@ def _open_search(index: Path | None, agent: str | Path, recipe: Recipe) -> Searc
     from masksearch_agent.agent.bundle import open_bundle_search
     from masksearch_agent.retrieval.adapters import open_search
 
-    return open_search(index, recipe.retrieval) if index else open_bundle_search(agent)
+    return open_search(index, recipe.retrieval) if index else open_bundle_search(agent).for_run()
 
 
 def _examine(

@@ -136,7 +136,7 @@ class RemoteAgent:
                 f"{self.model_version} returned no finished run of {task.id!r} ({str(state)[:200]}); expected the "
                 f"output of the search graph"
             )
-        messages = convert_to_messages(state["messages"])
+        messages = convert_to_messages(state["transcript"])
         turns = _turns_of(messages, self.model_version)
         return outcome_of(state, turns, messages, started_s, task.id, self.model_version, seed)
 

@@ -148,7 +148,7 @@ def over_own_corpus(agent: MaskSearchAgent, source: Path) -> MaskSearchAgent:
     corpus = next((file for file in beside if file.is_file()), source)
     with tempfile.TemporaryDirectory() as folder:
         build_index(read_passages(corpus), Path(folder), RetrievalSettings(mode="bm25"))
-        search = Search(open_index(Path(folder)))
+        search = Search(open_index(Path(folder))).for_run()
     return agent.replace(search=search)
 
 

@@ -117,6 +117,8 @@ def build_ramp_tasks(
     glossary = None
     if search is not None and settings.needs_glossary and 0 < len(search.passages) <= _MAX_COUNTED:
         glossary = Glossary(search.passages)
+    if search is not None:
+        search = search.for_run()  # What is looked up together is found again one by one.
     builder = _TaskBuilder(search, settings, split, RampReport() if report is None else report, glossary)
     stream = iter(passages_with_spans)
     while read := list(islice(stream, 1 if search is None else _LOOK_AHEAD)):

@@ -1,7 +1,8 @@
 """Search with what an application already has: a retriever, a tool, a vector store, a function; or by a name.
 
 Async calls use the object's own async method, so that LangChain's callbacks, tracing and cancellation keep
-working; a plain function runs in a thread.
+working; a plain function runs in a thread. Whatever is asked is given the caller's `RunnableConfig`, so that it can
+tell one user from another, and nothing of what it answers is remembered.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from langchain_core.retrievers import BaseRetriever
+from langchain_core.runnables import ensure_config
 from langchain_core.tools import BaseTool
 from langchain_core.utils.pydantic import model_json_schema
 from langchain_core.vectorstores import VectorStore, VectorStoreRetriever
@@ -32,24 +34,27 @@ __all__ = ("as_search", "open_search")
 def open_search(index: str | Path, settings: RetrievalSettings) -> Search:
     """Open what a run searches by its name: the folder of an index, or `web:` and the name of a web search.
 
+    The search has a cache, and is to live no longer than the run.
+
     Raises:
         RetrievalError: There is no such index.
         ServiceRefusedError: The web search lacks its key.
     """
     source = web_source(str(index))
     if source is not None:
-        return open_web_search(source, settings.web)
-    return Search(open_index(Path(index), settings.chosen_mode))
+        return open_web_search(source, settings.web).for_run()
+    return Search(open_index(Path(index), settings.chosen_mode)).for_run()
 
 
-def as_search(obj: object, *, cache_size: int = 50_000, calls: CallSettings | None = None) -> Search:
+def as_search(obj: object, *, cache_size: int = 0, calls: CallSettings | None = None) -> Search:
     """Return a `Search` over anything that can search.
 
     Args:
         obj: A `Search` (returned as it is), a `SearchBackend`, the path of an index folder, a web search by its name
             (`web:wikipedia`), a LangChain retriever, tool (called with one string) or vector store, or a function, sync
             or async, that takes a query and returns strings, documents or passages.
-        cache_size: Result lists to remember; 0 for a source whose answers change while a run lasts.
+        cache_size: Result lists to remember, whoever asks; only for a source that answers everybody alike, and whose
+            answers do not change.
         calls: Timeout, retries and rate for a source that is reached over a network and has none of its own;
             None asks it once. A web search has its own.
 
@@ -75,13 +80,14 @@ def _backend(obj: object) -> SearchBackend:
             return open_index(Path(obj))
         case BaseRetriever():
             return AwaitedSource(
-                lambda query, limit: obj.ainvoke(query, **_retriever_options(obj, limit)),
-                lambda query, limit: obj.invoke(query, **_retriever_options(obj, limit)),
+                lambda query, limit: obj.ainvoke(query, ensure_config(), **_retriever_options(obj, limit)),
+                lambda query, limit: obj.invoke(query, ensure_config(), **_retriever_options(obj, limit)),
             )
         case BaseTool():
             wrap = partial(_tool_input, obj, _query_argument(obj))
             return AwaitedSource(
-                lambda query, _: obj.ainvoke(wrap(query)), lambda query, _: obj.invoke(wrap(query))
+                lambda query, _: obj.ainvoke(wrap(query), ensure_config()),
+                lambda query, _: obj.invoke(wrap(query), ensure_config()),
             )
         case VectorStore():
             return AwaitedSource(
@@ -103,8 +109,10 @@ def _backend(obj: object) -> SearchBackend:
 
 
 def _retriever_options(retriever: BaseRetriever, limit: int) -> dict[str, Any]:
-    # Only a vector store's retriever takes the number of results with a call; others return their own number.
-    return {"k": limit} if isinstance(retriever, VectorStoreRetriever) else {}
+    # Only a vector store's retriever takes the number of results with a call; others return their own number, and so
+    # does one whose owner has set it.
+    takes_k = isinstance(retriever, VectorStoreRetriever) and "k" not in retriever.search_kwargs
+    return {"k": limit} if takes_k else {}
 
 
 def _query_argument(tool: BaseTool) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -44,7 +45,9 @@ class PatientBackend:
     def search(self, queries: Sequence[str], limit: int) -> list[list[ScoredPassage]]:
         """Return what `asearch` returns; works inside a running event loop too."""
         with ThreadPoolExecutor(1) as thread:
-            return thread.submit(asyncio.run, self.asearch(queries, limit)).result()
+            # What the caller's context holds, its config among it, is the caller's in the other thread too.
+            context = contextvars.copy_context()
+            return thread.submit(context.run, asyncio.run, self.asearch(queries, limit)).result()
 
     async def asearch(self, queries: Sequence[str], limit: int) -> list[list[ScoredPassage]]:
         """Return one list per query, best first.
@@ -70,5 +73,6 @@ class PatientBackend:
             [hits] = await self._backend.asearch([query], limit)
         else:
             loop = asyncio.get_running_loop()
-            [hits] = await loop.run_in_executor(self._threads, self._backend.search, [query], limit)
+            run = contextvars.copy_context().run
+            [hits] = await loop.run_in_executor(self._threads, run, self._backend.search, [query], limit)
         return hits

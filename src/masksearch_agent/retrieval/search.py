@@ -1,7 +1,8 @@
 """The one search that the graphs call, whatever ranks behind it.
 
-It remembers what it has seen (rollouts of one question repeat each other's queries), and it withholds
-passages that would give a training task away. Sync and async calls share one plan, so that both give the same results.
+It withholds passages that would give a training task away, and it remembers what it has seen where a run of ours asks
+for it (rollouts of one question repeat each other's queries): what an application's own source returns may depend on
+who asks and when, and is never remembered. Sync and async calls share one plan, so that both give the same results.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ from masksearch_agent.retrieval.phrase_sketch import PhraseSketch
 
 __all__ = ("Search", "cut_to_words", "interleave")
 
+_RUN_CACHE_SIZE = 50_000
+"""Result lists that a search remembers which is opened for a run of ours, and is gone with it."""
+
 _ResultT = TypeVar("_ResultT")
 _Hits = tuple[ScoredPassage, ...]
 _Rankings = list[list[ScoredPassage]]
@@ -38,21 +42,28 @@ _MAX_SKETCHED = 50_000
 
 
 class Search:
-    """Searches a backend, with a cache and a leak guard. Safe to share between threads and event loops.
+    """Searches a backend, with a leak guard and perhaps a cache. Safe to share between threads and event loops.
 
     Args:
         backend: What ranks the passages.
-        cache_size: Result lists to remember, the least recently used leaving first; 0 means none.
+        cache_size: Result lists to remember, by query and number alone, the least recently used leaving first; 0
+            remembers none, as is right for a source whose answers depend on the caller or change while it is open.
         is_guarded: False withholds nothing, whatever guard a search comes with: to measure what the guard is worth.
     """
 
-    def __init__(self, backend: SearchBackend, *, cache_size: int = 50_000, is_guarded: bool = True) -> None:
+    def __init__(self, backend: SearchBackend, *, cache_size: int = 0, is_guarded: bool = True) -> None:
         self._backend = backend
         self._is_guarded = is_guarded
         self._cache_size = cache_size
         self._cache: OrderedDict[tuple[str, int], _Hits] = OrderedDict()
         self._lock = Lock()
         self._sketch_lock = Lock()
+
+    def for_run(self) -> Search:
+        """Return a search over the same backend with a cache of its own, for a run; this one where it has a cache."""
+        if self._cache_size:
+            return self
+        return Search(self._backend, cache_size=_RUN_CACHE_SIZE, is_guarded=self._is_guarded)
 
     def search(self, queries: Sequence[str], limit: int, guard: LeakGuard | None = None) -> _Rankings:
         """Return one list of at most `limit` passages per query, best first; a blank query finds nothing.

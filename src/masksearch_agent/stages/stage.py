@@ -150,7 +150,9 @@ class Site:
             self._searches[key] = (
                 open_search(place, searched.settings)
                 if searched.is_guarded
-                else Search(open_index(Path(place), searched.settings.chosen_mode), is_guarded=False)
+                else Search(
+                    open_index(Path(place), searched.settings.chosen_mode), is_guarded=False
+                ).for_run()
             )
         return self._searches[key]
 

@@ -44,5 +44,5 @@ def to_messages(messages: Sequence[BaseMessage]) -> list[Message]:
 
 
 def _is_text(message: BaseMessage) -> bool:
-    # A string is a sequence of strings.
-    return all(isinstance(part, str) or part.get("type") == "text" for part in message.content)
+    parts = [message.content] if isinstance(message.content, str) else message.content
+    return all(isinstance(part, str) or part.get("type") == "text" for part in parts)

@@ -24,9 +24,9 @@ from langgraph.runtime import Runtime
 from langgraph.types import RetryPolicy, Send
 
 from masksearch_agent.agent import graph as graph_module
+from masksearch_agent.agent.context import RunContext
 from masksearch_agent.agent.prompts import COMPACT_PROMPTS
 from masksearch_agent.agent.runnable import MaskSearchAgent
-from masksearch_agent.agent.state import RunContext
 from masksearch_agent.config.agent import AgentSettings
 from masksearch_agent.errors import AgentError, ThreadReuseError
 from masksearch_agent.jsonl import dump_record, load_record

@@ -12,10 +12,10 @@ from fakes.retrievers import DictRetriever
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage, SystemMessage
 
 from masksearch_agent.agent import graph as graph_module
+from masksearch_agent.agent.context import RunContext
 from masksearch_agent.agent.graph import build_search_graph
 from masksearch_agent.agent.prompts import COMPACT_PROMPTS
 from masksearch_agent.agent.protocol import STOP_STRINGS
-from masksearch_agent.agent.state import RunContext
 from masksearch_agent.config.agent import AgentSettings
 from masksearch_agent.errors import AgentError
 from masksearch_agent.records import Sampling
@@ -175,10 +175,10 @@ def test_the_time_limit_ends_the_run(monkeypatch: pytest.MonkeyPatch):
         {"messages": []},
         {"kind": "qa"},
         {"messages": [HumanMessage("")]},
-        {"messages": [HumanMessage("hello"), AIMessage("hi")]},
+        {"messages": [AIMessage("hi")]},
         {"messages": [HumanMessage([{"type": "image_url", "image_url": "https://example.org/x"}])]},
     ],
-    ids=["empty", "blank", "no messages", "kind only", "empty message", "ends with a reply", "picture"],
+    ids=["empty", "blank", "no messages", "kind only", "empty message", "a reply alone", "picture"],
 )
 def test_an_input_that_asks_nothing_is_refused(input: dict[str, Any]):
     model = ScriptedChatModel(script=[ANSWER])
@@ -211,7 +211,7 @@ def test_tags_in_a_passage_cannot_forge_a_turn():
     assert "<answer>" not in shown
 
 
-def test_messages_open_the_run_behind_the_agent_s_own_system_prompt():
+def test_messages_open_the_run_behind_the_agent_s_own_system_prompt_and_theirs():
     model = ScriptedChatModel(script=[ANSWER])
     history = [
         SystemMessage("You are a pirate."),
@@ -221,17 +221,17 @@ def test_messages_open_the_run_behind_the_agent_s_own_system_prompt():
     ]
     run(model, {"messages": history})
     assert contents(model.calls[0]) == [
-        ("system", COMPACT_PROMPTS.question_system),
+        ("system", f"{COMPACT_PROMPTS.question_system}\n\nYou are a pirate."),
         ("human", "Hi"),
         ("ai", "Ahoy"),
         ("human", "Who?"),
     ]
 
 
-def test_a_question_may_bring_messages_that_show_it_with_more():
+def test_a_run_of_ours_may_open_with_more_than_its_question():
     shown = "Who?\n<information>\n[1] Ada\n</information>"
     model = ScriptedChatModel(script=[ANSWER])
-    run(model, {"question": "Who?", "messages": [HumanMessage(shown)]})
+    run(model, {"question": "Who?"}, RunContext(opening=(HumanMessage(shown),)))
     assert contents(model.calls[0])[1:] == [("human", shown)]
 
 
@@ -291,7 +291,7 @@ def test_a_recording_model_is_told_its_limits_and_its_parent():
     assert (first.parent_id, second.parent_id) == (None, first.id)
     assert {turn.role for turn in recorder.turns} == {"policy"}
     assert state["sampled_tokens"] == sampled + len(second.sampled_ids)
-    assert [m.response_metadata["turn_id"] for m in state["messages"] if m.type == "ai"] == [
+    assert [m.response_metadata["turn_id"] for m in state["transcript"] if m.type == "ai"] == [
         first.id,
         second.id,
     ]
@@ -326,7 +326,9 @@ def test_nodes_change_no_state_they_were_given():
     }
     for node, last in calls.items():
         state = {
-            "messages": [SystemMessage("s", id="1"), HumanMessage("q", id="2"), AIMessage(last, id="3")],
+            "transcript": [SystemMessage("s", id="1"), HumanMessage("q", id="2"), AIMessage(last, id="3")],
+            "chosen": {},
+            "stop_reason": None,
             "searches": [{"queries": ["x"], "passages": []}],
             "repairs": 0,
             "is_forced": False,
@@ -407,7 +409,7 @@ def test_an_opening_search_is_for_the_question_as_it_came():
     )
     state = builder.compile().invoke({"question": tricky})
     assert state["searches"][0]["passages"][0]["title"] == "Harrow"
-    assert "Who founded </information>" not in str(state["messages"][1].text)
+    assert "Who founded </information>" not in str(state["transcript"][1].text)
 
 
 def test_no_search_can_open_a_run_that_may_not_search():
@@ -435,4 +437,4 @@ def test_a_long_passage_is_shown_up_to_its_limit_and_no_further():
         "Ada founded Harrow.",
         "Ada is a",
     ]
-    assert "[2] Ada: Ada is a\n" in str(state["messages"][3].text)
+    assert "[2] Ada: Ada is a\n" in str(state["transcript"][3].text)

@@ -16,10 +16,10 @@ from langchain_core.runnables import RunnableConfig, RunnableLambda
 from langgraph.checkpoint.memory import InMemorySaver
 
 from masksearch_agent.agent.bundle import BundleInfo
+from masksearch_agent.agent.context import RunContext
 from masksearch_agent.agent.prompts import COMPACT_PROMPTS, FULL_PROMPTS
 from masksearch_agent.agent.protocol import PROTOCOL_VERSION
 from masksearch_agent.agent.runnable import MaskSearchAgent
-from masksearch_agent.agent.state import RunContext
 from masksearch_agent.config.agent import AgentSettings
 from masksearch_agent.errors import AgentError
 from masksearch_agent.jsonl import dump_record, load_record
@@ -88,7 +88,7 @@ async def test_every_form_of_input_gives_the_same_answer(agent: MaskSearchAgent,
         ({"query": "q"}, r"the keys \['query'\]; expected `question`"),
         ({}, r"the keys \[\]; expected `question`"),
         (7, "an input of type int; pass a question"),
-        (["q"], "an input of type list"),
+        ([{"q": 1}], "an input of type list"),
         ("", "asks nothing"),
         ([], "asks nothing"),
     ],
@@ -107,44 +107,42 @@ async def test_batches_keep_their_order(agent: MaskSearchAgent):
     assert isinstance(failed[1], AgentError)
 
 
-async def test_a_stream_shows_every_node(agent: MaskSearchAgent):
-    names = ["prepare", "think", "search", "think", "finish"]
-    assert [name for chunk in agent.stream("q") for name in chunk] == names
-    assert [name async for chunk in agent.astream("q") for name in chunk] == names
-    *_, last = agent.stream("q", stream_mode="values")
-    assert last["answer"] == "q"
+NODES = ["prepare", "think", "search", "think", "finish"]
 
 
-def test_a_streamed_run_ends_with_its_answer(agent: MaskSearchAgent):
-    *updates, answer = agent.stream_answer("q")
-    assert [name for update in updates for name in update] == [
-        "prepare",
-        "think",
-        "search",
-        "think",
-        "finish",
-    ]
-    assert answer.answer == "q"
-    assert len(answer.trajectory.turns) == 2
+async def test_a_stream_gives_the_answer(agent: MaskSearchAgent):
+    assert [answer.answer for answer in agent.stream("q")] == ["q"]
+    assert [answer.answer async for answer in agent.astream("q")] == ["q"]
+
+
+async def test_the_steps_of_a_run_are_streamed_before_its_answer(agent: MaskSearchAgent):
+    for streamed in (list(agent.stream_answer("q")), [chunk async for chunk in agent.astream_answer("q")]):
+        *updates, answer = streamed
+        assert [name for update in updates for name in update] == NODES
+        assert answer.answer == "q"
+        assert len(answer.trajectory.turns) == 2
+    assert [
+        name for chunk in agent.graph.stream({"question": "q"}, stream_mode="updates") for name in chunk
+    ] == NODES
 
 
 async def test_events_name_the_run_its_nodes_and_its_model_calls(agent: MaskSearchAgent):
     events = [event async for event in agent.astream_events("q", version="v2")]
     started = [event for event in events if event["event"] == "on_chain_start"]
-    assert started[0]["name"] == "masksearch"
     names = [event["name"] for event in started]
-    assert names == ["masksearch", "prepare", "think", "search", "think", "finish"], "each node once"
+    assert names == ["MaskSearchAgent", "masksearch", *NODES], "each node once"
     runs = {event["run_id"]: event["name"] for event in started}
     for event in events:
         if event["event"] in ("on_chat_model_start", "on_retriever_start"):
             node = "think" if event["event"] == "on_chat_model_start" else "search"
-            assert [runs[parent] for parent in event["parent_ids"]] == ["masksearch", node]
+            assert [runs[parent] for parent in event["parent_ids"]] == ["MaskSearchAgent", "masksearch", node]
     ended = [event["name"] for event in events if event["event"] == "on_chain_end"]
-    assert ended == ["prepare", "think", "search", "think", "finish", "masksearch"]
+    assert ended == [*NODES, "masksearch", "MaskSearchAgent"]
     assert sum(event["event"] == "on_chat_model_end" for event in events) == 2
     assert sum(event["event"] == "on_retriever_end" for event in events) == 1
     assert events[-1]["event"] == "on_chain_end"
-    assert events[-1]["name"] == "masksearch"
+    assert events[-1]["name"] == "MaskSearchAgent"
+    assert events[-1]["data"]["output"].answer == "q"
 
 
 class CallbackCounter(BaseCallbackHandler):

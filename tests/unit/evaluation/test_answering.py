@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from fakes.backends import TableBackend
 from fakes.chat_models import ScriptedChatModel, ScriptedRecordingModel
-from langchain_core.messages import BaseMessage
 
 from masksearch_agent.agent import runnable
 from masksearch_agent.agent.prompts import COMPACT_PROMPTS
@@ -41,8 +40,8 @@ class Server:
 
     async def ainvoke(self, given: Any) -> dict[str, Any]:
         state: Mapping[str, Any] = await self.agent.graph.ainvoke(given)
-        messages: list[BaseMessage] = state["messages"]
-        return {**state, "messages": [message.model_dump(mode="json") for message in messages]}
+        dumped = {key: [m.model_dump(mode="json") for m in state[key]] for key in ("messages", "transcript")}
+        return {**state, **dumped}
 
 
 def test_a_deployed_agent_is_evaluated_like_one_in_this_process() -> None:

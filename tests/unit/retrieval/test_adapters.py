@@ -50,9 +50,9 @@ def test_a_search_is_returned_as_it_is():
 
 def test_a_backend_is_wrapped_with_a_cache_of_the_given_size():
     backend = ListBackend({"q": make_passages("a")})
-    search = as_search(backend, cache_size=0)
+    search = as_search(backend, cache_size=1)
     assert texts(search, "q") == texts(search, "q") == [["a"]]
-    assert len(backend.requests) == 2
+    assert len(backend.requests) == 1
 
 
 @pytest.mark.parametrize("kind", [str, Path])
@@ -62,16 +62,22 @@ def test_a_path_opens_an_index(tmp_path: Path, kind):
 
 
 async def test_a_retriever_uses_the_method_that_fits():
-    search = as_search(EchoRetriever(), cache_size=0)
+    search = as_search(EchoRetriever())
     assert texts(search, "a", "b", limit=2) == [["sync a", "more"], ["sync b", "more"]]
     assert await atexts(search, "a", "b") == [["async a"], ["async b"]]
 
 
 async def test_a_vector_store_and_its_retriever_are_asked_for_the_limit():
-    for source in (make_store(), make_store().as_retriever(search_kwargs={"k": 2})):
+    for source in (make_store(), make_store().as_retriever()):
         assert len(texts(as_search(source), "text 3", limit=7)[0]) == 7
         assert texts(as_search(source), "text 3") == [["text 3"]]
         assert await atexts(as_search(source), "text 3") == [["text 3"]]
+
+
+async def test_a_number_of_results_that_a_retriever_s_owner_set_is_kept():
+    search = as_search(make_store().as_retriever(search_kwargs={"k": 2}))
+    assert len(texts(search, "text 3", limit=7)[0]) == 2
+    assert len((await atexts(search, "text 3", limit=7))[0]) == 2
 
 
 def test_a_tool_of_one_string_is_called_with_the_query():

@@ -47,7 +47,7 @@ def test_results_follow_the_queries_and_blank_ones_find_nothing(backend: ListBac
 
 
 def test_a_known_query_is_not_asked_again(backend: ListBackend):
-    search = Search(backend)
+    search = Search(backend).for_run()
     first = search.search(["q"], 3)
     assert search.search(["  q\n", "r"], 3)[0] == first[0]
     assert backend.requests == [(["q"], 3), (["r"], 3)]
@@ -61,7 +61,7 @@ def test_a_search_without_its_guard_withholds_nothing(backend: ListBackend):
 
 
 def test_guarded_searches_find_what_was_prefetched(backend: ListBackend):
-    search, guard = Search(backend), Withhold(0)
+    search, guard = Search(backend).for_run(), Withhold(0)
     search.prefetch(["q", "r", " q ", ""], 3)
     [(asked, limit)] = backend.requests
     assert asked == ["q", "r"]
@@ -81,7 +81,7 @@ def test_prefetching_more_than_the_cache_holds_asks_for_no_more(backend: ListBac
 
 
 def test_another_limit_is_another_entry(backend: ListBackend):
-    search = Search(backend)
+    search = Search(backend).for_run()
     assert [len(search.search(["q"], limit)[0]) for limit in (3, 1, 3)] == [3, 1, 3]
     assert len(backend.requests) == 2
 
@@ -93,14 +93,14 @@ def test_the_least_recently_used_entry_leaves_first(backend: ListBackend):
     assert [queries for queries, _ in backend.requests] == [["q"], ["r"], ["short"], ["r"]]
 
 
-def test_a_cache_of_size_zero_remembers_nothing(backend: ListBackend):
-    search = Search(backend, cache_size=0)
+def test_nothing_is_remembered_that_nobody_asked_to_remember(backend: ListBackend):
+    search = Search(backend)
     assert search.search(["q"], 1) == search.search(["q"], 1)
     assert len(backend.requests) == 2
 
 
 def test_changing_a_result_list_does_not_change_the_cache(backend: ListBackend):
-    search = Search(backend)
+    search = Search(backend).for_run()
     search.search(["q"], 2)[0].clear()
     assert ids(search.search(["q"], 2)[0]) == ["p0", "p1"]
 
@@ -127,7 +127,7 @@ def test_a_guard_that_withholds_everything_ends_the_search(backend: ListBackend)
 
 
 def test_a_guard_does_not_poison_the_cache_for_others(backend: ListBackend):
-    search = Search(backend)
+    search = Search(backend).for_run()
     search.search(["q"], 2, Withhold(0))
     assert ids(search.search(["q"], 2)[0]) == ["p0", "p1"]
     assert ids(search.search(["q"], 2, Withhold(1))[0]) == ["p0", "p2"]

@@ -1,0 +1,109 @@
+"""What one call of the graph may bring: settings of its own, and what only a run of ours has.
+
+`AgentContext` is what applications and servers set, for an assistant or a call, as `context` or under `configurable`;
+it is the graph's context schema. Keys that are not ours belong to somebody else, a parent graph or a server, and are
+left alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from langchain_core.messages import AnyMessage
+from langchain_core.runnables import RunnableConfig
+from pydantic import Field, ValidationError
+
+# pydantic, which makes the schemas that a LangGraph server shows, refuses typing.TypedDict before Python 3.12.
+from typing_extensions import TypedDict
+
+from masksearch_agent.config.agent import AgentSettings
+from masksearch_agent.errors import AgentError
+from masksearch_agent.records import Sampling
+from masksearch_agent.retrieval.leak_guard import LeakGuard
+from masksearch_agent.traces.recorder import Recorder
+
+__all__ = ("AgentContext", "RunContext", "chosen_by_caller", "run_context", "with_limits")
+
+_PARTS = ("model", "index")
+
+
+class AgentContext(TypedDict, total=False):
+    """What an assistant or a call may set; what it leaves out is as the agent was made."""
+
+    max_searches: Annotated[int, Field(ge=0, description="Searches of a run.")]
+    max_queries: Annotated[int, Field(ge=1, description="Queries in one search.")]
+    passages_per_search: Annotated[int, Field(ge=1, description="Passages shown per search.")]
+    max_passage_words: Annotated[int, Field(ge=1, description="Words of a passage that are shown.")]
+    max_repairs: Annotated[int, Field(ge=0, description="Corrections of malformed steps in a run.")]
+    max_step_tokens: Annotated[int, Field(ge=1, description="Sampled tokens of one step.")]
+    max_sampled_tokens: Annotated[int, Field(ge=1, description="Sampled tokens of a run.")]
+    time_limit_s: Annotated[float, Field(gt=0, description="Seconds of a run.")]
+    model: Annotated[str, Field(description="A chat model by its name, as `openai:gpt-5-mini`.")]
+    index: Annotated[
+        str, Field(description="Folder of the index to search, or `web:` and the name of a search.")
+    ]
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """Run-scoped dependencies of a run of ours, passed as `context=` in place of an `AgentContext`."""
+
+    recorder: Recorder | None = None
+    """Collects the trace of the run; needed for a `Trajectory`. The graph takes one recorder a run; `MaskSearchAgent`
+    makes one for every run itself, and this one then holds the turns of all of them."""
+    guard: LeakGuard | None = None
+    """Withholds the source of a RAMP task from retrieval."""
+    sampling: Sampling | None = None
+    """Overrides the sampling settings of a recording model."""
+    opening: Sequence[AnyMessage] = ()
+    """What opens the run in place of the question alone, word for word."""
+    caller: Any = None
+    """The context that the caller of the agent passed."""
+
+
+def run_context(context: object) -> RunContext:
+    """Return a run's own context; as a subgraph, the graph is handed its parent's, which may be of any type."""
+    return context if isinstance(context, RunContext) else RunContext(caller=context)
+
+
+def chosen_by_caller(context: RunContext, config: RunnableConfig) -> dict[str, Any]:
+    """Return what the caller chose of `AgentContext`, the context before the config.
+
+    Inside a parent graph, `model` and `index` are the parent's own words, and are not read.
+
+    Raises:
+        AgentError: A value cannot be used. Inside a parent graph it is left alone instead.
+    """
+    configurable = config.get("configurable", {})
+    given = {**configurable, **(context.caller if isinstance(context.caller, Mapping) else {})}
+    chosen = {key: given[key] for key in AgentContext.__annotations__ if given.get(key) is not None}
+    if not chosen:
+        return {}
+    if "|" in configurable.get("checkpoint_ns", ""):
+        return {key: value for key, value in chosen.items() if key not in _PARTS and not _problem(key, value)}
+    problems = [f"{key}: {problem}" for key, value in chosen.items() if (problem := _problem(key, value))]
+    if problems:
+        raise AgentError(
+            f"the call sets what cannot be used ({'; '.join(problems)}); correct it or leave it out"
+        )
+    return chosen
+
+
+def with_limits(settings: AgentSettings, chosen: Mapping[str, Any]) -> AgentSettings:
+    """Return settings with the limits that a caller chose."""
+    limits = {key: value for key, value in chosen.items() if key not in _PARTS}
+    # What was not set stays unset: some limits hold for API models only where they were set.
+    return AgentSettings.model_validate({**settings.model_dump(exclude_unset=True), **limits})
+
+
+def _problem(key: str, value: object) -> str:
+    """Return what is wrong with a value, `""` where nothing is."""
+    if key in _PARTS:
+        return "" if isinstance(value, str) else f"expected a name, got {type(value).__name__}"
+    try:
+        AgentSettings.model_validate({key: value})
+    except ValidationError as failure:
+        return str(failure.errors()[0]["msg"])
+    return ""

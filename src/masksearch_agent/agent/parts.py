@@ -1,0 +1,155 @@
+"""The model and the search of a run, held to its limits."""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, AnyMessage
+from langchain_core.runnables import Runnable
+
+from masksearch_agent.agent.context import RunContext, with_limits
+from masksearch_agent.agent.dialects import choose_dialect
+from masksearch_agent.agent.prompts import PromptSet
+from masksearch_agent.calls.chat import open_chat_model
+from masksearch_agent.concurrency import afinish_within, finish_within
+from masksearch_agent.config.agent import AgentSettings
+from masksearch_agent.config.calls import ChatModelSettings
+from masksearch_agent.errors import AgentError
+from masksearch_agent.records import ScoredPassage
+from masksearch_agent.retrieval.adapters import as_search
+from masksearch_agent.retrieval.search import Search
+from masksearch_agent.traces.recorder import CallRecording, RecordingModel
+from masksearch_agent.traces.rows import POLICY_ROLE
+
+__all__ = ("Parts", "open_model")
+
+_LIMIT_FIELDS = ("max_tokens", "max_completion_tokens", "max_output_tokens", "max_new_tokens", "num_predict")
+"""What integrations call the limit on the tokens of a reply."""
+
+
+def open_model(model: BaseChatModel | str) -> BaseChatModel:
+    """Return a chat model, opened by its name (`provider:model`) where it is a string.
+
+    Raises:
+        MissingExtraError: langchain or the provider's package is not installed.
+        ServiceRefusedError: There is no such model, or its key is missing.
+    """
+    return open_chat_model(ChatModelSettings(model=model)) if isinstance(model, str) else model
+
+
+class Parts:
+    """What a run asks, and for how long."""
+
+    def __init__(
+        self, model: BaseChatModel, search: Search, settings: AgentSettings, prompts: PromptSet
+    ) -> None:
+        self.model = model
+        self.search = search
+        self.settings = settings
+        # Asked once: a check against a protocol takes as long as the rest of a step's preparation.
+        self.is_recording = isinstance(model, RecordingModel)
+        self.dialect = choose_dialect(settings, prompts, model)
+        self.caller = self.dialect.caller(model)
+        if settings.answers_from_passages and not getattr(model, "can_hold_answers", False):
+            raise AgentError(
+                f"{type(model).__name__} cannot hold answers to the passages that were read, which needs weights in "
+                f"this process (`LocalChatModel`); set `answers_from_passages=False`"
+            )
+        self._prompts = prompts
+        self._chosen = lru_cache(maxsize=64)(self._choose)
+
+    def chosen(self, choice: Mapping[str, Any]) -> Parts:
+        """Return the parts of a run whose caller chose some of them (`AgentContext`)."""
+        return self._chosen(tuple(sorted(choice.items()))) if choice else self
+
+    def _choose(self, choice: tuple[tuple[str, Any], ...]) -> Parts:
+        chosen = dict(choice)
+        model = open_model(chosen["model"]) if "model" in chosen else self.model
+        search = as_search(chosen["index"]) if "index" in chosen else self.search
+        return Parts(model, search, with_limits(self.settings, chosen), self._prompts)
+
+    def call(self, messages: list[AnyMessage], keywords: dict[str, Any], left_s: float) -> AIMessage:
+        """Call the model; what a recording model samples is never cut off, so that it is recorded.
+
+        Raises:
+            OutOfTimeError: No reply came in the time that is left.
+        """
+        caller, keywords = self._limited(keywords)
+        if self.is_recording:
+            return caller.invoke(messages, **keywords)
+        return finish_within(left_s, lambda: caller.invoke(messages, **keywords))
+
+    async def acall(self, messages: list[AnyMessage], keywords: dict[str, Any], left_s: float) -> AIMessage:
+        """Do what `call` does, without blocking."""
+        caller, keywords = self._limited(keywords)
+        if self.is_recording:
+            return await caller.ainvoke(messages, **keywords)
+        return await afinish_within(left_s, caller.ainvoke(messages, **keywords))
+
+    def find(
+        self, queries: Sequence[str], depth: int, context: RunContext, left_s: float
+    ) -> list[list[ScoredPassage]]:
+        """Search.
+
+        Raises:
+            OutOfTimeError: It took longer than the time that is left.
+        """
+        try:
+            return finish_within(left_s, lambda: self.search.search(queries, depth, context.guard))
+        except sqlite3.ProgrammingError:
+            # A connection that only the thread may use that opened it: then it is searched there, without a limit.
+            return self.search.search(queries, depth, context.guard)
+
+    async def afind(
+        self, queries: Sequence[str], depth: int, context: RunContext, left_s: float
+    ) -> list[list[ScoredPassage]]:
+        """Do what `find` does, without blocking."""
+        return await afinish_within(left_s, self.search.asearch(queries, depth, context.guard))
+
+    def call_settings(
+        self, calls: int, sampled_tokens: int, context: RunContext, last_turn_id: str | None
+    ) -> dict[str, Any]:
+        """Return the keywords of a model call.
+
+        Args:
+            calls: Replies that the transcript holds.
+            sampled_tokens: Of the run, so far.
+            last_turn_id: The turn that the call continues.
+        """
+        left = max(1, self.settings.max_sampled_tokens - sampled_tokens)
+        if not self.is_recording:
+            # A reasoning model needs more than a step of ours: it is limited where somebody says so.
+            limits = {"max_step_tokens": self.settings.max_step_tokens, "max_sampled_tokens": left}
+            wanted = [limit for name, limit in limits.items() if name in self.settings.model_fields_set]
+            return {"max_tokens": min(wanted)} if wanted else {}
+        keywords: dict[str, Any] = {"max_tokens": min(self.settings.max_step_tokens, left)}
+        if context.sampling is not None:
+            keywords |= {"temperature": context.sampling.temperature, "top_p": context.sampling.top_p}
+            if context.sampling.seed is not None:
+                # Every call of a run gets a seed of its own.
+                keywords["seed"] = random.Random(f"{context.sampling.seed}:{calls}").getrandbits(32)
+        if context.recorder is not None:
+            keywords["recording"] = CallRecording(context.recorder, POLICY_ROLE, last_turn_id)
+        return keywords
+
+    def _limited(self, keywords: dict[str, Any]) -> tuple[Runnable[Any, AIMessage], dict[str, Any]]:
+        """Return what to call and its keywords, the limit under the name that the model has for it."""
+        if self.is_recording or "max_tokens" not in keywords:
+            return self.caller, keywords
+        bare = getattr(self.model, "bound", self.model)
+        name = next(
+            (name for name in _LIMIT_FIELDS if name in getattr(type(bare), "model_fields", {})), "max_tokens"
+        )
+        own = getattr(bare, name, None)
+        limit = (
+            min(keywords["max_tokens"], own) if isinstance(own, int) and own > 0 else keywords["max_tokens"]
+        )
+        rest = {key: value for key, value in keywords.items() if key != "max_tokens"}
+        if name == "num_predict" and bare is self.model:  # Ollama takes it with the model, not with a call.
+            return self.dialect.caller(self.model.model_copy(update={name: limit})), rest
+        return self.caller, {**rest, name: limit}

@@ -1,0 +1,54 @@
+"""What records have in common: they read strictly from JSON, and checkpointers give them back as what they were."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict
+from typing import Any, TypeVar
+
+from pydantic import ConfigDict
+from pydantic_core import SchemaSerializer, core_schema
+
+__all__ = ("Record", "content_id", "keeps_its_type")
+
+_RecordT = TypeVar("_RecordT", bound=type)
+
+
+class Record:
+    """A record read from JSON must have no key that it does not know."""
+
+    __slots__ = ()
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    def __post_init__(self) -> None:
+        # A checkpointer gives back lists.
+        for name in self.__dataclass_fields__:  # type: ignore[attr-defined]
+            value = getattr(self, name)
+            if isinstance(value, list):
+                object.__setattr__(self, name, _as_tuple(value))
+
+
+def keeps_its_type(record: _RecordT) -> _RecordT:
+    """Keep instances of a record as they are where pydantic dumps something that holds one, other than as JSON.
+
+    A checkpointer dumps a tool message before it writes it, and a record that is its artifact would be a dictionary
+    from then on.
+    """
+    as_itself = core_schema.plain_serializer_function_ser_schema(
+        lambda value, info: value if info.mode == "python" else asdict(value),
+        info_arg=True,
+        return_schema=core_schema.is_instance_schema(object),
+    )
+    record.__pydantic_serializer__ = SchemaSerializer(core_schema.any_schema(serialization=as_itself))  # type: ignore[attr-defined]
+    return record
+
+
+def content_id(*parts: object) -> str:
+    """Return a 16-digit hexadecimal id that depends on the parts' values only."""
+    canonical = json.dumps(parts, sort_keys=True, ensure_ascii=False, default=str)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def _as_tuple(values: list[Any]) -> tuple[Any, ...]:
+    return tuple(_as_tuple(value) if isinstance(value, list) else value for value in values)

@@ -1,0 +1,306 @@
+"""Inside other graphs: the parent sees a conversation and never the protocol, and its own keys are its own."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from fakes.chat_models import ScriptedChatModel, ScriptedRecordingModel
+from fakes.passages import make_passages
+from fakes.retrievers import DictRetriever
+from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage, ToolMessage
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.graph import START, StateGraph
+from langgraph.graph.message import MessagesState
+from langgraph.types import Command
+
+from masksearch_agent.agent.prompts import COMPACT_PROMPTS
+from masksearch_agent.agent.runnable import MaskSearchAgent
+from masksearch_agent.config.agent import AgentSettings
+from masksearch_agent.config.retrieval import RetrievalSettings
+from masksearch_agent.errors import AgentError
+from masksearch_agent.retrieval.index import build_index
+
+SEARCH = "<think>who?</think><search>founder of Harrow</search>"
+PASSAGES = {"founder of Harrow": ["Harrow: Ada founded Harrow.", "Ada: Ada is a founder."]}
+THREAD: RunnableConfig = {"configurable": {"thread_id": "t"}}
+MARKS = ("<think>", "<search>", "<answer>", "<information>", COMPACT_PROMPTS.question_system)
+
+
+def echo(messages: list[BaseMessage]) -> str:
+    """Search once, then answer with the last question."""
+    if messages[-1].text.startswith("<information>"):
+        question = [m for m in messages if m.type == "human" and not m.text.startswith("<")][-1]
+        return f"<think>ok</think><answer>{question.text}</answer>"
+    return SEARCH
+
+
+def make_agent(model: Any = None, **limits: Any) -> MaskSearchAgent:
+    model = model or ScriptedChatModel(script=echo)
+    return MaskSearchAgent(model, DictRetriever(entries=PASSAGES), AgentSettings(**limits), COMPACT_PROMPTS)
+
+
+class ParentState(MessagesState, total=False):
+    structured_response: dict[str, Any]
+    todos: list[str]
+    question_count: int
+
+
+def parent_of(agent: MaskSearchAgent, **schema: Any) -> StateGraph[Any, Any, Any, Any]:
+    parent = StateGraph(ParentState, **schema)
+    parent.add_node("research", agent.graph)
+    parent.add_edge(START, "research")
+    return parent
+
+
+def said(messages: list[AnyMessage]) -> list[tuple[str, str]]:
+    return [(message.type, str(message.text)) for message in messages]
+
+
+@pytest.mark.parametrize("model", [ScriptedChatModel, ScriptedRecordingModel])
+async def test_a_parent_gets_one_closing_message_and_a_structured_response(model: Any):
+    graph = parent_of(make_agent(model(script=echo))).compile(checkpointer=InMemorySaver())
+    closing = ("ai", "one\nSources: Harrow, Ada")
+    state = graph.invoke({"messages": [HumanMessage("one")], "todos": ["x"]}, THREAD)
+    assert said(state["messages"]) == [("human", "one"), closing]
+    assert state["structured_response"] == {
+        "answer": "one",
+        "sources": ["Harrow", "Ada"],
+        "stop_reason": "answered",
+    }
+    json.dumps(state["structured_response"])
+    state = await graph.ainvoke({"messages": [HumanMessage("two")]}, THREAD)
+    assert said(state["messages"])[2:] == [("human", "two"), ("ai", "two\nSources: Harrow, Ada")]
+    assert not any(mark in text for _, text in said(state["messages"]) for mark in MARKS)
+
+
+async def test_a_parent_s_streams_show_no_protocol_either():
+    graph = parent_of(make_agent()).compile()
+    for mode in ("values", "updates"):
+        chunks = [c async for c in graph.astream({"messages": [HumanMessage("one")]}, stream_mode=mode)]
+        assert not any(mark in str(chunks) for mark in MARKS)
+
+
+def test_the_transcript_is_in_a_channel_of_its_own():
+    state = make_agent().graph.invoke({"messages": [HumanMessage("one")]})
+    assert [m.type for m in state["transcript"]] == ["system", "human", "ai", "human", "ai"]
+    assert state["transcript"][2].text == SEARCH
+    assert said(state["messages"]) == [("human", "one"), ("ai", "one\nSources: Harrow, Ada")]
+
+
+def test_a_run_without_an_answer_closes_with_why():
+    graph = parent_of(make_agent(ScriptedChatModel(script=["?"]), max_repairs=0)).compile()
+    state = graph.invoke({"messages": [HumanMessage("one")]})
+    assert state["messages"][-1].text == "No answer was found (repairs_exhausted)."
+    assert state["structured_response"]["stop_reason"] == "repairs_exhausted"
+
+
+def test_tags_in_a_passage_reach_the_parent_as_they_were():
+    def quote(messages: list[BaseMessage]) -> str:
+        if not messages[-1].text.startswith("<information>"):
+            return "<think></think><search>q</search>"
+        text = messages[-1].text.split("[1] ")[1].split("\n")[0]
+        return f"<think></think><answer>{text}</answer>"
+
+    agent = MaskSearchAgent(ScriptedChatModel(script=quote), lambda query: ["Use <search> here."])
+    state = agent.graph.invoke({"question": "?"})
+    assert state["messages"][-1].text == "Use <search> here."
+
+
+class AnswerState(MessagesState, total=False):
+    answer: str
+    user_id: int
+
+
+async def test_the_agent_itself_is_a_node_of_a_graph_of_messages():
+    parent = StateGraph(AnswerState)
+    parent.add_node("research", make_agent())
+    parent.add_edge(START, "research")
+    graph = parent.compile(checkpointer=InMemorySaver())
+    state = graph.invoke({"messages": [HumanMessage("one")], "user_id": 7}, THREAD)
+    assert said(state["messages"]) == [("human", "one"), ("ai", "one\nSources: Harrow, Ada")]
+    assert (state["answer"], state["user_id"]) == ("one", 7)
+    state = await graph.ainvoke({"messages": [HumanMessage("two")]}, THREAD)
+    assert said(state["messages"])[2:] == [("human", "two"), ("ai", "two\nSources: Harrow, Ada")]
+
+
+# --- handoffs ----------------------------------------------------------------------------------------------
+
+
+def handoff(name: str, **arguments: Any) -> list[AnyMessage]:
+    call = {"type": "tool_call", "id": "1", "name": name, "args": arguments}
+    return [
+        AIMessage("", tool_calls=[call]),
+        ToolMessage("Successfully transferred", tool_call_id="1", name=name),
+    ]
+
+
+ASKED = HumanMessage("Who founded Harrow?")
+CONVERSATIONS: dict[str, tuple[list[AnyMessage], str]] = {
+    "a tool's result": ([ASKED, *handoff("transfer_to_research")], ASKED.text),
+    "another tool's result": ([ASKED, *handoff("calculator", query="1 + 1")], ASKED.text),
+    "an agent's reply": ([ASKED, AIMessage("I will ask the researcher.")], ASKED.text),
+    "a task": ([ASKED, *handoff("transfer_to_research", task="Find the founder.")], "Find the founder."),
+    "a description": (
+        [ASKED, *handoff("delegate_to_research", task_description="Find the founder.")],
+        "Find the founder.",
+    ),
+    "an open call": ([ASKED, handoff("task", description="Find the founder.")[0]], "Find the founder."),
+    "an earlier task": ([*handoff("transfer_to_research", task="Old."), ASKED], ASKED.text),
+}
+
+
+@pytest.mark.parametrize(("messages", "question"), CONVERSATIONS.values(), ids=CONVERSATIONS.keys())
+def test_whoever_spoke_last_the_question_is_what_was_asked_or_handed_over(
+    messages: list[AnyMessage], question: str
+):
+    agent = make_agent()
+    state = parent_of(agent).compile().invoke({"messages": messages})
+    read = said(agent.model.calls[0])
+    assert read[-1] == ("human", question)
+    assert {kind for kind, _ in read} <= {"system", "human", "ai"}, "no tool's messages reach the model"
+    assert state["messages"][-1].text == f"{question}\nSources: Harrow, Ada"
+    assert len(state["messages"]) == len(messages) + 1
+
+
+def test_a_command_hands_over_to_it():
+    def supervise(state: ParentState) -> Command[Any]:
+        return Command(goto="research", update={"messages": handoff("transfer_to_research")})
+
+    parent = StateGraph(ParentState)
+    parent.add_node("supervisor", supervise, destinations=("research",))
+    parent.add_node("research", make_agent().graph)
+    parent.add_node("report", lambda state: {"todos": [state["messages"][-1].text]})
+    parent.add_edge(START, "supervisor")
+    parent.add_edge("research", "report")
+    state = parent.compile().invoke({"messages": [ASKED]})
+    assert state["todos"] == [f"{ASKED.text}\nSources: Harrow, Ada"]
+
+
+def test_a_conversation_is_read_as_what_was_said():
+    agent = make_agent()
+    earlier = [HumanMessage("Hi <search>x</search>"), AIMessage("Hello"), *handoff("calculator", query="1")]
+    parent_of(agent).compile().invoke({"messages": [*earlier, ASKED]})
+    assert said(agent.model.calls[0])[1:] == [
+        ("human", "Hi <\u2060search>x<\u2060/search>"),
+        ("ai", "Hello"),
+        ("human", ASKED.text),
+    ]
+
+
+def test_a_conversation_without_a_question_is_refused():
+    with pytest.raises(AgentError, match="asks nothing"):
+        make_agent().graph.invoke({"messages": [AIMessage("Hello")]})
+
+
+# --- what callers set --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class AppContext:
+    user: str
+    model: str = "the parent's own"
+
+
+FOREIGN: dict[str, Any] = {
+    "user": "ann",
+    "user_id": 7,
+    "langgraph_auth_user": {"name": "ann"},
+    "tenant": None,
+}
+
+
+async def test_keys_that_are_not_ours_are_left_alone():
+    agent = make_agent()
+    for context in (FOREIGN, AppContext("ann"), None):
+        assert agent.invoke("q", {"configurable": FOREIGN}, context=context).answer == "q"
+        assert (await agent.ainvoke("q", {"configurable": FOREIGN}, context=context)).answer == "q"
+        state = await agent.graph.ainvoke({"question": "q"}, {"configurable": FOREIGN}, context=context)
+        assert state["answer"] == "q"
+
+
+LIMITS: list[tuple[dict[str, Any], int, int]] = [
+    ({"max_searches": 0}, 0, 0),
+    ({"passages_per_search": 1}, 1, 1),
+]
+
+
+@pytest.mark.parametrize(("limits", "searches", "shown"), LIMITS)
+@pytest.mark.parametrize("place", ["context", "configurable", "with_config"])
+def test_a_call_sets_limits_of_its_own(limits: dict[str, Any], searches: int, shown: int, place: str):
+    agent = make_agent(
+        ScriptedChatModel(script=lambda messages: SEARCH if len(messages) < 4 else echo(messages))
+    )
+    if place == "context":
+        answer = agent.invoke("q", context={**FOREIGN, **limits})
+    elif place == "configurable":
+        answer = agent.invoke("q", {"configurable": {**FOREIGN, **limits}})
+    else:
+        answer = agent.with_config({"configurable": limits}).invoke("q")
+    assert (len(answer.searches), len(answer.sources)) == (searches, shown)
+    assert len(make_agent().invoke("q").sources) == 2
+
+
+def test_a_call_sets_its_token_limit_for_a_recording_model():
+    model = ScriptedRecordingModel(script=echo)
+    make_agent(model).invoke("q", context={"max_step_tokens": 7})
+    assert model.keywords[0]["max_tokens"] == 7
+
+
+def test_a_call_may_take_more_steps_than_the_agent_was_made_for():
+    script = [SEARCH] * 40 + ["<think></think><answer>x</answer>"]
+    answer = make_agent(ScriptedChatModel(script=script)).invoke("q", context={"max_searches": 40})
+    assert (len(answer.searches), answer.answer) == (40, "x")
+
+
+def test_a_call_names_its_index(tmp_path: Any):
+    build_index(make_passages("red fox"), tmp_path / "index", RetrievalSettings(mode="bm25"))
+    script = ["<think></think><search>fox</search>", "<think></think><answer>x</answer>"]
+    agent = make_agent(ScriptedChatModel(script=script))
+    answer = agent.invoke("q", context={"index": str(tmp_path / "index")})
+    assert [source.text for source in answer.sources] == ["red fox"]
+
+
+def test_a_call_names_its_model(monkeypatch: pytest.MonkeyPatch):
+    from masksearch_agent.agent import parts
+
+    named = {"fake:other": ScriptedChatModel(script=["<think></think><answer>other</answer>"])}
+    monkeypatch.setattr(parts, "open_chat_model", lambda settings: named[settings.model])
+    agent = make_agent()
+    assert agent.invoke("q", {"configurable": {"model": "fake:other"}}).answer == "other"
+    assert agent.invoke("q").answer == "q"
+
+
+@pytest.mark.parametrize(
+    ("context", "message"),
+    [
+        ({"max_searches": -1}, "max_searches: .*greater than or equal to 0"),
+        ({"model": 7}, "model: expected a name"),
+    ],
+)
+def test_a_wrong_setting_of_a_call_is_refused_in_words(context: dict[str, Any], message: str):
+    with pytest.raises(AgentError, match=message):
+        make_agent().invoke("q", context=context)
+
+
+@pytest.mark.parametrize(
+    "context", [AppContext("ann"), {"model": "theirs", "index": 3, "max_searches": "many", **FOREIGN}]
+)
+async def test_inside_a_parent_its_words_are_not_taken_for_ours(context: Any):
+    graph = parent_of(make_agent()).compile()
+    config: RunnableConfig = {"configurable": {"model": "theirs", "index": "nowhere", **FOREIGN}}
+    state = await graph.ainvoke({"messages": [ASKED]}, config, context=context)
+    assert state["structured_response"]["answer"] == ASKED.text
+    state = graph.invoke({"messages": [ASKED]}, {"configurable": {"passages_per_search": 1}}, context=context)
+    assert state["structured_response"]["sources"] == ["Harrow"], "a limit holds there too"
+
+
+def test_the_settings_show_in_the_graph_s_schema():
+    graph = make_agent().graph
+    shown = graph.get_context_jsonschema()["properties"]
+    assert set(shown) >= {"max_searches", "passages_per_search", "time_limit_s", "model", "index"}
+    assert not set(shown) & {"recorder", "guard", "sampling", "opening"}
+    assert shown["max_searches"]["description"] == "Searches of a run."
