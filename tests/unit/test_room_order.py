@@ -16,7 +16,17 @@ import masksearch_agent
 PACKAGE = "masksearch_agent"
 ROOT = Path(masksearch_agent.__file__).parent
 ROWS = (
-    ("records", "errors", "files", "jsonl", "plugins", "dataset_folder", "concurrency", "environment"),
+    (
+        "records",
+        "errors",
+        "failures",
+        "files",
+        "jsonl",
+        "plugins",
+        "dataset_folder",
+        "concurrency",
+        "environment",
+    ),
     *(
         (room,)
         for room in (

@@ -21,7 +21,7 @@ from masksearch_agent.config.ramp import RampSettings
 from masksearch_agent.config.recipe import Recipe
 from masksearch_agent.corpus.report import CorpusReport
 from masksearch_agent.errors import EvaluationError, GenerationError, ServiceError, TaskError
-from masksearch_agent.evaluation.answering import BatchAgent
+from masksearch_agent.evaluation.answering import Answered, BatchAgent, FailedAnswer
 from masksearch_agent.evaluation.asking import AgentChoice, QuestionFiles, score_files
 from masksearch_agent.generator.runner import GenerationReport
 from masksearch_agent.jsonl import dump_record, load_record, read_jsonl, write_jsonl
@@ -180,16 +180,19 @@ class _ClusterAgent(BatchAgent):
         [(_, result)] = pool.do(job, [Shard("version", [])])
         self.model_version: str = result["model_version"]
 
-    def answer_tasks(self, tasks: Sequence[SearchTask]) -> Iterator[tuple[SearchTask, Trajectory, Usage]]:
-        """Yield each task with its run and what it cost, as shards are finished."""
+    def answer_tasks(self, tasks: Sequence[SearchTask]) -> Iterator[tuple[SearchTask, Answered]]:
+        """Yield each task with its run and what it cost, or why it failed, as shards are finished."""
         by_id = {task.id: task for task in tasks}
         # Benchmarks are small: every worker gets its part.
         size = min(self._shard_size, -(-len(tasks) // self._pool.worker_count) or 1)
         for _, result in self._pool.do(self._job, cut_shards(map(dump_record, tasks), size, self._job)):
             for answer in result["answers"]:
+                task = by_id[answer["task_id"]]
+                if "reason" in answer:
+                    yield task, FailedAnswer(answer["reason"], answer["is_outage"])
+                    continue
                 trajectory = load_record(Trajectory, answer["trajectory"], EvaluationError)
-                usage = load_record(Usage, answer["usage"], EvaluationError)
-                yield by_id[trajectory.task_id], trajectory, usage
+                yield task, (trajectory, load_record(Usage, answer["usage"], EvaluationError))
 
 
 def _settings_of(recipe: Recipe) -> Json:
