@@ -93,7 +93,8 @@ def is_outage(failure: BaseException) -> bool:
 
 def reason_of(failure: BaseException) -> str:
     """Say why an item failed, in one line."""
-    text = " ".join(str(failure).split())[:_MAX_REASON_CHARS]
+    # Half a surrogate pair could not be written anywhere.
+    text = " ".join(str(failure).split())[:_MAX_REASON_CHARS].encode(errors="replace").decode()
     if isinstance(failure, MaskSearchError) and text:
         return text
     return f"{type(failure).__name__}: {text}" if text else type(failure).__name__
