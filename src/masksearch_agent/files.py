@@ -7,16 +7,35 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ("replace_text", "replacing")
+__all__ = ("append_bytes", "replace_text", "replacing")
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a path to write to, which takes the place of `path` once the block ends without an error."""
+    """Give a path to write to, which takes the place of `path` once the block ends; after an error it is deleted."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
-    yield partial
+    try:
+        yield partial
+    except BaseException:
+        if partial.is_file():
+            partial.unlink()
+        raise
     os.replace(partial, path)
+
+
+def append_bytes(path: Path, data: bytes) -> None:
+    """Add to a file, on disk when this returns; on a full disk the file is left as it was."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab", buffering=0) as file:
+        size, left = file.seek(0, os.SEEK_END), memoryview(data)
+        try:
+            while left:
+                left = left[file.write(left) :]
+            os.fsync(file.fileno())
+        except OSError:
+            file.truncate(size)
+            raise
 
 
 def replace_text(path: Path, text: str) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import re
 import shlex
@@ -18,12 +19,12 @@ from masksearch_agent.agent.prompts import FULL_PROMPTS
 from masksearch_agent.agent.protocol import PROTOCOL_VERSION
 from masksearch_agent.cli import app
 from masksearch_agent.config.agent import AgentSettings
-from masksearch_agent.errors import TraceError
+from masksearch_agent.errors import ModelError, TraceError
 from masksearch_agent.files import replace_text
 from masksearch_agent.jsonl import write_jsonl
 from masksearch_agent.lab import world
 from masksearch_agent.lab.recipe import LabRecipe
-from masksearch_agent.records import Hop, SearchTask
+from masksearch_agent.records import Hop, SearchTask, Trajectory, Usage
 from masksearch_agent.serving.engines import Launch
 from masksearch_agent.traces.store import TraceStore
 
@@ -452,3 +453,53 @@ def test_a_deployed_agent_is_not_asked_for_what_only_a_bundle_can_do(
     evaluation = ("eval", "--agent", "http://127.0.0.1:1", "--data", questions)
     assert_one_error(run(*evaluation, "--baseline", "rag-pe"), "needs an agent bundle")
     assert_one_error(run(*evaluation, "--data", questions), "two question files have one name")
+
+
+@pytest.fixture
+def partly_failing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> tuple[object, ...]:
+    """Return a command that evaluates an agent which answers one of two questions, and fails at the other."""
+
+    async def answer_task(self: Any, task: SearchTask, seed: int) -> tuple[Trajectory, Usage]:
+        if task.id != "right":
+            raise ModelError("the prompt has 2100 tokens but the server reads at most 2048")
+        return Trajectory("t", task.id, (), "Ada", "answered", producer=self.model_version), Usage()
+
+    monkeypatch.setattr("masksearch_agent.evaluation.answering.RemoteAgent.answer_task", answer_task)
+    questions = tmp_path / "q.jsonl"
+    write_jsonl(questions, [SearchTask(name, "qa", "Who?", (("Ada",),)) for name in ("right", "too long")])
+    return ("eval", "--agent", "http://127.0.0.1:1", "--data", questions, "--out", tmp_path / "out")
+
+
+def test_questions_that_fail_are_told_by_the_summary_the_report_and_the_exit_code(
+    run: CommandLine, partly_failing: tuple[object, ...], tmp_path: Path
+) -> None:
+    ran = run(*partly_failing, "--json")
+    scores = json.loads(ran.out)["q"]
+    assert (ran.code, scores["n"], scores["recall"], scores["failed"]) == (3, 2, 0.5, 1)
+    assert scores["failures"] == {"the prompt has … tokens but the server reads at most …": 1}
+    assert "1 of 2 items failed (50.0%)" in ran.err
+    assert "Questions that failed" in (tmp_path / "out" / "report.html").read_text()
+    assert run(*partly_failing).code == 3, "what failed stays failed"
+    assert run(*partly_failing, "--max-failed", "0.5").code == 0
+    assert run(*partly_failing, "--set", "max_failed=0.49").code == 3
+
+
+@pytest.mark.parametrize(
+    ("failure", "told"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "No space left on device"),
+        (MemoryError(), "no memory is left"),
+    ],
+)
+def test_a_full_disk_or_memory_ends_a_command_in_words(
+    run: CommandLine,
+    partly_failing: tuple[object, ...],
+    monkeypatch: pytest.MonkeyPatch,
+    failure: Exception,
+    told: str,
+) -> None:
+    async def answer_task(self: Any, task: SearchTask, seed: int) -> None:
+        raise failure
+
+    monkeypatch.setattr("masksearch_agent.evaluation.answering.RemoteAgent.answer_task", answer_task)
+    assert_one_error(run(*partly_failing), told)

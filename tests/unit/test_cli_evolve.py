@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ pytest.importorskip("bm25s")
 from masksearch_agent.lab import evolution as lab_evolution
 from masksearch_agent.reports.records import RunReport
 from masksearch_agent.runs import evolution
+from masksearch_agent.stages.stage import Site
 
 
 @pytest.fixture
@@ -22,6 +24,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     class NotedEvolution:
         def __init__(self, *arguments: Any) -> None:
             notes.append(arguments)
+            self.rounds = SimpleNamespace(graph=Site())
 
         def run(self) -> RunReport:
             return RunReport("evolved")

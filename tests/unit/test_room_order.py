@@ -20,6 +20,7 @@ ROWS = (
         "records",
         "record_base",
         "errors",
+        "failures",
         "files",
         "jsonl",
         "plugins",

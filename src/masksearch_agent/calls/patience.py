@@ -104,9 +104,7 @@ class PatientCaller:
                     f"{self.service} refuses every call: {what}; check the model's name, the address and the API key "
                     "in the environment"
                 ) from None
-            raise ServiceError(
-                f"{self.service} keeps failing: {what}; run the same command again to go on"
-            ) from None
+            raise ServiceError(f"{self.service} keeps failing: {what}; try again once it is up") from None
 
     async def _attempt(self, attempt: Callable[[], Awaitable[T]]) -> T:
         while (left_s := self._paused_until - time.monotonic()) > 0:

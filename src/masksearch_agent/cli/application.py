@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -16,13 +16,15 @@ from rich.console import Console, RenderableType
 from rich.markup import escape
 
 from masksearch_agent.errors import MaskSearchError, TraceError
+from masksearch_agent.failures import stops_run
 from masksearch_agent.jsonl import dump_record
 
 if TYPE_CHECKING:
     from masksearch_agent.cluster.ray_pool import RayPool
     from masksearch_agent.config.recipe import Recipe
     from masksearch_agent.lab.recipe import LabRecipe
-    from masksearch_agent.reports.records import RunReport
+    from masksearch_agent.reports.records import RunReport, StageCost
+    from masksearch_agent.stages.graph import FinishedStage
     from masksearch_agent.traces.store import TraceStore
 
 app = typer.Typer(
@@ -38,6 +40,8 @@ MESSAGES = Console(stderr=True)
 """Progress and messages: standard output is for results."""
 _STOPPED = 130
 """Exit code after Ctrl-C, as Typer and shells have it."""
+_FAILED_ITEMS = 3
+"""Exit code of a command that is done, but for items that failed."""
 
 RecipeOption = Annotated[Path | None, typer.Option("--recipe", help="YAML file of settings.", dir_okay=False)]
 SetOption = Annotated[
@@ -70,10 +74,21 @@ RayAddressOption = Annotated[
         help="Join this Ray cluster: `host:6379`, or `auto`. None: RAY_ADDRESS, or else a cluster of this machine."
     ),
 ]
+RetryFailedOption = Annotated[
+    bool, typer.Option("--retry-failed", help="Try again what failed before, with what is missing.")
+]
+MaxFailedOption = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        max=1,
+        help="Share of items that may fail before the exit code is 3 (`max_failed`, 0 by default).",
+    ),
+]
 
 
 def main() -> None:
-    """Run the command line; errors of this package become one line and exit code 1."""
+    """Run the command line; errors of this package, and a full disk or memory, become one line and exit code 1."""
     # Loading and saving weights would draw bars of their own between ours. `=0` shows them, and downloads from a hub.
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     # Between transformers and TRL; there is nothing that a user could do about them.
@@ -83,6 +98,22 @@ def main() -> None:
     except MaskSearchError as failure:
         MESSAGES.print(f"[bold red]error:[/] {escape(str(failure))}", highlight=False, soft_wrap=True)
         sys.exit(1)
+    except (MemoryError, OSError) as failure:
+        if isinstance(failure, BrokenPipeError):
+            os.dup2(
+                os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+            )  # Nobody reads: say nothing more there.
+            sys.exit(1)
+        if not stops_run(failure):
+            raise
+        what = "no memory is left" if isinstance(failure, MemoryError) else f"{failure}"
+        MESSAGES.print(
+            f"[bold red]error:[/] {escape(what)}; what was finished is kept. Make room and run the same command again "
+            f"to go on from here.",
+            highlight=False,
+            soft_wrap=True,
+        )
+        sys.exit(1)
     except SystemExit as ended:
         if ended.code == _STOPPED:
             MESSAGES.print("\nStopped. Run the same command again to go on from here.")
@@ -90,7 +121,11 @@ def main() -> None:
 
 
 def resolve_recipe(
-    path: Path | None, overrides: list[str] | None, engine: str | None = None, ray_address: str | None = None
+    path: Path | None,
+    overrides: list[str] | None,
+    engine: str | None = None,
+    ray_address: str | None = None,
+    max_failed: float | None = None,
 ) -> LabRecipe:
     """Return the recipe of a command, which may be one of an experiment; `--set` wins over its other options."""
     from masksearch_agent.config.recipe import load_recipe
@@ -98,7 +133,27 @@ def resolve_recipe(
 
     options = {"engine.name": engine, "engine.ray_address": ray_address}
     chosen = [f"{key}={value}" for key, value in options.items() if value]
+    chosen += [f"max_failed={max_failed}"] if max_failed is not None else []
     return load_recipe(path, [*chosen, *(overrides or [])], LabRecipe)
+
+
+def exit_by_failures(failed: int, items: int, max_failed: float) -> None:
+    """Say how many items of a command failed, and end it with exit code 3 where that are more than `max_failed`."""
+    if not failed:
+        return
+    MESSAGES.print(
+        f"[yellow]{failed:,} of {items:,} items failed[/] ({failed / max(items, 1):.1%}); `--retry-failed` tries them "
+        f"again, `--max-failed` says how many may fail",
+        highlight=False,
+        soft_wrap=True,
+    )
+    if failed > max_failed * items:
+        raise typer.Exit(_FAILED_ITEMS)
+
+
+def exit_by_stages(stages: Sequence[StageCost | FinishedStage], max_failed: float) -> None:
+    """Do what `exit_by_failures` does, for what failed in the stages of a run."""
+    exit_by_failures(sum(stage.failed for stage in stages), sum(stage.items for stage in stages), max_failed)
 
 
 @contextmanager

@@ -201,6 +201,8 @@ def generate(
             "the environment. None: the hindsight teacher."
         ),
     ] = None,
+    retry_failed: cli.RetryFailedOption = False,
+    max_failed: cli.MaxFailedOption = None,
     engine: cli.EngineOption = None,
     ray_address: cli.RayAddressOption = None,
     recipe: cli.RecipeOption = None,
@@ -218,20 +220,23 @@ def generate(
     from masksearch_agent.stages.trajectories import generate_trajectories
 
     overrides = [*([f"generator.model.model={model}"] if model else []), *(settings or [])]
-    resolved = cli.resolve_recipe(recipe, overrides, engine, ray_address)
+    resolved = cli.resolve_recipe(recipe, overrides, engine, ray_address, max_failed)
     with Display(cli.MESSAGES).stage("generating") as bar:
         if resolved.engine.name == "ray":
             from masksearch_agent.cluster import runs
 
             with cli.ray_pool(resolved) as pool:
-                report = runs.generate_trajectories(pool, tasks, index, resolved, out, stage, limit, bar)
+                report = runs.generate_trajectories(
+                    pool, tasks, index, resolved, out, stage, limit, bar, retry_failed
+                )
         else:
             search = open_search(index, resolved.retrieval)
             report = generate_trajectories(
                 read_task_files(tasks)[:limit], search, resolved.generator, resolved.agent, prompts_of(resolved),
-                out, stage, bar,
+                out, stage, bar, retry_failed,
             )  # fmt: skip
     cli.print_result({"traces": str(out), **report}, as_json)
+    cli.exit_by_failures(report["failed"], report["tasks"], resolved.max_failed)
 
 
 @cli.app.command()

@@ -24,6 +24,9 @@ BaselineOption = Annotated[
         help="Evaluate the untrained model instead: retrieving once, searching, or retrieving once in plain text."
     ),
 ]
+BaseModelOption = Annotated[
+    str | None, typer.Option(help="The untrained model, where the bundle's own word for it is out of date.")
+]
 
 
 @cli.app.command("eval")
@@ -38,10 +41,7 @@ def evaluate_agent(
         Literal["agentic", "rag"], typer.Option(help="The search graph, or the retrieve-once baseline.")
     ] = "agentic",
     baseline: BaselineOption = None,
-    base_model: Annotated[
-        str | None,
-        typer.Option(help="The untrained model, where the bundle's own word for it is out of date."),
-    ] = None,
+    base_model: BaseModelOption = None,
     judge: JudgeOption = None,
     out: Annotated[
         Path | None,
@@ -51,6 +51,8 @@ def evaluate_agent(
     ] = None,
     limit: Annotated[int | None, typer.Option(help="Ask this many questions of each file at most.")] = None,
     base_url: cli.BaseUrlOption = None,
+    retry_failed: cli.RetryFailedOption = False,
+    max_failed: cli.MaxFailedOption = None,
     engine: cli.EngineOption = None,
     ray_address: cli.RayAddressOption = None,
     recipe: cli.RecipeOption = None,
@@ -68,9 +70,10 @@ def evaluate_agent(
     from masksearch_agent.reports.evaluation_page import write_evaluation_page
     from masksearch_agent.stages.display import Display
 
-    resolved = cli.resolve_recipe(recipe, settings, engine, ray_address)
+    resolved = cli.resolve_recipe(recipe, settings, engine, ray_address, max_failed)
     choice = AgentChoice(agent, index, mode, baseline, base_model, base_url)
-    questions = QuestionFiles(data, out, limit, open_judge(JudgeSettings(model=judge)) if judge else None)
+    model_judge = open_judge(JudgeSettings(model=judge)) if judge else None
+    questions = QuestionFiles(data, out, limit, model_judge, retry_failed)
     with Display(cli.MESSAGES).stage("evaluating") as bar:
         if resolved.engine.name == "ray":
             from masksearch_agent.cluster import runs
@@ -81,9 +84,10 @@ def evaluate_agent(
             scores = evaluate_files(choice, questions, resolved, bar.step)
     cli.print_result(scores, as_json)
     if out is not None:
-        cli.MESSAGES.print(
-            f"report: {escape(str(write_evaluation_page(out, resolved.evaluation)))}", soft_wrap=True
-        )
+        page = write_evaluation_page(out, resolved.evaluation)
+        cli.MESSAGES.print(f"report: {escape(str(page))}", soft_wrap=True)
+    failed, asked = (sum(found[name] for found in scores.values()) for name in ("failed", "n"))
+    cli.exit_by_failures(failed, asked, resolved.max_failed)
 
 
 @cli.app.command()

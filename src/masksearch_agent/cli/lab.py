@@ -36,12 +36,12 @@ def quickstart(
     resolved = cli.resolve_recipe(path, [*(settings or []), f"seed={seed}"])
     report = Quickstart(resolved, out, Display(cli.MESSAGES)).run()
     cli.print_report(report, Group(scores_table(report), cli.cost_text(report)), {}, as_json)
-    if as_json:
-        return
-    console = Console()
-    console.print(f"Report: {out / 'report.html'} (and report.json)\n\nTry next:")
-    for step in report.next_steps:
-        console.print(f"  {step}", markup=False, highlight=False, soft_wrap=True)
+    if not as_json:
+        console = Console()
+        console.print(f"Report: {out / 'report.html'} (and report.json)\n\nTry next:")
+        for step in report.next_steps:
+            console.print(f"  {step}", markup=False, highlight=False, soft_wrap=True)
+    cli.exit_by_stages(report.stages, resolved.max_failed)
 
 
 @cli.app.command(rich_help_panel=_PANEL)
@@ -133,6 +133,8 @@ def real_text(
         typer.Option(help="Finished run of `masksearch pretrain` on other documents (row H); repeatable."),
     ] = None,
     seed: int = 0,
+    retry_failed: cli.RetryFailedOption = False,
+    max_failed: cli.MaxFailedOption = None,
     recipe: cli.RecipeOption = None,
     settings: cli.SetOption = None,
 ) -> None:
@@ -150,9 +152,12 @@ def real_text(
         raise ConfigError(
             f"there are no rows {', '.join(sorted(unknown))}; expected some of {', '.join(ROWS)}"
         )
-    resolved = cli.resolve_recipe(recipe, [*(settings or []), f"seed={seed}"])
-    RealText(resolved, data, out, chosen, Display(cli.MESSAGES), documents or ()).run()
+    resolved = cli.resolve_recipe(recipe, [*(settings or []), f"seed={seed}"], max_failed=max_failed)
+    run = RealText(resolved, data, out, chosen, Display(cli.MESSAGES), documents or ())
+    run.graph.retry_failed = retry_failed
+    run.run()
     cli.print_result({"report": str(out / "real_text.md")}, False)
+    cli.exit_by_stages(run.graph.took(run.evaluations), resolved.max_failed)
 
 
 @cli.app.command(rich_help_panel=_PANEL)

@@ -38,6 +38,8 @@ def pretrain(
     ] = None,
     out: Annotated[Path, typer.Option(help="Run folder.")] = Path("runs/pretrain"),
     seed: int = 0,
+    retry_failed: cli.RetryFailedOption = False,
+    max_failed: cli.MaxFailedOption = None,
     recipe: cli.RecipeOption = None,
     settings: cli.SetOption = None,
     as_json: cli.JsonOption = False,
@@ -60,14 +62,16 @@ def pretrain(
         for has_passages, texts in ((True, test_with_passages), (False, test))
         for text in texts or ()
     ]
-    resolved = cli.resolve_recipe(recipe, [*(settings or []), f"seed={seed}"])
+    resolved = cli.resolve_recipe(recipe, [*(settings or []), f"seed={seed}"], max_failed=max_failed)
     command = shlex.join(["masksearch", *sys.argv[1:]])
     run = Pretraining(resolved, corpus, questions, out, Display(cli.MESSAGES), command, train_questions or ())
+    run.graph.retry_failed = retry_failed
     report = run.run()
     shown: list[RenderableType] = [exam_summary(report.exam)] if report.exam else []
     shown += [scores_table(report)] if report.scores else []
     files = {"agent": run.graph.where(run.agent), "report": out / f"{resolved.name}.md"}
     cli.print_report(report, Group(*shown, cli.cost_text(report)), files, as_json)
+    cli.exit_by_stages(report.stages, resolved.max_failed)
 
 
 def _named_file(text: str) -> tuple[str, Path]:
@@ -91,6 +95,8 @@ def evolve(
     ] = None,
     out: Annotated[Path, typer.Option(help="Run folder.")] = Path("runs/evolve"),
     seed: int = 0,
+    retry_failed: cli.RetryFailedOption = False,
+    max_failed: cli.MaxFailedOption = None,
     recipe: cli.RecipeOption = None,
     settings: cli.SetOption = None,
     as_json: cli.JsonOption = False,
@@ -108,16 +114,18 @@ def evolve(
     if bool(tasks) != (index is not None):
         raise ConfigError("tasks and --index belong together; pass both, or neither for a closed world")
     path = recipe or (None if tasks else shipped_recipe("evolve"))
-    resolved = cli.resolve_recipe(path, [*(settings or []), f"seed={seed}"])
+    resolved = cli.resolve_recipe(path, [*(settings or []), f"seed={seed}"], max_failed=max_failed)
     display = Display(cli.MESSAGES)
     run: Evolution | WorldEvolution
     if tasks and index is not None:
         run = Evolution(resolved, out, tasks, index, held_out or (), display)
     else:
         run = WorldEvolution(resolved, out, display)
+    run.rounds.graph.retry_failed = retry_failed
     report = run.run()
     files = {"agent": out / "agent", "report": out / "report.md"}
     cli.print_report(report, rounds_table(report), files, as_json)
+    cli.exit_by_stages(report.stages, resolved.max_failed)
 
 
 @cli.app.command()

@@ -10,7 +10,7 @@ import dataclasses
 import json
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,10 @@ from masksearch_agent.cluster.shards import Job, Json, Shard, ShardPool, cut_sha
 from masksearch_agent.config.ramp import RampSettings
 from masksearch_agent.config.recipe import Recipe
 from masksearch_agent.corpus.report import CorpusReport
-from masksearch_agent.errors import EvaluationError, GenerationError, ServiceError, TaskError
-from masksearch_agent.evaluation.answering import BatchAgent
+from masksearch_agent.errors import EvaluationError, GenerationError, TaskError
+from masksearch_agent.evaluation.answering import Answered, BatchAgent, FailedAnswer
 from masksearch_agent.evaluation.asking import AgentChoice, QuestionFiles, score_files
+from masksearch_agent.failures import kind_of
 from masksearch_agent.generator.runner import GenerationReport
 from masksearch_agent.jsonl import dump_record, load_record, read_jsonl, write_jsonl
 from masksearch_agent.ramp.chains import interleave_share
@@ -49,6 +50,7 @@ def generate_trajectories(
     stage: str,
     limit: int | None = None,
     bar: Bar | None = None,
+    retry_failed: bool = False,
 ) -> dict[str, Any]:
     """Do what `stages.trajectories.generate_trajectories` does, for the tasks of the files.
 
@@ -56,30 +58,38 @@ def generate_trajectories(
 
     Raises:
         TaskError: A file is missing or malformed, or there is no task.
-        GenerationError: Too many tasks in a row failed, because a service did.
+        ServiceError: Too many tasks in a row failed, because a service did.
         ClusterError: The workers cannot do their part.
     """
     job = Job("generate", {"recipe": _settings_of(recipe), "index": _everywhere(index)})
     report, spending, done = GenerationReport(), Spending(), 0
+    report.failures.most_in_a_row = recipe.generator.max_failures_in_a_row
     if bar is not None:
         lines = sum(_count_lines(file) for file in files)
         bar.start(0, lines if limit is None else min(lines, limit))
     with TraceStore(out) as store:
-        tasks = _unfinished(_read_raw(files, limit), store.finished_task_ids(stage), report)
+        failed = {} if retry_failed else store.failures(stage)
+        tasks = _unfinished(_read_raw(files, limit), store.finished_task_ids(stage), failed, report)
         for shard, result in pool.do(job, cut_shards(tasks, recipe.engine.shard_size, job)):
-            outcomes: list[PackedTrajectory | str] = result["outcomes"]
-            store.add_packed([outcome for outcome in outcomes if not isinstance(outcome, str)], stage)
+            outcomes: list[PackedTrajectory | Json] = result["outcomes"]
+            store.add_packed([outcome for outcome in outcomes if not isinstance(outcome, dict)], stage)
+            store.add_failures({o["task_id"]: o["reason"] for o in outcomes if isinstance(o, dict)}, stage)
             _add_cost(spending, result["cost"])
             for outcome in outcomes:
-                if isinstance(outcome, str):
-                    report.count_failure(ServiceError(outcome), recipe.generator.max_failures_in_a_row)
+                if isinstance(outcome, dict):
+                    report.failures.add_reason(
+                        f"task {outcome['task_id']}", outcome["reason"], outcome["is_outage"]
+                    )
                 else:
                     report.count(outcome)
             done += len(shard.items)
             if bar is not None:
                 share = report.accepted / max(report.accepted + report.rejected, 1)
-                bar.move_to(done + report.skipped, f"{stage}, {share:.0%} accepted{spent_text(spending)}")
-    if not done + report.skipped:
+                bar.move_to(
+                    done + report.skipped + len(failed),
+                    f"{stage}, {share:.0%} accepted{spent_text(spending)}",
+                )
+    if not report.tasks:
         raise TaskError(f"no tasks in {', '.join(map(str, files))}; build some with `masksearch ramp`")
     return summarise_generation(report, spending)
 
@@ -180,16 +190,19 @@ class _ClusterAgent(BatchAgent):
         [(_, result)] = pool.do(job, [Shard("version", [])])
         self.model_version: str = result["model_version"]
 
-    def answer_tasks(self, tasks: Sequence[SearchTask]) -> Iterator[tuple[SearchTask, Trajectory, Usage]]:
-        """Yield each task with its run and what it cost, as shards are finished."""
+    def answer_tasks(self, tasks: Sequence[SearchTask]) -> Iterator[tuple[SearchTask, Answered]]:
+        """Yield each task with its run and what it cost, or why it failed, as shards are finished."""
         by_id = {task.id: task for task in tasks}
         # Benchmarks are small: every worker gets its part.
         size = min(self._shard_size, -(-len(tasks) // self._pool.worker_count) or 1)
         for _, result in self._pool.do(self._job, cut_shards(map(dump_record, tasks), size, self._job)):
             for answer in result["answers"]:
+                task = by_id[answer["task_id"]]
+                if "reason" in answer:
+                    yield task, FailedAnswer(answer["reason"], answer["is_outage"])
+                    continue
                 trajectory = load_record(Trajectory, answer["trajectory"], EvaluationError)
-                usage = load_record(Usage, answer["usage"], EvaluationError)
-                yield by_id[trajectory.task_id], trajectory, usage
+                yield task, (trajectory, load_record(Usage, answer["usage"], EvaluationError))
 
 
 def _settings_of(recipe: Recipe) -> Json:
@@ -218,13 +231,18 @@ def _read_raw(files: Sequence[Path], limit: int | None) -> Iterator[Json]:
         yield task
 
 
-def _unfinished(tasks: Iterable[Json], finished: set[str], report: GenerationReport) -> Iterator[Json]:
-    """Yield every task that has no outcome yet, once; count the others as skipped."""
+def _unfinished(
+    tasks: Iterable[Json], finished: set[str], failed: Mapping[str, str], report: GenerationReport
+) -> Iterator[Json]:
+    """Yield every task that has neither an outcome nor a failure yet, once; count the others."""
     for task in tasks:
         if task["id"] in finished:
             report.skipped += 1
+            continue
+        finished.add(task["id"])
+        if task["id"] in failed:
+            report.failures.reasons[kind_of(failed[task["id"]])] += 1
         else:
-            finished.add(task["id"])
             yield task
 
 

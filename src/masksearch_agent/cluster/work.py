@@ -16,9 +16,10 @@ from masksearch_agent.calls.accounting import Spending
 from masksearch_agent.cluster.shards import Job, Json, WorkName
 from masksearch_agent.concurrency import gather_bounded, open_runner, run_many
 from masksearch_agent.config.recipe import Recipe
-from masksearch_agent.errors import EvaluationError, MaskSearchError, ServiceError, TaskError
+from masksearch_agent.errors import EvaluationError, MaskSearchError, TaskError
 from masksearch_agent.evaluation.answering import answerer_of
 from masksearch_agent.evaluation.asking import AgentChoice, open_agent
+from masksearch_agent.failures import is_outage, reason_of, stops_run
 from masksearch_agent.generator.casting import cast_roles
 from masksearch_agent.generator.runner import TrajectoryGenerator
 from masksearch_agent.jsonl import dump_record, load_record
@@ -56,7 +57,7 @@ def _open(work: WorkName, spec: str) -> _Work:
 def _open_generation(spec: Json) -> _Work:
     """Tasks to an outcome each, in their order, and the `cost`.
 
-    An outcome is a packed trajectory, or the message of a service that failed.
+    An outcome is a packed trajectory, or why the task failed.
     """
     recipe = Recipe.model_validate(spec["recipe"])
     spending = Spending()
@@ -68,11 +69,11 @@ def _open_generation(spec: Json) -> _Work:
     # One loop for all shards: connections to models belong to the loop that opened them.
     loop = open_runner()
 
-    async def finish(task: SearchTask) -> PackedTrajectory | str:
+    async def finish(task: SearchTask) -> PackedTrajectory | Json:
         try:
             return pack_trajectory(await generator.run_task(task))
-        except ServiceError as failure:
-            return str(failure)
+        except Exception as failure:  # noqa: BLE001 (raised again where it is more than this task's)
+            return {"task_id": task.id, **_failed(failure)}
 
     def generate(items: Sequence[Json]) -> Json:
         spending.by_role.clear()
@@ -116,8 +117,11 @@ def _open_answering(spec: Json) -> _Work:
     loop = open_runner()
 
     async def finish(task: SearchTask) -> Json:
-        trajectory, usage = await answerer.answer_task(task, recipe.evaluation.seed)
-        return {"trajectory": dump_record(trajectory), "usage": dump_record(usage)}
+        try:
+            trajectory, usage = await answerer.answer_task(task, recipe.evaluation.seed)
+        except Exception as failure:  # noqa: BLE001 (raised again where it is more than this question's)
+            return {"task_id": task.id, **_failed(failure)}
+        return {"task_id": task.id, "trajectory": dump_record(trajectory), "usage": dump_record(usage)}
 
     def answer(items: Sequence[Json]) -> Json:
         tasks = [load_record(SearchTask, item, TaskError) for item in items]
@@ -132,6 +136,13 @@ _OPENERS: dict[WorkName, Callable[[Json], _Work]] = {
     "mask": _open_masking,
     "answer": _open_answering,
 }
+
+
+def _failed(failure: Exception) -> Json:
+    """Return why an item failed; raise what is more than one item's."""
+    if stops_run(failure):
+        raise failure
+    return {"reason": reason_of(failure), "is_outage": is_outage(failure)}
 
 
 def _cost(spending: Spending) -> Json:

@@ -36,8 +36,8 @@ class GeneratorSettings(Settings):
     """How often a role is told what is wrong with its reply before the trajectory is rejected. A judge
     named in `roles` has its own."""
     max_failures_in_a_row: int = Field(default=20, ge=1)
-    """Tasks that may fail one after the other, because a service does, before the run stops. A failed task has no
-    outcome: the next start tries it again."""
+    """Tasks that may fail one after the other, because a service does, before the run stops. A failed task is tried
+    again by `masksearch generate --retry-failed`."""
 
     max_rounds: int = Field(default=5, ge=1)
     """Search rounds of a trajectory; the paper takes 5."""

@@ -39,6 +39,9 @@ class Recipe(Settings):
 
     name: str = "run"
     seed: int = 0
+    max_failed: float = Field(default=0.0, ge=0, le=1)
+    """Share of a command's items (questions, tasks, documents, …) that may fail before its exit code is 3 and not 0.
+    Whatever it is, the command goes on and ends its work."""
     base_model: str = "Qwen/Qwen2.5-1.5B-Instruct"
     """Checkpoint folder, hub id or registered name (`plugins.BASE_MODELS`) to start from. The paper's smallest; `tiny`
     is the model of the experiments, which the package ships and which knows the closed world only."""

@@ -7,7 +7,8 @@ import dataclasses
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal, Protocol
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, TypeAlias
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from langchain_core.messages.utils import convert_to_messages
@@ -24,11 +25,26 @@ from masksearch_agent.retrieval.search import cut_to_words, interleave
 from masksearch_agent.traces.messages import to_messages
 from masksearch_agent.traces.rows import POLICY_ROLE
 
-__all__ = ("AnyAgent", "Answerer", "BatchAgent", "Mode", "RagAnswerer", "RemoteAgent", "answerer_of")
+__all__ = (
+    *("Answered", "Answerer", "AnyAgent", "BatchAgent", "FailedAnswer", "Mode", "RagAnswerer", "RemoteAgent"),
+    "answerer_of",
+)
 
 Mode = Literal["agentic", "rag", "rag-3shot"]
 """`agentic` runs the search graph; `rag` retrieves once with the question and has the same model answer in the
 protocol's tags; `rag-3shot` retrieves once and has it go on with three solved examples, as plain text."""
+
+
+@dataclass(frozen=True, slots=True)
+class FailedAnswer:
+    """What stands in the place of an answer, where a question failed elsewhere."""
+
+    reason: str
+    is_outage: bool
+    """Whether a service was down."""
+
+
+Answered: TypeAlias = tuple[Trajectory, Usage] | FailedAnswer
 
 
 class Answerer(Protocol):
@@ -58,13 +74,19 @@ class BatchAgent(ABC):
     model_version: str
 
     @abstractmethod
-    def answer_tasks(self, tasks: Sequence[SearchTask]) -> Iterator[tuple[SearchTask, Trajectory, Usage]]:
-        """Yield each task with what `answer_task` returns for it, as they are finished."""
+    def answer_tasks(self, tasks: Sequence[SearchTask]) -> Iterator[tuple[SearchTask, Answered]]:
+        """Yield each task with what `answer_task` returns for it, or why it failed, as they are finished."""
 
     async def answer_task(self, task: SearchTask, seed: int) -> tuple[Trajectory, Usage]:
-        """Answer one task."""
-        [(_, trajectory, usage)] = self.answer_tasks([task])
-        return trajectory, usage
+        """Answer one task.
+
+        Raises:
+            EvaluationError: It failed.
+        """
+        [(_, answered)] = self.answer_tasks([task])
+        if isinstance(answered, FailedAnswer):
+            raise EvaluationError(answered.reason)
+        return answered
 
 
 class RagAnswerer:

@@ -71,6 +71,8 @@ class QuestionFiles:
     """Questions of each file at most."""
     judge: ModelJudge | None = None
     """Says of each answer whether it is right."""
+    retry_failed: bool = False
+    """Ask again what failed in results that are there."""
 
 
 def evaluate_files(
@@ -85,10 +87,11 @@ def evaluate_files(
         EvaluationError: Two files have one name, or a deployed agent is asked for what only a bundle can do.
     """
     agent, mode = open_agent(choice, recipe)
-    scores = score_files(agent, mode, choice.label, questions, recipe, on_result)
-    if isinstance(agent, MaskSearchAgent):
-        agent.close()
-    return scores
+    try:
+        return score_files(agent, mode, choice.label, questions, recipe, on_result)
+    finally:
+        if isinstance(agent, MaskSearchAgent):
+            agent.close()
 
 
 def score_files(
@@ -110,7 +113,10 @@ def score_files(
     for name, file in zip(names, questions.files, strict=True):
         out = questions.out / f"{name}-{label}.jsonl" if questions.out is not None else None
         step = (lambda _: on_result()) if on_result is not None else None
-        results = ask_file(agent, file, settings, mode, out, ResultLabel(name, label), questions.judge, step)
+        results = ask_file(
+            agent, file, settings, mode, out, ResultLabel(name, label), questions.judge, step,
+            questions.retry_failed,
+        )  # fmt: skip
         scores[name] = dataclasses.asdict(summarise(results, settings))
         categories = summarise_categories(results, settings)
         if len(categories) > 1:
@@ -130,12 +136,13 @@ def ask_file(
     label: ResultLabel,
     judge: ModelJudge | None = None,
     on_result: Callable[[QuestionResult], None] | None = None,
+    retry_failed: bool = False,
 ) -> list[QuestionResult]:
     """Ask an agent the questions of one source, and score them by the metric of their benchmark too; see `evaluate`."""
     questions = open_questions(source)
     tasks = list(islice(questions.tasks, settings.limit))
     own = questions.benchmark.metric
-    return evaluate(agent, tasks, settings, mode, out, on_result, judge, label, own)
+    return evaluate(agent, tasks, settings, mode, out, on_result, judge, label, own, retry_failed)
 
 
 def over_own_corpus(agent: MaskSearchAgent, source: Path) -> MaskSearchAgent:

@@ -31,7 +31,7 @@ _SCORES: Mapping[Metric, Callable[[QuestionResult], float | None]] = {
     "em": lambda result: result.em,
     "f1": lambda result: result.f1,
     "loose": lambda result: result.loose,
-    "judge": lambda result: None if result.is_correct is None else float(result.is_correct),
+    "judge": lambda result: result.verdict,
     "gold_recall": lambda result: result.gold_recall,
 }
 

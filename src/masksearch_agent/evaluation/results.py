@@ -8,7 +8,6 @@ dropped.
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from masksearch_agent.errors import EvaluationError
+from masksearch_agent.files import append_bytes
 from masksearch_agent.jsonl import dump_record, load_record, read_lines
 from masksearch_agent.records import Trajectory
 
@@ -86,6 +86,22 @@ class QuestionResult:
     """By the benchmark's own metric, such as FanoutQA's loose accuracy; None where it does not apply."""
     is_correct: bool | None = None
     """The judge's verdict; None where nobody judged or no verdict was to be had."""
+    failure: str = ""
+    """Why there is no answer, where asking failed: the question then counts as wrong."""
+    judge_failure: str = ""
+    """Why there is no verdict, where judging failed: the judge's score then counts the answer as wrong."""
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether asking or judging failed."""
+        return bool(self.failure or self.judge_failure)
+
+    @property
+    def verdict(self) -> float | None:
+        """What the judge's score counts the answer as: 1 right, 0 wrong, None where nobody judged."""
+        if self.is_correct is None:
+            return 0.0 if self.judge_failure else None
+        return float(self.is_correct)
 
 
 def read_results(path: Path) -> list[QuestionResult]:
@@ -146,14 +162,11 @@ def list_results(folder: Path, agents: Sequence[str] = ()) -> list[ResultFile]:
 
 def append_result(path: Path, result: QuestionResult, label: ResultLabel | None = None) -> None:
     """Add a result to a file, on disk when this returns; a new file begins with its label."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     lines = [dump_record(result)]
     if label is not None and not (path.is_file() and path.stat().st_size):
         lines.insert(0, {_MARK: _FORMAT_VERSION, **dump_record(label)})
-    with path.open("a", encoding="utf-8") as file:
-        file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
-        file.flush()
-        os.fsync(file.fileno())
+    text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+    append_bytes(path, text.encode(errors="replace"))  # Half a surrogate pair in an answer cannot be written.
 
 
 def check_producer(path: Path | None, model_version: str, seed: int) -> dict[str, QuestionResult]:

@@ -6,25 +6,36 @@ Every result holds the trajectory behind it. Who answers and how is `answering`'
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from masksearch_agent.benchmarks.fanoutqa import list_accuracy, load_lemmatizer
 from masksearch_agent.calls.connections import close_connections
 from masksearch_agent.concurrency import gather_bounded, run_many
 from masksearch_agent.config.evaluation import EvaluationSettings
-from masksearch_agent.errors import EvaluationError, ReplyError
-from masksearch_agent.evaluation.answering import Answerer, AnyAgent, BatchAgent, Mode, answerer_of
+from masksearch_agent.errors import EvaluationError
+from masksearch_agent.evaluation.answering import (
+    Answered,
+    Answerer,
+    AnyAgent,
+    BatchAgent,
+    FailedAnswer,
+    Mode,
+    answerer_of,
+)
 from masksearch_agent.evaluation.intervals import Interval, bootstrap_mean
 from masksearch_agent.evaluation.metrics import OwnMetric, retrieval_recall, score_answer
 from masksearch_agent.evaluation.results import QuestionResult, ResultLabel, append_result, check_producer
+from masksearch_agent.failures import Failures, kind_of
 from masksearch_agent.judging.judge import ModelJudge
 from masksearch_agent.records import SearchTask, Trajectory, Usage
 
 __all__ = (
     "EvaluationSummary",
     "Mode",
+    "count_failures",
     "evaluate",
     "summarise",
     "summarise_categories",
@@ -56,7 +67,13 @@ class EvaluationSummary:
     """Share of the judged answers that are right; None where nobody judged."""
     judge_ci95: tuple[float, float] | None = None
     unjudged: int = 0
-    """Answers without a verdict where others have one; they are in no average of the judge."""
+    """Answers without a verdict where others have one. Those that judging failed for count as wrong; the others, which
+    nobody judged, are in no average of the judge."""
+    failed: int = 0
+    """Questions that were asked in vain or whose answer was judged in vain. They are among `n` and count as wrong; the
+    means of what answers cost are without those that have none."""
+    failures: Mapping[str, int] = field(default_factory=dict)
+    """Why they failed."""
 
 
 def evaluate(
@@ -69,8 +86,9 @@ def evaluate(
     judge: ModelJudge | None = None,
     label: ResultLabel | None = None,
     own: OwnMetric | None = None,
+    retry_failed: bool = False,
 ) -> list[QuestionResult]:
-    """Answer every task and score it.
+    """Answer every task and score it. One that fails is kept with its reason, counts as wrong, and the rest goes on.
 
     Args:
         agent: What is evaluated; its model decodes as it is set up (greedy by default).
@@ -83,6 +101,7 @@ def evaluate(
         judge: Says of each answer whether it is right, those that were kept without a verdict included.
         label: What `results_path` is to say of itself; its name and the mode where None.
         own: The benchmark's own metric (`Benchmark.metric`); FanoutQA's loose accuracy of lists where None.
+        retry_failed: Ask and judge again what failed in the kept results.
 
     Returns:
         One result per task, in the order of the tasks.
@@ -90,6 +109,7 @@ def evaluate(
     Raises:
         EvaluationError: There are no tasks, two of them share an id, or the results kept in `results_path` are
             another model's or another seed's.
+        ServiceError: Too many questions in a row failed because a service is down.
         MissingExtraError: The answers are lists, and spaCy, which their score needs, is not installed.
     """
     settings = settings or EvaluationSettings()
@@ -101,14 +121,16 @@ def evaluate(
     if own is list_accuracy and any(task.answer_items for task in tasks):
         load_lemmatizer()  # What is missing is said before the first question is asked.
     done = check_producer(results_path, agent.model_version, settings.seed)
+    if retry_failed:
+        done = {name: _without_verdict(kept, judge) for name, kept in done.items() if not kept.failure}
     if results_path is not None and label is None:
         label = ResultLabel(results_path.stem, mode)
     if label is not None:
         label = dataclasses.replace(label, mode=mode, model_version=agent.model_version, seed=settings.seed)
     run = _Run(answerer_of(agent, mode), settings, results_path, label, on_result, judge, own)
     if isinstance(agent, BatchAgent):
-        for task, trajectory, usage in agent.answer_tasks([task for task in tasks if task.id not in done]):
-            run.keep(_score(task, trajectory, usage, own), done)
+        for task, answered in agent.answer_tasks([task for task in tasks if task.id not in done]):
+            run.keep(run.score(task, answered), done)
     run_many(run.work(tasks, done))
     return [done[task.id] for task in tasks]
 
@@ -126,8 +148,11 @@ def summarise(
     em = interval([result.em for result in results])
     known = [result.gold_recall for result in results if result.gold_recall is not None]
     loose = [result.loose for result in results if result.loose is not None]
-    verdicts = [float(result.is_correct) for result in results if result.is_correct is not None]
+    verdicts = [result.verdict for result in results if result.verdict is not None]
     judged = interval(verdicts) if verdicts else None
+    unjudged = sum(result.is_correct is None for result in results)
+    answered = [result for result in results if not result.failure]
+    failures = count_failures(results)
     return EvaluationSummary(
         recall=recall.mean,
         em=em.mean,
@@ -136,16 +161,24 @@ def summarise(
         ci95=(recall.low, recall.high),
         em_ci95=(em.low, em.high),
         gold_recall=_mean(known) if known else None,
-        searches=_mean([result.searches for result in results]),
-        sampled_tokens=_mean([result.sampled_tokens for result in results]),
-        format_errors=_mean([result.format_errors for result in results]),
-        prompt_tokens=_mean([result.prompt_tokens for result in results]),
-        seconds=_mean([result.seconds for result in results]),
+        searches=_mean([result.searches for result in answered]),
+        sampled_tokens=_mean([result.sampled_tokens for result in answered]),
+        format_errors=_mean([result.format_errors for result in answered]),
+        prompt_tokens=_mean([result.prompt_tokens for result in answered]),
+        seconds=_mean([result.seconds for result in answered]),
         loose=_mean(loose) if loose else None,
         judge=judged.mean if judged else None,
         judge_ci95=(judged.low, judged.high) if judged else None,
-        unjudged=len(results) - len(verdicts) if verdicts else 0,
+        unjudged=unjudged if verdicts else 0,
+        failed=sum(failures.values()),
+        failures=failures,
     )
+
+
+def count_failures(results: Sequence[QuestionResult]) -> dict[str, int]:
+    """Count the questions that failed by reason, the most frequent first."""
+    reasons = (kind_of(result.failure or result.judge_failure) for result in results if result.has_failed)
+    return dict(Counter(reasons).most_common())
 
 
 def summarise_categories(
@@ -170,25 +203,45 @@ class _Run:
     on_result: Callable[[QuestionResult], None] | None
     judge: ModelJudge | None
     own: OwnMetric
+    failures: Failures = field(default_factory=Failures)
 
     async def work(self, tasks: Sequence[SearchTask], done: dict[str, QuestionResult]) -> None:
         """Answer what is not done and judge what is not judged, a bounded number at once; results go to `done`."""
 
         async def finish(task: SearchTask) -> None:
-            result = done.get(task.id)
-            if result is None:
-                trajectory, usage = await self.answerer.answer_task(task, self.settings.seed)
-                result = _score(task, trajectory, usage, self.own)
-            if self.judge is not None and result.is_correct is None:
-                result = dataclasses.replace(
-                    result, is_correct=await _is_right(self.judge, task, result.answer)
-                )
+            result = done.get(task.id) or await self._answer(task)
+            if self.judge is not None and result.verdict is None:
+                result = await self._judged(self.judge, task, result)
             self.keep(result, done)
 
         try:
             await gather_bounded(finish, tasks, self.settings.concurrency)
         finally:
             await close_connections()
+
+    async def _answer(self, task: SearchTask) -> QuestionResult:
+        try:
+            return self.score(task, await self.answerer.answer_task(task, self.settings.seed))
+        except Exception as failure:  # noqa: BLE001 (raised again where it is more than this question's)
+            return _failed(task, self.failures.add(f"question {task.id}", failure))
+
+    async def _judged(self, judge: ModelJudge, task: SearchTask, result: QuestionResult) -> QuestionResult:
+        if result.failure:
+            return dataclasses.replace(result, is_correct=False)
+        try:
+            verdict = (await judge.judge(task, result.answer)).verdict
+        except Exception as failure:  # noqa: BLE001 (raised again where it is more than this question's)
+            reason = self.failures.add(f"judging question {task.id}", failure)
+            return dataclasses.replace(result, judge_failure=reason)
+        return dataclasses.replace(result, is_correct=verdict == "right")
+
+    def score(self, task: SearchTask, answered: Answered) -> QuestionResult:
+        """Score an answer, or what stands in the place of one that failed."""
+        if isinstance(answered, FailedAnswer):
+            reason = self.failures.add_reason(f"question {task.id}", answered.reason, answered.is_outage)
+            return _failed(task, reason)
+        self.failures.note_success()
+        return _score(task, *answered, self.own)
 
     def keep(self, result: QuestionResult, done: dict[str, QuestionResult]) -> None:
         """Write a result that is new."""
@@ -199,14 +252,6 @@ class _Run:
             append_result(self.results_path, result, self.label)
         if self.on_result is not None:
             self.on_result(result)
-
-
-async def _is_right(judge: ModelJudge, task: SearchTask, answer: str) -> bool | None:
-    """Return the judge's verdict; None where it goes on missing the form."""
-    try:
-        return (await judge.judge(task, answer)).verdict == "right"
-    except ReplyError:
-        return None
 
 
 def _score(task: SearchTask, trajectory: Trajectory, usage: Usage, own: OwnMetric) -> QuestionResult:
@@ -231,6 +276,33 @@ def _score(task: SearchTask, trajectory: Trajectory, usage: Usage, own: OwnMetri
         prompt_tokens=usage.prompt_tokens,
         loose=scores.loose,
     )
+
+
+def _failed(task: SearchTask, reason: str) -> QuestionResult:
+    """Return the result of a question that could not be answered: wrong."""
+    return QuestionResult(
+        task_id=task.id,
+        question=task.question,
+        gold=tuple(slot[0] for slot in task.answers),
+        answer="",
+        recall=0.0,
+        em=0.0,
+        f1=0.0,
+        stop_reason="failed",
+        searches=0,
+        sampled_tokens=0,
+        format_errors=0,
+        gold_recall=retrieval_recall(task, []),
+        hops=task.hop_count,
+        seconds=0.0,
+        category=task.category,
+        failure=reason,
+    )
+
+
+def _without_verdict(result: QuestionResult, judge: ModelJudge | None) -> QuestionResult:
+    """Return a kept result as one that is still to be judged, where judging failed and there is a judge."""
+    return result if judge is None else dataclasses.replace(result, judge_failure="")
 
 
 def _check_ids(tasks: Sequence[SearchTask]) -> None:

@@ -1,14 +1,12 @@
 """Runs the generator graph over many tasks into the trace store.
 
-Each task ends in exactly one stored trajectory, accepted or rejected, so a run that was killed goes on with the
-tasks that have none yet. A task that a failing service kept from ending has none either: the next start tries it
-again.
+Each task ends in exactly one stored trajectory, accepted or rejected, or in the reason why it failed. So a run that
+was killed goes on with the tasks that have neither yet, and tries what failed again only where it is asked to.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
@@ -20,7 +18,7 @@ from masksearch_agent.calls.connections import close_connections
 from masksearch_agent.concurrency import run_many
 from masksearch_agent.config.agent import AgentSettings
 from masksearch_agent.config.generator import GeneratorSettings
-from masksearch_agent.errors import GenerationError, ServiceError
+from masksearch_agent.failures import Failures, kind_of
 from masksearch_agent.generator.graph import GeneratorContext, build_generator_graph, trajectory_of
 from masksearch_agent.generator.hindsight import HindsightTeacher
 from masksearch_agent.generator.judge import RuleJudge
@@ -35,8 +33,6 @@ __all__ = ("GenerationReport", "OnTask", "TaskRun", "TrajectoryGenerator")
 OnTask = Callable[[list[Trajectory]], None]
 """Called with the attempts at a task, the last of which counts, once they are stored."""
 
-logger = logging.getLogger(__name__)
-
 
 @dataclass
 class GenerationReport:
@@ -48,32 +44,27 @@ class GenerationReport:
     """Tasks that had an outcome already."""
     reasons: Counter[str] = field(default_factory=Counter)
     """Verdicts of the rejected."""
-    failed: int = 0
-    """Tasks without an outcome, because a service failed for too long."""
-    failures_in_a_row: int = 0
+    failures: Failures = field(default_factory=Failures)
+    """Tasks without an outcome, those that failed in an earlier run among them."""
+
+    @property
+    def failed(self) -> int:
+        """Number of tasks that failed."""
+        return self.failures.count
+
+    @property
+    def tasks(self) -> int:
+        """Number of all tasks."""
+        return self.accepted + self.rejected + self.skipped + self.failed
 
     def count(self, trajectory: Trajectory | PackedTrajectory) -> None:
         """Add an outcome."""
-        self.failures_in_a_row = 0
+        self.failures.note_success()
         if trajectory.accepted:
             self.accepted += 1
         else:
             self.rejected += 1
             self.reasons[trajectory.verdict] += 1
-
-    def count_failure(self, failure: ServiceError, most_in_a_row: int) -> None:
-        """Add a task that has no outcome.
-
-        Raises:
-            GenerationError: It is the last of too many in a row.
-        """
-        logger.warning("a task has no outcome yet: %s", failure)
-        self.failed += 1
-        self.failures_in_a_row += 1
-        if self.failures_in_a_row >= most_in_a_row:
-            raise GenerationError(
-                f"{self.failures_in_a_row} tasks in a row failed, the last one because {failure}"
-            ) from failure
 
 
 class TrajectoryGenerator:
@@ -110,14 +101,19 @@ class TrajectoryGenerator:
         return trajectory_of(state, run, self.prompts, self.teacher.name, self.settings.seed)
 
     def run(
-        self, tasks: Iterable[SearchTask], store: TraceStore, stage: str, on_task: OnTask | None = None
+        self,
+        tasks: Iterable[SearchTask],
+        store: TraceStore,
+        stage: str,
+        on_task: OnTask | None = None,
+        retry_failed: bool = False,
     ) -> GenerationReport:
         """Generate a trajectory for every task that has none in the stage yet; see `TaskRun`."""
 
         async def attempt(task: SearchTask) -> list[Trajectory]:
             return [await self.run_task(task)]
 
-        return TaskRun(attempt, store, stage, self.settings, on_task).work(tasks)
+        return TaskRun(attempt, store, stage, self.settings, on_task, retry_failed).work(tasks)
 
 
 @dataclass
@@ -133,6 +129,8 @@ class TaskRun:
     settings: GeneratorSettings
     """Tasks in flight at once, and how many may fail in a row."""
     on_task: OnTask | None = None
+    retry_failed: bool = False
+    """Whether tasks that failed in an earlier run are attempted again."""
     report: GenerationReport = field(default_factory=GenerationReport)
     pending: list[asyncio.Task[list[Trajectory]]] = field(default_factory=list)
 
@@ -140,19 +138,24 @@ class TaskRun:
         """Attempt the tasks, which are read as the run goes.
 
         Raises:
-            GenerationError: A service failed for too many tasks in a row.
+            ServiceError: A service failed for too many tasks in a row.
         """
+        self.report.failures.most_in_a_row = self.settings.max_failures_in_a_row
         return run_many(self._work(tasks))
 
     async def _work(self, tasks: Iterable[SearchTask]) -> GenerationReport:
         finished = self.store.finished_task_ids(self.stage)
+        failed = {} if self.retry_failed else self.store.failures(self.stage)
         try:
             for task in tasks:
                 if task.id in finished:
                     self.report.skipped += 1
                     continue
                 finished.add(task.id)
-                self.pending.append(asyncio.create_task(self.attempt(task)))
+                if task.id in failed:
+                    self.report.failures.reasons[kind_of(failed[task.id])] += 1
+                    continue
+                self.pending.append(asyncio.create_task(self.attempt(task), name=task.id))
                 if len(self.pending) >= self.settings.concurrency:
                     await self._store_finished()
             while self.pending:
@@ -167,7 +170,6 @@ class TaskRun:
         """Wait for a task, and store all that are finished."""
         await asyncio.wait(self.pending, return_when=asyncio.FIRST_COMPLETED)
         done = [run for run in self.pending if run.done()]
-        failures = [failure for run in done if (failure := run.exception()) is not None]
         outcomes = [run.result() for run in done if run.exception() is None]
         # Writing to disk takes as long as a trajectory does: in a thread, and for all that wait for it at once.
         await asyncio.to_thread(self.store.add_many, chain.from_iterable(outcomes), self.stage)
@@ -175,8 +177,12 @@ class TaskRun:
             self.report.count(attempts[-1])
             if self.on_task is not None:
                 self.on_task(attempts)
-        for failure in failures:
-            if not isinstance(failure, ServiceError):
-                raise failure
-            self.report.count_failure(failure, self.settings.max_failures_in_a_row)
+        failed: dict[str, str] = {}
+        try:
+            for run in done:
+                if (failure := run.exception()) is not None:
+                    failed[run.get_name()] = self.report.failures.add(f"task {run.get_name()}", failure)
+        finally:
+            if failed:
+                self.store.add_failures(failed, self.stage)
         self.pending = [run for run in self.pending if run not in done]

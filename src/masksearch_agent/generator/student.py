@@ -15,7 +15,7 @@ from masksearch_agent.config.evolution import EvolutionSettings
 from masksearch_agent.config.generator import GeneratorSettings
 from masksearch_agent.errors import ReplyError
 from masksearch_agent.generator.roles import CallLog, Judge, Verdict
-from masksearch_agent.generator.runner import OnTask, TaskRun
+from masksearch_agent.generator.runner import GenerationReport, OnTask, TaskRun
 from masksearch_agent.records import Sampling, SearchTask, Trajectory
 from masksearch_agent.traces.store import TraceStore
 
@@ -55,11 +55,12 @@ class StudentGenerator:
         return attempts
 
     def run(
-        self, tasks: Iterable[SearchTask], store: TraceStore, stage: str, on_task: OnTask | None = None
-    ) -> int:
-        """Attempt every task that has no attempt in the stage yet; see `TaskRun`.
-
-        Returns:
-            The number of tasks that a failing service kept from ending; the next start tries them again.
-        """
-        return TaskRun(self.run_task, store, stage, self.generator, on_task).work(tasks).failed
+        self,
+        tasks: Iterable[SearchTask],
+        store: TraceStore,
+        stage: str,
+        on_task: OnTask | None = None,
+        retry_failed: bool = False,
+    ) -> GenerationReport:
+        """Attempt every task that has no attempt in the stage yet; see `TaskRun`."""
+        return TaskRun(self.run_task, store, stage, self.generator, on_task, retry_failed).work(tasks)

@@ -23,12 +23,13 @@ _COLUMNS: tuple[tuple[str, str, int | None], ...] = (
     ("question", "question", None), ("answer", "answer", None), ("recall", "recall", 2), ("gain", "gain", 2),
     ("judge", "judge", 0), ("em", "EM", 0), ("gold_recall", "gold found", 2), ("hops", "hops", 0),
     ("searches", "searches", 0), ("tokens", "tokens", 0), ("seconds", "seconds", 1), ("stop", "stopped", None),
-    ("dataset", "dataset", None), ("agent", "agent", None), ("category", "category", None),
+    ("failure", "failed because", None), ("dataset", "dataset", None), ("agent", "agent", None),
+    ("category", "category", None),
 )  # fmt: skip
 """Field, heading, and decimals of a number or None for text."""
 _ALWAYS = {"question", "answer", "recall", "em", "searches", "tokens", "seconds", "stop"}
 """Other columns are shown where they tell questions apart."""
-_WHERE_KNOWN = {"judge", "gain", "gold_recall"}
+_WHERE_KNOWN = {"judge", "gain", "gold_recall", "failure"}
 _GRADES = ("wrong", "partly", "right")
 _PER_PACK = 32
 
@@ -93,7 +94,7 @@ class QuestionTable:
 
 def success(result: QuestionResult) -> float:
     """Return the judge's verdict as 0 or 1, or the recall of an answer that nobody judged."""
-    return result.recall if result.is_correct is None else float(result.is_correct)
+    return result.recall if result.verdict is None else result.verdict
 
 
 def _row(of: ResultLabel, result: QuestionResult) -> dict[str, Any]:
@@ -109,7 +110,7 @@ def _row(of: ResultLabel, result: QuestionResult) -> dict[str, Any]:
         "grade": 2 if reached >= 1 else 1 if reached > 0 else 0,
         "recall": round(result.recall, 4),
         "gain": None,
-        "judge": None if result.is_correct is None else int(result.is_correct),
+        "judge": None if result.verdict is None else int(result.verdict),
         "em": result.em,
         "gold_recall": None if result.gold_recall is None else round(result.gold_recall, 4),
         "hops": result.hops or None,
@@ -117,5 +118,6 @@ def _row(of: ResultLabel, result: QuestionResult) -> dict[str, Any]:
         "tokens": result.sampled_tokens,
         "seconds": round(result.seconds, 2),
         "stop": result.stop_reason,
+        "failure": result.failure or result.judge_failure,
         "trajectory": result.trajectory.id if result.trajectory is not None else "",
     }

@@ -36,6 +36,11 @@ class StageCost:
     """Of its time, what exams took while it trained."""
     notes: tuple[str, ...] = ()
     """What went wrong in its training, and which weights it kept."""
+    items: int = 0
+    """What it worked on, where it counts that: questions, tasks, rollouts."""
+    failed: int = 0
+    failures: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    """Why some of them failed."""
 
 
 @dataclass(frozen=True, slots=True)

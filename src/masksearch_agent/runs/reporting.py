@@ -146,7 +146,10 @@ def about_run(recipe: Recipe, took: Sequence[FinishedStage]) -> dict[str, Any]:
         "seed": recipe.seed,
         "base_model": recipe.base_model,
         "stages": tuple(
-            StageCost(s.name, s.seconds, s.tokens, s.steps, s.exam_seconds, s.notes) for s in took
+            StageCost(
+                s.name, s.seconds, s.tokens, s.steps, s.exam_seconds, s.notes, s.items, s.failed, s.failures
+            )
+            for s in took
         ),
         "wall_seconds": sum(stage.seconds for stage in took),
         "peak_memory_gb": max((stage.peak_memory_gb for stage in took), default=0.0),

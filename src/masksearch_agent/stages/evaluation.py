@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
@@ -13,10 +14,11 @@ from masksearch_agent.agent.runnable import MaskSearchAgent
 from masksearch_agent.config.evaluation import EvaluationSettings
 from masksearch_agent.evaluation.answering import Mode
 from masksearch_agent.evaluation.asking import ask_file
-from masksearch_agent.evaluation.results import ResultLabel
+from masksearch_agent.evaluation.results import QuestionResult, ResultLabel
+from masksearch_agent.evaluation.runner import count_failures
 from masksearch_agent.evaluation.sources import read_tasks
 from masksearch_agent.stages.display import Bar
-from masksearch_agent.stages.stage import AgentFolder, Results, Searched, Site, Stage, TaskFile
+from masksearch_agent.stages.stage import AgentFolder, Results, Searched, Site, Spent, Stage, TaskFile
 
 __all__ = ("Asked", "Evaluation")
 
@@ -48,17 +50,21 @@ class Evaluation(Stage):
         """The results by dataset."""
         return {dataset: Results(f"{dataset}.jsonl", self) for dataset in self.asked}
 
-    def work(self, folder: Path, site: Site, bar: Bar) -> None:
+    def work(self, folder: Path, site: Site, bar: Bar) -> Spent:
         """Ask what was not asked yet."""
         files = {name: site.where(asked.questions) for name, asked in self.asked.items()}
         limit = self.settings.limit
         bar.start(0, sum(sum(1 for _ in islice(read_tasks(file), limit)) for file in files.values()))
+        answered: list[QuestionResult] = []
         for name, file in files.items():
             search = site.search(self.asked[name].searched)
             label = ResultLabel(name, self.name.rpartition("/")[2] or self.mode)
             with closing(MaskSearchAgent.from_pretrained(site.where(self.agent), search=search)) as agent:
                 told = agent.replace(prompts=self.prompts) if self.prompts is not None else agent
-                ask_file(
+                results = ask_file(
                     told, file, self.settings, self.mode, site.where(self.results[name]), label,
-                    on_result=lambda _: bar.step(),
+                    on_result=lambda _: bar.step(), retry_failed=site.retry_failed,
                 )  # fmt: skip
+            answered += [dataclasses.replace(result, trajectory=None) for result in results]
+        failures = count_failures(answered)
+        return Spent(items=len(answered), failed=sum(failures.values()), failures=failures)

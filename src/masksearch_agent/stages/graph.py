@@ -1,8 +1,9 @@
 """Does the stages of a run, each once, and knows what they took.
 
 Each stage has a folder, and beside the folders stands a ledger: for each stage what it depends on and, once it is
-done, its cost. A stage that was stopped is begun again in its folder, where it goes on from what it finds. Runs in one
-directory share the stages that they have in common.
+done, its cost and what failed in it. A stage that was stopped is begun again in its folder, where it goes on from what
+it finds. Runs in one directory share the stages that they have in common. A stage in which items failed is done; with
+`retry_failed` it works on those again, and what other stages made of it before stays as it is.
 """
 
 from __future__ import annotations
@@ -43,6 +44,9 @@ class FinishedStage:
     """Of the process, up to the end of the stage."""
     exam_seconds: float = 0.0
     notes: tuple[str, ...] = ()
+    items: int = 0
+    failed: int = 0
+    failures: Mapping[str, int] = dataclasses.field(default_factory=dict)
     """See `Spent`."""
 
 
@@ -110,17 +114,20 @@ class StageGraph(Site):
         kept = self._read(stage)
         kept.pop("made_from", None)
         # A folder that somebody deleted is made again: the ledger is not what later stages read.
-        if "seconds" in kept and self.folder(stage).is_dir():
+        is_done = "seconds" in kept and self.folder(stage).is_dir()
+        if is_done and not (self.retry_failed and kept.get("failed")):
             self.display.skip(title)
         else:
             self._write(stage, {})
             with self.display.stage(title) as bar:
                 started_s = time.perf_counter()
-                spent = stage.work(self.folder(stage), self, bar) or Spent(0, 0)
+                spent = stage.work(self.folder(stage), self, bar) or Spent()
                 kept = {"seconds": time.perf_counter() - started_s, **dataclasses.asdict(spent)}
                 bar.finish()
             for note in kept["notes"]:
                 self.display.say(f"{title}: {note}")
+            for reason, count in kept["failures"].items():
+                self.display.say(f"{title}: {count:,} of {kept['items']:,} failed: {reason}")
             # ru_maxrss is in KiB on Linux.
             kept["peak_memory_gb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
             self._write(stage, kept)

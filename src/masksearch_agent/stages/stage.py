@@ -116,10 +116,10 @@ class Searched:
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """What a training stage spent, and on what."""
+    """What a stage spent, on what, and how many of its items failed."""
 
-    steps: int
-    tokens: int
+    steps: int = 0
+    tokens: int = 0
     """Tokens that went through the model in training, context included."""
     mixed: Mapping[str, int] = dataclasses.field(default_factory=dict)
     """Trajectories (of DAPO: tasks to draw from) by where they come from, `own` or `ramp`; empty where nothing was
@@ -128,12 +128,20 @@ class Spent:
     """Of its time, what exams took while it trained."""
     notes: tuple[str, ...] = ()
     """What went wrong, and which weights were kept where that are not the last (`trainers.monitor`)."""
+    items: int = 0
+    """Questions, tasks or rollouts that it worked on; 0 where it does not count any."""
+    failed: int = 0
+    """Of them, those that failed."""
+    failures: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    """Why."""
 
 
 class Site:
     """Where stages work: tells them where artifacts are, and opens what they search once for all of them."""
 
     def __init__(self) -> None:
+        self.retry_failed = False
+        """Whether stages try again what failed in them before."""
         self._searches: dict[str, Search] = {}
 
     def where(self, artifact: Artifact) -> Path:
@@ -172,7 +180,7 @@ class Stage:
         """Do it in its folder, where it alone writes, and may have left something to go on from when it was stopped.
 
         Returns:
-            What it spent, where it trains.
+            What it spent, where it trains, and what failed of its items.
         """
         raise NotImplementedError
 

@@ -21,7 +21,7 @@ from masksearch_agent.records import SearchTask, Trajectory
 from masksearch_agent.retrieval.search import Search
 from masksearch_agent.stages.costs import cost_of, spent_text
 from masksearch_agent.stages.display import Bar
-from masksearch_agent.stages.stage import AgentFolder, Searched, Site, Stage, TaskFile, Traces
+from masksearch_agent.stages.stage import AgentFolder, Searched, Site, Spent, Stage, TaskFile, Traces
 from masksearch_agent.stages.tasks import read_task_files
 from masksearch_agent.traces.store import TraceStore
 
@@ -61,12 +61,13 @@ class Lessons(Generation):
     settings: GeneratorSettings
     prompts: PromptSet
 
-    def work(self, folder: Path, site: Site, bar: Bar) -> None:
+    def work(self, folder: Path, site: Site, bar: Bar) -> Spent:
         """Generate a trajectory for every task that has none yet."""
-        generate_trajectories(
+        done = generate_trajectories(
             self.chosen_tasks(site), site.search(self.searched), self.settings, self.agent_settings, self.prompts,
-            folder / _STORE, self.trace_stage, bar,
+            folder / _STORE, self.trace_stage, bar, site.retry_failed,
         )  # fmt: skip
+        return Spent(items=done["tasks"], failed=done["failed"], failures=done["failures"])
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -81,7 +82,7 @@ class OwnAttempts(Generation):
     generator: GeneratorSettings
     seed: int
 
-    def work(self, folder: Path, site: Site, bar: Bar) -> None:
+    def work(self, folder: Path, site: Site, bar: Bar) -> Spent:
         """Attempt every task that was not attempted yet."""
         tasks = self.chosen_tasks(site)
         _, judge = cast_roles(self.generator, self.agent_settings, Spending())
@@ -96,11 +97,8 @@ class OwnAttempts(Generation):
 
         with TraceStore(folder / _STORE) as store, closing(agent):
             bar.start(len(store.finished_task_ids(self.trace_stage)), len({task.id for task in tasks}))
-            failed = student.run(tasks, store, self.trace_stage, count)
-        if failed:
-            bar.console.print(
-                f"{failed} tasks had no outcome, because a service failed; it goes on without them"
-            )
+            report = student.run(tasks, store, self.trace_stage, count, site.retry_failed)
+        return Spent(items=report.tasks, failed=report.failed, failures=dict(report.failures.reasons))
 
 
 def generate_trajectories(
@@ -112,11 +110,12 @@ def generate_trajectories(
     out: Path,
     trace_stage: str,
     bar: Bar | None = None,
+    retry_failed: bool = False,
 ) -> dict[str, Any]:
     """Generate a trajectory for every task that has none yet in a stage of the trace store `out`.
 
     Returns:
-        What was accepted and rejected.
+        What was accepted, rejected and failed.
     """
     spending = Spending()
     teacher, judge = cast_roles(settings, agent_settings, spending)
@@ -133,17 +132,19 @@ def generate_trajectories(
             if bar is not None:
                 bar.step(f"{trace_stage}, {accepted / done:.0%} accepted{spent_text(spending)}")
 
-        report = generator.run(tasks, store, trace_stage, count)
+        report = generator.run(tasks, store, trace_stage, count, retry_failed)
     return summarise_generation(report, spending)
 
 
 def summarise_generation(report: GenerationReport, spending: Spending) -> dict[str, Any]:
     """Return what a generation run did, for people to read."""
     return {
+        "tasks": report.tasks,
         "accepted": report.accepted,
         "rejected": report.rejected,
         "skipped": report.skipped,
         "failed": report.failed,
         "reasons": dict(report.reasons),
+        "failures": dict(report.failures.reasons),
         **cost_of(spending),
     }

@@ -17,7 +17,7 @@ import sys
 import threading
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -43,6 +43,10 @@ _SCHEMA = (
     f"PRAGMA application_id = {_APPLICATION_ID}",
     f"PRAGMA user_version = {_SCHEMA_VERSION}",
 )
+_FAILURES = """CREATE TABLE IF NOT EXISTS failures (
+    stage TEXT NOT NULL, task_id TEXT NOT NULL, reason TEXT NOT NULL,
+    PRIMARY KEY (stage, task_id)) STRICT, WITHOUT ROWID"""
+"""Made with the first failure, so that stores of earlier releases take some too."""
 _ADD_TRAJECTORY = """INSERT INTO trajectories (id, task_id, accepted, verdict, payload)
     VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING"""
 _JOIN_STAGE = """INSERT INTO outcomes SELECT ?, task_id, position FROM trajectories
@@ -120,6 +124,23 @@ class TraceStore:
                 added += self._connection.execute(_ADD_TRAJECTORY, row).rowcount
                 self._connection.execute(_JOIN_STAGE, (stage, row.id))
         return added
+
+    def add_failures(self, reasons: Mapping[str, str], stage: str = "") -> None:
+        """Store why tasks of a stage failed, in one transaction; a later reason takes the place of an earlier one."""
+        with self._errors_named(), self._connection:
+            self._connection.execute(_FAILURES)
+            rows = [(stage, task_id, reason) for task_id, reason in reasons.items()]
+            self._connection.executemany("INSERT OR REPLACE INTO failures VALUES (?, ?, ?)", rows)
+
+    def failures(self, stage: str) -> dict[str, str]:
+        """Return why tasks of a stage failed that have no trajectory there, by their ids."""
+        if not self._read("SELECT 1 FROM sqlite_master WHERE name = 'failures'", []):
+            return {}
+        query = (
+            "SELECT task_id, reason FROM failures WHERE stage = ? "
+            "AND task_id NOT IN (SELECT task_id FROM outcomes WHERE stage = ?)"
+        )
+        return dict(self._read(query, [stage, stage]))
 
     def get(self, trajectory_id: str) -> Trajectory | None:
         """Return the trajectory with this id, or None."""

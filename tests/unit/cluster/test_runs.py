@@ -23,7 +23,7 @@ from masksearch_agent.cluster import runs, work
 from masksearch_agent.cluster.shards import Job, Shard, cut_shards
 from masksearch_agent.config.recipe import Recipe, load_recipe
 from masksearch_agent.corpus.readers import read_passages
-from masksearch_agent.errors import EvaluationError, GenerationError, ServiceError, TaskError
+from masksearch_agent.errors import EvaluationError, ModelError, ServiceError, TaskError
 from masksearch_agent.evaluation.asking import AgentChoice, QuestionFiles, score_files
 from masksearch_agent.evaluation.results import QuestionResult, read_results
 from masksearch_agent.generator.runner import TrajectoryGenerator
@@ -75,10 +75,13 @@ def world(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def generate(pool: ShuffledPool, world: Path, recipe: Recipe, out: Path) -> dict[str, object]:
+def generate(
+    pool: ShuffledPool, world: Path, recipe: Recipe, out: Path, retry_failed: bool = False
+) -> dict[str, object]:
     return runs.generate_trajectories(
-        pool, [world / "tasks.jsonl"], world / "index", recipe, out / "t.sqlite", "ramp"
-    )
+        pool, [world / "tasks.jsonl"], world / "index", recipe, out / "t.sqlite", "ramp",
+        retry_failed=retry_failed,
+    )  # fmt: skip
 
 
 # --- Shards
@@ -145,16 +148,17 @@ def test_a_stopped_driver_goes_on_with_what_is_missing(world: Path, recipe: Reci
     assert again.finished == []
 
 
-def test_a_task_that_a_service_fails_has_no_outcome_and_is_tried_again(
+def test_a_task_that_fails_has_no_outcome_until_it_is_tried_again(
     world: Path, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    failure = ModelError("the prompt has 2100 tokens")
     expected = trajectories(world / "traces.sqlite")
     unlucky = {trajectory.task_id for trajectory in list(expected.values())[::9]}
     run_task = TrajectoryGenerator.run_task
 
     async def fail_some(self: TrajectoryGenerator, task: SearchTask) -> Trajectory:
         if task.id in unlucky:
-            raise ServiceError("the model is down")
+            raise failure
         return await run_task(self, task)
 
     with monkeypatch.context() as patched:
@@ -163,7 +167,11 @@ def test_a_task_that_a_service_fails_has_no_outcome_and_is_tried_again(
     assert report["failed"] == len(unlucky)
     stored = trajectories(tmp_path / "t.sqlite").values()
     assert unlucky.isdisjoint(trajectory.task_id for trajectory in stored)
-    assert generate(ShuffledPool(), world, recipe, tmp_path)["failed"] == 0
+    assert report["failures"] == {"the prompt has … tokens": len(unlucky)}
+    again = ShuffledPool()
+    assert generate(again, world, recipe, tmp_path)["failed"] == len(unlucky)
+    assert again.finished == []
+    assert generate(ShuffledPool(), world, recipe, tmp_path, retry_failed=True)["failed"] == 0
     assert trajectories(tmp_path / "t.sqlite") == expected
 
 
@@ -175,7 +183,7 @@ def test_too_many_failures_in_a_row_end_the_run(
 
     monkeypatch.setattr(TrajectoryGenerator, "run_task", fail)
     pool = ShuffledPool()
-    with pytest.raises(GenerationError, match=r"20 tasks in a row failed, .* the model is down"):
+    with pytest.raises(ServiceError, match=r"20 items in a row failed, .* the model is down"):
         generate(pool, world, recipe, tmp_path)
     assert len(pool.finished) == 3
 
@@ -323,3 +331,24 @@ def test_workers_are_given_absolute_paths_and_no_cache_to_write(
     opened = Recipe.model_validate(spec["recipe"])
     assert (opened.retrieval.web.cache, opened.ramp.span_cache) == (None, None)
     assert (opened.retrieval.chosen_mode, opened.prompts) == ("bm25", "compact")
+
+
+def test_a_question_that_fails_on_a_worker_costs_that_question(
+    world: Path, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Broken:
+        model_version = "v"
+
+        async def answer_task(self, task: SearchTask, seed: int) -> None:
+            raise ModelError("the prompt has 2100 tokens")
+
+    monkeypatch.setattr(work, "open_agent", lambda choice, recipe: ())
+    monkeypatch.setattr(work, "answerer_of", lambda: Broken())
+    work._open.cache_clear()
+    file = tmp_path / "questions.jsonl"
+    write_jsonl(file, [SearchTask(f"q{number}", "qa", "Who?", (("Ada",),)) for number in range(5)])
+    questions = QuestionFiles([file], tmp_path)
+    scores = runs.evaluate_files(ShuffledPool(), AgentChoice("anywhere"), questions, recipe)["questions"]
+    work._open.cache_clear()
+    assert (scores["n"], scores["failed"], scores["recall"]) == (5, 5, 0)
+    assert scores["failures"] == {"the prompt has … tokens": 5}

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fakes.backends import TableBackend
 from fakes.chat_models import ScriptedChatModel, ScriptedRecordingModel
+from fakes.tiny_models import make_test_model
 from langchain_core.messages import BaseMessage
 from langgraph.checkpoint.memory import InMemorySaver
 
@@ -17,7 +20,7 @@ from masksearch_agent.agent.runnable import MaskSearchAgent
 from masksearch_agent.calls.chat import ChatCaller
 from masksearch_agent.config.agent import AgentSettings
 from masksearch_agent.config.evaluation import EvaluationSettings
-from masksearch_agent.errors import EvaluationError
+from masksearch_agent.errors import EvaluationError, ModelError, ServiceError, ServiceRefusedError
 from masksearch_agent.evaluation.results import QuestionResult, read_label, read_results
 from masksearch_agent.evaluation.runner import evaluate, summarise, summarise_categories
 from masksearch_agent.judging.judge import ModelJudge
@@ -202,18 +205,6 @@ def test_results_of_another_model_are_not_taken_for_this_ones(tmp_path: Path) ->
     assert path.read_bytes() == written
 
 
-def test_what_was_answered_before_a_failure_is_kept(tmp_path: Path) -> None:
-    path = tmp_path / "results.jsonl"
-    agent, model = make_agent()
-    model.fail_on = 5
-    with pytest.raises(ConnectionError):
-        evaluate(agent, TASKS, EvaluationSettings(concurrency=1), results_path=path)
-    assert len(read_results(path)) == 2
-    agent, model = make_agent()
-    assert len(evaluate(agent, TASKS, results_path=path)) == len(TASKS)
-    assert len(asked(model)) == len(TASKS) - 2
-
-
 def test_results_of_another_seed_are_not_taken_for_this_ones(tmp_path: Path) -> None:
     path = tmp_path / "results.jsonl"
     evaluate(make_agent()[0], TASKS[:1], EvaluationSettings(seed=1), results_path=path)
@@ -250,20 +241,153 @@ def test_answers_are_judged_and_what_was_answered_before_is_judged_without_askin
     assert model.calls == []
 
 
-def test_a_judge_that_goes_on_missing_the_form_leaves_the_answer_unjudged() -> None:
-    lost = ScriptedChatModel(script=["Hm."])
-    results = evaluate(make_agent()[0], TASKS[:1], judge=ModelJudge(ChatCaller(lost), max_repairs=1))
-    assert [result.is_correct for result in results] == [None]
-    assert len(lost.calls) == 2
-
-
-def test_an_answer_without_a_verdict_is_counted_and_in_no_average() -> None:
+def test_an_answer_that_nobody_judged_is_counted_and_in_no_average() -> None:
     results = [
         dataclasses.replace(make_result(n, 1.0), is_correct=v) for n, v in enumerate((True, None, False))
     ]
     summary = summarise(results)
     assert (summary.judge, summary.unjudged) == (0.5, 1)
     assert summarise([make_result(0, 1.0)]).judge is None
+
+
+# --- what fails ----------------------------------------------------------------------------------------------
+
+
+def fail_on(*numbers: int, raising: BaseException) -> Callable[[list[BaseMessage]], str]:
+    """Answer as `search_then_answer` does, and raise for these questions."""
+
+    def reply(messages: list[BaseMessage]) -> str:
+        if any(f"Question {number}?" in str(messages[1].content) for number in numbers):
+            raise raising
+        return search_then_answer(messages)
+
+    return reply
+
+
+TOO_LONG = ModelError("the prompt has 2100 tokens but the model reads at most 2048")
+
+
+def test_a_question_that_fails_is_wrong_with_its_reason_and_the_rest_is_asked(tmp_path: Path) -> None:
+    path = tmp_path / "results.jsonl"
+    results = evaluate(make_agent(fail_on(2, 3, raising=TOO_LONG))[0], TASKS, results_path=path)
+    assert [result.recall for result in results] == [1, 0, 0, 0, 1, 0]
+    assert [result.failure for result in results] == ["", "", str(TOO_LONG), str(TOO_LONG), "", ""]
+    assert (results[2].answer, results[2].stop_reason, results[2].trajectory) == ("", "failed", None)
+    assert sorted(read_results(path), key=lambda r: r.task_id) == results
+    summary = summarise(results)
+    assert (summary.n, summary.recall, summary.failed) == (6, pytest.approx(2 / 6), 2)
+    assert summary.failures == {"the prompt has … tokens but the model reads at most …": 2}
+    assert summary.searches == 1, "a question that was not answered costs nothing to average"
+
+
+def test_what_failed_is_asked_again_only_where_that_is_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "results.jsonl"
+    first = evaluate(make_agent(fail_on(2, raising=TOO_LONG))[0], TASKS, results_path=path)
+    agent, model = make_agent()
+    assert evaluate(agent, TASKS, results_path=path) == first
+    assert model.calls == []
+    again = evaluate(agent, TASKS, results_path=path, retry_failed=True)
+    assert asked(model) == {"Question 2?"}
+    assert (again[2].recall, again[2].failure) == (1, "")
+    assert sorted(read_results(path), key=lambda r: r.task_id) == again
+
+
+@pytest.mark.parametrize("mode", ["agentic", "rag", "rag-3shot"])
+def test_a_prompt_that_is_longer_than_the_context_costs_its_question(tiny_tokenizer: Any, mode: Any) -> None:
+    pytest.importorskip("torch")
+    from masksearch_agent.models.local import LocalChatModel
+
+    model = LocalChatModel(model=make_test_model(tiny_tokenizer, 1024), tokenizer=tiny_tokenizer)
+    long = dataclasses.replace(TASKS[0], id="long", question="Who is the founder of " * 400 + "it?")
+    search = Search(TableBackend({task.question: [OTHER] for task in (long, TASKS[1])}))
+    settings = AgentSettings(max_searches=0, max_repairs=0, max_step_tokens=8)
+    with closing(MaskSearchAgent(model, search, settings, COMPACT_PROMPTS)) as agent:
+        results = evaluate(agent, [long, TASKS[1]], mode=mode)
+    assert "tokens but the model reads at most 1024" in results[0].failure
+    assert (results[1].failure, results[1].trajectory is not None) == ("", True)
+
+
+@pytest.mark.parametrize("judge_raises", [ModelError("no room"), ServiceError("the judge is down"), None])
+def test_an_answer_that_cannot_be_judged_counts_as_wrong_for_the_judge(
+    tmp_path: Path, judge_raises: Exception | None
+) -> None:
+    def grade(messages: list[BaseMessage]) -> str:
+        if any("Question 2?" in message.content for message in messages):
+            if judge_raises is None:
+                return "Hm."
+            raise judge_raises
+        return "<reason>So it is.</reason><verdict>right</verdict>"
+
+    path = tmp_path / "results.jsonl"
+    judge = ModelJudge(ChatCaller(ScriptedChatModel(script=grade)), max_repairs=1)
+    results = evaluate(make_agent()[0], TASKS[:4], results_path=path, judge=judge)
+    assert [result.is_correct for result in results] == [True, True, None, True]
+    assert (results[2].recall, bool(results[2].judge_failure)) == (1, True)
+    summary = summarise(results)
+    assert (summary.judge, summary.unjudged, summary.failed, summary.n) == (0.75, 1, 1, 4)
+    # Without being asked for it is not judged again; then by a judge that can.
+    agent, model = make_agent()
+    sound = ModelJudge(ChatCaller(ScriptedChatModel(script=["<reason>r</reason><verdict>right</verdict>"])))
+    assert evaluate(agent, TASKS[:4], results_path=path, judge=sound) == results
+    again = evaluate(agent, TASKS[:4], results_path=path, judge=sound, retry_failed=True)
+    assert ([result.is_correct for result in again], model.calls) == ([True] * 4, [])
+    assert summarise(again).failed == 0
+
+
+def test_what_could_not_be_answered_is_wrong_for_the_judge_too() -> None:
+    judge = ModelJudge(ChatCaller(ScriptedChatModel(script=["?"])))
+    [result] = evaluate(make_agent(fail_on(0, raising=TOO_LONG))[0], TASKS[:1], judge=judge)
+    assert (result.is_correct, bool(result.failure), result.judge_failure) == (False, True, "")
+
+
+@pytest.mark.parametrize(
+    "stopping",
+    [
+        KeyboardInterrupt(),
+        MemoryError(),
+        OSError(errno.ENOSPC, "No space left on device"),
+        BrokenPipeError(errno.EPIPE, "Broken pipe"),
+        ServiceRefusedError("the key is wrong"),
+    ],
+)
+def test_what_is_more_than_one_questions_stops_the_run_and_loses_nothing(
+    tmp_path: Path, stopping: BaseException
+) -> None:
+    path = tmp_path / "results.jsonl"
+    agent, _ = make_agent(fail_on(2, raising=stopping))
+    with pytest.raises(type(stopping)):
+        evaluate(agent, TASKS, EvaluationSettings(concurrency=1), results_path=path)
+    assert [result.task_id for result in read_results(path)] == ["task-0", "task-1"]
+    assert len(evaluate(make_agent()[0], TASKS, results_path=path)) == len(TASKS)
+
+
+def test_a_service_that_stays_down_stops_the_run() -> None:
+    tasks = [make_task(number) for number in range(40)]
+    agent, model = make_agent(fail_on(*range(40), raising=ServiceError("the search is down")))
+    with pytest.raises(ServiceError, match=r"20 items in a row failed, .* the search is down"):
+        evaluate(agent, tasks, EvaluationSettings(concurrency=1))
+    assert len(model.calls) == 20
+
+
+def test_a_full_disk_leaves_no_half_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "results.jsonl"
+    evaluate(make_agent()[0], TASKS[:2], results_path=path)
+    before = path.read_bytes()
+
+    def refuse(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("os.fsync", refuse)
+        with pytest.raises(OSError, match="No space left"):
+            evaluate(make_agent()[0], TASKS, results_path=path)
+    assert path.read_bytes() == before
+
+
+def test_an_answer_that_is_no_text_is_kept_all_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "results.jsonl"
+    evaluate(make_agent(lambda messages: answer("Ada \ud800"))[0], TASKS[:1], results_path=path)
+    assert read_results(path)[0].answer == "Ada ?"
 
 
 def test_categories_are_averaged_on_their_own() -> None:

@@ -18,7 +18,7 @@ from masksearch_agent.calls.chat import ChatCaller
 from masksearch_agent.config.agent import AgentSettings
 from masksearch_agent.config.calls import CallSettings, ChatModelSettings
 from masksearch_agent.config.generator import GeneratorSettings
-from masksearch_agent.errors import ConfigError, GenerationError, MissingExtraError, ServiceRefusedError
+from masksearch_agent.errors import ConfigError, MissingExtraError, ServiceError, ServiceRefusedError
 from masksearch_agent.generator import casting
 from masksearch_agent.generator.hindsight import HindsightTeacher
 from masksearch_agent.generator.judge import GroundedJudge, RuleJudge
@@ -228,7 +228,7 @@ def test_the_producer_names_the_models_and_the_prompts() -> None:
 # --- failures ----------------------------------------------------------------------------------------------
 
 
-def run_stage(script: Any, path: Path, count: int, most_failures: int = 20) -> Any:
+def run_stage(script: Any, path: Path, count: int, most_failures: int = 20, **options: bool) -> Any:
     settings = GeneratorSettings(concurrency=2, max_failures_in_a_row=most_failures)
     model = caller(script)
     generator = TrajectoryGenerator(
@@ -236,7 +236,7 @@ def run_stage(script: Any, path: Path, count: int, most_failures: int = 20) -> A
         ModelTeacher(model, model, model, AGENT, settings),
     )  # fmt: skip
     with TraceStore(path) as store:
-        return generator.run(map(code_task, range(count)), store, "s")
+        return generator.run(map(code_task, range(count)), store, "s", **options)
 
 
 def failing_for(number: int, failure: Exception) -> Callable[[Sequence[BaseMessage]], str]:
@@ -248,11 +248,11 @@ def failing_for(number: int, failure: Exception) -> Callable[[Sequence[BaseMessa
     return script
 
 
-def test_a_task_whose_service_failed_has_no_outcome_until_the_next_run(tmp_path: Path) -> None:
+def test_a_task_whose_service_failed_has_no_outcome_until_it_is_tried_again(tmp_path: Path) -> None:
     path = tmp_path / "t.sqlite"
     report = run_stage(failing_for(3, TimeoutError()), path, 6)
     assert (report.accepted, report.failed) == (5, 1)
-    report = run_stage(right, path, 6)
+    report = run_stage(right, path, 6, retry_failed=True)
     assert (report.accepted, report.failed, report.skipped) == (1, 0, 5)
 
 
@@ -260,7 +260,7 @@ def test_a_run_stops_when_task_after_task_fails(tmp_path: Path) -> None:
     def down(messages: Any) -> str:
         raise ConnectionResetError(104, "reset")
 
-    with pytest.raises(GenerationError, match=r"4 tasks in a row failed, .*m keeps failing: ConnectionReset"):
+    with pytest.raises(ServiceError, match=r"4 items in a row failed, .*m keeps failing: ConnectionReset"):
         run_stage(down, tmp_path / "t.sqlite", 30, most_failures=4)
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import signal
 from collections import Counter
 from collections.abc import Iterator
@@ -39,16 +40,17 @@ TABLE = {
 class SlowTeacher(HindsightTeacher):
     """Takes a moment to plan, and counts how many tasks it is planning for at once."""
 
-    def __init__(self, failing_task: str = "") -> None:
+    def __init__(self, failing_task: str = "", failure: Exception | None = None) -> None:
         super().__init__()
         self.failing_task = failing_task
+        self.failure = failure or ConnectionError("the teacher is gone")
         self.working: Counter[str] = Counter()
         self.most_working = 0
         self.planned: list[str] = []
 
     async def plan(self, findings: Findings) -> Plan:
         if findings.task.id == self.failing_task:
-            raise ConnectionError("the teacher is gone")
+            raise self.failure
         self.planned.append(findings.task.id)
         self.working[findings.task.id] += 1
         self.most_working = max(self.most_working, len(+self.working))
@@ -125,12 +127,30 @@ def test_a_run_killed_in_the_middle_goes_on_where_it_was(store: TraceStore, kill
     assert not set(teacher.planned) & set(before)
 
 
-def test_what_was_finished_before_a_failure_is_kept(store: TraceStore) -> None:
-    with pytest.raises(ConnectionError, match="the teacher is gone"):
-        make_generator(SlowTeacher(failing_task="task-15"), concurrency=2).run(TASKS, store, "s")
-    before = stored(store)
-    assert "task-0" in before
-    assert "task-15" not in before
+def test_a_task_that_fails_costs_that_task_and_is_tried_again_only_where_that_is_asked_for(
+    store: TraceStore,
+) -> None:
+    report = make_generator(SlowTeacher(failing_task="task-15"), concurrency=2).run(TASKS, store, "s")
+    assert (report.failed, report.tasks) == (1, COUNT)
+    assert report.failures.reasons == {"ConnectionError: the teacher is gone": 1}
+    assert store.failures("s") == {"task-15": "ConnectionError: the teacher is gone"}
+    assert "task-15" not in stored(store)
+    again = make_generator().run(TASKS, store, "s")
+    assert (again.skipped, again.failed, again.accepted + again.rejected) == (COUNT - 1, 1, 0)
+    retried = make_generator().run(TASKS, store, "s", retry_failed=True)
+    assert (retried.skipped, retried.failed, retried.accepted) == (COUNT - 1, 0, 1)
+    assert stored(store) == sorted(task.id for task in TASKS)
+    assert store.failures("s") == {}
+
+
+@pytest.mark.parametrize("stopping", [MemoryError(), OSError(errno.ENOSPC, "No space left on device")])
+def test_what_is_more_than_one_tasks_stops_the_run_and_keeps_what_was_finished(
+    store: TraceStore, stopping: Exception
+) -> None:
+    teacher = SlowTeacher(failing_task="task-15", failure=stopping)
+    with pytest.raises(type(stopping)):
+        make_generator(teacher, concurrency=2).run(TASKS, store, "s")
+    assert ("task-0" in stored(store), "task-15" in stored(store), store.failures("s")) == (True, False, {})
     make_generator().run(TASKS, store, "s")
     assert stored(store) == sorted(task.id for task in TASKS)
 

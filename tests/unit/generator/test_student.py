@@ -11,7 +11,7 @@ import pytest
 
 from masksearch_agent.config.evolution import EvolutionSettings
 from masksearch_agent.config.generator import GeneratorSettings
-from masksearch_agent.errors import GenerationError, ReplyError, ServiceError
+from masksearch_agent.errors import ReplyError, ServiceError
 from masksearch_agent.generator.roles import CallLog, Verdict
 from masksearch_agent.generator.student import StudentGenerator
 from masksearch_agent.records import Sampling, SearchTask, Trajectory, content_id
@@ -119,13 +119,14 @@ def test_no_more_tasks_than_allowed_are_in_flight(store: TraceStore) -> None:
     assert student.most_at_once == 3
 
 
-def test_a_task_whose_search_is_down_has_no_outcome_until_it_is_up_again(store: TraceStore) -> None:
+def test_a_task_whose_search_is_down_has_no_attempt_until_it_is_tried_again(store: TraceStore) -> None:
     student = ScriptedStudent()
     student.failing = {"task-2", "task-9"}
-    assert make_generator(student).run(TASKS, store, "s") == 2
+    assert make_generator(student).run(TASKS, store, "s").failed == 2
     assert set(attempts_by_task(store)) == {task.id for task in TASKS} - student.failing
     student.failing = set()
-    assert make_generator(student).run(TASKS, store, "s") == 0
+    assert make_generator(student).run(TASKS, store, "s").failed == 2
+    assert make_generator(student).run(TASKS, store, "s", retry_failed=True).failed == 0
     assert set(attempts_by_task(store)) == {task.id for task in TASKS}
 
 
@@ -133,7 +134,7 @@ def test_it_gives_up_where_every_search_fails(store: TraceStore) -> None:
     student = ScriptedStudent()
     student.failing = {task.id for task in TASKS}
     with pytest.raises(
-        GenerationError, match="4 tasks in a row failed, the last one because the search is down"
+        ServiceError, match="4 items in a row failed, the last one because the search is down"
     ):
         make_generator(student, max_failures_in_a_row=4).run(TASKS, store, "s")
     assert not attempts_by_task(store)

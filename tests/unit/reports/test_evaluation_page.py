@@ -68,7 +68,7 @@ def test_a_question_is_a_row_with_all_that_was_recorded(tmp_path: Path) -> None:
             "tokens": 12,
             "seconds": 0.25,
         },
-        **{"stop": "answered", "trajectory": ""},
+        **{"stop": "answered", "failure": "", "trajectory": ""},
     }
 
 
@@ -141,6 +141,20 @@ def test_trajectories_are_packed_in_the_order_of_the_rows(tmp_path: Path) -> Non
 def test_a_result_without_a_trajectory_has_a_row(tmp_path: Path) -> None:
     write_results(tmp_path, "qa-agentic", dataclasses.replace(result("t1", 0.0), trajectory=None))
     assert [row["trajectory"] for row in rows_of(write_evaluation_page(tmp_path))] == [""]
+
+
+def test_what_failed_is_counted_with_its_reason(tmp_path: Path) -> None:
+    reason = "the prompt has 2100 tokens"
+    write_results(
+        tmp_path, "q-agentic", result("Orly", 1.0),
+        result("Mill", 0.0, answer="", stop_reason="failed", trajectory=None, failure=reason),
+    )  # fmt: skip
+    html = write_evaluation_page(tmp_path).read_text()
+    assert "Questions that failed; they count as wrong." in html
+    assert "1 of 2" in html
+    assert "the prompt has … tokens" in html
+    assert reason in html, "the table of questions says why"
+    assert "failed because" in html
 
 
 def test_a_question_that_was_judged_later_is_shown_once(tmp_path: Path) -> None:

@@ -103,6 +103,19 @@ def test_filters_select_stage_and_verdict(store_path: Path) -> None:
         assert store.finished_task_ids("none") == set()
 
 
+def test_a_failure_is_kept_until_its_task_has_a_trajectory_in_the_stage(store_path: Path) -> None:
+    with TraceStore(store_path) as store:
+        assert store.failures("a") == {}
+        store.add_failures({"task-1": "too long", "task-2": "x"}, "a")
+        store.add_failures({"task-2": "later"}, "a")
+        store.add(trajectory(1), "b")
+        assert store.failures("a") == {"task-1": "too long", "task-2": "later"}
+        store.add(trajectory(1), "a")
+    with TraceStore(store_path) as store:
+        assert (store.failures("a"), store.failures("b")) == ({"task-2": "later"}, {})
+        assert store.finished_task_ids("a") == {"task-1"}
+
+
 def test_long_stores_are_read_in_order_across_pages(store_path: Path) -> None:
     with TraceStore(store_path) as store:
         store.add_many(trajectory(n) for n in range(150))
