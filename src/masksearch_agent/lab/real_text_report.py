@@ -51,12 +51,10 @@ def write_real_text(
     documents: Sequence[Path] = (),
 ) -> None:
     """Write both files from the evaluations that are done, and from the run folders of `documents`."""
-    results = {
-        evaluation.name.rpartition("/")[2]: {
-            name: read_results(graph.where(file)) for name, file in evaluation.results.items()
-        }
-        for evaluation in done
-    }
+    results: Results = {}
+    for evaluation in done:
+        of_agent = results.setdefault(evaluation.name.rpartition("/")[2], {})
+        of_agent |= {name: read_results(graph.where(file)) for name, file in evaluation.results.items()}
     for number, folder in enumerate(documents, start=1):
         for agent, found in _of_documents(folder).items():
             results.setdefault(agent, {})[f"{_DOCUMENTS}{number}"] = found
