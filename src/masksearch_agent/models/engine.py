@@ -34,6 +34,9 @@ _STOP_TAIL_TOKENS = 12
 _KEPT_BYTES = 1 << 30
 """Keys and values that are kept between requests, by default: some 46,000 tokens of SmolLM2-135M in bfloat16."""
 
+_KEPT_IDLE_S = 30.0
+"""They are kept no longer than that while nothing is asked."""
+
 
 class BatchingEngine:
     """Samples from one model for many callers at once.
@@ -119,10 +122,18 @@ class BatchingEngine:
             self._mark = mark
 
     def _serve(self) -> None:
-        while (first := self.requests.get()) is not None:
+        while (first := self._next_request()) is not None:
             is_closing = Batch(self, first).run()
             if is_closing:
                 return
+
+    def _next_request(self) -> Request | None:
+        """Wait for a request. Where none comes for long, others need the memory more: a trainer, say."""
+        try:
+            return self.requests.get(timeout=_KEPT_IDLE_S)
+        except queue.Empty:
+            self.forget()
+            return self.requests.get()
 
     def is_finished(self, row: Row) -> Literal["stop", "length"] | None:
         """Say why a row ends after its last token; None if it goes on."""

@@ -29,6 +29,8 @@ class LocalChatModel(RecordingChatModel):
     """A causal language model."""
     max_batch_size: int = 128
     """Calls sampled together at most."""
+    kept_bytes: int = 1 << 30
+    """Keys and values kept for calls that go on from earlier ones, at most; 0 reads every conversation as a whole."""
     can_hold_answers: bool = True
 
     _engine: BatchingEngine = PrivateAttr()
@@ -39,7 +41,11 @@ class LocalChatModel(RecordingChatModel):
 
         super().model_post_init(context)
         self._engine = BatchingEngine(
-            self.model, self.tokenizer, self._format.end_of_turn_id, max_batch_size=self.max_batch_size
+            self.model,
+            self.tokenizer,
+            self._format.end_of_turn_id,
+            max_batch_size=self.max_batch_size,
+            kept_bytes=self.kept_bytes,
         )
 
     @classmethod

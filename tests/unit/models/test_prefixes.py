@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import random
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from masksearch_agent.config.trainers import OptimizerSettings
 from masksearch_agent.lab.muon import make_muon_with_adamw
+from masksearch_agent.models import engine as engine_module
 from masksearch_agent.models.engine import BatchingEngine
 from masksearch_agent.models.prefixes import PrefixStore, States, shared_length
 from masksearch_agent.models.recording import Completion
@@ -305,6 +307,12 @@ def replace_data(model: Any) -> None:
         parameter.data = parameter.data * 1.1
 
 
+def change_one_embedding(model: Any) -> None:
+    """What the model says to any other token stays the same."""
+    with torch.no_grad():
+        model.get_input_embeddings().weight[300] *= 3
+
+
 def change_in_inference_mode(model: Any) -> None:
     with torch.inference_mode():
         model.model.layers[0].mlp.up_proj.weight.mul_(1.1)
@@ -318,6 +326,7 @@ CHANGES = {
     "state dict": load_others,
     "data in place": scale_data,
     "data replaced": replace_data,
+    "one embedding": change_one_embedding,
     "inference mode": change_in_inference_mode,
     "precision": lambda model: model.to(torch.bfloat16).to(torch.float32),
 }
@@ -337,8 +346,9 @@ def assert_as_fresh(engine: BatchingEngine, model: Any, tokenizer: Any, prompt: 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
 def test_weights_that_change_are_noticed(tiny_tokenizer: Any, change: Callable[[Any], None]) -> None:
     model = make_test_model(tiny_tokenizer)
+    model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight.detach().clone())
     engine = BatchingEngine(model, tiny_tokenizer, NO_TOKEN)
-    prompt = random_ids(random.Random(0), 50)
+    prompt = [*random_ids(random.Random(0), 50), 300, 9]
     [before] = run(engine, [prompt], GREEDY)
     change(model)
     after = assert_as_fresh(engine, model, tiny_tokenizer, prompt)
@@ -403,3 +413,18 @@ def test_what_is_forgotten_is_read_again(engine: BatchingEngine) -> None:
     engine.forget()
     assert engine.prefixes.size_bytes == 0
     assert read_by(engine, [prompt]) == 50
+
+
+def test_an_idle_engine_lets_go_of_what_it_kept(
+    tiny_model: Any, tiny_tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_module, "_KEPT_IDLE_S", 0.05)
+    engine = BatchingEngine(tiny_model, tiny_tokenizer, NO_TOKEN)
+    prompt = random_ids(random.Random(0), 50)
+    run(engine, [prompt], GREEDY)
+    deadline = time.monotonic() + WAIT_S
+    while engine.prefixes.size_bytes and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert engine.prefixes.size_bytes == 0
+    assert read_by(engine, [prompt]) == 50
+    engine.close()
