@@ -208,4 +208,4 @@ def _agree(said: Counter[str]) -> bool:
 def general_words() -> frozenset[str]:
     """The words that are frequent in texts of every kind: encyclopedia, manuals, handbooks."""
     text = resources.files("masksearch_agent.ramp").joinpath("general_words.txt").read_text(encoding="utf-8")
-    return frozenset(text.split())
+    return frozenset(line for line in text.splitlines() if not line.startswith("#"))

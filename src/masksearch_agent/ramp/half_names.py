@@ -44,12 +44,12 @@ def whole_names(sentence: Any, title: str) -> dict[int, str] | None:
 
 def _runs(sentence: Any, title: str) -> Iterator[Any]:
     """Yield the names of a sentence: words in a row that are parts of names."""
-    entitled = {word for word in title.split() if word[:1].isupper()}
+    entitled = {word for word in title.split() if word[:1].isupper() and len(word) > 3}
     start = sentence.start
     while start < sentence.end:
         end = start
         while end < sentence.end and (
-            sentence.doc[end].pos_ == "PROPN" or (end > sentence.start and sentence.doc[end].text in entitled)
+            sentence.doc[end].pos_ == "PROPN" or sentence.doc[end].text in entitled
         ):
             end += 1
         if end > start:

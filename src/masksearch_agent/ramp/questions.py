@@ -139,6 +139,11 @@ def _of_object(clause: Clause, head: Any, answer: Any, label: str, kind: str) ->
     is_several = any(child.dep_ == "conj" for child in clause.subject.children)
     if is_copula and (is_several or any(child.dep_ == "attr" and child != head for child in clause.after)):
         return ""
+    is_counted = label in _NUMBERS and clause.root.lemma_ == "contain"
+    if clause.root.lemma_ in LISTING_VERBS and not is_counted:
+        return ""
+    if any(child.lower_ == "should" for child in clause.auxiliaries):
+        return ""
     if head.dep_ in ("dobj", "attr"):
         if any(child.dep_ in ("xcomp", "ccomp", "oprd", "dative") for child in clause.root.children):
             return ""
@@ -150,10 +155,8 @@ def _of_object(clause: Clause, head: Any, answer: Any, label: str, kind: str) ->
             return ""
         if clause.root.lemma_ == "be" and any(child.lower_ == "as" for child in clause.after):
             return ""
-        if head.dep_ == "dobj" and (
-            clause.root.lemma_ in LISTING_VERBS
-            or not (kind or has_rest(clause, head) or (label in _NUMBERS and clause.root.lemma_ == "have"))
-        ):
+        is_told = has_rest(clause, head) or (label in _NUMBERS and clause.root.lemma_ == "have")
+        if head.dep_ == "dobj" and not (kind or is_told):
             return ""
         if _is_whole(answer, subtree(head, clause)) and (is_thing or is_number):
             if head.dep_ == "attr" and head.left_edge.lower_ in ("a", "an") and not is_number:

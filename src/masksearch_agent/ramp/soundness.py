@@ -29,7 +29,8 @@ __all__ = (
 )
 
 _BROKEN = re.compile(
-    r"[;:—]|``|''|\?.|\. \d|with how many|"
+    r"[;:—#]|\b(?:of|by|at|for|from|with) (?:on|in|at|by|of|for|with|to)\b|"
+    r"^What only|, (?:its|his|her|their) [\w ]+\?$|``|''|\?.|\. \d|with how many|"
     r"\b(?:nonetheless|in which case|either|neither|similar(?:ly)?|corresponding|respective|specified|"
     r"given|others?|another|homonymous|in some cases|in question|same|just|even|for example|such as|like|etc|too|"
     r"reasoning|words|direction|first\?|various|certain|some)\b"
@@ -77,7 +78,7 @@ def is_cut(clause: Clause, question: str) -> bool:
     is_compared = any(token.tag_ in ("JJR", "RBR") and token.lower_ in question.split() for token in tokens)
     if is_compared and "than" not in question.split():
         return True
-    if any(child.dep_ == "advcl" and _is_absolute(child) for child in clause.root.children):
+    if any(_is_absolute(token) for token in tokens):
         return True
     own = {clause.root, *clause.auxiliaries}
     return any(
@@ -91,7 +92,8 @@ def is_cut(clause: Clause, question: str) -> bool:
 def _is_absolute(clause: Any) -> bool:
     """Whether a clause without a conjunction has a subject of its own: "the highest point being Mount Narodnaya"."""
     parts = {child.dep_ for child in clause.children}
-    return clause.tag_ in ("VBG", "VBN") and "nsubj" in parts and "mark" not in parts
+    is_clause = clause.dep_ in ("advcl", "acl") and clause.tag_ in ("VBG", "VBN")
+    return is_clause and "nsubj" in parts and "mark" not in parts
 
 
 def _is_subordinate(token: Any, root: Any) -> bool:
@@ -165,12 +167,12 @@ def identifies(clause: Clause, in_context: bool = False) -> bool:
     tokens = [token for head in clause.after for token in subtree(head, clause)]
     article = attributes[0].left_edge.lower_
     content = sum(not token.is_stop and not token.is_punct for token in tokens)
-    if any(noun.lower_ == "one" for noun in attributes):
+    if any(noun.lower_ in ("one", "part") for noun in attributes):
         return False
     if article == "the":
         return content >= 2
     if in_context:
-        return content >= _MIN_IN_CONTEXT
+        return content >= _MIN_IN_CONTEXT and len(tokens) > _MIN_IN_CONTEXT + 1
     # "A village in …" says itself that there are others; a year, or what somebody did, may tell it from them.
     told = [token for token in tokens if any(part.dep_ in _TELLING for part in (token, *token.ancestors))]
     is_dated = any(_YEAR.fullmatch(token.text) for token in tokens)

@@ -114,5 +114,7 @@ def _is_specific(question: str, topic: Topic, sentence: Any, clause: Clause) -> 
         return True
     has_topic = bool(topic.name) and topic.name.lower() in question.lower()
     is_named = has_topic or any(token.pos_ == "PROPN" for token in content) or "_" in question
-    is_named = is_named or (clause.root.lemma_ == "be" and bool(context_of(topic.title)))
+    # "In which file is the main configuration?"
+    is_defined = clause.root.lemma_ == "be" and question.startswith(("What ", "Who "))
+    is_named = is_named or (is_defined and bool(context_of(topic.title)))
     return len(content) >= (3 if is_named else 5) or (has_topic and len(content) >= 2)

@@ -80,7 +80,7 @@ def text_of(tokens: Iterable[Any], clause: Clause, is_first: bool = False) -> st
 
 def tidy(question: str) -> str:
     """Return a question with single spaces, its capital and its mark; `""` for an empty one."""
-    question = " ".join(question.split())
+    question = " ".join(question.split()).replace(" the The ", " The ")
     question = _SPACE_BEFORE_POINT.sub("", question).rstrip(" ,.;:!—–-")
     question = re.sub(r",(?:\s*,)+", ",", question)
     return f"{question[:1].upper()}{question[1:]}?" if question else ""
