@@ -39,9 +39,12 @@ def load_record(record_type: type[RecordT], data: dict[str, Any], error: type[Ma
 
 
 def write_jsonl(path: Path, records: Iterable[Any]) -> int:
-    """Write records as JSON lines and return how many; the file appears only when all are written."""
+    """Write records as JSON lines and return how many; the file appears only when all are written.
+
+    Half a surrogate pair, which cannot be written, becomes a question mark.
+    """
     count = 0
-    with replacing(path) as partial, partial.open("w", encoding="utf-8") as file:
+    with replacing(path) as partial, partial.open("w", encoding="utf-8", errors="replace") as file:
         for record in records:
             data = dump_record(record) if dataclasses.is_dataclass(record) else record
             file.write(json.dumps(data, ensure_ascii=False) + "\n")

@@ -63,7 +63,7 @@ def test_a_failing_model_takes_its_rollout_out_of_the_group(caplog: pytest.LogCa
     assert rows == [(1, 2, 10, 11, 3, 4, 12, 13)] * 4 + [(1, 2, 10, 11, 3, 4, 14)] * 3
     [broken] = [group for group in groups if group.failed]
     assert sum(broken.advantages()) == pytest.approx(0.0), "the mean is that of the others"
-    assert "failed and leaves its group: the model server is gone" in caplog.text
+    assert "failed: ConnectionError: the model server is gone" in caplog.text
 
 
 def test_a_search_that_is_down_scores_nobody_and_stops_the_training(caplog: pytest.LogCaptureFixture):

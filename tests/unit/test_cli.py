@@ -195,10 +195,13 @@ def test_indexing_says_what_was_read_and_skipped_and_adds_only_what_changed(run:
     (tmp_path / "documents" / "a.txt").write_text("red fox")
     (tmp_path / "documents" / "b.txt").write_bytes(b"\xff\xfe\xff")
     first = run("index", "documents", "--out", "index", *BM25, "--json")
-    assert first.json["changed"] == {"added": 1, "removed": 0, "embedded": 0}
-    assert first.json["documents"] == {
-        "read": 2, "kept": 1, "skipped": 1, "reasons": {"wrong encoding": 1}, "passages": 1,
+    told = json.loads(first.out)
+    assert (first.code, told["changed"]) == (3, {"added": 1, "removed": 0, "embedded": 0})
+    assert told["documents"] == {
+        "read": 2, "kept": 1, "skipped": 1, "failed": 1, "reasons": {"wrong encoding": 1}, "passages": 1,
     }  # fmt: skip
+    assert "1 of 2 items failed" in first.err
+    assert run("index", "documents", "--out", "index", *BM25, "--max-failed", 0.5).code == 0
     (tmp_path / "documents" / "b.txt").write_text("blue whale")
     assert run("index", "documents", "--out", "index", *BM25, "--json").json["changed"]["added"] == 1
     assert run("index", "documents", "--out", "index", *BM25, "--json").json["changed"]["added"] == 0

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from masksearch_agent.lab.recipe import LabRecipe
     from masksearch_agent.reports.records import RunReport, StageCost
     from masksearch_agent.stages.graph import FinishedStage
+    from masksearch_agent.stages.stage import Spent
     from masksearch_agent.traces.store import TraceStore
 
 app = typer.Typer(
@@ -137,23 +138,23 @@ def resolve_recipe(
     return load_recipe(path, [*chosen, *(overrides or [])], LabRecipe)
 
 
-def exit_by_failures(failed: int, items: int, max_failed: float) -> None:
+def exit_by_failures(failed: int, items: int, max_failed: float, can_retry: bool = False) -> None:
     """Say how many items of a command failed, and end it with exit code 3 where that are more than `max_failed`."""
     if not failed:
         return
-    MESSAGES.print(
-        f"[yellow]{failed:,} of {items:,} items failed[/] ({failed / max(items, 1):.1%}); `--retry-failed` tries them "
-        f"again, `--max-failed` says how many may fail",
-        highlight=False,
-        soft_wrap=True,
-    )
+    again = "; `--retry-failed` tries them again" if can_retry else ""
+    told = f"[yellow]{failed:,} of {items:,} items failed[/] ({failed / max(items, 1):.1%}){again}"
+    MESSAGES.print(f"{told}; `--max-failed` says how many may fail", highlight=False, soft_wrap=True)
     if failed > max_failed * items:
         raise typer.Exit(_FAILED_ITEMS)
 
 
-def exit_by_stages(stages: Sequence[StageCost | FinishedStage], max_failed: float) -> None:
+def exit_by_stages(
+    stages: Sequence[StageCost | FinishedStage | Spent], max_failed: float, can_retry: bool = True
+) -> None:
     """Do what `exit_by_failures` does, for what failed in the stages of a run."""
-    exit_by_failures(sum(stage.failed for stage in stages), sum(stage.items for stage in stages), max_failed)
+    failed, items = sum(stage.failed for stage in stages), sum(stage.items for stage in stages)
+    exit_by_failures(failed, items, max_failed, can_retry)
 
 
 @contextmanager

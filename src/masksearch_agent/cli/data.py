@@ -45,6 +45,7 @@ def index(
         ),
     ],
     out: Annotated[Path, typer.Option(help="Folder of the index.")] = Path("runs/index"),
+    max_failed: cli.MaxFailedOption = None,
     recipe: cli.RecipeOption = None,
     settings: cli.SetOption = None,
     as_json: cli.JsonOption = False,
@@ -58,7 +59,7 @@ def index(
     from masksearch_agent.retrieval.index import build_index
     from masksearch_agent.stages.display import Display, count_steps
 
-    resolved = cli.resolve_recipe(recipe, settings)
+    resolved = cli.resolve_recipe(recipe, settings, max_failed=max_failed)
     read = CorpusReport()
     with Display(cli.MESSAGES).stage("indexing") as bar:
         passages = count_steps(read_passages(corpus, resolved.corpus, read), bar)
@@ -75,6 +76,7 @@ def index(
         },
         as_json,
     )
+    cli.exit_by_failures(read.failed, read.read, resolved.max_failed)
 
 
 @ramp_app.command("build")
@@ -83,6 +85,7 @@ def ramp(
     index: cli.IndexOption,
     out: Annotated[Path, typer.Option(help="JSON-lines file of tasks.")] = Path("runs/tasks/ramp.jsonl"),
     limit: Annotated[int | None, typer.Option(help="Read this many passages at most.")] = None,
+    max_failed: cli.MaxFailedOption = None,
     engine: cli.EngineOption = None,
     ray_address: cli.RayAddressOption = None,
     recipe: cli.RecipeOption = None,
@@ -98,7 +101,7 @@ def ramp(
     from masksearch_agent.stages.display import Display
     from masksearch_agent.stages.tasks import build_tasks
 
-    resolved = cli.resolve_recipe(recipe, settings, engine, ray_address)
+    resolved = cli.resolve_recipe(recipe, settings, engine, ray_address, max_failed)
     corpus = training_corpus(corpus)
     with Display(cli.MESSAGES).stage("masking", total=limit) as bar:
         if resolved.engine.name == "ray":
@@ -110,6 +113,9 @@ def ramp(
             search = open_search(index, resolved.retrieval)
             report = build_tasks(corpus, search, resolved.masking, out, resolved.corpus, limit=limit, bar=bar)
     cli.print_result({"tasks": str(out), **report}, as_json)
+    documents = report.get("documents", {"failed": 0, "read": 0})
+    failed, items = report["failed"] + documents["failed"], report["passages"] + documents["read"]
+    cli.exit_by_failures(failed, items, resolved.max_failed)
 
 
 @ramp_app.command("inspect")
@@ -236,7 +242,7 @@ def generate(
                 out, stage, bar, retry_failed,
             )  # fmt: skip
     cli.print_result({"traces": str(out), **report}, as_json)
-    cli.exit_by_failures(report["failed"], report["tasks"], resolved.max_failed)
+    cli.exit_by_failures(report["failed"], report["tasks"], resolved.max_failed, can_retry=True)
 
 
 @cli.app.command()

@@ -87,7 +87,7 @@ def evaluate_agent(
         page = write_evaluation_page(out, resolved.evaluation)
         cli.MESSAGES.print(f"report: {escape(str(page))}", soft_wrap=True)
     failed, asked = (sum(found[name] for found in scores.values()) for name in ("failed", "n"))
-    cli.exit_by_failures(failed, asked, resolved.max_failed)
+    cli.exit_by_failures(failed, asked, resolved.max_failed, can_retry=True)
 
 
 @cli.app.command()

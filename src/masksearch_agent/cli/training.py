@@ -54,6 +54,7 @@ def sft(
         Literal["ramp_sft", "qa_sft"], typer.Option(help="Which settings of the recipe to train with.")
     ] = "ramp_sft",
     exam: ExamOption = None,
+    max_failed: cli.MaxFailedOption = None,
     recipe: cli.RecipeOption = None,
     settings: cli.SetOption = None,
     as_json: cli.JsonOption = False,
@@ -69,7 +70,7 @@ def sft(
     from masksearch_agent.stages.plan import prompts_of
     from masksearch_agent.stages.sft import run_sft
 
-    resolved = cli.resolve_recipe(recipe, settings)
+    resolved = cli.resolve_recipe(recipe, settings, max_failed=max_failed)
     source, stage = Path(agent) if agent else out / "base", stage or use.removesuffix("_sft")
     chosen = getattr(resolved, use)
     _check_mix(ramp_traces, "--ramp-traces", f"{use}.ramp_share", chosen.ramp_share)
@@ -88,6 +89,7 @@ def sft(
             source, trajectories, chosen, out, f"{stage}_sft", bar.training_listener(), index, ramp, tasks
         )
     cli.print_result({"agent": str(out), **dataclasses.asdict(spent)}, as_json)
+    cli.exit_by_stages([spent], resolved.max_failed, can_retry=False)
 
 
 @cli.app.command()
@@ -104,6 +106,7 @@ def dapo(
         Literal["ramp_dapo", "qa_dapo"], typer.Option(help="Which settings of the recipe to train with.")
     ] = "ramp_dapo",
     exam: ExamOption = None,
+    max_failed: cli.MaxFailedOption = None,
     recipe: cli.RecipeOption = None,
     settings: cli.SetOption = None,
     as_json: cli.JsonOption = False,
@@ -117,7 +120,7 @@ def dapo(
     from masksearch_agent.stages.plan import rollouts_of
     from masksearch_agent.stages.tasks import read_task_files
 
-    resolved = cli.resolve_recipe(recipe, settings)
+    resolved = cli.resolve_recipe(recipe, settings, max_failed=max_failed)
     chosen = getattr(resolved, use)
     if chosen is None:
         raise ConfigError(f"the recipe has no {use}; add it, or pass `--use ramp_dapo`")
@@ -131,6 +134,7 @@ def dapo(
             bar.training_listener(), index, ramp, exam_tasks,
         )  # fmt: skip
     cli.print_result({"agent": str(out), **dataclasses.asdict(spent)}, as_json)
+    cli.exit_by_stages([spent], resolved.max_failed, can_retry=False)
 
 
 def _open_search(index: Path | None, agent: str | Path, recipe: Recipe) -> Search:

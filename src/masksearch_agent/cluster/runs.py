@@ -149,7 +149,7 @@ def build_tasks(
             yield from part["tasks"]
 
     share = recipe.ramp.two_passage_questions
-    chains = map(dump_record, read_chains(corpus, recipe.ramp, recipe.corpus, limit, split))
+    chains = map(dump_record, read_chains(corpus, recipe.ramp, recipe.corpus, limit, split, report))
     kept = write_jsonl(out, interleave_share(joined(), chains, share))
     shutil.rmtree(parts)
     return summarise_masking(kept, report, documents, rejections, spending)

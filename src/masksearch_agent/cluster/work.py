@@ -88,7 +88,8 @@ def _open_masking(spec: Json) -> _Work:
     """Passages to RAMP `tasks` in the same order, the `report`, span `rejections` and the `cost`."""
     recipe = Recipe.model_validate(spec["recipe"])
     spending, rejections = Spending(), Counter[str]()
-    extractor = open_extractor(Path(spec["corpus"]), recipe.masking, spending, rejections)
+    unread = RampReport()
+    extractor = open_extractor(Path(spec["corpus"]), recipe.masking, spending, rejections, unread)
     search = open_search(spec["index"], recipe.retrieval)
     # Which of several near copies is the first, only the driver sees.
     settings = recipe.ramp.model_copy(update={"drop_near_copies": False})
@@ -96,9 +97,12 @@ def _open_masking(spec: Json) -> _Work:
     def mask(items: Sequence[Json]) -> Json:
         spending.by_role.clear()
         rejections.clear()
+        unread.failures, unread.passages_read = Counter(), 0
         report = RampReport()
         spans = extractor.extract([load_record(Passage, item, TaskError) for item in items])
-        tasks = build_ramp_tasks(spans, search, settings, spec["split"], report=report)
+        tasks = list(build_ramp_tasks(spans, search, settings, spec["split"], report=report))
+        report.failures += unread.failures
+        report.passages_read += unread.passages_read
         return {
             "tasks": [dump_record(task) for task in tasks],
             "report": dump_record(report),

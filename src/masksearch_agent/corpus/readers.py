@@ -22,6 +22,7 @@ from masksearch_agent.corpus.splitting import split_text
 from masksearch_agent.corpus.tables import TABLE_READERS, Row, read_hf_dataset, table_ending
 from masksearch_agent.corpus.wikipedia import DUMP_SUFFIXES, WikipediaPage, read_dump
 from masksearch_agent.errors import CorpusError, UnreadableDocumentError
+from masksearch_agent.failures import reason_of, stops_run
 from masksearch_agent.records import Passage, content_id
 
 __all__ = ("read_passages",)
@@ -83,10 +84,15 @@ def _distinct(documents: Iterator[_Document], source: str, report: CorpusReport)
         try:
             passages = [passage for passage in read() if passage.text.strip()]
         except UnreadableDocumentError as failure:
-            report.skip(where, failure.reason, str(failure))
+            report.skip(where, failure.reason, str(failure), has_failed=True)
             continue
         except CorpusError as failure:
-            report.skip(where, "malformed row", str(failure))
+            report.skip(where, "malformed row", str(failure), has_failed=True)
+            continue
+        except Exception as failure:
+            if stops_run(failure):
+                raise
+            report.skip(where, f"breaks its parser ({type(failure).__name__})", reason_of(failure), True)
             continue
         fresh = 0
         for passage in passages:
@@ -136,14 +142,17 @@ def _of_file(file: Path, root: Path, settings: CorpusSettings) -> Iterator[_Docu
         documents = _of_pages(read_dump(file), name, settings)
     try:
         yield from documents
-    except (UnreadableDocumentError, OSError) as failure:
+    except Exception as failure:
+        is_of_file = not isinstance(failure, CorpusError) or isinstance(failure, UnreadableDocumentError)
+        if stops_run(failure) or not is_of_file:
+            raise
         yield name, partial(_fail, failure)
 
 
-def _fail(failure: UnreadableDocumentError | OSError) -> Iterable[Passage]:
-    if isinstance(failure, UnreadableDocumentError):
-        raise failure
-    raise UnreadableDocumentError("cannot be opened", str(failure)) from failure
+def _fail(failure: Exception) -> Iterable[Passage]:
+    if isinstance(failure, OSError):
+        raise UnreadableDocumentError("cannot be opened", str(failure)) from failure
+    raise failure
 
 
 def _of_rows(rows: Iterator[Row], name: str, settings: CorpusSettings) -> Iterator[_Document]:

@@ -27,11 +27,20 @@ class CorpusReport:
     passages: int = 0
     skipped: Counter[str] = field(default_factory=Counter)
     """Documents that gave none, by reason."""
+    failures: Counter[str] = field(default_factory=Counter)
+    """Of them, those that could not be read."""
     examples: list[str] = field(default_factory=list)
     """The first of them, each as `where: what was wrong`."""
 
-    def skip(self, where: str, reason: str, detail: str) -> None:
+    @property
+    def failed(self) -> int:
+        """Number of documents that could not be read."""
+        return self.failures.total()
+
+    def skip(self, where: str, reason: str, detail: str, has_failed: bool = False) -> None:
         """Count a skipped document and remember what was wrong with it."""
+        if has_failed:
+            self.failures[reason] += 1
         self.skipped[reason] += 1
         if len(self.examples) < _MAX_EXAMPLES:
             self.examples.append(f"{where}: {detail}")
@@ -39,5 +48,10 @@ class CorpusReport:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the counts for people and for JSON."""
-        counts = {"read": self.read, "kept": self.kept, "skipped": self.skipped.total()}
+        counts = {
+            "read": self.read,
+            "kept": self.kept,
+            "skipped": self.skipped.total(),
+            "failed": self.failed,
+        }
         return {**counts, "reasons": dict(self.skipped.most_common()), "passages": self.passages}

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Literal, TypeVar
 
+from masksearch_agent.failures import Failures
 from masksearch_agent.ramp.chain_wording import ASKED, LINKS, Asked, Link, described, is_date
 from masksearch_agent.ramp.comparisons import comparisons
 from masksearch_agent.ramp.fact_patterns import WORK_KINDS
@@ -41,7 +42,10 @@ _SPOUSES = {"male": "husband", "female": "wife"}
 
 
 def two_passage_questions(
-    passages: Iterable[Passage], seed: int = 0, split: Literal["train", "test"] = "train"
+    passages: Iterable[Passage],
+    seed: int = 0,
+    split: Literal["train", "test"] = "train",
+    failures: Failures | None = None,
 ) -> list[SearchTask]:
     """Return all questions over two passages that the rules find; bridges and comparisons take turns while both last.
 
@@ -49,15 +53,20 @@ def two_passage_questions(
         passages: Read once. Those with a title that open with a definition of it give questions.
         seed: Draws which fact is asked for and how, and which things are compared.
         split: Of the tasks.
+        failures: Counts the passages that break a rule; they are left out.
     """
+    failures = failures or Failures()
     titles: dict[str, set[str]] = {}
     profiles: dict[str, Profile] = {}
     for passage in passages:
-        name = plain_name(passage.title)
-        titles.setdefault(name.casefold(), set()).add(passage.title)
-        # Of several passages with one title the first opens the document.
-        if passage.title not in profiles and (profile := read_profile(passage)):
-            profiles[passage.title] = profile
+        try:
+            name = plain_name(passage.title)
+            titles.setdefault(name.casefold(), set()).add(passage.title)
+            # Of several passages with one title the first opens the document.
+            if passage.title not in profiles and (profile := read_profile(passage)):
+                profiles[passage.title] = profile
+        except Exception as failure:  # noqa: BLE001 (raised again where it is more than a passage's)
+            failures.add(f"passage {passage.id}", failure)
     # By title, so that the order of the corpus does not matter.
     found = [profiles[title] for title in sorted(profiles)]
     names = _Names(found, {name for name, of_name in titles.items() if len(of_name) > 1})

@@ -22,7 +22,7 @@ import signal
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import astuple, dataclass
@@ -31,8 +31,9 @@ from typing import IO, Any
 
 from masksearch_agent.config.ramp import RampSettings
 from masksearch_agent.errors import MissingExtraError, TaskError
+from masksearch_agent.failures import reason_of
 from masksearch_agent.ramp.english import SpacySpanExtractor
-from masksearch_agent.ramp.spans import PassagesWithSpans, Span
+from masksearch_agent.ramp.spans import CarefulExtractor, PassagesWithSpans, Span
 from masksearch_agent.records import Passage
 
 __all__ = ("SpacyProcess",)
@@ -40,7 +41,8 @@ __all__ = ("SpacyProcess",)
 _AHEAD = 4
 """Batches in flight: the caller takes some at once and then works on them for as long as the next ones take."""
 
-_Found = list[tuple[Span, ...]]
+_Found = list[tuple[Span, ...] | str]
+"""Of each passage its spans, or why it cannot be read."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,8 @@ class SpacyProcess:
 
     batch_size: int = 128
     settings: RampSettings | None = None
+    on_failure: Callable[[Passage, Exception], None] | None = None
+    """Called with each passage that spaCy cannot read, which is then left out; None raises."""
 
     def extract(self, passages: Iterable[Passage]) -> PassagesWithSpans:
         """Yield each passage with its spans, in order. The process lives as long as the iterator does.
@@ -71,7 +75,14 @@ class SpacyProcess:
                 if not pending:
                     return
                 batch, found = pending.popleft()
-                yield from zip(batch, found.result(), strict=True)
+                for passage, spans in zip(batch, found.result(), strict=True):
+                    if not isinstance(spans, str):
+                        yield passage, spans
+                        continue
+                    failure = TaskError(f"spaCy failed: {spans}")
+                    if self.on_failure is None:
+                        raise failure
+                    self.on_failure(passage, failure)
         finally:
             if torch_threads:
                 sys.modules["torch"].set_num_threads(torch_threads)
@@ -120,13 +131,13 @@ def _ask(process: subprocess.Popen[bytes], batch: tuple[Passage, ...]) -> _Found
         raise TaskError(
             f"the process that runs spaCy ended with status {process.wait()}; it may have run out of memory "
             "(a negative status is the number of the signal that ended it)"
-        )
+        ) from MemoryError("of the process that runs spaCy")  # No passage's fault: it stops the run.
     reply: dict[str, Any] = json.loads(line)
     if "missing" in reply:
         raise MissingExtraError(*reply["missing"])
     if "failure" in reply:
         raise TaskError(f"spaCy failed: {reply['failure']}")
-    return [tuple(Span(*span) for span in spans) for spans in reply["spans"]]
+    return [of if isinstance(of, str) else tuple(Span(*span) for span in of) for of in reply["spans"]]
 
 
 def _serve(batch_size: int, settings: RampSettings) -> None:
@@ -142,14 +153,25 @@ def _serve(batch_size: int, settings: RampSettings) -> None:
             reply: dict[str, Any]
             try:
                 extractor = extractor or SpacySpanExtractor(batch_size, settings)
-                passages = [Passage("", title, text) for title, text in json.loads(line)]
-                found = [spans for _, spans in extractor.extract(passages)]
-                reply = {"spans": [list(map(astuple, spans)) for spans in found]}
+                reply = {"spans": _read_batch(extractor, json.loads(line))}
             except MissingExtraError as failure:
                 reply = {"missing": [failure.package, failure.extra]}
             except Exception as failure:  # noqa: BLE001 - raised again where the caller waits
                 reply = {"failure": f"{type(failure).__name__}: {failure}"}
             _send(reply, replies)
+
+
+def _read_batch(extractor: SpacySpanExtractor, batch: list[tuple[str, str]]) -> list[Any]:
+    """Return what is sent of each passage; see `_Found`."""
+    passages = [Passage(str(place), title, text) for place, (title, text) in enumerate(batch)]
+    reply: dict[str, Any] = {}
+
+    def note(passage: Passage, failure: Exception) -> None:
+        reply[passage.id] = reason_of(failure)
+
+    for passage, spans in CarefulExtractor(extractor, note).extract(passages):
+        reply[passage.id] = list(map(astuple, spans))
+    return [reply[passage.id] for passage in passages]
 
 
 def _send(what: object, pipe: IO[bytes]) -> None:

@@ -7,16 +7,17 @@ read a passage as it is, so offsets always index `passage.text`.
 from __future__ import annotations
 
 import re
-from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from masksearch_agent.failures import is_outage, stops_run
 from masksearch_agent.records import Hop, Passage
 
 __all__ = (
     *("IDENTIFIER", "TERM", "FactMention", "FactSpanExtractor", "PassagesWithSpans", "Span", "SpanExtractor"),
-    *("trimmed_spans",),
+    *("CarefulExtractor", "trimmed_spans"),
 )
 
 _LEADING = re.compile(r"(?:[\s\"'“”‘’,;:(–-]+|(?:the|a|an)\s+)+", re.IGNORECASE)
@@ -91,6 +92,75 @@ class FactSpanExtractor:
                 for told in self._mentions.get(passage.id, ())
             )  # fmt: skip
             yield passage, tuple(spans)
+
+
+@dataclass(frozen=True)
+class CarefulExtractor:
+    """Finds what another extractor finds, and leaves out the passages that break it.
+
+    Extractors read batches, so those that were under way when one broke are read again in ever smaller parts.
+    """
+
+    extractor: SpanExtractor
+    on_failure: Callable[[Passage, Exception], None]
+    """Called with each passage that is left out. What breaks more than a passage is raised."""
+
+    def extract(self, passages: Iterable[Passage]) -> PassagesWithSpans:
+        """Yield each passage with its spans, without those that cannot be read."""
+        under_way: deque[Passage] = deque()
+        source = _Source(iter(passages), under_way)
+        while True:
+            try:
+                for passage, spans in self.extractor.extract(source):
+                    while under_way.popleft() is not passage:
+                        pass  # One that the extractor left out itself.
+                    yield passage, spans
+                return
+            except Exception as failure:
+                if source.is_broken:
+                    raise
+                broken = tuple(under_way)
+                under_way.clear()
+                yield from self._extract_parts(broken, failure)
+
+    def _extract_parts(self, passages: Sequence[Passage], failure: Exception) -> PassagesWithSpans:
+        if stops_run(failure) or is_outage(failure) or not passages:
+            raise failure
+        if len(passages) == 1:
+            self.on_failure(passages[0], failure)
+            return
+        half = len(passages) // 2
+        for part in (passages[:half], passages[half:]):
+            try:
+                found = list(self.extractor.extract(part))
+            except Exception as of_part:  # noqa: BLE001 (raised again where it is more than a passage's)
+                yield from self._extract_parts(part, of_part)
+            else:
+                yield from found
+
+
+@dataclass
+class _Source:
+    """Passages on their way to an extractor; iterated again, it goes on where it was."""
+
+    passages: Iterator[Passage]
+    under_way: deque[Passage]
+    is_broken: bool = False
+    """Whether it was the corpus that raised."""
+
+    def __iter__(self) -> Iterator[Passage]:
+        return self
+
+    def __next__(self) -> Passage:
+        try:
+            passage = next(self.passages)
+        except StopIteration:
+            raise
+        except BaseException:
+            self.is_broken = True
+            raise
+        self.under_way.append(passage)
+        return passage
 
 
 def trimmed_spans(found: Iterable[tuple[int, str, str]]) -> tuple[Span, ...]:

@@ -15,11 +15,13 @@ import dataclasses
 import random
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import compress, islice
 from typing import Literal
 
 from masksearch_agent.config.ramp import RampSettings
+from masksearch_agent.failures import Failures
 from masksearch_agent.ramp.cloze import build_question
 from masksearch_agent.ramp.glossary import Glossary
 from masksearch_agent.ramp.hops import derive_hops, mask_spans
@@ -61,6 +63,17 @@ class RampReport:
     """Tasks by their number of masks; questions count under 0."""
     open_questions: int = 0
     """Questions whose source passage may be found."""
+    failures: Counter[str] = field(default_factory=Counter)
+    """Passages that broke an extractor or a rule, by reason; they are among those read."""
+
+    def note_unread(self, passage: Passage, failure: Exception) -> None:
+        """Count a passage whose spans could not be found.
+
+        Raises:
+            Exception: The failure itself, where it is more than a passage's.
+        """
+        self.passages_read += 1
+        Failures(reasons=self.failures).add(f"passage {passage.id}", failure)
 
     @property
     def tasks_kept(self) -> int:
@@ -119,15 +132,35 @@ def build_ramp_tasks(
         glossary = Glossary(search.passages)
     if search is not None:
         search = search.for_run()  # What is looked up together is found again one by one.
-    builder = _TaskBuilder(search, settings, split, RampReport() if report is None else report, glossary)
+    report = RampReport() if report is None else report
+    builder = _TaskBuilder(search, settings, split, report, glossary)
+    failures = Failures(reasons=report.failures)
     stream = iter(passages_with_spans)
     while read := list(islice(stream, 1 if search is None else _LOOK_AHEAD)):
-        candidates = [found for passage, spans in read if (found := builder.prepare(passage, spans))]
+        candidates: list[_Candidate] = []
+        for passage, spans in read:
+            with _costing(passage, failures):
+                candidates += filter(None, [builder.prepare(passage, spans)])
         if search is not None:
             # Their first queries in one request: an embedder is much faster with many texts.
             queries = [hop.query for candidate in candidates for hop in candidate.first_hops]
             search.prefetch(queries, settings.answerability_depth)
-        yield from filter(None, map(builder.build, candidates))
+        for candidate in candidates:
+            task = None
+            with _costing(candidate.passage, failures):
+                task = builder.build(candidate)
+                failures.note_success()
+            if task is not None:
+                yield task
+
+
+@contextmanager
+def _costing(passage: Passage, failures: Failures) -> Iterator[None]:
+    """Let what fails in the block cost a passage."""
+    try:
+        yield
+    except Exception as failure:  # noqa: BLE001 (raised again where it is more than a passage's)
+        failures.add(f"passage {passage.id}", failure)
 
 
 @dataclass(frozen=True, slots=True)

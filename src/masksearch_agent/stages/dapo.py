@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -118,11 +118,12 @@ def run_dapo(
     )
     with engine as (sampler, weight_sync):
         monitor = monitor_of(settings, exam, sampler, info, weight_sync)
+        runner = _runner(sampler, search, info, settings, rollouts.rewards)
         trainer = DAPOTrainer(
             model=model,
             args=DAPOConfig.from_settings(settings, output),
             tasks=drawn_from,
-            runner=_runner(sampler, search, info, settings, rollouts.rewards),
+            runner=runner,
             processing_class=tokenizer,
             callbacks=[MetricsLog(metrics, listener)],
             weight_sync=weight_sync,
@@ -131,7 +132,18 @@ def run_dapo(
         trainer.train(resume_from_checkpoint=find_last_checkpoint(output))
     described = next_info(info, source, directory, label, settings, index, mixed)
     _save(trainer, source, settings, described, directory, are_weights_new=bool(monitor.kept_step))
-    return spent_of(read_metrics(metrics), mixed, monitor)
+    return _with_failures(spent_of(read_metrics(metrics), mixed, monitor), read_metrics(metrics), runner)
+
+
+def _with_failures(spent: Spent, metrics: Sequence[Mapping[str, float]], runner: RolloutRunner) -> Spent:
+    """Add how many rollouts there were and failed; why, of a run that was stopped, only since it went on."""
+    steps = [entry for entry in metrics if "rollouts/failed" in entry]
+    return replace(
+        spent,
+        items=round(sum(step["dapo/groups_sampled"] for step in steps)) * runner.group_size,
+        failed=round(sum(step["rollouts/failed"] for step in steps)),
+        failures=dict(runner.failures.reasons),
+    )
 
 
 def _save(

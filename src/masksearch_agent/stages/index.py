@@ -8,9 +8,10 @@ from pathlib import Path
 from masksearch_agent.config.corpus import CorpusSettings
 from masksearch_agent.config.retrieval import RetrievalSettings
 from masksearch_agent.corpus.readers import read_passages
+from masksearch_agent.corpus.report import CorpusReport
 from masksearch_agent.retrieval.index import build_index
 from masksearch_agent.stages.display import Bar, count_steps
-from masksearch_agent.stages.stage import Corpus, IndexFolder, Site, Stage
+from masksearch_agent.stages.stage import Corpus, IndexFolder, Site, Spent, Stage
 
 __all__ = ("Index",)
 
@@ -30,7 +31,12 @@ class Index(Stage):
         """The index."""
         return IndexFolder("", self)
 
-    def work(self, folder: Path, site: Site, bar: Bar) -> None:
+    def work(self, folder: Path, site: Site, bar: Bar) -> Spent:
         """Read and index the passages."""
-        passages = count_steps(read_passages(site.where(self.corpus), self.reading), bar)
-        build_index(passages, folder, self.settings)
+        read = CorpusReport()
+        build_index(
+            count_steps(read_passages(site.where(self.corpus), self.reading, read), bar),
+            folder,
+            self.settings,
+        )
+        return Spent(items=read.read, failed=read.failed, failures=dict(read.failures))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from masksearch_agent.agent.bundle import read_bundle_info, save_bundle
 from masksearch_agent.config.trainers import SFTSettings
+from masksearch_agent.failures import Failures
 from masksearch_agent.generator.evolution import merge_accepted
 from masksearch_agent.models.local import LocalChatModel, load_checkpoint
 from masksearch_agent.records import Trajectory
@@ -102,16 +103,19 @@ def run_sft(
         ordered = order_by_difficulty(repeat_to_fit(ordered, settings), settings.seed)
     model, tokenizer = load_checkpoint(source, training_dtype(settings))
     metrics = directory / "metrics.jsonl"
-    log = MetricsLog(metrics, listener)
+    log, failures = MetricsLog(metrics, listener), Failures()
     with ExitStack() as stack:
         sampler = None
         if exam is not None and settings.monitor is not None:
             local = LocalChatModel(model=model, tokenizer=tokenizer, model_version=info.model_version)
             sampler = stack.enter_context(closing(local))
         monitor = monitor_of(settings, exam, sampler, info)
-        trained = train_sft(model, tokenizer, ordered, settings, directory / "trainer", [log], monitor)
+        trained = train_sft(
+            model, tokenizer, ordered, settings, directory / "trainer", [log], monitor, failures
+        )
     if not monitor.kept_step:
         trained, _ = load_checkpoint(source, training_dtype(settings))
     described = next_info(info, source, directory, label, settings, index, mixed)
     save_bundle(trained, tokenizer, described, directory)
-    return spent_of(read_metrics(metrics), mixed, monitor)
+    spent = spent_of(read_metrics(metrics), mixed, monitor)
+    return replace(spent, items=len(ordered), failed=failures.count, failures=dict(failures.reasons))

@@ -18,6 +18,7 @@ from masksearch_agent.config.ramp import RampSettings
 from masksearch_agent.corpus.readers import read_passages
 from masksearch_agent.corpus.report import CorpusReport
 from masksearch_agent.errors import TaskError
+from masksearch_agent.failures import Failures
 from masksearch_agent.files import replace_text
 from masksearch_agent.jsonl import read_jsonl, write_jsonl
 from masksearch_agent.models.local import load_checkpoint
@@ -28,13 +29,13 @@ from masksearch_agent.ramp.model_spans import ModelSpanExtractor
 from masksearch_agent.ramp.perplexity import MeasuringExtractor, SpanSurprisal
 from masksearch_agent.ramp.rating import count_sheet, write_sheet
 from masksearch_agent.ramp.span_process import SpacyProcess
-from masksearch_agent.ramp.spans import FactMention, FactSpanExtractor, SpanExtractor
+from masksearch_agent.ramp.spans import CarefulExtractor, FactMention, FactSpanExtractor, SpanExtractor
 from masksearch_agent.ramp.tasks import RampReport, build_ramp_tasks
 from masksearch_agent.records import Passage, SearchTask
 from masksearch_agent.retrieval.search import Search
 from masksearch_agent.stages.costs import cost_of
 from masksearch_agent.stages.display import Bar, count_steps
-from masksearch_agent.stages.stage import Corpus, Searched, Site, Stage, TaskFile
+from masksearch_agent.stages.stage import Corpus, Searched, Site, Spent, Stage, TaskFile
 
 __all__ = (
     *("MENTIONS", "Masking", "build_tasks", "corpus_passages", "count_rated", "open_extractor"),
@@ -67,13 +68,14 @@ class Masking(Stage):
         """The tasks."""
         return TaskFile(_TASKS, self)
 
-    def work(self, folder: Path, site: Site, bar: Bar) -> None:
+    def work(self, folder: Path, site: Site, bar: Bar) -> Spent:
         """Build the tasks."""
         search = site.search(self.searched)
-        build_tasks(
+        built = build_tasks(
             site.where(self.corpus), search, self.settings, folder / _TASKS, self.reading,
             split=self.split, max_tasks=self.max_tasks, bar=bar,
         )  # fmt: skip
+        return Spent(items=built["passages"], failed=built["failed"], failures=built["failures"])
 
 
 def build_tasks(
@@ -102,27 +104,31 @@ def build_tasks(
         What was kept and dropped.
     """
     documents, spending, rejections = CorpusReport(), Spending(), Counter[str]()
-    extractor = open_extractor(corpus, settings, spending, rejections, has_own_process=True)
-    passages = corpus_passages(corpus, reading, documents)
     report = RampReport()
+    extractor = open_extractor(corpus, settings, spending, rejections, report, has_own_process=True)
+    passages = corpus_passages(corpus, reading, documents)
     spans = extractor.extract(count_steps(islice(passages, limit), bar))
     masked = build_ramp_tasks(spans, search, settings, split, report=report)
-    tasks = interleave_share(
-        masked, read_chains(corpus, settings, reading, limit, split), settings.two_passage_questions
-    )
+    chains = read_chains(corpus, settings, reading, limit, split, report)
+    tasks = interleave_share(masked, chains, settings.two_passage_questions)
     with relaxed_collector():  # The search remembers hundreds of thousands of hits, none of them in a cycle.
         kept = write_jsonl(out, islice(tasks, max_tasks))
     return summarise_masking(kept, report, documents, rejections, spending)
 
 
 def read_chains(
-    corpus: Path, settings: RampSettings, reading: CorpusSettings | None, limit: int | None, split: Split
+    corpus: Path,
+    settings: RampSettings,
+    reading: CorpusSettings | None,
+    limit: int | None,
+    split: Split,
+    report: RampReport,
 ) -> list[SearchTask]:
     """Return the questions over two passages of a corpus (see `build_tasks`), which is read for them a first time."""
     if not settings.two_passage_questions:
         return []
     passages = islice(corpus_passages(corpus, reading), limit)
-    return two_passage_questions(passages, settings.seed, split)
+    return two_passage_questions(passages, settings.seed, split, Failures(reasons=report.failures))
 
 
 def corpus_passages(
@@ -138,6 +144,7 @@ def open_extractor(
     settings: RampSettings,
     spending: Spending,
     rejections: Counter[str],
+    report: RampReport,
     has_own_process: bool = False,
 ) -> SpanExtractor:
     """Return what finds the spans of a corpus, and measures them where the mask policy asks for it.
@@ -146,6 +153,7 @@ def open_extractor(
         corpus: See `build_tasks`.
         spending: Counts what a chat model costs.
         rejections: Counts the replies of a chat model that gave no spans.
+        report: Counts the passages that cannot be read; they are left out.
         has_own_process: Run spaCy beside this process. Workers of a cluster keep the cores busy without that, and keep
             the model between their shards.
     """
@@ -161,16 +169,19 @@ def open_extractor(
         extractor = ModelSpanExtractor(model=model, cache=cache, rejections=rejections)
     else:
         extractor = (
-            SpacyProcess(settings=settings) if has_own_process else SpacySpanExtractor(settings=settings)
+            SpacyProcess(settings=settings, on_failure=report.note_unread)
+            if has_own_process
+            else SpacySpanExtractor(settings=settings)
         )
     if settings.cloze_questions and not isinstance(extractor, (SpacyProcess, SpacySpanExtractor)):
         extractor = AskingExtractor(extractor)
     if settings.policy != "perplexity":
-        return extractor
+        return CarefulExtractor(extractor, report.note_unread)
     if settings.reference_model is None:
         raise TaskError("the mask policy 'perplexity' needs a model; set ramp.reference_model")
     reference, tokenizer = load_checkpoint(settings.reference_model, "float32")
-    return MeasuringExtractor(extractor, SpanSurprisal(reference, tokenizer, settings.reference_batch_size))
+    surprisal = SpanSurprisal(reference, tokenizer, settings.reference_batch_size)
+    return CarefulExtractor(MeasuringExtractor(extractor, surprisal), report.note_unread)
 
 
 def summarise_masking(
@@ -179,7 +190,10 @@ def summarise_masking(
     """Return what masking kept and dropped, for people to read."""
     over_two_passages = kept - report.tasks_kept
     return {
+        "passages": report.passages_read,
         "kept": kept,
+        "failed": report.failures.total(),
+        "failures": dict(report.failures),
         "kept_fraction": round(report.kept_fraction, 4),
         "by_masks": dict(sorted(report.kept_by_mask_count.items())),
         **({"two_passage_questions": over_two_passages} if over_two_passages > 0 else {}),

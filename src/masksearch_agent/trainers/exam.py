@@ -25,7 +25,8 @@ from masksearch_agent.agent.protocol import (
 )
 from masksearch_agent.agent.runnable import MaskSearchAgent
 from masksearch_agent.concurrency import gather_bounded, run_many
-from masksearch_agent.errors import MaskSearchError, TrainingError
+from masksearch_agent.errors import TrainingError
+from masksearch_agent.failures import stops_run
 from masksearch_agent.generator.roles import render_answer
 from masksearch_agent.models.chat_format import ChatFormat
 from masksearch_agent.records import MASK, Message, Passage, Sampling, SearchTask, TrainingRow
@@ -132,7 +133,9 @@ class Exam:
         """Run one task; None where that failed, which says nothing about the weights."""
         try:
             trajectory = await self.agent.run_task(task, Sampling(temperature=0.0))
-        except MaskSearchError as failure:
+        except Exception as failure:
+            if stops_run(failure):
+                raise
             logger.warning("task %s could not be run and is left out of the exam: %s", task.id, failure)
             return None
         return _Run(
@@ -156,7 +159,9 @@ class Exam:
         for task in filter(_query_of, self.tasks):
             try:
                 found = await self.agent.search.asearch([_query_of(task)], shown, LeakGuard.for_task(task))
-            except MaskSearchError as failure:
+            except Exception as failure:
+                if stops_run(failure):
+                    raise
                 logger.warning("no passages to read for task %s of the exam: %s", task.id, failure)
                 continue
             limit_words = self.agent.settings.max_passage_words

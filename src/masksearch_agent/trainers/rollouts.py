@@ -7,7 +7,6 @@ its group instead of counting as a zero, because a failed search or judge says n
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -16,14 +15,13 @@ from typing import Literal
 from masksearch_agent.agent.runnable import MaskSearchAgent
 from masksearch_agent.calls.connections import close_connections
 from masksearch_agent.concurrency import run_many
-from masksearch_agent.errors import MaskSearchError, TrainingError
+from masksearch_agent.errors import TrainingError
+from masksearch_agent.failures import Failures, reason_of, stops_run
 from masksearch_agent.records import Sampling, SearchTask, TrainingRow, Trajectory
 from masksearch_agent.rewards.mix import Reward, RewardMix
 from masksearch_agent.traces.rows import make_rows
 
 __all__ = ("Fate", "Group", "Rollout", "RolloutRunner")
-
-logger = logging.getLogger(__name__)
 
 _ROLLOUTS_PER_CALL = 1_000_000
 """More than any call runs, so the seeds of two calls never meet; a task drawn twice is rolled out differently."""
@@ -94,6 +92,8 @@ class RolloutRunner:
         self.reward = reward
         self.sampling = sampling
         self.group_size = group_size
+        self.failures = Failures()
+        """Why rollouts failed, of all calls so far."""
 
     def run(self, tasks: Sequence[SearchTask], seed: int, places: Sequence[int] | None = None) -> list[Group]:
         """Run `group_size` rollouts of each task, all at once.
@@ -117,7 +117,7 @@ class RolloutRunner:
         finally:
             await close_connections()  # those of a judge model
         outcomes = iter(results)
-        return [_make_group(task, list(islice(outcomes, self.group_size))) for task in tasks]
+        return [self._make_group(task, list(islice(outcomes, self.group_size))) for task in tasks]
 
     async def _roll_out(self, task: SearchTask, seed: int) -> Rollout:
         trajectory = await self.agent.run_task(task, self.sampling, seed=seed)
@@ -129,15 +129,13 @@ class RolloutRunner:
             )
         return Rollout(trajectory, await self.reward.score(task, trajectory), rows)
 
-
-def _make_group(task: SearchTask, outcomes: Sequence[Rollout | BaseException]) -> Group:
-    """Keep the scored rollouts and log the failed ones; what is no error of a run (Ctrl-C, say) goes on up."""
-    failures = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
-    for failure in failures:
-        if not isinstance(failure, Exception):
-            raise failure
-        level = logging.WARNING if isinstance(failure, MaskSearchError) else logging.ERROR
-        logger.log(level, "rollout of task %s failed and leaves its group: %s", task.id, failure)
-    rollouts = tuple(outcome for outcome in outcomes if isinstance(outcome, Rollout))
-    first = f"{type(failures[0]).__name__}: {failures[0]}" if failures else ""
-    return Group(task, rollouts, len(failures), first)
+    def _make_group(self, task: SearchTask, outcomes: Sequence[Rollout | BaseException]) -> Group:
+        """Keep the scored rollouts and count the failed ones; what is more than a rollout's goes on up."""
+        reasons = []
+        for failure in outcomes:
+            if isinstance(failure, BaseException):
+                if stops_run(failure):
+                    raise failure
+                reasons.append(self.failures.add_reason(f"rollout of task {task.id}", reason_of(failure)))
+        rollouts = tuple(outcome for outcome in outcomes if isinstance(outcome, Rollout))
+        return Group(task, rollouts, len(reasons), reasons[0] if reasons else "")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from masksearch_agent.config.trainers import SFTSettings
 from masksearch_agent.errors import TrainingError
+from masksearch_agent.failures import Failures
 from masksearch_agent.models.chat_format import ChatFormat
 from masksearch_agent.records import TrainingRow, Trajectory
 from masksearch_agent.traces.rows import make_rows
@@ -41,6 +42,7 @@ def train_sft(
     output_dir: Path,
     callbacks: Sequence[TrainerCallback] = (),
     monitor: Monitor | None = None,
+    failures: Failures | None = None,
 ) -> PreTrainedModel:
     """Fine-tune a model on trajectories; goes on from the last checkpoint in `output_dir` if there is one.
 
@@ -50,6 +52,7 @@ def train_sft(
         output_dir: Where the trainer keeps its checkpoints.
         monitor: Watches the run; None warns of what the log says and no more. Where its `kept_step` is 0, the weights
             that it began with were better, and are not loaded.
+        failures: Counts the trajectories that no rows can be made of; they are left out.
 
     Raises:
         TrainingError: No row fits `settings.max_tokens`; or what the monitor raises.
@@ -62,7 +65,7 @@ def train_sft(
     from masksearch_agent.trainers.monitor import Monitor
 
     monitor = monitor or Monitor()
-    dataset = make_sft_dataset(trajectories, ChatFormat(tokenizer), settings.max_tokens)
+    dataset = make_sft_dataset(trajectories, ChatFormat(tokenizer), settings.max_tokens, failures)
     _, optimizer = optimizer_arguments(settings.optimizer)
     trainer = (SFTTrainer if torch.cuda.is_available() else LabelledHeadTrainer)(
         model=model,
@@ -87,18 +90,28 @@ def train_sft(
     )
     monitor.attach(trainer)
     leave_group_at_exit()
-    # It prints every metric to standard output, which is for results.
-    trainer.remove_callback(PrinterCallback)
+    trainer.remove_callback(PrinterCallback)  # It prints to standard output, which is for results.
     trainer.train(resume_from_checkpoint=find_last_checkpoint(output_dir))
     trained = trainer.accelerator.unwrap_model(trainer.model)
     return trained.merge_and_unload() if settings.lora_rank else trained
 
 
-def make_sft_dataset(trajectories: Iterable[Trajectory], encoder: ChatFormat, max_tokens: int) -> Dataset:
+def make_sft_dataset(
+    trajectories: Iterable[Trajectory],
+    encoder: ChatFormat,
+    max_tokens: int,
+    failures: Failures | None = None,
+) -> Dataset:
     """Return the rows as a dataset of `input_ids` and `labels`, -100 where no loss is taken."""
     from datasets import Dataset
 
-    made = [row for trajectory in trajectories for row in make_rows(trajectory, encoder)]
+    made: list[TrainingRow] = []
+    failures = failures or Failures()
+    for trajectory in trajectories:
+        try:
+            made += make_rows(trajectory, encoder)
+        except Exception as failure:  # noqa: BLE001 (raised again where it is more than this trajectory's)
+            failures.add(f"trajectory {trajectory.id}", failure)
     rows = [row for row in made if len(row.input_ids) <= max_tokens]
     too_long = len(made) - len(rows)
     if too_long:
@@ -107,8 +120,8 @@ def make_sft_dataset(trajectories: Iterable[Trajectory], encoder: ChatFormat, ma
         )
     if not rows:
         raise TrainingError(
-            f"no trajectory to train on ({too_long} rows were longer than {max_tokens} tokens); generate "
-            f"trajectories first, or raise `max_tokens`"
+            f"no trajectory to train on ({too_long} rows were longer than {max_tokens} tokens, no rows could be made "
+            f"of {failures.count} trajectories); generate trajectories first, or raise `max_tokens`"
         )
     ids = [list(row.input_ids) for row in rows]
     return Dataset.from_dict({"input_ids": ids, "labels": [_labels(row) for row in rows]})

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from masksearch_agent.config.corpus import CorpusSettings
+from masksearch_agent.corpus import readers
 from masksearch_agent.corpus.readers import read_passages
 from masksearch_agent.corpus.report import CorpusReport
 from masksearch_agent.corpus.rows import passages_from_row
@@ -108,6 +111,7 @@ def test_a_bad_row_is_counted_with_its_reason_and_the_rest_goes_on(tmp_path: Pat
         "read": 5,
         "kept": 2,
         "skipped": 3,
+        "failed": 1,
         "reasons": {"malformed row": 1, "no text": 1, "repeated": 1},
         "passages": 2,
     }
@@ -187,3 +191,42 @@ def test_a_folder_without_documents_is_read_as_tables(tmp_path: Path):
 def test_public_datasets_are_read_whole(shared_data: Path, file: str, count: int):
     passages = list(read_passages(shared_data / file))
     assert len(passages) == len({each.id for each in passages}) == count
+
+
+def test_a_document_that_breaks_its_parser_costs_that_document(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def parse(raw: bytes, encoding: str) -> tuple[str, str]:
+        if b"odd" in raw:
+            raise RecursionError("maximum recursion depth exceeded")
+        return "", raw.decode()
+
+    monkeypatch.setitem(readers.DOCUMENT_PARSERS, ".txt", parse)  # type: ignore[arg-type]
+    for name, text in (("a", "one"), ("b", "odd"), ("c", "two")):
+        (tmp_path / f"{name}.txt").write_text(text)
+    report = CorpusReport()
+    assert [passage.text for passage in read_passages(tmp_path, report=report)] == ["one", "two"]
+    assert report.skipped == report.failures == {"breaks its parser (RecursionError)": 1}
+    assert (report.failed, report.examples) == (
+        1,
+        ["b.txt: RecursionError: maximum recursion depth exceeded"],
+    )
+    monkeypatch.setitem(
+        readers.DOCUMENT_PARSERS, ".txt", lambda raw, encoding: (_ for _ in ()).throw(MemoryError())
+    )  # type: ignore[arg-type]
+    with pytest.raises(MemoryError):
+        list(read_passages(tmp_path))
+
+
+def test_a_table_that_breaks_its_reader_halfway_keeps_its_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(path: Path) -> Iterator[tuple[str, Any]]:
+        yield "row 1", lambda: {"text": "one"}
+        raise ValueError("row 2 is no row")
+
+    monkeypatch.setitem(readers.TABLE_READERS, ".jsonl", read)  # type: ignore[arg-type]
+    (tmp_path / "t.jsonl").write_text("")
+    report = CorpusReport()
+    assert [passage.text for passage in read_passages(tmp_path / "t.jsonl", report=report)] == ["one"]
+    assert report.failures == {"breaks its parser (ValueError)": 1}

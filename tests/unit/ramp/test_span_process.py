@@ -45,6 +45,32 @@ def test_the_spans_are_those_of_this_process(processes: list[subprocess.Popen[by
     assert processes[0].returncode is not None
 
 
+def test_a_passage_that_spacy_cannot_read_costs_that_passage(
+    processes: list[subprocess.Popen[bytes]],
+) -> None:
+    class Picky(SpacySpanExtractor):
+        def _text_of(self, passage: Passage) -> str:
+            if "1907" in passage.text:
+                raise ValueError("[E088] too long")
+            return super()._text_of(passage)
+
+    batch = [(passage.title, passage.text) for passage in PASSAGES[4:12]]
+    reply = span_process._read_batch(Picky(4), batch)
+    assert [isinstance(of, str) for of in reply] == [False] * 3 + [True] + [False] * 4
+    assert reply[3] == "ValueError: [E088] too long"
+
+
+def test_what_the_process_cannot_read_is_told_or_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    replies = iter([[(), "ValueError: odd"], [()]] * 2)
+    monkeypatch.setattr(span_process, "_ask", lambda process, batch: next(replies))
+    told: list[str] = []
+    careful = SpacyProcess(2, on_failure=lambda passage, failure: told.append(f"{passage.id}: {failure}"))
+    assert [passage.id for passage, _ in careful.extract(PASSAGES[:3])] == ["0", "2"]
+    assert told == ["1: spaCy failed: ValueError: odd"]
+    with pytest.raises(TaskError, match="spaCy failed: ValueError: odd"):
+        list(SpacyProcess(2).extract(PASSAGES[:3]))
+
+
 def test_only_a_few_batches_are_read_ahead_and_the_process_ends_with_the_iterator(
     processes: list[subprocess.Popen[bytes]],
 ) -> None:

@@ -2,13 +2,20 @@ from __future__ import annotations
 
 import builtins
 import importlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import islice
 
 import pytest
 
-from masksearch_agent.errors import MissingExtraError
+from masksearch_agent.errors import MissingExtraError, ServiceError
 from masksearch_agent.ramp.english import SpacySpanExtractor
-from masksearch_agent.ramp.spans import FactMention, FactSpanExtractor, Span
+from masksearch_agent.ramp.spans import (
+    CarefulExtractor,
+    FactMention,
+    FactSpanExtractor,
+    PassagesWithSpans,
+    Span,
+)
 from masksearch_agent.records import Hop, Passage
 
 TEXT = "In March 1969 the Beatles recorded at Trident Studios in London, and paid Barry Sheffield's firm."
@@ -69,3 +76,49 @@ def test_facts_of_a_closed_world_become_spans_with_their_hops() -> None:
         (passages[0], (Span(18, 24, "Ann Bo", "founder", hop, question="Who founded it?"),)),
         (passages[1], ()),
     ]
+
+
+class Batches:
+    """Reads passages four at a time, as extractors do; `broken` passages break their whole batch."""
+
+    def __init__(self, *broken: str, failure: Exception | None = None) -> None:
+        self.broken = broken
+        self.failure = failure or ValueError("odd")
+
+    def extract(self, passages: Iterable[Passage]) -> PassagesWithSpans:
+        stream = iter(passages)
+        while batch := list(islice(stream, 4)):
+            if any(passage.id in self.broken for passage in batch):
+                raise self.failure
+            yield from ((passage, ()) for passage in batch)
+
+
+TEN = [Passage(str(number), "", f"Text {number}.") for number in range(10)]
+
+
+@pytest.mark.parametrize("broken", [(), ("0",), ("9",), ("2", "3"), ("1", "5", "8"), tuple("0123456789")])
+def test_a_passage_that_breaks_an_extractor_costs_that_passage(broken: tuple[str, ...]) -> None:
+    failed: list[str] = []
+    careful = CarefulExtractor(Batches(*broken), lambda passage, failure: failed.append(passage.id))
+    read = [passage.id for passage, _ in careful.extract(iter(TEN))]
+    assert read == [passage.id for passage in TEN if passage.id not in broken]
+    assert failed == list(broken)
+
+
+@pytest.mark.parametrize("failure", [MemoryError(), MissingExtraError("spacy", "ramp"), ServiceError("down")])
+def test_what_breaks_more_than_a_passage_is_raised(failure: Exception) -> None:
+    careful = CarefulExtractor(Batches("5", failure=failure), lambda passage, failure: None)
+    with pytest.raises(type(failure)):
+        list(careful.extract(TEN))
+
+
+def test_a_corpus_that_cannot_be_read_on_is_no_failure_of_a_passage() -> None:
+    def torn() -> Iterator[Passage]:
+        yield from TEN[:6]
+        raise ValueError("line 7 is torn")
+
+    failed: list[str] = []
+    careful = CarefulExtractor(Batches(), lambda passage, failure: failed.append(passage.id))
+    with pytest.raises(ValueError, match="torn"):
+        list(careful.extract(torn()))
+    assert failed == []

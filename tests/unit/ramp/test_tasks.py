@@ -9,6 +9,7 @@ from fakes.overlap_backend import OverlapBackend
 from fakes.spans import find_span
 
 from masksearch_agent.config.ramp import RampSettings
+from masksearch_agent.ramp import tasks
 from masksearch_agent.ramp.spans import Span
 from masksearch_agent.ramp.tasks import RampReport, build_ramp_tasks, build_task
 from masksearch_agent.records import Hop, Passage, ScoredPassage, SearchTask
@@ -150,6 +151,27 @@ def test_the_report_accounts_for_every_passage() -> None:
     assert report.candidates == 2
     assert report.kept_by_mask_count == {2: 1}
     assert (report.tasks_kept, report.kept_fraction) == (1, 0.5)
+
+
+@pytest.mark.parametrize("rule", ["passage_flaw", "choose_spans"])
+def test_a_passage_that_breaks_a_rule_costs_that_passage(monkeypatch: pytest.MonkeyPatch, rule: str) -> None:
+    sound = getattr(tasks, rule)
+
+    def break_for_one(passage: Passage, *rest: object) -> object:
+        if passage.id == "odd":
+            raise IndexError("list index out of range")
+        return sound(passage, *rest)
+
+    monkeypatch.setattr(tasks, rule, break_for_one)
+    report = RampReport()
+    stream = [(dataclasses.replace(SOURCE, id=name), SPANS) for name in ("odd", "even")]
+    settings = SETTINGS.model_copy(update={"drop_near_copies": False})
+    [task] = build_ramp_tasks(stream, None, settings, report=report)
+    assert (task.source_passage_id, report.passages_read) == ("even", 2)
+    assert report.failures == {"IndexError: list index out of range": 1}
+    monkeypatch.setattr(tasks, rule, lambda passage, *rest: (_ for _ in ()).throw(MemoryError()))
+    with pytest.raises(MemoryError):
+        list(build_ramp_tasks(stream, None, settings))
 
 
 def test_tasks_do_not_depend_on_the_order_of_the_passages() -> None:

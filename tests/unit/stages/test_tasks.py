@@ -16,7 +16,7 @@ from masksearch_agent.jsonl import read_jsonl, write_jsonl
 from masksearch_agent.ramp.english import SpacySpanExtractor
 from masksearch_agent.ramp.span_process import SpacyProcess
 from masksearch_agent.ramp.spans import FactMention
-from masksearch_agent.ramp.tasks import build_ramp_tasks
+from masksearch_agent.ramp.tasks import RampReport, build_ramp_tasks
 from masksearch_agent.records import Hop, Passage, SearchTask
 from masksearch_agent.retrieval.search import Search
 from masksearch_agent.stages.tasks import build_tasks, open_extractor
@@ -50,9 +50,11 @@ def test_tasks_of_a_corpus_are_those_of_one_process(corpus: Path, tmp_path: Path
 
 
 def test_spacy_has_a_process_of_its_own_only_where_that_is_wanted(corpus: Path) -> None:
-    counters = Spending(), Counter[str]()
-    assert isinstance(open_extractor(corpus, RECIPE.ramp, *counters), SpacySpanExtractor)
-    assert isinstance(open_extractor(corpus, RECIPE.ramp, *counters, has_own_process=True), SpacyProcess)
+    counters = Spending(), Counter[str](), RampReport()
+    opened = open_extractor(corpus, RECIPE.ramp, *counters)
+    assert isinstance(opened.extractor, SpacySpanExtractor)  # type: ignore[attr-defined]
+    opened = open_extractor(corpus, RECIPE.ramp, *counters, has_own_process=True)
+    assert isinstance(opened.extractor, SpacyProcess)  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("share", [0.5, 1.0])

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import errno
 import gc
 import logging
 import math
@@ -93,13 +94,20 @@ def test_a_failed_rollout_leaves_its_group_and_counts_as_no_reward(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     agent = ScriptedAgent({("task-1", 6): ModelError("no room left"), ("task-1", 7): ValueError("odd")})
+    runner = make_runner(agent)
     with caplog.at_level(logging.WARNING):
-        groups = make_runner(agent).run(TASKS, seed=0)
+        groups = runner.run(TASKS, seed=0)
     assert [len(group.rollouts) for group in groups] == [4, 2, 4]
     assert [group.failed for group in groups] == [0, 2, 0]
     assert [rollout.reward.total for rollout in groups[1].rollouts] == pytest.approx([1.1, 0.1])
-    assert "rollout of task task-1 failed and leaves its group: no room left" in caplog.text
-    assert [record.levelname for record in caplog.records] == ["WARNING", "ERROR"]
+    assert "rollout of task task-1 failed: no room left" in caplog.text
+    assert runner.failures.reasons == {"no room left": 1, "ValueError: odd": 1}
+
+
+@pytest.mark.parametrize("stopping", [KeyboardInterrupt(), MemoryError(), OSError(errno.ENOSPC, "full")])
+def test_what_is_more_than_a_rollouts_stops_the_training(stopping: BaseException) -> None:
+    with pytest.raises(type(stopping)):
+        make_runner(ScriptedAgent({("task-1", 6): stopping})).run(TASKS, seed=0)
 
 
 def test_a_whole_failed_group_is_of_no_use_but_the_others_are_kept() -> None:
@@ -119,7 +127,7 @@ def test_a_rollout_that_cannot_be_scored_leaves_its_group_too() -> None:
     runner = RolloutRunner(ScriptedAgent(), RewardMix(RewardSettings(), judge), SAMPLING, 4)  # type: ignore[arg-type]
     [group] = runner.run(TASKS[:1], seed=0)
     assert [rollout.trajectory.seed for rollout in group.rollouts] == [0, 1, 3]
-    assert (group.failed, group.first_failure) == (1, "RewardError: the judge is gone")
+    assert (group.failed, group.first_failure) == (1, "the judge is gone")
     # The mean of the group is that of the scored rollouts.
     assert sum(group.advantages()) == pytest.approx(0, abs=1e-9)
     assert group.advantages()[0] > 0
@@ -150,7 +158,7 @@ def test_what_is_sampled_depends_on_the_place_and_not_on_who_rolls_it_out() -> N
 def test_a_run_of_failures_only_says_why() -> None:
     agent = ScriptedAgent({(task.id, seed): ModelError("gone") for task in TASKS for seed in range(12)})
     groups = make_runner(agent).run(TASKS, seed=0)
-    assert [(group.failed, group.first_failure) for group in groups] == [(4, "ModelError: gone")] * 3
+    assert [(group.failed, group.first_failure) for group in groups] == [(4, "gone")] * 3
 
 
 def test_no_tasks_are_no_rollouts() -> None:

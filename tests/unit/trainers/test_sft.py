@@ -15,6 +15,7 @@ from transformers import TrainerCallback  # noqa: E402
 from masksearch_agent.agent.prompts import COMPACT_PROMPTS  # noqa: E402
 from masksearch_agent.config.trainers import OptimizerSettings, SFTSettings  # noqa: E402
 from masksearch_agent.errors import TrainingError  # noqa: E402
+from masksearch_agent.failures import Failures  # noqa: E402
 from masksearch_agent.lab.tiny import make_tiny_model  # noqa: E402
 from masksearch_agent.models.chat_format import ChatFormat  # noqa: E402
 from masksearch_agent.records import Message, Trajectory, Turn  # noqa: E402
@@ -100,6 +101,22 @@ def test_rows_that_are_too_long_are_left_out_whole_and_counted(
         rows = make_sft_dataset(mixed, encoder, limit)
     assert [row["input_ids"] for row in rows] == [kept["input_ids"]] * 2
     assert f"left out 1 rows of more than {limit} tokens" in caplog.text
+
+
+def test_a_trajectory_that_cannot_be_encoded_is_left_out_and_counted(tiny_tokenizer: Any) -> None:
+    class Picky(ChatFormat):
+        def encode_reply(self, text: str) -> list[int]:
+            if "Bram" in text:
+                raise TypeError("no text")
+            return super().encode_reply(text)
+
+    failures = Failures()
+    encoder = Picky(tiny_tokenizer)
+    mixed = [make_trajectory(name) for name in ("Ada Fenwick", "Bram Holt", "Clara Voss")]
+    assert len(make_sft_dataset(mixed, encoder, 2048, failures)) == 2
+    assert failures.reasons == {"TypeError: no text": 1}
+    with pytest.raises(TrainingError, match="no rows could be made of 1 traj"):
+        make_sft_dataset(mixed[1:2], encoder, 2048)
 
 
 @pytest.mark.parametrize(
