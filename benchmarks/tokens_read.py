@@ -97,7 +97,9 @@ def main() -> None:
         "kept": BatchingEngine(model, tokenizer, NO_TOKEN),
         "0 bytes": BatchingEngine(model, tokenizer, NO_TOKEN, kept_bytes=0),
     }
-    measured: dict[str, dict[str, list[float]]] = {name: {"read": [], "wall": [], "cpu": []} for name in engines}
+    measured: dict[str, dict[str, list[float]]] = {
+        name: {"read": [], "wall": [], "cpu": []} for name in engines
+    }
     sampled = []
     for repeat in range(arguments.repeats):
         of_one = tasks[repeat * groups : (repeat + 1) * groups]
@@ -118,7 +120,9 @@ def main() -> None:
         ("engine", "read", "sampled tokens a second of wall time", "of processor time"),
         [(name, *(median(values) for values in one.values())) for name, one in measured.items()],
     )
-    faster = {kind: paired_ratio(measured["kept"][kind], measured["0 bytes"][kind]) for kind in ("wall", "cpu")}
+    faster = {
+        kind: paired_ratio(measured["kept"][kind], measured["0 bytes"][kind]) for kind in ("wall", "cpu")
+    }
     read = median(measured["kept"]["read"])
     result = {"measured": measured, "sampled": sampled, "ratio": faster, "bar": BAR}
     verdict = f"bar: read at most {BAR}; reached: {read <= BAR}; tokens a second, median of pairs: {faster}"
