@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 import signal
+import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -125,6 +127,27 @@ def test_a_run_killed_in_the_middle_goes_on_where_it_was(store: TraceStore, kill
     assert stored(store) == sorted(task.id for task in TASKS)
     assert report.skipped == len(before)
     assert not set(teacher.planned) & set(before)
+
+
+def test_nothing_is_written_once_a_stopped_run_has_returned(
+    store: TraceStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_many, events = store.add_many, list[str]()
+
+    def write_slowly(trajectories: Iterable[Trajectory], stage: str) -> int:
+        events.append("begun")
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.3)
+        added = add_many(trajectories, stage)
+        events.append("written")
+        return added
+
+    monkeypatch.setattr(store, "add_many", write_slowly)
+    with pytest.raises(KeyboardInterrupt):
+        make_generator().run(TASKS, store, "s")
+    events.append("returned")
+    time.sleep(0.4)
+    assert events == ["begun", "written", "returned"]
 
 
 def test_a_task_that_fails_costs_that_task_and_is_tried_again_only_where_that_is_asked_for(
