@@ -28,6 +28,8 @@ _ItemT = TypeVar("_ItemT")
 
 _SECONDS_PER_LINE = 60.0
 """Between two lines of a log."""
+_SPEED_OVER_SECONDS = 900.0
+"""How far back a speed is measured."""
 _WIDE = 120
 """Columns of a terminal that a bar and a note fit on."""
 
@@ -57,6 +59,8 @@ class Display:
             TimeRemainingColumn(),
             *([TextColumn("{task.fields[note]}")] if is_wide else []),
             console=self.console,
+            # Ten steps of training can take minutes: of fewer than two points no speed is told.
+            speed_estimate_period=_SPEED_OVER_SECONDS,
         )
         with progress:
             yield Bar(progress, title, total)

@@ -39,6 +39,18 @@ def test_a_log_gets_a_line_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
     assert all("left, all accepted" in line for line in lines)
 
 
+def test_slow_steps_have_a_speed_and_a_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    written = io.StringIO()
+    with Display(Console(file=written, width=80)).stage("training") as bar:
+        bar._progress.get_time = lambda: now
+        for step in (10, 20, 30):
+            now += 120.0
+            bar.move_to(step, "", 100)
+    assert "training: 30/100, 5.0/min, 0:14:00 left" in written.getvalue()
+
+
 def test_eighty_columns_cut_nothing_off() -> None:
     written = io.StringIO()
     console = Console(file=written, force_terminal=True, width=80)
