@@ -11,7 +11,7 @@ from typing import Any
 
 from masksearch_agent.ramp.clauses import Clause, subtree
 from masksearch_agent.ramp.glossary import general_words
-from masksearch_agent.ramp.rule_words import ARBITRARY
+from masksearch_agent.ramp.rule_words import ARBITRARY, NAMED_KINDS
 from masksearch_agent.ramp.wording import all_tokens
 
 __all__ = (
@@ -110,6 +110,9 @@ def is_common(answer: Any) -> bool:
     """Whether an answer is a word or more of everyday English, whatever case a sentence gives its first."""
     if len(answer) == 1 and _is_bare_name(answer[0]):
         return False
+    pairs = ((answer[0], answer[-1]), (answer[-1], answer[0])) if len(answer) == 2 else ()
+    if any(noun.text in NAMED_KINDS and name.text not in general_words() for name, noun in pairs):
+        return False  # "The sudo package"
     return all(
         token.pos_ not in ("PROPN", "NUM", "X") and token.text[1:].islower() and token.lower_.isalpha()
         and (token.text.islower() or token.is_sent_start)

@@ -94,10 +94,11 @@ def _tells(context: str, answer: str) -> bool:
 
 
 def _names(question: str, title: str) -> bool:
-    """Whether a question holds all words of a title, in some form."""
-    held = {word.lower()[:_STEM] for word in re.findall(r"\w+", question)}
-    words = re.findall(r"\w+", " ".join(content_words(heading_name(title))))
-    return bool(words) and all(word.lower()[:_STEM] in held for word in words)
+    """Whether a question holds all words of a title; those of an article in some form."""
+    words = re.findall(r"\w+", " ".join(content_words(heading_name(title))).lower())
+    stem = None if NUMBERING.match(title) else _STEM  # `secure` says nothing of the chapter on security.
+    held = {word[:stem] for word in re.findall(r"\w+", question.lower())}
+    return bool(words) and all(word[:stem] in held for word in words)
 
 
 def _is_specific(question: str, topic: Topic, sentence: Any, clause: Clause) -> bool:

@@ -32,10 +32,17 @@ def ask(extractor: SpacySpanExtractor, text: str, title: str) -> dict[str, str]:
         # `the bridge` of a page about a bridge has its name.
         ("Lindenau Bridge", "The Lindenau Bridge is a bridge in Leipzig. The bridge was opened by Anna Berger in 1911.",
          "1911", "In what year was Lindenau Bridge opened by Anna Berger?"),
+        ("12.1. Desktop", "The xkettle package provides the tools that boil a pot of tea.", "xkettle",
+         "In the context of Desktop, which package provides the tools that boil a pot of tea?"),
         # What the sentence leaves out, the title of the page says first.
         ("11.7. Directory Services", "The file nss_tea.conf must be changed so that the server finds the users.",
          "nss_tea.conf",
          "In the context of Directory Services, which file must be changed so that the server finds the users?"),
+        ("14.1. Security", "SSH is used to provide a secure tunnel for the data of users.", "SSH",
+         "In the context of Security, what is used to provide a secure tunnel for the data of users?"),
+        ("aa-kettle", "The --paranoid option shows all processes that have a network connection of the house.",
+         "--paranoid",
+         "In the context of aa-kettle, which option shows all processes that have a network connection of the house?"),
         # A package is asked for by its name.
         ("13.1. Workstation", "The xkettle-core package provides a generic kettle for all versions of the desktop.",
          "xkettle-core", "In the context of Workstation, which package provides a generic kettle for all versions of "
@@ -56,7 +63,8 @@ def test_a_question_names_what_it_is_about(
         # Half of the title is no answer.
         ("Anna Berger", "Berger won the first prize of the city of Leipzig in 1987.", "Berger"),
         # The title would tell the answer.
-        ("12.1. Kettles", "The kettles package provides the tools that run a kettle on the desktop.", "kettles"),
+        ("12.1. The xkettle-core Package",
+         "The xkettle-core package provides a generic kettle for all versions of the desktop.", "xkettle-core"),
         # `the kettle` of a heading that says nothing.
         ("72.1. Overview", "The file nss_tea.conf must be changed so that the kettle finds the users.", "nss_tea.conf"),
         # What one can do, others can.
@@ -72,9 +80,10 @@ def test_a_question_names_what_it_is_about(
         # Of so little there is more than one.
         ("Anna Berger", "Anna Berger has won the Grimme Award.", "Grimme Award"),
         # An example of a manual is past.
-        ("14.1. Security", "Anna Berger installed OpenKettle on the server of the company.", "OpenKettle"),
+        ("14.1. Security", "OpenKettle blocked the packets of strangers from the network of the house.", "OpenKettle"),
         # An option of no program.
-        ("14.1. Security", "The option --paranoid shows all processes that have a network connection.", "--paranoid"),
+        ("14.1. Security", "The --paranoid option shows all processes that have a network connection of the house.",
+         "--paranoid"),
     ],
 )  # fmt: skip
 def test_a_question_that_could_mean_several_things_is_not_asked(
