@@ -67,6 +67,7 @@ def pack(
             f"the whole bundle"
         )
     adapted.to(torch.bfloat16).save_pretrained(out)
+    (out / "README.md").unlink(missing_ok=True)  # A model card with nothing filled in.
     replace_text(out / BUNDLE_FILE, info.model_copy(update={"index": ""}).model_dump_json(indent=2) + "\n")
     size = sum(file.stat().st_size for file in out.iterdir()) / 1e6
     typer.echo(f"wrote {out}: {size:.1f} MB, {held / max(whole, 1e-30):.1%} of the squared difference")
