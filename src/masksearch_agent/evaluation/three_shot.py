@@ -1,7 +1,8 @@
 """The baseline `rag-3shot`: what a practitioner runs with an untrained model instead of an agent.
 
 A base model follows no protocol, but it goes on with a pattern: it reads three solved examples, the passages that one
-search finds, and the question, as plain text without a chat template, and the first line that it adds is the answer.
+search finds, and the question, as plain text without a chat template, and the first line that it adds is the answer:
+the first one with something in it, since such a model may begin with a line break.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ __all__ = ("ThreeShotAnswerer", "complete_prompt")
 
 _ROLE = "baseline"
 """Of its turns: they are no steps of the policy, so nothing trains on them."""
-_SAMPLING = Sampling(temperature=0.0, max_tokens=14, stop=("\n",))
+_SAMPLING = Sampling(temperature=0.0, max_tokens=14)
 _PASSAGE_WORDS = 120
 """Words of a passage that are shown."""
 _OTHER_MASK = "…"
@@ -84,7 +85,7 @@ class ThreeShotAnswerer:
             return await self._model.acomplete(complete_prompt(question, passages), _SAMPLING, _ROLE)
 
         turns = await gather_bounded(ask, _questions_of(task), _MASKS_AT_ONCE)
-        lines = [turn.text.split("\n")[0].strip() for turn in turns]
+        lines = [turn.text.strip().split("\n")[0].strip() for turn in turns]
         numbered = "\n".join(f"{number}. {line}" for number, line in enumerate(lines, start=1))
         trajectory = Trajectory(
             id=content_id(task.id, self.model_version, seed, PROTOCOL_VERSION, "rag-3shot"),
