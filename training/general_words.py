@@ -30,9 +30,9 @@ def frequent_words(corpus: Path, share: float) -> set[str]:
     return {word for word, count in counts.items() if count >= share * total}
 
 
-def main(first: str, *others: str) -> None:
+def main(first: str, second: str, *others: str) -> None:
     """Print the words, one a line."""
-    technical = [frequent_words(Path(other), _SHARE_OF_OTHERS) for other in others]
+    technical = [frequent_words(Path(other), _SHARE_OF_OTHERS) for other in (second, *others)]
     words = frequent_words(Path(first), _SHARE_OF_FIRST) | set.intersection(*technical)
     sys.stdout.write("\n".join(["# Made by training/general_words.py", *sorted(words), ""]))
 

@@ -71,12 +71,12 @@ class UnreadableDocumentError(CorpusError):
     """One document cannot be used. Readers report it and go on with the next.
 
     The reason is a few words to count it under, the same for all documents with this trouble; the detail says what was
-    wrong with this one.
+    wrong with this one. One that has not failed is left out on purpose, such as a redirect.
     """
 
-    def __init__(self, reason: str, detail: str = "") -> None:
+    def __init__(self, reason: str, detail: str = "", has_failed: bool = True) -> None:
         super().__init__(detail or reason)
-        self.reason = reason
+        self.reason, self.has_failed = reason, has_failed
 
 
 class RetrievalError(MaskSearchError):

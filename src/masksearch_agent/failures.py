@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 import re
 import sqlite3
 from collections import Counter
@@ -24,14 +25,36 @@ from masksearch_agent.errors import (
     ServingError,
 )
 
-__all__ = ("Failures", "is_outage", "kind_of", "reason_of", "stops_run")
+__all__ = (
+    *("REFUSED", "Failures", "causes_of", "is_outage", "is_transient", "kind_of", "reason_of", "redact"),
+    *("status_of", "stops_run"),
+)
 
 logger = logging.getLogger(__name__)
+
+REFUSED = frozenset({401, 402, 403, 404})
+"""HTTP statuses that every other call would meet as well."""
+_TRANSIENT = frozenset({408, 409, 425, 429})
+_TRANSIENT_NAMES = frozenset(
+    {
+        *("APIConnectionError", "APITimeoutError", "TransportError"),  # openai, anthropic, httpx
+        *("ClientConnectionError", "ClientPayloadError", "ServerTimeoutError"),  # aiohttp
+        *("ChunkedEncodingError", "Timeout"),  # requests
+        *("HTTPTimeoutError", "DDGSException"),  # wikipedia, ddgs
+    }
+)
+_STATUS_IN_TEXT = re.compile(r"\bError (\d{3}):")
+"""langchain-community's Tavily wrapper says it in words only."""
+_SECRET_NAME = re.compile(r"(?:KEY|TOKEN|SECRET|PASSWORD)$")
+_SECRET = re.compile(
+    r"(?i)(?P<name>(?:api[-_]?key|access[-_]?token|authorization|bearer)[\"']?\s*[=: ]\s*[\"']?(?:bearer\s+)?)"
+    r"[\w.~+/*-]{6,}|\b(?:sk|pk|tvly|gsk|xai|AIza)[-_][\w*-]{6,}"
+)
 
 _EVERY_ITEMS = (BrokenPipeError, ConfigError, MissingExtraError, ServiceRefusedError)
 _MAX_REASON_CHARS = 300
 _MAX_KIND_CHARS = 160
-_OWN_WORDS = re.compile(r"'[^']*'|\d[\d.,]*(?<=\d)")
+_OWN_WORDS = re.compile(r"(?<!\w)'[^']*'(?!\w)|\d[\d.,]*(?<=\d)")
 """What differs between two items that failed for one reason: names in quotes, and numbers."""
 
 
@@ -74,6 +97,10 @@ class Failures:
             ) from cause
         return reason
 
+    def note_earlier(self, reason: str) -> None:
+        """Count an item that failed in an earlier run."""
+        self.reasons[kind_of(reason)] += 1
+
     def note_success(self) -> None:
         """Note that an item did not fail."""
         self._in_a_row = 0
@@ -83,18 +110,22 @@ def stops_run(failure: BaseException) -> bool:
     """Whether a failure is more than one item's."""
     if not isinstance(failure, Exception) or isinstance(failure, _EVERY_ITEMS):
         return True
-    return any(_is_exhausted(link) for link in _causes(failure))
+    if not isinstance(failure, MaskSearchError) and status_of(failure) in REFUSED:
+        return True
+    return any(_is_exhausted(link) for link in causes_of(failure))
 
 
 def is_outage(failure: BaseException) -> bool:
     """Whether an item failed because a service or a model server is down; the same item may succeed later."""
-    return isinstance(failure, (ServiceError, ServingError, ConnectionError))
+    if isinstance(failure, MaskSearchError):
+        return isinstance(failure, (ServiceError, ServingError))
+    return is_transient(failure)
 
 
 def reason_of(failure: BaseException) -> str:
-    """Say why an item failed, in one line."""
+    """Say why an item failed, in one line and without what looks like a key."""
     # Half a surrogate pair could not be written anywhere.
-    text = " ".join(str(failure).split())[:_MAX_REASON_CHARS].encode(errors="replace").decode()
+    text = " ".join(redact(str(failure)).split())[:_MAX_REASON_CHARS].encode(errors="replace").decode()
     if isinstance(failure, MaskSearchError) and text:
         return text
     return f"{type(failure).__name__}: {text}" if text else type(failure).__name__
@@ -112,10 +143,44 @@ def _is_exhausted(failure: BaseException) -> bool:
     return is_full or isinstance(failure, MemoryError)
 
 
-def _causes(failure: BaseException) -> Iterator[BaseException]:
-    link: BaseException | None = failure
+def redact(text: str) -> str:
+    """Return the text without keys: values of variables named like secrets, and what looks like a key."""
+    secrets = {value for name, value in os.environ.items() if _SECRET_NAME.search(name) and len(value) >= 6}
+    for secret in sorted(secrets, key=len, reverse=True):
+        text = text.replace(secret, "***")
+    return _SECRET.sub(lambda found: f"{found['name'] or ''}***", text)
+
+
+def is_transient(failure: BaseException) -> bool:
+    """Whether a call to a service may succeed when it is made again."""
+    status = status_of(failure)
+    if status is not None:
+        return status in _TRANSIENT or status >= 500
+    return any(
+        isinstance(link, TimeoutError | ConnectionError)
+        or not _TRANSIENT_NAMES.isdisjoint(base.__name__ for base in type(link).__mro__)
+        for link in causes_of(failure)
+    )
+
+
+def status_of(failure: BaseException | None) -> int | None:
+    """Return the HTTP status behind an exception, under any of the names that client libraries give it."""
+    for link in causes_of(failure):
+        for holder in (link, getattr(link, "response", None)):
+            for name in ("status_code", "status", "code"):
+                value = getattr(holder, name, None)
+                if isinstance(value, int) and 400 <= value < 600:
+                    return value
+        in_words = _STATUS_IN_TEXT.search(str(link))
+        if in_words:
+            return int(in_words[1])
+    return None
+
+
+def causes_of(failure: BaseException | None) -> Iterator[BaseException]:
+    """Yield an exception and what led to it."""
     seen: set[int] = set()
-    while link is not None and id(link) not in seen:
-        seen.add(id(link))
-        yield link
-        link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
+    while failure is not None and id(failure) not in seen:
+        seen.add(id(failure))
+        yield failure
+        failure = failure.__cause__ or failure.__context__

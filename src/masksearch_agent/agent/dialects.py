@@ -221,9 +221,16 @@ def choose_dialect(settings: AgentSettings, prompts: PromptSet, model: BaseChatM
     )
 
 
+_CUT = ("length", "max_tokens")
+"""What providers give as the reason where a limit on tokens ended a reply."""
+
+
 def _end_behind_step(reply: AIMessage, is_stopped: bool) -> AIMessage:
     """Put back the closing tag that an API left out because it was the stop string; cut what follows it where the model
     was not stopped."""
+    reasons = (reply.response_metadata.get(key) for key in ("finish_reason", "stop_reason", "done_reason"))
+    if any(str(reason).lower() in _CUT for reason in reasons):
+        return reply  # It is not the tag that is missing.
     before, mark, said = str(reply.text).rpartition("</think>")
     ends = [said.index(closing) + len(closing) for closing in STOP_STRINGS if closing in said]
     open_tags = [closing for closing in STOP_STRINGS if closing.replace("/", "") in said]
@@ -243,7 +250,7 @@ def _end_behind_step(reply: AIMessage, is_stopped: bool) -> AIMessage:
 def _listed(queries: object) -> object:
     """Return the list that some models write as JSON into a string; anything else as it is."""
     if isinstance(queries, str) and queries.lstrip().startswith("["):
-        with suppress(ValueError):
+        with suppress(ValueError, RecursionError):
             return json.loads(queries)
     return queries
 
@@ -255,7 +262,7 @@ def _is_written_call(text: str) -> bool:
         return False
     try:
         call = json.loads(inner)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return "queries" in call or ("name" in call and bool(call.keys() & {"arguments", "parameters", "args"}))
 

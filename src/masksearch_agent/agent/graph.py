@@ -14,6 +14,7 @@ conversation holds nothing else of it: what the model reads and says is in a cha
 
 from __future__ import annotations
 
+import asyncio
 import time
 import uuid
 from typing import Any, Literal, get_args
@@ -152,7 +153,7 @@ class _Nodes:
     async def athink(self, state: SearchState, runtime: Runtime[RunContext]) -> dict[str, Any]:
         if state["stop_reason"]:
             return {}  # The search before it took all the time.
-        context, parts = run_context(runtime.context), self._parts(state)
+        context, parts = run_context(runtime.context), await self._aparts(state)
         keywords, left_s = self._call_settings(state, context), self._left_s(state)
         try:
             return self._take_reply(state, await parts.acall(state["transcript"], keywords, left_s), context)
@@ -168,7 +169,8 @@ class _Nodes:
             return {"stop_reason": "time_limit"}
 
     async def asearch_now(self, state: SearchState, runtime: Runtime[RunContext]) -> dict[str, Any]:
-        context, parts, queries = run_context(runtime.context), self._parts(state), self._queries(state)
+        context, parts = run_context(runtime.context), await self._aparts(state)
+        queries = self._queries(state)
         try:
             left_s = self._left_s(state)
             return self._show(state, queries, await parts.afind(queries, self._depth(state), context, left_s))
@@ -233,6 +235,10 @@ class _Nodes:
 
     def _parts(self, state: SearchState) -> Parts:
         return self.parts.chosen(state["chosen"])
+
+    async def _aparts(self, state: SearchState) -> Parts:
+        """Return the parts of a run; a model or index that its caller chose is opened beside the event loop."""
+        return await asyncio.to_thread(self._parts, state) if state["chosen"] else self.parts
 
     def _last_step(self, state: SearchState) -> Step | FormatError | None:
         """Return the last step; None before the first."""

@@ -20,7 +20,9 @@ from masksearch_agent.records import MASK, Passage
 
 __all__ = ("open_conversation", "opening_messages", "opening_query", "opening_text", "require_question")
 
-_HANDOFF = re.compile(r"transfer|hand_?off|delegate|assign|^task$", re.IGNORECASE)
+_HANDOFF = re.compile(
+    r"^transfer_(back_)?to_|hand_?off|^delegate_(task_|work_)?to_|^assign_(task_)?to_|^task$", re.IGNORECASE
+)
 """Names of tools with which one agent hands over to another."""
 _TASK_ARGUMENTS = (
     "question",
@@ -79,17 +81,21 @@ def open_conversation(
     """
     ids = [message.id for message in messages]
     closing_id = earlier.get("closing_id")
-    goes_on = bool(earlier.get("stop_reason")) and bool(closing_id) and closing_id in ids
+    # A run without an answer may have stopped within a step: its transcript is nothing that a model can go on with.
+    goes_on = earlier.get("stop_reason") in ("answered", "forced") and bool(closing_id) and closing_id in ids
     new = messages[ids.index(closing_id) + 1 :] if goes_on else messages
     if goes_on and any(message.type == "system" for message in new):
         goes_on, new = False, messages
-    place = max((n for n, message in enumerate(new) if message.type == "human"), default=None)
-    question = require_question("" if place is None else _handed_over(new[place + 1 :]) or new[place].text)
+    place = max((n for n, message in enumerate(new) if message.type == "human"), default=-1)
+    # A handoff may say nothing itself, and come long after what a human asked.
+    asked_last = next((str(message.text) for message in reversed(messages) if message.type == "human"), "")
+    question = require_question(_handed_over(new[place + 1 :]) or asked_last)
     said = [_as_said(message) for n, message in enumerate(new) if n != place and _is_said(message)]
     if goes_on:
         return [*said, HumanMessage(neutralise(question))], True
     system, *examples, asked = opening_messages(question, kind, prompts, search_first)
-    wanted = [str(message.text) for message in messages if message.type == "system"]
+    # Once each: an application may say the same at every turn.
+    wanted = dict.fromkeys(str(message.text) for message in messages if message.type == "system")
     system = SystemMessage("\n\n".join([str(system.content), *map(neutralise, wanted)]))
     return [system, *examples, *said, asked], False
 

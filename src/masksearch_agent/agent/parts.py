@@ -101,7 +101,9 @@ class Parts:
         """
         try:
             return finish_within(left_s, lambda: self.search.search(queries, depth, context.guard))
-        except sqlite3.ProgrammingError:
+        except sqlite3.ProgrammingError as failure:
+            if "same thread" not in str(failure):
+                raise
             # A connection that only the thread may use that opened it: then it is searched there, without a limit.
             return self.search.search(queries, depth, context.guard)
 

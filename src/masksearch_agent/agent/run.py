@@ -14,6 +14,7 @@ from langchain_core.prompt_values import PromptValue
 from langgraph.types import Command
 
 from masksearch_agent.agent.context import run_context
+from masksearch_agent.agent.escaping import restore
 from masksearch_agent.agent.state import SearchInput, outcome_of
 from masksearch_agent.errors import AgentError
 from masksearch_agent.records import SearchAnswer, Trajectory, Usage, content_id
@@ -79,8 +80,8 @@ class AgentRun:
         """Make the answer; see `outcome`."""
         trajectory, usage = self.outcome(state, producer)
         return SearchAnswer(
-            answer=trajectory.answer,
-            reasoning=state["reasoning"] if state else "",
+            answer=restore(trajectory.answer),
+            reasoning=restore(state["reasoning"]) if state else "",
             sources=tuple({p.id: p for shown in trajectory.retrieved for p in shown}.values()),
             searches=trajectory.queries,
             stop_reason=trajectory.stop_reason,

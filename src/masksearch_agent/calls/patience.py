@@ -13,11 +13,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import random
 import re
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from langchain_core.rate_limiters import InMemoryRateLimiter
@@ -25,31 +24,14 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_aft
 
 from masksearch_agent.config.calls import CallSettings
 from masksearch_agent.errors import MaskSearchError, ServiceError, ServiceRefusedError
+from masksearch_agent.failures import REFUSED, causes_of, is_transient, redact, status_of
 
-__all__ = ("PatientCaller", "redact")
+__all__ = ("PatientCaller",)
 
 T = TypeVar("T")
 
-_REFUSED = frozenset({401, 402, 403, 404})
-_TRANSIENT = frozenset({408, 409, 425, 429})
-_TRANSIENT_NAMES = frozenset(
-    {
-        *("APIConnectionError", "APITimeoutError", "TransportError"),  # openai, anthropic, httpx
-        *("ClientConnectionError", "ClientPayloadError", "ServerTimeoutError"),  # aiohttp
-        *("ChunkedEncodingError", "Timeout"),  # requests
-        *("HTTPTimeoutError", "DDGSException"),  # wikipedia, ddgs
-    }
-)
 _ATTEMPTS_AT_THE_UNKNOWN = 6
 _MAX_MESSAGE_CHARS = 300
-_STATUS_IN_TEXT = re.compile(r"\bError (\d{3}):")
-"""langchain-community's Tavily wrapper says it in words only."""
-_SECRET_NAME = re.compile(r"(?:KEY|TOKEN|SECRET|PASSWORD)$")
-_SECRET = re.compile(
-    r"(?i)(?P<name>(?:api[-_]?key|access[-_]?token|authorization|bearer)[\"']?\s*[=: ]\s*[\"']?(?:bearer\s+)?)"
-    r"[\w.~+/*-]{6,}|\b(?:sk|pk|tvly|gsk|xai|AIza)[-_][\w*-]{6,}"
-)
-
 logger = logging.getLogger(__name__)
 
 
@@ -82,10 +64,10 @@ class PatientCaller:
             nonlocal unknown_failures
             if not isinstance(failure, Exception) or isinstance(failure, MaskSearchError):
                 return False
-            if _is_transient(failure):
+            if is_transient(failure):
                 return True
             unknown_failures += 1
-            return _status(failure) is None and unknown_failures < _ATTEMPTS_AT_THE_UNKNOWN
+            return status_of(failure) is None and unknown_failures < _ATTEMPTS_AT_THE_UNKNOWN
 
         retrying = AsyncRetrying(
             retry=retry_if_exception(is_worth_another_try),
@@ -99,7 +81,7 @@ class PatientCaller:
             raise
         except Exception as failure:  # noqa: BLE001 (raised again, without what it may tell about keys)
             what = _describe(failure)
-            if _status(failure) in _REFUSED:
+            if status_of(failure) in REFUSED:
                 raise ServiceRefusedError(
                     f"{self.service} refuses every call: {what}; check the model's name, the address and the API key "
                     "in the environment"
@@ -121,48 +103,15 @@ class PatientCaller:
         longest = min(self.settings.longest_wait_s, grown)
         wait_s = max(longest * random.uniform(0.5, 1.0), _retry_after_s(failure))
         self.failed_attempts += 1
-        if _status(failure) == 429:
+        if status_of(failure) == 429:
             self._paused_until = max(self._paused_until, time.monotonic() + wait_s)
         logger.info("%s: attempt %d failed (%s); next in %.1f s", self.service, state.attempt_number,
                     _describe(failure), wait_s)  # fmt: skip
         return wait_s
 
 
-def redact(text: str) -> str:
-    """Return the text without keys: values of variables named like secrets, and what looks like a key."""
-    secrets = {value for name, value in os.environ.items() if _SECRET_NAME.search(name) and len(value) >= 6}
-    for secret in sorted(secrets, key=len, reverse=True):
-        text = text.replace(secret, "***")
-    return _SECRET.sub(lambda found: f"{found['name'] or ''}***", text)
-
-
-def _is_transient(failure: BaseException) -> bool:
-    status = _status(failure)
-    if status is not None:
-        return status in _TRANSIENT or status >= 500
-    return any(
-        isinstance(link, TimeoutError | ConnectionError)
-        or not _TRANSIENT_NAMES.isdisjoint(base.__name__ for base in type(link).__mro__)
-        for link in _causes(failure)
-    )
-
-
-def _status(failure: BaseException | None) -> int | None:
-    """Return the HTTP status behind an exception, under any of the names that client libraries give it."""
-    for link in _causes(failure):
-        for holder in (link, getattr(link, "response", None)):
-            for name in ("status_code", "status", "code"):
-                value = getattr(holder, name, None)
-                if isinstance(value, int) and 400 <= value < 600:
-                    return value
-        in_words = _STATUS_IN_TEXT.search(str(link))
-        if in_words:
-            return int(in_words[1])
-    return None
-
-
 def _retry_after_s(failure: BaseException | None) -> float:
-    for link in _causes(failure):
+    for link in causes_of(failure):
         for holder in (link, getattr(link, "response", None)):
             value = str((getattr(holder, "headers", None) or {}).get("retry-after", ""))
             if re.fullmatch(r"\d+(\.\d+)?", value):
@@ -170,16 +119,8 @@ def _retry_after_s(failure: BaseException | None) -> float:
     return 0.0
 
 
-def _causes(failure: BaseException | None) -> Iterator[BaseException]:
-    seen: set[int] = set()
-    while failure is not None and id(failure) not in seen:
-        seen.add(id(failure))
-        yield failure
-        failure = failure.__cause__ or failure.__context__
-
-
 def _describe(failure: BaseException | None) -> str:
-    status = _status(failure)
+    status = status_of(failure)
     text = " ".join(redact(str(failure)).split())[:_MAX_MESSAGE_CHARS]
     name = type(failure).__name__ + (f" {status}" if status is not None else "")
     return f"{name}: {text}" if text else name

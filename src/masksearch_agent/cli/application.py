@@ -145,7 +145,7 @@ def exit_by_failures(failed: int, items: int, max_failed: float, can_retry: bool
     again = "; `--retry-failed` tries them again" if can_retry else ""
     told = f"[yellow]{failed:,} of {items:,} items failed[/] ({failed / max(items, 1):.1%}){again}"
     MESSAGES.print(f"{told}; `--max-failed` says how many may fail", highlight=False, soft_wrap=True)
-    if failed > max_failed * items:
+    if failed / max(items, 1) > max_failed:
         raise typer.Exit(_FAILED_ITEMS)
 
 

@@ -19,6 +19,8 @@ _PANEL = "Lab: experiments on closed worlds"
 def quickstart(
     out: Annotated[Path, typer.Option(help="Run folder.")] = Path("runs/quickstart"),
     seed: int = 0,
+    retry_failed: cli.RetryFailedOption = False,
+    max_failed: cli.MaxFailedOption = None,
     recipe: cli.RecipeOption = None,
     settings: cli.SetOption = None,
     as_json: cli.JsonOption = False,
@@ -33,8 +35,10 @@ def quickstart(
     from masksearch_agent.stages.display import Display
 
     path = recipe or shipped_recipe("quickstart")
-    resolved = cli.resolve_recipe(path, [*(settings or []), f"seed={seed}"])
-    report = Quickstart(resolved, out, Display(cli.MESSAGES)).run()
+    resolved = cli.resolve_recipe(path, [*(settings or []), f"seed={seed}"], max_failed=max_failed)
+    run = Quickstart(resolved, out, Display(cli.MESSAGES))
+    run.graph.retry_failed = retry_failed
+    report = run.run()
     cli.print_report(report, Group(scores_table(report), cli.cost_text(report)), {}, as_json)
     if not as_json:
         console = Console()
@@ -96,6 +100,8 @@ def ablate(
             "`evolution`. Repeatable."
         ),
     ] = None,
+    retry_failed: cli.RetryFailedOption = False,
+    max_failed: cli.MaxFailedOption = None,
     recipe: cli.RecipeOption = None,
     settings: cli.SetOption = None,
     as_json: cli.JsonOption = False,
@@ -115,10 +121,12 @@ def ablate(
     path = recipe or shipped_recipe("ablate")
     options = {"seeds": seeds, "only": ",".join(only) if only else None}
     chosen = [f"ablation.{key}=[{text}]" for key, text in options.items() if text is not None]
-    report = Ablation(
-        cli.resolve_recipe(path, [*chosen, *(settings or [])]), out, Display(cli.MESSAGES)
-    ).run()
+    resolved = cli.resolve_recipe(path, [*chosen, *(settings or [])], max_failed=max_failed)
+    run = Ablation(resolved, out, Display(cli.MESSAGES))
+    run.graph.retry_failed = retry_failed
+    report = run.run()
     cli.print_report(report, claims_table(report), {"report": out / "ablation.md"}, as_json)
+    cli.exit_by_stages(run.graph.took(run.exams), resolved.max_failed)
 
 
 @cli.app.command(rich_help_panel=_PANEL)

@@ -23,7 +23,6 @@ from masksearch_agent.corpus.report import CorpusReport
 from masksearch_agent.errors import EvaluationError, GenerationError, TaskError
 from masksearch_agent.evaluation.answering import Answered, BatchAgent, FailedAnswer
 from masksearch_agent.evaluation.asking import AgentChoice, QuestionFiles, score_files
-from masksearch_agent.failures import kind_of
 from masksearch_agent.generator.runner import GenerationReport
 from masksearch_agent.jsonl import dump_record, load_record, read_jsonl, write_jsonl
 from masksearch_agent.ramp.chains import interleave_share
@@ -62,7 +61,7 @@ def generate_trajectories(
         ClusterError: The workers cannot do their part.
     """
     job = Job("generate", {"recipe": _settings_of(recipe), "index": _everywhere(index)})
-    report, spending, done = GenerationReport(), Spending(), 0
+    report, spending = GenerationReport(), Spending()
     report.failures.most_in_a_row = recipe.generator.max_failures_in_a_row
     if bar is not None:
         lines = sum(_count_lines(file) for file in files)
@@ -70,7 +69,7 @@ def generate_trajectories(
     with TraceStore(out) as store:
         failed = {} if retry_failed else store.failures(stage)
         tasks = _unfinished(_read_raw(files, limit), store.finished_task_ids(stage), failed, report)
-        for shard, result in pool.do(job, cut_shards(tasks, recipe.engine.shard_size, job)):
+        for _, result in pool.do(job, cut_shards(tasks, recipe.engine.shard_size, job)):
             outcomes: list[PackedTrajectory | Json] = result["outcomes"]
             store.add_packed([outcome for outcome in outcomes if not isinstance(outcome, dict)], stage)
             store.add_failures({o["task_id"]: o["reason"] for o in outcomes if isinstance(o, dict)}, stage)
@@ -82,13 +81,9 @@ def generate_trajectories(
                     )
                 else:
                     report.count(outcome)
-            done += len(shard.items)
             if bar is not None:
                 share = report.accepted / max(report.accepted + report.rejected, 1)
-                bar.move_to(
-                    done + report.skipped + len(failed),
-                    f"{stage}, {share:.0%} accepted{spent_text(spending)}",
-                )
+                bar.move_to(report.tasks, f"{stage}, {share:.0%} accepted{spent_text(spending)}")
     if not report.tasks:
         raise TaskError(f"no tasks in {', '.join(map(str, files))}; build some with `masksearch ramp`")
     return summarise_generation(report, spending)
@@ -241,7 +236,7 @@ def _unfinished(
             continue
         finished.add(task["id"])
         if task["id"] in failed:
-            report.failures.reasons[kind_of(failed[task["id"]])] += 1
+            report.failures.note_earlier(failed[task["id"]])
         else:
             yield task
 

@@ -84,7 +84,7 @@ def _distinct(documents: Iterator[_Document], source: str, report: CorpusReport)
         try:
             passages = [passage for passage in read() if passage.text.strip()]
         except UnreadableDocumentError as failure:
-            report.skip(where, failure.reason, str(failure), has_failed=True)
+            report.skip(where, failure.reason, str(failure), failure.has_failed)
             continue
         except CorpusError as failure:
             report.skip(where, "malformed row", str(failure), has_failed=True)

@@ -131,11 +131,13 @@ def _replace(code: Any, node: Any, words: str) -> None:
 
 def _page_text(page: Any, wikitext: str, unread_prefixes: tuple[str, ...], parser: Any) -> str:
     if page.namespace != _ARTICLE_NAMESPACE:
-        raise UnreadableDocumentError("not an article", f"namespace {page.namespace}")
+        raise UnreadableDocumentError("not an article", f"namespace {page.namespace}", has_failed=False)
     if page.redirect or _REDIRECT.match(wikitext):
-        raise UnreadableDocumentError("redirect", f"redirects to {page.redirect or 'another page'}")
+        raise UnreadableDocumentError(
+            "redirect", f"redirects to {page.redirect or 'another page'}", has_failed=False
+        )
     if _DISAMBIGUATION_TITLE.search(page.title) or _DISAMBIGUATION.search(wikitext):
-        raise UnreadableDocumentError("disambiguation page")
+        raise UnreadableDocumentError("disambiguation page", has_failed=False)
     try:
         return article_text(wikitext, unread_prefixes)
     except (parser.parser.ParserError, RecursionError) as failure:

@@ -204,6 +204,8 @@ class _Run:
     judge: ModelJudge | None
     own: OwnMetric
     failures: Failures = field(default_factory=Failures)
+    judging: Failures = field(default_factory=Failures)
+    """Of the judge: answers that come say nothing about it."""
 
     async def work(self, tasks: Sequence[SearchTask], done: dict[str, QuestionResult]) -> None:
         """Answer what is not done and judge what is not judged, a bounded number at once; results go to `done`."""
@@ -223,7 +225,7 @@ class _Run:
         try:
             return self.score(task, await self.answerer.answer_task(task, self.settings.seed))
         except Exception as failure:  # noqa: BLE001 (raised again where it is more than this question's)
-            return _failed(task, self.failures.add(f"question {task.id}", failure))
+            return _failed(task, self.failures.add(f"question {task.id}", failure), self.own)
 
     async def _judged(self, judge: ModelJudge, task: SearchTask, result: QuestionResult) -> QuestionResult:
         if result.failure:
@@ -231,15 +233,16 @@ class _Run:
         try:
             verdict = (await judge.judge(task, result.answer)).verdict
         except Exception as failure:  # noqa: BLE001 (raised again where it is more than this question's)
-            reason = self.failures.add(f"judging question {task.id}", failure)
+            reason = self.judging.add(f"judging question {task.id}", failure)
             return dataclasses.replace(result, judge_failure=reason)
+        self.judging.note_success()
         return dataclasses.replace(result, is_correct=verdict == "right")
 
     def score(self, task: SearchTask, answered: Answered) -> QuestionResult:
         """Score an answer, or what stands in the place of one that failed."""
         if isinstance(answered, FailedAnswer):
             reason = self.failures.add_reason(f"question {task.id}", answered.reason, answered.is_outage)
-            return _failed(task, reason)
+            return _failed(task, reason, self.own)
         self.failures.note_success()
         return _score(task, *answered, self.own)
 
@@ -278,8 +281,9 @@ def _score(task: SearchTask, trajectory: Trajectory, usage: Usage, own: OwnMetri
     )
 
 
-def _failed(task: SearchTask, reason: str) -> QuestionResult:
+def _failed(task: SearchTask, reason: str, own: OwnMetric) -> QuestionResult:
     """Return the result of a question that could not be answered: wrong."""
+    scores = score_answer(task, "", own)
     return QuestionResult(
         task_id=task.id,
         question=task.question,
@@ -296,6 +300,7 @@ def _failed(task: SearchTask, reason: str) -> QuestionResult:
         hops=task.hop_count,
         seconds=0.0,
         category=task.category,
+        loose=scores.loose,
         failure=reason,
     )
 

@@ -18,7 +18,7 @@ from masksearch_agent.calls.connections import close_connections
 from masksearch_agent.concurrency import run_many
 from masksearch_agent.config.agent import AgentSettings
 from masksearch_agent.config.generator import GeneratorSettings
-from masksearch_agent.failures import Failures, kind_of
+from masksearch_agent.failures import Failures
 from masksearch_agent.generator.graph import GeneratorContext, build_generator_graph, trajectory_of
 from masksearch_agent.generator.hindsight import HindsightTeacher
 from masksearch_agent.generator.judge import RuleJudge
@@ -153,7 +153,7 @@ class TaskRun:
                     continue
                 finished.add(task.id)
                 if task.id in failed:
-                    self.report.failures.reasons[kind_of(failed[task.id])] += 1
+                    self.report.failures.note_earlier(failed[task.id])
                     continue
                 self.pending.append(asyncio.create_task(self.attempt(task), name=task.id))
                 if len(self.pending) >= self.settings.concurrency:

@@ -42,7 +42,7 @@ class Ablation:
         self.recipe = recipe
         self.directory = directory
         self.graph = StageGraph(directory / "stages", display)
-        self._exams: list[Stage] = []
+        self.exams: list[Stage] = []
 
     def run(self) -> AblationReport:
         """Do every stage that is not done yet, write the report and return it."""
@@ -56,13 +56,13 @@ class Ablation:
                 for number, arm in enumerate(arms, start=1):
                     self.graph.display.say(f"seed {seed}, {experiment}, {number} of {len(arms)}: {arm.name}")
                     done.append(self._finish(arm, seed))
-        report = build_ablation_report(self.recipe, runs, self.graph.took(self._exams))
+        report = build_ablation_report(self.recipe, runs, self.graph.took(self.exams))
         write_ablation_report(report, self.directory)
         return report
 
     def _finish(self, arm: Arm, seed: int) -> ArmRun:
         """Do the stages of an arm and return what came out."""
         results = {name: read_results(self.graph.make(part)) for name, part in arm.results.items()}
-        self._exams += [part.stage for part in arm.results.values() if part.stage is not None]
+        self.exams += [part.stage for part in arm.results.values() if part.stage is not None]
         tokens = sum(self.graph.finish(stage).tokens for stage in arm.training)
         return ArmRun(arm.name, seed, results, tokens if arm.agent is not None else None)

@@ -106,6 +106,7 @@ class Batch:
                         _resolve(finished)
         # Whatever goes wrong in the model belongs to the callers, and the worker must go on for others.
         except Exception as failure:  # noqa: BLE001
+            self.engine.forget()  # Half of a pass may be kept, and memory may be what was missing.
             for request in [*(row.request for row in self.rows), *self.waiting]:
                 if request.future.set_running_or_notify_cancel():
                     request.future.set_exception(failure)

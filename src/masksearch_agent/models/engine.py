@@ -47,7 +47,8 @@ class BatchingEngine:
         end_of_turn_id: The token that ends an assistant turn.
         max_batch_size: Requests sampled together at most; memory grows with it.
         linger_s: How long an idle engine waits for another request before it starts, in seconds.
-        kept_bytes: Keys and values that are kept for prompts to come, at most; 0 reads every prompt as a whole.
+        kept_bytes: Keys and values that are kept for prompts to come, at most, and one sequence more while it is
+                added; 0 reads every prompt as a whole.
     """
 
     def __init__(
@@ -107,6 +108,7 @@ class BatchingEngine:
                 self._worker.join()
                 self._worker = None
                 atexit.unregister(self.close)
+            self.forget()
 
     def forget(self) -> None:
         """Let go of all keys and values that are kept, and their memory; no request may be open."""

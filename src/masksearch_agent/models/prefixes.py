@@ -72,6 +72,8 @@ class PrefixStore:
         if length < len(ids):
             parent = path[-1] if path else self._root
             node = _Node(tuple(ids[length:]), read(length, len(ids)), parent)
+            if node.size_bytes > self.limit_bytes:
+                return  # It would drive all others out, and then go itself.
             parent.children[ids[length]] = node
             self.size_bytes += node.size_bytes
             path.append(node)
@@ -118,7 +120,8 @@ class ModelMark:
     """What tells whether a model still computes what it did: its parameters, and what it says to a few tokens.
 
     Changes in place raise a parameter's version, others its address. Some are seen in neither (`.data`, an adapter that
-    is merged, disabled or exchanged), but in the logits. Costs a forward pass of some tokens.
+    is merged, disabled or exchanged), but in the logits. A write through `.data` to an embedding that the probe does
+    not read is not seen: call `BatchingEngine.forget` after it. Costs a forward pass of some tokens.
     """
 
     def __init__(self, model: PreTrainedModel) -> None:

@@ -35,6 +35,8 @@ def standing(question: str, answer: str, clause: Clause, topic: Topic, sentence:
         topic: Of the passage.
         sentence: A spaCy span.
     """
+    if not question:
+        return ""
     name = heading_name(topic.title)
     is_manual = bool(NUMBERING.match(topic.title) or _CODE.fullmatch(name))
     if is_manual and (clause.root.tag_ == "VBD" or _OF_READER.search(question)):
@@ -45,13 +47,13 @@ def standing(question: str, answer: str, clause: Clause, topic: Topic, sentence:
     if is_manual and (is_listed or question.partition(" ")[0].lower() not in QUESTION_WORDS):
         return ""
     if is_manual:
-        question = re.sub(r"^[Ww]ho (?:or what )?", "What ", question) if " " not in answer else question
-        question = re.sub(r"^[Ww]ho or what ", "What ", question)
+        person = r"^[Ww]ho (?:or what )?" if " " not in answer else r"^[Ww]ho or what "
+        question = re.sub(person, "What ", question)
         if "by whom" in question.lower() and " " not in answer:
             return ""  # Programs are no persons.
     if "the default" in question and not re.search(r"\b(?:of|for)\b", question):
         return ""  # Of what?
-    if not question or not _is_specific(question, topic, sentence, clause):
+    if not _is_specific(question, topic, sentence, clause):
         return ""
     if (topic.entry and contains_phrase(question, topic.entry)) or _names(question, topic.title):
         return question
@@ -76,7 +78,7 @@ def standing(question: str, answer: str, clause: Clause, topic: Topic, sentence:
 def in_context(question: str, title: str, answer: str) -> str:
     """Return a question that begins with what its page is about; `""` where that is not known, or tells the answer."""
     context = context_of(title)
-    if not question or not context or _tells(context, answer):
+    if not context or _tells(context, answer):
         return ""
     first = question.split()[0]
     is_word = first.lower() in QUESTION_WORDS or first in ("The", "A", "An")

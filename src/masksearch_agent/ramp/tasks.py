@@ -21,7 +21,7 @@ from itertools import compress, islice
 from typing import Literal
 
 from masksearch_agent.config.ramp import RampSettings
-from masksearch_agent.failures import Failures
+from masksearch_agent.failures import Failures, stops_run
 from masksearch_agent.ramp.cloze import build_question
 from masksearch_agent.ramp.glossary import Glossary
 from masksearch_agent.ramp.hops import derive_hops, mask_spans
@@ -144,7 +144,11 @@ def build_ramp_tasks(
         if search is not None:
             # Their first queries in one request: an embedder is much faster with many texts.
             queries = [hop.query for candidate in candidates for hop in candidate.first_hops]
-            search.prefetch(queries, settings.answerability_depth)
+            try:
+                search.prefetch(queries, settings.answerability_depth)
+            except Exception as failure:
+                if stops_run(failure):
+                    raise  # Anything else is met again, and counted, by the passage whose query it is.
         for candidate in candidates:
             task = None
             with _costing(candidate.passage, failures):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -132,17 +133,22 @@ def run_dapo(
         trainer.train(resume_from_checkpoint=find_last_checkpoint(output))
     described = next_info(info, source, directory, label, settings, index, mixed)
     _save(trainer, source, settings, described, directory, are_weights_new=bool(monitor.kept_step))
-    return _with_failures(spent_of(read_metrics(metrics), mixed, monitor), read_metrics(metrics), runner)
+    entries = read_metrics(metrics)
+    return _with_failures(spent_of(entries, mixed, monitor), entries, runner)
 
 
 def _with_failures(spent: Spent, metrics: Sequence[Mapping[str, float]], runner: RolloutRunner) -> Spent:
-    """Add how many rollouts there were and failed; why, of a run that was stopped, only since it went on."""
+    """Add how many rollouts there were and failed, and why, as far as this process knows."""
     steps = [entry for entry in metrics if "rollouts/failed" in entry]
+    failed = round(sum(step["rollouts/failed"] for step in steps))
+    reasons = Counter(runner.failures.reasons)
+    if (untold := failed - reasons.total()) > 0:
+        reasons["in another process, whose log says why"] = untold
     return replace(
         spent,
         items=round(sum(step["dapo/groups_sampled"] for step in steps)) * runner.group_size,
-        failed=round(sum(step["rollouts/failed"] for step in steps)),
-        failures=dict(runner.failures.reasons),
+        failed=failed,
+        failures=dict(reasons),
     )
 
 

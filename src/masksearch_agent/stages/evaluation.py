@@ -36,6 +36,7 @@ class Evaluation(Stage):
     """Asks one agent the questions of several datasets."""
 
     kind = "evaluation"
+    retries = True
 
     agent: AgentFolder
     asked: Mapping[str, Asked]

@@ -115,14 +115,16 @@ class StageGraph(Site):
         kept.pop("made_from", None)
         # A folder that somebody deleted is made again: the ledger is not what later stages read.
         is_done = "seconds" in kept and self.folder(stage).is_dir()
-        if is_done and not (self.retry_failed and kept.get("failed")):
+        retries = self.retry_failed and stage.retries and kept.get("failed")
+        if is_done and not retries:
             self.display.skip(title)
         else:
             self._write(stage, {})
             with self.display.stage(title) as bar:
                 started_s = time.perf_counter()
                 spent = stage.work(self.folder(stage), self, bar) or Spent()
-                kept = {"seconds": time.perf_counter() - started_s, **dataclasses.asdict(spent)}
+                seconds = time.perf_counter() - started_s + (kept["seconds"] if is_done else 0.0)
+                kept = {"seconds": seconds, **dataclasses.asdict(spent)}
                 bar.finish()
             for note in kept["notes"]:
                 self.display.say(f"{title}: {note}")

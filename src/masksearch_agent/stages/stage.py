@@ -175,6 +175,8 @@ class Stage:
     """What the display says; the kind where empty. Neither is part of the key."""
 
     kind: ClassVar[str]
+    retries: ClassVar[bool] = False
+    """Whether, worked at again, it tries just what failed; the other kinds would do everything anew."""
 
     def work(self, folder: Path, site: Site, bar: Bar) -> Spent | None:
         """Do it in its folder, where it alone writes, and may have left something to go on from when it was stopped.

@@ -34,6 +34,8 @@ _STORE = "traces.sqlite"
 class Generation(Stage):
     """Makes trajectories for tasks, and keeps them in a trace store."""
 
+    retries = True
+
     tasks: TaskFile
     searched: Searched
     agent_settings: AgentSettings

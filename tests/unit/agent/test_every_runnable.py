@@ -349,12 +349,14 @@ async def test_the_time_limit_ends_an_awaited_search():
     assert time.monotonic() - started < 5.0
 
 
-def test_a_failure_of_a_model_s_own_is_no_spent_limit():
+async def test_a_failure_of_a_model_s_own_is_no_spent_limit():
     def time_out(messages: list[BaseMessage]) -> str:
         raise TimeoutError("the server did not answer")
 
     with pytest.raises(TimeoutError, match="the server did not answer"):
         make_agent(ScriptedChatModel(script=time_out)).invoke("q")
+    with pytest.raises(TimeoutError, match="the server did not answer"):
+        await make_agent(ScriptedChatModel(script=time_out)).ainvoke("q")
 
 
 def test_a_search_that_only_one_thread_may_use_is_used_there():

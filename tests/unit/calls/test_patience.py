@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import httpx
 import pytest
 
-from masksearch_agent.calls.patience import PatientCaller, redact
+from masksearch_agent.calls.patience import PatientCaller
 from masksearch_agent.config.calls import CallSettings
 from masksearch_agent.errors import ReplyError, ServiceError, ServiceRefusedError
+from masksearch_agent.failures import redact
 
 FAST = CallSettings(timeout_s=0.05, patience_s=5, first_wait_s=0.001, longest_wait_s=0.002)
 

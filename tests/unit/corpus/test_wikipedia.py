@@ -90,6 +90,7 @@ def test_a_dump_gives_its_articles_and_counts_the_rest(tmp_path: Path):
     assert passages[0].source == "w-pages-articles.xml.bz2"
     assert (report.read, report.kept) == (6, 2)
     assert report.skipped == {"redirect": 1, "disambiguation page": 1, "not an article": 1, "no text": 1}
+    assert report.failed == 0
 
 
 def test_a_dump_that_is_cut_off_gives_what_came_before(tmp_path: Path):

@@ -334,6 +334,22 @@ def test_an_answer_that_cannot_be_judged_counts_as_wrong_for_the_judge(
     assert summarise(again).failed == 0
 
 
+def test_a_judge_that_stays_down_stops_the_run_though_answers_come() -> None:
+    def grade(_: list[BaseMessage]) -> str:
+        raise ServiceError("the judge is down")
+
+    judge = ModelJudge(ChatCaller(ScriptedChatModel(script=grade)))
+    tasks = [make_task(number) for number in range(30)]
+    with pytest.raises(ServiceError, match="20 items in a row failed"):
+        evaluate(make_agent()[0], tasks, EvaluationSettings(concurrency=2), judge=judge)
+
+
+def test_a_question_that_fails_is_wrong_by_the_benchmarks_own_metric_too() -> None:
+    agent = make_agent(fail_on(0, raising=TOO_LONG))[0]
+    results = evaluate(agent, TASKS[:2], own=lambda _, text: float(bool(text)))
+    assert summarise(results).loose == 0.5
+
+
 def test_what_could_not_be_answered_is_wrong_for_the_judge_too() -> None:
     judge = ModelJudge(ChatCaller(ScriptedChatModel(script=["?"])))
     [result] = evaluate(make_agent(fail_on(0, raising=TOO_LONG))[0], TASKS[:1], judge=judge)

@@ -70,7 +70,7 @@ def test_a_question_names_what_it_is_about(
         # What one can do, others can.
         ("14.1. Security", "SSH can be used to provide a secure tunnel for the data of users.", "SSH"),
         # A common noun is one of many.
-        ("14.1. Security", "A firewall blocks the packets of strangers from the network of the house.", "firewall"),
+        ("14.1. Security", "A firewall protects the network of the house from the packets of strangers.", "firewall"),
         # It compares with nothing.
         ("14.1. Security", "OpenKettle provides a safer tunnel for the data of users of the network.", "OpenKettle"),
         # Another place is told already.

@@ -126,6 +126,25 @@ class _PlannedBackend(OverlapBackend):
         return [hit for hit in super()._rank(query) if hit.passage == self._found.get(query)]
 
 
+class _PickyBackend(OverlapBackend):
+    """Cannot take some queries."""
+
+    def _rank(self, query: str) -> list[ScoredPassage]:
+        if "Odd" in query:
+            raise ValueError("cannot parse the query")
+        return super()._rank(query)
+
+
+def test_a_query_that_breaks_the_search_costs_its_passage() -> None:
+    odd = Passage("odd", "Odd Works", TEXT.replace("Velling", "Odd"))
+    spans = tuple(find_span(odd.text, word) for word in ("1923", "Ann Bo", "Orly"))
+    report = RampReport()
+    search = Search(_PickyBackend([SOURCE, COPY, BIOGRAPHY, TOWN]))
+    settings = SETTINGS.model_copy(update={"mask_count_weights": (1, 0, 0, 0), "drop_near_copies": False})
+    [task] = build_ramp_tasks([(odd, spans), (SOURCE, SPANS)], search, settings, report=report)
+    assert (task.source_passage_id, report.failures) == ("source", {"ValueError: cannot parse the query": 1})
+
+
 def test_without_search_every_candidate_is_kept() -> None:
     report = RampReport()
     (task,) = build_ramp_tasks([(SOURCE, SPANS)], None, SETTINGS, report=report)

@@ -10,7 +10,7 @@ from masksearch_agent.calls.chat import ChatCaller
 from masksearch_agent.config.calls import CallSettings
 from masksearch_agent.config.judging import JudgeSettings
 from masksearch_agent.config.rewards import RewardSettings
-from masksearch_agent.errors import RewardError
+from masksearch_agent.errors import RewardError, ServiceRefusedError
 from masksearch_agent.judging.judge import ModelJudge
 from masksearch_agent.records import SearchTask, Trajectory
 from masksearch_agent.rewards.answers import judge as judge_reward
@@ -62,6 +62,15 @@ def test_a_judge_whose_server_is_gone_leaves_it_unscorable_too_and_tells_no_key(
     with pytest.raises(RewardError, match="no verdict on trajectory 't-1': m keeps failing") as raised:
         reward(judge)
     assert "verysecret" not in str(raised.value)
+
+
+def test_a_refused_key_is_no_matter_of_one_rollout() -> None:
+    def refuse(_: Any) -> str:
+        raise ServiceRefusedError("no such key")
+
+    judge = ModelJudge(ChatCaller(ScriptedChatModel(script=refuse)))
+    with pytest.raises(ServiceRefusedError):
+        reward(judge)
 
 
 def test_settings_name_the_judge(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -62,4 +62,5 @@ def test_failed_rollouts_of_all_steps_are_told() -> None:
         {"step": 2, "rollouts/failed": 2.0, "dapo/groups_sampled": 3.0},
     ]
     spent = _with_failures(Spent(2, 80), steps, runner)  # type: ignore[arg-type]
-    assert (spent.steps, spent.items, spent.failed, spent.failures) == (2, 20, 3, {"no room left": 1})
+    assert (spent.steps, spent.items, spent.failed) == (2, 20, 3)
+    assert spent.failures == {"no room left": 1, "in another process, whose log says why": 2}

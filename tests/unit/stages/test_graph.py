@@ -248,3 +248,28 @@ def test_what_a_stage_noted_is_said_and_kept(tmp_path: Path) -> None:
     assert "SFT: step 8: exam recall is 0.1" in shown.getvalue()
     assert (took.exam_seconds, took.notes) == (1.5, ("step 8: exam recall is 0.1",))
     assert graph_in(tmp_path).finish(Noted(title="SFT")) == took
+
+
+def test_only_stages_that_can_try_what_failed_are_worked_at_again(tmp_path: Path) -> None:
+    worked: list[str] = []
+
+    @dataclass(frozen=True, kw_only=True, eq=False)
+    class Trained(Stage):
+        kind = "trained"
+
+        def work(self, folder: Path, site: Site, bar: Bar) -> Spent:
+            folder.mkdir(parents=True, exist_ok=True)
+            worked.append(self.kind)
+            return Spent(items=4, failed=1)
+
+    @dataclass(frozen=True, kw_only=True, eq=False)
+    class Asked(Trained):
+        kind = "asked"
+        retries = True
+
+    for retry_failed in (False, True):
+        graph = StageGraph(tmp_path)
+        graph.retry_failed = retry_failed
+        graph.finish(Trained())
+        graph.finish(Asked())
+    assert worked == ["trained", "asked", "asked"]

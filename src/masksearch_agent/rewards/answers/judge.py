@@ -7,7 +7,7 @@ scored: it leaves its group, because a judge's failure says nothing about the po
 from __future__ import annotations
 
 from masksearch_agent.config.rewards import RewardSettings
-from masksearch_agent.errors import ReplyError, RewardError, ServiceError, ServiceRefusedError
+from masksearch_agent.errors import ReplyError, RewardError, ServiceError
 from masksearch_agent.judging.judge import ModelJudge, open_judge
 from masksearch_agent.records import SearchTask, Trajectory
 from masksearch_agent.rewards.answers import AnswerReward
@@ -21,7 +21,7 @@ def reward_by(judge: ModelJudge) -> AnswerReward:
     async def verdict(task: SearchTask, trajectory: Trajectory) -> float:
         try:
             judgement = await judge.judge(task, trajectory.answer)
-        except (ReplyError, ServiceError, ServiceRefusedError) as failure:
+        except (ReplyError, ServiceError) as failure:
             raise RewardError(
                 f"the judge gave no verdict on trajectory {trajectory.id!r}: {failure}"
             ) from failure

@@ -1,0 +1,131 @@
+"""What a run leaves on a thread, and what the next one makes of it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import pytest
+from fakes.chat_models import ScriptedChatModel
+from fakes.retrievers import DictRetriever
+from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, SystemMessage, ToolMessage
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.graph import START, StateGraph
+from langgraph.graph.message import MessagesState
+
+from masksearch_agent.agent import parts
+from masksearch_agent.agent.escaping import neutralise
+from masksearch_agent.agent.runnable import MaskSearchAgent
+from masksearch_agent.config.agent import AgentSettings
+
+PASSAGES = {"founder of Harrow": ["Harrow: Ada founded Harrow."]}
+THREAD: RunnableConfig = {"configurable": {"thread_id": "t"}}
+ANSWER = "<think>a</think><answer>x</answer>"
+
+
+class ToolModel(ScriptedChatModel):
+    def bind_tools(self, tools: Any, **keywords: Any) -> Any:
+        return self.bind(**keywords)
+
+
+def call(name: str, number: int = 1, **arguments: Any) -> AIMessage:
+    made = {"name": name, "args": arguments, "id": str(number), "type": "tool_call"}
+    return AIMessage("", tool_calls=[made])
+
+
+def make_agent(model: Any, **options: Any) -> MaskSearchAgent:
+    return MaskSearchAgent(model, DictRetriever(entries=PASSAGES), AgentSettings(), **options)
+
+
+def test_after_a_run_that_stopped_within_a_step_the_conversation_is_one_that_models_take() -> None:
+    model = ToolModel(script=[call("search", queries=["x"]), AIMessage("Ada")], tokens_per_reply=50)
+    settings = AgentSettings(dialect="tools", max_sampled_tokens=40)
+    agent = MaskSearchAgent(model, DictRetriever(entries=PASSAGES), settings, checkpointer=InMemorySaver())
+    assert agent.invoke("one", THREAD).stop_reason == "token_limit"
+    agent.invoke("two", THREAD)
+    shown = model.calls[-1]
+    answered = {message.tool_call_id for message in shown if isinstance(message, ToolMessage)}
+    made = {made["id"] for message in shown if isinstance(message, AIMessage) for made in message.tool_calls}
+    assert made == answered
+    assert shown[-1].text == "two"
+
+
+@pytest.mark.parametrize("reason", [{"finish_reason": "length"}, {"stop_reason": "max_tokens"}])
+def test_a_reply_that_a_limit_cut_is_no_answer(reason: dict[str, str]) -> None:
+    cut = AIMessage("<think>a</think><answer>Ada was born in 18", response_metadata=reason)
+    assert make_agent(ScriptedChatModel(script=[cut])).invoke("q").answer == ""
+
+
+def test_a_second_handoff_to_a_subgraph_that_remembers_is_answered() -> None:
+    model = ScriptedChatModel(script=[ANSWER])
+    research = make_agent(model).builder.compile(checkpointer=True)
+    handed: list[str] = []
+
+    def supervise(state: MessagesState) -> dict[str, list[AnyMessage]]:
+        handed.append(f"task {len(handed) + 1}")
+        number = len(handed)
+        transfer = call("transfer_to_research", number, task=handed[-1])
+        return {"messages": [transfer, ToolMessage("ok", tool_call_id=str(number))]}
+
+    parent = StateGraph(MessagesState)
+    parent.add_node("supervisor", supervise)
+    parent.add_node("research", research)
+    parent.add_edge(START, "supervisor")
+    parent.add_edge("supervisor", "research")
+    parent.add_conditional_edges(
+        "research", lambda _: "supervisor" if len(handed) < 2 else "__end__", ["supervisor", "__end__"]
+    )
+    parent.compile(checkpointer=InMemorySaver()).invoke({"messages": [HumanMessage("Who?")]}, THREAD)
+    assert [asked[-1].text for asked in model.calls] == ["task 1", "task 2"]
+
+
+def test_a_tool_that_hands_nothing_over_leaves_the_question_alone() -> None:
+    model = ScriptedChatModel(script=[ANSWER])
+    paid = call("transfer_money", description="rent")
+    make_agent(model).invoke([HumanMessage("Who?"), paid, ToolMessage("ok", tool_call_id="1")])
+    assert model.calls[-1][-1].text == "Who?"
+
+
+def test_a_system_message_that_comes_with_every_turn_stands_once() -> None:
+    model = ScriptedChatModel(script=[ANSWER])
+    agent = make_agent(model, checkpointer=InMemorySaver())
+    for question in "abc":
+        agent.invoke([SystemMessage("Answer in French."), HumanMessage(question)], THREAD)
+    assert model.calls[-1][0].text.count("Answer in French.") == 1
+
+
+def test_whoever_asks_reads_the_same_words() -> None:
+    told = f"<think>a</think><answer>Use {neutralise('<search>')} here.</answer>"
+    agent = make_agent(ScriptedChatModel(script=[told]))
+    said = agent.graph.invoke({"messages": [HumanMessage("q")]})["messages"][-1].text
+    assert agent.invoke("q").text == said == "Use <search> here."
+
+
+async def test_a_model_that_a_caller_chose_is_opened_beside_the_event_loop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def open_slowly(model: Any) -> Any:
+        if isinstance(model, str):
+            time.sleep(0.3)
+            return ScriptedChatModel(script=[ANSWER])
+        return model
+
+    monkeypatch.setattr(parts, "open_model", open_slowly)
+    agent = make_agent(ScriptedChatModel(script=[ANSWER]))
+    asked = asyncio.create_task(agent.ainvoke("q", context={"model": "some:model"}))
+    longest_s, last_s = 0.0, time.perf_counter()
+    while not asked.done():
+        await asyncio.sleep(0.01)
+        now_s = time.perf_counter()
+        longest_s, last_s = max(longest_s, now_s - last_s), now_s
+    assert (await asked).answer == "x"
+    assert longest_s < 0.25
+
+
+@pytest.mark.parametrize("queries", ["[" * 20_000, '{"queries":' + "[" * 20_000])
+def test_brackets_without_end_are_malformed_and_no_more(queries: str) -> None:
+    model = ToolModel(script=[call("search", queries=queries), AIMessage(queries), AIMessage("Ada")])
+    settings = AgentSettings(dialect="tools", max_repairs=3)
+    assert MaskSearchAgent(model, DictRetriever(entries=PASSAGES), settings).invoke("q").stop_reason

@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import httpx
+import pytest
+
+from masksearch_agent.errors import ModelError, ServiceError, ServiceRefusedError
+from masksearch_agent.failures import Failures, is_outage, kind_of, reason_of, stops_run
+
+
+class StatusError(Exception):
+    def __init__(self, status: int) -> None:
+        super().__init__(f"status {status}")
+        self.status_code = status
+
+
+@pytest.mark.parametrize(
+    ("failure", "is_down"),
+    [
+        (ServiceError("down"), True),
+        (httpx.ConnectError("refused"), True),
+        (ConnectionResetError(), True),
+        (TimeoutError(), True),
+        (StatusError(503), True),
+        (StatusError(400), False),
+        (ModelError("no room"), False),
+        (KeyError("x"), False),
+    ],
+)
+def test_an_outage_is_known_whoever_raises_it(failure: Exception, is_down: bool) -> None:
+    assert is_outage(failure) == is_down
+    assert not stops_run(failure)
+
+
+@pytest.mark.parametrize("failure", [StatusError(401), ServiceRefusedError("no key"), MemoryError()])
+def test_what_every_item_would_meet_stops_the_run(failure: Exception) -> None:
+    with pytest.raises(type(failure)):
+        Failures().add("item", failure)
+
+
+def test_a_reason_holds_no_key() -> None:
+    assert "sk-abcdef123456" not in reason_of(ValueError("Incorrect API key provided: sk-abcdef123456"))
+
+
+@pytest.mark.parametrize(
+    ("reason", "kind"),
+    [
+        ("no page 'Ada' of 1,200", "no page … of …"),
+        ("it doesn't fit; that isn't good", "it doesn't fit; that isn't good"),
+    ],
+)
+def test_items_that_failed_alike_are_counted_together(reason: str, kind: str) -> None:
+    assert kind_of(reason) == kind
