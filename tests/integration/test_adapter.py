@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fakes.scripts import load_script
 from fakes.tiny_models import make_test_model
 
 pytest.importorskip("torch")
@@ -30,12 +30,7 @@ INFO = BundleInfo(
 
 @pytest.fixture
 def adapter() -> Any:
-    spec = importlib.util.spec_from_file_location("adapter", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script(SCRIPT)
 
 
 @pytest.fixture

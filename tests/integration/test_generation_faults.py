@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import random
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from types import ModuleType
 
 import pytest
 from fakes.chat_server import FAULTS, ChatServer
+from fakes.scripts import load_script
 
 from masksearch_agent.traces.store import TraceStore
 
@@ -20,12 +20,7 @@ SCRIPT = Path(__file__).with_name("generation_run.py")
 
 
 def generation_run() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("generation_run", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script(SCRIPT)
 
 
 def outcomes(path: Path) -> Counter[str]:

