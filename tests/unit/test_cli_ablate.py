@@ -12,16 +12,21 @@ pytest.importorskip("bm25s")
 from masksearch_agent.lab import ablation
 from masksearch_agent.lab.ablation_report import AblationReport
 from masksearch_agent.lab.recipe import EXPERIMENTS
+from masksearch_agent.stages.graph import StageGraph
+from masksearch_agent.stages.stage import Stage
 
 
 @pytest.fixture
-def started(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+def started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Any]:
     """Return the arguments of each run that is started."""
     notes: list[Any] = []
 
     class NotedAblation:
+        exams: tuple[Stage, ...] = ()
+
         def __init__(self, *arguments: Any) -> None:
             notes.append(arguments)
+            self.graph = StageGraph(tmp_path)
 
         def run(self) -> AblationReport:
             return AblationReport("ablate", (0,), 0.02, (), (), 1.0, 1.0)
