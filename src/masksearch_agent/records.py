@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import operator
 from dataclasses import astuple, dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from masksearch_agent.errors import MaskSearchError, TraceError
 from masksearch_agent.record_base import Record, content_id, keeps_its_type
@@ -331,6 +331,9 @@ class SearchAnswer(Record):
     stop_reason: StopReason
     usage: Usage = field(default_factory=Usage)
     trajectory: Trajectory | None = None
+    structured: Any = field(default=None, hash=False)
+    """The answer in the form that `MaskSearchAgent(response_format=…)` asks for; None where there is none, as without
+    an answer or where the time was over."""
 
     def __str__(self) -> str:
         return self.answer or f"No answer was found ({self.stop_reason})."

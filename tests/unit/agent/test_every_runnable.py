@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from fakes.agents import ANSWER, PASSAGES, SEARCH, THREAD, echo, make_agent
 from fakes.chat_models import ScriptedChatModel
 from fakes.retrievers import DictRetriever
 from langchain_core.language_models import FakeListChatModel
@@ -30,26 +31,6 @@ from masksearch_agent.agent.runnable import MaskSearchAgent
 from masksearch_agent.config.agent import AgentSettings
 from masksearch_agent.errors import AgentError, MaskSearchError
 from masksearch_agent.records import SearchAnswer
-
-SEARCH = "<think>who?</think><search>founder of Harrow</search>"
-ANSWER = "<think>found</think><answer>Ada</answer>"
-PASSAGES = {"founder of Harrow": ["Harrow: Ada founded Harrow.", "Ada: Ada is a founder."]}
-THREAD: RunnableConfig = {"configurable": {"thread_id": "t"}}
-
-
-def echo(messages: list[BaseMessage]) -> str:
-    """Search once, then answer with the last question."""
-    if messages[-1].text.startswith("<information>"):
-        question = [m for m in messages if m.type == "human" and not m.text.startswith("<")][-1]
-        return f"<think>ok</think><answer>{question.text}</answer>"
-    return SEARCH
-
-
-def make_agent(model: Any = None, checkpointer: Any = None, **limits: Any) -> MaskSearchAgent:
-    model = model or ScriptedChatModel(script=echo)
-    retriever = DictRetriever(entries=PASSAGES)
-    return MaskSearchAgent(model, retriever, AgentSettings(**limits), COMPACT_PROMPTS, checkpointer)
-
 
 # --- streams -----------------------------------------------------------------------------------------------
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from fakes.agents import SEARCH, THREAD, echo, make_agent
 from fakes.chat_models import ScriptedChatModel, ScriptedRecordingModel
 from fakes.passages import make_passages
-from fakes.retrievers import DictRetriever
 from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage, ToolMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.memory import InMemorySaver
@@ -19,28 +19,11 @@ from langgraph.types import Command
 
 from masksearch_agent.agent.prompts import COMPACT_PROMPTS
 from masksearch_agent.agent.runnable import MaskSearchAgent
-from masksearch_agent.config.agent import AgentSettings
 from masksearch_agent.config.retrieval import RetrievalSettings
 from masksearch_agent.errors import AgentError
 from masksearch_agent.retrieval.index import build_index
 
-SEARCH = "<think>who?</think><search>founder of Harrow</search>"
-PASSAGES = {"founder of Harrow": ["Harrow: Ada founded Harrow.", "Ada: Ada is a founder."]}
-THREAD: RunnableConfig = {"configurable": {"thread_id": "t"}}
 MARKS = ("<think>", "<search>", "<answer>", "<information>", COMPACT_PROMPTS.question_system)
-
-
-def echo(messages: list[BaseMessage]) -> str:
-    """Search once, then answer with the last question."""
-    if messages[-1].text.startswith("<information>"):
-        question = [m for m in messages if m.type == "human" and not m.text.startswith("<")][-1]
-        return f"<think>ok</think><answer>{question.text}</answer>"
-    return SEARCH
-
-
-def make_agent(model: Any = None, **limits: Any) -> MaskSearchAgent:
-    model = model or ScriptedChatModel(script=echo)
-    return MaskSearchAgent(model, DictRetriever(entries=PASSAGES), AgentSettings(**limits), COMPACT_PROMPTS)
 
 
 class ParentState(MessagesState, total=False):
