@@ -195,7 +195,7 @@ class _Nodes:
         """Take the answer, if there is one, say why the run ended, and tell the application."""
         end = self._end(state)
         kept_back(state["transcript"])
-        closing_id = said_id(state["transcript"][-1].id if end["answer"] else None)
+        closing_id = said_id(state["transcript"][-1].id if end["answer"] else None, state["messages"])
         closing = AIMessage(closing_text(end["answer"], end["stop_reason"], state["searches"]), id=closing_id)
         told = structured_response(end["answer"], end["stop_reason"], state["searches"])
         return {**end, "messages": [closing], "closing_id": closing_id, "structured_response": told}

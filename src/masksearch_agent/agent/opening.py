@@ -75,8 +75,8 @@ def open_conversation(
     Args:
         messages: The conversation. Its system messages follow our own prompt.
         earlier: State of the thread's last run; `closing_id` names the message that closed it.
-        kind: Of the task; None for a question or, where the conversation goes on, for what the run before was. A task of
-            another kind than that starts a transcript of its own.
+        kind: Of the task; None for a question or, where the conversation goes on, for what the run before was. A task
+            of another kind than that starts a transcript of its own.
 
     Raises:
         AgentError: The conversation holds no question.

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal
 from uuid import UUID
 
@@ -25,7 +25,7 @@ from langgraph.pregel._messages import StreamMessagesHandler
 
 from masksearch_agent.agent.escaping import PROTOCOL_TAGS, restore
 
-__all__ = ("StepReader", "kept_back", "said_id", "tell_streams_what_is_said")
+__all__ = ("StepReader", "kept_back", "node_callbacks", "said_id", "tell_streams_what_is_said")
 
 _Kind = Literal["reasoning", "text"]
 _TAG = re.compile(rf"<\s*(/?)\s*({'|'.join(PROTOCOL_TAGS)})\s*>", re.IGNORECASE)
@@ -115,12 +115,15 @@ class StepReader:
             yield kind, ("\n\n" if is_next else "") + restore(kept)
 
 
-def said_id(reply_id: str | None) -> str:
+def said_id(reply_id: str | None, beside: Iterable[BaseMessage] = ()) -> str:
     """Return the id of the message that a reply is in streams, which the message that closes a run has too.
 
-    So a client that saw the answer being written takes the closing message for the same one.
+    So a client that saw the answer being written takes the closing message for the same one. No message `beside` it has
+    the id: a reply that comes from a cache may be that of an earlier run.
     """
-    return f"{reply_id}-said" if reply_id else str(uuid.uuid4())
+    said = f"{reply_id}-said"
+    is_free = reply_id and all(message.id != said for message in beside)
+    return said if is_free else str(uuid.uuid4())
 
 
 def kept_back(messages: Sequence[AnyMessage]) -> list[AnyMessage]:
@@ -140,7 +143,7 @@ def tell_streams_what_is_said(is_tagged: bool) -> None:
     Args:
         is_tagged: As for `StepReader`.
     """
-    callbacks = _callbacks()
+    callbacks = node_callbacks()
     if callbacks is None or not _listeners():
         return
     # The manager is this node's own. Handed to the model instead, another one would be merged with it.
@@ -151,13 +154,14 @@ def tell_streams_what_is_said(is_tagged: bool) -> None:
     ]
 
 
-def _callbacks() -> BaseCallbackManager | None:
+def node_callbacks() -> BaseCallbackManager | None:
+    """Return what is called back by the node that runs; None outside of all."""
     callbacks = (var_child_runnable_config.get(None) or {}).get("callbacks")
     return callbacks if isinstance(callbacks, BaseCallbackManager) else None
 
 
 def _listeners() -> list[StreamMessagesHandler]:
-    callbacks = _callbacks()
+    callbacks = node_callbacks()
     handlers = callbacks.handlers if callbacks is not None else ()
     bare = (handler.stream if isinstance(handler, _Speaker) else handler for handler in handlers)
     return [handler for handler in bare if isinstance(handler, StreamMessagesHandler)]

@@ -290,7 +290,7 @@ async def test_a_local_model_s_tokens_are_streamed_and_recorded_as_ever(tiny_mod
         chunks = list(parent.compile().stream(asked, stream_mode="messages", subgraphs=True))
     assert said(chunk for namespace, chunk in chunks if namespace) == [
         ("reasoning", "mayor"),
-        ("text", "Ada"),
+        ("text", "founder"),
     ]
     trajectories = [plain.trajectory, streamed[0].trajectory]
     rows = [make_rows(trajectory) for trajectory in trajectories if trajectory is not None]
