@@ -325,6 +325,7 @@ def test_nodes_change_no_state_they_were_given():
     }
     for node, last in calls.items():
         state = {
+            "messages": [HumanMessage("q", id="0")],
             "transcript": [SystemMessage("s", id="1"), HumanMessage("q", id="2"), AIMessage(last, id="3")],
             "chosen": {},
             "stop_reason": None,
