@@ -128,8 +128,9 @@ class _Nodes:
     ) -> dict[str, Any]:
         context = run_context(runtime.context)
         opening, goes_on = self._opening(state, context)
+        removed = [] if goes_on else kept_back([RemoveMessage(REMOVE_ALL_MESSAGES)])
         return {
-            "transcript": kept_back(opening if goes_on else [RemoveMessage(REMOVE_ALL_MESSAGES), *opening]),
+            "transcript": [*removed, *kept_back(opening)],
             "asked": str(opening[-1].text),
             "chosen": chosen_by_caller(context, config, self.choices),
             "searches": [],

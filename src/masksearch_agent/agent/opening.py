@@ -105,8 +105,8 @@ def open_conversation(
 
 def _opened_as(kind: str, earlier: Mapping[str, Any], prompts: PromptSet) -> bool:
     """Whether the transcript of a thread's last run opens with the prompt for a kind of task."""
-    transcript = earlier.get("transcript") or ()
-    return bool(transcript) and str(transcript[0].text).startswith(prompts.system_for(kind))
+    first: Sequence[AnyMessage] = (earlier.get("transcript") or [])[:1]
+    return any(str(message.text).startswith(prompts.system_for(kind)) for message in first)
 
 
 def opening_text(question: str, shown: Sequence[Passage]) -> str:

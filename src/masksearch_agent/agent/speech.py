@@ -11,11 +11,11 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 from uuid import UUID
 
 from langchain_core.callbacks import BaseCallbackHandler, BaseCallbackManager
-from langchain_core.messages import AIMessage, AnyMessage, BaseMessage
+from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, LLMResult
 from langchain_core.runnables.config import var_child_runnable_config
 
@@ -27,6 +27,7 @@ from masksearch_agent.agent.escaping import PROTOCOL_TAGS, restore
 
 __all__ = ("StepReader", "kept_back", "node_callbacks", "said_id", "tell_streams_what_is_said")
 
+_MessageT = TypeVar("_MessageT", bound=BaseMessage)
 _Kind = Literal["reasoning", "text"]
 _TAG = re.compile(rf"<\s*(/?)\s*({'|'.join(PROTOCOL_TAGS)})\s*>", re.IGNORECASE)
 _BEGUN = re.compile(r"<[\s\u2060]*/?[\s\u2060]*[a-z_]*\s*$", re.IGNORECASE)
@@ -126,7 +127,7 @@ def said_id(reply_id: str | None, beside: Iterable[BaseMessage] = ()) -> str:
     return said if is_free else str(uuid.uuid4())
 
 
-def kept_back(messages: Sequence[AnyMessage]) -> list[AnyMessage]:
+def kept_back(messages: Sequence[_MessageT]) -> list[_MessageT]:
     """Return messages of the transcript, which no stream of messages is to show."""
     kept = list(messages)
     for handler in _listeners():
@@ -187,7 +188,7 @@ class _Speaker(BaseCallbackHandler, _StreamingCallbackHandler[Any]):
         self._readers[run_id] = StepReader(self._is_tagged)
         self.stream.on_chat_model_start(*args, run_id=run_id, **kwargs)
 
-    def on_llm_new_token(self, token: str, *, chunk: Any = None, run_id: UUID, **kwargs: Any) -> None:
+    def on_llm_new_token(self, token: Any, *, chunk: Any = None, run_id: UUID, **kwargs: Any) -> None:
         if not isinstance(chunk, ChatGenerationChunk):
             return
         is_last = getattr(chunk.message, "chunk_position", None) == "last"
