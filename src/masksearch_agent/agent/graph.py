@@ -300,7 +300,7 @@ class _Nodes:
         if last.type == "human":
             # The opening: one message with what is asked, as chat templates expect the roles to alternate.
             text = opening_text(str(last.text), shown)
-            said = kept_back([last.model_copy(update={"content": text})])
+            said: list[AnyMessage] = kept_back([last.model_copy(update={"content": text})])
         else:
             said = self._say(state, render_information(shown))
         return {"transcript": said, "searches": [*state["searches"], round_]}

@@ -81,11 +81,12 @@ def _is_watched() -> bool:
 
 
 def _documents(hits: Sequence[ScoredPassage]) -> list[Document]:
+    found = ((hit.passage, hit.score) for hit in hits)
     return [
         Document(
-            hit.passage.text,
-            id=hit.passage.id,
-            metadata={"title": hit.passage.title, "source": hit.passage.source, "score": hit.score},
+            passage.text,
+            id=passage.id,
+            metadata={**passage.metadata, "title": passage.title, "source": passage.source, "score": score},
         )
-        for hit in hits
+        for passage, score in found
     ]
