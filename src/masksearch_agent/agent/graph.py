@@ -195,10 +195,14 @@ class _Nodes:
     def finish(self, state: SearchState) -> dict[str, Any]:
         """Take the answer, if there is one, say why the run ended, and tell the application."""
         end = self._end(state)
-        kept_back(state["transcript"])
+        kept_back(
+            state["transcript"]
+        )  # A parent graph is handed all of it, what earlier runs left on the thread too.
         closing_id = said_id(state["transcript"][-1].id if end["answer"] else None, state["messages"])
         closing = AIMessage(closing_text(end["answer"], end["stop_reason"], state["searches"]), id=closing_id)
-        told = structured_response(end["answer"], end["stop_reason"], state["searches"])
+        told = None
+        if self.parts.structurer is None:
+            told = structured_response(end["answer"], end["stop_reason"], state["searches"])
         return {**end, "messages": [closing], "closing_id": closing_id, "structured_response": told}
 
     def structure(self, state: SearchState) -> dict[str, Any]:

@@ -115,6 +115,13 @@ class ParentState(MessagesState, total=False):
     structured_response: dict[str, Any]
 
 
+def test_a_run_that_is_interrupted_before_the_form_holds_none_yet():
+    agent = make_agent(SEARCH, ANSWER, filled(name="Ada"), checkpointer=InMemorySaver())
+    before = agent.invoke("Who?", THREAD, interrupt_before=["structure"])
+    assert (before.answer, before.structured) == ("Ada", None)
+    assert agent.invoke(None, THREAD).structured == Founder(name="Ada")
+
+
 def test_no_stream_of_messages_shows_the_form_being_filled_in():
     graph = make_agent(SEARCH, ANSWER, filled(name="Ada")).graph
     nodes = {meta["langgraph_node"] for _, meta in graph.stream({"question": "q"}, stream_mode="messages")}

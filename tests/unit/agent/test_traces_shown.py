@@ -120,6 +120,7 @@ async def test_no_run_is_told_tokens_recorders_or_weights(tiny_model: Any, tiny_
         answer = await agent.ainvoke("q", config) if is_async else agent.invoke("q", config)
         assert answer.trajectory is not None
         [turn] = answer.trajectory.turns
+        assert len(turn.sampled_ids) > 2
         [call] = tracer.of_type("llm")
         told = call.extra["invocation_params"]
         assert told["max_tokens"] == 6
@@ -129,6 +130,10 @@ async def test_no_run_is_told_tokens_recorders_or_weights(tiny_model: Any, tiny_
             for leak in ("Recorder", "CallRecording", "AnswerSpans", "Embedding(", "AddedToken"):
                 assert leak not in shown, (run.name, leak)
             assert str(list(turn.context_ids))[1:-1] not in shown
+            assert "Turn(" not in shown
+            for ids in (turn.context_ids, turn.sampled_ids, turn.logprobs):
+                assert str(ids)[1:-1] not in repr(run.outputs), "nor do outputs hold them"
+        assert turn.text in repr(tracer.runs[call.trace_id or call.id].outputs)
         streamed = KeepingTracer()
         list(model.stream("q", {"callbacks": [streamed]}, recording=None, answers=None))
         assert not {"recording", "answers"} & set(streamed.of_type("llm")[0].extra["options"])
