@@ -74,7 +74,13 @@ class StepReader:
         end = len(self._held) - (len(begun[0]) if begun else 0)
         said += self._say(self._held[:end])
         self._held = self._held[end:]
-        return [{"type": kind, kind: text, "index": _PLACES[kind]} for kind, text in said]
+        return _as_blocks(said)
+
+    def end(self) -> list[dict[str, Any]]:
+        """Return what is left to say once the reply has ended: what turned out to begin no tag."""
+        held, self._held = self._held, ""
+        name = held.strip("</ \u2060").lower()
+        return [] if any(tag.startswith(name) for tag in PROTOCOL_TAGS) else _as_blocks(self._say(held))
 
     def _meet(self, name: str, is_closing: bool) -> Iterator[tuple[_Kind, str]]:
         """Open or close a block; tags that do neither are left out."""
@@ -114,6 +120,10 @@ class StepReader:
             self._is_fresh = False
             self._said.add(kind)
             yield kind, ("\n\n" if is_next else "") + restore(kept)
+
+
+def _as_blocks(said: Iterable[tuple[_Kind, str]]) -> list[dict[str, Any]]:
+    return [{"type": kind, kind: text, "index": _PLACES[kind]} for kind, text in said]
 
 
 def said_id(reply_id: str | None, beside: Iterable[BaseMessage] = ()) -> str:
@@ -192,7 +202,7 @@ class _Speaker(BaseCallbackHandler, _StreamingCallbackHandler[Any]):
         if not isinstance(chunk, ChatGenerationChunk):
             return
         is_last = getattr(chunk.message, "chunk_position", None) == "last"
-        said = self._said(chunk.message, self._readers[run_id])
+        said = self._said(chunk.message, self._readers[run_id], is_last)
         if said.content or said.tool_call_chunks or is_last:  # type: ignore[attr-defined]
             spoken = ChatGenerationChunk(message=said)  # type: ignore[arg-type]
             self.stream.on_llm_new_token("", chunk=spoken, run_id=run_id, **kwargs)
@@ -202,7 +212,7 @@ class _Speaker(BaseCallbackHandler, _StreamingCallbackHandler[Any]):
         generations = response.generations[0] if response.generations else []
         said: list[Any] = []
         if generations and isinstance(generations[0], ChatGeneration):
-            message = self._said(generations[0].message, StepReader(self._is_tagged))
+            message = self._said(generations[0].message, StepReader(self._is_tagged), is_last=True)
             # A model that streamed has said it; one that did not says it as a whole, where there is anything to say.
             said = [ChatGeneration(message=message)] if message.content or message.tool_calls else []
         self.stream.on_llm_end(LLMResult(generations=[said]), run_id=run_id, **kwargs)
@@ -211,11 +221,11 @@ class _Speaker(BaseCallbackHandler, _StreamingCallbackHandler[Any]):
         self._readers.pop(run_id, None)
         self.stream.on_llm_error(error, run_id=run_id, **kwargs)
 
-    def _said(self, message: BaseMessage, reader: StepReader) -> AIMessage:
+    def _said(self, message: BaseMessage, reader: StepReader, is_last: bool) -> AIMessage:
         """Return a message, or a piece of one, as what it says."""
         update: dict[str, Any] = {"id": said_id(message.id)}
         if self._is_tagged or isinstance(message.content, str):
-            update["content"] = list(_blocks(message, reader))
+            update["content"] = [*_blocks(message, reader), *(reader.end() if is_last else ())]
             update["additional_kwargs"] = {}  # A thought that stood there is a block now.
             update["response_metadata"] = {**message.response_metadata, "output_version": "v1"}
         return message.model_copy(update=update)  # type: ignore[return-value]

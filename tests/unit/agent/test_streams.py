@@ -61,8 +61,8 @@ async def streams_of(graph: Any, input: Any, model: Any = None, **options: Any) 
 def read_step(pieces: Iterable[str], is_tagged: bool = True) -> dict[str, str]:
     reader = StepReader(is_tagged)
     found = {"reasoning": "", "text": ""}
-    for piece in pieces:
-        for block in reader.read(piece):
+    for blocks in [*map(reader.read, pieces), reader.end()]:
+        for block in blocks:
             found[block["type"]] += block[block["type"]]
     return found
 
@@ -74,6 +74,8 @@ STEPS = {
     "<think>one</think><think>two</think><answer>A</answer>": ("one\n\ntwo", "A"),
     "<think>of <search> and < b</think><answer>1 < 2</answer>": ("of  and < b", "1 < 2"),
     "<THINK>a</ think ><information>[1] x</information><answer>A": ("a", "A"),
+    "<think>a</think><answer>if a<b": ("a", "if a<b"),
+    "<think>a</think><answer>A</ans": ("a", "A"),
     "plain text": ("", ""),
     f"<think>{neutralise('<search>')}</think><answer>{neutralise('</answer> <|im_end|>')}</answer>": (
         "<search>",
