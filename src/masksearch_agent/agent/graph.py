@@ -128,8 +128,9 @@ class _Nodes:
     ) -> dict[str, Any]:
         context = run_context(runtime.context)
         opening, goes_on = self._opening(state, context)
+        removed = [] if goes_on else kept_back([RemoveMessage(REMOVE_ALL_MESSAGES)])
         return {
-            "transcript": kept_back(opening if goes_on else [RemoveMessage(REMOVE_ALL_MESSAGES), *opening]),
+            "transcript": [*removed, *kept_back(opening)],
             "asked": str(opening[-1].text),
             "chosen": chosen_by_caller(context, config, self.choices),
             "searches": [],
@@ -194,10 +195,14 @@ class _Nodes:
     def finish(self, state: SearchState) -> dict[str, Any]:
         """Take the answer, if there is one, say why the run ended, and tell the application."""
         end = self._end(state)
-        kept_back(state["transcript"])
-        closing_id = said_id(state["transcript"][-1].id if end["answer"] else None)
+        kept_back(
+            state["transcript"]
+        )  # A parent graph is handed all of it, what earlier runs left on the thread too.
+        closing_id = said_id(state["transcript"][-1].id if end["answer"] else None, state["messages"])
         closing = AIMessage(closing_text(end["answer"], end["stop_reason"], state["searches"]), id=closing_id)
-        told = structured_response(end["answer"], end["stop_reason"], state["searches"])
+        told = None
+        if self.parts.structurer is None:
+            told = structured_response(end["answer"], end["stop_reason"], state["searches"])
         return {**end, "messages": [closing], "closing_id": closing_id, "structured_response": told}
 
     def structure(self, state: SearchState) -> dict[str, Any]:
@@ -299,7 +304,7 @@ class _Nodes:
         if last.type == "human":
             # The opening: one message with what is asked, as chat templates expect the roles to alternate.
             text = opening_text(str(last.text), shown)
-            said = kept_back([last.model_copy(update={"content": text})])
+            said: list[AnyMessage] = kept_back([last.model_copy(update={"content": text})])
         else:
             said = self._say(state, render_information(shown))
         return {"transcript": said, "searches": [*state["searches"], round_]}

@@ -75,8 +75,8 @@ def open_conversation(
     Args:
         messages: The conversation. Its system messages follow our own prompt.
         earlier: State of the thread's last run; `closing_id` names the message that closed it.
-        kind: Of the task; None for a question or, where the conversation goes on, for what the run before was. A task of
-            another kind than that starts a transcript of its own.
+        kind: Of the task; None for a question or, where the conversation goes on, for what the run before was. A task
+            of another kind than that starts a transcript of its own.
 
     Raises:
         AgentError: The conversation holds no question.
@@ -105,8 +105,8 @@ def open_conversation(
 
 def _opened_as(kind: str, earlier: Mapping[str, Any], prompts: PromptSet) -> bool:
     """Whether the transcript of a thread's last run opens with the prompt for a kind of task."""
-    transcript = earlier.get("transcript") or ()
-    return bool(transcript) and str(transcript[0].text).startswith(prompts.system_for(kind))
+    first: Sequence[AnyMessage] = (earlier.get("transcript") or [])[:1]
+    return any(str(message.text).startswith(prompts.system_for(kind)) for message in first)
 
 
 def opening_text(question: str, shown: Sequence[Passage]) -> str:

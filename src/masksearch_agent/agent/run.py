@@ -21,7 +21,7 @@ from masksearch_agent.errors import AgentError
 from masksearch_agent.records import SearchAnswer, Trajectory, Usage, content_id
 from masksearch_agent.traces.recorder import Recorder
 
-__all__ = ("AgentInput", "AgentRun", "graph_input")
+__all__ = ("AgentInput", "AgentRun", "graph_input", "without_tokens")
 
 AgentInput: TypeAlias = (
     str
@@ -96,6 +96,17 @@ class AgentRun:
             trajectory=trajectory,
             structured=response_format.model_validate(filled) if response_format and filled else None,
         )
+
+
+def without_tokens(answer: SearchAnswer) -> SearchAnswer:
+    """Return an answer as traces are to show it: of its trajectory the texts, and not thousands of ids."""
+    trajectory = answer.trajectory
+    if trajectory is None or not any(turn.is_tokenised for turn in trajectory.turns):
+        return answer
+    turns = tuple(
+        dataclasses.replace(turn, context_ids=(), sampled_ids=(), logprobs=()) for turn in trajectory.turns
+    )
+    return dataclasses.replace(answer, trajectory=dataclasses.replace(trajectory, turns=turns))
 
 
 def graph_input(input: AgentInput) -> SearchInput | Command[Any] | None:

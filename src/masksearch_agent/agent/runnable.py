@@ -28,7 +28,7 @@ from masksearch_agent.agent.context import Choices, RunContext, with_limits
 from masksearch_agent.agent.graph import build_search_graph
 from masksearch_agent.agent.parts import open_model
 from masksearch_agent.agent.prompts import PromptSet, default_prompts
-from masksearch_agent.agent.run import AgentInput, AgentRun, graph_input
+from masksearch_agent.agent.run import AgentInput, AgentRun, graph_input, without_tokens
 from masksearch_agent.agent.state import SearchInput
 from masksearch_agent.config.agent import AgentSettings
 from masksearch_agent.errors import ThreadReuseError
@@ -148,30 +148,34 @@ class MaskSearchAgent(Runnable[AgentInput, SearchAnswer]):
             AgentError: The input asks nothing, or the run was interrupted.
         """
 
-        given = merge_configs(self.config, config)
+        given, found = merge_configs(self.config, config), list[SearchAnswer]()
 
         def answer(input: AgentInput, config: RunnableConfig) -> SearchAnswer:
             run = AgentRun(kwargs.pop("context", None))
             config = _without_default_limit(config, given)
             state = self.graph.invoke(graph_input(input), config, context=run.context, **kwargs)
-            return run.answer(state, self.model_version, self.response_format)
+            found.append(run.answer(state, self.model_version, self.response_format))
+            return without_tokens(found[0])
 
-        return self._call_with_config(cast(Any, answer), input, given)
+        self._call_with_config(cast(Any, answer), input, given)
+        return found[0]
 
     async def ainvoke(
         self, input: AgentInput, config: RunnableConfig | None = None, **kwargs: Any
     ) -> SearchAnswer:
         """Answer a question, without blocking; see `invoke`."""
 
-        given = merge_configs(self.config, config)
+        given, found = merge_configs(self.config, config), list[SearchAnswer]()
 
         async def answer(input: AgentInput, config: RunnableConfig) -> SearchAnswer:
             run = AgentRun(kwargs.pop("context", None))
             config = _without_default_limit(config, given)
             state = await self.graph.ainvoke(graph_input(input), config, context=run.context, **kwargs)
-            return run.answer(state, self.model_version, self.response_format)
+            found.append(run.answer(state, self.model_version, self.response_format))
+            return without_tokens(found[0])
 
-        return await self._acall_with_config(cast(Any, answer), input, given)
+        await self._acall_with_config(cast(Any, answer), input, given)
+        return found[0]
 
     def stream_answer(
         self, input: AgentInput, config: RunnableConfig | None = None, **kwargs: Any

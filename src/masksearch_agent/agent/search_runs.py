@@ -13,6 +13,7 @@ from langchain_core.runnables.config import (
 )
 from typing_extensions import TypedDict
 
+from masksearch_agent.agent.speech import node_callbacks
 from masksearch_agent.jsonl import dump_record
 from masksearch_agent.records import Passage, ScoredPassage
 
@@ -42,9 +43,9 @@ def search_event(queries: Sequence[str], passages: Sequence[Passage] | None = No
 
 def run_as_retriever(queries: Sequence[str], search: Callable[[], _Found]) -> _Found:
     """Search, and tell callbacks of each query as of a retriever's run."""
-    manager = get_callback_manager_for_config(ensure_config())
-    if not manager.handlers:
+    if not _is_watched():
         return search()
+    manager = get_callback_manager_for_config(ensure_config())
     runs = [manager.on_retriever_start({"name": _NAME}, query, name=_NAME) for query in queries]
     try:
         found = search()
@@ -59,9 +60,9 @@ def run_as_retriever(queries: Sequence[str], search: Callable[[], _Found]) -> _F
 
 async def arun_as_retriever(queries: Sequence[str], search: Callable[[], Awaitable[_Found]]) -> _Found:
     """Do what `run_as_retriever` does, without blocking."""
-    manager = get_async_callback_manager_for_config(ensure_config())
-    if not manager.handlers:
+    if not _is_watched():
         return await search()
+    manager = get_async_callback_manager_for_config(ensure_config())
     runs = [await manager.on_retriever_start({"name": _NAME}, query, name=_NAME) for query in queries]
     try:
         found = await search()
@@ -74,12 +75,18 @@ async def arun_as_retriever(queries: Sequence[str], search: Callable[[], Awaitab
     return found
 
 
+def _is_watched() -> bool:
+    callbacks = node_callbacks()
+    return callbacks is not None and bool(callbacks.handlers)
+
+
 def _documents(hits: Sequence[ScoredPassage]) -> list[Document]:
+    found = ((hit.passage, hit.score) for hit in hits)
     return [
         Document(
-            hit.passage.text,
-            id=hit.passage.id,
-            metadata={"title": hit.passage.title, "source": hit.passage.source, "score": hit.score},
+            passage.text,
+            id=passage.id,
+            metadata={**passage.metadata, "title": passage.title, "source": passage.source, "score": score},
         )
-        for hit in hits
+        for passage, score in found
     ]

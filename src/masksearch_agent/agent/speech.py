@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Literal, TypeVar
 from uuid import UUID
 
 from langchain_core.callbacks import BaseCallbackHandler, BaseCallbackManager
-from langchain_core.messages import AIMessage, AnyMessage, BaseMessage
+from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, LLMResult
 from langchain_core.runnables.config import var_child_runnable_config
 
@@ -25,8 +25,9 @@ from langgraph.pregel._messages import StreamMessagesHandler
 
 from masksearch_agent.agent.escaping import PROTOCOL_TAGS, restore
 
-__all__ = ("StepReader", "kept_back", "said_id", "tell_streams_what_is_said")
+__all__ = ("StepReader", "kept_back", "node_callbacks", "said_id", "tell_streams_what_is_said")
 
+_MessageT = TypeVar("_MessageT", bound=BaseMessage)
 _Kind = Literal["reasoning", "text"]
 _TAG = re.compile(rf"<\s*(/?)\s*({'|'.join(PROTOCOL_TAGS)})\s*>", re.IGNORECASE)
 _BEGUN = re.compile(r"<[\s\u2060]*/?[\s\u2060]*[a-z_]*\s*$", re.IGNORECASE)
@@ -73,7 +74,13 @@ class StepReader:
         end = len(self._held) - (len(begun[0]) if begun else 0)
         said += self._say(self._held[:end])
         self._held = self._held[end:]
-        return [{"type": kind, kind: text, "index": _PLACES[kind]} for kind, text in said]
+        return _as_blocks(said)
+
+    def end(self) -> list[dict[str, Any]]:
+        """Return what is left to say once the reply has ended: what turned out to begin no tag."""
+        held, self._held = self._held, ""
+        name = held.strip("</ \u2060").lower()
+        return [] if any(tag.startswith(name) for tag in PROTOCOL_TAGS) else _as_blocks(self._say(held))
 
     def _meet(self, name: str, is_closing: bool) -> Iterator[tuple[_Kind, str]]:
         """Open or close a block; tags that do neither are left out."""
@@ -115,15 +122,22 @@ class StepReader:
             yield kind, ("\n\n" if is_next else "") + restore(kept)
 
 
-def said_id(reply_id: str | None) -> str:
+def _as_blocks(said: Iterable[tuple[_Kind, str]]) -> list[dict[str, Any]]:
+    return [{"type": kind, kind: text, "index": _PLACES[kind]} for kind, text in said]
+
+
+def said_id(reply_id: str | None, beside: Iterable[BaseMessage] = ()) -> str:
     """Return the id of the message that a reply is in streams, which the message that closes a run has too.
 
-    So a client that saw the answer being written takes the closing message for the same one.
+    So a client that saw the answer being written takes the closing message for the same one. No message `beside` it has
+    the id: a reply that comes from a cache may be that of an earlier run.
     """
-    return f"{reply_id}-said" if reply_id else str(uuid.uuid4())
+    said = f"{reply_id}-said"
+    is_free = reply_id and all(message.id != said for message in beside)
+    return said if is_free else str(uuid.uuid4())
 
 
-def kept_back(messages: Sequence[AnyMessage]) -> list[AnyMessage]:
+def kept_back(messages: Sequence[_MessageT]) -> list[_MessageT]:
     """Return messages of the transcript, which no stream of messages is to show."""
     kept = list(messages)
     for handler in _listeners():
@@ -140,7 +154,7 @@ def tell_streams_what_is_said(is_tagged: bool) -> None:
     Args:
         is_tagged: As for `StepReader`.
     """
-    callbacks = _callbacks()
+    callbacks = node_callbacks()
     if callbacks is None or not _listeners():
         return
     # The manager is this node's own. Handed to the model instead, another one would be merged with it.
@@ -151,13 +165,14 @@ def tell_streams_what_is_said(is_tagged: bool) -> None:
     ]
 
 
-def _callbacks() -> BaseCallbackManager | None:
+def node_callbacks() -> BaseCallbackManager | None:
+    """Return what is called back by the node that runs; None outside of all."""
     callbacks = (var_child_runnable_config.get(None) or {}).get("callbacks")
     return callbacks if isinstance(callbacks, BaseCallbackManager) else None
 
 
 def _listeners() -> list[StreamMessagesHandler]:
-    callbacks = _callbacks()
+    callbacks = node_callbacks()
     handlers = callbacks.handlers if callbacks is not None else ()
     bare = (handler.stream if isinstance(handler, _Speaker) else handler for handler in handlers)
     return [handler for handler in bare if isinstance(handler, StreamMessagesHandler)]
@@ -183,11 +198,11 @@ class _Speaker(BaseCallbackHandler, _StreamingCallbackHandler[Any]):
         self._readers[run_id] = StepReader(self._is_tagged)
         self.stream.on_chat_model_start(*args, run_id=run_id, **kwargs)
 
-    def on_llm_new_token(self, token: str, *, chunk: Any = None, run_id: UUID, **kwargs: Any) -> None:
+    def on_llm_new_token(self, token: Any, *, chunk: Any = None, run_id: UUID, **kwargs: Any) -> None:
         if not isinstance(chunk, ChatGenerationChunk):
             return
         is_last = getattr(chunk.message, "chunk_position", None) == "last"
-        said = self._said(chunk.message, self._readers[run_id])
+        said = self._said(chunk.message, self._readers[run_id], is_last)
         if said.content or said.tool_call_chunks or is_last:  # type: ignore[attr-defined]
             spoken = ChatGenerationChunk(message=said)  # type: ignore[arg-type]
             self.stream.on_llm_new_token("", chunk=spoken, run_id=run_id, **kwargs)
@@ -197,7 +212,7 @@ class _Speaker(BaseCallbackHandler, _StreamingCallbackHandler[Any]):
         generations = response.generations[0] if response.generations else []
         said: list[Any] = []
         if generations and isinstance(generations[0], ChatGeneration):
-            message = self._said(generations[0].message, StepReader(self._is_tagged))
+            message = self._said(generations[0].message, StepReader(self._is_tagged), is_last=True)
             # A model that streamed has said it; one that did not says it as a whole, where there is anything to say.
             said = [ChatGeneration(message=message)] if message.content or message.tool_calls else []
         self.stream.on_llm_end(LLMResult(generations=[said]), run_id=run_id, **kwargs)
@@ -206,11 +221,11 @@ class _Speaker(BaseCallbackHandler, _StreamingCallbackHandler[Any]):
         self._readers.pop(run_id, None)
         self.stream.on_llm_error(error, run_id=run_id, **kwargs)
 
-    def _said(self, message: BaseMessage, reader: StepReader) -> AIMessage:
+    def _said(self, message: BaseMessage, reader: StepReader, is_last: bool) -> AIMessage:
         """Return a message, or a piece of one, as what it says."""
         update: dict[str, Any] = {"id": said_id(message.id)}
         if self._is_tagged or isinstance(message.content, str):
-            update["content"] = list(_blocks(message, reader))
+            update["content"] = [*_blocks(message, reader), *(reader.end() if is_last else ())]
             update["additional_kwargs"] = {}  # A thought that stood there is a block now.
             update["response_metadata"] = {**message.response_metadata, "output_version": "v1"}
         return message.model_copy(update=update)  # type: ignore[return-value]

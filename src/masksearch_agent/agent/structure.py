@@ -53,7 +53,7 @@ class Structurer:
             filler = model.with_structured_output(form, include_raw=True)
         except (NotImplementedError, AttributeError, ValueError) as failure:
             raise AgentError(f"{type(model).__name__} gives no structured output; {hint}") from failure
-        self._filler: Runnable[Any, Any] = filler.with_config(tags=[TAG_NOSTREAM], run_name="structure")
+        self._filler: Runnable[Any, Any] = filler.with_config(tags=[TAG_NOSTREAM], run_name="fill_in_form")
         self._form = form
 
     def fill(self, state: Mapping[str, Any]) -> Filled:

@@ -171,7 +171,7 @@ class RecordingChatModel(BaseChatModel):
         try:
             while (ids := heard.get()) is not None:
                 if said := text.add(ids):
-                    yield ChatGenerationChunk(message=AIMessageChunk(said))
+                    yield ChatGenerationChunk(message=AIMessageChunk(content=said))
             yield call.last_chunk(submitted.result(), text)
         finally:
             submitted.cancel()
@@ -191,7 +191,7 @@ class RecordingChatModel(BaseChatModel):
         try:
             while (ids := await heard.get()) is not None:
                 if said := text.add(ids):
-                    yield ChatGenerationChunk(message=AIMessageChunk(said))
+                    yield ChatGenerationChunk(message=AIMessageChunk(content=said))
             yield call.last_chunk(submitted.result(), text)
         finally:
             submitted.cancel()
@@ -287,7 +287,7 @@ class _Call:
         """Record the turn and return what ends its stream."""
         reply = self._record(completion)
         message = AIMessageChunk(
-            said.rest(str(reply.text)),
+            content=said.rest(str(reply.text)),
             response_metadata=reply.response_metadata,
             usage_metadata=reply.usage_metadata,
             chunk_position="last",

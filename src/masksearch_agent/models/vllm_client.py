@@ -57,7 +57,8 @@ async def _read_events(hear: TokenListener, response: httpx.Response) -> Any:
     """Read a completion in pieces, and return it as it would have come in one.
 
     Raises:
-        ServingError: The connection was lost within the reply, which is not sampled again then: half of it was heard.
+        ServingError: A piece is none of a completion, or the connection was lost within the reply, which is not sampled
+            again then: half of it was heard.
     """
     ids: list[int] = []
     logprobs: list[float] = []
@@ -78,9 +79,11 @@ async def _read_events(hear: TokenListener, response: httpx.Response) -> Any:
         if not ids:
             raise
         raise ServingError(f"the model server broke off after {len(ids)} tokens: {failure}") from failure
-    except (KeyError, TypeError, ValueError):
-        # Some other event, as an error's: what there is of the reply will not do, and says so.
-        return {"choices": []}
+    except (KeyError, TypeError, ValueError) as failure:
+        raise ServingError(
+            f"the model server streamed a piece without token ids or log-probabilities: {line[:300]}; serve the model "
+            f"with vLLM 0.10.2 or newer, and see the server's log"
+        ) from failure
     whole = {**reply, "token_ids": ids, "logprobs": {"token_logprobs": logprobs}}
     return {"choices": [whole], "usage": usage}
 

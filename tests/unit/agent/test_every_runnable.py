@@ -271,6 +271,32 @@ def test_an_api_model_is_told_how_long_a_step_may_be():
     assert [keywords["max_output_tokens"] for keywords in own.keywords] == [20, 10]
 
 
+class OllamaLike(ScriptedChatModel):
+    """Takes its limit with the model, under Ollama's name for it, and not with a call."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+    num_predict: int | None = None
+
+    def _generate(self, *args: Any, **kwargs: Any) -> Any:
+        assert not {"num_predict", "max_tokens"} & set(kwargs)
+        LIMITS.append(self.num_predict)
+        return super()._generate(*args, **kwargs)
+
+
+LIMITS: list[int | None] = []
+
+
+async def test_a_model_whose_limit_is_its_own_is_given_it_for_the_call():
+    LIMITS.clear()
+    model = OllamaLike(script=[ANSWER])
+    make_agent(model, max_step_tokens=50).invoke("q")
+    await make_agent(model.model_copy(update={"num_predict": 20}), max_step_tokens=50).ainvoke("q")
+    make_agent(model).invoke("q")
+    assert LIMITS == [50, 20, None]
+    assert model.num_predict is None, "the user's model is left as it is"
+    assert model.keywords[0]["stop"] == ["</search>", "</answer>"]
+
+
 def test_an_api_model_is_told_what_is_left_of_a_run():
     model = ScriptedChatModel(script=[SEARCH, ANSWER], tokens_per_reply=30)
     make_agent(model, max_sampled_tokens=100).invoke("q")

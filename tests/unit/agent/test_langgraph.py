@@ -62,6 +62,20 @@ async def test_messages_on_a_used_thread_go_on_with_its_conversation(saver: Base
     assert [m.type for m in agent.model.calls[-2]] == ["system", "human", "ai", "human", "ai", "human"]
 
 
+def test_a_task_of_another_kind_on_a_used_thread_is_told_what_it_is():
+    agent = make_agent(checkpointer=InMemorySaver())
+    agent.invoke("Who founded Harrow?", THREAD)
+    masked = {"messages": [HumanMessage("Harrow: founded by [mask].")], "kind": "ramp"}
+    for kind, system in (("ramp", COMPACT_PROMPTS.masks_system), ("qa", COMPACT_PROMPTS.question_system)):
+        agent.invoke({**masked, "kind": kind}, THREAD)
+        read = [m.text for m in agent.model.calls[-2]]
+        assert (read[0], read[-1]) == (system, "Harrow: founded by [mask].")
+        assert read[1] == "Who founded Harrow?", "what was said before is known"
+    before = agent.model.calls[-1]
+    agent.invoke("And when?", THREAD)
+    assert [m.text for m in agent.model.calls[-2]][: len(before)] == [m.text for m in before]
+
+
 async def test_a_conversation_s_later_run_counts_and_names_itself_only(saver: BaseCheckpointSaver[Any]):
     agent = make_agent(checkpointer=saver, model=ScriptedChatModel(script=echo, tokens_per_reply=5))
     first = await agent.ainvoke("one", THREAD)

@@ -61,8 +61,8 @@ async def streams_of(graph: Any, input: Any, model: Any = None, **options: Any) 
 def read_step(pieces: Iterable[str], is_tagged: bool = True) -> dict[str, str]:
     reader = StepReader(is_tagged)
     found = {"reasoning": "", "text": ""}
-    for piece in pieces:
-        for block in reader.read(piece):
+    for blocks in [*map(reader.read, pieces), reader.end()]:
+        for block in blocks:
             found[block["type"]] += block[block["type"]]
     return found
 
@@ -74,6 +74,8 @@ STEPS = {
     "<think>one</think><think>two</think><answer>A</answer>": ("one\n\ntwo", "A"),
     "<think>of <search> and < b</think><answer>1 < 2</answer>": ("of  and < b", "1 < 2"),
     "<THINK>a</ think ><information>[1] x</information><answer>A": ("a", "A"),
+    "<think>a</think><answer>if a<b": ("a", "if a<b"),
+    "<think>a</think><answer>A</ans": ("a", "A"),
     "plain text": ("", ""),
     f"<think>{neutralise('<search>')}</think><answer>{neutralise('</answer> <|im_end|>')}</answer>": (
         "<search>",
@@ -166,6 +168,15 @@ def test_the_pieces_make_the_message_that_closes_the_run():
         ("text", "a long answer"),
     ]
     assert closing.text == "a long answer\nSources: Harrow, Ada"
+
+
+def test_a_reply_that_comes_again_from_a_cache_closes_another_run():
+    script = [AIMessage(SEARCH, id="1"), AIMessage(ANSWER, id="2")] * 2
+    agent = make_agent(ScriptedChatModel(script=script), InMemorySaver())
+    for _ in range(2):
+        agent.graph.invoke({"question": "one"}, THREAD)
+    messages = agent.graph.get_state(THREAD).values["messages"]
+    assert [message.text.partition("\n")[0] for message in messages] == ["Ada", "Ada"]
 
 
 async def test_a_run_that_streams_keeps_and_records_what_one_that_does_not_does():
@@ -290,7 +301,7 @@ async def test_a_local_model_s_tokens_are_streamed_and_recorded_as_ever(tiny_mod
         chunks = list(parent.compile().stream(asked, stream_mode="messages", subgraphs=True))
     assert said(chunk for namespace, chunk in chunks if namespace) == [
         ("reasoning", "mayor"),
-        ("text", "Ada"),
+        ("text", "founder"),
     ]
     trajectories = [plain.trajectory, streamed[0].trajectory]
     rows = [make_rows(trajectory) for trajectory in trajectories if trajectory is not None]

@@ -33,7 +33,7 @@ def benchmark(benchmark: Any) -> Any:
 class Local:
     @pytest.fixture(autouse=True)
     def _make_weights(self, tiny_model: Any, tiny_tokenizer: Any) -> None:
-        self.parts = {"model": tiny_model, "tokenizer": tiny_tokenizer, "max_tokens": 32}
+        self.parts: dict[str, Any] = {"model": tiny_model, "tokenizer": tiny_tokenizer}
 
     @property
     def chat_model_class(self) -> type[LocalChatModel]:
@@ -52,12 +52,7 @@ class Served(Local):
     @pytest.fixture(autouse=True)
     def _make_server(self, tiny_model: Any, tiny_tokenizer: Any, _make_weights: None) -> Iterator[None]:
         server = FakeVLLMServer(tiny_model, tiny_tokenizer, tiny_tokenizer.eos_token_id)
-        self.parts = {
-            "tokenizer": tiny_tokenizer,
-            "base_url": "http://vllm",
-            "transport": server,
-            "max_tokens": 32,
-        }
+        self.parts = {"tokenizer": tiny_tokenizer, "base_url": "http://vllm", "transport": server}
         yield
         server.engine.close()
 
@@ -66,11 +61,17 @@ class Served(Local):
         return VLLMChatModel
 
 
+class Short:
+    @property
+    def standard_chat_model_params(self) -> dict[str, Any]:
+        return {"max_tokens": 32}
+
+
 class TestLocalChatModel(Local, ChatModelUnitTests):
     pass
 
 
-class TestLocalChatModelInUse(Local, ChatModelIntegrationTests):
+class TestLocalChatModelInUse(Short, Local, ChatModelIntegrationTests):
     pass
 
 
@@ -78,7 +79,7 @@ class TestVLLMChatModel(Served, ChatModelUnitTests):
     pass
 
 
-class TestVLLMChatModelInUse(Served, ChatModelIntegrationTests):
+class TestVLLMChatModelInUse(Short, Served, ChatModelIntegrationTests):
     pass
 
 
