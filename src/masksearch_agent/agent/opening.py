@@ -100,9 +100,9 @@ def open_conversation(
     return [system, *examples, *said, asked], False
 
 
-def opening_text(question: str, shown: Sequence[Passage]) -> str:
+def opening_text(question: str, shown: Sequence[Passage], numbers: Sequence[int] | None = None) -> str:
     """Return what opens a run whose question was searched for first: what is asked, and what was found."""
-    return f"{question}\n{render_information(shown)}"
+    return f"{question}\n{render_information(shown, numbers)}"
 
 
 def opening_query(question: str) -> str:

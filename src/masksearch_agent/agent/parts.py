@@ -14,7 +14,8 @@ from langchain_core.runnables import Runnable
 
 from masksearch_agent.agent.context import RunContext, with_limits
 from masksearch_agent.agent.dialects import choose_dialect
-from masksearch_agent.agent.prompts import PromptSet
+from masksearch_agent.agent.marks import numbers_go_on
+from masksearch_agent.agent.prompts import PromptSet, default_prompts
 from masksearch_agent.calls.chat import open_chat_model
 from masksearch_agent.concurrency import afinish_within, finish_within
 from masksearch_agent.config.agent import AgentSettings
@@ -26,7 +27,7 @@ from masksearch_agent.retrieval.search import Search
 from masksearch_agent.traces.recorder import CallRecording, RecordingModel
 from masksearch_agent.traces.rows import POLICY_ROLE
 
-__all__ = ("Parts", "open_model")
+__all__ = ("Parts", "open_model", "prompts_for")
 
 _LIMIT_FIELDS = ("max_tokens", "max_completion_tokens", "max_output_tokens", "max_new_tokens", "num_predict")
 """What integrations call the limit on the tokens of a reply."""
@@ -42,6 +43,11 @@ def open_model(model: BaseChatModel | str) -> BaseChatModel:
     return open_chat_model(ChatModelSettings(model=model)) if isinstance(model, str) else model
 
 
+def prompts_for(model: BaseChatModel, settings: AgentSettings) -> PromptSet:
+    """Return the prompts of a model whose user brings none: it is asked to cite where the numbers go on."""
+    return default_prompts(settings.dialect, numbers_go_on(settings, isinstance(model, RecordingModel)))
+
+
 class Parts:
     """What a run asks, and for how long."""
 
@@ -53,6 +59,8 @@ class Parts:
         self.settings = settings
         # Asked once: a check against a protocol takes as long as the rest of a step's preparation.
         self.is_recording = isinstance(model, RecordingModel)
+        self.numbers_go_on = numbers_go_on(settings, self.is_recording)
+        """Whether `[n]` means one passage of the run."""
         self.dialect = choose_dialect(settings, prompts, model)
         self.caller = self.dialect.caller(model)
         if settings.answers_from_passages and not getattr(model, "can_hold_answers", False):

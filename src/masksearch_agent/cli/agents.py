@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.panel import Panel
 
+from masksearch_agent.cited_text import place_of, url_of
 from masksearch_agent.cli import application as cli
 from masksearch_agent.errors import ServingError
 from masksearch_agent.records import SearchAnswer
@@ -75,17 +76,19 @@ def serve(
 
 
 def _ask(agent: MaskSearchAgent, question: str, console: Console | None) -> SearchAnswer:
-    """Ask a question and show every step as it is taken, unless there is no console, then the answer with its sources.
+    """Ask a question and show every step as it is taken, then the answer with what it rests on; all unless there is no
+    console.
 
     A question with `[mask]` in it is treated as a passage to fill in.
     """
     kind = "ramp" if "[mask]" in question else "qa"
     answer: SearchAnswer | None = None
+    numbers: dict[str, int] = {}
     for update in agent.stream_answer({"question": question, "kind": kind}):
         if isinstance(update, SearchAnswer):
             answer = update
         elif console is not None:
-            _show_steps(update, agent, console)
+            _show_steps(update, agent, console, numbers)
     if answer is None:
         raise RuntimeError("the graph ended without a final state")
     if console is not None:
@@ -93,7 +96,10 @@ def _ask(agent: MaskSearchAgent, question: str, console: Console | None) -> Sear
     return answer
 
 
-def _show_steps(update: dict[str, dict], agent: MaskSearchAgent, console: Console) -> None:  # type: ignore[type-arg]
+def _show_steps(
+    update: dict[str, dict[str, Any]], agent: MaskSearchAgent, console: Console, numbers: dict[str, int]
+) -> None:
+    """Show what happened; `numbers` are those of the passages that were shown before, by which they are cited."""
     from masksearch_agent.agent.protocol import FormatError, parse_step
 
     for node, change in update.items():
@@ -109,7 +115,8 @@ def _show_steps(update: dict[str, dict], agent: MaskSearchAgent, console: Consol
             found = change["searches"][-1]
             for query in found["queries"]:
                 console.print(f"[bold yellow]search[/]  {escape(query)}")
-            for number, passage in enumerate(found["passages"], start=1):
+            for passage in found["passages"]:
+                number = numbers.setdefault(passage["id"], len(numbers) + 1)
                 text = passage["text"][:_PREVIEW_CHARACTERS]
                 console.print(f"        [dim]\\[{number}] {escape(passage['title'])}: {escape(text)}[/]")
         elif node == "force_answer":
@@ -117,10 +124,15 @@ def _show_steps(update: dict[str, dict], agent: MaskSearchAgent, console: Consol
 
 
 def _show_answer(answer: SearchAnswer, console: Console) -> None:
-    sources = "\n".join(f"• {escape(passage.title or passage.id)}" for passage in answer.sources)
     body = f"[bold]{escape(answer.answer) or 'no answer'}[/]"
-    if sources:
-        body += f"\n\n[dim]Sources[/]\n{sources}"
+    for each in answer.citations:
+        mark = "cited" if each.is_claimed else "found"
+        title, place = each.passage.title or each.passage.id, url_of(each.passage) or place_of(each.passage)
+        body += f"\n\n[dim]{mark} \\[{each.number}][/] {escape(title)}"
+        body += f" [dim]{escape(place)}[/]" if place and place != title else ""
+        body += f"\n“{escape(' '.join(each.quote.split()))}”" if each.quote else ""
+    if answer.unknown_citations:
+        body += f"\n\n[yellow]{answer.unknown_citations} cited numbers are of no passage, and left out[/]"
     footer = f"{answer.stop_reason}, {answer.usage.searches} searches, {answer.usage.seconds:.1f} s"
     # Not as the panel's subtitle: a short answer makes a narrow panel, which cuts it off.
     console.print(Panel(f"{body}\n\n[dim]{footer}[/]", title="answer", expand=False))
