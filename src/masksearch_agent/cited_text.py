@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
-from masksearch_agent.records import Citation, Passage
+if TYPE_CHECKING:
+    from masksearch_agent.records import Citation, Passage
 
 __all__ = ("cited_text", "place_of", "url_of")
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
+from masksearch_agent.cited_text import cited_text
 from masksearch_agent.errors import MaskSearchError
 from masksearch_agent.record_base import FrozenDict, Record, content_id, keeps_its_type
 from masksearch_agent.turns import Message, Sampling, TrainingRow, Turn
@@ -272,8 +273,6 @@ class SearchAnswer(Record):
     @property
     def text(self) -> str:
         """The answer with its citations, as Markdown, or that there is none and why."""
-        from masksearch_agent.cited_text import cited_text
-
         return cited_text(self.answer, self.citations) if self.answer else str(self)
 
     @property

@@ -46,7 +46,7 @@ def test_an_agent_of_tool_calls_searches_and_answers() -> None:
     agent, model = make_agent(call("founder", text="I need the founder."), "Ada")
     answer = agent.invoke("Who founded it?")
     assert (answer.answer, answer.stop_reason, answer.searches) == ("Ada", "answered", (("founder",),))
-    assert [passage.text for passage in answer.sources] == ["Ada founded it."]
+    assert [passage.text for passage in answer.retrieved] == ["Ada founded it."]
     [bound] = model.keywords[0]["tools"]
     assert bound["function"]["name"] == "search"
     assert model.keywords[0]["stop"] is None
