@@ -18,6 +18,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import chain
 from typing import Any
 
@@ -105,7 +106,7 @@ def numbers_of(shown: Sequence[Passage], state: Mapping[str, Any], parts: Parts)
 def _shown(state: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     """Return the distinct passages that the transcript shows, by their ids and in the order of their numbers."""
     distinct: dict[str, Mapping[str, Any]] = {}
-    for found in chain(state["earlier"], state["searches"]):
+    for found in chain(state.get("earlier", ()), state["searches"]):
         for passage in found["passages"]:
             distinct.setdefault(passage["id"], passage)
     return distinct
@@ -143,17 +144,28 @@ def _quoted(read: Sequence[Passage], answer: str, thoughts: str) -> Iterator[Cit
         length: _stretches(said, length) for length in range(_MIN_QUOTED_WORDS, _QUOTED_WORDS + 1)
     }
     for number, passage in enumerate(read if said else (), start=1):
-        for span in sentence_spans(passage.text):
-            words = [word.lower() for word in words_of(passage.text[slice(*span)])]
-            length = min(len(words), _QUOTED_WORDS)
-            if length >= _MIN_QUOTED_WORDS and not said_stretches[length].isdisjoint(
-                _stretches(words, length)
-            ):
+        for span, length, stretches in _sentences(passage.text):
+            if length >= _MIN_QUOTED_WORDS and not said_stretches[length].isdisjoint(stretches):
                 yield _citation(read, number, span, answer, (0, len(answer)))
 
 
-def _stretches(words: Sequence[str], length: int) -> set[tuple[str, ...]]:
-    return {tuple(words[start : start + length]) for start in range(len(words) - length + 1)}
+@lru_cache(maxsize=1024)
+def _sentences(text: str) -> list[tuple[tuple[int, int], int, frozenset[int]]]:
+    """Return where each sentence stands, and of which stretches of words, of what length, one quotes it.
+
+    Remembered, because the rollouts of one question read the same passages.
+    """
+    found = []
+    for span in sentence_spans(text):
+        words = [word.lower() for word in words_of(text[slice(*span)])]
+        length = min(len(words), _QUOTED_WORDS)
+        found.append((span, length, _stretches(words, length)))
+    return found
+
+
+def _stretches(words: Sequence[str], length: int) -> frozenset[int]:
+    """Return the hashes of all stretches of so many words."""
+    return frozenset(hash(tuple(words[start : start + length])) for start in range(len(words) - length + 1))
 
 
 def _claims(answer: str, question: str) -> list[tuple[int, int]]:

@@ -10,7 +10,7 @@ from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, Tool
 from langchain_core.runnables import Runnable
 
 from masksearch_agent.agent.dialects import ToolsDialect
-from masksearch_agent.agent.prompts import FULL_PROMPTS, TOOL_PROMPTS
+from masksearch_agent.agent.prompts import CITE, FULL_PROMPTS, TOOL_PROMPTS
 from masksearch_agent.agent.protocol import AnswerStep, FormatError, SearchStep, parse_step
 from masksearch_agent.agent.runnable import MaskSearchAgent
 from masksearch_agent.config.agent import AgentSettings
@@ -51,7 +51,7 @@ def test_an_agent_of_tool_calls_searches_and_answers() -> None:
     assert bound["function"]["name"] == "search"
     assert model.keywords[0]["stop"] is None
     system, _, _, result = model.calls[1]
-    assert system.content == TOOL_PROMPTS.question_system
+    assert system.content == TOOL_PROMPTS.question_system + CITE
     assert isinstance(result, ToolMessage)
     assert result.tool_call_id == "1"
     assert "Ada founded it." in str(result.content)
