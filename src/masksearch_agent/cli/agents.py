@@ -132,7 +132,7 @@ def _show_answer(answer: SearchAnswer, console: Console) -> None:
         body += f" [dim]{escape(place)}[/]" if place and place != title else ""
         body += f"\n“{escape(' '.join(each.quote.split()))}”" if each.quote else ""
     if answer.unknown_citations:
-        body += f"\n\n[yellow]{answer.unknown_citations} cited numbers are of no passage, and left out[/]"
+        body += f"\n\n[yellow]{answer.unknown_citations} cited numbers are of no passage and are left out[/]"
     footer = f"{answer.stop_reason}, {answer.usage.searches} searches, {answer.usage.seconds:.1f} s"
     # Not as the panel's subtitle: a short answer makes a narrow panel, which cuts it off.
     console.print(Panel(f"{body}\n\n[dim]{footer}[/]", title="answer", expand=False))
