@@ -266,6 +266,9 @@ class SearchAnswer(Record):
     """Distinct passages that the agent read, in the order of first appearance."""
     unknown_citations: int = 0
     """Numbers that the agent cited and that no passage has; the answer does not show them."""
+    structured: Any = field(default=None, hash=False)
+    """The answer in the form that `MaskSearchAgent(response_format=…)` asks for; None where there is none, as without
+    an answer or where the time was over."""
 
     def __str__(self) -> str:
         return self.answer or f"No answer was found ({self.stop_reason})."
