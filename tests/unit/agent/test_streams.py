@@ -176,7 +176,7 @@ def test_a_reply_that_comes_again_from_a_cache_closes_another_run():
     for _ in range(2):
         agent.graph.invoke({"question": "one"}, THREAD)
     messages = agent.graph.get_state(THREAD).values["messages"]
-    assert [message.text.partition("\n")[0] for message in messages] == ["Ada", "Ada"]
+    assert [message.text.partition("\n")[0] for message in messages] == ["Ada [1]", "Ada [1]"]
 
 
 async def test_a_run_that_streams_keeps_and_records_what_one_that_does_not_does():
