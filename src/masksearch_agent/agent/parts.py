@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import sqlite3
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
@@ -16,7 +15,7 @@ from masksearch_agent.agent.context import RunContext, with_limits
 from masksearch_agent.agent.dialects import choose_dialect
 from masksearch_agent.agent.prompts import PromptSet
 from masksearch_agent.calls.chat import open_chat_model
-from masksearch_agent.concurrency import afinish_within, finish_within
+from masksearch_agent.concurrency import afinish_within, finish_within, is_bound_to_thread
 from masksearch_agent.config.agent import AgentSettings
 from masksearch_agent.config.calls import ChatModelSettings
 from masksearch_agent.errors import AgentError
@@ -101,10 +100,10 @@ class Parts:
         """
         try:
             return finish_within(left_s, lambda: self.search.search(queries, depth, context.guard))
-        except sqlite3.ProgrammingError as failure:
-            if "same thread" not in str(failure):
+        except Exception as failure:
+            if not is_bound_to_thread(failure):
                 raise
-            # A connection that only the thread may use that opened it: then it is searched there, without a limit.
+            # What only the thread may use that opened it is searched there, without a limit.
             return self.search.search(queries, depth, context.guard)
 
     async def afind(
