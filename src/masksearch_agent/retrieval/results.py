@@ -105,12 +105,12 @@ def passage_from_document(document: Document) -> Passage:
     """Return a LangChain document as a passage.
 
     Its own id, else `id` of its metadata, becomes the `document_id`, as chunks often share it; the title is the
-    metadata's `title`, else its source.
+    metadata's `title`, else its source. The metadata stays with it.
     """
     entry = {**document.metadata, "text": document.page_content}
     if document.id:
         entry["id"] = document.id
-    return _passage_from_mapping(entry)
+    return _passage_from_mapping(entry, document.metadata)
 
 
 def _passages(output: object) -> list[Passage] | None:
@@ -185,14 +185,18 @@ def _is_entry(item: object) -> bool:
     return isinstance(item, Mapping) and any(isinstance(item.get(key), str) for key in _TEXT_KEYS)
 
 
-def _passage_from_mapping(entry: Mapping[str, Any]) -> Passage:
-    text = next(entry[key] for key in _TEXT_KEYS if isinstance(entry.get(key), str))
-    source = _first(entry, _SOURCE_KEYS)
-    title = _first(entry, ("title",)) or source
-    given = _first(entry, ("id",))
+def _passage_from_mapping(
+    entry: Mapping[str, Any], metadata: Mapping[str, Any] | None = None
+) -> Passage:
+    """Return an entry as a passage; without metadata of its own, that is what a passage has no field for."""
+    text_key = next(key for key in _TEXT_KEYS if isinstance(entry.get(key), str))
+    title, source, given = _first(entry, ("title",)), _first(entry, _SOURCE_KEYS), _first(entry, ("id",))
+    title = title or source
+    if metadata is None:
+        metadata = {key: entry[key] for key in entry if key not in ("id", "title", "type", text_key)}
     # An id of its own: chunks that share their document's are passages of their own all the same.
-    own_id = content_id(given, title, text) if given else content_id(title, text)
-    return Passage(own_id, title, text, given, source=source)
+    own_id = content_id(given, title, entry[text_key]) if given else content_id(title, entry[text_key])
+    return Passage(own_id, title, entry[text_key], given, source=source, metadata=metadata)
 
 
 def _first(entry: Mapping[str, Any], keys: tuple[str, ...]) -> str:
