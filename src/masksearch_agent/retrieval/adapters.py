@@ -154,7 +154,8 @@ def _chain_input(runnable: Runnable[Any, Any]) -> Callable[[str], object]:
         return str
     described = runnable.get_input_jsonschema()
     names = list(described.get("required") or described.get("properties") or ())
-    if described.get("type") != "object" or not names:
+    # `root` stands for whatever a chain takes whose steps do not say it.
+    if described.get("type") != "object" or names in ([], ["root"]):
         return str
     if len(names) > 1:
         raise RetrievalError(

@@ -185,9 +185,7 @@ def _is_entry(item: object) -> bool:
     return isinstance(item, Mapping) and any(isinstance(item.get(key), str) for key in _TEXT_KEYS)
 
 
-def _passage_from_mapping(
-    entry: Mapping[str, Any], metadata: Mapping[str, Any] | None = None
-) -> Passage:
+def _passage_from_mapping(entry: Mapping[str, Any], metadata: Mapping[str, Any] | None = None) -> Passage:
     """Return an entry as a passage; without metadata of its own, that is what a passage has no field for."""
     text_key = next(key for key in _TEXT_KEYS if isinstance(entry.get(key), str))
     title, source, given = _first(entry, ("title",)), _first(entry, _SOURCE_KEYS), _first(entry, ("id",))

@@ -191,11 +191,11 @@ async def test_a_number_that_a_call_configures_is_kept():
     configurable = make_store().as_retriever().configurable_fields(search_kwargs=ConfigurableField("kwargs"))
     search = as_search(configurable)
 
-    async def found(config: RunnableConfig) -> int:
-        return len((await RunnableLambda(lambda _, config: search.asearch(["q"], 7)).ainvoke(0, config))[0])
+    async def count(_: str, config: RunnableConfig) -> int:
+        return len((await search.asearch(["q"], 7))[0])
 
-    assert await found({"configurable": {"kwargs": {"k": 2}}}) == 2
-    assert await found({}) == 7
+    assert await RunnableLambda(count).ainvoke("", {"configurable": {"kwargs": {"k": 2}}}) == 2
+    assert await RunnableLambda(count).ainvoke("") == 7
     assert len(texts(as_search(make_store().as_retriever().bind(k=3)), "text 3", limit=7)[0]) == 3
 
 
@@ -216,10 +216,19 @@ async def ashout(query: str) -> str:
         | EchoRetriever(),
         itemgetter("query") | RunnableLambda(shout, ashout) | EchoRetriever(),
         RunnableLambda(shout) | RunnableParallel(context=EchoRetriever(), question=RunnablePassthrough()),
+        RunnableParallel(context=RunnableLambda(shout) | EchoRetriever(), question=RunnablePassthrough()),
         RunnableLambda(lambda query: EchoRetriever().invoke(query.upper())),
         (RunnableLambda(shout) | EchoRetriever()).with_fallbacks([EchoRetriever()]),
     ],
-    ids=["ends in a retriever", "makes a dict", "takes a dict", "gives a dict", "function", "fallbacks"],
+    ids=[
+        "ends in a retriever",
+        "makes a dict",
+        "takes a dict",
+        "gives a dict",
+        "is a dict",
+        "function",
+        "fallbacks",
+    ],
 )
 async def test_a_chain_that_gives_documents_is_searched(chain):
     search = as_search(chain)
