@@ -30,6 +30,7 @@ from masksearch_agent.retrieval.backends import SearchBackend
 from masksearch_agent.retrieval.index import open_index
 from masksearch_agent.retrieval.patient import PatientBackend
 from masksearch_agent.retrieval.results import AwaitedSource, Source
+from masksearch_agent.retrieval.retriever import MaskSearchRetriever
 from masksearch_agent.retrieval.search import Search
 from masksearch_agent.retrieval.web import open_web_search, web_source
 
@@ -144,7 +145,9 @@ def _retriever_options(runnable: Runnable[Any, Any], config: RunnableConfig, lim
             runnable = runnable.bound
         else:
             return {}
-    takes_k = isinstance(runnable, VectorStoreRetriever) and "k" not in runnable.search_kwargs
+    takes_k = (isinstance(runnable, VectorStoreRetriever) and "k" not in runnable.search_kwargs) or (
+        isinstance(runnable, MaskSearchRetriever) and "k" not in runnable.model_fields_set
+    )
     return {"k": limit} if takes_k else {}
 
 

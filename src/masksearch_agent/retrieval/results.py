@@ -17,7 +17,7 @@ from masksearch_agent.concurrency import is_bound_to_thread
 from masksearch_agent.errors import RetrievalError
 from masksearch_agent.records import Passage, ScoredPassage, content_id
 
-__all__ = ("AwaitedSource", "Source", "hits_from_output", "passage_from_document")
+__all__ = ("AwaitedSource", "Source", "document_of", "hits_from_output", "passage_from_document")
 
 _TEXT_KEYS = ("text", "content", "page_content", "snippet", "body", "description", "summary")
 _SOURCE_KEYS = ("source", "url", "link", "href", "uri")
@@ -107,10 +107,27 @@ def passage_from_document(document: Document) -> Passage:
     Its own id, else `id` of its metadata, becomes the `document_id`, as chunks often share it; the title is the
     metadata's `title`, else its source. The metadata stays with it.
     """
-    entry = {**document.metadata, "text": document.page_content}
+    known = document.metadata
+    if document.id and "document_id" in known and isinstance(known.get("position"), int):
+        # It says which part of which document it is (`document_of`), so the id is its own.
+        title, source = _first(known, ("title",)), _first(known, _SOURCE_KEYS)
+        place = (str(known["document_id"]), known["position"], source, known)
+        return Passage(document.id, title, document.page_content, *place)
+    entry = {**known, "text": document.page_content}
     if document.id:
         entry["id"] = document.id
-    return _passage_from_mapping(entry, document.metadata)
+    return _passage_from_mapping(entry, known)
+
+
+def document_of(passage: Passage) -> Document:
+    """Return a passage as a LangChain document; the metadata that it came with goes before what else is known of it."""
+    known = {
+        "title": passage.title,
+        "source": passage.source,
+        "document_id": passage.document_id,
+        "position": passage.position,
+    }
+    return Document(passage.text, id=passage.id, metadata={**known, **passage.metadata})
 
 
 def _passages(output: object) -> list[Passage] | None:
