@@ -50,8 +50,9 @@ def ask(
 ) -> None:
     """Ask an agent, or any chat model over an index, and watch it search.
 
-    Examples: `masksearch ask "Who leads the city where Uma Crane was born?" --agent runs/quickstart/agent`,
-    `masksearch ask "Who leads Gronau?" --model openai:gpt-5-mini --index web:wikipedia`
+    Example: `masksearch ask "Who leads the city where Uma Crane was born?" --agent runs/quickstart/agent`
+
+    Example: `masksearch ask "Who leads Gronau?" --model openai:gpt-5-mini --index web:wikipedia`
     """
     from masksearch_agent.jsonl import dump_record
 

@@ -204,6 +204,8 @@ def _is_entry(item: object) -> bool:
 
 def _passage_from_mapping(entry: Mapping[str, Any], metadata: Mapping[str, Any] | None = None) -> Passage:
     """Return an entry as a passage; without metadata of its own, that is what a passage has no field for."""
+    if isinstance(entry.get("metadata"), Mapping):  # A document as JSON.
+        entry = {**entry["metadata"], **{key: value for key, value in entry.items() if key != "metadata"}}
     text_key = next(key for key in _TEXT_KEYS if isinstance(entry.get(key), str))
     title, source, given = _first(entry, ("title",)), _first(entry, _SOURCE_KEYS), _first(entry, ("id",))
     title = title or source

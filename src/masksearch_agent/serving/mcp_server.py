@@ -4,8 +4,6 @@ Two tools: `research` answers a question with its sources, `search` gives the pa
 in text for a model and, with the same content, in structured data for a program.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,7 +13,6 @@ from pydantic import BaseModel, Field
 from masksearch_agent.agent.runnable import MaskSearchAgent
 from masksearch_agent.errors import needs_extra
 from masksearch_agent.records import Passage, SearchAnswer
-from masksearch_agent.retrieval.tool import make_search_tool
 
 if TYPE_CHECKING:
     from mcp.server.fastmcp import FastMCP
@@ -50,7 +47,7 @@ class Answer(BaseModel):
     sources: list[Result]
 
 
-def make_mcp_server(agent: MaskSearchAgent, port: int = 8000) -> FastMCP[Any]:
+def make_mcp_server(agent: MaskSearchAgent, port: int = 8000) -> "FastMCP[Any]":
     """Return an MCP server that offers an agent and its search; the port is that of `streamable-http`.
 
     Raises:
@@ -62,9 +59,10 @@ def make_mcp_server(agent: MaskSearchAgent, port: int = 8000) -> FastMCP[Any]:
 
     server: FastMCP[Any] = FastMCP("masksearch", host="127.0.0.1", port=port, log_level="WARNING")
     only_reads = ToolAnnotations(readOnlyHint=True)
-    find = make_search_tool(agent.search)
 
-    async def research(question: Annotated[str, Field(description="A question in plain words.")]) -> Any:
+    async def research(
+        question: Annotated[str, Field(description="A question in plain words.")],
+    ) -> Annotated[CallToolResult, Answer]:
         answer = await agent.ainvoke(question)
         return CallToolResult(
             content=[TextContent(type="text", text=answer.text)], structuredContent=_answer(answer)
@@ -73,7 +71,7 @@ def make_mcp_server(agent: MaskSearchAgent, port: int = 8000) -> FastMCP[Any]:
     async def search(
         query: Annotated[str, Field(description="What to look for.")],
         limit: Annotated[int, Field(ge=1, le=_MAX_RESULTS, description="Passages to return.")] = 5,
-    ) -> Any:
+    ) -> Annotated[CallToolResult, Results]:
         [hits] = await agent.search.asearch([query], limit)
         results = _results([hit.passage for hit in hits])
         texts = [f"[{n}] {result.title}: {result.text}" for n, result in enumerate(results, start=1)]
@@ -82,11 +80,10 @@ def make_mcp_server(agent: MaskSearchAgent, port: int = 8000) -> FastMCP[Any]:
             structuredContent=Results(results=results).model_dump(mode="json"),
         )
 
-    research.__annotations__["return"] = Annotated[CallToolResult, Answer]
-    search.__annotations__["return"] = Annotated[CallToolResult, Results]
     described = "Answer a question by searching a document collection, step by step."
     server.add_tool(research, description=described, annotations=only_reads)
-    server.add_tool(search, description=find.description, annotations=only_reads)
+    found = "Search the document collection. Returns the passages that fit the query best."
+    server.add_tool(search, description=found, annotations=only_reads)
     return server
 
 

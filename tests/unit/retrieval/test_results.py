@@ -61,6 +61,7 @@ def passages(output: object) -> list[Passage]:
         (['{"text": "a document of JSON"}'], [("", '{"text": "a document of JSON"}', "")]),
         ([Document('{"text": "d"}')], [("", '{"text": "d"}', "")]),
         ([{"title": "T", "url": "http://x", "description": "d"}], [("T", "d", "http://x")]),
+        ([{"page_content": "d", "metadata": {"title": "T", "source": "f"}, "id": None}], [("T", "d", "f")]),
         # As chains answer.
         ({"input": "q", "context": [Document("d")], "answer": "a"}, [("", "d", "")]),
         ({"summary": "one", "results": [RESULT]}, [("T", "c", "http://x")]),
