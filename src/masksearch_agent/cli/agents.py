@@ -71,7 +71,9 @@ def mcp(
     port: Annotated[
         int | None,
         typer.Option(
-            help="Listen on this port of 127.0.0.1 (streamable HTTP); else speak over standard input."
+            min=1,
+            max=65535,
+            help="Listen on this port of 127.0.0.1 (streamable HTTP); else speak over standard input.",
         ),
     ] = None,
     recipe: cli.RecipeOption = None,
@@ -137,7 +139,9 @@ def _open_agent(
             + ("both" if bundle else "neither")
         )
     if bundle is not None:
-        return MaskSearchAgent.from_pretrained(bundle, search=index, base_url=base_url)
+        restored = MaskSearchAgent.from_pretrained(bundle, search=index, base_url=base_url)
+        limits = recipe.agent.model_dump(exclude_unset=True)
+        return restored.with_limits(**limits) if limits else restored
     if index is None or base_url is not None:
         wrong = "no `--index` to search" if index is None else "`--base-url`, which is for a bundle"
         raise ConfigError(
