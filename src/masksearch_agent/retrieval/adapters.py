@@ -8,7 +8,7 @@ tell one user from another, and nothing of what it answers is remembered.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -111,10 +111,10 @@ def _of_tool(tool: BaseTool) -> AwaitedSource:
     wrap = partial(_tool_input, tool, _query_argument(tool))
 
     def ask(query: str, _limit: int) -> object:
-        if isinstance(tool, StructuredTool) and tool.func is None:
-            # It can only be awaited, as those of MCP servers.
-            return finish_in_thread(lambda: tool.ainvoke(wrap(query), ensure_config()))
-        return tool.invoke(wrap(query), ensure_config())
+        called, config = wrap(query), ensure_config()
+        if isinstance(tool, StructuredTool) and tool.func is None:  # As those of MCP servers.
+            return finish_in_thread(lambda: tool.ainvoke(called, config))
+        return _call_or_await(lambda: tool.invoke(called, config), lambda: tool.ainvoke(called, config))
 
     return AwaitedSource(lambda query, _: tool.ainvoke(wrap(query), ensure_config()), ask)
 
@@ -124,15 +124,27 @@ def _of_runnable(runnable: Runnable[Any, Any]) -> AwaitedSource:
     wrap = _chain_input(runnable)
 
     def ask(query: str, limit: int) -> object:
-        config = ensure_config()
-        return runnable.invoke(wrap(query), config, **_retriever_options(runnable, config, limit))
+        asked, config = wrap(query), ensure_config()
+        options = _retriever_options(runnable, config, limit)
+        return _call_or_await(
+            lambda: runnable.invoke(asked, config, **options),
+            lambda: runnable.ainvoke(asked, config, **options),
+        )
 
-    def aask(query: str, limit: int) -> Awaitable[object]:
+    async def aask(query: str, limit: int) -> object:
         config = ensure_config()
-        return runnable.ainvoke(wrap(query), config, **_retriever_options(runnable, config, limit))
+        return await runnable.ainvoke(wrap(query), config, **_retriever_options(runnable, config, limit))
 
     is_async_only = isinstance(runnable, RunnableLambda) and not hasattr(runnable, "func")
     return AwaitedSource(aask) if is_async_only else AwaitedSource(aask, ask)
+
+
+def _call_or_await(call: Callable[[], object], acall: Callable[[], Coroutine[Any, Any, object]]) -> object:
+    """Call what has a sync form, and await in another thread what has none and says so."""
+    try:
+        return call()
+    except NotImplementedError:
+        return finish_in_thread(acall)
 
 
 def _retriever_options(runnable: Runnable[Any, Any], config: RunnableConfig, limit: int) -> dict[str, Any]:
@@ -141,7 +153,7 @@ def _retriever_options(runnable: Runnable[Any, Any], config: RunnableConfig, lim
     while not isinstance(runnable, BaseRetriever):
         if isinstance(runnable, DynamicRunnable):
             runnable, config = runnable.prepare(config)
-        elif isinstance(runnable, RunnableBindingBase) and not runnable.kwargs:
+        elif isinstance(runnable, RunnableBindingBase) and "k" not in runnable.kwargs:
             runnable = runnable.bound
         else:
             return {}

@@ -196,7 +196,10 @@ async def test_a_number_that_a_call_configures_is_kept():
 
     assert await RunnableLambda(count).ainvoke("", {"configurable": {"kwargs": {"k": 2}}}) == 2
     assert await RunnableLambda(count).ainvoke("") == 7
-    assert len(texts(as_search(make_store().as_retriever().bind(k=3)), "text 3", limit=7)[0]) == 3
+    bound = make_store().as_retriever().bind(k=3)
+    assert len(texts(as_search(bound), "text 3", limit=7)[0]) == 3
+    filtered = make_store().as_retriever().bind(filter=lambda document: "3" not in document.page_content)
+    assert len(texts(as_search(filtered), "text 3", limit=9)[0]) == 9
 
 
 def shout(query: str) -> str:
@@ -273,6 +276,23 @@ async def test_a_tool_that_can_only_be_awaited_serves_sync_code_too():
     assert texts(search, "a", "b") == [["about a"], ["about b"]]
     [[hit]] = await asyncio.to_thread(search.search, ["c"], 1)
     assert (hit.passage.title, hit.passage.text, hit.passage.source) == ("T", "about c", "http://x")
+
+
+class RemoteRetriever(BaseRetriever):
+    """A retriever that can only be awaited."""
+
+    def _get_relevant_documents(self, query, *, run_manager):
+        raise NotImplementedError("use ainvoke")
+
+    async def _aget_relevant_documents(self, query, *, run_manager):
+        await asyncio.sleep(0)
+        return [Document(f"about {query}")]
+
+
+async def test_a_retriever_that_can_only_be_awaited_serves_sync_code_too():
+    for source in (RemoteRetriever(), RemoteRetriever().with_retry(stop_after_attempt=1)):
+        assert texts(as_search(source), "a", "b") == [["about a"], ["about b"]]
+        assert await atexts(as_search(source), "a") == [["about a"]]
 
 
 def connected() -> Callable[[str], list[str]]:
