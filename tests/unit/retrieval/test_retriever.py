@@ -69,14 +69,6 @@ class TestEmbeddingsUnit(EmbeddingsUnitTests):
     def embeddings_class(self) -> type[Embeddings]:
         return MaskSearchEmbeddings
 
-    @property
-    def init_from_env_params(self) -> tuple[dict[str, str], dict[str, Any], dict[str, Any]]:
-        return (
-            {"UNUSED": "1"},
-            {"model": "minilm"},
-            {"model": "minilm"},
-        )  # It takes nothing from the environment.
-
 
 class TestEmbeddings(EmbeddingsIntegrationTests):
     @property
