@@ -19,8 +19,10 @@ from langchain_mcp_adapters.tools import load_mcp_tools
 from mcp.shared.memory import create_connected_server_and_client_session
 
 from masksearch_agent.agent.runnable import MaskSearchAgent
+from masksearch_agent.config.retrieval import RetrievalSettings
 from masksearch_agent.records import Passage
 from masksearch_agent.retrieval.adapters import as_search
+from masksearch_agent.retrieval.index import build_index
 from masksearch_agent.serving.mcp_server import make_mcp_server
 
 SCRIPT = ["<think>who?</think><search>founder</search>", "<think>ok</think><answer>Ada</answer>"]
@@ -48,7 +50,7 @@ from fakes.retrievers import DictRetriever
 from masksearch_agent.agent.runnable import MaskSearchAgent
 from masksearch_agent.serving.mcp_server import serve_mcp
 agent = MaskSearchAgent(ScriptedChatModel(script={script!r}), DictRetriever(entries={entries!r}))
-serve_mcp(agent, int(sys.argv[1]) if len(sys.argv) > 1 else None)
+serve_mcp(agent, int(sys.argv[1]))
 """
 
 
@@ -112,17 +114,22 @@ def write_server(folder: Path) -> Path:
     return script
 
 
-async def answers(connection: Any) -> None:
-    tools = await MultiServerMCPClient({"masksearch": connection}).get_tools()
-    message = await tools[0].ainvoke(call(tools[0], question="Who founded Harrow?"))
-    assert message.artifact["structured_content"]["answer"] == "Ada"
-
-
-async def test_it_speaks_over_standard_input(tmp_path: Path):
-    arguments = [str(write_server(tmp_path))]
-    await answers(
-        {"transport": "stdio", "command": sys.executable, "args": arguments, "env": dict(os.environ)}
+async def test_the_command_speaks_over_standard_input(tmp_path: Path):
+    build_index(
+        [Passage("p", "Fox", "A red fox.", source="fox.txt")], tmp_path, RetrievalSettings(mode="bm25")
     )
+    command = ["-m", "masksearch_agent.cli", "mcp", "--model", "openai:gpt-5-mini", "--index", str(tmp_path)]
+    connection: Any = {
+        "transport": "stdio",
+        "command": sys.executable,
+        "args": command,
+        "env": {**os.environ, "OPENAI_API_KEY": "unused: only the search is asked"},
+    }
+    async with MultiServerMCPClient({"masksearch": connection}).session("masksearch") as session:
+        _, search = await load_mcp_tools(session)
+        message = await search.ainvoke(call(search, query="fox"))
+    assert message.text == "[1] Fox: A red fox."
+    assert message.artifact["structured_content"]["results"][0]["url"] == "fox.txt"
 
 
 async def test_it_listens_on_this_machine_alone_and_to_its_own_pages(tmp_path: Path):
@@ -135,7 +142,10 @@ async def test_it_listens_on_this_machine_alone_and_to_its_own_pages(tmp_path: P
         try:
             await _listening(port)
             url = f"http://127.0.0.1:{port}/mcp"
-            await answers({"transport": "streamable_http", "url": url})
+            connection: Any = {"transport": "streamable_http", "url": url}
+            research, _ = await MultiServerMCPClient({"masksearch": connection}).get_tools()
+            message = await research.ainvoke(call(research, question="Who founded Harrow?"))
+            assert message.artifact["structured_content"]["answer"] == "Ada"
             # A page in a browser that has this machine's address under a name of its own (DNS rebinding) is refused.
             async with httpx.AsyncClient(trust_env=False) as client:
                 reply = await client.post(url, json={}, headers={"host": f"evil.example:{port}"})
