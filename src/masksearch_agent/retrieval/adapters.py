@@ -15,7 +15,7 @@ from typing import Any
 
 from langchain_core.language_models import BaseLanguageModel
 from langchain_core.retrievers import BaseRetriever
-from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda, ensure_config
+from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda, RunnableSequence, ensure_config
 from langchain_core.runnables.base import RunnableBindingBase
 from langchain_core.runnables.configurable import DynamicRunnable
 from langchain_core.tools import BaseTool, StructuredTool
@@ -136,7 +136,23 @@ def _of_runnable(runnable: Runnable[Any, Any]) -> AwaitedSource:
         return await runnable.ainvoke(wrap(query), config, **_retriever_options(runnable, config, limit))
 
     is_async_only = isinstance(runnable, RunnableLambda) and not hasattr(runnable, "func")
-    return AwaitedSource(aask) if is_async_only else AwaitedSource(aask, ask)
+    source = AwaitedSource(aask) if is_async_only else AwaitedSource(aask, ask)
+    source.is_traced = _ends_in_retriever(runnable)
+    return source
+
+
+def _ends_in_retriever(runnable: object) -> bool:
+    while not isinstance(runnable, BaseRetriever):
+        match runnable:
+            case (
+                RunnableBindingBase(bound=inner)
+                | DynamicRunnable(default=inner)
+                | RunnableSequence(last=inner)
+            ):
+                runnable = inner
+            case _:
+                return False
+    return True
 
 
 def _call_or_await(call: Callable[[], object], acall: Callable[[], Coroutine[Any, Any, object]]) -> object:

@@ -240,6 +240,21 @@ async def test_a_chain_that_gives_documents_is_searched(chain):
     assert (first.split()[1], second) == ("A", "more")
 
 
+@pytest.mark.parametrize(
+    ("source", "is_traced"),
+    [
+        (EchoRetriever(), True),
+        (EchoRetriever().with_retry().with_config(tags=["t"]), True),
+        (EchoRetriever().configurable_fields(tags=ConfigurableField("tags")), True),
+        (RunnableLambda(shout) | EchoRetriever(), True),
+        (RunnableLambda(shout) | RunnableLambda(shout), False),
+        (shout, False),
+    ],
+)
+def test_whatever_ends_in_a_retriever_tells_callbacks_of_its_queries_itself(source: Any, is_traced: bool):
+    assert as_search(source).is_traced == is_traced
+
+
 async def test_a_chain_that_can_only_be_awaited_refuses_sync_calls():
     search = as_search(RunnableLambda(ashout))
     assert await atexts(search, "a") == [["A"]]
