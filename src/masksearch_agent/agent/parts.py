@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import sqlite3
 from collections.abc import Awaitable, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
@@ -22,7 +21,7 @@ from masksearch_agent.agent.search_runs import arun_as_retriever, run_as_retriev
 from masksearch_agent.agent.speech import tell_streams_what_is_said
 from masksearch_agent.agent.structure import Filled, Structurer
 from masksearch_agent.calls.chat import open_chat_model
-from masksearch_agent.concurrency import afinish_within, finish_within
+from masksearch_agent.concurrency import afinish_within, finish_within, is_bound_to_thread
 from masksearch_agent.config.agent import AgentSettings
 from masksearch_agent.config.calls import ChatModelSettings
 from masksearch_agent.errors import AgentError, OutOfTimeError
@@ -132,10 +131,10 @@ class Parts:
     ) -> list[list[ScoredPassage]]:
         try:
             return finish_within(left_s, lambda: self.search.search(queries, depth, context.guard))
-        except sqlite3.ProgrammingError as failure:
-            if "same thread" not in str(failure):
+        except Exception as failure:
+            if not is_bound_to_thread(failure):
                 raise
-            # A connection that only the thread may use that opened it: then it is searched there, without a limit.
+            # What only the thread may use that opened it is searched there, without a limit.
             return self.search.search(queries, depth, context.guard)
 
     async def afind(
