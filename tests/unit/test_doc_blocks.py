@@ -17,6 +17,7 @@ import typer
 import yaml
 from fakes.chat_models import ScriptedChatModel
 from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
+from langchain_core.utils.function_calling import convert_to_openai_tool
 
 from masksearch_agent.cli import app
 from masksearch_agent.config.recipe import Recipe
@@ -146,18 +147,18 @@ class ToolCaller(ScriptedChatModel):
     """Takes tools, and calls the first of them once where it is not told to write tags."""
 
     def bind_tools(self, tools: Any, **_: Any) -> Any:
-        name = getattr(tools[0], "name", None) or tools[0]["function"]["name"]
+        schema = convert_to_openai_tool(tools[0])["function"]
+        parameters = schema["parameters"]["properties"]
+        arguments = {
+            name: ["founder"] if one.get("type") == "array" else "Ada" for name, one in parameters.items()
+        }
+        call = {"type": "tool_call", "id": "1", "name": schema["name"], "args": arguments}
 
-        def call(messages: list[BaseMessage]) -> AIMessage:
-            if isinstance(messages[-1], ToolMessage):
-                return AIMessage("Ada Lovelace")
-            key = "queries" if name == "search" else "question"
-            value = ["founder of Harrow Shipyard"] if key == "queries" else "Who founded Harrow Shipyard?"
-            return AIMessage(
-                "", tool_calls=[{"type": "tool_call", "id": "1", "name": name, "args": {key: value}}]
-            )
+        def use(messages: list[BaseMessage]) -> AIMessage:
+            is_done = isinstance(messages[-1], ToolMessage)
+            return AIMessage("Ada Lovelace") if is_done else AIMessage("", tool_calls=[call])
 
-        return ToolCaller(script=call)
+        return ToolCaller(script=use)
 
 
 def stand_in_for_folders(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
