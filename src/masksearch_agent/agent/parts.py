@@ -23,6 +23,7 @@ from masksearch_agent.errors import AgentError
 from masksearch_agent.records import ScoredPassage
 from masksearch_agent.retrieval.adapters import as_search
 from masksearch_agent.retrieval.search import Search
+from masksearch_agent.retrieval.served import served_url
 from masksearch_agent.traces.recorder import CallRecording, RecordingModel
 from masksearch_agent.traces.rows import POLICY_ROLE
 
@@ -70,8 +71,16 @@ class Parts:
     def _choose(self, choice: tuple[tuple[str, Any], ...]) -> Parts:
         chosen = dict(choice)
         model = open_model(chosen["model"]) if "model" in chosen else self.model
-        search = as_search(chosen["index"]) if "index" in chosen else self.search
+        search = self._chosen_search(chosen["index"]) if "index" in chosen else self.search
         return Parts(model, search, with_limits(self.settings, chosen), self._prompts)
+
+    def _chosen_search(self, index: Any) -> Search:
+        # A run's settings may come from whoever calls a public server, and addresses behind it are not theirs to ask.
+        if isinstance(index, str) and served_url(index):
+            raise AgentError(
+                "a run cannot choose the address of a search server; give it to the agent as `search`"
+            )
+        return as_search(index)
 
     def call(self, messages: list[AnyMessage], keywords: dict[str, Any], left_s: float) -> AIMessage:
         """Call the model; what a recording model samples is never cut off, so that it is recorded.

@@ -279,6 +279,7 @@ def test_a_call_names_its_model(monkeypatch: pytest.MonkeyPatch):
     [
         ({"max_searches": -1}, "max_searches: .*greater than or equal to 0"),
         ({"model": 7}, "model: expected a name"),
+        ({"index": "http://10.0.0.1:9200"}, "a run cannot choose the address of a search server"),
     ],
 )
 def test_a_wrong_setting_of_a_call_is_refused_in_words(context: dict[str, Any], message: str):
