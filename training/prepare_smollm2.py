@@ -34,11 +34,12 @@ _PAD_TOKEN = "<|endoftext|>"
 """Separates documents in pre-training; no chat holds it."""
 
 
-def prepare(out: Path) -> bool:
+def prepare(out: Path, gguf: Path | None = None) -> bool:
     """Write the checkpoint, unless it is there.
 
     Args:
         out: Folder of the checkpoint. It appears only when it is complete.
+        gguf: The model file, where it lies elsewhere than in the package.
 
     Returns:
         Whether there was anything to do.
@@ -53,7 +54,7 @@ def prepare(out: Path) -> bool:
         raise ModelError(f"{out} exists and is no checkpoint; pass another --out, or remove it")
     if importlib.util.find_spec("gguf") is None:
         raise MissingExtraError("gguf", "gguf")
-    model, tokenizer = _load(find_gguf())
+    model, tokenizer = _load(gguf or find_gguf())
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as scratch:
         fresh = Path(scratch) / "fresh"
@@ -99,10 +100,11 @@ def _load(file: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
 
 def main(
     out: Annotated[Path, typer.Option(help="Folder of the checkpoint.")] = Path("runs/models/smollm2-135m"),
+    gguf: Annotated[Path | None, typer.Option(help="The model file; none takes the package's.")] = None,
 ) -> None:
     """Write an ordinary checkpoint of SmolLM2-135M-Instruct."""
     try:
-        is_new = prepare(out)
+        is_new = prepare(out, gguf)
     except MaskSearchError as failure:
         typer.echo(f"error: {failure}", err=True)
         sys.exit(1)

@@ -92,7 +92,7 @@ def serve_index(
     recipe: cli.RecipeOption = None,
     settings: cli.SetOption = None,
 ) -> None:
-    """Serve an index over HTTP, as Search-R1's retriever server does, so that many trainers share one. Ends with Ctrl-C.
+    """Serve an index over HTTP as Search-R1's retriever server does: many trainers share one. Ends with Ctrl-C.
 
     Prints the address once it answers; every `--index` takes it.
 

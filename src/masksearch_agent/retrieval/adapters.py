@@ -62,8 +62,9 @@ def as_search(obj: object, *, cache_size: int = 0, calls: CallSettings | None = 
 
     Args:
         obj: A `Search` (returned as it is), a `SearchBackend`, the path of an index folder, a web search by its name
-            (`web:wikipedia`), the address of a server (`http://…`), a LangChain retriever, tool (called with one string) or vector store, or a function, sync
-            or async, that takes a query and returns strings, documents or passages.
+            (`web:wikipedia`), the address of a server (`http://…`), a LangChain retriever, tool (called with one
+            string) or vector store, or a function, sync or async, that takes a query and returns strings, documents or
+            passages.
         cache_size: Result lists to remember, whoever asks; only for a source that answers everybody alike, and whose
             answers do not change.
         calls: Timeout, retries and rate for a source that is reached over a network and has none of its own;

