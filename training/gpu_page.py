@@ -9,7 +9,10 @@ from xml.etree import ElementTree
 __all__ = ("page_of", "read_junit")
 
 _HEAD = "# On a GPU\n\nWritten by `training/gpu_proof.py`; docs/gpu.md says what each part does.\n"
-_SMALL = "\n**A model of two layers on a CPU: this page shows that every part runs, and none of its numbers means anything.**\n"
+_SMALL = (
+    "\n**A model of two layers on a CPU: this page shows that every part runs, and none of its numbers means "
+    "anything.**\n"
+)
 _TITLES = {
     "correct": "Right",
     "real": "A real run",
@@ -117,12 +120,8 @@ def _bars(rows: Sequence[Mapping[str, Any]]) -> Iterable[tuple[str, str, str, st
                 ratio = row["engine_tokens_per_s"] / generated[at_once]
                 yield _bar(f"engine over generate, {at_once} at once", ratio, 2.0, is_most=False)
         elif row["what"] == "decode step":
-            yield _bar(
-                f"decode step over reading the weights, {row['at_once']} at once",
-                row["ratio"],
-                4.0,
-                is_most=True,
-            )
+            name = f"decode step over reading the weights, {row['at_once']} at once"
+            yield _bar(name, row["ratio"], 4.0, is_most=True)
         elif row["what"] == "ratio":
             yield _bar("DAPO step over TRL's", row["dapo_over_trl"], 0.7, is_most=True)
         elif row["what"] == "DAPO step" and row["trainer"] == "DAPOTrainer":
@@ -149,13 +148,9 @@ def _figure(value: Any) -> str:
         return "; ".join(f"{name}: {_figure(each)}" for name, each in value.items()) or "–"
     if isinstance(value, float):
         return f"{value:.3g}"
-    return (
-        "–"
-        if value is None
-        else f"{value:,}"
-        if isinstance(value, int) and not isinstance(value, bool)
-        else str(value)
-    )
+    if value is None:
+        return "–"
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:

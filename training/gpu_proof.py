@@ -5,8 +5,8 @@
 
 Parts run in order of worth, each as a process of its own with a time limit; what a part had measured when its time was
 over is kept, and a part that fails costs itself. `gpu.json` is written after each part, and goes on from an earlier
-call's, so that `--parts` can divide the work; `gpu.md` is the page made of it. docs/gpu.md says what has to be brought
-to a machine without a network.
+call's, so that `--parts` can divide the work; `gpu.md` is the page made of it. Both go to `docs/results` too.
+docs/gpu.md says what has to be brought to a machine without a network.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ NEEDED = (
     "accelerate", "bm25s", "datasets", "jinja2", "langchain_core", "langgraph", "masksearch_agent", "peft", "pydantic",
     "pytest", "pytest_asyncio", "safetensors", "tenacity", "torch", "transformers", "trl", "typer",
 )  # fmt: skip
+RESULTS = ROOT / "docs" / "results"
+"""Where the page goes too, unless it is of a model that means nothing."""
 TAIL_LINES = 40
 GRACE_S = 10.0
 
@@ -93,13 +95,19 @@ def run_part(part: Part, arguments: argparse.Namespace) -> dict[str, Any]:
         is_over = stop_at_limit(process, limit_s)
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
     return {
-        "command": " ".join(command),
+        "command": shown(command, arguments.out),
         "exit_code": process.returncode,
         "out_of_time": is_over,
         "seconds": round(time.perf_counter() - started, 1),
         "tail": lines[-TAIL_LINES:],
         "result": read_result(result),
     }
+
+
+def shown(command: Sequence[str], out: Path) -> str:
+    """Return a command as it is called in the root of the repository, without the paths of one machine."""
+    text = " ".join(command).replace(sys.executable, "python")
+    return text.replace(f"{out}/", "OUT/").replace(f"{ROOT}/", "")
 
 
 def stop_at_limit(process: subprocess.Popen[Any], limit_s: float) -> bool:
@@ -118,6 +126,7 @@ def stop_at_limit(process: subprocess.Popen[Any], limit_s: float) -> bool:
 
 
 def environment_of(arguments: argparse.Namespace) -> dict[str, str]:
+    """Return the environment of a part, which sees no GPU where it is to run on the CPU."""
     chosen = {"MASKSEARCH_TEST_DEVICE": arguments.device, "PYTHONUNBUFFERED": "1", "HF_HUB_OFFLINE": "1"}
     if arguments.device == "cpu":
         chosen["CUDA_VISIBLE_DEVICES"] = ""
@@ -156,6 +165,7 @@ def describe_machine(device: str) -> dict[str, Any]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Run the parts that are asked for; 1 where one of them failed or was out of time."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -182,8 +192,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.write(f"{part.name} …\n")
         sys.stdout.flush()
         found["parts"][part.name] = done = run_part(part, arguments)
-        written.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-        (arguments.out / "gpu.md").write_text(page_of(found), encoding="utf-8")
+        for folder in (arguments.out, *(() if arguments.small else (RESULTS,))):
+            (folder / "gpu.json").write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+            (folder / "gpu.md").write_text(page_of(found), encoding="utf-8")
         sys.stdout.write(f"  exit code {done['exit_code']} after {done['seconds']} s\n")
     failed = [name for name in arguments.parts if found["parts"][name]["exit_code"]]
     sys.stdout.write(

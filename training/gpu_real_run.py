@@ -33,7 +33,7 @@ _SMALL = (
     # Nobody is right after a few steps, so that only lengths tell rollouts apart.
     "rewards={overlong_max_tokens: 24, overlong_cache_tokens: 24}",
     "ramp_sft={max_steps: 2, batch_size: 2}", "qa_sft={max_steps: 2, batch_size: 2, ramp_share: 0.25}",
-    "qa_dapo={max_steps: 1, prompts_per_step: 2, group_size: 2, row_batch_size: 4, max_resampling: 1}",
+    "qa_dapo={max_steps: 1, prompts_per_step: 2, group_size: 2, row_batch_size: 4, dynamic_sampling: false}",
 )  # fmt: skip
 
 
@@ -61,6 +61,7 @@ class Run:
         return dict(json.loads(told.getvalue()))
 
     def write(self) -> None:
+        """Write what was measured so far."""
         if self.json is not None:
             self.json.parent.mkdir(parents=True, exist_ok=True)
             self.json.write_text(json.dumps(self.found, indent=2) + "\n", encoding="utf-8")
@@ -100,30 +101,32 @@ class Run:
 def small_data(run: Run) -> Path:
     """Make a closed world, and of it what `gpu_transfer.sh` makes of real text."""
     data = run.out / "data"
-    run.do("world", "--seed", 3, "--out", data / "world")
-    run.do("index", data / "world" / "passages.jsonl", "--out", data / "index")
-    run.do(
-        "ramp",
-        data / "world" / "train",
-        "--index",
-        data / "index",
-        "--out",
-        data / "ramp.jsonl",
-        "--limit",
-        40,
-    )
-    traces = ("--index", data / "index", "--out", data / "traces.sqlite")
-    run.do("generate", data / "ramp.jsonl", *traces)
-    (data / "world" / "questions" / "qa_train.jsonl").replace(data / "tasks.jsonl")
-    run.do("generate", data / "tasks.jsonl", *traces, "--stage", "qa")
+    run.do("world", "--seed", 3, "--out", data)
+    run.do("index", data / "passages.jsonl", "--out", run.out / "index")
+    run.do("ramp", data / "train", "--index", run.out / "index", "--out", data / "ramp.jsonl", "--limit", 40)
+    (data / "questions" / "qa_train.jsonl").replace(data / "tasks.jsonl")
+    for stage, tasks in (("ramp", data / "ramp.jsonl"), ("qa", data / "tasks.jsonl")):
+        traces = ("--index", run.out / "index", "--out", data / "traces.sqlite")
+        run.do("generate", tasks, *traces, "--stage", stage)
     (data / "dev").mkdir()
-    (data / "world" / "questions" / "qa_1hop_test.jsonl").replace(data / "dev" / "qa_1hop.jsonl")
-    (data / "index").replace(data / "dev" / "qa_1hop_index")
-    (data / "index").symlink_to("dev/qa_1hop_index")
+    (data / "questions" / "qa_1hop_test.jsonl").replace(data / "dev" / "qa_1hop.jsonl")
     return data
 
 
+def open_indexes(run: Run, data: Path) -> dict[Path, Path]:
+    """Index what is searched while training, and return each development file with the index of its own passages."""
+    files = sorted((data / "dev").iterdir())
+    if run.small:  # A closed world's questions are all asked of the one index.
+        return dict.fromkeys(files, run.out / "index")
+    run.do("index", data / "passages.jsonl.gz", "--out", run.out / "index")
+    indexes = {file: run.out / f"{file.stem}_index" for file in files}
+    for file, index in indexes.items():
+        run.do("index", file, "--out", index)
+    return indexes
+
+
 def main() -> None:
+    """Train the three stages, and ask after each."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -140,10 +143,9 @@ def main() -> None:
         parser.error("pass --data, the folder that training/gpu_transfer.sh made; or --small")
     run = Run(arguments)
     data = small_data(run) if run.small else arguments.data
-    files = [file for file in sorted((data / "dev").iterdir()) if file.is_file()]
-    questions = {file: file.with_name(f"{file.stem}_index") for file in files}
+    questions = open_indexes(run, data)
     traces = ("--traces", data / "traces.sqlite")
-    agent = run.train("ramp_sft", "sft", *traces, "--index", data / "index")
+    agent = run.train("ramp_sft", "sft", *traces, "--index", run.out / "index")
     run.ask(agent, "ramp_sft", questions)
     agent = run.train("qa_sft", "sft", "--use", "qa_sft", "--agent", agent, *traces)
     run.ask(agent, "qa_sft", questions)

@@ -4,15 +4,15 @@
 #     bash training/gpu_transfer.sh brought ../shared/data
 #
 # There have to be PyTorch for CUDA, numpy, pandas, pyarrow, accelerate, peft, pytest and what transformers needs; all
-# else comes as wheels for its Python. The model file is cut in two; the index, the trajectories and the questions are
-# made here, because they need no GPU. docs/gpu.md says what is done with the folders there.
+# else comes as wheels for its Python. The model file is cut in two; the trajectories are made here, because they need
+# no GPU. docs/gpu.md says what is done with the folders there.
 set -euo pipefail
 
 out=${1:?a folder to write}
 data=${2:?the folder of the sample data}
 there=${THERE:-3.12}   # The Python of that machine.
 bin=$(dirname "$0")/../.venv/bin
-mkdir -p "$out/1/wheels" "$out/1/data/dev" "$out/2" "$out/3"
+mkdir -p "$out/1/wheels" "$out/2" "$out/3"
 
 # In the versions of this environment, and without their needs: a wheel of torch must not come along.
 packages=(
@@ -39,12 +39,12 @@ mv "$out/half.aa" "$out/2/smollm2.gguf.aa"
 mv "$out/half.ab" "$out/3/smollm2.gguf.ab"
 
 recipe=$(dirname "$0")/laptop.yaml
-"$bin/masksearch" index "$data/wikipedia/train_passages.jsonl.gz" --recipe "$recipe" --out "$out/1/data/index"
-"$bin/masksearch" ramp "$data/wikipedia/train_passages.jsonl.gz" --recipe "$recipe" --index "$out/1/data/index" \
-  --out "$out/ramp.jsonl"
-"$bin/masksearch" generate "$out/ramp.jsonl" --recipe "$recipe" --index "$out/1/data/index" \
-  --out "$out/1/data/traces.sqlite"
-"$bin/python" - "$out/1/data/tasks.jsonl" "$data/hotpotqa/train_600.json" "$data/2wikimultihopqa/train_500.json" \
+mkdir -p "$out/data/dev"
+cp "$data/wikipedia/train_passages.jsonl.gz" "$out/data/passages.jsonl.gz"
+cp "$data/hotpotqa/dev_200.json" "$out/data/dev/hotpotqa.json"
+cp "$data/musique/dev_100.jsonl" "$out/data/dev/musique.jsonl"
+cp "$data/2wikimultihopqa/dev_80.json" "$out/data/dev/2wikimultihopqa.json"
+"$bin/python" - "$out/data/tasks.jsonl" "$data/hotpotqa/train_600.json" "$data/2wikimultihopqa/train_500.json" \
   "$data/musique/train_50.jsonl" "$data/naturalquestions/train.jsonl.gz" <<'PY'
 import sys
 from dataclasses import replace
@@ -57,11 +57,12 @@ out, *files = map(Path, sys.argv[1:])
 tasks = {task.id: replace(task, split="train") for file in files for task in read_good_tasks(file, [])}
 write_jsonl(out, tasks.values())
 PY
-"$bin/masksearch" generate "$out/1/data/tasks.jsonl" --recipe "$recipe" --index "$out/1/data/index" \
-  --out "$out/1/data/traces.sqlite" --stage qa
-for file in hotpotqa/dev_200.json musique/dev_100.jsonl 2wikimultihopqa/dev_80.json; do
-  name=$(dirname "$file")
-  cp "$data/$file" "$out/1/data/dev/$name.${file##*.}"
-  "$bin/masksearch" index "$data/$file" --recipe "$recipe" --out "$out/1/data/dev/${name}_index"
+"$bin/masksearch" index "$out/data/passages.jsonl.gz" --recipe "$recipe" --out "$out/index"
+"$bin/masksearch" ramp "$out/data/passages.jsonl.gz" --recipe "$recipe" --index "$out/index" --out "$out/ramp.jsonl"
+for stage in ramp qa; do
+  tasks=$([ $stage = ramp ] && echo "$out/ramp.jsonl" || echo "$out/data/tasks.jsonl")
+  "$bin/masksearch" generate "$tasks" --recipe "$recipe" --index "$out/index" --out "$out/data/traces.sqlite" \
+    --stage $stage
 done
+tar czf "$out/1/data.tgz" -C "$out" data
 du -sm "$out"/[123]

@@ -30,6 +30,7 @@ def test_every_part_runs_and_is_on_the_page(tmp_path: Path) -> None:
     assert ran.returncode == 0, [part["tail"] for part in found["parts"].values() if part["exit_code"]]
     real, rollouts, step = (found["parts"][name]["result"] for name in ("real", "rollouts", "step"))
     assert [stage["stage"] for stage in real["stages"]] == ["ramp_sft", "qa_sft", "qa_dapo"]
+    assert all(stage["tokens"] > 0 for stage in real["stages"])
     assert [(one["stage"], one["n"]) for one in real["scores"]] == [
         ("ramp_sft", 4),
         ("qa_sft", 4),
@@ -43,6 +44,7 @@ def test_every_part_runs_and_is_on_the_page(tmp_path: Path) -> None:
     }
     assert len([row for row in step["rows"] if row["what"] == "memory"]) == 2
     page = (tmp_path / "gpu.md").read_text()
+    assert "`python benchmarks/gpu_step.py --device cpu --small --json OUT/step.json`: exit code 0" in page
     for told in ("none of its numbers means anything", "## A real run", "| engine over generate, 8 at once |",
                  "| DAPO step over TRL's | at most 0.7 |", "| share of the chip's peak | at least 0.35 |"):  # fmt: skip
         assert told in page

@@ -27,12 +27,12 @@ SETTINGS = (
     "base_model=tiny", "prompts=compact",
     "agent={answer_form: bare_fills, max_step_tokens: 12, max_sampled_tokens: 24, passages_per_search: 2}",
     "rewards={answer: exact_match, overlong_max_tokens: 24, overlong_cache_tokens: 24}",
-    "qa_dapo={max_steps: 1, prompts_per_step: 2, group_size: 2, row_batch_size: 4, max_resampling: 1}",
+    "qa_dapo={max_steps: 1, prompts_per_step: 2, group_size: 2, row_batch_size: 4, dynamic_sampling: false}",
 )  # fmt: skip
 
 
 def test_an_untrained_model_is_trained_and_asked_over_a_server(run: CommandLine, tmp_path: Path) -> None:
-    world = make_world(5, 30, 10)
+    world = make_world(5, 40, 20)
     settings = RetrievalSettings(mode="bm25")
     build_index(world.passages, tmp_path / "index", settings)
     questions = list(islice(make_questions(world, "train", 6, 1, "bridge"), 6))
