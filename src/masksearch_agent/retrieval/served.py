@@ -32,7 +32,7 @@ __all__ = ("ServedBackend", "document_of", "open_served_search", "served_url")
 _URL = re.compile(r"(?:http:(?=https?:))?(https?):/{1,2}([^/]+)(/.*)?")
 _MAX_REQUESTS = 32
 _SHOWN_CHARACTERS = 120
-_PASSAGE_FIELDS = frozenset(field.name for field in fields(Passage))
+_PASSAGE_FIELDS = frozenset(field.name for field in fields(Passage)) - {"metadata"}
 
 
 def served_url(name: str | Path) -> str | None:
@@ -124,7 +124,8 @@ def document_of(passage: Passage) -> dict[str, Any]:
 
 def _read_document(document: Mapping[str, Any], text_field: str) -> Passage:
     if document.keys() >= _PASSAGE_FIELDS:
-        return load_record(Passage, {name: document[name] for name in _PASSAGE_FIELDS}, RetrievalError)
+        kept = {name: document[name] for name in (*_PASSAGE_FIELDS, "metadata") if name in document}
+        return load_record(Passage, kept, RetrievalError)
     title, text = document.get("title"), document[text_field]
     if text_field == "contents" or not isinstance(title, str):
         # A corpus made for Search-R1 has the title in quotes on the first line.
@@ -136,4 +137,5 @@ def _read_document(document: Mapping[str, Any], text_field: str) -> Passage:
         title,
         text.strip(),
         source=source if isinstance(source, str) else "",
+        metadata={name: value for name, value in document.items() if name not in ("id", "title", text_field)},
     )

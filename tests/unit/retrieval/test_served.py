@@ -118,10 +118,19 @@ def test_path_and_field_names_are_settings():
     assert server.asked[1][0] == "/other"
     assert (hit.passage.title, hit.passage.text, hit.passage.source) == ("A", "one\ntwo", "a.example")
     assert hit.score == 2.0
+    assert hit.passage.metadata == {"source": "a.example"}
 
 
 def test_a_passage_of_ours_comes_back_as_it_was():
-    passage = Passage("p", 'The "Orly"\nworks', " a\n text", document_id="d", position=3, source="f.md")
+    passage = Passage(
+        "p",
+        'The "Orly"\nworks',
+        " a\n text",
+        document_id="d",
+        position=3,
+        source="f.md",
+        metadata={"page": 4},
+    )
     with Recorded((200, {"result": [[document_of(passage)]]})).running() as url:
         [[hit]] = as_search(url).search(["x"], 1)
     assert hit.passage == passage
