@@ -58,10 +58,15 @@ class ServedBackend:
     """Asks a retriever server. Safe to share between threads and event loops."""
 
     def __init__(self, url: str, settings: ServedSearchSettings) -> None:
-        address = httpx.URL(url)
-        self.url = str(address.copy_with(path=settings.path) if address.path in ("", "/") else address)
+        try:
+            address = httpx.URL(url)
+        except httpx.InvalidURL as failure:
+            raise RetrievalError(f"{url!r} is no address ({failure}); expected http://HOST:PORT") from failure
+        self._url = address.copy_with(path=settings.path) if address.path in ("", "/") else address
+        # Messages name it without the password that an address may hold.
+        self._name = f"the search server {self._url.copy_with(userinfo=b'')}"
         self._settings = settings
-        self._caller = PatientCaller(f"the search server {self.url}", settings.calls)
+        self._caller = PatientCaller(self._name, settings.calls)
         # A client without an event loop serves every loop; what is in flight is a thread each.
         self._http = httpx.Client(timeout=settings.calls.timeout_s)
         self._threads = ThreadPoolExecutor(_MAX_REQUESTS, thread_name_prefix="masksearch-served")
@@ -89,7 +94,7 @@ class ServedBackend:
         return [self._read_ranking(ranking, limit) for ranking in found]
 
     def _post(self, body: dict[str, Any]) -> Any:
-        response = self._http.post(self.url, json=body)
+        response = self._http.post(self._url, json=body)
         response.raise_for_status()
         return response.json()
 
@@ -112,7 +117,7 @@ class ServedBackend:
     def _malformed(self, found: object, expected: str) -> RetrievalError:
         shown = sorted(map(str, found)) if isinstance(found, Mapping) else repr(found)
         return RetrievalError(
-            f"the search server {self.url} replied {str(shown)[:_SHOWN_CHARACTERS]}; expected {expected}. Say in the "
+            f"{self._name} replied {str(shown)[:_SHOWN_CHARACTERS]}; expected {expected}. Say in the "
             f"recipe what it calls its fields (`retrieval.served`)"
         )
 

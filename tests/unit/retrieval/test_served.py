@@ -181,3 +181,18 @@ def test_a_path_that_is_not_there_is_refused_at_once():
     with server.running() as url, pytest.raises(ServiceRefusedError, match="404"):
         open_served_search(url, FAST).search(["x"], 1)
     assert len(server.asked) == 1
+
+
+def test_a_malformed_address_is_named():
+    with pytest.raises(
+        RetrievalError, match=r"'http://10.0.0.1:port' is no address .*; expected http://HOST:PORT"
+    ):
+        open_search("http://10.0.0.1:port", RetrievalSettings())
+
+
+def test_a_password_in_an_address_is_in_no_message():
+    with Recorded((200, [])).running() as url:
+        search = open_served_search(url.replace("//", "//ann:swordfish@"), FAST)
+        with pytest.raises(RetrievalError, match=f"the search server {url}/retrieve replied") as raised:
+            search.search(["x"], 1)
+    assert "swordfish" not in str(raised.value)
