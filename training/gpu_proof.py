@@ -21,6 +21,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -149,15 +150,13 @@ def describe_machine(device: str) -> dict[str, Any]:
             f"missing here: {', '.join(missing)}; bring them as wheels (training/gpu_transfer.sh)"
         )
     import torch
-    import transformers
-    import trl
 
     if device == "cuda" and not torch.cuda.is_available():
         raise SystemExit("torch sees no GPU; `--device cpu --small` shows that everything runs")
     described = {
         "device": torch.cuda.get_device_name(0) if device == "cuda" else "cpu",
         "python": sys.version.split()[0],
-        **{module.__name__: module.__version__ for module in (torch, transformers, trl)},
+        **{name: metadata.version(name) for name in ("torch", "transformers", "trl")},
     }
     if device == "cuda":
         described["memory_gib"] = round(torch.cuda.get_device_properties(0).total_memory / 2**30, 1)

@@ -34,6 +34,7 @@ def random_group(task: SearchTask, seed: int) -> Group:
 
 
 def main(folder: Path) -> None:
+    folder.mkdir()
     tokenizer = make_test_tokenizer()
     config = DAPOConfig.from_settings(SETTINGS, folder / "trainer")
     # Not Adam, which divides a gradient by its own size: where that is all but nothing, rounding decides a step's sign.
