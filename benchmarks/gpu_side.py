@@ -114,7 +114,9 @@ class ForcedChatModel(LocalChatModel):
             self.model, self.tokenizer, NO_TOKEN, self.max_batch_size, kept_bytes=self.kept_bytes
         )
 
-    def _submit(self, prompt_ids: list[int], sampling: Sampling, answers: Any = None) -> Future[Completion]:
+    def _submit(
+        self, prompt_ids: list[int], sampling: Sampling, answers: Any = None, hear: Any = None
+    ) -> Future[Completion]:
         # System prompt, question and first reply open a turn each; a search adds its results and the next reply.
         turn = (prompt_ids.count(self.tokenizer.convert_tokens_to_ids(START_TOKEN)) - 3) // 2
         reply = self._reply(
