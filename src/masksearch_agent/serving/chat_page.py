@@ -18,6 +18,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import StreamMode
 
 from masksearch_agent.agent.run import AgentRun
+from masksearch_agent.cited_text import place_of
 from masksearch_agent.errors import AgentError, MissingExtraError, ServingError
 from masksearch_agent.failures import reason_of, stops_run
 from masksearch_agent.jsonl import load_record
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
     from masksearch_agent.agent.runnable import MaskSearchAgent
 
-__all__ = ("make_chat_page", "serve_chat_page")
+__all__ = ("launch_chat_page", "make_chat_page", "serve_chat_page")
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +43,12 @@ footer {display: none !important}
 
 
 def serve_chat_page(agent: MaskSearchAgent, port: int, host: str = "127.0.0.1") -> None:
-    """Serve the page until Ctrl-C.
+    """Serve the page until Ctrl-C; arguments and errors are those of `launch_chat_page`."""
+    launch_chat_page(agent, port, host).block_thread()
+
+
+def launch_chat_page(agent: MaskSearchAgent, port: int, host: str = "127.0.0.1") -> Blocks:
+    """Serve the page from threads of its own, until it is closed.
 
     Args:
         port: To listen on.
@@ -59,14 +65,15 @@ def serve_chat_page(agent: MaskSearchAgent, port: int, host: str = "127.0.0.1") 
             server_port=port,
             share=False,
             quiet=True,
+            prevent_thread_lock=True,
             css=_STYLE,
             footer_links=[],
-            run_history=False,
         )
     except OSError as failure:
         raise ServingError(
             f"nothing can listen on {host}:{port} ({failure}); pass another --port"
         ) from failure
+    return page
 
 
 def make_chat_page(agent: MaskSearchAgent) -> Blocks:
@@ -202,4 +209,4 @@ def _passage_html(passage: Passage, before: str = "", start: int = 0, end: int =
     text = passage.text
     marked = f"<mark>{html.escape(text[start:end])}</mark>" if end > start else ""
     body = f"{html.escape(text[:start])}{marked}{html.escape(text[end:])}"
-    return f'<div class="passage"><b>{html.escape(before + (passage.title or passage.id))}</b>{body}</div>'
+    return f'<div class="passage"><b>{html.escape(before + (passage.title or place_of(passage)))}</b>{body}</div>'
