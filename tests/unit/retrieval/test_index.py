@@ -77,17 +77,23 @@ def test_a_failed_build_leaves_the_old_index_and_no_rubbish(tmp_path: Path):
             raise MemoryError("too much text")
 
     build_index(make_passages(*TEXTS), tmp_path / "index", embedder=WordEmbedder())
-    before = snapshot(tmp_path / "index")
-    with pytest.raises(MemoryError):
-        build_index(make_passages("new"), tmp_path / "index", embedder=BrokenEmbedder())
-    assert snapshot(tmp_path / "index") == before
+    before = {path.name for path in (tmp_path / "index").rglob("*")}
+    for passages in (make_passages("new"), make_passages(*TEXTS, "new")):
+        with pytest.raises(MemoryError):
+            build_index(passages, tmp_path / "index", embedder=BrokenEmbedder())
+        assert {path.name for path in (tmp_path / "index").rglob("*")} == before
+        opened = open_index(tmp_path / "index", embedder=WordEmbedder())
+        assert [ids(hits) for hits in opened.search(["T2: blue whale sings", "new"], 3)] == [
+            ["p2", "p0", "p1"],
+            ["p0", "p1", "p2"],
+        ]
     assert [path.name for path in tmp_path.iterdir()] == ["index"]
 
 
 def test_repeated_passages_count_once_and_conflicting_ids_are_refused(tmp_path: Path):
     one = Passage("a", "T", "x")
     build_index([one, one], tmp_path / "index", BM25_ONLY)
-    assert json.loads((tmp_path / "index" / "index.json").read_text())["count"] == 1
+    assert ids(open_index(tmp_path / "index").search(["x"], 5)[0]) == ["a"]
     with pytest.raises(RetrievalError, match="two different passages have the id 'a'"):
         build_index([one, Passage("a", "T", "y")], tmp_path / "other", BM25_ONLY)
     with pytest.raises(RetrievalError, match="no passage to index"):
@@ -125,41 +131,64 @@ from pathlib import Path
 from masksearch_agent.config.retrieval import RetrievalSettings
 from masksearch_agent.records import Passage
 from masksearch_agent.retrieval import index
-at = sys.argv[2]
-original = getattr(index, at)
+from masksearch_agent.retrieval.manifest import Manifest
+from masksearch_agent.retrieval.modes import bm25
+folder, at, when, count = Path(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4])
+owner = Manifest if at == "write" else bm25._BM25Mode
+original = getattr(owner, at)
 def die(*args):
-    if sys.argv[3] == "after":
+    if when == "after":
         original(*args)
     os.kill(os.getpid(), signal.SIGKILL)
-setattr(index, at, die)
-index.build_index([Passage("n", "", "new words")], Path(sys.argv[1]), RetrievalSettings(mode="bm25"))
+setattr(owner, at, die)
+old = [Passage(f"p{number}", f"T{number}", f"old{number} words") for number in range(count)]
+passages = [Passage("n", "", "new words"), *old[1:]]
+index.build_index(passages, folder, RetrievalSettings(mode="bm25"))
 """
 
 
 @pytest.mark.parametrize(
     ("at", "when", "is_new"),
     [
-        ("_write_parts", "after", False),
-        ("_write_manifest", "before", False),
-        ("_write_manifest", "after", True),
+        ("add", "before", False),
+        ("add", "after", False),
+        ("write", "before", False),
+        ("write", "after", True),
+        ("remove", "before", True),
+        ("remove", "after", True),
     ],
 )
-@pytest.mark.parametrize("has_index", [True, False])
+@pytest.mark.parametrize(("before", "is_grown"), [(0, False), (1, False), (20, True)])
 def test_a_kill_leaves_a_whole_index_and_the_next_build_no_rubbish(
-    tmp_path: Path, at: str, when: str, is_new: bool, has_index: bool
+    tmp_path: Path, at: str, when: str, is_new: bool, before: int, is_grown: bool
 ):
-    index = tmp_path / "index"
-    if has_index:
-        build_index(make_passages(*TEXTS), index, BM25_ONLY)
-    killed = subprocess.run([sys.executable, "-c", KILLED, str(index), at, when], timeout=60)
+    if at == "remove" and not is_grown:
+        pytest.skip("a new build has nothing to remove")
+    index, old = tmp_path / "index", make_passages(*(f"old{number} words" for number in range(before)))
+    if before:
+        build_index(old, index, BM25_ONLY)
+        (build,) = index.glob("build-*")
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(index), at, when, str(before)], timeout=60)
     assert killed.returncode == -signal.SIGKILL
-    if has_index or is_new:
-        found = open_index(index).search(["new whale"], 1)[0]
-        assert ids(found) == (["n"] if is_new else ["p2"])
+    if before or is_new:
+        found = open_index(index).search(["new old0", "words"], 50)
+        assert ids(found[0]) == (["n"] if is_new else ["p0"])
+        assert sorted(ids(found[1])) == sorted(
+            ["n", *ids_of(old[1:])] if is_new else ids_of(old)
+        )  # Nothing is there twice, and nothing is missing.
+    if is_grown:
+        assert list(index.glob("build-*")) == [build]
+        build_index(old, index, BM25_ONLY)
+        assert [ids(hits) for hits in open_index(index).search(["new", "old0"], 5)] == [[], ["p0"]]
+        assert list(index.glob("build-*")) == [build]
     build_index(make_passages("at last"), index, BM25_ONLY)
     assert ids(open_index(index).search(["last"], 1)[0]) == ["p0"]
     assert sorted(entry.name[:6] for entry in index.iterdir()) == ["build-", "index."]
     assert [entry.name for entry in tmp_path.iterdir()] == ["index"]
+
+
+def ids_of(passages: list[Passage]) -> list[str]:
+    return [passage.id for passage in passages]
 
 
 def test_two_builds_in_one_place_are_kept_apart(tmp_path: Path):
@@ -191,7 +220,7 @@ def test_a_missing_part_or_index_says_what_to_run(tmp_path: Path):
         open_index(tmp_path / "index", "fuzzy")
 
 
-@pytest.mark.parametrize("damage", ["index.json", "*/passages.jsonl", "*/bm25/params.index.json"])
+@pytest.mark.parametrize("damage", ["index.json", "*/passages.jsonl", "*/passages.rows", "*/bm25/meta.json"])
 def test_a_damaged_index_is_an_error_and_is_built_anew(tmp_path: Path, damage: str):
     build_index(make_passages(*TEXTS), tmp_path / "index", BM25_ONLY)
     next((tmp_path / "index").glob(damage)).write_text('{"half": ')
@@ -205,7 +234,7 @@ def test_an_index_of_another_version_is_refused(tmp_path: Path):
     build_index(make_passages("x"), tmp_path / "index", BM25_ONLY)
     manifest = json.loads((tmp_path / "index" / "index.json").read_text())
     (tmp_path / "index" / "index.json").write_text(json.dumps({**manifest, "format_version": 99}))
-    with pytest.raises(RetrievalError, match="format version 99, expected 2"):
+    with pytest.raises(RetrievalError, match="format version 99, expected 3"):
         open_index(tmp_path / "index")
 
 
