@@ -54,7 +54,7 @@ MASKED = SearchTask(
 
 @pytest.fixture
 def small_index(run: CommandLine, tmp_path: Path) -> Path:
-    pytest.importorskip("bm25s")
+    pytest.importorskip("tantivy")
     (tmp_path / "corpus").mkdir()
     (tmp_path / "corpus" / "works.txt").write_text(
         "The founder of the Velling Works is Ada Fenwick, a miller."

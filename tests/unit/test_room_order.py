@@ -51,7 +51,7 @@ ROWS = (
 RANKS = {room: rank for rank, row in enumerate(ROWS) for room in row}
 
 HEAVY = {
-    *("accelerate", "bm25s", "chromadb", "datasets", "gguf", "matplotlib", "onnxruntime", "peft"),
+    *("accelerate", "chromadb", "datasets", "gguf", "matplotlib", "onnxruntime", "peft", "tantivy"),
     *("bs4", "gliner", "lxml", "mwparserfromhell", "mwxml", "pyarrow", "pypdf"),
     *("ray", "safetensors", "sentence_transformers", "spacy", "torch", "transformers", "trl", "vllm"),
 }

@@ -51,8 +51,7 @@ class BM25Index:
     def __init__(self, directory: Path, passages: PassageFile) -> None:
         self.searched_passages = passages
         """All passages of the index, in its order."""
-        self._index = _open(directory)
-        self._searcher = self._index.searcher()
+        self._index, self._searcher = _open(directory)
         if self._searcher.num_docs < len(passages):
             raise RetrievalError(
                 f"the BM25 index in {directory} holds {self._searcher.num_docs} passages; expected {len(passages)}"
@@ -83,21 +82,33 @@ class BM25Index:
         return sorted(hits, key=lambda hit: (-hit[1], hit[0]))[:limit]
 
 
-def _open(directory: Path) -> Any:
+def _open(directory: Path) -> tuple[Any, Any]:
+    """Open an index, and what searches it as it is now."""
     tantivy = _import_tantivy()
     try:
-        if os.access(directory, os.W_OK):
-            return tantivy.Index.open(str(directory))
-        # tantivy locks an index that it opens, by a file. Once it is open, its files are mapped.
-        with tempfile.TemporaryDirectory() as mirror:
-            for file in directory.iterdir():
-                if file.suffix == ".json":
-                    shutil.copyfile(file, Path(mirror, file.name))
-                elif file.name != _LOCK:
-                    Path(mirror, file.name).symlink_to(file.resolve())
-            return tantivy.Index.open(mirror)
-    except (OSError, ValueError) as failure:
-        raise RetrievalError(f"cannot read the BM25 index in {directory}: {failure}") from failure
+        with _writable(directory) as place:
+            index = tantivy.Index.open(str(place))
+        return index, index.searcher()
+    except BaseException as failure:
+        # Some damage makes tantivy panic, which is no `Exception` in Python.
+        if isinstance(failure, OSError | ValueError) or type(failure).__name__ == "PanicException":
+            raise RetrievalError(f"cannot read the BM25 index in {directory}: {failure}") from failure
+        raise
+
+
+@contextmanager
+def _writable(directory: Path) -> Iterator[Path]:
+    """Give a folder to open an index in: tantivy locks it by a file. Once it is open, its files are mapped."""
+    if os.access(directory, os.W_OK):
+        yield directory
+        return
+    with tempfile.TemporaryDirectory() as mirror:
+        for file in directory.iterdir():
+            if file.suffix == ".json":
+                shutil.copyfile(file, Path(mirror, file.name))
+            elif file.name != _LOCK:
+                Path(mirror, file.name).symlink_to(file.resolve())
+        yield Path(mirror)
 
 
 @contextmanager
