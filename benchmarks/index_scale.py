@@ -2,12 +2,11 @@
 
     python benchmarks/index_scale.py --passages 100000 1000000 5000000
 
-Passages are of 60 words, drawn by Zipf's law from 200,000; a query is ten words of one passage, as a question shares its
-words with the passage that answers it. Each step runs in a process of its own, whose memory is what Linux says of it
-(`/proc/self/status`): the peak while building, and after all queries while serving, mapped files included, and without
-them (`own`). Times of queries are wall times and, since other work disturbs those, processor times. Nothing is read
-twice from what the index remembers of passages. 5 million passages take 3 GB of disk and three quarters of an hour of a
-busy core.
+Passages are of 60 words, drawn by Zipf's law from 200,000; a query is ten words of one passage, as a question shares
+its words with the passage that answers it. Each step runs in a process of its own, whose memory is what Linux says of
+it (`/proc/self/status`): the peak while building, and after all queries while serving, mapped files included, and
+without them (`own`). Times of queries are wall times and, since other work disturbs those, processor times. 5 million
+passages take 3 GB of disk and a quarter of an hour of an idle core.
 
 The claim is, at 5 million: at most 2 GB building, 1 GB serving, 20 ms a query (median); adding 1,000 passages to a
 million takes at most 5 seconds.

@@ -31,7 +31,9 @@ def _check_dense(dense: Any) -> Any:
     is_store = not isinstance(dense, str) and hasattr(dense, "add_documents")
     if is_store or dense in ("chroma", "chroma_server"):
         return dense
-    raise ValueError(f"{dense!r} keeps no vectors; expected chroma, chroma_server or a LangChain vector store")
+    raise ValueError(
+        f"{dense!r} keeps no vectors; expected chroma, chroma_server or a LangChain vector store"
+    )
 
 
 def _name_dense(dense: Any) -> str:
@@ -55,8 +57,8 @@ class RetrievalSettings(Settings):
     (`docs/performance.md`)."""
 
     dense: Annotated[Any, AfterValidator(_check_dense), PlainSerializer(_name_dense)] = "chroma"
-    """What keeps the vectors: `chroma` (in the folder of the index), `chroma_server`, or, from Python, a LangChain vector
-    store, which embeds by itself. An index that is opened knows it; a store has to be given again."""
+    """What keeps the vectors: `chroma` (in the folder of the index), `chroma_server`, or, from Python, a LangChain
+    vector store, which embeds by itself. An index that is opened knows it; a store has to be given again."""
 
     chroma_url: str = Field(default="http://127.0.0.1:8000", pattern="^https?://")
     """Where the Chroma server is."""
@@ -67,7 +69,9 @@ class RetrievalSettings(Settings):
     @property
     def dense_place(self) -> Any:
         """`chroma`, the address of a Chroma server, or a vector store."""
-        return self.chroma_url if isinstance(self.dense, str) and self.dense == "chroma_server" else self.dense
+        return (
+            self.chroma_url if isinstance(self.dense, str) and self.dense == "chroma_server" else self.dense
+        )
 
     @property
     def chosen_mode(self) -> str | None:

@@ -86,7 +86,7 @@ class RetrieverMode:
     embeds: bool = False
     """Whether the part is made with the embedder, and can only be opened with the same one."""
     grows: bool = False
-    """Whether passages can be added to a part that is there and taken out of it; then `add` and `remove` are overridden."""
+    """Whether passages can be added to a part that is there and taken out; then `add` and `remove` are overridden."""
 
     def build(self, part: IndexPart, older: IndexPart | None) -> int:
         """Write the part, and return how many passages were embedded.

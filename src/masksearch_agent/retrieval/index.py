@@ -1,9 +1,9 @@
 """Build an index of passages in a folder, add to it, take out of it, and open it.
 
-The folder holds the manifest `index.json` and the folder `build-…` that it names, with the passages (`passages`) and one
-part per retriever mode (`modes`). Passages are added behind those that are there, and the manifest says how many count.
-Replacing it, which is one step of the file system, is what changes the index: it is whole at any moment, however a writer
-ends, and what a killed one left behind is removed by the next. Whoever reads goes on reading what there was.
+The folder holds the manifest `index.json` and the folder `build-…` that it names, with the passages (`passages`) and
+one part per retriever mode (`modes`). Passages are added behind those that are there, and the manifest says how many
+count. Replacing it, which is one step of the file system, is what changes the index: it is whole at any moment, however
+a writer ends, and what a killed one left behind is removed by the next. Whoever reads goes on reading what there was.
 
 Where much has changed, or a mode cannot add to its part, a new build is made beside the old one, and takes its place.
 """

@@ -1,8 +1,8 @@
 """Passages on disk, read by their row.
 
 An index holds as many passages as there are, but a search reads ten of them. They stay in a JSON-lines file; beside it
-are 40 bytes a passage: where its line ends, and hashes to tell by what it is. Both files only grow, and so does the list
-of rows whose passages were taken out. How much of them counts is told by an `Extent`, which the index keeps in its
+are 40 bytes a passage: where its line ends, and hashes to tell by what it is. Both files only grow, and so does the
+list of rows whose passages were taken out. How much of them counts is told by an `Extent`, which the index keeps in its
 manifest: so an index changes in one step, what was not finished is beyond the extent and is cut off by the next writer,
 and whoever reads sees what was there when it was opened.
 """
@@ -118,7 +118,7 @@ class PassageFile(Sequence[Passage]):
         return 0 <= row < self.extent.rows and row not in self._hidden
 
     def best(self, rank: Callable[[int], Sequence[tuple[int, float]]], limit: int) -> list[ScoredPassage]:
-        """Return the best passages of a part that ranks so many rows, with scores; it is asked for more where it must."""
+        """Return the best passages of a part that ranks so many rows; where some do not count, it is asked for more."""
         wanted = limit
         while True:
             ranked = rank(wanted)

@@ -75,9 +75,35 @@ def test_many_segments_rank_as_one_does(tmp_path: Path):
     opened = open_index(tmp_path / "grown" / "index")
     assert len(list((tmp_path / "grown").rglob("*.idx"))) > 1
     for query in (*words, "w1 w2 w3"):
-        expected = [(hit.passage.id, pytest.approx(hit.score, rel=1e-5)) for hit in whole.search([query], 60)[0]]
+        expected = [
+            (hit.passage.id, pytest.approx(hit.score, rel=1e-5)) for hit in whole.search([query], 60)[0]
+        ]
         assert [(hit.passage.id, hit.score) for hit in opened.search([query], 60)[0]] == expected
     assert ids(grown.search(["t20"], 5)[0]) == []
+
+
+def test_in_a_large_corpus_common_words_rank_what_rare_ones_find(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    texts = (
+        "the the fox",
+        "the fox ran",
+        "the whale",
+        "the tea of the the",
+        "of the heron",
+        "the fox of the bay",
+    )
+    index = built(tmp_path, make_passages(*texts))
+    queries = ["the fox", "of the", "the"]
+    whole = index.search(queries, 6)
+    monkeypatch.setattr("masksearch_agent.retrieval.modes.bm25._LARGE", 0)
+    monkeypatch.setattr("masksearch_agent.retrieval.modes.bm25._SHARE", 0.6)
+    for word, before, after in zip(("fox", "of", "the"), whole, index.search(queries, 6), strict=True):
+        expected = [hit for hit in before if word in hit.passage.text.split()]
+        assert [(hit.passage.id, hit.score) for hit in after] == [
+            (hit.passage.id, pytest.approx(hit.score, rel=1e-5)) for hit in expected
+        ]
+    assert [len(hits) for hits in whole] == [6, 6, 6]
 
 
 def test_chinese_is_found_by_its_characters(tmp_path: Path):

@@ -26,7 +26,9 @@ TEXTS = ("red fox runs", "red wine flows", "blue whale sings", "green tea cools"
 DENSE = RetrievalSettings(mode="dense")
 
 
-def built(folder: Path, embedder: WordEmbedder, settings: RetrievalSettings = DENSE, **opening: Any) -> DenseIndex:
+def built(
+    folder: Path, embedder: WordEmbedder, settings: RetrievalSettings = DENSE, **opening: Any
+) -> DenseIndex:
     build_index(make_passages(*TEXTS), folder, settings, embedder=WordEmbedder())
     return open_index(folder, embedder=embedder, **opening)  # type: ignore[return-value]
 
@@ -74,7 +76,7 @@ def test_a_missing_foreign_or_damaged_index_is_an_error(tmp_path: Path):
     build_index(make_passages("x"), tmp_path / "one", DENSE, embedder=WordEmbedder())
     (other,) = tmp_path.glob("one/build-*/dense")
     kept = part.rename(tmp_path / "kept")
-    with pytest.raises(RetrievalError, match="no dense index in .*; run `masksearch index`"):
+    with pytest.raises(RetrievalError, match=r"no dense index in .*; run `masksearch index`"):
         open_index(tmp_path / "four", embedder=WordEmbedder())
     assert not part.exists()
     other.rename(part)
@@ -102,7 +104,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     command = Path(sys.executable).with_name("chroma")
     data = str(tmp_path_factory.mktemp("server"))
     running = subprocess.Popen(
-        [command, "run", "--path", data, "--host", "127.0.0.1", "--port", str(port)], stdout=subprocess.DEVNULL
+        [command, "run", "--path", data, "--host", "127.0.0.1", "--port", str(port)],
+        stdout=subprocess.DEVNULL,
     )
     try:
         for _ in range(300):
@@ -170,5 +173,7 @@ async def test_a_langchain_vector_store_may_keep_and_embed_the_passages(tmp_path
 
 def test_what_keeps_no_vectors_is_refused():
     for wrong in ("milvus", 7):
-        with pytest.raises(ValueError, match="keeps no vectors; expected chroma, chroma_server or a LangChain"):
+        with pytest.raises(
+            ValueError, match="keeps no vectors; expected chroma, chroma_server or a LangChain"
+        ):
             RetrievalSettings(dense=wrong)

@@ -83,7 +83,9 @@ def test_a_failed_build_leaves_the_old_index_and_no_rubbish(tmp_path: Path):
             build_index(passages, tmp_path / "index", embedder=BrokenEmbedder())
         assert {path.name for path in (tmp_path / "index").iterdir()} == before
         opened = open_index(tmp_path / "index", embedder=WordEmbedder())
-        assert [sorted(ids(hits)) for hits in opened.search(["blue whale", "new"], 3)] == [["p0", "p1", "p2"]] * 2
+        assert [sorted(ids(hits)) for hits in opened.search(["blue whale", "new"], 3)] == [
+            ["p0", "p1", "p2"]
+        ] * 2
     assert [path.name for path in tmp_path.iterdir()] == ["index"]
 
 
@@ -226,12 +228,19 @@ def test_what_is_removed_is_not_found_nor_listed(grown: Path, mode: str):
     passages = opened.searched_passages  # type: ignore[attr-defined]
     assert not gone & set(ids_of(passages))
     assert [passages[place] for place in range(37)] == list(passages) == passages[:]
-    assert (passages[5].id, passages[6].id, passages[9].id, passages[-1].id) == ("d2-1", "d4-0", "d6-0", "d19-1")
+    assert (passages[5].id, passages[6].id, passages[9].id, passages[-1].id) == (
+        "d2-1",
+        "d4-0",
+        "d6-0",
+        "d19-1",
+    )
 
 
 def test_a_document_that_is_added_again_takes_the_place_of_all_its_passages(grown: Path):
     shorter = Passage("d4-0", "D4", "text4 part0 shorter", "d4", 0)
-    report = update_index(grown, [shorter, Passage("d6-0", "D6", "text6 part0 common", "d6", 0)], embedder=WordEmbedder())
+    report = update_index(
+        grown, [shorter, Passage("d6-0", "D6", "text6 part0 common", "d6", 0)], embedder=WordEmbedder()
+    )
     assert report == IndexReport(38, added=1, removed=3, embedded=1)
     opened = open_index(grown, "bm25")
     assert [ids(hits) for hits in opened.search(["text4", "text6"], 9)] == [["d4-0"], ["d6-0"]]
@@ -263,7 +272,9 @@ def test_nothing_is_left_is_an_error_and_no_index_is_made(grown: Path, tmp_path:
 def test_a_reader_goes_on_while_the_index_grows_shrinks_and_is_replaced(grown: Path, mode: str):
     reader = open_index(grown, mode, embedder=WordEmbedder())
     for number in range(3):
-        update_index(grown, [Passage(f"n{number}", "N", f"fresh{number}", f"n{number}")], embedder=WordEmbedder())
+        update_index(
+            grown, [Passage(f"n{number}", "N", f"fresh{number}", f"n{number}")], embedder=WordEmbedder()
+        )
         assert ids(reader.search(["D7: text7 part1 common"], 1)[0]) == ["d7-1"]
         assert not set(ids(reader.search(["fresh0"], 50)[0])) & {"n0", "n1", "n2"}
     build_index(make_passages("all new"), grown, embedder=WordEmbedder())
@@ -292,7 +303,8 @@ for line in sys.stdin:
 def test_what_one_process_adds_another_finds_when_it_opens_the_index_again(grown: Path, mode: str):
     command = [sys.executable, "-c", READING, str(grown), str(Path(__file__).resolve().parents[2])]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as reader:
-        assert reader.stdin is not None and reader.stdout is not None
+        assert reader.stdin is not None
+        assert reader.stdout is not None
         for number in range(3):
             text = f"fresh{number} thing"
             update_index(grown, [Passage(f"n{number}", "N", text, f"n{number}")], embedder=WordEmbedder())
@@ -324,7 +336,9 @@ def test_all_files_of_an_index_are_readable_by_whom_the_umask_lets(grown: Path):
 
     mask = os.umask(0)
     os.umask(mask)
-    private = {path.name for path in grown.rglob("*") if path.is_file() and not path.stat().st_mode & 0o444 & ~mask}
+    private = {
+        path.name for path in grown.rglob("*") if path.is_file() and not path.stat().st_mode & 0o444 & ~mask
+    }
     assert not private
     assert all(
         path.stat().st_mode & 0o777 == 0o666 & ~mask for path in grown.rglob("*.json") if "bm25" in path.parts

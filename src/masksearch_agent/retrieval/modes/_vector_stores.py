@@ -1,7 +1,7 @@
 """Where the vectors of an index are kept: in Chroma's files, on a Chroma server, or in a LangChain vector store.
 
-A file of the part says which. Rows are added before the index tells of them and taken out after it has forgotten them, so
-that a store, which knows no versions, never lacks what somebody looks for; what is too much is passed over
+A file of the part says which. Rows are added before the index tells of them and taken out after it has forgotten them,
+so that a store, which knows no versions, never lacks what somebody looks for; what is too much is passed over
 (`PassageFile.best`).
 """
 
@@ -234,7 +234,8 @@ class StoredTexts:
     def rank(self, documents: Sequence[Any]) -> list[tuple[int, float]]:
         """Return the rows of what the store found, and one that no passage has for other documents that it holds."""
         rows = (
-            int(each.metadata[_ROW]) if each.metadata.get(_INDEX) == self._prefix else -1 for each in documents
+            int(each.metadata[_ROW]) if each.metadata.get(_INDEX) == self._prefix else -1
+            for each in documents
         )
         return [(row, 1 / place) for place, row in enumerate(rows, start=1)]
 

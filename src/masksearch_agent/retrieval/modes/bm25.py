@@ -1,11 +1,13 @@
 """Lexical search: BM25 over titles and texts, by tantivy.
 
-Passages that cannot be among the best are skipped (block-max WAND, SIGIR 2011), so a query takes little longer in a large
-corpus; the index stays on disk, and adding to it or taking out of it does not write it anew. Equal scores stand in the
-order of the rows, and a passage that shares no word with the query is not returned.
+Passages that cannot be among the best are skipped (block-max WAND, SIGIR 2011). In a large corpus, the words of a query
+that a fifth of all passages hold do not find any, they only help to rank what the rarer ones found: that takes a fifth
+of the time (`docs/performance.md`). The index stays on disk, and adding to it or taking out of it does not write it
+anew. Equal scores stand in the order of the rows, and a passage that shares no word with the query is
+not returned.
 
-tantivy scores by Okapi BM25 as Lucene does, with k1 = 1.2 and b = 0.75 and the length of a passage in one byte. It is
-given the words of `text.words`, so that there is one notion of a word. They are neither stemmed nor stopped: on HotpotQA
+tantivy scores by Okapi BM25 as Lucene does, with k1 = 1.2 and b = 0.75 and the length of a passage in one byte. It gets
+the words of `text.words`, so that there is one notion of a word. They are neither stemmed nor stopped: on HotpotQA
 and MuSiQue questions either changes recall@5 by at most 0.02, up or down, and both would tie the index to English.
 Chinese text, which has no spaces, is indexed by its characters and its pairs of neighbouring characters; that needs no
 dictionary and knows every name.
@@ -38,6 +40,12 @@ _SPARE = 8
 """Passages looked at beyond the limit, so that equal scores around it stand in order too."""
 _QUICK = 100_000
 """Passages up to which a query takes less time than handing it to a thread is worth."""
+_LARGE = 500_000
+"""Passages beyond which words that stand everywhere only rank what the others have found."""
+_SHARE = 0.2
+"""Of the passages, for a word to stand everywhere."""
+_CANDIDATES, _DEPTH = 50, 4
+"""Passages that are found and then ranked by all words: at least so many, and so many times what is asked for."""
 _LOCK = ".tantivy-meta.lock"
 
 
@@ -68,18 +76,32 @@ class BM25Index:
         return await asyncio.to_thread(self.search, queries, limit)
 
     def _rank(self, query: str, limit: int) -> list[ScoredPassage]:
-        tantivy, schema = _import_tantivy(), self._index.schema
-        term, may = partial(tantivy.Query.term_query, schema, _WORDS, index_option="freq"), tantivy.Occur.Should
-        clauses = [(may, term(word)) for word in search_terms(query)]
-        if not clauses:
-            return []
-        return self.searched_passages.best(partial(self._find, tantivy.Query.boolean_query(clauses)), limit)
+        words = search_terms(query)
+        return self.searched_passages.best(partial(self._find, words), limit) if words else []
 
-    def _find(self, query: Any, limit: int) -> list[tuple[int, float]]:
-        found = self._searcher.search(query, limit + _SPARE, count=False).hits
+    def _find(self, words: list[str], limit: int) -> list[tuple[int, float]]:
+        """Return the best rows and their scores, the best first."""
+        tantivy = _import_tantivy()
+        clauses = [(tantivy.Occur.Should, self._query(word)) for word in words]
+        if self._searcher.num_docs > _LARGE:
+            holders = _SHARE * self._searcher.num_docs
+            rare = [word for word in words if self._searcher.doc_freq(_WORDS, word) < holders]
+            if 0 < len(rare) < len(words):
+                depth = max(_CANDIDATES, _DEPTH * limit)
+                rows = [row for row, _ in self._best([clauses[words.index(word)] for word in rare], depth)]
+                among = tantivy.Query.term_set_query(self._index.schema, _ROW, rows)
+                clauses.append((tantivy.Occur.Must, tantivy.Query.const_score_query(among, 0.0)))
+        return self._best(clauses, limit)
+
+    def _best(self, clauses: list[tuple[Any, Any]], limit: int) -> list[tuple[int, float]]:
+        asked = _import_tantivy().Query.boolean_query(clauses)
+        found = self._searcher.search(asked, limit + _SPARE, count=False).hits
         rows = self._searcher.fast_field_values(_ROW, [address for _, address in found])
         hits = [(row, score) for row, (score, _) in zip(rows, found, strict=True)]
         return sorted(hits, key=lambda hit: (-hit[1], hit[0]))[:limit]
+
+    def _query(self, word: str) -> Any:
+        return _import_tantivy().Query.term_query(self._index.schema, _WORDS, word, index_option="freq")
 
 
 def _open(directory: Path) -> tuple[Any, Any]:
