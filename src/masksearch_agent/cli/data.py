@@ -63,6 +63,7 @@ def index(
     from masksearch_agent.corpus.readers import read_passages
     from masksearch_agent.corpus.report import CorpusReport
     from masksearch_agent.retrieval.index import build_index, update_index
+    from masksearch_agent.retrieval.manifest import Manifest
     from masksearch_agent.stages.display import Display, count_steps
 
     resolved = cli.resolve_recipe(recipe, settings, max_failed=max_failed)
@@ -76,7 +77,7 @@ def index(
         {
             "index": str(out),
             "passages": built.passages,
-            "mode": resolved.retrieval.mode,
+            "mode": Manifest.read(out).mode,
             "changed": {"added": built.added, "removed": built.removed, "embedded": built.embedded},
             "documents": read.as_dict(),
         },

@@ -75,7 +75,7 @@ class PassageFile(Sequence[Passage]):
         size = os.fstat(file.fileno()).st_size
         if size < int(self.rows["end"][-1]) or len(self.dead) < extent.dead:
             raise RetrievalError(
-                f"the passages in {directory} are damaged: {LINES} has {size} bytes of "
+                f"the index in {directory} is damaged: {LINES} has {size} bytes of "
                 f"{self.rows['end'][-1]}, {DEAD_ROWS} {len(self.dead)} rows of {extent.dead}"
             )
         self._hidden = frozenset(self.dead[extent.purged :].tolist())
