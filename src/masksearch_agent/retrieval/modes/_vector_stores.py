@@ -14,8 +14,9 @@ import shutil
 import tempfile
 import uuid
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -127,7 +128,7 @@ class ChromaVectors:
     def __exit__(self, *_: object) -> None:
         self._close()
 
-    def put(self, rows: Sequence[int], vectors: Any) -> None:
+    def put(self, rows: Iterable[int], vectors: Any) -> None:
         """Add the vectors of rows; one that an unfinished writer left there is replaced."""
         self._collection.upsert(ids=[str(row) for row in rows], embeddings=vectors)
 
@@ -253,10 +254,7 @@ class StoreIndex:
 
     def search(self, queries: Sequence[str], limit: int) -> list[list[ScoredPassage]]:
         """Return the best passages for each query."""
-        return [
-            self.searched_passages.best(lambda wanted, query=query: self._find(query, wanted), limit)
-            for query in queries
-        ]
+        return [self.searched_passages.best(partial(self._find, query), limit) for query in queries]
 
     async def asearch(self, queries: Sequence[str], limit: int) -> list[list[ScoredPassage]]:
         """Return the best passages for each query, searched for at once."""

@@ -100,7 +100,8 @@ class DenseIndex:
         """Search; queries of concurrent calls are embedded together."""
         if not queries:
             return []
-        vectors = np.stack(await asyncio.wrap_future(self._merger.submit(queries)))
+        embedded = await asyncio.wrap_future(self._merger.submit(queries))
+        vectors = np.stack(embedded)
         if self._vectors.is_remote:
             return await asyncio.to_thread(self._nearest, vectors, limit)
         # Under a millisecond, less than handing it to a thread and back costs when many runs search at once.
