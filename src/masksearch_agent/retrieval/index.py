@@ -12,15 +12,16 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from masksearch_agent.config.corpus import CorpusSettings
 from masksearch_agent.config.retrieval import RetrievalSettings
+from masksearch_agent.corpus.loaded import Loaded, passages_of_loaded
 from masksearch_agent.errors import RetrievalError
 from masksearch_agent.plugins import RETRIEVER_MODES
-from masksearch_agent.records import Passage
 from masksearch_agent.retrieval.backends import IndexPart, RetrieverMode, SearchBackend
 from masksearch_agent.retrieval.embedders import Embedder, SentenceEmbedder
 from masksearch_agent.retrieval.manifest import BUILD_PREFIX, Manifest, usable_manifest, writing
@@ -52,52 +53,63 @@ class IndexReport:
 
 
 def build_index(
-    passages: Iterable[Passage],
-    directory: Path,
+    passages: Loaded,
+    directory: str | Path,
     settings: RetrievalSettings | None = None,
     *,
     embedder: Embedder | None = None,
+    reading: CorpusSettings | None = None,
 ) -> IndexReport:
     """Index passages in a folder, these and no others; of an index that is there, only what differs is changed.
 
-    Passages are read once and not held in memory; repeated ones count once. `embedder` replaces the one that the
-    settings name.
+    Passages are read once and not held in memory; repeated ones count once.
+
+    Args:
+        passages: Passages, LangChain documents, or a loader of them.
+        directory: The folder.
+        settings: How it is to be searched.
+        embedder: Replaces the one that the settings name.
+        reading: How documents are cut into passages.
 
     Raises:
+        CorpusError: Something is neither a passage nor a document.
         RetrievalError: There is no passage, two passages share an id, the folder holds something that is not an index,
             or another process is building there.
     """
     from masksearch_agent.retrieval.passage_writer import append_passages
 
-    settings = settings or RetrievalSettings()
+    settings, directory = settings or RetrievalSettings(), Path(directory)
     with writing(directory):
         return _Writer(directory, settings, embedder, usable_manifest(directory)).write(
-            lambda folder, known: append_passages(folder, known, passages)
+            lambda folder, known: append_passages(folder, known, passages_of_loaded(passages, reading))
         )
 
 
 def update_index(
-    directory: Path,
-    added: Iterable[Passage] = (),
+    directory: str | Path,
+    added: Loaded = (),
     removed: Collection[str] = (),
     *,
     settings: RetrievalSettings | None = None,
     embedder: Embedder | None = None,
+    reading: CorpusSettings | None = None,
 ) -> IndexReport:
     """Add passages to an index and take others out, in time that hardly depends on its size.
 
     Args:
         directory: Where `build_index` wrote it.
-        added: Passages. They take the place of all that the index has of the same documents (`Passage.document_id`).
+        added: Passages, LangChain documents, or a loader of them. They take the place of all that the index has of the same documents (`Passage.document_id`).
         removed: Ids of passages and of documents.
         settings: Tells of `dense`, where that is an object; all else stays as the index was built.
         embedder: Replaces the one that the index names; must have the same name.
+        reading: How documents are cut into passages.
 
     Raises:
         RetrievalError: There is no index, nothing would be left in it, or another process is building there.
     """
     from masksearch_agent.retrieval.passage_writer import append_passages
 
+    directory = Path(directory)
     Manifest.read(directory)  # Nothing is created where there is no index.
     with writing(directory):
         old = Manifest.read(directory)
@@ -106,7 +118,9 @@ def update_index(
             mode=old.mode, rrf_k=old.rrf_k, embedder=old.embedder or "minilm", dense=dense
         )
         writer = _Writer(directory, as_built, embedder, old)
-        return writer.write(lambda folder, known: append_passages(folder, known, added, removed))
+        return writer.write(
+            lambda folder, known: append_passages(folder, known, passages_of_loaded(added, reading), removed)
+        )
 
 
 class _Writer:
