@@ -98,7 +98,8 @@ def update_index(
 
     Args:
         directory: Where `build_index` wrote it.
-        added: Passages, LangChain documents, or a loader of them. They take the place of all that the index has of the same documents (`Passage.document_id`).
+        added: Passages, LangChain documents, or a loader of them. They take the place of all that the index has of the
+            same documents (`Passage.document_id`).
         removed: Ids of passages and of documents.
         settings: Tells of `dense`, where that is an object; all else stays as the index was built.
         embedder: Replaces the one that the index names; must have the same name.
