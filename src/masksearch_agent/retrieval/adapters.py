@@ -32,13 +32,21 @@ from masksearch_agent.retrieval.patient import PatientBackend
 from masksearch_agent.retrieval.results import AwaitedSource, Source
 from masksearch_agent.retrieval.retriever import MaskSearchRetriever
 from masksearch_agent.retrieval.search import Search
+from masksearch_agent.retrieval.served import open_served_search, served_url
 from masksearch_agent.retrieval.web import open_web_search, web_source
 
-__all__ = ("as_search", "open_search")
+__all__ = ("as_search", "is_folder", "open_search")
+
+
+def is_folder(index: str | Path) -> bool:
+    """Return whether what is searched is named by the folder of an index, not as a web search or a server."""
+    return web_source(str(index)) is None and served_url(index) is None
 
 
 def open_search(index: str | Path, settings: RetrievalSettings) -> Search:
-    """Open what a run searches by its name: the folder of an index, or `web:` and the name of a web search.
+    """Open what a run searches by its name.
+
+    That is the folder of an index, `web:` and the name of a web search, or the address of a server (`http://…`).
 
     The search has a cache, and is to live no longer than the run.
 
@@ -49,6 +57,9 @@ def open_search(index: str | Path, settings: RetrievalSettings) -> Search:
     source = web_source(str(index))
     if source is not None:
         return open_web_search(source, settings.web).for_run()
+    url = served_url(index)
+    if url is not None:
+        return open_served_search(url, settings.served).for_run()
     store = None if isinstance(settings.dense, str) else settings.dense
     return Search(open_index(Path(index), settings.chosen_mode, vector_store=store)).for_run()
 
@@ -58,8 +69,9 @@ def as_search(obj: object, *, cache_size: int = 0, calls: CallSettings | None = 
 
     Args:
         obj: A `Search` (returned as it is), a `SearchBackend`, the path of an index folder, a web search by its name
-            (`web:wikipedia`), a LangChain retriever, tool (called with one string) or vector store, or a chain or
-            function, sync or async, that takes a query and returns strings, documents or passages.
+            (`web:wikipedia`), the address of a server (`http://…`), a LangChain retriever, tool (called with one
+            string) or vector store, or a chain or function, sync or async, that takes a query and returns strings,
+            documents or passages.
         cache_size: Result lists to remember, whoever asks; only for a source that answers everybody alike, and whose
             answers do not change.
         calls: Timeout, retries and rate for a source that is reached over a network and has none of its own;
@@ -74,6 +86,9 @@ def as_search(obj: object, *, cache_size: int = 0, calls: CallSettings | None = 
     if source is not None:
         # The cache on disk is for runs, which have a folder; whoever only searches wants no file.
         return open_web_search(source, WebSearchSettings(cache=None))
+    url = served_url(obj) if isinstance(obj, str | Path) else None
+    if url is not None:
+        return open_served_search(url)
     backend = _backend(obj)
     if calls is not None:
         backend = PatientBackend(backend, f"the search over a {type(obj).__name__}", calls)

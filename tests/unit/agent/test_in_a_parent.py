@@ -295,6 +295,7 @@ def test_choices_are_listed_with_commas():
     [
         ({"max_searches": -1}, "max_searches: .*greater than or equal to 0"),
         ({"model": 7}, "model: expected a name"),
+        ({"index": "http://10.0.0.1:9200"}, "index: 'http://10.0.0.1:9200' may not be chosen"),
     ],
 )
 def test_a_wrong_setting_of_a_call_is_refused_in_words(context: dict[str, Any], message: str):
