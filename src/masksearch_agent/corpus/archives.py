@@ -12,11 +12,15 @@ from masksearch_agent.errors import UnreadableDocumentError, needs_extra
 __all__ = ("ARCHIVE_SUFFIXES", "ArchivedPage", "read_archive")
 
 ARCHIVE_SUFFIXES = (".warc", ".warc.gz", ".warc.wet.gz")
-ArchivedPage = tuple[str, Callable[[], tuple[str, bytes, str]]]
-"""Address, and a function that returns its kind (a file name ending), its bytes and the encoding that the server named,
-or raises `UnreadableDocumentError`."""
+ArchivedPage = tuple[str, Callable[[], tuple[str, bytes]]]
+"""Address, and a function that returns its kind (a file name ending) and bytes or raises `UnreadableDocumentError`."""
 
-_KINDS = {"text/html": ".html", "application/xhtml+xml": ".html", "text/plain": ".txt", "application/pdf": ".pdf"}
+_KINDS = {
+    "text/html": ".html",
+    "application/xhtml+xml": ".html",
+    "text/plain": ".txt",
+    "application/pdf": ".pdf",
+}
 
 
 def read_archive(path: Path, max_bytes: int) -> Iterator[ArchivedPage]:
@@ -48,23 +52,27 @@ def read_archive(path: Path, max_bytes: int) -> Iterator[ArchivedPage]:
         raise UnreadableDocumentError("damaged archive", "holds no record of a page")
 
 
-def _read_record(record: Any, max_bytes: int) -> tuple[str, bytes, str]:
+def _read_record(record: Any, max_bytes: int) -> tuple[str, bytes]:
     status = record.http_headers.status_code if record.is_http else None
     if status is not None and status != 200:
         raise UnreadableDocumentError(f"HTTP status {status}", has_failed=False)
     content_type = record.http_content_type if record.is_http else record.headers.get("Content-Type", "")
     kind = _KINDS.get((content_type or "").partition(";")[0].strip().lower())
     if kind is None:
-        raise UnreadableDocumentError(f"other format ({content_type})", "not read as a document", has_failed=False)
+        raise UnreadableDocumentError(
+            f"other format ({content_type})", "not read as a document", has_failed=False
+        )
     raw = record.reader.read(max_bytes + 1)
     if len(raw) > max_bytes:
         raise UnreadableDocumentError("too large", f"larger than {max_bytes:,} bytes (corpus.max_file_bytes)")
-    return kind, raw, ""
+    if not raw and record.content_length:
+        raise UnreadableDocumentError("damaged archive", "the record is cut off")
+    return kind, raw
 
 
-def _same(page: tuple[str, bytes, str]) -> tuple[str, bytes, str]:
+def _same(page: tuple[str, bytes]) -> tuple[str, bytes]:
     return page
 
 
-def _fail(failure: UnreadableDocumentError) -> tuple[str, bytes, str]:
+def _fail(failure: UnreadableDocumentError) -> tuple[str, bytes]:
     raise failure

@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 from urllib.parse import unquote
 from xml.etree import ElementTree
 
-from masksearch_agent.corpus.values import as_text
 from masksearch_agent.errors import MissingExtraError, UnreadableDocumentError, needs_extra
+from masksearch_agent.text.values import as_text
 
 __all__ = (
     "DOCUMENT_PARSERS",
@@ -104,7 +104,7 @@ _CUT_WORD = re.compile(r"(?<=[a-z])-\n(?=[a-z])")
 _MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
 _GUESSED_BYTES = 100_000
-_MOSTLY = 10
+_MOSTLY = 4
 """Good characters to a bad one that make a text UTF-8 with damage and not another encoding."""
 
 

@@ -14,15 +14,17 @@ import os
 import signal
 import subprocess
 import sys
+import zipfile
 from contextlib import suppress
 from dataclasses import dataclass
+from io import BytesIO
 from threading import Timer
 from typing import IO, Any
 
 from masksearch_agent.corpus.documents import DOCUMENT_PARSERS, Document
 from masksearch_agent.corpus.splitting import Piece, split_document
 from masksearch_agent.corpus.wikipedia import read_wikitext
-from masksearch_agent.errors import MissingExtraError, UnreadableDocumentError
+from masksearch_agent.errors import MissingExtraError, UnreadableDocumentError, needs_extra
 from masksearch_agent.failures import reason_of
 
 __all__ = ("ParserProcess",)
@@ -43,7 +45,7 @@ class ParserProcess:
     max_words: int
     _process: subprocess.Popen[bytes] | None = None
 
-    def read(self, kind: str, raw: bytes, name: str, encoding: str = "") -> list[Piece]:
+    def read(self, kind: str, raw: bytes, name: str, encoding: str, max_unpacked_bytes: int) -> list[Piece]:
         """Return the passages of a document.
 
         Args:
@@ -51,6 +53,7 @@ class ParserProcess:
             raw: Its bytes.
             name: Its title where it has none.
             encoding: Of a text file; empty where it is to be found.
+            max_unpacked_bytes: Limit on what a packed file holds (an office file, a book).
 
         Raises:
             UnreadableDocumentError: It cannot be read, or not in time.
@@ -61,9 +64,8 @@ class ParserProcess:
         overdue.daemon = True
         overdue.start()
         try:
-            reply = _ask(
-                process, {"kind": kind, "name": name, "encoding": encoding, "words": self.max_words}, raw
-            )
+            request = {"kind": kind, "name": name, "encoding": encoding, "unpacked": max_unpacked_bytes}
+            reply = _ask(process, {**request, "words": self.max_words}, raw)
         finally:
             is_late = not overdue.is_alive()
             overdue.cancel()
@@ -141,8 +143,9 @@ def _serve() -> None:
 
 def _reply_to(request: dict[str, Any], raw: bytes) -> dict[str, Any]:
     try:
-        document = _parse(request["kind"], raw, request["encoding"])
-        return {"pieces": list(split_document(document, request["name"], request["words"]))}
+        title, sections = _parse(request, raw)
+        mended = Document(_mend(title), [(tuple(map(_mend, path)), _mend(text)) for path, text in sections])
+        return {"pieces": list(split_document(mended, request["name"], request["words"]))}
     except MissingExtraError as failure:
         return {"missing": [failure.package, failure.extra]}
     except UnreadableDocumentError as failure:
@@ -156,10 +159,26 @@ def _reply_to(request: dict[str, Any], raw: bytes) -> dict[str, Any]:
         }
 
 
-def _parse(kind: str, raw: bytes, encoding: str) -> Document:
-    if kind == "wikitext":
+def _parse(request: dict[str, Any], raw: bytes) -> Document:
+    if request["kind"] == "wikitext":
         return Document("", [((), read_wikitext(raw))])
-    return DOCUMENT_PARSERS[kind](raw, encoding)
+    if raw.startswith(b"PK"):
+        with zipfile.ZipFile(BytesIO(raw)) as packed:
+            size = sum(entry.file_size for entry in packed.infolist())
+        if size > request["unpacked"]:
+            raise UnreadableDocumentError(
+                "too large", f"holds {size:,} bytes unpacked (corpus.max_file_bytes)"
+            )
+    return DOCUMENT_PARSERS[request["kind"]](raw, request["encoding"])
+
+
+def _mend(text: str) -> str:
+    """Return a text as it was before it was decoded wrongly, where that shows: `Müller` for `MÃ¼ller`."""
+    if text.isascii():
+        return text
+    with needs_extra("corpus"):
+        import ftfy
+    return str(ftfy.fix_encoding(text)) if ftfy.is_bad(text) else text
 
 
 if __name__ == "__main__":

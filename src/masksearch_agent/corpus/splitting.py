@@ -20,7 +20,7 @@ __all__ = ("Piece", "split_document", "split_text")
 _MAX_CHARS_PER_WORD = 20
 """What goes beyond it on average is no text: code without spaces, encoded bytes."""
 _MAX_TITLE_CHARS = 200
-_BLOCK_CHARS = 20_000
+_BLOCK_CHARS = 4_000
 """The splitter's time grows faster than its text, so it gets a long one in blocks."""
 _BLOCK = re.compile(r"(?s).{1,N}\Z|.{1,N}(?=\n\n)|.{1,N}(?=\s)|.{1,N}".replace("N", str(_BLOCK_CHARS)))
 _GAP = re.compile(r"[ \t\xa0]*\n(?:[^\S\f]*\n)?|[^\S\n\f]{20,}")
@@ -50,17 +50,16 @@ def split_document(document: Document, name: str, max_words: int) -> Iterator[Pi
         below = path[1:] if path and title and path[0].casefold() in title.casefold() else path
         full = _shorten(_BETWEEN_HEADINGS.join(filter(None, (title, *below)))) or opening
         if joined and joined[-1][0] == full:
-            joined[-1][2].append(text)
+            joined[-1] = (full, joined[-1][1] or path, [*joined[-1][2], text])
         else:
             joined.append((full, path, [text]))
     for full, path, texts in joined:
-        text = clean_text("\n\n".join(texts))
-        page = 1 if PAGE_BREAK in text else 0
-        for piece in split_text(text, max_words):
-            inner = piece.lstrip(PAGE_BREAK)
-            page += len(piece) - len(inner)
-            yield Piece(full, " ".join(inner.split(PAGE_BREAK)) if PAGE_BREAK in inner else inner, path, page)
-            page += inner.count(PAGE_BREAK)
+        text = _tidy(clean_text("\n\n".join(texts)))
+        has_pages, page, counted = PAGE_BREAK in text, 1, 0
+        for start, piece in _pieces(text, max_words):
+            page += text.count(PAGE_BREAK, counted, start)
+            counted = start
+            yield Piece(full, piece.replace(PAGE_BREAK, " "), path, page if has_pages else 0)
 
 
 def split_text(text: str, max_words: int) -> list[str]:
@@ -72,11 +71,22 @@ def split_text(text: str, max_words: int) -> list[str]:
     Raises:
         MissingExtraError: semantic-text-splitter is not installed.
     """
+    return [piece for _, piece in _pieces(_tidy(text), max_words)]
+
+
+def _pieces(text: str, max_words: int) -> Iterator[tuple[int, str]]:
+    """Yield the pieces of a text, each with where it starts."""
     with needs_extra("corpus"):
         from semantic_text_splitter import TextSplitter
     splitter: Any = TextSplitter.from_callback(_size, max_words)
-    text = _GAP.sub(_shorten_gap, text.strip(" \n\t"))
-    return [piece for block in _BLOCK.findall(text) for piece in splitter.chunks(block) if piece.strip()]
+    for block in _BLOCK.finditer(text):
+        for start, piece in splitter.chunk_indices(block[0]):
+            if piece.strip():
+                yield block.start() + start, piece
+
+
+def _tidy(text: str) -> str:
+    return _GAP.sub(_shorten_gap, text.strip(" \n\t"))
 
 
 def _size(text: str) -> int:

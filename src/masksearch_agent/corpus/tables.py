@@ -18,10 +18,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from masksearch_agent.config.corpus import CorpusSettings
 from masksearch_agent.corpus.documents import find_encoding
+from masksearch_agent.corpus.rows import PASSAGE_KEYS
 from masksearch_agent.errors import CorpusError, UnreadableDocumentError, needs_extra
 
 __all__ = ("TABLE_READERS", "Row", "open_hf_dataset", "read_hf_dataset", "read_table", "table_ending")
@@ -31,8 +32,10 @@ Row = tuple[str, Callable[[], object]]
 
 _SAMPLE_BYTES = 1 << 20
 _SAMPLE_LINES = 100
+_MAX_LINES_BEFORE_HEADER = 10
+_HOLDERS = {"data", "Data", "rows", "questions", "examples"}
+_COLUMNS = PASSAGE_KEYS | {"question"}
 _DELIMITERS = ",\t;|"
-_MAX_CELL_CHARS = 10_000_000
 _MAX_RECORD_LINES = 10_000
 """Beyond it an open quotation mark is one that nobody closed."""
 _PARQUET_BATCH_ROWS = 512
@@ -92,14 +95,11 @@ def _read_json(path: Path, settings: CorpusSettings) -> Iterator[Row]:
     number, limit = 0, settings.max_file_bytes
     try:
         with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:
-            start = file.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip()
-            file.seek(0)
-            is_lines = path.suffix.lower() != ".json" or (
-                start.startswith(b"{") and _is_json(start.splitlines()[0])
-            )
-            if start.startswith(b"[") or not is_lines:
-                yield from _numbered(_rows_of_list(_parse_json(file.read(), "utf-8-sig")))
+            if _is_one_value(path, file):
+                file.seek(0)
+                yield from _numbered(_rows_of_value(_parse_json(file.read(), "utf-8-sig")))
                 return
+            file.seek(0)
             while line := file.readline(limit + 1):
                 number += 1
                 if len(line) > limit:
@@ -116,13 +116,19 @@ def _read_json(path: Path, settings: CorpusSettings) -> Iterator[Row]:
         raise UnreadableDocumentError("damaged gzip", detail) from failure
 
 
-def _is_json(line: bytes) -> bool:
-    """Whether a line is a row; one longer than what was looked at may be."""
+def _is_one_value(path: Path, file: IO[bytes]) -> bool:
+    """Whether a file holds one JSON value and not one a line; only a list may stand in a file of lines."""
+    # Of a packed file that is cut off no more can be read than is there.
+    size = _SAMPLE_BYTES if ".json" in path.suffixes else 64
+    start = file.read(size).removeprefix(b"\xef\xbb\xbf").lstrip()
+    if start.startswith(b"[") or not start or ".json" not in path.suffixes:
+        return start.startswith(b"[")
+    first, _, rest = start.partition(b"\n")
     try:
-        json.loads(line)
+        json.loads(first)
     except ValueError:
-        return len(line) > 4000
-    return True
+        return True
+    return not rest.strip()
 
 
 def _refuse_line(limit: int) -> object:
@@ -136,13 +142,11 @@ def _parse_json(line: bytes, encoding: str) -> object:
         raise UnreadableDocumentError("not JSON", f"not JSON ({failure})") from failure
 
 
-def _rows_of_list(value: object) -> list[object]:
-    """Return the rows of a JSON list; some datasets have it as the one list of a dictionary (`{"data": [...]}`)."""
+def _rows_of_value(value: object) -> list[object]:
+    """Return the rows of a JSON list, of the list in `{"data": [...]}`, or the one row that there is."""
     if isinstance(value, dict):
-        lists = [
-            each for each in value.values() if isinstance(each, list) and each and isinstance(each[0], dict)
-        ]
-        value = lists[0] if len(lists) == 1 else value
+        lists = [value[key] for key in _HOLDERS & {*value} if isinstance(value[key], list)]
+        value = lists[0] if len(lists) == 1 else [value]
     if not isinstance(value, list):
         detail = f"holds a JSON {type(value).__name__}; expected a list of rows"
         raise UnreadableDocumentError("not a list", detail)
@@ -150,7 +154,7 @@ def _rows_of_list(value: object) -> list[object]:
 
 
 def _read_csv(path: Path, settings: CorpusSettings) -> Iterator[Row]:
-    csv.field_size_limit(_MAX_CELL_CHARS)
+    csv.field_size_limit(min(settings.max_file_bytes, 2**31 - 1))
     with path.open("rb") as raw:
         sample = raw.read(_SAMPLE_BYTES)
         raw.seek(0)
@@ -165,9 +169,15 @@ def _read_csv(path: Path, settings: CorpusSettings) -> Iterator[Row]:
             opening[0] = opening[0].removeprefix("\ufeff")
         delimiter = settings.delimiter or ("\t" if path.suffix.lower() == ".tsv" else _delimiter_of(opening))
         records = _records(chain(opening, file), delimiter, settings.quote)
-        names = next((cells for _, cells in records), [])
-        for number, cells in records:
-            if cells:
+        first = list(islice(records, _MAX_LINES_BEFORE_HEADER))
+        wanted = {settings.text_column} if settings.text_column else _COLUMNS
+        # Lines of remarks may stand before the header, as in FreshQA's table.
+        place = next(
+            (at for at, (_, cells) in enumerate(first) if wanted & {cell.strip() for cell in cells}), 0
+        )
+        names = [cell.strip() for cell in first[place][1]] if first else []
+        for number, cells in chain(first[place + 1 :], records):
+            if any(cells):
                 yield f"line {number}", partial(_row_of_cells, names, cells)
 
 
@@ -208,7 +218,10 @@ def _records(lines: Iterator[str], delimiter: str, quote: str) -> Iterator[tuple
         except csv.Error:
             ahead.extendleft(reversed(taken[1:]))
             del taken[1:]
-            cells = next(csv.reader(taken, delimiter=delimiter, quoting=csv.QUOTE_NONE), [])
+            try:
+                cells = next(csv.reader(taken, delimiter=delimiter, quoting=csv.QUOTE_NONE), [])
+            except csv.Error:
+                cells = ["a cell that is too large"]
         if cells is None:
             return
         number += len(taken)

@@ -1,8 +1,9 @@
 """Articles of a Wikipedia dump (`pages-articles.xml.bz2`), one page at a time.
 
-Each page is read as XML of its own, so that a broken one costs itself, and its wikitext by mwparserfromhell. What is not prose is left out: templates (but for a
-few that stand for words), tables, references, pictures, categories, and the lists at the end of an article.
-Redirects, disambiguation pages and pages that are no articles are skipped, each counted under its reason.
+Each page is read as XML of its own, so that a broken one costs itself, and its wikitext by mwparserfromhell. What is no
+prose is left out: templates (but for a few that stand for words), tables, references, pictures, categories, and the
+lists at the end of an article. Redirects, disambiguation pages and pages that are no articles are skipped, each counted
+under its reason.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 from xml.etree import ElementTree
 
 from masksearch_agent.errors import UnreadableDocumentError, needs_extra

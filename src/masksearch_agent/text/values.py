@@ -6,7 +6,7 @@ import math
 from datetime import date, datetime, time
 from decimal import Decimal
 
-from masksearch_agent.errors import UnreadableDocumentError
+from masksearch_agent.errors import CorpusError
 from masksearch_agent.text.cleaning import clean_text
 
 __all__ = ("as_text",)
@@ -16,7 +16,7 @@ def as_text(value: object) -> str:
     """Return a cell as text: nothing for null and not-a-number, `7` for 7.0, a date as `2024-05-01`.
 
     Raises:
-        UnreadableDocumentError: It is a list or a dictionary.
+        CorpusError: It is a list or a dictionary.
     """
     if value is None or (isinstance(value, float | Decimal) and math.isnan(value)):
         return ""
@@ -32,6 +32,4 @@ def as_text(value: object) -> str:
         return str(value).lower()
     if isinstance(value, bytes):
         return clean_text(value.decode(errors="replace"))
-    if type(value).__name__ in ("NAType", "NaTType"):  # pandas' null
-        return ""
-    raise UnreadableDocumentError("not text", f"is a {type(value).__name__}; expected text")
+    raise CorpusError(f"is a {type(value).__name__}; expected text")
