@@ -18,7 +18,6 @@ import zipfile
 from contextlib import suppress
 from dataclasses import dataclass
 from io import BytesIO
-from threading import Timer
 from typing import IO, Any
 
 from masksearch_agent.corpus.documents import DOCUMENT_PARSERS, Document
@@ -60,18 +59,11 @@ class ParserProcess:
             MissingExtraError: The parser is not installed.
         """
         process = self._process = self._process or _start()
-        overdue = Timer(self.max_seconds, process.kill)
-        overdue.daemon = True
-        overdue.start()
-        try:
-            request = {"kind": kind, "name": name, "encoding": encoding, "unpacked": max_unpacked_bytes}
-            reply = _ask(process, {**request, "words": self.max_words}, raw)
-        finally:
-            is_late = not overdue.is_alive()
-            overdue.cancel()
+        request = {"kind": kind, "name": name, "encoding": encoding, "unpacked": max_unpacked_bytes}
+        reply = _ask(process, {**request, "words": self.max_words, "seconds": self.max_seconds}, raw)
         if reply is None:
             status = self.close()
-            if is_late:
+            if status == -signal.SIGALRM:
                 raise UnreadableDocumentError(
                     "takes too long", f"took longer than {self.max_seconds:g} s to read"
                 )
@@ -136,7 +128,11 @@ def _serve() -> None:
         replies.flush()
         for line in sys.stdin.buffer:
             request = json.loads(line)
-            reply = _reply_to(request, sys.stdin.buffer.read(request["size"]))
+            raw = sys.stdin.buffer.read(request["size"])
+            # Ends the process, whatever it is in, and whether or not anybody still waits for it.
+            signal.setitimer(signal.ITIMER_REAL, request["seconds"])
+            reply = _reply_to(request, raw)
+            signal.setitimer(signal.ITIMER_REAL, 0)
             replies.write(json.dumps(reply).encode() + b"\n")
             replies.flush()
 

@@ -58,12 +58,12 @@ def make_pdf(*pages: str, title: str = "A Small File", to_unicode: str = "") -> 
     return pdf + f"trailer<</Size {size}/Root 1 0 R/Info 4 0 R>>\nstartxref\n{start}\n%%EOF".encode()
 
 
-def pack(**files: str) -> bytes:
-    """Return a ZIP file; `__` in a name is a slash and `_dot_` a point."""
+def pack(files: dict[str, str]) -> bytes:
+    """Return a ZIP file."""
     raw = io.BytesIO()
     with zipfile.ZipFile(raw, "w") as packed:
         for name, content in files.items():
-            packed.writestr(name.replace("__", "/").replace("_dot_", "."), content)
+            packed.writestr(name, content)
     return raw.getvalue()
 
 
@@ -81,25 +81,26 @@ def make_docx() -> bytes:
         + paragraph("Run it.") + f"<w:tbl><w:tr>{cells}</w:tr></w:tbl>"
     )  # fmt: skip
     kind = "application/vnd.openxmlformats-officedocument.wordprocessingml.document.main+xml"
-    office = f"{space}/officeDocument/2006/relationships/officeDocument"
+    office = f"{space}/officeDocument/2006/relationships"
     styles = "".join(
         f'<w:style w:type="paragraph" w:styleId="Heading{n}"><w:name w:val="heading {n}"/></w:style>'
         for n in (1, 2)
     )
     main = f'xmlns:w="{space}/wordprocessingml/2006/main"'
-    relations = f'xmlns="{space}/package/2006/relationships"'
+
+    def relation(part: str, target: str) -> str:
+        one = f'<Relationship Id="r" Type="{office}/{part}" Target="{target}"/>'
+        return f'<Relationships xmlns="{space}/package/2006/relationships">{one}</Relationships>'
+
     return pack(
-        **{
-            "[Content_Types]_dot_xml": f'<Types xmlns="{space}/package/2006/content-types">'
+        {
+            "[Content_Types].xml": f'<Types xmlns="{space}/package/2006/content-types">'
             '<Default Extension="xml" ContentType="application/xml"/>'
             f'<Override PartName="/word/document.xml" ContentType="{kind}"/></Types>',
-            "_rels__.rels".replace("__.rels", "/.rels"): f"<Relationships {relations}>"
-            f'<Relationship Id="r" Type="{office}" Target="word/document.xml"/></Relationships>',
-            "word___rels__document.xml.rels".replace("___rels__", "/_rels/"): f"<Relationships {relations}>"
-            f'<Relationship Id="s" Type="{office.replace("officeDocument", "styles", 2).replace("styles/2006", "officeDocument/2006")}" '
-            'Target="styles.xml"/></Relationships>',
-            "word__document_dot_xml": f"<w:document {main}><w:body>{body}</w:body></w:document>",
-            "word__styles_dot_xml": f"<w:styles {main}>{styles}</w:styles>",
+            "_rels/.rels": relation("officeDocument", "word/document.xml"),
+            "word/_rels/document.xml.rels": relation("styles", "styles.xml"),
+            "word/document.xml": f"<w:document {main}><w:body>{body}</w:body></w:document>",
+            "word/styles.xml": f"<w:styles {main}>{styles}</w:styles>",
         }
     )
 
@@ -114,11 +115,11 @@ def make_epub() -> bytes:
         '<spine><itemref idref="one"/><itemref idref="two"/></spine></package>'
     )
     return pack(
-        **{
-            "META-INF__container_dot_xml": f"<container>{container}</container>",
-            "OEBPS__book_dot_opf": opf,
-            "OEBPS__z first_dot_xhtml": "<html><body><h1>Building</h1><p>It took years.</p></body></html>",
-            "OEBPS__a_dot_xhtml": "<html><body><h1>Opening</h1><p>In 1932.</p></body></html>",
+        {
+            "META-INF/container.xml": f"<container>{container}</container>",
+            "OEBPS/book.opf": opf,
+            "OEBPS/z first.xhtml": "<html><body><h1>Building</h1><p>It took years.</p></body></html>",
+            "OEBPS/a.xhtml": "<html><body><h1>Opening</h1><p>In 1932.</p></body></html>",
         }
     )
 
@@ -159,12 +160,13 @@ def parsed() -> dict[str, list[tuple[str, str]]]:
         "guide.html": b"<title>Guide</title><h1>Guide</h1><p>Intro.</p><h2>Install</h2><p>Run.</p><h3>Linux</h3>"
         b"<pre>a\n  b</pre><h2>Use</h2><p>Use it.</p>",
         "front.md": b"---\ntitle: Harbour of Aldin\n# draft: remove before launch\n---\n\nIt opened in 1932.\n",
-        "fence.md": b"Install it first:\n\n```bash\n# remove the old data\nrm -r data\n\nls\n```\n\n# Harbour\n\nOpen.\n",
+        "fence.md": b"First:\n\n```bash\n# remove the old data\nrm -r data\n\nls\n```\n\n# Harbour\n\nOpen.\n",
         "crlf.md": b"# Harbour\r\n\r\nIt opened\r\nin 1932.\r\n",
         "setext.md": b"Guide\n=====\n\nIntro *here*.\n\nInstall\n-------\n\n| a | b |\n|---|---|\n| 1 | 2 |\n",
         "no_front.md": b"---\na: [\n---\n\nText stays.\n",
         "picture.md": b"# Harbour\n\nOpen.\n\n![plan](data:image/png;base64," + b"QUJD" * 50_000 + b")\n",
-        "guide.rst": b"Guide\n=====\n\nIntro.\n\nInstall\n-------\n\nRun :func:`it`.\n\n.. versionadded:: 2\n   More.\n",
+        "guide.rst": b"Guide\n=====\n\nIntro.\n\nInstall\n-------\n\nRun :func:`it`.\n\n"
+        b".. versionadded:: 2\n   More.\n",
         "guide.docx": make_docx(),
         "slides.pptx": pptx_file.getvalue(),
         "sheets.xlsx": xlsx_file.getvalue(),
@@ -211,7 +213,7 @@ def parsed() -> dict[str, list[tuple[str, str]]]:
             ],
         ),
         ("front.md", [("Harbour of Aldin", "It opened in 1932.")]),
-        ("fence.md", [("Harbour", "Install it first:\n\n# remove the old data\nrm -r data\n\nls\n\nOpen.")]),
+        ("fence.md", [("Harbour", "First:\n\n# remove the old data\nrm -r data\n\nls\n\nOpen.")]),
         ("crlf.md", [("Harbour", "It opened in 1932.")]),
         ("setext.md", [("Guide", "Intro here."), ("Guide › Install", "a b\n1 2")]),
         ("no_front.md", [("a: [", "Text stays.")]),

@@ -450,7 +450,7 @@ def test_answers_are_read_as_what_they_mean(
 @pytest.mark.parametrize("answer", ["null", "[null]"])
 def test_a_question_that_accepts_nothing_is_refused_in_words(tmp_path: Path, answer: str) -> None:
     (tmp_path / "q.jsonl").write_text(f'{{"question": "When?", "answer": {answer}}}')
-    with pytest.raises(EvaluationError, match="line 1: .*accepts no answer"):
+    with pytest.raises(EvaluationError, match=r"line 1: .*accepts no answer"):
         list(read_tasks(tmp_path / "q.jsonl"))
 
 
