@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from masksearch_agent.config.corpus import CorpusSettings
 from masksearch_agent.corpus.documents import find_encoding
@@ -116,11 +116,11 @@ def _read_json(path: Path, settings: CorpusSettings) -> Iterator[Row]:
         raise UnreadableDocumentError("damaged gzip", detail) from failure
 
 
-def _is_one_value(path: Path, file: IO[bytes]) -> bool:
+def _is_one_value(path: Path, file: Any) -> bool:
     """Whether a file holds one JSON value and not one a line; only a list may stand in a file of lines."""
     # Of a packed file that is cut off no more can be read than is there.
     size = _SAMPLE_BYTES if ".json" in path.suffixes else 64
-    start = file.read(size).removeprefix(b"\xef\xbb\xbf").lstrip()
+    start: bytes = file.read(size).removeprefix(b"\xef\xbb\xbf").lstrip()
     if start.startswith(b"[") or not start or ".json" not in path.suffixes:
         return start.startswith(b"[")
     first, _, rest = start.partition(b"\n")
