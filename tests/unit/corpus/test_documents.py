@@ -295,15 +295,16 @@ def test_a_packed_file_is_held_to_what_it_holds_unpacked(tmp_path: Path) -> None
     assert "100,000 bytes (corpus.max_file_bytes)" in report.examples[0]
 
 
-def test_a_document_that_takes_too_long_costs_that_document(tmp_path: Path) -> None:
-    (tmp_path / "deep.html").write_text("<div>" * 100_000 + "deep" + "</div>" * 100_000)
-    (tmp_path / "z.txt").write_text("The rest.")
-    report = CorpusReport()
-    assert [each.text for each in read_passages(tmp_path, CorpusSettings(max_file_seconds=2), report)] == [
-        "The rest."
-    ]
-    assert report.failures == {"takes too long": 1}
-    assert report.examples == ["deep.html: took longer than 2 s to read"]
+def test_a_document_that_takes_too_long_costs_that_document() -> None:
+    process = ParserProcess(0.001, 100)  # Less than it takes to import the parser.
+    try:
+        with pytest.raises(UnreadableDocumentError, match=r"took longer than 0\.001 s to read") as failure:
+            process.read(".html", b"<p>One.</p>" * 1000, "a", "", 10**6)
+        assert failure.value.reason == "takes too long"
+        process.max_seconds = 60
+        assert [piece.text for piece in process.read(".html", b"<p>Two.</p>", "b", "", 10**6)] == ["Two."]
+    finally:
+        process.close()
 
 
 def test_a_parser_that_crashes_costs_that_document(monkeypatch: pytest.MonkeyPatch) -> None:
