@@ -54,7 +54,8 @@ RANKS = {room: rank for rank, row in enumerate(ROWS) for room in row}
 
 HEAVY = {
     *("accelerate", "chromadb", "datasets", "gguf", "matplotlib", "onnxruntime", "peft", "tantivy"),
-    *("bs4", "gliner", "lxml", "mwparserfromhell", "mwxml", "pyarrow", "pypdf"),
+    *("docutils", "fastwarc", "ftfy", "gliner", "mammoth", "mwparserfromhell", "pptx", "pyarrow", "pypdf"),
+    *("resiliparse", "semantic_text_splitter"),
     *("ray", "safetensors", "sentence_transformers", "spacy", "torch", "transformers", "trl", "vllm"),
 }
 MAY_IMPORT_HEAVY = (
