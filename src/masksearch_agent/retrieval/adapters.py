@@ -61,7 +61,8 @@ def open_search(index: str | Path, settings: RetrievalSettings) -> Search:
     url = served_url(index)
     if url is not None:
         return open_served_search(url, settings.served).for_run()
-    return Search(open_index(Path(index), settings.chosen_mode)).for_run()
+    store = None if isinstance(settings.dense, str) else settings.dense
+    return Search(open_index(Path(index), settings.chosen_mode, vector_store=store)).for_run()
 
 
 def as_search(obj: object, *, cache_size: int = 0, calls: CallSettings | None = None) -> Search:
