@@ -44,6 +44,9 @@ class RolloutEngineSettings(Settings):
     rollout_engine: Literal["local", "vllm"] = "local"
     """`local` samples from the very weights that are trained; `vllm` from a server that gets them before each batch of
     rollouts."""
+    reproducible: bool | None = None
+    """Whether rollouts of the `local` engine are the same to the last bit in every run of one seed, whatever their
+    timing. None: on a CPU, where it costs nothing worth the name."""
     base_url: str = ""
     """A running vLLM server; empty starts one, as `serving` says, for the length of the run."""
     weight_sync: Literal["disk", "nccl"] = "disk"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -29,8 +31,11 @@ class LocalChatModel(RecordingChatModel):
     """A causal language model."""
     max_batch_size: int = 128
     """Calls sampled together at most."""
-    kept_bytes: int = 1 << 30
-    """Keys and values kept for calls that go on from earlier ones, at most; 0 reads every conversation as a whole."""
+    kept_bytes: int | None = None
+    """Keys and values kept for calls that go on from earlier ones, at most; 0 reads every conversation as a whole, None
+    keeps as much as the engine does by default."""
+    is_reproducible: bool | None = None
+    """Whether rollouts sample the same to the last bit in every run (`lockstep`). None: on a CPU."""
     can_hold_answers: bool = True
 
     _engine: BatchingEngine = PrivateAttr()
@@ -63,6 +68,20 @@ class LocalChatModel(RecordingChatModel):
         self, prompt_ids: list[int], sampling: Sampling, answers: AnswerSpans | None = None
     ) -> Future[Completion]:
         return self._engine.submit(prompt_ids, sampling, answers)
+
+    @contextmanager
+    def rollouts(self, count: int) -> Iterator[Sequence[AbstractContextManager[Any]]]:
+        """Return a context for each of several rollouts to work in, reproducibly where that is wanted."""
+        is_on_cpu = self.model.device.type == "cpu"
+        try:
+            if is_on_cpu if self.is_reproducible is None else self.is_reproducible:
+                with self._engine.in_lockstep(count) as parties:
+                    yield parties
+            else:
+                yield [nullcontext()] * count
+        finally:
+            # A trainer is next, which needs the memory and changes the weights.
+            self._engine.forget()
 
     def close(self) -> None:
         """Stop the sampling thread once its queue is empty."""

@@ -49,7 +49,9 @@ def open_rollout_engine(
     from masksearch_agent.trainers.weight_sync import DiskSync, NCCLSync, SharedWeights, check_server
 
     if chosen.rollout_engine == "local":
-        local = LocalChatModel(model=model, tokenizer=tokenizer, model_version=model_version)
+        local = LocalChatModel(
+            model=model, tokenizer=tokenizer, model_version=model_version, is_reproducible=chosen.reproducible
+        )
         with closing(local):
             yield local, SharedWeights(local)
         return

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +30,7 @@ from masksearch_agent.errors import TrainingError
 from masksearch_agent.failures import stops_run
 from masksearch_agent.generator.roles import render_answer
 from masksearch_agent.models.chat_format import ChatFormat
+from masksearch_agent.models.lockstep import open_rollouts
 from masksearch_agent.records import MASK, Message, Passage, Sampling, SearchTask, TrainingRow
 from masksearch_agent.retrieval.leak_guard import LeakGuard
 from masksearch_agent.retrieval.search import cut_to_words, interleave
@@ -108,7 +110,7 @@ class Exam:
             limit = getattr(trainer.model.config, "max_position_embeddings", None)
             self._references = run_many(self._read_references(limit))
         # Each rank runs its share. All score all rows: where weights are sharded, a pass is everybody's.
-        runs = ranks.gather(run_many(self._run_tasks(self.tasks[ranks.index :: ranks.count])))
+        runs = ranks.gather(self._run_tasks(self.tasks[ranks.index :: ranks.count]))
         if not runs:
             raise TrainingError("not one task of the exam could be run; the log says why, task by task")
         tokenizer = trainer.processing_class
@@ -125,9 +127,19 @@ class Exam:
             metrics[ANSWER_LOGPROB] = _mean([total / count for total, count in answers])
         return metrics
 
-    async def _run_tasks(self, tasks: Sequence[SearchTask]) -> list[_Run]:
-        found = await gather_bounded(self._run_task, tasks, _AT_ONCE)
-        return [run for run in found if run is not None]
+    def _run_tasks(self, tasks: Sequence[SearchTask]) -> list[_Run]:
+        # Who runs which task is fixed, as reproducible sampling asks.
+        shares = [tasks[first::_AT_ONCE] for first in range(min(_AT_ONCE, len(tasks)))]
+        with open_rollouts(self.agent.model, len(shares)) as contexts:
+            pairs = list(zip(shares, contexts, strict=True))
+            found = run_many(gather_bounded(self._run_share, pairs, _AT_ONCE))
+        return [run for share in found for run in share]
+
+    async def _run_share(self, given: tuple[Sequence[SearchTask], AbstractContextManager[Any]]) -> list[_Run]:
+        tasks, context = given
+        with context:
+            runs = [await self._run_task(task) for task in tasks]
+        return [run for run in runs if run is not None]
 
     async def _run_task(self, task: SearchTask) -> _Run | None:
         """Run one task; None where that failed, which says nothing about the weights."""
