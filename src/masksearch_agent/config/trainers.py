@@ -129,7 +129,7 @@ class DAPOSettings(Settings):
     """Leave groups of equal rewards out and draw others in their place. False trains on one batch of rollouts as it is,
     as GRPO does: such groups have no advantage, but their tokens count in the loss's normaliser."""
     max_resampling: int = Field(default=4, gt=0)
-    """Dynamic sampling: rollout batches drawn at most to fill one training batch."""
+    """Dynamic sampling: groups rolled out at most to fill one training batch, in sizes of that batch."""
     mask_truncated: bool = False
     """Leave rollouts cut by a limit on tokens or time out of the loss; they count in their group's mean."""
     importance_sampling_correction: bool = True

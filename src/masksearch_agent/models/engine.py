@@ -142,6 +142,9 @@ class BatchingEngine:
                 self.requests.put(None)
                 self._worker.join()
                 self._worker = None
+                if self.lockstep is not None:
+                    self.lockstep.end()
+                    self.lockstep = None
                 atexit.unregister(self.close)
             self.forget()
 

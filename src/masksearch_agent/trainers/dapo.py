@@ -75,7 +75,7 @@ class DAPOConfig(GRPOConfig):  # type: ignore[misc]
     dynamic_sampling: bool = True
     """Leave groups of equal rewards out and draw others."""
     max_resampling: int = 4
-    """Rollout batches drawn at most per training batch."""
+    """Groups rolled out at most for a training batch, in sizes of it."""
     max_sampler_drift: float | None = 0.2
     """Mean absolute difference of sampled and recomputed log-probabilities, in nats a token, that stops the run."""
     curriculum: tuple[CurriculumLevel, ...] = ()
