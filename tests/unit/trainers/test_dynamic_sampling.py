@@ -71,8 +71,8 @@ def test_groups_that_teach_nothing_are_replaced_from_the_same_stream() -> None:
     of_use = {drawn[1], drawn[4]}
     sampler, runner = make_sampler(lambda task, seed: (useful if task.id in of_use else all_right)(task))
     batch = sampler.sample(2, step=0)
-    # They have 2, 1, 2, 1, 2, 1 masks. One is missing. No task of two masks was of use yet, the one of one mask was: half
-    # a group is to be expected of the third, and a whole one of the fourth. After these it is 1/3 and 2/3.
+    # They have 2, 1, 2, 1, 2, 1 masks. One is missing. No task of two masks was of use yet, the one of one mask was:
+    # half a group is to be expected of the third, and a whole one of the fourth. After these it is 1/3 and 2/3.
     assert runner.asked == [(1, drawn[:2]), (2, drawn[2:4]), (3, drawn[4:6])]
     assert names(batch.groups) == [drawn[1], drawn[4]]
     assert [TASKS[index].id for index in sampler.curriculum.draw(3)] == drawn[6:9]
