@@ -3,11 +3,12 @@ many as are missing.
 
     python benchmarks/dynamic_sampling.py --agent runs/quickstart/ramp_sft
 
-An agent rolls out a pool of tasks, with weights that do not change. Each task of a stream is then one of the pool, drawn
-by seed, and has the group that was rolled out for it whenever it is drawn; so both ways are told the same, and nothing
-else is sampled. `passes` is how often the stream goes through its tasks while the steps last: a task that was all right
+An agent rolls out a pool of tasks, with weights that do not change. Each task of a stream is one of the pool, drawn by
+seed, and has the group that was rolled out for it whenever it is drawn; so both ways are told the same, and nothing
+else is sampled. `passes` is how often the stream goes through its tasks while the steps last; a task that was all right
 is drawn once. `stopped` is what it would cost to end groups whose first rollouts are all of one reward, by how many
-these are: mean over all orders, per group of use, over that of whole groups. The bar: 0.7 of the tokens.
+these are: tokens per group of use, mean over all orders of the rollouts, over those of whole groups. The bar: 0.7 of
+the tokens.
 """
 
 from __future__ import annotations
