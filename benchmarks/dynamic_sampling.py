@@ -55,7 +55,8 @@ class TwiceTheMissing(DynamicSampler):
     prompts = 0
 
     def _draw(self, missing: int, limit: int) -> list[int]:
-        is_first = limit == self.max_batches * self.prompts
+        # The quickstart's cap is two batches, which only a step's first draw has left.
+        is_first = limit == 2 * self.prompts
         return self.curriculum.draw(self.prompts if is_first else min(self.prompts, 2 * missing))
 
 

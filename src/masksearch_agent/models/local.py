@@ -35,7 +35,8 @@ class LocalChatModel(RecordingChatModel):
     """Keys and values kept for calls that go on from earlier ones, at most; 0 reads every conversation as a whole, None
     keeps as much as the engine does by default."""
     is_reproducible: bool | None = None
-    """Whether rollouts sample the same to the last bit in every run (`lockstep`). None: on a CPU."""
+    """Whether rollouts sample the same to the last bit in every run (`lockstep`). None: on a CPU, where they search an
+    index."""
     can_hold_answers: bool = True
 
     _engine: BatchingEngine = PrivateAttr()
@@ -70,11 +71,18 @@ class LocalChatModel(RecordingChatModel):
         return self._engine.submit(prompt_ids, sampling, answers)
 
     @contextmanager
-    def rollouts(self, count: int) -> Iterator[Sequence[AbstractContextManager[Any]]]:
-        """Return a context for each of several rollouts to work in, reproducibly where that is wanted."""
-        is_on_cpu = self.model.device.type == "cpu"
+    def rollouts(
+        self, count: int, is_search_known: bool = True
+    ) -> Iterator[Sequence[AbstractContextManager[Any]]]:
+        """Return a context for each of several rollouts to work in, reproducibly where that is wanted.
+
+        Args:
+            is_search_known: Whether they search passages that are known, which takes no time worth the name; else all
+                would wait for each search, and find another thing each time.
+        """
+        is_default = self.model.device.type == "cpu" and is_search_known
         try:
-            if is_on_cpu if self.is_reproducible is None else self.is_reproducible:
+            if is_default if self.is_reproducible is None else self.is_reproducible:
                 with self._engine.in_lockstep(count) as parties:
                     yield parties
             else:

@@ -14,14 +14,13 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable
 from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
-__all__ = ("TURNAROUND_TOKENS", "Lockstep", "Party", "current_party", "open_rollouts")
+__all__ = ("TURNAROUND_TOKENS", "Lockstep", "Party", "current_party")
 
 logger = logging.getLogger(__name__)
 
@@ -143,12 +142,3 @@ class Lockstep(Generic[_RequestT]):
             )  # fmt: skip
             return False
         return True
-
-
-def open_rollouts(model: object, count: int) -> AbstractContextManager[Sequence[AbstractContextManager[Any]]]:
-    """Return what gives each of several rollouts that a model samples for a context to work in."""
-    opens = getattr(model, "rollouts", None)
-    if opens is None:  # Only weights in this process are sampled reproducibly.
-        return nullcontext([nullcontext()] * count)
-    opened: AbstractContextManager[Sequence[AbstractContextManager[Any]]] = opens(count)
-    return opened

@@ -24,6 +24,9 @@ __all__ = ("DynamicSampler", "SampledBatch")
 
 logger = logging.getLogger(__name__)
 
+_MOST_AT_ONCE = 2
+"""Times the batch to train on that is rolled out at once: what bounds memory where few groups are of use."""
+
 
 @dataclass(frozen=True, slots=True)
 class _RolloutNumbers:
@@ -98,7 +101,8 @@ class DynamicSampler:
         while len(kept) < count and len(sampled) < self.max_batches * count:
             batches += 1
             missing = count - len(kept)
-            drawn = self._draw(missing, self.max_batches * count - len(sampled))
+            limit = min(_MOST_AT_ONCE * count, self.max_batches * count - len(sampled))
+            drawn = self._draw(missing, limit)
             groups, outcomes = self._roll_out(drawn, step, batches)
             sampled += outcomes
             for outcome in outcomes:

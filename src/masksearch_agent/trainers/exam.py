@@ -30,7 +30,6 @@ from masksearch_agent.errors import TrainingError
 from masksearch_agent.failures import stops_run
 from masksearch_agent.generator.roles import render_answer
 from masksearch_agent.models.chat_format import ChatFormat
-from masksearch_agent.models.lockstep import open_rollouts
 from masksearch_agent.records import MASK, Message, Passage, Sampling, SearchTask, TrainingRow
 from masksearch_agent.retrieval.leak_guard import LeakGuard
 from masksearch_agent.retrieval.search import cut_to_words, interleave
@@ -42,6 +41,7 @@ from masksearch_agent.trainers.alarms import ANSWER_LOGPROB, EXAM_SCORE
 from masksearch_agent.trainers.batches import collate_rows
 from masksearch_agent.trainers.logprobs import score_completions
 from masksearch_agent.trainers.ranks import Ranks
+from masksearch_agent.trainers.rollouts import open_rollouts
 from masksearch_agent.trainers.weight_sync import WeightSync
 
 __all__ = ("Exam", "reading_row")
@@ -130,7 +130,7 @@ class Exam:
     def _run_tasks(self, tasks: Sequence[SearchTask]) -> list[_Run]:
         # Who runs which task is fixed, as reproducible sampling asks.
         shares = [tasks[first::_AT_ONCE] for first in range(min(_AT_ONCE, len(tasks)))]
-        with open_rollouts(self.agent.model, len(shares)) as contexts:
+        with open_rollouts(self.agent, len(shares)) as contexts:
             pairs = list(zip(shares, contexts, strict=True))
             found = run_many(gather_bounded(self._run_share, pairs, _AT_ONCE))
         return [run for share in found for run in share]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Literal
@@ -18,12 +18,11 @@ from masksearch_agent.calls.connections import close_connections
 from masksearch_agent.concurrency import run_many
 from masksearch_agent.errors import TrainingError
 from masksearch_agent.failures import Failures, reason_of, stops_run
-from masksearch_agent.models.lockstep import open_rollouts
 from masksearch_agent.records import Sampling, SearchTask, TrainingRow, Trajectory
 from masksearch_agent.rewards.mix import Reward, RewardMix
 from masksearch_agent.traces.rows import make_rows
 
-__all__ = ("Fate", "Group", "Rollout", "RolloutRunner")
+__all__ = ("Fate", "Group", "Rollout", "RolloutRunner", "open_rollouts")
 
 _ROLLOUTS_PER_CALL = 1_000_000
 """More than any call runs, so the seeds of two calls never meet; a task drawn twice is rolled out differently."""
@@ -86,6 +85,22 @@ class Group:
         return [(total - mean) / (deviation + 1e-4) for total in totals]
 
 
+def open_rollouts(
+    agent: MaskSearchAgent, count: int
+) -> AbstractContextManager[Sequence[AbstractContextManager[Any]]]:
+    """Return what gives each of several rollouts a context to work in, in which they are sampled reproducibly.
+
+    That is for weights in this process, and for searches that find the same each time.
+    """
+    opens = getattr(getattr(agent, "model", None), "rollouts", None)
+    if opens is None:
+        return nullcontext([nullcontext()] * count)
+    opened: AbstractContextManager[Sequence[AbstractContextManager[Any]]] = opens(
+        count, is_search_known=bool(agent.search.passages)
+    )
+    return opened
+
+
 class RolloutRunner:
     """Runs groups of rollouts through an agent, whose model must record tokens.
 
@@ -112,7 +127,7 @@ class RolloutRunner:
                 depends on the seed and the place, not on which process rolls it out. None counts from 0.
         """
         places = range(len(tasks)) if places is None else places
-        with open_rollouts(getattr(self.agent, "model", None), len(tasks) * self.group_size) as contexts:
+        with open_rollouts(self.agent, len(tasks) * self.group_size) as contexts:
             return run_many(self._run_all(tasks, seed, places, contexts))
 
     async def _run_all(

@@ -13,7 +13,7 @@ from fakes.tiny_models import make_test_model
 
 from masksearch_agent.models import lockstep as lockstep_module
 from masksearch_agent.models.engine import BatchingEngine
-from masksearch_agent.models.lockstep import TURNAROUND_TOKENS, Lockstep, Party, open_rollouts
+from masksearch_agent.models.lockstep import TURNAROUND_TOKENS, Lockstep, Party
 from masksearch_agent.records import Sampling
 
 CALLERS = 6
@@ -187,23 +187,16 @@ def test_the_clock_awaits_who_was_answered_a_number_of_tokens_ago() -> None:
     assert told == [two]
 
 
-def test_only_weights_in_this_process_are_sampled_reproducibly() -> None:
-    with open_rollouts(object(), 3) as contexts:
-        assert len(contexts) == 3
-        for context in contexts:
-            with context:
-                pass
-
-
 def test_rollouts_of_a_local_model_leave_nothing_in_memory(tiny_tokenizer: Any) -> None:
     from masksearch_agent.models.local import LocalChatModel
 
-    for is_reproducible in (None, True, False):
+    for is_reproducible, is_search_known in ((None, True), (None, False), (True, False), (False, True)):
         chat = LocalChatModel(
             model=make_test_model(tiny_tokenizer), tokenizer=tiny_tokenizer, is_reproducible=is_reproducible
         )
-        with chat.rollouts(1) as [context], context:
-            assert isinstance(context, Party) is (is_reproducible is not False)
+        with chat.rollouts(1, is_search_known) as [context], context:
+            is_wanted = is_search_known if is_reproducible is None else is_reproducible
+            assert isinstance(context, Party) is is_wanted
             assert chat.invoke("Who?", max_tokens=4).content
             assert chat._engine.prefixes.size_bytes > 0
         assert chat._engine.prefixes.size_bytes == 0
