@@ -7,8 +7,8 @@ the engine alone gets the very prompts that those rollouts sent, each with the n
 it, as 64 chains in which a request follows when the one before it is done. It looks for no stop string and no
 end-of-turn token. The bar: the graph reaches 0.95 of the engine's tokens a second.
 
-The same rollouts run once more with requests joining as they come (`rollouts.reproducible: false`), where else they join
-by a clock of tokens, so that every run of a seed is the same. The bar: that costs less than 5%.
+The same rollouts run once more with requests joining as they come (`rollouts.reproducible: false`); else they join by
+a clock of tokens, so that every run of a seed is the same. The bar: that costs less than 5%.
 """
 
 from __future__ import annotations
