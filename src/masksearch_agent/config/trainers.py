@@ -123,6 +123,10 @@ class DAPOSettings(Settings):
     wrong_answer_kl: float = Field(default=0.0, ge=0)
     """What each nat by which the policy has moved away from where training began costs, on rollouts whose answer is not
     wholly right (DGPO, arXiv 2508.20324, with the start as its teacher). 0: nothing, and no copy is held."""
+    max_staleness: int = Field(default=0, ge=0, le=1)
+    """Batches of rollouts by which the weights that sample may be behind those that are trained. 1: the next batch is
+    sampled while one is trained on (`trainers.ahead`), by one process that trains; the local engine then holds a copy
+    of the weights. A run that is killed samples the batch after its checkpoint anew, with the newest weights."""
     updates_per_rollout: int = Field(default=1, gt=0)
     """Optimizer steps on each batch of rollouts; the paper takes 16."""
     dynamic_sampling: bool = True

@@ -24,28 +24,29 @@ class RolloutsAhead:
     Args:
         curriculum: What `sample` draws from.
         sample: Rolls out the batch of an optimizer step.
+        refresh: Brings the weights, as they are after so many steps, to what samples, which rests when it is called.
         is_ahead: Whether to sample the next batch while one is trained on.
     """
 
     def __init__(
-        self, curriculum: Curriculum, sample: Callable[[int], SampledBatch], is_ahead: bool
+        self,
+        curriculum: Curriculum,
+        sample: Callable[[int], SampledBatch],
+        refresh: Callable[[int], None],
+        is_ahead: bool,
     ) -> None:
         self.curriculum = curriculum
         self.sample = sample
+        self.refresh = refresh
         self.is_ahead = is_ahead
         self._pending: Future[SampledBatch] | None = None
         self._state_before: dict[str, Any] = {}
 
-    def take(self, step: int, next_step: int | None, refresh: Callable[[], None]) -> SampledBatch:
-        """Return the batch of a step, and begin with the next one.
-
-        Args:
-            next_step: The step that asks next; None where none does.
-            refresh: Brings the newest weights to what samples, which rests when it is called.
-        """
+    def take(self, step: int, next_step: int | None) -> SampledBatch:
+        """Return the batch of a step, and begin with that of the step that asks next; None: none does."""
         sampled = None if self._pending is None else self._pending.result()
         self._pending = None
-        refresh()
+        self.refresh(step)
         if sampled is None:
             sampled = self.sample(step)
         if self.is_ahead and next_step is not None:

@@ -33,7 +33,8 @@ from trl import GRPOConfig, GRPOTrainer
 from masksearch_agent.config.trainers import CurriculumLevel, DAPOSettings, OptimizerSettings
 from masksearch_agent.errors import TrainingError
 from masksearch_agent.records import SearchTask, TrainingRow
-from masksearch_agent.trainers.batches import collate_rows, split_batch, trim_padding
+from masksearch_agent.trainers.ahead import RolloutsAhead
+from masksearch_agent.trainers.batches import batch_parts, collate_rows, split_batch, trim_padding
 from masksearch_agent.trainers.callbacks import CurriculumState
 from masksearch_agent.trainers.curriculum import Curriculum
 from masksearch_agent.trainers.dynamic_sampling import DynamicSampler
@@ -45,13 +46,13 @@ from masksearch_agent.trainers.ranks import Ranks, leave_group_at_exit, share_ev
 from masksearch_agent.trainers.rollouts import Group, RolloutRunner
 from masksearch_agent.trainers.step_loss import RowToTrain, StartPolicy, StepLoss
 from masksearch_agent.trainers.token_metrics import TokenMetrics, check_sampler_drift
-from masksearch_agent.trainers.weight_sync import SharedWeights, WeightSync
+from masksearch_agent.trainers.weight_sync import SharedWeights, WeightSync, check_ahead
 
 __all__ = ("DAPOConfig", "DAPOTrainer", "dapo_loss")
 
 _NAMES_OF_BOTH = (
     "prompts_per_step", "dynamic_sampling", "max_resampling", "max_sampler_drift", "curriculum", "optimizer",
-    "lora_rank", "wrong_answer_kl",
+    "lora_rank", "wrong_answer_kl", "max_staleness",
 )  # fmt: skip
 """Settings of a recipe that `DAPOConfig` has under the same name."""
 
@@ -84,6 +85,8 @@ class DAPOConfig(GRPOConfig):  # type: ignore[misc]
     """One that TRL does not know; None for TRL's `optim`."""
     lora_rank: int = 0
     """Rank of LoRA adapters; 0 trains every weight."""
+    max_staleness: int = 0
+    """Batches of rollouts by which the weights that sample may be behind: 0 or 1."""
     wrong_answer_kl: float = 0.0
     """What the divergence from the start costs on rollouts whose answer is not wholly right (DGPO)."""
 
@@ -191,6 +194,12 @@ class DAPOTrainer(GRPOTrainer):  # type: ignore[misc]
             )
         self.weight_sync = weight_sync or SharedWeights(runner.agent.model)
         self.curriculum = Curriculum(tasks, args.curriculum, args.max_steps, args.seed)
+        self.ahead = RolloutsAhead(
+            self.curriculum,
+            lambda step: self.sampler.sample(args.prompts_per_step, step),
+            lambda step: self.weight_sync.refresh(self, step),
+            check_ahead(args.max_staleness, self.weight_sync, args.world_size),
+        )
         self.runner = runner
         self.micro_batches: deque[dict[str, torch.Tensor]] = deque()
         """Those of the rollouts in use that are still to be trained on."""
@@ -204,7 +213,7 @@ class DAPOTrainer(GRPOTrainer):  # type: ignore[misc]
             args=args,
             train_dataset=Dataset.from_dict({"prompt": [""] * (batches * args.prompts_per_step)}),
             processing_class=processing_class,
-            callbacks=[CurriculumState(self.curriculum), *callbacks, monitor],
+            callbacks=[CurriculumState(self.ahead), *callbacks, monitor],
             peft_config=lora_config(args.lora_rank),
         )
         monitor.attach(self)
@@ -268,10 +277,10 @@ class DAPOTrainer(GRPOTrainer):  # type: ignore[misc]
         super().log({**logs, **means}, start_time)
 
     def roll_out(self) -> dict[str, torch.Tensor]:
-        """Bring the weights to the sampler, sample a batch of groups, and return its rows as tensors."""
+        """Sample a batch of groups with the newest weights, or take what was sampled ahead; return it as tensors."""
         step = self.state.global_step
-        self.weight_sync.refresh(self, step)
-        sampled = self.sampler.sample(self.args.prompts_per_step, step)
+        following = step + self.args.updates_per_rollout
+        sampled = self.ahead.take(step, following if following < self.args.max_steps else None)
         self._note(sampled.metrics)
         return self._batch(self._rows_to_train(sampled.groups))
 
@@ -315,13 +324,9 @@ class DAPOTrainer(GRPOTrainer):  # type: ignore[misc]
         batch["is_wrong"] = torch.nn.functional.pad(is_wrong, (0, len(batch["advantages"]) - len(own)))
         batch = {name: tensor.to(self.accelerator.device) for name, tensor in batch.items()}
         if self.args.updates_per_rollout > 1:
-            batch["old_per_token_logps"] = self._recompute_logprobs(
-                batch, lambda part: score_completions(self.model, part)[0]
-            )
-        if (start := self.start) is not None:
-            batch["start_per_token_logps"] = self._recompute_logprobs(
-                batch, lambda part: start.logprobs(self.model, part)
-            )
+            batch["old_per_token_logps"] = self._scored(batch, score_completions)
+        if self.start is not None:
+            batch["start_per_token_logps"] = self._scored(batch, self.start.score)
         trained = [each.row.trainable_count for each in own]
         read = sum(len(each.row.input_ids) for each in own)
         counts = torch.tensor([[sum(trained), sum(map(bool, trained)), read]], device=self.accelerator.device)
@@ -332,17 +337,11 @@ class DAPOTrainer(GRPOTrainer):  # type: ignore[misc]
         self.noted["num_tokens"] = [self.state.num_input_tokens_seen]
         return batch
 
-    def _recompute_logprobs(
-        self, batch: dict[str, torch.Tensor], score: Callable[[dict[str, torch.Tensor]], torch.Tensor]
-    ) -> torch.Tensor:
+    def _scored(self, batch: dict[str, torch.Tensor], score: Callable[..., Any]) -> torch.Tensor:
         """Return `(B, C)` log-probabilities of a policy: as it is before several updates change it, or as it was."""
-        size = self.args.per_device_train_batch_size
-        parts = [
-            {name: tensor[start : start + size] for name, tensor in batch.items()}
-            for start in range(0, len(batch["advantages"]), size)
-        ]
         with torch.no_grad(), self.accelerator.autocast():
-            return torch.cat([score(part) for part in parts])
+            parts = batch_parts(batch, self.args.per_device_train_batch_size)
+            return torch.cat([score(self.model, part)[0] for part in parts])
 
 
 def _rewarded_by_runner(**kwargs: Any) -> list[float]:

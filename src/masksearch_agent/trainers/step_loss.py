@@ -109,11 +109,11 @@ class StartPolicy:
     def __init__(self, model: Any, has_adapters: bool) -> None:
         self._copy = None if has_adapters else copy.deepcopy(model).requires_grad_(False).eval()
 
-    def logprobs(self, model: Any, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        """Return `(B, T)` log-probabilities of the trained tokens; `model` is the one in training."""
+    def score(self, model: Any, batch: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return what `score_completions` does, of the start; `model` is the one in training."""
         scored = model if self._copy is None else self._copy.to(batch["prompt_ids"].device)
-        with torch.no_grad(), model.disable_adapter() if self._copy is None else nullcontext():
-            return score_completions(scored, batch)[0]
+        with model.disable_adapter() if self._copy is None else nullcontext():
+            return score_completions(scored, batch)
 
 
 def trained_rows(mask: torch.Tensor) -> torch.Tensor:
