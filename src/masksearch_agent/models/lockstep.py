@@ -18,7 +18,7 @@ from collections.abc import Callable
 from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 __all__ = ("TURNAROUND_TOKENS", "Lockstep", "Party", "current_party")
 
@@ -40,7 +40,7 @@ class Party:
     """One caller. What is asked inside its context, in this task or those that it starts, is asked by it."""
 
     number: int
-    lockstep: Lockstep[object]
+    lockstep: Lockstep[Any]
     tell: Callable[[Party], None]
     """Tells the engine that it has left."""
     has_left: bool = False

@@ -9,6 +9,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("trl")
 
+from transformers import TrainerCallback  # noqa: E402
 from unit.trainers.conftest import TASKS, MakeTrainer, ScriptedRunner, make_group  # noqa: E402
 
 from masksearch_agent.config.trainers import OptimizerSettings  # noqa: E402
@@ -36,6 +37,11 @@ class NotedWeights:
 
     def refresh(self, trainer: Any, step: int) -> None:
         self.runner.agent.model.model_version = f"tiny@{step}"
+
+
+class StopAfterTwo(TrainerCallback):  # type: ignore[misc]
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        control.should_training_stop = state.global_step == 2
 
 
 def make_ahead(work: Any, is_ahead: bool = True) -> tuple[RolloutsAhead, list[str], Curriculum]:
@@ -116,10 +122,13 @@ def test_a_resumed_run_samples_again_what_was_sampled_ahead(
     common: dict[str, Any] = {"optimizer": FAST, "save_steps": 2, "max_staleness": 1}
     make_trainer(whole, weight_sync=NotedWeights(whole), output_dir=tmp_path / "whole", **common).train()
     cut = tmp_path / "cut"
-    stopped = make_trainer(first, weight_sync=NotedWeights(first), output_dir=cut, **common)
+    stop = StopAfterTwo()
+    stopped = make_trainer(first, callbacks=[stop], weight_sync=NotedWeights(first), output_dir=cut, **common)
     stopped.train()
+    stopped.ahead.rest()
+    assert first.asked == whole.asked[:3], "the third batch was sampled ahead"
     resumed = make_trainer(second, weight_sync=NotedWeights(second), output_dir=cut, **common)
-    resumed.train(resume_from_checkpoint=str(cut / "checkpoint-2"))
+    resumed.train(resume_from_checkpoint=True)
     assert second.asked == whole.asked[2:]
     assert second.versions == ["tiny@2", "tiny@2"]
 
