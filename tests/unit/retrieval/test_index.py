@@ -233,3 +233,9 @@ def test_bm25_finds_most_supporting_passages_of_hotpotqa(shared_data: Path, tmp_
         gold = {title for title, _ in row["supporting_facts"]}
         recalls.append(len(gold & {hit.passage.title for hit in hits}) / len(gold))
     assert sum(recalls) / len(recalls) >= 0.75
+
+
+def test_an_index_keeps_the_metadata_of_its_passages(tmp_path: Path):
+    passage = Passage("a", "T", "red fox", metadata={"page": 3, "url": "http://x"})
+    build_index([passage], tmp_path / "index", BM25_ONLY)
+    assert open_index(tmp_path / "index").search(["fox"], 1)[0][0].passage == passage
