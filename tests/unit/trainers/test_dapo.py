@@ -373,7 +373,7 @@ def test_truncated_rollouts_can_be_left_out_of_the_loss_but_not_of_their_group(
     for is_dropped, kept in ((False, rows), (True, rows[:1])):
         trainer = make_trainer(ScriptedRunner(useful), mask_truncated=is_dropped)
         to_train = trainer._rows_to_train([group])
-        assert [row for row, _ in to_train] == kept
+        assert [each.row for each in to_train] == kept
         assert to_train[0][1] == group.advantages()[0] < 0
 
 
