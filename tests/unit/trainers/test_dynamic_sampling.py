@@ -184,7 +184,7 @@ def test_no_two_batches_of_rollouts_share_a_seed() -> None:
     for step in range(3):
         sampler.sample(2, step)
     seeds = [seed for seed, _ in runner.asked]
-    assert len(set(seeds)) == len(seeds) == 5
+    assert len(set(seeds)) == len(seeds) == 6
 
 
 def run_ranks(count: int, work: Callable[[Ranks], Any]) -> list[Any]:
