@@ -58,13 +58,9 @@ def open_rollout_engine(
     )
 
     if chosen.rollout_engine == "local":
-        local = LocalChatModel(
-            model=copy.deepcopy(model) if is_ahead else model,
-            tokenizer=tokenizer,
-            model_version=model_version,
-            is_reproducible=chosen.reproducible,
-        )
-        with closing(local):
+        own = copy.deepcopy(model) if is_ahead else model
+        settings = {"model_version": model_version, "is_reproducible": chosen.reproducible}
+        with closing(LocalChatModel(model=own, tokenizer=tokenizer, **settings)) as local:
             yield local, CopiedWeights(local) if is_ahead else SharedWeights(local)
         return
     with ExitStack() as stack:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -131,10 +132,8 @@ def run_dapo(
             weight_sync=weight_sync,
             monitor=monitor,
         )
-        try:
+        with closing(trainer.ahead):
             trainer.train(resume_from_checkpoint=find_last_checkpoint(output))
-        finally:
-            trainer.ahead.rest()
     described = next_info(info, source, directory, label, settings, index, mixed)
     _save(trainer, source, settings, described, directory, are_weights_new=bool(monitor.kept_step))
     entries = read_metrics(metrics)

@@ -58,6 +58,10 @@ class RolloutsAhead:
         if self._pending is not None:
             wait([self._pending])
 
+    def close(self) -> None:
+        """Wait as `rest` does, at the end of a run."""
+        self.rest()
+
     def state(self) -> dict[str, Any]:
         """Return the curriculum's state before what is sampled ahead, which a resumed run samples again."""
         return self.curriculum.state() if self._pending is None else self._state_before
