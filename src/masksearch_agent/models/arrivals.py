@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from masksearch_agent.models.answer_spans import AnswerSpans
+from masksearch_agent.models.heard import TokenListener
 from masksearch_agent.models.lockstep import Party
 from masksearch_agent.models.recording import Completion
 from masksearch_agent.records import Sampling
@@ -29,6 +30,8 @@ class Request:
     answers: AnswerSpans | None
     party: Party | None
     """Who asks, where that is one of several who are sampled in lockstep."""
+    hear: TokenListener | None = None
+    """Told each token; None where nobody listens."""
 
 
 class Arrivals:

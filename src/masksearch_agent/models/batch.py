@@ -122,6 +122,8 @@ class Batch:
         for row, token, logprob in zip(self.rows, tokens, logprobs, strict=True):
             row.ids.append(token)
             row.logprobs.append(logprob)
+            if row.request.hear is not None:
+                row.request.hear((token,))
             row.finish_reason = self.engine.is_finished(row)
         finished = [row for row in self.rows if row.finish_reason is not None]
         for row in finished:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Literal
 from masksearch_agent.models.answer_spans import AnswerSpans
 from masksearch_agent.models.arrivals import Request
 from masksearch_agent.models.batch import Batch, Row
+from masksearch_agent.models.heard import TokenListener
 from masksearch_agent.models.lockstep import Lockstep, Party, current_party
 from masksearch_agent.models.prefixes import ModelMark, PrefixStore
 from masksearch_agent.models.recording import Completion, fit_context
@@ -84,9 +85,15 @@ class BatchingEngine:
         self._worker: threading.Thread | None = None
 
     def submit(
-        self, prompt_ids: Sequence[int], sampling: Sampling, answers: AnswerSpans | None = None
+        self,
+        prompt_ids: Sequence[int],
+        sampling: Sampling,
+        answers: AnswerSpans | None = None,
+        hear: TokenListener | None = None,
     ) -> Future[Completion]:
         """Queue a request; `answers` says what may stand in `<answer>`, None that anything may.
+
+        What listens is told each token once it is sampled.
 
         Raises:
             ModelError: The prompt is empty or leaves no room in the model's context, or the settings cannot be sampled
@@ -95,7 +102,7 @@ class BatchingEngine:
         require_usable(sampling)
         limit = getattr(self.model.config, "max_position_embeddings", None)
         sampling = fit_context(prompt_ids, sampling, limit, "model")
-        request = Request(tuple(prompt_ids), sampling, Future(), answers, current_party())
+        request = Request(tuple(prompt_ids), sampling, Future(), answers, current_party(), hear)
         with self._lock:
             self._start()
             self.requests.put(request)
