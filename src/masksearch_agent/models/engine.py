@@ -174,7 +174,7 @@ class BatchingEngine:
             if is_closing:
                 return
 
-    def _next_request(self) -> Request | None:
+    def _next_request(self) -> Request | Party | None:
         """Wait for a request. Where none comes for long, others need the memory more: a trainer, say."""
         try:
             return self.requests.get(timeout=_KEPT_IDLE_S)

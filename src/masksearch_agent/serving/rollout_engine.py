@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from masksearch_agent.config.serving import RolloutEngineSettings, ServingSettings
 from masksearch_agent.errors import TrainingError
@@ -59,7 +59,7 @@ def open_rollout_engine(
 
     if chosen.rollout_engine == "local":
         own = copy.deepcopy(model) if is_ahead else model
-        settings = {"model_version": model_version, "is_reproducible": chosen.reproducible}
+        settings: dict[str, Any] = {"model_version": model_version, "is_reproducible": chosen.reproducible}
         with closing(LocalChatModel(model=own, tokenizer=tokenizer, **settings)) as local:
             yield local, CopiedWeights(local) if is_ahead else SharedWeights(local)
         return

@@ -196,7 +196,7 @@ class DAPOTrainer(GRPOTrainer):  # type: ignore[misc]
         self.curriculum = Curriculum(tasks, args.curriculum, args.max_steps, args.seed)
         self.ahead = RolloutsAhead(
             self.curriculum,
-            lambda step: self.sampler.sample(args.prompts_per_step, step),
+            lambda step: self.sampler.sample(self.args.prompts_per_step, step),
             lambda step: self.weight_sync.refresh(self, step),
             check_ahead(args.max_staleness, self.weight_sync, args.world_size),
         )
