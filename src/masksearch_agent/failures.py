@@ -14,6 +14,7 @@ import re
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from masksearch_agent.errors import (
@@ -96,6 +97,14 @@ class Failures:
                 f"{self._in_a_row} items in a row failed, the last one because {reason}"
             ) from cause
         return reason
+
+    @contextmanager
+    def costing(self, item: str) -> Iterator[None]:
+        """Let what fails in the block cost an item; see `add`."""
+        try:
+            yield
+        except Exception as failure:  # noqa: BLE001 (raised again where it is more than an item's)
+            self.add(item, failure)
 
     def note_earlier(self, reason: str) -> None:
         """Count an item that failed in an earlier run."""

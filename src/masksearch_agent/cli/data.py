@@ -73,9 +73,11 @@ def index(
             "mode": resolved.retrieval.mode,
             "changed": {"added": built.added, "removed": built.removed, "embedded": built.embedded},
             "documents": read.as_dict(),
+            **({"not_embedded": dict(built.failures)} if built.failures else {}),
         },
         as_json,
     )
+    cli.exit_by_failures(built.failed, built.passages, resolved.max_failed)
     cli.exit_by_failures(read.failed, read.read, resolved.max_failed)
 
 

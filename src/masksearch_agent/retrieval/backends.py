@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from masksearch_agent.errors import RetrievalError
+from masksearch_agent.failures import Failures
 from masksearch_agent.records import Passage, ScoredPassage
 from masksearch_agent.retrieval.embedders import Embedder
 from masksearch_agent.retrieval.passages import PassageFile
@@ -69,6 +70,8 @@ class IndexPart:
     """What is searched, in the order of the index."""
     embedder: Embedder
     """For a mode that embeds; it loads its model on first use."""
+    failures: Failures = field(default_factory=Failures)
+    """Counts the passages that a build had to leave out of the part."""
 
 
 class RetrieverMode:

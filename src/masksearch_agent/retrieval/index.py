@@ -14,14 +14,15 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from masksearch_agent.config.retrieval import RetrievalSettings
 from masksearch_agent.errors import RetrievalError
+from masksearch_agent.failures import Failures
 from masksearch_agent.files import replace_text
 from masksearch_agent.jsonl import load_record
 from masksearch_agent.plugins import RETRIEVER_MODES
@@ -52,6 +53,13 @@ class IndexReport:
     removed: int
     embedded: int
     """Passages whose embedding was computed."""
+    failures: Mapping[str, int] = field(default_factory=dict)
+    """Passages that could not be embedded, by reason; a search by words still finds them."""
+
+    @property
+    def failed(self) -> int:
+        """Number of passages that could not be embedded."""
+        return sum(self.failures.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,17 +272,18 @@ def _write_parts(
             before = PassageFile(directory / old.folder)
         except RetrievalError:
             logger.warning("the passages of the old index are damaged; all count as new")
-    embedded = 0
+    embedded, failures = 0, Failures()
     for name, part in _parts_of(wanted.mode).items():
         older = None
         is_usable = old is not None and (not part.embeds or old.embedder == wanted.embedder)
         if old is not None and before is not None and is_usable and name in old.parts:
             older = IndexPart(directory / old.folder / name, before, embedder)
-        embedded += part.build(IndexPart(directory / wanted.folder / name, passages, embedder), older)
+        made = IndexPart(directory / wanted.folder / name, passages, embedder, failures)
+        embedded += part.build(made, older)
     now = np.array(passages.keys)
     gone = np.array(before.keys if before is not None else (), dtype=np.uint64)
     added, removed = np.setdiff1d(now, gone).size, np.setdiff1d(gone, now).size
-    return IndexReport(wanted.count, added, removed, embedded)
+    return IndexReport(wanted.count, added, removed, embedded, dict(failures.reasons))
 
 
 def _write_manifest(directory: Path, manifest: _Manifest) -> None:

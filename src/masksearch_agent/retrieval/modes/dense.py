@@ -7,6 +7,7 @@ that every backend returns the same records.
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,9 +17,10 @@ from threading import Lock
 from typing import Any
 
 from masksearch_agent.errors import RetrievalError, needs_extra
+from masksearch_agent.failures import Failures
 from masksearch_agent.records import Passage, ScoredPassage
 from masksearch_agent.retrieval.backends import IndexPart, RetrieverMode
-from masksearch_agent.retrieval.embedders import Embedder
+from masksearch_agent.retrieval.embedders import Embedder, embed_each
 
 with needs_extra("index"):
     import numpy as np
@@ -27,7 +29,9 @@ __all__ = ("MODE", "CallMerger", "DenseIndex")
 
 _COLLECTION = "passages"
 _VECTORS = "vectors.f32"
-"""Beside Chroma's files: the vectors in order, to build the next index from."""
+"""Beside Chroma's files: the vectors in order, to build the next index from; NaN where there is none."""
+_GAPS = "gaps.json"
+"""The positions of passages without a vector, where there are some."""
 _BATCH = 4096
 """Passages embedded and added at a time: enough to sort by length, little enough to hold."""
 
@@ -68,8 +72,14 @@ class CallMerger:
         try:
             results = self._function([item for items, _ in calls for item in items])
         except Exception as failure:  # noqa: BLE001 - raised again where the caller waits
-            for _, future in calls:
-                future.set_exception(failure)
+            if len(calls) == 1:
+                calls[0][1].set_exception(failure)
+                return
+            for items, future in calls:  # Each by itself: what one brings must not fail the others.
+                try:
+                    future.set_result(list(self._function(items)))
+                except Exception as of_call:  # noqa: BLE001
+                    future.set_exception(of_call)
             return
         rest = iter(results)
         for items, future in calls:
@@ -85,7 +95,8 @@ class DenseIndex:
 
     def __init__(self, directory: Path, passages: Sequence[Passage], embedder: Embedder) -> None:
         # Kept with the collection, which is unusable once its client is gone.
-        self._client, self._collection = _open_collection(directory, len(passages))
+        self._count = len(passages) - len(_read_gaps(directory))
+        self._client, self._collection = _open_collection(directory, self._count)
         self.searched_passages = passages
         """All passages of the index, in its order."""
         self._embedder = embedder
@@ -98,12 +109,17 @@ class DenseIndex:
         embedder: Embedder,
         keys: Sequence[int] = (),
         known: _KnownVectors | None = None,
+        failures: Failures | None = None,
     ) -> int:
         """Embed passages and write the collection into a new folder; return how many were embedded.
 
-        The others have their vectors by their content keys from an older index by the same embedder, `known`.
+        The others have their vectors by their content keys from an older index by the same embedder, `known`; those
+        that the embedder breaks on have none, and are counted.
+
+        Raises:
+            RetrievalError: Not one of the passages could be embedded.
         """
-        embedded = 0
+        embedded, gaps, failures = 0, list[int](), failures or Failures()
         with _open_client(directory) as client, (directory / _VECTORS).open("wb") as file:
             collection = client.create_collection(
                 _COLLECTION, configuration={"hnsw": _HNSW}, embedding_function=None
@@ -114,13 +130,21 @@ class DenseIndex:
                 found = known.find(keys[start:stop]) if known else {}
                 missing = [offset for offset in range(stop - start) if offset not in found]
                 if missing:
-                    texts = [_embedded_text(passages[start + offset]) for offset in missing]
-                    found |= zip(missing, embedder.embed(texts), strict=True)
-                    embedded += len(missing)
-                vectors = np.stack([found[offset] for offset in range(stop - start)])
+                    asked = [passages[start + offset] for offset in missing]
+                    new = _embed(embedder, asked, failures)
+                    found |= {missing[place]: vector for place, vector in new.items()}
+                    embedded += len(new)
+                if not found:
+                    why = next(iter(failures.reasons))
+                    raise RetrievalError(f"{stop - start} passages, and none can be embedded: {why}")
+                gap = np.full_like(next(iter(found.values())), np.nan, dtype=np.float32)
+                vectors = np.stack([found.get(offset, gap) for offset in range(stop - start)])
                 vectors.astype(np.float32, copy=False).tofile(file)
-                positions = [str(position) for position in range(start, stop)]
-                collection.add(ids=positions, embeddings=vectors)
+                kept = sorted(found)
+                gaps += [start + offset for offset in range(stop - start) if offset not in found]
+                collection.add(ids=[str(start + offset) for offset in kept], embeddings=vectors[kept])
+        if gaps:
+            (directory / _GAPS).write_text(json.dumps(gaps), encoding="utf-8")
         return embedded
 
     def search(self, queries: Sequence[str], limit: int) -> list[list[ScoredPassage]]:
@@ -137,7 +161,7 @@ class DenseIndex:
 
     def _nearest(self, vectors: np.ndarray[Any, Any], limit: int) -> list[list[ScoredPassage]]:
         found = self._collection.query(
-            query_embeddings=vectors, n_results=min(limit, len(self.searched_passages)), include=["distances"]
+            query_embeddings=vectors, n_results=min(limit, self._count), include=["distances"]
         )
         return [
             [
@@ -172,7 +196,8 @@ class _KnownVectors:
         wanted = np.array(keys, dtype=np.uint64)
         places = np.minimum(np.searchsorted(self._keys, wanted), len(self._keys) - 1)
         offsets = np.flatnonzero(self._keys[places] == wanted)
-        return {int(offset): self._vectors[self._order[places[offset]]] for offset in offsets}
+        found = {int(offset): self._vectors[self._order[places[offset]]] for offset in offsets}
+        return {offset: vector for offset, vector in found.items() if np.isfinite(vector[0])}
 
 
 def _open_collection(directory: Path, count: int) -> tuple[Any, Any]:
@@ -189,6 +214,28 @@ def _open_collection(directory: Path, count: int) -> tuple[Any, Any]:
     if found != count:
         raise RetrievalError(f"the dense index in {directory} holds {found} passages; expected {count}")
     return client, collection
+
+
+def _embed(
+    embedder: Embedder, passages: Sequence[Passage], failures: Failures
+) -> dict[int, np.ndarray[Any, Any]]:
+    """Return the vectors of passages by their places; count those that have none."""
+
+    def note(place: int, failure: Exception) -> None:
+        failures.add(f"passage {passages[place].id}", failure)
+
+    return embed_each(embedder, [_embedded_text(passage) for passage in passages], note)
+
+
+def _read_gaps(directory: Path) -> list[int]:
+    """Return the positions of the passages without a vector."""
+    try:
+        gaps: list[int] = json.loads((directory / _GAPS).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError) as failure:
+        raise RetrievalError(f"cannot read the dense index in {directory}: {failure}") from failure
+    return gaps
 
 
 def _embedded_text(passage: Passage) -> str:
@@ -220,7 +267,9 @@ class _DenseMode(RetrieverMode):
                 known = _KnownVectors(older.folder, older.passages.keys)
             except RetrievalError as failure:
                 logger.warning("embedding all passages again: %s", failure)
-        return DenseIndex.build(part.folder, part.passages, part.embedder, part.passages.keys, known)
+        return DenseIndex.build(
+            part.folder, part.passages, part.embedder, part.passages.keys, known, part.failures
+        )
 
     def open(self, part: IndexPart) -> DenseIndex:
         return DenseIndex(part.folder, part.passages, part.embedder)
