@@ -27,8 +27,17 @@ from masksearch_agent.errors import (
 )
 
 __all__ = (
-    *("REFUSED", "Failures", "causes_of", "is_outage", "is_transient", "kind_of", "reason_of", "redact"),
-    *("status_of", "stops_run"),
+    *(
+        "REFUSED",
+        "Failures",
+        "causes_of",
+        "is_exhausted",
+        "is_outage",
+        "is_transient",
+        "kind_of",
+        "reason_of",
+    ),
+    *("redact", "status_of", "stops_run"),
 )
 
 logger = logging.getLogger(__name__)
@@ -53,6 +62,12 @@ _SECRET = re.compile(
 )
 
 _EVERY_ITEMS = (BrokenPipeError, ConfigError, MissingExtraError, ServiceRefusedError)
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_FULL_IN_WORDS = re.compile(
+    r"No space left on device|StorageFull|disk is full|File too large \(os error|PytorchStreamWriter failed writing|"
+    r"\d+ requested and \d+ written"
+)
+"""What safetensors, tantivy, Chroma, torch and numpy say in words only."""
 _MAX_REASON_CHARS = 300
 _MAX_KIND_CHARS = 160
 _OWN_WORDS = re.compile(r"(?<!\w)'[^']*'(?!\w)|\d[\d.,]*(?<=\d)")
@@ -121,7 +136,7 @@ def stops_run(failure: BaseException) -> bool:
         return True
     if not isinstance(failure, MaskSearchError) and status_of(failure) in REFUSED:
         return True
-    return any(_is_exhausted(link) for link in causes_of(failure))
+    return is_exhausted(failure)
 
 
 def is_outage(failure: BaseException) -> bool:
@@ -145,11 +160,16 @@ def kind_of(reason: str) -> str:
     return _OWN_WORDS.sub("…", reason)[:_MAX_KIND_CHARS]
 
 
-def _is_exhausted(failure: BaseException) -> bool:
+def is_exhausted(failure: BaseException) -> bool:
+    """Whether disk or memory is full."""
+    return any(map(_says_exhausted, causes_of(failure)))
+
+
+def _says_exhausted(failure: BaseException) -> bool:
     if isinstance(failure, sqlite3.Error):
         return getattr(failure, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
-    is_full = isinstance(failure, OSError) and failure.errno in (errno.ENOSPC, errno.EDQUOT)
-    return is_full or isinstance(failure, MemoryError)
+    is_full = isinstance(failure, OSError) and failure.errno in _FULL
+    return is_full or isinstance(failure, MemoryError) or _FULL_IN_WORDS.search(str(failure)) is not None
 
 
 def redact(text: str) -> str:

@@ -1,13 +1,23 @@
-"""Files that appear only when they are complete, so that a killed process leaves the old one or none."""
+"""Files that appear only when they are complete, so that a killed process leaves the old one or none.
+
+And folders that one process works in at a time.
+"""
 
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-__all__ = ("append_bytes", "replace_text", "replacing")
+from masksearch_agent.errors import ConfigError
+
+__all__ = ("append_bytes", "holding", "replace_text", "replacing")
+
+_lock = threading.Lock()
+_held: dict[Path, tuple[int | None, int]] = {}
+"""What this process holds: the locked file's descriptor, and how many blocks are in it."""
 
 
 @contextmanager
@@ -36,6 +46,55 @@ def append_bytes(path: Path, data: bytes) -> None:
         except OSError:
             file.truncate(size)
             raise
+
+
+@contextmanager
+def holding(path: Path, is_folder: bool = False) -> Iterator[None]:
+    """Keep other processes from writing to a folder, or to a file, until the block ends or this process does.
+
+    Blocks of one process share what it holds. A folder is created; a file has a `.lock` beside it meanwhile.
+
+    Raises:
+        ConfigError: Another process holds it.
+    """
+    target = path if is_folder else path.with_name(path.name + ".lock")
+    key = target.resolve()
+    with _lock:
+        handle, users = _held[key] if key in _held else (_lock_file(target, path), 0)
+        _held[key] = handle, users + 1
+    try:
+        yield
+    finally:
+        with _lock:
+            handle, users = _held.pop(key)
+            if users > 1:
+                _held[key] = handle, users - 1
+            elif handle is not None:
+                if target != path:
+                    target.unlink(missing_ok=True)
+                os.close(handle)
+
+
+def _lock_file(target: Path, path: Path) -> int | None:
+    """Lock a folder or file, and return its descriptor; None where the system has no such locks."""
+    try:
+        import fcntl
+    except ImportError:  # Windows.
+        return None
+    (target if target == path else target.parent).mkdir(parents=True, exist_ok=True)
+    handle = os.open(target, os.O_RDONLY if target == path else os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as failure:
+        os.close(handle)
+        raise ConfigError(
+            f"another process is writing to {path}; wait for it to end, or choose another path"
+        ) from failure
+    except OSError:  # Some network file systems cannot lock.
+        with suppress(OSError):
+            os.close(handle)
+        return None
+    return handle
 
 
 def replace_text(path: Path, text: str) -> None:

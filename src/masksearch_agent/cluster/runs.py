@@ -24,6 +24,7 @@ from masksearch_agent.errors import EvaluationError, GenerationError, TaskError
 from masksearch_agent.evaluation.answering import Answered, BatchAgent, FailedAnswer
 from masksearch_agent.evaluation.asking import AgentChoice, QuestionFiles, score_files
 from masksearch_agent.failures import Failures
+from masksearch_agent.files import holding
 from masksearch_agent.generator.runner import GenerationReport
 from masksearch_agent.jsonl import dump_record, load_record, read_jsonl, write_jsonl
 from masksearch_agent.ramp.chains import interleave_share
@@ -146,8 +147,9 @@ def build_tasks(
 
     share = recipe.ramp.two_passage_questions
     chains = map(dump_record, read_chains(corpus, recipe.ramp, recipe.corpus, limit, split, report))
-    kept = write_jsonl(out, interleave_share(joined(), chains, share))
-    shutil.rmtree(parts)
+    with holding(out):
+        kept = write_jsonl(out, interleave_share(joined(), chains, share))
+        shutil.rmtree(parts)
     return summarise_masking(kept, report, documents, rejections, spending)
 
 

@@ -31,6 +31,7 @@ from masksearch_agent.stages.training import (
     next_info,
     spent_of,
     training_dtype,
+    working_in,
 )
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ def run_dapo(
     engine = open_rollout_engine(
         rollouts.engine, rollouts.serving, model, tokenizer, info.model_version, directory
     )
-    with engine as (sampler, weight_sync):
+    with working_in(directory), engine as (sampler, weight_sync):
         monitor = monitor_of(settings, exam, sampler, info, weight_sync)
         runner = _runner(sampler, search, info, settings, rollouts.rewards)
         trainer = DAPOTrainer(
