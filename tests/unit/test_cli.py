@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import asyncio
 import errno
 import json
 import re
 import shlex
+import signal
 import sqlite3
 import sys
 from pathlib import Path
@@ -18,6 +20,7 @@ from masksearch_agent.agent.bundle import BUNDLE_FILE, BundleInfo
 from masksearch_agent.agent.prompts import FULL_PROMPTS
 from masksearch_agent.agent.protocol import PROTOCOL_VERSION
 from masksearch_agent.cli import app
+from masksearch_agent.concurrency import run_many
 from masksearch_agent.config.agent import AgentSettings
 from masksearch_agent.errors import ModelError, TraceError
 from masksearch_agent.files import replace_text
@@ -506,3 +509,32 @@ def test_a_full_disk_or_memory_ends_a_command_in_words(
 
     monkeypatch.setattr("masksearch_agent.evaluation.answering.RemoteAgent.answer_task", answer_task)
     assert_one_error(run(*partly_failing), told)
+
+
+def test_sigterm_stops_a_command_as_ctrl_c_does(run: CommandLine, monkeypatch: pytest.MonkeyPatch):
+    cleaned_up = []
+
+    def wait(*arguments: object) -> None:
+        async def work() -> None:
+            try:
+                signal.raise_signal(signal.SIGTERM)
+                await asyncio.sleep(60)
+            finally:
+                cleaned_up.append(True)
+
+        run_many(work())
+
+    monkeypatch.setattr(world, "write_closed_world", wait)
+    handler = signal.getsignal(signal.SIGTERM)
+    stopped = run("world")
+    assert (stopped.code, stopped.out, cleaned_up) == (143, "", [True])
+    assert "Stopped. Run the same command again to go on from here." in stopped.err
+    assert signal.getsignal(signal.SIGTERM) is handler
+
+
+def test_a_full_disk_is_one_line_whoever_meets_it(run: CommandLine, monkeypatch: pytest.MonkeyPatch):
+    def fail(*arguments: object) -> None:
+        raise RuntimeError("I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(world, "write_closed_world", fail)
+    assert_one_error(run("world"), r"No space left on device.*; what was finished is kept\. Make room")

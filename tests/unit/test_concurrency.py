@@ -78,6 +78,7 @@ def test_a_runner_that_is_passed_in_stays_open() -> None:
         assert run_many(this_loop(), runner) is run_many(this_loop(), runner)
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_cancels_the_work_and_is_raised() -> None:
     cleaned_up: list[bool] = []
 
@@ -88,11 +89,6 @@ def test_ctrl_c_cancels_the_work_and_is_raised() -> None:
         finally:
             cleaned_up.append(True)
 
-    # A shell that started the tests in the background has Ctrl-C ignored.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            run_many(work())
-    finally:
-        signal.signal(signal.SIGINT, before)
+    with pytest.raises(KeyboardInterrupt):
+        run_many(work())
     assert cleaned_up == [True]

@@ -93,7 +93,8 @@ class Exam:
 
         Returns:
             `exam/recall`, `exam/em`: means over the tasks. `exam/failed`: tasks that could not be run, which count as
-            wrong there and are in no other mean. `exam/well_formed`: share of steps that keep to the protocol. `exam/sampled_tokens`, `exam/answer_tokens`: means a run, of all steps and of the answer.
+            wrong there and are in no other mean. `exam/well_formed`: share of steps that keep to the protocol.
+            `exam/sampled_tokens`, `exam/answer_tokens`: means a run, of all steps and of the answer.
             `exam/entropy`: mean of the sampled tokens' distributions, in nats. `exam/answer_logprob`: mean over the
             right answers of their mean log-probability a token, in nats; missing where no answer fits the context.
 

@@ -233,3 +233,34 @@ def test_bm25_finds_most_supporting_passages_of_hotpotqa(shared_data: Path, tmp_
         gold = {title for title, _ in row["supporting_facts"]}
         recalls.append(len(gold & {hit.passage.title for hit in hits}) / len(gold))
     assert sum(recalls) / len(recalls) >= 0.75
+
+
+class PickyEmbedder(WordEmbedder):
+    def embed(self, texts):
+        if any("whale" in text for text in texts):
+            raise ValueError("no whales")
+        return super().embed(texts)
+
+
+def test_a_passage_that_cannot_be_embedded_is_counted_and_found_by_its_words(tmp_path: Path):
+    passages, embedder = make_passages(*TEXTS), PickyEmbedder()
+    report = build_index(passages, tmp_path / "index", embedder=embedder)
+    assert report == IndexReport(3, 3, 0, embedded=2, failures={"ValueError: no whales": 1})
+    hybrid, dense = (open_index(tmp_path / "index", mode, embedder=embedder) for mode in ("hybrid", "dense"))
+    assert hybrid.search(["blue whale"[:4]], 1)[0][0].passage.id == "p2"
+    assert sorted(hit.passage.id for hit in dense.search(["red fox blue wine"], 5)[0]) == ["p0", "p1"]
+    # The next build takes over what was embedded, each vector with its own passage, and tries the other again.
+    report = build_index(
+        [*passages, Passage("p3", "", "a red hen")], tmp_path / "index", embedder=WordEmbedder()
+    )
+    assert report == IndexReport(4, 1, 0, embedded=2)
+    dense = open_index(tmp_path / "index", "dense", embedder=WordEmbedder())
+    for passage in passages:
+        [[hit]] = dense.search([f"{passage.title}: {passage.text}"], 1)
+        assert (hit.passage, hit.score) == (passage, pytest.approx(1, abs=1e-5))
+
+
+def test_an_index_of_which_nothing_can_be_embedded_is_refused(tmp_path: Path):
+    with pytest.raises(RetrievalError, match="1 passages, and none can be embedded: ValueError: no whales"):
+        build_index(make_passages("whale"), tmp_path / "index", embedder=PickyEmbedder())
+    assert not (tmp_path / "index").exists()
