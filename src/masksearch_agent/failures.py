@@ -65,9 +65,9 @@ _EVERY_ITEMS = (BrokenPipeError, ConfigError, MissingExtraError, ServiceRefusedE
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FULL_IN_WORDS = re.compile(
     r"No space left on device|StorageFull|disk is full|File too large \(os error|PytorchStreamWriter failed writing|"
-    r"\d+ requested and \d+ written"
+    r"\d+ requested and \d+ written|[Cc]an(?:'t|not) allocate memory|std::bad_alloc"
 )
-"""What safetensors, tantivy, Chroma, torch and numpy say in words only."""
+"""What safetensors, tantivy, Chroma, torch and numpy say in words only, of disk and of memory."""
 _MAX_REASON_CHARS = 300
 _MAX_KIND_CHARS = 160
 _OWN_WORDS = re.compile(r"(?<!\w)'[^']*'(?!\w)|\d[\d.,]*(?<=\d)")

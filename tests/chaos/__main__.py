@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import trl  # noqa: E402, F401 (before the forks, so that none of them imports it)
 from commands import Fault, make_commands  # noqa: E402
 from hostile import hostile_text  # noqa: E402
-from interruptions import full_disks, kills, pairs, signals  # noqa: E402
+from interruptions import full_disks, kills, pairs, scarce, signals  # noqa: E402
 from leaks import long_run  # noqa: E402
 from reporting import finish, make_parser, print_table  # noqa: E402
 
@@ -30,7 +30,7 @@ import masksearch_agent.trainers.dapo  # noqa: E402
 import masksearch_agent.trainers.exam  # noqa: E402, F401
 
 _MOST_SHOWN = 20
-PARTS = ("kills", "signals", "disks", "pairs", "hostile", "leaks")
+PARTS = ("kills", "signals", "disks", "scarce", "pairs", "hostile", "leaks")
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -39,12 +39,13 @@ def main(arguments: argparse.Namespace) -> int:
     faults: list[str] = []
     folder = Path(tempfile.mkdtemp(prefix="masksearch-chaos-"))
     commands = []
-    if set(arguments.only) & {"kills", "signals", "disks", "pairs"}:
+    if set(arguments.only) & {"kills", "signals", "disks", "scarce", "pairs"}:
         commands = make_commands(folder / "base", arguments.seed)
     parts = {
         "kills": lambda: kills(commands, folder, arguments.kills, arguments.seed),
         "signals": lambda: signals(commands, folder, arguments.signals, arguments.seed),
         "disks": lambda: full_disks(commands, folder, arguments.disks, arguments.seed),
+        "scarce": lambda: scarce(commands, folder, arguments.disks, arguments.seed),
         "pairs": lambda: pairs(commands, folder, arguments.pairs, arguments.seed),
         "hostile": lambda: hostile_text(arguments.passages, arguments.seed, arguments.tokenizer),
         "leaks": lambda: long_run(arguments.calls),
@@ -68,7 +69,9 @@ if __name__ == "__main__":
     parser.add_argument("--only", nargs="*", choices=PARTS, default=list(PARTS))
     parser.add_argument("--kills", type=int, default=20, help="Of each of the five commands.")
     parser.add_argument("--signals", type=int, default=4, help="Of each command, of each of the two.")
-    parser.add_argument("--disks", type=int, default=5, help="Full ones for each command.")
+    parser.add_argument(
+        "--disks", type=int, default=5, help="Full ones for each command; as often too little memory."
+    )
     parser.add_argument("--pairs", type=int, default=4, help="Of each command at once.")
     parser.add_argument("--passages", type=int, default=10_000)
     parser.add_argument("--tokenizer", nargs="*", default=[], help="Of a chat model, to try as well.")

@@ -18,7 +18,7 @@ from typing import Any
 from commands import Command, Fault
 from processes import Ended, run, start
 
-__all__ = ("Found", "full_disks", "kills", "pairs", "signals")
+__all__ = ("Found", "full_disks", "kills", "pairs", "scarce", "signals")
 
 _MOST_TRIES = 6
 """Starts per kill that is to hit a running command: some hit one that has just ended."""
@@ -112,7 +112,8 @@ def kills(commands: Sequence[Command], folder: Path, times: int, seed: int) -> F
                 _finish(command, out, folder / "log", whole)
         if hits < times:
             found.faults.append(f"{what}: only {hits} kills hit a running command")
-        found.add(what, hits, f"in {rounds} runs; each ended as one that was not killed")
+        told = f"in {rounds} runs of {whole.seconds:.1f} s; each ended as one that was not killed"
+        found.add(what, hits, told)
     return found
 
 
@@ -185,6 +186,38 @@ def full_disks(commands: Sequence[Command], folder: Path, times: int, seed: int)
         found.add(
             what, full, f"of {times} sizes up to what it needs; exit code 1 and a message, then as ever"
         )
+    return found
+
+
+def scarce(commands: Sequence[Command], folder: Path, times: int, seed: int) -> Found:
+    """Run each command with nobody at the other end of its pipe, and with too little memory."""
+    found, draw = Found(), random.Random(seed)
+    for command in commands:
+        whole = _run_whole(command, folder)
+        what = f"closed pipe of `{command.name}`"
+        with found.watch(what):
+            out = _fresh(folder, "unread")
+            ended = run(command.arguments(out), folder / "log", out, is_read=False)
+            if ended.code != 1 or "Traceback" in ended.output or ended.left.get("written"):
+                raise Fault(f"exit code {ended.code}: {ended.output[-1500:]}, {ended.left}")
+            _finish(command, out, folder / "log", whole)
+        found.add(what, 1, "exit code 1, nothing lost")
+        what, codes = f"too little memory for `{command.name}`", Counter[int]()
+        for _ in range(times):
+            with found.watch(what):
+                out = _fresh(folder, "starved")
+                memory = int(2**20 * draw.uniform(0.0, 24.0))
+                ended = run(command.arguments(out), folder / "log", out, more_memory=memory)
+                codes[ended.code] += 1
+                if ended.code == 1:
+                    _check_full(ended)
+                elif ended.code not in (0, -signal.SIGABRT, -signal.SIGSEGV):
+                    raise Fault(f"exit code {ended.code}: {ended.output[-1500:]}")
+                command.check(out)
+                _finish(command, out, folder / "log", whole)
+        dead = codes[-signal.SIGABRT] + codes[-signal.SIGSEGV]
+        told = f"{codes[1]} ended with a message, {dead} by the abort of a library, {codes[0]} had enough; then as ever"
+        found.add(what, times, told)
     return found
 
 

@@ -10,12 +10,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import resource
 import signal
 import sys
 import threading
 import time
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -72,12 +74,21 @@ class Running:
         return Ended(code, (self.folder / "output").read_text(), seconds, left, _session(self.pid))
 
 
-def start(arguments: Sequence[object], folder: Path, watched: Path | None = None) -> Running:
+def start(
+    arguments: Sequence[object],
+    folder: Path,
+    watched: Path | None = None,
+    is_read: bool = True,
+    more_memory: int | None = None,
+) -> Running:
     """Begin a command.
 
     Args:
         arguments: Of `masksearch`.
-        folder: For its output; `watched` is where it writes, to see what it writes after its return.
+        folder: For its output.
+        watched: Where it writes, to see what it writes after its return.
+        is_read: Whether somebody reads what it prints; else its pipe is closed.
+        more_memory: Bytes that it may take beyond what it begins with.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("output", "left.json"):
@@ -86,25 +97,34 @@ def start(arguments: Sequence[object], folder: Path, watched: Path | None = None
     pid = os.fork()
     if pid == 0:
         os.close(begun)
-        _run_command(list(map(str, arguments)), folder, watched, say_begun)
+        if more_memory is not None:
+            pages = int(Path("/proc/self/statm").read_text().split()[0])
+            most = pages * resource.getpagesize() + more_memory
+            resource.setrlimit(resource.RLIMIT_AS, (most, most))
+        _run_command(list(map(str, arguments)), folder, watched, say_begun, is_read)
     os.close(say_begun)
     os.read(begun, 1)
     os.close(begun)
     return Running(pid, folder)
 
 
-def run(arguments: Sequence[object], folder: Path, watched: Path | None = None) -> Ended:
-    """Run a command to its end."""
-    return start(arguments, folder, watched).wait()
+def run(arguments: Sequence[object], folder: Path, watched: Path | None = None, **limits: Any) -> Ended:
+    """Run a command to its end; see `start`."""
+    return start(arguments, folder, watched, **limits).wait()
 
 
-def _run_command(arguments: list[str], folder: Path, watched: Path | None, say_begun: int) -> None:
+def _run_command(
+    arguments: list[str], folder: Path, watched: Path | None, say_begun: int, is_read: bool
+) -> None:
     code = 70
     try:
         os.setsid()
         output = os.open(folder / "output", os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o644)
-        for number in (1, 2):
-            os.dup2(output, number)
+        if not is_read:
+            nobody, closed = os.pipe()
+            os.close(nobody)
+        os.dup2(output if is_read else closed, 1)
+        os.dup2(output, 2)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         sys.argv = ["masksearch", *arguments]
         os.write(say_begun, b".")
@@ -126,7 +146,8 @@ def _run_command(arguments: list[str], folder: Path, watched: Path | None, say_b
         traceback.print_exc()
     finally:
         for stream in (sys.stdout, sys.stderr):
-            stream.flush()
+            with suppress(OSError):
+                stream.flush()
         os._exit(code)
 
 

@@ -3,10 +3,12 @@ from __future__ import annotations
 import asyncio
 import errno
 import json
+import os
 import re
 import shlex
 import signal
 import sqlite3
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -538,3 +540,12 @@ def test_a_full_disk_is_one_line_whoever_meets_it(run: CommandLine, monkeypatch:
 
     monkeypatch.setattr(world, "write_closed_world", fail)
     assert_one_error(run("world"), r"No space left on device.*; what was finished is kept\. Make room")
+
+
+def test_nobody_who_reads_is_no_error_to_talk_about():
+    nobody, closed = os.pipe()
+    os.close(nobody)
+    command = [sys.executable, "-m", "masksearch_agent.cli", "recipe"]
+    ended = subprocess.run(command, stdout=closed, stderr=subprocess.PIPE, text=True)
+    os.close(closed)
+    assert (ended.returncode, ended.stderr) == (1, "")
