@@ -65,9 +65,11 @@ _EVERY_ITEMS = (BrokenPipeError, ConfigError, MissingExtraError, ServiceRefusedE
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FULL_IN_WORDS = re.compile(
     r"No space left on device|StorageFull|disk is full|File too large \(os error|PytorchStreamWriter failed writing|"
-    r"\d+ requested and \d+ written|[Cc]an(?:'t|not) allocate memory|std::bad_alloc"
+    r"unexpected pos \d+ vs|\d+ requested and \d+ written|[Cc]an(?:'t|not) allocate memory|std::bad_alloc"
 )
-"""What safetensors, tantivy, Chroma, torch and numpy say in words only, of disk and of memory."""
+"""What safetensors, Chroma, torch and numpy say in words only, of disk and of memory."""
+_SPEAKERS = frozenset({"chromadb", "safetensors_rust", "tantivy"})
+"""Modules of exceptions that say so; others raise plain ones."""
 _MAX_REASON_CHARS = 300
 _MAX_KIND_CHARS = 160
 _OWN_WORDS = re.compile(r"(?<!\w)'[^']*'(?!\w)|\d[\d.,]*(?<=\d)")
@@ -169,7 +171,12 @@ def _says_exhausted(failure: BaseException) -> bool:
     if isinstance(failure, sqlite3.Error):
         return getattr(failure, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
     is_full = isinstance(failure, OSError) and failure.errno in _FULL
-    return is_full or isinstance(failure, MemoryError) or _FULL_IN_WORDS.search(str(failure)) is not None
+    if is_full or isinstance(failure, MemoryError):
+        return True
+    # Other exceptions may quote a document that is about full disks.
+    kind = type(failure)
+    is_of_library = kind in (OSError, RuntimeError) or kind.__module__.partition(".")[0] in _SPEAKERS
+    return is_of_library and _FULL_IN_WORDS.search(str(failure)) is not None
 
 
 def redact(text: str) -> str:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from masksearch_agent.errors import ModelError, ServiceError, ServiceRefusedError
+from masksearch_agent.errors import ModelError, ReplyError, ServiceError, ServiceRefusedError
 from masksearch_agent.failures import Failures, is_exhausted, is_outage, kind_of, reason_of, stops_run
 
 
@@ -66,4 +66,10 @@ def test_a_full_disk_is_known_by_what_libraries_say_of_it(said: str) -> None:
     failure.__cause__ = RuntimeError(said)
     assert is_exhausted(failure)
     assert stops_run(failure)
-    assert not is_exhausted(RuntimeError("the disk of the brake is full of dust"))
+
+
+@pytest.mark.parametrize("kind", [ValueError, ReplyError, ConnectionError])
+def test_a_document_about_full_disks_costs_itself(kind: type[Exception]) -> None:
+    quoted = kind("no answer in: 'tar: No space left on device'")
+    assert not stops_run(quoted)
+    assert Failures().add("task 1", quoted).endswith("No space left on device'")
