@@ -68,7 +68,7 @@ _FULL_IN_WORDS = re.compile(
     r"unexpected pos \d+ vs|\d+ requested and \d+ written|[Cc]an(?:'t|not) allocate memory|std::bad_alloc"
 )
 """What safetensors, Chroma, torch and numpy say in words only, of disk and of memory."""
-_SPEAKERS = frozenset({"chromadb", "safetensors_rust", "tantivy"})
+_SPEAKERS = frozenset({"chromadb", "safetensors", "safetensors_rust", "tantivy"})
 """Modules of exceptions that say so; others raise plain ones."""
 _MAX_REASON_CHARS = 300
 _MAX_KIND_CHARS = 160

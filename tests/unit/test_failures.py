@@ -66,6 +66,8 @@ def test_a_full_disk_is_known_by_what_libraries_say_of_it(said: str) -> None:
     failure.__cause__ = RuntimeError(said)
     assert is_exhausted(failure)
     assert stops_run(failure)
+    of_library = type("SafetensorError", (Exception,), {"__module__": "safetensors._safetensors_rust"})
+    assert is_exhausted(of_library(said))
 
 
 @pytest.mark.parametrize("kind", [ValueError, ReplyError, ConnectionError])
