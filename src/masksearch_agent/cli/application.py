@@ -142,7 +142,7 @@ def _stopped_by_sigterm() -> Iterator[list[int]]:
     try:
         yield received
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
 def resolve_recipe(
