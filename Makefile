@@ -36,7 +36,7 @@ quickstart: $(STAMP)
 # What `make real-text` trained (row B), as an agent over the Wikipedia samples; asks it QUESTION. Minutes, no training.
 QUESTION ?= Where was the director of the film Titanic born?
 try: $(STAMP)
-	$(BIN)/python training/prepare_smollm2.py --out runs/models/smollm2-135m
+	$(BIN)/python training/prepare_model.py --out runs/models/smollm2-135m
 	$(BIN)/masksearch index $(DATA)/wikipedia --recipe training/laptop.yaml --out runs/try/index
 	$(BIN)/python training/adapter.py unpack training/adapter --base runs/models/smollm2-135m --index runs/try/index \
 	  --out runs/try/agent
@@ -44,7 +44,7 @@ try: $(STAMP)
 
 # A 135M model, Wikipedia passages and training questions, on two cores; stopped, it goes on where it was.
 laptop: $(STAMP)
-	$(BIN)/python training/prepare_smollm2.py --out runs/models/smollm2-135m
+	$(BIN)/python training/prepare_model.py --out runs/models/smollm2-135m
 	$(BIN)/masksearch pretrain $(DATA)/wikipedia/train_passages.jsonl.gz --recipe training/laptop.yaml \
 	  --train-questions $(DATA)/hotpotqa/train_600.json --train-questions $(DATA)/2wikimultihopqa/train_500.json \
 	  --train-questions $(DATA)/musique/train_50.jsonl --train-questions $(DATA)/naturalquestions/train.jsonl.gz \
@@ -55,7 +55,7 @@ laptop: $(STAMP)
 
 # Masks, questions, both, and DAPO, against three-shot RAG; many hours. Stopped, it goes on where it was.
 real-text: $(STAMP)
-	$(BIN)/python training/prepare_smollm2.py --out runs/models/smollm2-135m
+	$(BIN)/python training/prepare_model.py --out runs/models/smollm2-135m
 	$(BIN)/masksearch real-text --data $(DATA) --recipe training/laptop.yaml --out runs/real_text
 	cp runs/real_text/real_text.md runs/real_text/real_text.json docs/results/
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from pydantic import ConfigDict
-from pydantic_core import SchemaSerializer, core_schema
+from pydantic_core import SchemaSerializer, core_schema, to_jsonable_python
 
-__all__ = ("Record", "content_id", "keeps_its_type")
+__all__ = ("FrozenDict", "Record", "content_id", "keeps_its_type")
 
 _RecordT = TypeVar("_RecordT", bound=type)
 
@@ -27,6 +28,28 @@ class Record:
             value = getattr(self, name)
             if isinstance(value, list):
                 object.__setattr__(self, name, _as_tuple(value))
+
+
+class FrozenDict(dict[str, Any]):
+    """A dictionary of plain data that does not change, so that it has a hash and a record may hold it.
+
+    What is no JSON value becomes one: a date its ISO form, what has no form of its own its string.
+    """
+
+    def __init__(self, values: Mapping[str, Any] | None = None) -> None:
+        plain = to_jsonable_python(dict(values), fallback=str, bytes_mode="base64") if values else {}
+        super().__init__((key, _frozen(value)) for key, value in plain.items())
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        return hash(frozenset(self.items()))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return FrozenDict, (dict(self),)
+
+    def _refuse(self, *_: object, **__: object) -> NoReturn:
+        raise TypeError("a record's mapping can't be changed; make a new one with `dict(...)`")
+
+    __setitem__ = __delitem__ = __ior__ = update = clear = pop = popitem = setdefault = _refuse
 
 
 def keeps_its_type(record: _RecordT) -> _RecordT:
@@ -52,3 +75,9 @@ def content_id(*parts: object) -> str:
 
 def _as_tuple(values: list[Any]) -> tuple[Any, ...]:
     return tuple(_as_tuple(value) if isinstance(value, list) else value for value in values)
+
+
+def _frozen(value: Any) -> Any:
+    if isinstance(value, dict):
+        return FrozenDict(value)
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value

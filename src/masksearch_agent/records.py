@@ -8,13 +8,16 @@ adds nothing twice.
 
 from __future__ import annotations
 
-import math
 import operator
+from collections.abc import Mapping
 from dataclasses import astuple, dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field
 
 from masksearch_agent.errors import MaskSearchError, TraceError
-from masksearch_agent.record_base import Record, content_id, keeps_its_type
+from masksearch_agent.record_base import FrozenDict, Record, content_id, keeps_its_type
+from masksearch_agent.training_row import TrainingRow
 
 if TYPE_CHECKING:
     from langchain_core.messages import AIMessage
@@ -63,6 +66,16 @@ class Passage(Record):
     """Index of the passage in its document, from 0."""
     source: str = ""
     """Where the document came from: a file name, a URL or a dataset id."""
+    # Left out of JSON where there is none: files and hashes of passages without it stay what they are.
+    metadata: Annotated[Mapping[str, Any], Field(exclude_if=operator.not_)] = field(
+        default_factory=FrozenDict
+    )
+    """What else is known of the document, as its retriever or parser gave it (`page`, `url`, …), in JSON values."""
+
+    def __post_init__(self) -> None:
+        Record.__post_init__(self)
+        if not isinstance(self.metadata, FrozenDict):
+            object.__setattr__(self, "metadata", FrozenDict(self.metadata))
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,48 +285,6 @@ class Trajectory(Record):
     def fork_count(self) -> int:
         """Number of turns that could not continue the sequence they were to continue."""
         return sum(turn.forked_from is not None for turn in self.turns)
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingRow(Record):
-    """One sequence to train on, with the exact positions that carry a loss."""
-
-    input_ids: tuple[int, ...]
-    """`(T,)` token ids, prompt included."""
-    trainable: tuple[bool, ...]
-    """`(T,)` True where a policy token trains here."""
-    logprobs: tuple[float, ...] | None
-    """`(T,)` recorded log-probability at trainable positions, 0.0 elsewhere; None for rows whose text was not sampled
-    from a model with token access (SFT on hindsight or API text)."""
-    trajectory_id: str
-    is_truncated: bool = False
-    """Whether the last policy turn was cut by a token limit."""
-    is_constrained: bool = False
-    """Whether a turn that trains here was; RL leaves the row out."""
-
-    def __post_init__(self) -> None:
-        row = f"row of trajectory {self.trajectory_id!r}"
-        logprobs = self.trainable if self.logprobs is None else self.logprobs
-        if not len(self.input_ids) == len(self.trainable) == len(logprobs):
-            raise TraceError(
-                f"{row}: ids, mask and log-probabilities differ in length ({len(self.input_ids)}, "
-                f"{len(self.trainable)}, {'none' if self.logprobs is None else len(self.logprobs)})"
-            )
-        if not any(self.trainable):
-            raise TraceError(f"{row} has no trainable position")
-        for position, (is_trainable, value) in enumerate(zip(self.trainable, logprobs, strict=True)):
-            if is_trainable and not math.isfinite(value):
-                raise TraceError(f"{row}: log-probability at trainable position {position} is {value}")
-
-    @property
-    def prompt_length(self) -> int:
-        """Tokens before the first trainable position."""
-        return self.trainable.index(True)
-
-    @property
-    def trainable_count(self) -> int:
-        """Number of trainable positions."""
-        return sum(self.trainable)
 
 
 @keeps_its_type

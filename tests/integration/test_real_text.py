@@ -40,7 +40,7 @@ RECIPE = ROOT / "training" / "smollm2_smoke.yaml"
 
 @pytest.mark.slow
 def test_the_loop_on_real_text_is_whole(run: CommandLine, shared_data: Path, tmp_path: Path) -> None:
-    script = load_script(ROOT / "training" / "prepare_smollm2.py")
+    script = load_script(ROOT / "training" / "prepare_model.py")
     assert script.prepare(tmp_path / "smollm2")
     assert not script.prepare(tmp_path / "smollm2")
     options = ("--recipe", RECIPE, "--set", "base_model=smollm2", "--json")

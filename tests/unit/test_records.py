@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import copy
+import datetime
 import json
 import math
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -232,3 +235,42 @@ def test_failed_write_keeps_the_old_file(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="ran dry"):
         write_jsonl(path, failing())  # type: ignore[arg-type]
     assert [p.id for p in read_jsonl(path, Passage, TraceError)] == ["old"]
+
+
+def test_a_passage_keeps_what_is_known_of_its_document_as_json_values(tmp_path: Path) -> None:
+    given = {"page": 3, "read": datetime.date(2024, 1, 2), "tags": ["a", {"b": None}], "vector": object}
+    passage = Passage("p", "T", "x", metadata=given)
+    given["page"] = 4
+    assert passage.metadata == {
+        "page": 3,
+        "read": "2024-01-02",
+        "tags": ("a", {"b": None}),
+        "vector": "<class 'object'>",
+    }
+    write_jsonl(tmp_path / "p.jsonl", [passage])
+    [read] = read_jsonl(tmp_path / "p.jsonl", Passage, TraceError)
+    for same in (read, pickle.loads(pickle.dumps(passage)), copy.deepcopy(passage)):
+        assert same == passage
+        assert hash(same) == hash(passage)
+    assert passage != Passage("p", "T", "x")
+
+
+@pytest.mark.parametrize(
+    "change", ["m['a'] = 1", "del m['page']", "m.update(a=1)", "m.pop('page')", "m.clear()"]
+)
+def test_the_metadata_of_a_passage_can_not_be_changed(change: str) -> None:
+    passage = Passage("p", "T", "x", metadata={"page": 3})
+    with pytest.raises(TypeError, match="can't be changed"):
+        exec(change, {"m": passage.metadata})
+    assert passage.metadata == {"page": 3}
+
+
+def test_a_passage_without_metadata_is_written_as_it_always_was() -> None:
+    assert dump_record(Passage("p", "T", "x")) == {
+        "id": "p",
+        "title": "T",
+        "text": "x",
+        "document_id": "",
+        "position": 0,
+        "source": "",
+    }

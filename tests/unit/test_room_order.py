@@ -19,6 +19,7 @@ ROWS = (
     (
         "records",
         "record_base",
+        "training_row",
         "errors",
         "failures",
         "files",

@@ -11,7 +11,7 @@ from masksearch_agent.records import Passage, content_id
 
 __all__ = ("passages_from_row",)
 
-_RECORD_KEYS = frozenset(field.name for field in fields(Passage))
+_RECORD_KEYS = frozenset(field.name for field in fields(Passage)) - {"metadata"}
 
 
 def passages_from_row(row: Row, source: str = "") -> list[Passage]:
@@ -38,7 +38,7 @@ def passages_from_row(row: Row, source: str = "") -> list[Passage]:
 
 
 def _passage(row: Row, source: str) -> Passage:
-    if row.keys() == _RECORD_KEYS:
+    if row.keys() - {"metadata"} == _RECORD_KEYS:
         return load_record(Passage, row, CorpusError)
     if "contents" in row:
         first, newline, rest = expect(row["contents"], str, "contents").partition("\n")

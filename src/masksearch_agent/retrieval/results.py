@@ -17,6 +17,8 @@ __all__ = ("AwaitedSource", "Source", "hits_from_output", "passage_from_document
 
 _TEXT_KEYS = ("text", "content", "page_content", "snippet", "body")
 _SOURCE_KEYS = ("source", "url", "link", "href")
+_OWN_KEYS = frozenset((*_TEXT_KEYS, "id", "title", "type"))
+"""What a passage has fields for, and so is no metadata of a result that is a dictionary."""
 _ITEM = str | Document | Passage | ScoredPassage
 _MAX_THREADS = 8
 
@@ -91,12 +93,12 @@ def passage_from_document(document: Document) -> Passage:
     """Return a LangChain document as a passage.
 
     The id is the document's own, else `id` of its metadata, else a hash of its content; the title is the
-    metadata's `title`, else its source.
+    metadata's `title`, else its source. The metadata stays with it.
     """
     entry = {**document.metadata, "text": document.page_content}
     if document.id:
         entry["id"] = document.id
-    return _passage_from_mapping(entry)
+    return _passage_from_mapping(entry, document.metadata)
 
 
 def _passages(output: object) -> list[Passage] | None:
@@ -127,15 +129,16 @@ def _passage(item: object) -> Passage | None:
         case str():
             return Passage(content_id("", item), "", item)
         case Mapping() if any(isinstance(item.get(key), str) for key in _TEXT_KEYS):
-            return _passage_from_mapping(item)
+            return _passage_from_mapping(item, {key: item[key] for key in item if key not in _OWN_KEYS})
     return None
 
 
-def _passage_from_mapping(entry: Mapping[str, Any]) -> Passage:
+def _passage_from_mapping(entry: Mapping[str, Any], metadata: Mapping[str, Any]) -> Passage:
     text = next(entry[key] for key in _TEXT_KEYS if isinstance(entry.get(key), str))
     source = _first(entry, _SOURCE_KEYS)
     title = _first(entry, ("title",)) or source
-    return Passage(_first(entry, ("id",)) or content_id(title, text), title, text, source=source)
+    given_id = _first(entry, ("id",))
+    return Passage(given_id or content_id(title, text), title, text, source=source, metadata=metadata)
 
 
 def _first(entry: Mapping[str, Any], keys: tuple[str, ...]) -> str:

@@ -67,3 +67,11 @@ def test_a_tool_message_gives_its_artifact_or_reports_its_error():
 def test_another_form_is_an_error_that_names_what_came(output: object):
     with pytest.raises(RetrievalError, match=r"a search returned a .*; expected a str, or a list of"):
         passages(output)
+
+
+def test_what_a_retriever_knows_of_a_document_stays_with_its_passage():
+    metadata = {"title": "T", "source": "f.pdf", "page": 3, "id": 7}
+    assert passage_from_document(Document("x", metadata=metadata)).metadata == metadata
+    [result] = passages([{"type": "text", "title": "T", "content": "c", "url": "http://x", "score": 0.5}])
+    assert (result.source, result.metadata) == ("http://x", {"url": "http://x", "score": 0.5})
+    assert passages(["text"])[0].metadata == {}
