@@ -59,6 +59,7 @@ def test_items_that_failed_alike_are_counted_together(reason: str, kind: str) ->
         "[enforce fail at inline_container.cc:783] . PytorchStreamWriter failed writing file data/0: file write failed",
         "4096 requested and 512 written",
         "database or disk is full",
+        "can't start new thread",
     ],
 )
 def test_a_full_disk_is_known_by_what_libraries_say_of_it(said: str) -> None:
