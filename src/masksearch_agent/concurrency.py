@@ -66,7 +66,7 @@ async def gather_bounded(
 
 
 async def write_in_thread(write: Callable[..., _ResultT], *arguments: Any) -> _ResultT:
-    """Run a function in a thread; who is cancelled meanwhile waits for its end, so that nothing is written after that."""
+    """Run a function in a thread; who is cancelled meanwhile waits for its end, and nothing is written after that."""
     work = asyncio.create_task(asyncio.to_thread(write, *arguments))
     try:
         return await asyncio.shield(work)

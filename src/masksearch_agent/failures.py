@@ -65,7 +65,8 @@ _EVERY_ITEMS = (BrokenPipeError, ConfigError, MissingExtraError, ServiceRefusedE
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FULL_IN_WORDS = re.compile(
     r"No space left on device|StorageFull|disk is full|File too large \(os error|PytorchStreamWriter failed writing|"
-    r"unexpected pos \d+ vs|\d+ requested and \d+ written|[Cc]an(?:'t|not) allocate memory|std::bad_alloc|can't start new thread"
+    r"unexpected pos \d+ vs|\d+ requested and \d+ written|[Cc]an(?:'t|not) allocate memory|std::bad_alloc|"
+    r"can't start new thread"
 )
 """What safetensors, Chroma, torch and numpy say in words only, of disk and of memory."""
 _SPEAKERS = frozenset({"chromadb", "safetensors", "safetensors_rust", "tantivy"})
