@@ -3,12 +3,11 @@ from __future__ import annotations
 import io
 import json
 import shutil
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from fakes.holders import held_elsewhere
 from rich.console import Console
 
 from masksearch_agent.config.base import Settings
@@ -278,18 +277,9 @@ def test_only_stages_that_can_try_what_failed_are_worked_at_again(tmp_path: Path
 
 
 def test_another_process_s_run_is_left_alone(tmp_path: Path) -> None:
-    code = "import sys; from masksearch_agent.files import holding; from pathlib import Path\n"
-    code += "with holding(Path(sys.argv[1]), True): print('held', flush=True); sys.stdin.read()"
-    other = subprocess.Popen(
-        [sys.executable, "-c", code, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
-    assert other.stdout is not None
-    assert other.stdout.readline() == b"held\n"
     graph = graph_in(tmp_path)
-    with pytest.raises(ConfigError, match="another process is writing to"):
+    with held_elsewhere(tmp_path, is_folder=True), pytest.raises(ConfigError, match="another process"):
         graph.finish(count(1))
     assert (done, list(tmp_path.iterdir())) == ([], [])
-    other.kill()
-    other.communicate()
     graph.finish(count(1))
     assert done == [1]
