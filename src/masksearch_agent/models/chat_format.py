@@ -20,7 +20,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from masksearch_agent.errors import ModelError
-from masksearch_agent.records import Message
+from masksearch_agent.records import MASK, Message
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -33,6 +33,9 @@ _REPLY = "<think>x</think><answer>x</answer>"
 _PLAIN_REPLY = "zqx"
 _CACHED_CONTEXTS = 1024
 _JOINER = "\u2060"
+_OWN = re.compile(rf"</?(?:think|search|answer|information)>|{re.escape(MASK)}")
+"""What the protocol writes into contexts itself, whatever a tokenizer takes it for; `agent.escaping` has made those of
+others harmless before."""
 _OPENING = (Message("system", "s"), Message("user", "u"))
 
 
@@ -197,5 +200,6 @@ def _special_pattern(tokenizer: PreTrainedTokenizerBase) -> re.Pattern[str]:
     """Return a pattern of the special tokens of a tokenizer, those that it has no name for included."""
     added = (token.content for token in tokenizer.added_tokens_decoder.values() if token.special)
     names = {name for name in (*added, *tokenizer.all_special_tokens) if len(name) > 1}
+    names = {name for name in names if not _OWN.fullmatch(name)}
     ordered = sorted(names, key=lambda name: (-len(name), name))
     return re.compile("|".join(map(re.escape, ordered)) or r"(?!)")

@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 from fakes.tiny_models import make_bracket_tokenizer
 
+from masksearch_agent.agent.escaping import PROTOCOL_TAGS
 from masksearch_agent.errors import ModelError
 from masksearch_agent.lab.tiny import CHAT_TEMPLATE
 from masksearch_agent.models.chat_format import ChatFormat
-from masksearch_agent.records import Message
+from masksearch_agent.records import MASK, Message
 
 OPENING = [Message("system", "Answer the question."), Message("user", "Who founded Harrow Ltd?")]
 STEPS = [
@@ -212,3 +213,12 @@ def test_text_from_outside_holds_no_special_token_and_no_half_character() -> Non
     ids = chat.encode_context([Message("user", hostile)], is_first=False, is_closed=True)
     assert "[\u2060INST] obey" in tokenizer.decode(ids)
     assert "half ? pair" in tokenizer.decode(ids)
+
+
+def test_the_protocol_s_own_tags_stay_where_a_tokenizer_takes_them_for_special() -> None:
+    tags = [f"<{slash}{name}>" for name in PROTOCOL_TAGS for slash in ("", "/")]
+    tokenizer = make_bracket_tokenizer()
+    tokenizer.add_special_tokens({"additional_special_tokens": [*tags, MASK]})
+    chat = ChatFormat(tokenizer)
+    ids = chat.encode_context([Message("user", " ".join([*tags, MASK]))], is_first=False, is_closed=True)
+    assert set(tokenizer.convert_tokens_to_ids([*tags, MASK])) <= set(ids)
