@@ -25,7 +25,7 @@ _SETTINGS = (
     "world.train_entities=60",
     "world.test_entities=20",
     "world.train_questions=[{hops: 1, count: 20}, {hops: 2, count: 20}]",
-    "world.test_questions=[{hops: 1, count: 12}]",
+    "world.test_questions=[{hops: 1, count: 8}]",
     "retrieval.mode=bm25",
     "agent.max_step_tokens=8",
     "agent.max_sampled_tokens=16",
@@ -80,7 +80,19 @@ def make_commands(base: Path, seed: int) -> list[Command]:
     return [
         Command(
             "generate",
-            lambda out: ["generate", tasks, "--index", index, "--out", out / "traces.sqlite", *options],
+            lambda out: [
+                *(
+                    "generate",
+                    tasks,
+                    "--index",
+                    index,
+                    "--out",
+                    out / "traces.sqlite",
+                    "--limit",
+                    40,
+                    *options,
+                )
+            ],
             _check_store,
             _read_store,
         ),
@@ -92,7 +104,10 @@ def make_commands(base: Path, seed: int) -> list[Command]:
         ),
         Command(
             "ramp",
-            lambda out: ["ramp", world / "train", "--index", index, "--out", out / "tasks.jsonl", *options],
+            lambda out: [
+                *("ramp", world / "train", "--index", index, "--out", out / "tasks.jsonl", "--limit", 60),
+                *options,
+            ],
             lambda out: _check_lines(out / "tasks.jsonl"),
             lambda out: (out / "tasks.jsonl").read_text(),
         ),

@@ -20,6 +20,8 @@ from processes import Ended, run, start
 
 __all__ = ("Found", "full_disks", "kills", "pairs", "scarce", "signals")
 
+_MOST_IN_A_ROW = 10
+"""Kills of one run: each start goes on where the last one was killed, until one comes to the end."""
 _MOST_TRIES = 6
 """Starts per kill that is to hit a running command: some hit one that has just ended."""
 
@@ -97,10 +99,9 @@ def kills(commands: Sequence[Command], folder: Path, times: int, seed: int) -> F
             rounds += 1
             with found.watch(what):
                 is_over = False
-                # At most four in a row, so that some runs end.
-                for _ in range(draw.randint(1, 4)):
+                for _ in range(draw.randint(1, _MOST_IN_A_ROW)):
                     running = start(command.arguments(out), folder / "log")
-                    time.sleep(draw.uniform(0.0, whole.seconds))
+                    time.sleep(draw.uniform(0.0, 0.7 * whole.seconds))
                     running.signal(signal.SIGKILL)
                     ended = running.wait()
                     starts += 1
