@@ -13,6 +13,7 @@ from masksearch_agent.config.retrieval import RetrievalSettings
 from masksearch_agent.errors import RetrievalError
 from masksearch_agent.records import Passage
 from masksearch_agent.retrieval.index import IndexReport, build_index, open_index
+from masksearch_agent.retrieval.modes import dense
 from masksearch_agent.retrieval.modes.bm25 import BM25Index
 from masksearch_agent.retrieval.modes.dense import DenseIndex
 from masksearch_agent.retrieval.modes.hybrid import HybridIndex
@@ -246,18 +247,28 @@ def test_a_passage_that_cannot_be_embedded_is_counted_and_found_by_its_words(tmp
     passages, embedder = make_passages(*TEXTS), PickyEmbedder()
     report = build_index(passages, tmp_path / "index", embedder=embedder)
     assert report == IndexReport(3, 3, 0, embedded=2, failures={"ValueError: no whales": 1})
-    hybrid, dense = (open_index(tmp_path / "index", mode, embedder=embedder) for mode in ("hybrid", "dense"))
+    hybrid, by_meaning = (
+        open_index(tmp_path / "index", mode, embedder=embedder) for mode in ("hybrid", "dense")
+    )
     assert hybrid.search(["blue"], 1)[0][0].passage.id == "p2"
-    assert sorted(hit.passage.id for hit in dense.search(["red fox blue wine"], 5)[0]) == ["p0", "p1"]
+    assert sorted(hit.passage.id for hit in by_meaning.search(["red fox blue wine"], 5)[0]) == ["p0", "p1"]
     # The next build takes over what was embedded, each vector with its own passage, and tries the other again.
     report = build_index(
         [*passages, Passage("p3", "", "a red hen")], tmp_path / "index", embedder=WordEmbedder()
     )
     assert report == IndexReport(4, 1, 0, embedded=2)
-    dense = open_index(tmp_path / "index", "dense", embedder=WordEmbedder())
+    by_meaning = open_index(tmp_path / "index", "dense", embedder=WordEmbedder())
     for passage in passages:
-        [[hit]] = dense.search([f"{passage.title}: {passage.text}"], 1)
+        [[hit]] = by_meaning.search([f"{passage.title}: {passage.text}"], 1)
         assert (hit.passage, hit.score) == (passage, pytest.approx(1, abs=1e-5))
+
+
+def test_a_whole_batch_that_cannot_be_embedded_costs_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(dense, "_BATCH", 1)
+    report = build_index(make_passages(*TEXTS), tmp_path / "index", embedder=PickyEmbedder())
+    assert (report.passages, report.embedded, report.failed) == (3, 2, 1)
+    opened = open_index(tmp_path / "index", "dense", embedder=WordEmbedder())
+    assert len(opened.search(["red fox"], 5)[0]) == 2
 
 
 def test_an_index_of_which_nothing_can_be_embedded_is_refused(tmp_path: Path):

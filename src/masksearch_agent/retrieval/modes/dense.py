@@ -120,6 +120,7 @@ class DenseIndex:
             RetrievalError: Not one of the passages could be embedded.
         """
         embedded, gaps, failures = 0, list[int](), failures or Failures()
+        gap: np.ndarray[Any, Any] | None = None
         with _open_client(directory) as client, (directory / _VECTORS).open("wb") as file:
             collection = client.create_collection(
                 _COLLECTION, configuration={"hnsw": _HNSW}, embedding_function=None
@@ -134,15 +135,17 @@ class DenseIndex:
                     new = _embed(embedder, asked, failures)
                     found |= {missing[place]: vector for place, vector in new.items()}
                     embedded += len(new)
-                if not found:
+                if found:
+                    gap = np.full_like(next(iter(found.values())), np.nan, dtype=np.float32)
+                elif gap is None:
                     why = next(iter(failures.reasons))
                     raise RetrievalError(f"{stop - start} passages, and none can be embedded: {why}")
-                gap = np.full_like(next(iter(found.values())), np.nan, dtype=np.float32)
                 vectors = np.stack([found.get(offset, gap) for offset in range(stop - start)])
                 vectors.astype(np.float32, copy=False).tofile(file)
                 kept = sorted(found)
                 gaps += [start + offset for offset in range(stop - start) if offset not in found]
-                collection.add(ids=[str(start + offset) for offset in kept], embeddings=vectors[kept])
+                if kept:
+                    collection.add(ids=[str(start + offset) for offset in kept], embeddings=vectors[kept])
         if gaps:
             (directory / _GAPS).write_text(json.dumps(gaps), encoding="utf-8")
         return embedded
