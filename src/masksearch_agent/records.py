@@ -302,6 +302,9 @@ class SearchAnswer(Record):
     stop_reason: StopReason
     usage: Usage = field(default_factory=Usage)
     trajectory: Trajectory | None = None
+    structured: Any = field(default=None, hash=False)
+    """The answer in the form that `MaskSearchAgent(response_format=…)` asks for; None where there is none, as without
+    an answer or where the time was over."""
 
     def __str__(self) -> str:
         return self.answer or f"No answer was found ({self.stop_reason})."

@@ -77,6 +77,17 @@ class RecordingModelConformance:
         assert turn.text == reply.content
         assert turn.sampled_ids
 
+    def test_a_stream_says_and_records_what_a_call_does(self, subject: Subject):
+        recorder, sampling = Recorder(), Sampling(temperature=0.0, max_tokens=8)
+        _, turn = call(subject, OPENING, Recorder(), sampling=sampling)
+        recording = CallRecording(recorder, "policy", None, sampling)
+        said = "".join(chunk.text for chunk in subject.model.stream(OPENING, recording=recording))
+        [streamed] = recorder.turns
+        assert said == streamed.text == turn.text
+        assert (streamed.context_ids, streamed.sampled_ids) == (turn.context_ids, turn.sampled_ids)
+        assert (streamed.finish_reason, streamed.sampling) == (turn.finish_reason, turn.sampling)
+        assert streamed.logprobs == pytest.approx(turn.logprobs, abs=subject.tolerance)
+
     def test_every_sampled_token_has_a_log_probability(self, subject: Subject):
         _, turn = call(subject, OPENING, Recorder())
         assert len(turn.logprobs) == len(turn.sampled_ids)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage, BaseMessage
-from langchain_core.outputs import ChatGeneration, ChatResult
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.messages.tool import tool_call_chunk
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from pydantic import ConfigDict, PrivateAttr
 
 from masksearch_agent.records import Message, Sampling, Turn
@@ -204,3 +206,29 @@ def _sample(reply: Reply, sampling: Sampling) -> tuple[str, tuple[int, ...], Lit
         return text, ids, "stop"
     is_given = reply.sampled_ids is not None
     return (text if is_given else text[: sampling.max_tokens]), ids[: sampling.max_tokens], "length"
+
+
+class StreamingChatModel(ScriptedChatModel):
+    """A scripted model that streams a few characters at a time, as API models do.
+
+    A reply may be a message with `reasoning_content`, which is streamed before the text.
+    """
+
+    piece: int = 3
+
+    def _stream(
+        self, messages: list[BaseMessage], stop: Any = None, run_manager: Any = None, **kwargs: Any
+    ) -> Iterator[ChatGenerationChunk]:
+        message = self._generate(messages, stop, None, **kwargs).generations[0].message
+        thought, text = message.additional_kwargs.get("reasoning_content", ""), str(message.text)
+        for start in range(0, len(thought), self.piece):
+            piece = {"reasoning_content": thought[start : start + self.piece]}
+            yield ChatGenerationChunk(message=AIMessageChunk("", additional_kwargs=piece))
+        for start in range(0, len(text), self.piece):
+            yield ChatGenerationChunk(message=AIMessageChunk(text[start : start + self.piece]))
+        calls = [
+            tool_call_chunk(name=call["name"], args=json.dumps(call["args"]), id=call["id"], index=n)
+            for n, call in enumerate(message.tool_calls)  # type: ignore[attr-defined]
+        ]
+        if calls:
+            yield ChatGenerationChunk(message=AIMessageChunk("", tool_call_chunks=calls))

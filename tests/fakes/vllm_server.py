@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
 
 from masksearch_agent.models.engine import BatchingEngine
+from masksearch_agent.models.recording import Completion
 from masksearch_agent.records import Sampling
 
 
@@ -30,6 +32,10 @@ class FakeVLLMServer(httpx.AsyncBaseTransport):
         """What to answer the next requests with instead."""
         self.overrides: dict[str, Any] = {}
         """Fields of a completion to answer with instead of the true ones."""
+        self.hides_prompts = False
+        """In streams, as vLLM does with a prompt that it reads in several passes."""
+        self.breaks_off = False
+        """In a stream, after its first piece."""
         self.name = "served"
         self.version = "default"
         self.open_requests = 0
@@ -58,6 +64,8 @@ class FakeVLLMServer(httpx.AsyncBaseTransport):
         if path == "/v1/models":
             model = {"id": self.name, "max_model_len": self.max_model_len}
             return httpx.Response(200, json={"data": [model]})
+        if path == "/v1/completions" and body.get("stream"):
+            return httpx.Response(200, content=self._events(body))
         if path == "/v1/completions":
             return httpx.Response(200, json=await self._complete(body))
         if path == "/weight_info":
@@ -69,6 +77,16 @@ class FakeVLLMServer(httpx.AsyncBaseTransport):
         return httpx.Response(200)
 
     async def _complete(self, body: dict[str, Any]) -> dict[str, Any]:
+        completion = await self._sample(body)
+        choice = {
+            "prompt_token_ids": body["prompt"],
+            "token_ids": list(completion.ids),
+            "logprobs": {"token_logprobs": list(completion.logprobs)},
+            "finish_reason": completion.finish_reason,
+        }
+        return {"choices": [choice | self.overrides]}
+
+    async def _sample(self, body: dict[str, Any]) -> Completion:
         assert body["stop_token_ids"] == [self.engine.end_of_turn_id]
         assert body["ignore_eos"]
         sampling = Sampling(
@@ -78,11 +96,26 @@ class FakeVLLMServer(httpx.AsyncBaseTransport):
             stop=tuple(body["stop"]),
             seed=body["seed"],
         )
-        completion = await asyncio.wrap_future(self.engine.submit(body["prompt"], sampling))
-        choice = {
-            "prompt_token_ids": body["prompt"],
-            "token_ids": list(completion.ids),
-            "logprobs": {"token_logprobs": list(completion.logprobs)},
-            "finish_reason": completion.finish_reason,
-        }
-        return {"choices": [choice | self.overrides]}
+        return await asyncio.wrap_future(self.engine.submit(body["prompt"], sampling))
+
+    async def _events(self, body: dict[str, Any]) -> AsyncIterator[bytes]:
+        """Yield a completion as vLLM streams it: tokens in twos, then the reason why it ended, then what it took."""
+        completion = await self._sample(body)
+        for start in range(0, len(completion.ids), 2):
+            choice = {
+                "prompt_token_ids": None if start or self.hides_prompts else body["prompt"],
+                "token_ids": list(completion.ids[start : start + 2]),
+                "logprobs": {"token_logprobs": list(completion.logprobs[start : start + 2])},
+                "finish_reason": None,
+            }
+            if self.breaks_off and start:
+                raise httpx.ReadError("reset")
+            yield event_of({"choices": [choice]})
+        choice = {"token_ids": [], "logprobs": None, "finish_reason": completion.finish_reason}
+        yield event_of({"choices": [choice | self.overrides]})
+        yield event_of({"choices": [], "usage": {"prompt_tokens": len(body["prompt"])}})
+        yield b"data: [DONE]\n\n"
+
+
+def event_of(data: dict[str, Any]) -> bytes:
+    return f"data: {json.dumps(data)}\n\n".encode()

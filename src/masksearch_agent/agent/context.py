@@ -61,6 +61,27 @@ class RunContext:
     """What opens the run in place of the question alone, word for word."""
     caller: Any = None
     """The context that the caller of the agent passed."""
+    is_for_agent: bool = False
+    """Whether `caller` was passed to the agent itself, and is not that of a parent graph."""
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What callers may choose by name (`AgentContext`). Nothing by default: a client of a server is such a caller, and
+    a name may be a model that costs its owner money, or any folder of the machine."""
+
+    models: tuple[str, ...] = ()
+    indexes: tuple[str, ...] = ()
+
+    @classmethod
+    def listed(cls, models: str, indexes: str) -> Choices:
+        """Return the choices of two lists of names with commas between them, as environment variables hold them."""
+        lists = ([name.strip() for name in names.split(",")] for names in (models, indexes))
+        return cls(*(tuple(filter(None, names)) for names in lists))
+
+    def names(self, key: str) -> tuple[str, ...]:
+        """Return what may stand under a key of the context."""
+        return self.models if key == "model" else self.indexes
 
 
 def run_context(context: object) -> RunContext:
@@ -68,22 +89,24 @@ def run_context(context: object) -> RunContext:
     return context if isinstance(context, RunContext) else RunContext(caller=context)
 
 
-def chosen_by_caller(context: RunContext, config: RunnableConfig) -> dict[str, Any]:
+def chosen_by_caller(context: RunContext, config: RunnableConfig, choices: Choices) -> dict[str, Any]:
     """Return what the caller chose of `AgentContext`, the context before the config.
 
-    Inside a parent graph, `model` and `index` are the parent's own words, and are not read.
+    Inside a parent graph, `model` and `index` of the parent are its own words, and are not read; in a context that was
+    passed to the agent there (`agent.invoke(…, context=…)`) they are.
 
     Raises:
-        AgentError: A value cannot be used. Inside a parent graph it is left alone instead.
+        AgentError: A value cannot be used, or not be chosen. What a parent graph says is left alone instead.
     """
     configurable = config.get("configurable", {})
-    given = {**configurable, **(context.caller if isinstance(context.caller, Mapping) else {})}
-    chosen = {key: given[key] for key in AgentContext.__annotations__ if given.get(key) is not None}
-    if not chosen:
-        return {}
+    chosen = _ours(configurable)
+    passed = _ours(context.caller) if isinstance(context.caller, Mapping) else {}
     if "|" in configurable.get("checkpoint_ns", ""):
-        return {key: value for key, value in chosen.items() if key not in _PARTS and not _problem(key, value)}
-    problems = [f"{key}: {problem}" for key, value in chosen.items() if (problem := _problem(key, value))]
+        overheard = chosen if context.is_for_agent else {**chosen, **passed}
+        chosen = {k: v for k, v in overheard.items() if k not in _PARTS and not _problem(k, v, choices)}
+        passed = passed if context.is_for_agent else {}
+    chosen |= passed
+    problems = [f"{key}: {what}" for key, value in chosen.items() if (what := _problem(key, value, choices))]
     if problems:
         raise AgentError(
             f"the call sets what cannot be used ({'; '.join(problems)}); correct it or leave it out"
@@ -98,10 +121,18 @@ def with_limits(settings: AgentSettings, chosen: Mapping[str, Any]) -> AgentSett
     return AgentSettings.model_validate({**settings.model_dump(exclude_unset=True), **limits})
 
 
-def _problem(key: str, value: object) -> str:
+def _ours(given: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: given[key] for key in AgentContext.__annotations__ if given.get(key) is not None}
+
+
+def _problem(key: str, value: object, choices: Choices) -> str:
     """Return what is wrong with a value, `""` where nothing is."""
     if key in _PARTS:
-        return "" if isinstance(value, str) else f"expected a name, got {type(value).__name__}"
+        if not isinstance(value, str):
+            return f"expected a name, got {type(value).__name__}"
+        allowed = choices.names(key)
+        listed = f"one of {', '.join(allowed)}" if allowed else "none, as the agent lists none (`Choices`)"
+        return "" if value in allowed else f"{value!r} may not be chosen; expected {listed}"
     try:
         AgentSettings.model_validate({key: value})
     except ValidationError as failure:

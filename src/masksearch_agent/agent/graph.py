@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-import uuid
 from typing import Any, Literal, get_args
 
 from langchain_core.language_models import BaseChatModel
@@ -30,9 +29,10 @@ from langgraph._internal._runnable import RunnableCallable as Node
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.message import REMOVE_ALL_MESSAGES
 from langgraph.runtime import Runtime
+from pydantic import BaseModel
 
 from masksearch_agent.agent.closing import closing_text, is_refusal, refusal_text, structured_response
-from masksearch_agent.agent.context import AgentContext, RunContext, chosen_by_caller, run_context
+from masksearch_agent.agent.context import AgentContext, Choices, RunContext, chosen_by_caller, run_context
 from masksearch_agent.agent.opening import (
     open_conversation,
     opening_messages,
@@ -50,21 +50,17 @@ from masksearch_agent.agent.protocol import (
     clean_text,
     render_information,
 )
-from masksearch_agent.agent.state import (
-    OpeningState,
-    SearchInput,
-    SearchOutput,
-    SearchRound,
-    SearchState,
-)
+from masksearch_agent.agent.search_runs import search_event
+from masksearch_agent.agent.speech import kept_back, said_id
+from masksearch_agent.agent.state import OpeningState, SearchInput, SearchOutput, SearchRound, SearchState
+from masksearch_agent.agent.structure import Filled
+from masksearch_agent.agent.text_turns import last_turn_id, record_text
 from masksearch_agent.config.agent import AgentSettings
 from masksearch_agent.errors import AgentError, OutOfTimeError
 from masksearch_agent.jsonl import dump_record
 from masksearch_agent.models.answer_spans import AnswerSpans
-from masksearch_agent.records import MASK, ScoredPassage, Turn
+from masksearch_agent.records import MASK, ScoredPassage
 from masksearch_agent.retrieval.search import Search, cut_to_words, interleave
-from masksearch_agent.traces.recorder import Recorder, new_turn_id
-from masksearch_agent.traces.rows import POLICY_ROLE
 
 __all__ = ("build_search_graph",)
 
@@ -78,18 +74,23 @@ def build_search_graph(
     search: Search,
     settings: AgentSettings | None = None,
     prompts: PromptSet | None = None,
+    response_format: type[BaseModel] | None = None,
+    choices: Choices | None = None,
 ) -> StateGraph[SearchState, AgentContext, SearchInput, SearchOutput]:
     """Build the graph; compile it with the checkpointer and store of your application.
 
     Args:
         model: Any chat model; one that records (`RecordingModel`) gives trajectories with exact tokens.
         prompts: What the policy is told; None for the dialect's own.
+        response_format: A form that the answer is given in too, for models with structured output.
+        choices: The models and indexes that callers may choose by name.
 
     Raises:
-        AgentError: The model does not speak the dialect.
+        AgentError: The model does not speak the dialect, or cannot fill in the form.
     """
     settings = settings or AgentSettings()
-    nodes = _Nodes(model, search, settings, prompts or default_prompts(settings.dialect))
+    prompts = prompts or default_prompts(settings.dialect)
+    nodes = _Nodes(Parts(model, search, settings, prompts, response_format), prompts, choices or Choices())
     graph = StateGraph(SearchState, AgentContext, input_schema=SearchInput, output_schema=SearchOutput)
     graph.add_node("prepare", Node(nodes.prepare, trace=False), input_schema=OpeningState)
     graph.add_node("think", Node(nodes.think, nodes.athink, trace=False))
@@ -107,28 +108,31 @@ def build_search_graph(
     graph.add_conditional_edges("think", Node(nodes.choose_next, trace=False), [*get_args(Next)])
     for back in ("search", "repair", "force_answer"):
         graph.add_edge(back, "think")
-    graph.add_edge("finish", END)
+    if response_format is not None:
+        graph.add_node("structure", Node(nodes.structure, nodes.astructure, trace=False))
+        graph.add_edge("finish", "structure")
+    graph.add_edge("structure" if response_format is not None else "finish", END)
     return graph
 
 
 class _Nodes:
     """The nodes of one graph and what they share."""
 
-    def __init__(
-        self, model: BaseChatModel, search: Search, settings: AgentSettings, prompts: PromptSet
-    ) -> None:
-        self.parts = Parts(model, search, settings, prompts)
+    def __init__(self, parts: Parts, prompts: PromptSet, choices: Choices) -> None:
+        self.parts = parts
         self.prompts = prompts
+        self.choices = choices
 
     def prepare(
         self, state: OpeningState, config: RunnableConfig, runtime: Runtime[RunContext]
     ) -> dict[str, Any]:
         context = run_context(runtime.context)
         opening, goes_on = self._opening(state, context)
+        removed = [] if goes_on else kept_back([RemoveMessage(REMOVE_ALL_MESSAGES)])
         return {
-            "transcript": opening if goes_on else [RemoveMessage(REMOVE_ALL_MESSAGES), *opening],
+            "transcript": [*removed, *kept_back(opening)],
             "asked": str(opening[-1].text),
-            "chosen": chosen_by_caller(context, config),
+            "chosen": chosen_by_caller(context, config, self.choices),
             "searches": [],
             "repairs": 0,
             "is_forced": False,
@@ -163,8 +167,9 @@ class _Nodes:
     def search_now(self, state: SearchState, runtime: Runtime[RunContext]) -> dict[str, Any]:
         context, parts, queries = run_context(runtime.context), self._parts(state), self._queries(state)
         try:
-            left_s = self._left_s(state)
-            return self._show(state, queries, parts.find(queries, self._depth(state), context, left_s))
+            runtime.stream_writer(search_event(queries))
+            found = parts.find(queries, self._depth(state), context, self._left_s(state))
+            return self._show(state, queries, found, runtime)
         except OutOfTimeError:
             return {"stop_reason": "time_limit"}
 
@@ -172,8 +177,9 @@ class _Nodes:
         context, parts = run_context(runtime.context), await self._aparts(state)
         queries = self._queries(state)
         try:
-            left_s = self._left_s(state)
-            return self._show(state, queries, await parts.afind(queries, self._depth(state), context, left_s))
+            runtime.stream_writer(search_event(queries))
+            found = await parts.afind(queries, self._depth(state), context, self._left_s(state))
+            return self._show(state, queries, found, runtime)
         except OutOfTimeError:
             return {"stop_reason": "time_limit"}
 
@@ -189,10 +195,26 @@ class _Nodes:
     def finish(self, state: SearchState) -> dict[str, Any]:
         """Take the answer, if there is one, say why the run ended, and tell the application."""
         end = self._end(state)
-        closing_id = str(uuid.uuid4())
+        kept_back(
+            state["transcript"]
+        )  # A parent graph is handed all of it, what earlier runs left on the thread too.
+        closing_id = said_id(state["transcript"][-1].id if end["answer"] else None, state["messages"])
         closing = AIMessage(closing_text(end["answer"], end["stop_reason"], state["searches"]), id=closing_id)
-        told = structured_response(end["answer"], end["stop_reason"], state["searches"])
+        told = None
+        if self.parts.structurer is None:
+            told = structured_response(end["answer"], end["stop_reason"], state["searches"])
         return {**end, "messages": [closing], "closing_id": closing_id, "structured_response": told}
+
+    def structure(self, state: SearchState) -> dict[str, Any]:
+        """Give the answer in the application's form too."""
+        return self._filled(state, self._parts(state).fill(state, self._left_s(state)))
+
+    async def astructure(self, state: SearchState) -> dict[str, Any]:
+        parts = await self._aparts(state)
+        return self._filled(state, await parts.afill(state, self._left_s(state)))
+
+    def _filled(self, state: SearchState, filled: Filled) -> dict[str, Any]:
+        return {"structured_response": filled[0], "sampled_tokens": state["sampled_tokens"] + filled[1]}
 
     def _end(self, state: SearchState) -> dict[str, Any]:
         step = self._last_step(state)
@@ -226,11 +248,11 @@ class _Nodes:
 
     def _opening(self, state: OpeningState, context: RunContext) -> tuple[list[AnyMessage], bool]:
         """Return what the model reads at first, and whether that goes on with the transcript."""
-        question, kind = state.get("question", ""), state.get("kind", "qa")
+        question, kind = state.get("question", ""), state.get("kind")
         search_first = self.parts.settings.search_first
         if not question and state.get("messages"):
             return open_conversation(state["messages"], state, self.prompts, kind, search_first)
-        opening = opening_messages(require_question(question), kind, self.prompts, search_first)
+        opening = opening_messages(require_question(question), kind or "qa", self.prompts, search_first)
         return [*opening[:-1], *context.opening] if context.opening else opening, False
 
     def _parts(self, state: SearchState) -> Parts:
@@ -246,7 +268,7 @@ class _Nodes:
         return self._parts(state).dialect.read(last) if isinstance(last, AIMessage) else None
 
     def _say(self, state: SearchState, text: str) -> list[AnyMessage]:
-        return self._parts(state).dialect.answer_with(state["transcript"][-1], text)
+        return kept_back(self._parts(state).dialect.answer_with(state["transcript"][-1], text))
 
     def _spent_limit(self, state: SearchState) -> Literal["token_limit", "time_limit"] | None:
         parts = self._parts(state)
@@ -267,17 +289,22 @@ class _Nodes:
         return step.queries
 
     def _show(
-        self, state: SearchState, queries: tuple[str, ...], found: list[list[ScoredPassage]]
+        self,
+        state: SearchState,
+        queries: tuple[str, ...],
+        found: list[list[ScoredPassage]],
+        runtime: Runtime[RunContext],
     ) -> dict[str, Any]:
         settings = self._parts(state).settings
         hits = interleave(found, settings.passages_per_search, self._known_ids(state))
         shown = [cut_to_words(hit.passage, settings.max_passage_words) for hit in hits]
+        runtime.stream_writer(search_event(queries, shown))
         round_ = SearchRound(queries=list(queries), passages=[dump_record(passage) for passage in shown])
         last = state["transcript"][-1]
         if last.type == "human":
             # The opening: one message with what is asked, as chat templates expect the roles to alternate.
             text = opening_text(str(last.text), shown)
-            said: list[AnyMessage] = [last.model_copy(update={"content": text})]
+            said: list[AnyMessage] = kept_back([last.model_copy(update={"content": text})])
         else:
             said = self._say(state, render_information(shown))
         return {"transcript": said, "searches": [*state["searches"], round_]}
@@ -295,8 +322,7 @@ class _Nodes:
     def _call_settings(self, state: SearchState, context: RunContext) -> dict[str, Any]:
         parts, transcript = self._parts(state), state["transcript"]
         calls = sum(isinstance(message, AIMessage) for message in transcript)
-        last_turn_id = _last_turn_id(transcript)
-        keywords = parts.call_settings(calls, state["sampled_tokens"], context, last_turn_id)
+        keywords = parts.call_settings(calls, state["sampled_tokens"], context, last_turn_id(transcript))
         if parts.is_recording and parts.settings.answers_from_passages:
             keywords["answers"] = self._allowed_answers(state)
         return keywords
@@ -315,32 +341,8 @@ class _Nodes:
         parts = self._parts(state)
         reply = parts.dialect.ended(reply)
         if context.recorder is not None and "turn_id" not in reply.response_metadata:
-            reply = self._record_text(state, reply, context.recorder)
+            reply = record_text(parts.dialect, state["transcript"], reply, context.recorder)
         # A model that does not say what it sampled must reach the token limit too.
         usage = reply.usage_metadata
         sampled = usage["output_tokens"] if usage else count_tokens_approximately([reply])
-        return {"transcript": [reply], "sampled_tokens": state["sampled_tokens"] + sampled}
-
-    def _record_text(self, state: SearchState, reply: AIMessage, recorder: Recorder) -> AIMessage:
-        """Record a call of a model that gives no tokens: its text only."""
-        dialect, last_turn_id = self._parts(state).dialect, _last_turn_id(state["transcript"])
-        conversation = dialect.record(state["transcript"])
-        parent_id, known = recorder.split_known(last_turn_id, conversation)
-        turn = Turn(
-            id=new_turn_id(),
-            parent_id=parent_id,
-            role=POLICY_ROLE,
-            context=tuple(conversation[known:]),
-            text=dialect.record([reply])[0].content,
-            model_version=str(reply.response_metadata.get("model_name", "")),
-            forked_from=last_turn_id if parent_id is None else None,
-        )
-        recorder.add(turn)
-        return reply.model_copy(update={"response_metadata": {**reply.response_metadata, "turn_id": turn.id}})
-
-
-def _last_turn_id(messages: list[AnyMessage]) -> str | None:
-    for message in reversed(messages):
-        if isinstance(message, AIMessage):
-            return message.response_metadata.get("turn_id")
-    return None
+        return {"transcript": kept_back([reply]), "sampled_tokens": state["sampled_tokens"] + sampled}

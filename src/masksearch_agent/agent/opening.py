@@ -67,7 +67,7 @@ def open_conversation(
     messages: Sequence[AnyMessage],
     earlier: Mapping[str, Any],
     prompts: PromptSet,
-    kind: str,
+    kind: str | None,
     search_first: bool,
 ) -> tuple[list[AnyMessage], bool]:
     """Return what the model reads of a conversation, its question last, and whether that goes on with the transcript.
@@ -75,6 +75,8 @@ def open_conversation(
     Args:
         messages: The conversation. Its system messages follow our own prompt.
         earlier: State of the thread's last run; `closing_id` names the message that closed it.
+        kind: Of the task; None for a question or, where the conversation goes on, for what the run before was. A task
+            of another kind than that starts a transcript of its own.
 
     Raises:
         AgentError: The conversation holds no question.
@@ -84,7 +86,8 @@ def open_conversation(
     # A run without an answer may have stopped within a step: its transcript is nothing that a model can go on with.
     goes_on = earlier.get("stop_reason") in ("answered", "forced") and bool(closing_id) and closing_id in ids
     new = messages[ids.index(closing_id) + 1 :] if goes_on else messages
-    if goes_on and any(message.type == "system" for message in new):
+    is_other = kind is not None and not _opened_as(kind, earlier, prompts)
+    if goes_on and (is_other or any(message.type == "system" for message in new)):
         goes_on, new = False, messages
     place = max((n for n, message in enumerate(new) if message.type == "human"), default=-1)
     # A handoff may say nothing itself, and come long after what a human asked.
@@ -93,11 +96,17 @@ def open_conversation(
     said = [_as_said(message) for n, message in enumerate(new) if n != place and _is_said(message)]
     if goes_on:
         return [*said, HumanMessage(neutralise(question))], True
-    system, *examples, asked = opening_messages(question, kind, prompts, search_first)
+    system, *examples, asked = opening_messages(question, kind or "qa", prompts, search_first)
     # Once each: an application may say the same at every turn.
     wanted = dict.fromkeys(str(message.text) for message in messages if message.type == "system")
     system = SystemMessage("\n\n".join([str(system.content), *map(neutralise, wanted)]))
     return [system, *examples, *said, asked], False
+
+
+def _opened_as(kind: str, earlier: Mapping[str, Any], prompts: PromptSet) -> bool:
+    """Whether the transcript of a thread's last run opens with the prompt for a kind of task."""
+    first: Sequence[AnyMessage] = (earlier.get("transcript") or [])[:1]
+    return any(str(message.text).startswith(prompts.system_for(kind)) for message in first)
 
 
 def opening_text(question: str, shown: Sequence[Passage]) -> str:

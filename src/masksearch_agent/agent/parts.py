@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import random
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AnyMessage
 from langchain_core.runnables import Runnable
+from pydantic import BaseModel
 
 from masksearch_agent.agent.context import RunContext, with_limits
 from masksearch_agent.agent.dialects import choose_dialect
 from masksearch_agent.agent.prompts import PromptSet
+from masksearch_agent.agent.search_runs import arun_as_retriever, run_as_retriever
+from masksearch_agent.agent.speech import tell_streams_what_is_said
+from masksearch_agent.agent.structure import Filled, Structurer
 from masksearch_agent.calls.chat import open_chat_model
 from masksearch_agent.concurrency import afinish_within, finish_within
 from masksearch_agent.config.agent import AgentSettings
 from masksearch_agent.config.calls import ChatModelSettings
-from masksearch_agent.errors import AgentError
+from masksearch_agent.errors import AgentError, OutOfTimeError
 from masksearch_agent.records import ScoredPassage
 from masksearch_agent.retrieval.adapters import as_search
 from masksearch_agent.retrieval.search import Search
@@ -46,7 +51,12 @@ class Parts:
     """What a run asks, and for how long."""
 
     def __init__(
-        self, model: BaseChatModel, search: Search, settings: AgentSettings, prompts: PromptSet
+        self,
+        model: BaseChatModel,
+        search: Search,
+        settings: AgentSettings,
+        prompts: PromptSet,
+        response_format: type[BaseModel] | None = None,
     ) -> None:
         self.model = model
         self.search = search
@@ -55,12 +65,15 @@ class Parts:
         self.is_recording = isinstance(model, RecordingModel)
         self.dialect = choose_dialect(settings, prompts, model)
         self.caller = self.dialect.caller(model)
+        self.is_tagged = settings.dialect == "tags"
         if settings.answers_from_passages and not getattr(model, "can_hold_answers", False):
             raise AgentError(
                 f"{type(model).__name__} cannot hold answers to the passages that were read, which needs weights in "
                 f"this process (`LocalChatModel`); set `answers_from_passages=False`"
             )
+        self.structurer = Structurer(model, response_format) if response_format is not None else None
         self._prompts = prompts
+        self._response_format = response_format
         self._chosen = lru_cache(maxsize=64)(self._choose)
 
     def chosen(self, choice: Mapping[str, Any]) -> Parts:
@@ -71,7 +84,8 @@ class Parts:
         chosen = dict(choice)
         model = open_model(chosen["model"]) if "model" in chosen else self.model
         search = as_search(chosen["index"]) if "index" in chosen else self.search
-        return Parts(model, search, with_limits(self.settings, chosen), self._prompts)
+        settings = with_limits(self.settings, chosen)
+        return Parts(model, search, settings, self._prompts, self._response_format)
 
     def call(self, messages: list[AnyMessage], keywords: dict[str, Any], left_s: float) -> AIMessage:
         """Call the model; what a recording model samples is never cut off, so that it is recorded.
@@ -80,6 +94,7 @@ class Parts:
             OutOfTimeError: No reply came in the time that is left.
         """
         caller, keywords = self._limited(keywords)
+        tell_streams_what_is_said(self.is_tagged)
         if self.is_recording:
             return caller.invoke(messages, **keywords)
         return finish_within(left_s, lambda: caller.invoke(messages, **keywords))
@@ -87,6 +102,7 @@ class Parts:
     async def acall(self, messages: list[AnyMessage], keywords: dict[str, Any], left_s: float) -> AIMessage:
         """Do what `call` does, without blocking."""
         caller, keywords = self._limited(keywords)
+        tell_streams_what_is_said(self.is_tagged)
         if self.is_recording:
             return await caller.ainvoke(messages, **keywords)
         return await afinish_within(left_s, caller.ainvoke(messages, **keywords))
@@ -99,6 +115,13 @@ class Parts:
         Raises:
             OutOfTimeError: It took longer than the time that is left.
         """
+        if self.search.is_traced:
+            return self._find(queries, depth, context, left_s)
+        return run_as_retriever(queries, lambda: self._find(queries, depth, context, left_s))
+
+    def _find(
+        self, queries: Sequence[str], depth: int, context: RunContext, left_s: float
+    ) -> list[list[ScoredPassage]]:
         try:
             return finish_within(left_s, lambda: self.search.search(queries, depth, context.guard))
         except sqlite3.ProgrammingError as failure:
@@ -111,7 +134,25 @@ class Parts:
         self, queries: Sequence[str], depth: int, context: RunContext, left_s: float
     ) -> list[list[ScoredPassage]]:
         """Do what `find` does, without blocking."""
-        return await afinish_within(left_s, self.search.asearch(queries, depth, context.guard))
+
+        def find() -> Awaitable[list[list[ScoredPassage]]]:
+            return afinish_within(left_s, self.search.asearch(queries, depth, context.guard))
+
+        return await (find() if self.search.is_traced else arun_as_retriever(queries, find))
+
+    def fill(self, state: Mapping[str, Any], left_s: float) -> Filled:
+        """Fill in the form of the application, if there is an answer and the time is enough (`Structurer`)."""
+        if (structurer := self.structurer) is not None:
+            with suppress(OutOfTimeError):
+                return finish_within(left_s, lambda: structurer.fill(state))
+        return None, 0
+
+    async def afill(self, state: Mapping[str, Any], left_s: float) -> Filled:
+        """Do what `fill` does, without blocking."""
+        if self.structurer is not None:
+            with suppress(OutOfTimeError):
+                return await afinish_within(left_s, self.structurer.afill(state))
+        return None, 0
 
     def call_settings(
         self, calls: int, sampled_tokens: int, context: RunContext, last_turn_id: str | None

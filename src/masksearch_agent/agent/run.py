@@ -12,15 +12,16 @@ from langchain_core.messages import AnyMessage, BaseMessage, HumanMessage, Messa
 from langchain_core.messages.utils import convert_to_messages
 from langchain_core.prompt_values import PromptValue
 from langgraph.types import Command
+from pydantic import BaseModel
 
-from masksearch_agent.agent.context import run_context
+from masksearch_agent.agent.context import RunContext
 from masksearch_agent.agent.escaping import restore
 from masksearch_agent.agent.state import SearchInput, outcome_of
 from masksearch_agent.errors import AgentError
 from masksearch_agent.records import SearchAnswer, Trajectory, Usage, content_id
 from masksearch_agent.traces.recorder import Recorder
 
-__all__ = ("AgentInput", "AgentRun", "graph_input")
+__all__ = ("AgentInput", "AgentRun", "graph_input", "without_tokens")
 
 AgentInput: TypeAlias = (
     str
@@ -45,7 +46,7 @@ class AgentRun:
     """
 
     def __init__(self, given: object = None) -> None:
-        context = run_context(given)
+        context = given if isinstance(given, RunContext) else RunContext(caller=given, is_for_agent=True)
         # One recorder a run: a batch passes one context to all of its runs, and their turns must not mix.
         self.recorder = Recorder(overview=context.recorder)
         self.context: Any = dataclasses.replace(context, recorder=self.recorder)
@@ -76,9 +77,15 @@ class AgentRun:
         own = [m for m in state["transcript"] if m.response_metadata.get("turn_id") in self.recorder]
         return outcome_of(state, turns, own, self.started_s, task_id, producer, seed)
 
-    def answer(self, state: Mapping[str, Any] | None, producer: str) -> SearchAnswer:
-        """Make the answer; see `outcome`."""
+    def answer(
+        self,
+        state: Mapping[str, Any] | None,
+        producer: str,
+        response_format: type[BaseModel] | None = None,
+    ) -> SearchAnswer:
+        """Make the answer, with what is in the form of the application, where it gave one; see `outcome`."""
         trajectory, usage = self.outcome(state, producer)
+        filled = state["structured_response"] if state and response_format is not None else None
         return SearchAnswer(
             answer=restore(trajectory.answer),
             reasoning=restore(state["reasoning"]) if state else "",
@@ -87,7 +94,19 @@ class AgentRun:
             stop_reason=trajectory.stop_reason,
             usage=usage,
             trajectory=trajectory,
+            structured=response_format.model_validate(filled) if response_format and filled else None,
         )
+
+
+def without_tokens(answer: SearchAnswer) -> SearchAnswer:
+    """Return an answer as traces are to show it: of its trajectory the texts, and not thousands of ids."""
+    trajectory = answer.trajectory
+    if trajectory is None or not any(turn.is_tokenised for turn in trajectory.turns):
+        return answer
+    turns = tuple(
+        dataclasses.replace(turn, context_ids=(), sampled_ids=(), logprobs=()) for turn in trajectory.turns
+    )
+    return dataclasses.replace(answer, trajectory=dataclasses.replace(trajectory, turns=turns))
 
 
 def graph_input(input: AgentInput) -> SearchInput | Command[Any] | None:

@@ -21,13 +21,14 @@ from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import merge_configs
 from langchain_core.tools import BaseTool, StructuredTool
 from langgraph.types import StreamMode
+from pydantic import BaseModel
 
 from masksearch_agent.agent.bundle import BundleInfo, load_model, open_bundle_search, read_bundle_info
-from masksearch_agent.agent.context import RunContext, with_limits
+from masksearch_agent.agent.context import Choices, RunContext, with_limits
 from masksearch_agent.agent.graph import build_search_graph
 from masksearch_agent.agent.parts import open_model
 from masksearch_agent.agent.prompts import PromptSet, default_prompts
-from masksearch_agent.agent.run import AgentInput, AgentRun, graph_input
+from masksearch_agent.agent.run import AgentInput, AgentRun, graph_input, without_tokens
 from masksearch_agent.agent.state import SearchInput
 from masksearch_agent.config.agent import AgentSettings
 from masksearch_agent.errors import ThreadReuseError
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
 __all__ = ("AgentInput", "MaskSearchAgent")
 
 _MODES: list[StreamMode] = ["updates", "values"]
+_PARTS = ("model", "search", "settings", "prompts", "checkpointer", "response_format", "choices")
+"""The constructor's arguments, in their order."""
 _RECURSION_LIMIT = 10_000
 """A run ends by its own limits, which a call may set."""
 
@@ -57,6 +60,11 @@ class MaskSearchAgent(Runnable[AgentInput, SearchAnswer]):
         settings: Limits of a run.
         prompts: What the model is told; None for the dialect's own.
         checkpointer: As for any LangGraph graph. On a thread a question goes on with what was said before.
+        response_format: A pydantic model that `SearchAnswer.structured` is to be, for models with structured output.
+        choices: The models and indexes that a call may choose by name (`AgentContext`); None for none.
+
+    Raises:
+        AgentError: The model does not speak the dialect, or gives no structured output where it is asked for.
 
     Example:
         ```python
@@ -73,6 +81,8 @@ class MaskSearchAgent(Runnable[AgentInput, SearchAnswer]):
         settings: AgentSettings | None = None,
         prompts: PromptSet | None = None,
         checkpointer: BaseCheckpointSaver[Any] | None = None,
+        response_format: type[BaseModel] | None = None,
+        choices: Choices | None = None,
     ) -> None:
         self.model = open_model(model)
         self.search = as_search(search)
@@ -80,10 +90,14 @@ class MaskSearchAgent(Runnable[AgentInput, SearchAnswer]):
         self.settings = settings or AgentSettings()
         self.prompts = prompts or default_prompts(self.settings.dialect)
         self.checkpointer = checkpointer
+        self.response_format = response_format
+        self.choices = choices
         self._rollout_threads: set[str] = set()
         self.bundle: BundleInfo | None = None
         """What the agent was restored from; None for an agent made by hand."""
-        self.builder = build_search_graph(self.model, self.search, self.settings, self.prompts)
+        self.builder = build_search_graph(
+            self.model, self.search, self.settings, self.prompts, response_format, choices
+        )
         """The uncompiled graph."""
         self.config: RunnableConfig = {}
         """What `with_config` set."""
@@ -99,6 +113,7 @@ class MaskSearchAgent(Runnable[AgentInput, SearchAnswer]):
         search: Any = None,
         checkpointer: BaseCheckpointSaver[Any] | None = None,
         base_url: str | None = None,
+        choices: Choices | None = None,
     ) -> MaskSearchAgent:
         """Restore an agent from a bundle: weights, prompts, limits and, where it names one, its index.
 
@@ -108,6 +123,7 @@ class MaskSearchAgent(Runnable[AgentInput, SearchAnswer]):
             checkpointer: As in the constructor.
             base_url: A vLLM server that serves the bundle's weights (`masksearch serve`); None loads them into this
                 process.
+            choices: As in the constructor.
 
         Raises:
             BundleError: The bundle is incomplete, or of another protocol version, or the server has another one's
@@ -117,7 +133,7 @@ class MaskSearchAgent(Runnable[AgentInput, SearchAnswer]):
         info = read_bundle_info(path)
         model = load_model(path, info, base_url)
         search = open_bundle_search(path, info) if search is None else search
-        agent = cls(model, search, info.agent, info.prompts, checkpointer)
+        agent = cls(model, search, info.agent, info.prompts, checkpointer, choices=choices)
         agent.bundle = info
         return agent
 
@@ -132,30 +148,34 @@ class MaskSearchAgent(Runnable[AgentInput, SearchAnswer]):
             AgentError: The input asks nothing, or the run was interrupted.
         """
 
-        given = merge_configs(self.config, config)
+        given, found = merge_configs(self.config, config), list[SearchAnswer]()
 
         def answer(input: AgentInput, config: RunnableConfig) -> SearchAnswer:
             run = AgentRun(kwargs.pop("context", None))
             config = _without_default_limit(config, given)
             state = self.graph.invoke(graph_input(input), config, context=run.context, **kwargs)
-            return run.answer(state, self.model_version)
+            found.append(run.answer(state, self.model_version, self.response_format))
+            return without_tokens(found[0])
 
-        return self._call_with_config(cast(Any, answer), input, given)
+        self._call_with_config(cast(Any, answer), input, given)
+        return found[0]
 
     async def ainvoke(
         self, input: AgentInput, config: RunnableConfig | None = None, **kwargs: Any
     ) -> SearchAnswer:
         """Answer a question, without blocking; see `invoke`."""
 
-        given = merge_configs(self.config, config)
+        given, found = merge_configs(self.config, config), list[SearchAnswer]()
 
         async def answer(input: AgentInput, config: RunnableConfig) -> SearchAnswer:
             run = AgentRun(kwargs.pop("context", None))
             config = _without_default_limit(config, given)
             state = await self.graph.ainvoke(graph_input(input), config, context=run.context, **kwargs)
-            return run.answer(state, self.model_version)
+            found.append(run.answer(state, self.model_version, self.response_format))
+            return without_tokens(found[0])
 
-        return await self._acall_with_config(cast(Any, answer), input, given)
+        await self._acall_with_config(cast(Any, answer), input, given)
+        return found[0]
 
     def stream_answer(
         self, input: AgentInput, config: RunnableConfig | None = None, **kwargs: Any
@@ -171,7 +191,7 @@ class MaskSearchAgent(Runnable[AgentInput, SearchAnswer]):
                 state = chunk
             else:
                 yield chunk
-        yield run.answer(state, self.model_version)
+        yield run.answer(state, self.model_version, self.response_format)
 
     async def astream_answer(
         self, input: AgentInput, config: RunnableConfig | None = None, **kwargs: Any
@@ -187,7 +207,7 @@ class MaskSearchAgent(Runnable[AgentInput, SearchAnswer]):
                 state = chunk
             else:
                 yield chunk
-        yield run.answer(state, self.model_version)
+        yield run.answer(state, self.model_version, self.response_format)
 
     def with_config(self, config: RunnableConfig | None = None, **kwargs: Any) -> MaskSearchAgent:
         """Return an agent like this one whose every call has the config too."""
@@ -201,8 +221,8 @@ class MaskSearchAgent(Runnable[AgentInput, SearchAnswer]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle what the agent was made of, what it searches among it; the graph is built again."""
-        parts = (self.model, self._searched, self.settings, self.prompts, self.checkpointer)
-        return MaskSearchAgent, parts, {"bundle": self.bundle, "config": self.config}
+        parts = {name: getattr(self, name) for name in _PARTS} | {"search": self._searched}
+        return MaskSearchAgent, tuple(parts.values()), {"bundle": self.bundle, "config": self.config}
 
     def __deepcopy__(self, memo: dict[int, Any]) -> MaskSearchAgent:
         """Return an agent of its own over the same weights, search and checkpointer, which are no values to copy."""
@@ -284,8 +304,7 @@ class MaskSearchAgent(Runnable[AgentInput, SearchAnswer]):
 
     def replace(self, **parts: Any) -> MaskSearchAgent:
         """Return an agent like this one with some arguments changed; with another model it has no bundle."""
-        names = ("model", "search", "settings", "prompts", "checkpointer")
-        changed = MaskSearchAgent(**{name: getattr(self, name) for name in names} | parts)
+        changed = MaskSearchAgent(**{name: getattr(self, name) for name in _PARTS} | parts)
         changed.config = self.config
         if "search" not in parts:
             changed._searched = self._searched

@@ -61,6 +61,7 @@ class OpeningState(SearchInput, total=False):
 
     stop_reason: StopReason | None
     closing_id: str
+    transcript: Annotated[list[AnyMessage], add_messages]
 
 
 class StructuredResponse(TypedDict):
@@ -76,7 +77,8 @@ class SearchOutput(TypedDict):
     """What the compiled graph returns."""
 
     messages: Annotated[list[AnyMessage], add_messages]
-    structured_response: StructuredResponse | None
+    structured_response: StructuredResponse | dict[str, Any] | None
+    """The answer as data; in the form of the application, where it gave one (`response_format`)."""
     transcript: Annotated[list[AnyMessage], add_messages]
     """What the model read and said, in the dialect's own form."""
     searches: list[SearchRound]

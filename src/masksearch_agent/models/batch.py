@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 
 from masksearch_agent.models.answer_spans import AnswerSpans
+from masksearch_agent.models.heard import TokenListener
 from masksearch_agent.models.held_answers import HeldAnswer
 from masksearch_agent.models.prefixes import shared_length
 from masksearch_agent.models.recording import Completion
@@ -53,6 +54,8 @@ class Request:
     sampling: Sampling
     future: Future[Completion]
     answers: AnswerSpans | None
+    hear: TokenListener | None = None
+    """Told each token; None where nobody listens."""
 
 
 @dataclass(slots=True, eq=False)
@@ -145,6 +148,8 @@ class Batch:
         for row, token, logprob in zip(self.rows, tokens, logprobs, strict=True):
             row.ids.append(token)
             row.logprobs.append(logprob)
+            if row.request.hear is not None:
+                row.request.hear((token,))
             row.finish_reason = self.engine.is_finished(row)
         finished = [row for row in self.rows if row.finish_reason is not None]
         for row in finished:

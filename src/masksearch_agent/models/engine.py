@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Literal
 
 from masksearch_agent.models.answer_spans import AnswerSpans
 from masksearch_agent.models.batch import Batch, Request, Row
+from masksearch_agent.models.heard import TokenListener
 from masksearch_agent.models.prefixes import ModelMark, PrefixStore
 from masksearch_agent.models.recording import Completion, fit_context
 from masksearch_agent.models.sampling import require_usable
@@ -78,9 +79,15 @@ class BatchingEngine:
         self._worker: threading.Thread | None = None
 
     def submit(
-        self, prompt_ids: Sequence[int], sampling: Sampling, answers: AnswerSpans | None = None
+        self,
+        prompt_ids: Sequence[int],
+        sampling: Sampling,
+        answers: AnswerSpans | None = None,
+        hear: TokenListener | None = None,
     ) -> Future[Completion]:
         """Queue a request; `answers` says what may stand in `<answer>`, None that anything may.
+
+        What listens is told each token once it is sampled.
 
         Raises:
             ModelError: The prompt is empty or leaves no room in the model's context, or the settings cannot be sampled
@@ -89,7 +96,7 @@ class BatchingEngine:
         require_usable(sampling)
         limit = getattr(self.model.config, "max_position_embeddings", None)
         sampling = fit_context(prompt_ids, sampling, limit, "model")
-        request = Request(tuple(prompt_ids), sampling, Future(), answers)
+        request = Request(tuple(prompt_ids), sampling, Future(), answers, hear)
         with self._lock:
             if self._worker is None:
                 self._worker = threading.Thread(target=self._serve, name="masksearch-engine", daemon=True)

@@ -6,10 +6,11 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import PrivateAttr
+from pydantic import Field, PrivateAttr
 
 from masksearch_agent.errors import ModelError, needs_extra
 from masksearch_agent.models.answer_spans import AnswerSpans
+from masksearch_agent.models.heard import TokenListener
 from masksearch_agent.models.recording import Completion, RecordingChatModel
 from masksearch_agent.plugins import BASE_MODELS
 from masksearch_agent.records import Sampling
@@ -25,7 +26,7 @@ __all__ = ("LocalChatModel", "load_checkpoint", "load_tokenizer")
 class LocalChatModel(RecordingChatModel):
     """Chat with a transformers model on this machine; concurrent calls are sampled together."""
 
-    model: Any
+    model: Any = Field(repr=False)
     """A causal language model."""
     max_batch_size: int = 128
     """Calls sampled together at most."""
@@ -60,9 +61,13 @@ class LocalChatModel(RecordingChatModel):
         return "masksearch-local"
 
     def _submit(
-        self, prompt_ids: list[int], sampling: Sampling, answers: AnswerSpans | None = None
+        self,
+        prompt_ids: list[int],
+        sampling: Sampling,
+        answers: AnswerSpans | None = None,
+        hear: TokenListener | None = None,
     ) -> Future[Completion]:
-        return self._engine.submit(prompt_ids, sampling, answers)
+        return self._engine.submit(prompt_ids, sampling, answers, hear)
 
     def close(self) -> None:
         """Stop the sampling thread once its queue is empty."""

@@ -1,29 +1,32 @@
 """What LangChain chat models that record exactly what was sampled have in common.
 
 They send the ids that earlier turns stored, followed by the ids of the new messages only; nothing that was
-sampled is ever decoded and encoded again. Called without a recorder they are ordinary chat models.
+sampled is ever decoded and encoded again. Called without a recorder they are ordinary chat models. A call that streams
+samples and records what one that does not would.
 """
 
 from __future__ import annotations
 
 import asyncio
 import dataclasses
+import queue
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel, LangSmithParams
-from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.messages.ai import UsageMetadata
-from langchain_core.outputs import ChatGeneration, ChatResult
-from pydantic import ConfigDict, PrivateAttr
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from pydantic import ConfigDict, Field, PrivateAttr
 
 from masksearch_agent.errors import ModelError
 from masksearch_agent.models.answer_spans import AnswerSpans
 from masksearch_agent.models.chat_format import ChatFormat
+from masksearch_agent.models.heard import HeardText, TokenListener, hear_in_loop
 from masksearch_agent.records import Message, Sampling, Turn
 from masksearch_agent.traces.messages import to_messages
 from masksearch_agent.traces.recorder import CallRecording, new_turn_id
@@ -79,7 +82,7 @@ class RecordingChatModel(BaseChatModel):
 
     model_config = ConfigDict(arbitrary_types_allowed=True, protected_namespaces=())
 
-    tokenizer: Any
+    tokenizer: Any = Field(repr=False)
     temperature: float = 0.0
     top_p: float = 1.0
     max_tokens: int = 256
@@ -110,13 +113,23 @@ class RecordingChatModel(BaseChatModel):
         params.setdefault("ls_model_name", self.model_version)
         return params
 
+    def _get_invocation_params(self, stop: list[str] | None = None, **kwargs: Any) -> dict[str, Any]:
+        """Return what tracers are told of a call: nothing that holds tokens or texts of a run."""
+        told = {key: value for key, value in kwargs.items() if key not in ("recording", "answers")}
+        return super()._get_invocation_params(stop, **told)
+
     @abstractmethod
     def _submit(
-        self, prompt_ids: list[int], sampling: Sampling, answers: AnswerSpans | None = None
+        self,
+        prompt_ids: list[int],
+        sampling: Sampling,
+        answers: AnswerSpans | None = None,
+        hear: TokenListener | None = None,
     ) -> Future[Completion]:
         """Start sampling after a prompt; cancelling the future stops it.
 
-        Only a model that `can_hold_answers` is given `answers`.
+        Only a model that `can_hold_answers` is given `answers`. What listens has heard every token before the future is
+        done.
         """
 
     @abstractmethod
@@ -143,6 +156,45 @@ class RecordingChatModel(BaseChatModel):
         call = _Call(self, messages, stop, kwargs)
         submitted = self._submit(call.prompt_ids, call.sampling, call.answers)
         return call.finish(await asyncio.wrap_future(submitted))
+
+    def _stream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> Iterator[ChatGenerationChunk]:
+        call, text = _Call(self, messages, stop, kwargs), HeardText(self.chat_format)
+        heard: queue.SimpleQueue[Sequence[int] | None] = queue.SimpleQueue()
+        submitted = self._submit(call.prompt_ids, call.sampling, call.answers, heard.put)
+        submitted.add_done_callback(lambda _: heard.put(None))
+        try:
+            while (ids := heard.get()) is not None:
+                if said := text.add(ids):
+                    yield ChatGenerationChunk(message=AIMessageChunk(content=said))
+            yield call.last_chunk(submitted.result(), text)
+        finally:
+            submitted.cancel()
+
+    async def _astream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[ChatGenerationChunk]:
+        call, text = _Call(self, messages, stop, kwargs), HeardText(self.chat_format)
+        heard: asyncio.Queue[Sequence[int] | None] = asyncio.Queue()
+        hear = hear_in_loop(asyncio.get_running_loop(), heard)
+        submitted = self._submit(call.prompt_ids, call.sampling, call.answers, hear)
+        submitted.add_done_callback(lambda _: hear(None))
+        try:
+            while (ids := await heard.get()) is not None:
+                if said := text.add(ids):
+                    yield ChatGenerationChunk(message=AIMessageChunk(content=said))
+            yield call.last_chunk(submitted.result(), text)
+        finally:
+            submitted.cancel()
 
     async def acomplete(self, text: str, sampling: Sampling, role: str) -> Turn:
         """Go on with a plain text, without the chat template; other calls are sampled together with it.
@@ -229,6 +281,20 @@ class _Call:
 
     def finish(self, completion: Completion) -> ChatResult:
         """Record the turn and wrap the reply as a LangChain result."""
+        return ChatResult(generations=[ChatGeneration(message=self._record(completion))])
+
+    def last_chunk(self, completion: Completion, said: HeardText) -> ChatGenerationChunk:
+        """Record the turn and return what ends its stream."""
+        reply = self._record(completion)
+        message = AIMessageChunk(
+            content=said.rest(str(reply.text)),
+            response_metadata=reply.response_metadata,
+            usage_metadata=reply.usage_metadata,
+            chunk_position="last",
+        )
+        return ChatGenerationChunk(message=message)
+
+    def _record(self, completion: Completion) -> AIMessage:
         text = self.owner.chat_format.decode_reply(completion.ids)
         metadata = {"model_name": self.model_version, "finish_reason": completion.finish_reason}
         if self.recording is not None:
@@ -251,5 +317,4 @@ class _Call:
             metadata["turn_id"] = turn.id
         prompt, sampled = len(self.prompt_ids), len(completion.ids)
         usage = UsageMetadata(input_tokens=prompt, output_tokens=sampled, total_tokens=prompt + sampled)
-        message = AIMessage(content=text, response_metadata=metadata, usage_metadata=usage)
-        return ChatResult(generations=[ChatGeneration(message=message)])
+        return AIMessage(content=text, response_metadata=metadata, usage_metadata=usage)

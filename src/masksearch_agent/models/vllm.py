@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import PrivateAttr
 
 from masksearch_agent.models.answer_spans import AnswerSpans
+from masksearch_agent.models.heard import TokenListener
 from masksearch_agent.models.local import load_tokenizer
 from masksearch_agent.models.recording import Completion, RecordingChatModel, fit_context
 from masksearch_agent.models.vllm_client import VLLMClient
@@ -65,11 +66,16 @@ class VLLMChatModel(RecordingChatModel):
         return "masksearch-vllm"
 
     def _submit(
-        self, prompt_ids: list[int], sampling: Sampling, answers: AnswerSpans | None = None
+        self,
+        prompt_ids: list[int],
+        sampling: Sampling,
+        answers: AnswerSpans | None = None,
+        hear: TokenListener | None = None,
     ) -> Future[Completion]:
         advice = ", or serve with a larger `max_model_tokens`"
         sampling = fit_context(prompt_ids, sampling, self._context_tokens, "server", advice)
-        return self._client.submit(self._served_name, prompt_ids, sampling, self.chat_format.end_of_turn_id)
+        end_of_turn_id = self.chat_format.end_of_turn_id
+        return self._client.submit(self._served_name, prompt_ids, sampling, end_of_turn_id, hear)
 
     def close(self) -> None:
         """Close the connections; a later call opens them again."""

@@ -11,16 +11,19 @@ Replacing weights needs the server's development endpoints (`VLLM_SERVER_DEV_MOD
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
-from collections.abc import Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import httpx
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from masksearch_agent.errors import ServingError
+from masksearch_agent.models.heard import TokenListener
 from masksearch_agent.models.recording import Completion
 from masksearch_agent.records import Sampling
 
@@ -40,6 +43,49 @@ class _ServerBusyError(Exception):
 
 
 _WORTH_RETRYING = (httpx.NetworkError, httpx.ConnectTimeout, httpx.RemoteProtocolError, _ServerBusyError)
+
+
+_Reader: TypeAlias = Callable[[httpx.Response], Awaitable[Any]]
+
+
+async def _read_whole(response: httpx.Response) -> Any:
+    await response.aread()
+    return response.json() if response.content else None
+
+
+async def _read_events(hear: TokenListener, response: httpx.Response) -> Any:
+    """Read a completion in pieces, and return it as it would have come in one.
+
+    Raises:
+        ServingError: A piece is none of a completion, or the connection was lost within the reply, which is not sampled
+            again then: half of it was heard.
+    """
+    ids: list[int] = []
+    logprobs: list[float] = []
+    reply: dict[str, Any] = {"prompt_token_ids": None, "finish_reason": None}
+    usage: Any = None
+    try:
+        async for line in response.aiter_lines():
+            if not line.startswith("data: {"):
+                continue
+            event = json.loads(line.removeprefix("data: "))
+            usage = event.get("usage") or usage
+            for choice in event["choices"]:
+                ids += choice["token_ids"]
+                logprobs += choice["logprobs"]["token_logprobs"] if choice["token_ids"] else ()
+                reply |= {key: choice[key] for key in reply if choice.get(key) is not None}
+                hear(choice["token_ids"])
+    except httpx.TransportError as failure:
+        if not ids:
+            raise
+        raise ServingError(f"the model server broke off after {len(ids)} tokens: {failure}") from failure
+    except (KeyError, TypeError, ValueError) as failure:
+        raise ServingError(
+            f"the model server streamed a piece without token ids or log-probabilities: {line[:300]}; serve the model "
+            f"with vLLM 0.10.2 or newer, and see the server's log"
+        ) from failure
+    whole = {**reply, "token_ids": ids, "logprobs": {"token_logprobs": logprobs}}
+    return {"choices": [whole], "usage": usage}
 
 
 class VLLMClient:
@@ -70,7 +116,12 @@ class VLLMClient:
         self._places = asyncio.Semaphore(max_concurrent_requests)
 
     def submit(
-        self, model: str, prompt_ids: Sequence[int], sampling: Sampling, end_of_turn_id: int
+        self,
+        model: str,
+        prompt_ids: Sequence[int],
+        sampling: Sampling,
+        end_of_turn_id: int,
+        hear: TokenListener | None = None,
     ) -> Future[Completion]:
         """Send a prompt to the model that the server knows under a name.
 
@@ -100,13 +151,18 @@ class VLLMClient:
             "logprobs": 0,
             "return_token_ids": True,
         }
-        return self._start(self._complete(body))
+        if hear is not None:
+            body |= {"stream": True, "stream_options": {"include_usage": True}}
+        return self._start(self._complete(body, _read_whole if hear is None else partial(_read_events, hear)))
 
-    async def _complete(self, body: dict[str, Any]) -> Completion:
-        reply = await self._request("POST", "/v1/completions", json=body)
+    async def _complete(self, body: dict[str, Any], read: _Reader) -> Completion:
+        reply = await self._request("POST", "/v1/completions", read, json=body)
         try:
             [choice] = reply["choices"]
             prompt_ids, ids = choice["prompt_token_ids"], tuple(choice["token_ids"])
+            if prompt_ids is None and reply["usage"]["prompt_tokens"] == len(body["prompt"]):
+                # vLLM leaves them out of the stream of a prompt that it reads in several passes.
+                prompt_ids = body["prompt"]
             logprobs = tuple(map(float, choice["logprobs"]["token_logprobs"]))
             finish_reason = choice["finish_reason"]
         except (KeyError, TypeError, ValueError) as failure:
@@ -196,8 +252,8 @@ class VLLMClient:
     def _call(self, method: str, path: str, **arguments: Any) -> Any:
         return self._start(self._request(method, path, **arguments)).result()
 
-    async def _request(self, method: str, path: str, **arguments: Any) -> Any:
-        """Send a request, again where that may help, and return the decoded reply."""
+    async def _request(self, method: str, path: str, read: _Reader = _read_whole, **arguments: Any) -> Any:
+        """Send a request, again where that may help, and return what is read of the reply."""
         attempts = AsyncRetrying(
             retry=retry_if_exception_type(_WORTH_RETRYING),
             wait=wait_random_exponential(multiplier=0.25, max=_LONGEST_PAUSE_S),
@@ -207,7 +263,7 @@ class VLLMClient:
         try:
             async for attempt in attempts:
                 with attempt:
-                    return await self._request_once(method, path, **arguments)
+                    return await self._request_once(method, path, read, **arguments)
         except _WORTH_RETRYING as failure:
             raise ServingError(
                 f"the model server at {self.base_url} did not answer {_MAX_ATTEMPTS} attempts ({failure}); see "
@@ -221,19 +277,20 @@ class VLLMClient:
         except httpx.HTTPError as failure:
             raise ServingError(f"the model server at {self.base_url} cannot be used: {failure}") from failure
 
-    async def _request_once(self, method: str, path: str, **arguments: Any) -> Any:
+    async def _request_once(self, method: str, path: str, read: _Reader, **arguments: Any) -> Any:
         assert self._http is not None
-        async with self._places:
-            response = await self._http.request(method, path, **arguments)
-        if response.status_code in _BUSY_STATUS:
-            raise _ServerBusyError(f"status {response.status_code}")
-        if response.status_code == 404 and not path.startswith("/v1/"):
-            raise ServingError(
-                f"{self.base_url} has no {path}, which exchanging weights needs; start the server with `masksearch "
-                f"serve --refreshable`, or vLLM 0.32 or newer with `VLLM_SERVER_DEV_MODE=1`"
-            )
-        if response.is_error:
-            raise ServingError(
-                f"{self.base_url}{path} answered with status {response.status_code}: {response.text[:500]}"
-            )
-        return response.json() if response.content else None
+        async with self._places, self._http.stream(method, path, **arguments) as response:
+            if response.is_error:
+                await response.aread()
+            if response.status_code in _BUSY_STATUS:
+                raise _ServerBusyError(f"status {response.status_code}")
+            if response.status_code == 404 and not path.startswith("/v1/"):
+                raise ServingError(
+                    f"{self.base_url} has no {path}, which exchanging weights needs; start the server with `masksearch "
+                    f"serve --refreshable`, or vLLM 0.32 or newer with `VLLM_SERVER_DEV_MODE=1`"
+                )
+            if response.is_error:
+                raise ServingError(
+                    f"{self.base_url}{path} answered with status {response.status_code}: {response.text[:500]}"
+                )
+            return await read(response)

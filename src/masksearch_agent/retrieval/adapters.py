@@ -79,10 +79,12 @@ def _backend(obj: object) -> SearchBackend:
         case str() | Path():
             return open_index(Path(obj))
         case BaseRetriever():
-            return AwaitedSource(
+            source = AwaitedSource(
                 lambda query, limit: obj.ainvoke(query, ensure_config(), **_retriever_options(obj, limit)),
                 lambda query, limit: obj.invoke(query, ensure_config(), **_retriever_options(obj, limit)),
             )
+            source.is_traced = True
+            return source
         case BaseTool():
             wrap = partial(_tool_input, obj, _query_argument(obj))
             return AwaitedSource(

@@ -26,6 +26,9 @@ _MAX_THREADS = 8
 class Source:
     """A backend over a function of a query and a limit, which returns what `hits_from_output` reads."""
 
+    is_traced = False
+    """Whether what it asks tells callbacks itself, as a retriever does."""
+
     def __init__(self, ask: Callable[[str, int], object]) -> None:
         self._ask = ask
 

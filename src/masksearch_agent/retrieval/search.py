@@ -105,6 +105,11 @@ class Search:
         return sketch is None or sketch.may_hold(phrase, besides if self._is_guarded else "")
 
     @property
+    def is_traced(self) -> bool:
+        """Whether what is searched tells callbacks of each query itself, as a retriever's run."""
+        return getattr(self._backend, "is_traced", False)
+
+    @property
     def passages(self) -> Sequence[Passage]:
         """All that a search could return, where the backend says which these are; empty where it can't."""
         return searched_passages_of(self._backend)

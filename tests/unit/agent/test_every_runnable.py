@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from fakes.agents import ANSWER, PASSAGES, SEARCH, THREAD, echo, make_agent
 from fakes.chat_models import ScriptedChatModel
 from fakes.retrievers import DictRetriever
 from langchain_core.language_models import FakeListChatModel
@@ -30,26 +31,6 @@ from masksearch_agent.agent.runnable import MaskSearchAgent
 from masksearch_agent.config.agent import AgentSettings
 from masksearch_agent.errors import AgentError, MaskSearchError
 from masksearch_agent.records import SearchAnswer
-
-SEARCH = "<think>who?</think><search>founder of Harrow</search>"
-ANSWER = "<think>found</think><answer>Ada</answer>"
-PASSAGES = {"founder of Harrow": ["Harrow: Ada founded Harrow.", "Ada: Ada is a founder."]}
-THREAD: RunnableConfig = {"configurable": {"thread_id": "t"}}
-
-
-def echo(messages: list[BaseMessage]) -> str:
-    """Search once, then answer with the last question."""
-    if messages[-1].text.startswith("<information>"):
-        question = [m for m in messages if m.type == "human" and not m.text.startswith("<")][-1]
-        return f"<think>ok</think><answer>{question.text}</answer>"
-    return SEARCH
-
-
-def make_agent(model: Any = None, checkpointer: Any = None, **limits: Any) -> MaskSearchAgent:
-    model = model or ScriptedChatModel(script=echo)
-    retriever = DictRetriever(entries=PASSAGES)
-    return MaskSearchAgent(model, retriever, AgentSettings(**limits), COMPACT_PROMPTS, checkpointer)
-
 
 # --- streams -----------------------------------------------------------------------------------------------
 
@@ -288,6 +269,32 @@ def test_an_api_model_is_told_how_long_a_step_may_be():
     make_agent(own, max_step_tokens=50).invoke("q")
     make_agent(own, max_step_tokens=10).invoke("q")
     assert [keywords["max_output_tokens"] for keywords in own.keywords] == [20, 10]
+
+
+class OllamaLike(ScriptedChatModel):
+    """Takes its limit with the model, under Ollama's name for it, and not with a call."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+    num_predict: int | None = None
+
+    def _generate(self, *args: Any, **kwargs: Any) -> Any:
+        assert not {"num_predict", "max_tokens"} & set(kwargs)
+        LIMITS.append(self.num_predict)
+        return super()._generate(*args, **kwargs)
+
+
+LIMITS: list[int | None] = []
+
+
+async def test_a_model_whose_limit_is_its_own_is_given_it_for_the_call():
+    LIMITS.clear()
+    model = OllamaLike(script=[ANSWER])
+    make_agent(model, max_step_tokens=50).invoke("q")
+    await make_agent(model.model_copy(update={"num_predict": 20}), max_step_tokens=50).ainvoke("q")
+    make_agent(model).invoke("q")
+    assert LIMITS == [50, 20, None]
+    assert model.num_predict is None, "the user's model is left as it is"
+    assert model.keywords[0]["stop"] == ["</search>", "</answer>"]
 
 
 def test_an_api_model_is_told_what_is_left_of_a_run():

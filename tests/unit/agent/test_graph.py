@@ -10,10 +10,12 @@ import pytest
 from fakes.chat_models import ScriptedChatModel, ScriptedRecordingModel
 from fakes.retrievers import DictRetriever
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage, SystemMessage
+from langgraph.runtime import Runtime
 
 from masksearch_agent.agent import graph as graph_module
-from masksearch_agent.agent.context import RunContext
+from masksearch_agent.agent.context import Choices, RunContext
 from masksearch_agent.agent.graph import build_search_graph
+from masksearch_agent.agent.parts import Parts
 from masksearch_agent.agent.prompts import COMPACT_PROMPTS
 from masksearch_agent.agent.protocol import STOP_STRINGS
 from masksearch_agent.config.agent import AgentSettings
@@ -310,22 +312,20 @@ def test_a_failing_model_fails_the_run():
 
 def test_nodes_change_no_state_they_were_given():
     """Nodes must survive retries and replays, so they may only return updates."""
-    nodes = graph_module._Nodes(
-        ScriptedRecordingModel(script=[SEARCH]),
-        as_search(DictRetriever(entries=PASSAGES)),
-        AgentSettings(),
-        COMPACT_PROMPTS,
-    )
+    model, search = ScriptedRecordingModel(script=[SEARCH]), as_search(DictRetriever(entries=PASSAGES))
+    parts = Parts(model, search, AgentSettings(), COMPACT_PROMPTS)
+    nodes = graph_module._Nodes(parts, COMPACT_PROMPTS, Choices())
     calls = {
         nodes.repair: MALFORMED,
         nodes.force_answer: SEARCH,
         nodes.finish: ANSWER,
         nodes.choose_next: SEARCH,
-        (lambda state: nodes._show(state, ("q",), [[]])): SEARCH,
+        (lambda state: nodes._show(state, ("q",), [[]], Runtime())): SEARCH,
         (lambda state: nodes._take_reply(state, AIMessage(ANSWER, id="new"), RunContext())): SEARCH,
     }
     for node, last in calls.items():
         state = {
+            "messages": [HumanMessage("q", id="0")],
             "transcript": [SystemMessage("s", id="1"), HumanMessage("q", id="2"), AIMessage(last, id="3")],
             "chosen": {},
             "stop_reason": None,

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from fakes.agents import SEARCH, THREAD, echo, make_agent
 from fakes.chat_models import ScriptedChatModel, ScriptedRecordingModel
 from fakes.passages import make_passages
-from fakes.retrievers import DictRetriever
 from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage, ToolMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.memory import InMemorySaver
@@ -17,30 +17,15 @@ from langgraph.graph import START, StateGraph
 from langgraph.graph.message import MessagesState
 from langgraph.types import Command
 
+from masksearch_agent.agent import parts
+from masksearch_agent.agent.context import Choices
 from masksearch_agent.agent.prompts import COMPACT_PROMPTS
 from masksearch_agent.agent.runnable import MaskSearchAgent
-from masksearch_agent.config.agent import AgentSettings
 from masksearch_agent.config.retrieval import RetrievalSettings
 from masksearch_agent.errors import AgentError
 from masksearch_agent.retrieval.index import build_index
 
-SEARCH = "<think>who?</think><search>founder of Harrow</search>"
-PASSAGES = {"founder of Harrow": ["Harrow: Ada founded Harrow.", "Ada: Ada is a founder."]}
-THREAD: RunnableConfig = {"configurable": {"thread_id": "t"}}
 MARKS = ("<think>", "<search>", "<answer>", "<information>", COMPACT_PROMPTS.question_system)
-
-
-def echo(messages: list[BaseMessage]) -> str:
-    """Search once, then answer with the last question."""
-    if messages[-1].text.startswith("<information>"):
-        question = [m for m in messages if m.type == "human" and not m.text.startswith("<")][-1]
-        return f"<think>ok</think><answer>{question.text}</answer>"
-    return SEARCH
-
-
-def make_agent(model: Any = None, **limits: Any) -> MaskSearchAgent:
-    model = model or ScriptedChatModel(script=echo)
-    return MaskSearchAgent(model, DictRetriever(entries=PASSAGES), AgentSettings(**limits), COMPACT_PROMPTS)
 
 
 class ParentState(MessagesState, total=False):
@@ -256,22 +241,52 @@ def test_a_call_may_take_more_steps_than_the_agent_was_made_for():
     assert (len(answer.searches), answer.answer) == (40, "x")
 
 
-def test_a_call_names_its_index(tmp_path: Any):
+@pytest.fixture
+def index(tmp_path: Any) -> str:
+    """Return the folder of an index."""
     build_index(make_passages("red fox"), tmp_path / "index", RetrievalSettings(mode="bm25"))
+    return str(tmp_path / "index")
+
+
+def searching_fox(index: str, **choices: Any) -> MaskSearchAgent:
     script = ["<think></think><search>fox</search>", "<think></think><answer>x</answer>"]
-    agent = make_agent(ScriptedChatModel(script=script))
-    answer = agent.invoke("q", context={"index": str(tmp_path / "index")})
+    chosen = Choices(indexes=(index,), **choices)
+    return make_agent(ScriptedChatModel(script=script)).replace(choices=chosen)
+
+
+def test_a_call_names_its_index(index: str):
+    answer = searching_fox(index).invoke("q", context={"index": index})
     assert [source.text for source in answer.sources] == ["red fox"]
 
 
-def test_a_call_names_its_model(monkeypatch: pytest.MonkeyPatch):
-    from masksearch_agent.agent import parts
-
+@pytest.fixture
+def named_model(monkeypatch: pytest.MonkeyPatch) -> str:
+    """Return the name of a model that answers `other`."""
     named = {"fake:other": ScriptedChatModel(script=["<think></think><answer>other</answer>"])}
     monkeypatch.setattr(parts, "open_chat_model", lambda settings: named[settings.model])
-    agent = make_agent()
-    assert agent.invoke("q", {"configurable": {"model": "fake:other"}}).answer == "other"
+    return "fake:other"
+
+
+def test_a_call_names_its_model(named_model: str):
+    agent = make_agent().replace(choices=Choices(models=(named_model,)))
+    assert agent.invoke("q", {"configurable": {"model": named_model}}).answer == "other"
     assert agent.invoke("q").answer == "q"
+
+
+@pytest.mark.parametrize("key", ["model", "index"])
+def test_what_the_agent_does_not_list_cannot_be_chosen(key: str, index: str):
+    closed, listing = make_agent(), searching_fox("/data/index", models=("fake:one", "fake:two"))
+    for asked in ({"context": {key: index}}, {"config": {"configurable": {key: index}}}):
+        with pytest.raises(AgentError, match=rf"{key}: .*may not be chosen; expected none"):
+            closed.invoke("q", **asked)
+        with pytest.raises(AgentError, match=r"expected one of (fake:one, fake:two|/data/index)"):
+            listing.invoke("q", **asked)
+    with pytest.raises(AgentError, match="may not be chosen"):
+        closed.graph.invoke({"question": "q"}, context={key: index})
+
+
+def test_choices_are_listed_with_commas():
+    assert Choices.listed("openai:a, openai:b,", "") == Choices(models=("openai:a", "openai:b"))
 
 
 @pytest.mark.parametrize(
@@ -284,6 +299,28 @@ def test_a_call_names_its_model(monkeypatch: pytest.MonkeyPatch):
 def test_a_wrong_setting_of_a_call_is_refused_in_words(context: dict[str, Any], message: str):
     with pytest.raises(AgentError, match=message):
         make_agent().invoke("q", context=context)
+
+
+async def test_a_context_that_is_passed_to_the_agent_inside_a_parent_s_node_holds(index: str):
+    agent = searching_fox(index)
+
+    def research(state: ParentState) -> dict[str, Any]:
+        answer = agent.invoke(state, context={"index": index, "max_passage_words": 1})
+        return {"todos": [source.text for source in answer.sources]}
+
+    parent = StateGraph(ParentState)
+    parent.add_node("research", research)
+    parent.add_edge(START, "research")
+    foreign: RunnableConfig = {"configurable": {"index": "the parent's own"}}
+    assert parent.compile().invoke({"messages": [ASKED]}, foreign)["todos"] == ["red"]
+
+
+def test_a_wrong_context_that_is_passed_to_the_agent_inside_a_parent_s_node_is_refused():
+    parent = StateGraph(ParentState)
+    parent.add_node("research", lambda state: make_agent().invoke(state, context={"max_searches": "many"}))
+    parent.add_edge(START, "research")
+    with pytest.raises(AgentError, match="max_searches"):
+        parent.compile().invoke({"messages": [ASKED]})
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
 import pytest
+from fakes.agents import PASSAGES, SEARCH, THREAD, echo, make_agent
 from fakes.chat_models import ScriptedChatModel, ScriptedRecordingModel
 from fakes.retrievers import DictRetriever
-from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage
-from langchain_core.runnables import RunnableConfig
+from langchain_core.messages import AIMessage, AnyMessage, HumanMessage
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
@@ -30,24 +30,6 @@ from masksearch_agent.errors import AgentError
 from masksearch_agent.records import content_id
 from masksearch_agent.traces.recorder import Recorder
 
-SEARCH = "<think>who?</think><search>founder of Harrow</search>"
-PASSAGES = {"founder of Harrow": ["Harrow: Ada founded Harrow.", "Ada: Ada is a founder."]}
-THREAD: RunnableConfig = {"configurable": {"thread_id": "t"}}
-
-
-def echo(messages: list[BaseMessage]) -> str:
-    """Search once, then answer with the last question."""
-    if messages[-1].text.startswith("<information>"):
-        question = [m for m in messages if m.type == "human" and not m.text.startswith("<")][-1]
-        return f"<think>ok</think><answer>{question.text}</answer>"
-    return SEARCH
-
-
-def make_agent(checkpointer: Any = None, model: Any = None) -> MaskSearchAgent:
-    model = model or ScriptedChatModel(script=echo)
-    retriever = DictRetriever(entries=PASSAGES)
-    return MaskSearchAgent(model, retriever, AgentSettings(), COMPACT_PROMPTS, checkpointer)
-
 
 @pytest.fixture(params=["memory", "sqlite"])
 async def saver(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[BaseCheckpointSaver[Any]]:
@@ -59,7 +41,7 @@ async def saver(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
 
 
 async def test_a_thread_asks_a_second_question_afresh(saver: BaseCheckpointSaver[Any]):
-    agent = make_agent(saver)
+    agent = make_agent(checkpointer=saver)
     first = await agent.ainvoke({"question": "one: [mask]", "kind": "ramp"}, THREAD)
     second = await agent.ainvoke({"question": "two"}, THREAD)
     assert (first.answer, second.answer) == ("one: [mask]", "two")
@@ -72,7 +54,7 @@ async def test_a_thread_asks_a_second_question_afresh(saver: BaseCheckpointSaver
 
 
 async def test_messages_on_a_used_thread_go_on_with_its_conversation(saver: BaseCheckpointSaver[Any]):
-    agent = make_agent(saver)
+    agent = make_agent(checkpointer=saver)
     await agent.ainvoke("one", THREAD)
     second = await agent.ainvoke([HumanMessage("and two?")], THREAD)
     assert second.answer == "and two?"
@@ -80,8 +62,22 @@ async def test_messages_on_a_used_thread_go_on_with_its_conversation(saver: Base
     assert [m.type for m in agent.model.calls[-2]] == ["system", "human", "ai", "human", "ai", "human"]
 
 
+def test_a_task_of_another_kind_on_a_used_thread_is_told_what_it_is():
+    agent = make_agent(checkpointer=InMemorySaver())
+    agent.invoke("Who founded Harrow?", THREAD)
+    masked = {"messages": [HumanMessage("Harrow: founded by [mask].")], "kind": "ramp"}
+    for kind, system in (("ramp", COMPACT_PROMPTS.masks_system), ("qa", COMPACT_PROMPTS.question_system)):
+        agent.invoke({**masked, "kind": kind}, THREAD)
+        read = [m.text for m in agent.model.calls[-2]]
+        assert (read[0], read[-1]) == (system, "Harrow: founded by [mask].")
+        assert read[1] == "Who founded Harrow?", "what was said before is known"
+    before = agent.model.calls[-1]
+    agent.invoke("And when?", THREAD)
+    assert [m.text for m in agent.model.calls[-2]][: len(before)] == [m.text for m in before]
+
+
 async def test_a_conversation_s_later_run_counts_and_names_itself_only(saver: BaseCheckpointSaver[Any]):
-    agent = make_agent(saver, ScriptedChatModel(script=echo, tokens_per_reply=5))
+    agent = make_agent(checkpointer=saver, model=ScriptedChatModel(script=echo, tokens_per_reply=5))
     first = await agent.ainvoke("one", THREAD)
     second = await agent.ainvoke([HumanMessage("and two?")], THREAD)
     assert first.trajectory is not None
@@ -94,7 +90,7 @@ async def test_a_conversation_s_later_run_counts_and_names_itself_only(saver: Ba
 
 
 async def test_a_question_after_a_failed_run_starts_afresh(saver: BaseCheckpointSaver[Any]):
-    agent = make_agent(saver, ScriptedChatModel(script=echo, fail_on=1))
+    agent = make_agent(checkpointer=saver, model=ScriptedChatModel(script=echo, fail_on=1))
     with pytest.raises(ConnectionError):
         await agent.ainvoke("one", THREAD)
     second = await agent.ainvoke({"question": "two"}, THREAD)
@@ -103,7 +99,7 @@ async def test_a_question_after_a_failed_run_starts_afresh(saver: BaseCheckpoint
 
 
 async def test_a_failed_run_goes_on_where_it_stopped(saver: BaseCheckpointSaver[Any]):
-    agent = make_agent(saver, ScriptedChatModel(script=echo, fail_on=1))
+    agent = make_agent(checkpointer=saver, model=ScriptedChatModel(script=echo, fail_on=1))
     with pytest.raises(ConnectionError):
         await agent.ainvoke("one", THREAD)
     state = await agent.graph.ainvoke(None, THREAD)
@@ -113,7 +109,7 @@ async def test_a_failed_run_goes_on_where_it_stopped(saver: BaseCheckpointSaver[
 
 async def test_an_interrupted_run_waits_before_its_search_and_resumes(saver: BaseCheckpointSaver[Any]):
     recorder = Recorder()
-    agent = make_agent(saver, ScriptedRecordingModel(script=echo))
+    agent = make_agent(checkpointer=saver, model=ScriptedRecordingModel(script=echo))
     graph = agent.builder.compile(checkpointer=saver, interrupt_before=["search"])
     state = await graph.ainvoke({"question": "one"}, THREAD, context=RunContext(recorder=recorder))
     assert (await graph.aget_state(THREAD)).next == ("search",)
@@ -126,7 +122,7 @@ async def test_an_interrupted_run_waits_before_its_search_and_resumes(saver: Bas
 
 
 async def test_an_interrupted_agent_says_how_to_go_on(saver: BaseCheckpointSaver[Any]):
-    agent = make_agent(saver)
+    agent = make_agent(checkpointer=saver)
     await agent.ainvoke("an earlier question on the thread", THREAD)
     with pytest.raises(AgentError, match=r"interrupted.*agent\.invoke\(None"):
         await agent.ainvoke("one", THREAD, interrupt_before=["search"])
@@ -135,7 +131,7 @@ async def test_an_interrupted_agent_says_how_to_go_on(saver: BaseCheckpointSaver
 
 
 async def test_a_queued_search_can_be_rewritten_by_a_person():
-    agent = make_agent(InMemorySaver())
+    agent = make_agent(checkpointer=InMemorySaver())
     graph = agent.builder.compile(checkpointer=InMemorySaver(), interrupt_before=["search"])
     state = await graph.ainvoke({"question": "one"}, THREAD)
     step = state["transcript"][-1]
@@ -146,7 +142,7 @@ async def test_a_queued_search_can_be_rewritten_by_a_person():
 
 
 def test_state_is_plain_data_for_a_checkpointer(caplog: pytest.LogCaptureFixture):
-    agent = make_agent(InMemorySaver(serde=JsonPlusSerializer(allowed_msgpack_modules=None)))
+    agent = make_agent(checkpointer=InMemorySaver(serde=JsonPlusSerializer(allowed_msgpack_modules=None)))
     with caplog.at_level(logging.WARNING):
         agent.invoke("one", THREAD)
         snapshots = list(agent.graph.get_state_history(THREAD))

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from fakes.agents import ANSWER, SEARCH, echo, make_agent
 from fakes.chat_models import Reply, ScriptedChatModel, ScriptedRecordingModel
 from fakes.passages import ListBackend, make_passages
-from fakes.retrievers import DictRetriever
 from langchain_core.callbacks import BaseCallbackHandler
-from langchain_core.messages import BaseMessage, HumanMessage, ToolMessage
+from langchain_core.messages import HumanMessage, ToolMessage
 from langchain_core.runnables import RunnableConfig, RunnableLambda
 from langgraph.checkpoint.memory import InMemorySaver
 
@@ -28,25 +28,6 @@ from masksearch_agent.records import Passage, Sampling, SearchTask, Trajectory
 from masksearch_agent.retrieval.search import Search
 from masksearch_agent.traces.recorder import Recorder
 from masksearch_agent.traces.rows import make_rows
-
-SEARCH = "<think>who?</think><search>founder of Harrow</search>"
-ANSWER = "<think>found</think><answer>Ada</answer>"
-PASSAGES = {
-    "founder of Harrow": ["Harrow: Ada founded Harrow.", "Ada: Ada is a founder."],
-    "Ada": ["Ada: Ada is a founder.", "Lists: Ada, Bram."],
-}
-
-
-def echo(messages: list[BaseMessage]) -> str:
-    """Search once, then answer with the question."""
-    if messages[-1].text.startswith("<information>"):
-        return f"<think>ok</think><answer>{messages[1].text}</answer>"
-    return SEARCH
-
-
-def make_agent(model: Any, checkpointer: Any = None, **limits: Any) -> MaskSearchAgent:
-    retriever = DictRetriever(entries=PASSAGES)
-    return MaskSearchAgent(model, retriever, AgentSettings(**limits), COMPACT_PROMPTS, checkpointer)
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from langgraph.graph import START, StateGraph
 from langgraph.graph.message import MessagesState
 
 from masksearch_agent.agent import parts
+from masksearch_agent.agent.context import Choices
 from masksearch_agent.agent.escaping import neutralise
 from masksearch_agent.agent.runnable import MaskSearchAgent
 from masksearch_agent.config.agent import AgentSettings
@@ -113,7 +114,7 @@ async def test_a_model_that_a_caller_chose_is_opened_beside_the_event_loop(
         return model
 
     monkeypatch.setattr(parts, "open_model", open_slowly)
-    agent = make_agent(ScriptedChatModel(script=[ANSWER]))
+    agent = make_agent(ScriptedChatModel(script=[ANSWER]), choices=Choices(models=("some:model",)))
     asked = asyncio.create_task(agent.ainvoke("q", context={"model": "some:model"}))
     longest_s, last_s = 0.0, time.perf_counter()
     while not asked.done():
