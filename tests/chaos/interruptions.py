@@ -121,16 +121,17 @@ def kills(commands: Sequence[Command], folder: Path, times: int, seed: int) -> F
 def signals(commands: Sequence[Command], folder: Path, times: int, seed: int) -> Found:
     """Send each command SIGINT and SIGTERM."""
     found, draw = Found(), random.Random(seed)
-    for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
-        for command in commands:
-            what, whole = f"{number.name} to `{command.name}`", _run_whole(command, folder)
+    for command in commands:
+        whole = _run_whole(command, folder)
+        for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
+            what = f"{number.name} to `{command.name}`"
             codes: Counter[int] = Counter()
             slowest_s = 0.0
             while codes.total() - codes[0] < times and codes.total() < _MOST_TRIES * times:
                 out = _fresh(folder, "signalled")
                 with found.watch(what):
                     running = start(command.arguments(out), folder / "log", out)
-                    time.sleep(draw.uniform(0.0, whole.seconds))
+                    time.sleep(draw.uniform(0.0, 0.7 * whole.seconds))
                     sent_s = time.monotonic()
                     running.signal(number)
                     ended = running.wait()
