@@ -165,7 +165,7 @@ def make_trl(
         max_steps=settings.max_steps,
         temperature=1.0,
         shuffle_dataset=False,
-        bf16=False,
+        bf16=settings.bf16,
         activation_checkpointing=False,
         use_cpu=not torch.cuda.is_available(),
         save_strategy="no",

@@ -17,11 +17,13 @@ import pytest
 import typer
 import yaml
 from fakes.command_line import CommandLine
+from rich.console import Console
 
 from masksearch_agent.agent.bundle import BUNDLE_FILE, BundleInfo
 from masksearch_agent.agent.prompts import FULL_PROMPTS
 from masksearch_agent.agent.protocol import PROTOCOL_VERSION
 from masksearch_agent.cli import app
+from masksearch_agent.cli.agents import _show_answer
 from masksearch_agent.concurrency import run_many
 from masksearch_agent.config.agent import AgentSettings
 from masksearch_agent.errors import ModelError, TraceError
@@ -29,7 +31,7 @@ from masksearch_agent.files import replace_text
 from masksearch_agent.jsonl import write_jsonl
 from masksearch_agent.lab import world
 from masksearch_agent.lab.recipe import LabRecipe
-from masksearch_agent.records import Hop, SearchTask, Trajectory, Usage
+from masksearch_agent.records import Citation, Hop, Passage, SearchAnswer, SearchTask, Trajectory, Usage
 from masksearch_agent.serving.engines import Launch
 from masksearch_agent.traces.store import TraceStore
 
@@ -549,3 +551,16 @@ def test_nobody_who_reads_is_no_error_to_talk_about():
     ended = subprocess.run(command, stdout=closed, stderr=subprocess.PIPE, text=True)
     os.close(closed)
     assert (ended.returncode, ended.stderr) == (1, "")
+
+
+def test_an_answer_is_shown_with_the_sentences_that_it_rests_on() -> None:
+    passage = Passage("p", "Harrow", "Ada founded it.", source="towns.pdf", metadata={"page": 3})
+    cited = Citation(2, passage, passage.text, 0, 15, "Ada", 0, 3)
+    answer = SearchAnswer("Ada [b]", "", (passage,), (), "answered", citations=(cited,), unknown_citations=1)
+    console = Console(record=True, width=80)
+    _show_answer(answer, console)
+    shown = console.export_text()
+    assert "Ada [b]" in shown
+    assert "cited [2] Harrow towns.pdf, page 3" in shown
+    assert "“Ada founded it.”" in shown
+    assert "1 cited numbers are of no passage" in shown

@@ -19,7 +19,8 @@ ROWS = (
     (
         "records",
         "record_base",
-        "training_row",
+        "turns",
+        "cited_text",
         "errors",
         "failures",
         "files",

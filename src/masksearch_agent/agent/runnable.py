@@ -26,8 +26,8 @@ from pydantic import BaseModel
 from masksearch_agent.agent.bundle import BundleInfo, load_model, open_bundle_search, read_bundle_info
 from masksearch_agent.agent.context import Choices, RunContext, with_limits
 from masksearch_agent.agent.graph import build_search_graph
-from masksearch_agent.agent.parts import open_model
-from masksearch_agent.agent.prompts import PromptSet, default_prompts
+from masksearch_agent.agent.parts import open_model, prompts_for
+from masksearch_agent.agent.prompts import PromptSet
 from masksearch_agent.agent.run import AgentInput, AgentRun, graph_input, without_tokens
 from masksearch_agent.agent.state import SearchInput
 from masksearch_agent.config.agent import AgentSettings
@@ -88,7 +88,7 @@ class MaskSearchAgent(Runnable[AgentInput, SearchAnswer]):
         self.search = as_search(search)
         self._searched = search
         self.settings = settings or AgentSettings()
-        self.prompts = prompts or default_prompts(self.settings.dialect)
+        self.prompts = prompts or prompts_for(self.model, self.settings)
         self.checkpointer = checkpointer
         self.response_format = response_format
         self.choices = choices

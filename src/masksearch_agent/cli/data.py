@@ -81,6 +81,40 @@ def index(
     cli.exit_by_failures(read.failed, read.read, resolved.max_failed)
 
 
+@cli.app.command("serve-index")
+def serve_index(
+    index: Annotated[Path, typer.Argument(help="Folder that `masksearch index` wrote.")],
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 0,
+    host: Annotated[
+        str,
+        typer.Option(
+            help="Address to listen on. Whoever reaches another than this machine's own can search."
+        ),
+    ] = "127.0.0.1",
+    recipe: cli.RecipeOption = None,
+    settings: cli.SetOption = None,
+) -> None:
+    """Serve an index over HTTP as Search-R1's retriever server does: many trainers share one. Ends with Ctrl-C.
+
+    Prints the address once it answers; every `--index` takes it.
+
+    Example: `masksearch serve-index runs/index --port 8100`
+    """
+    from masksearch_agent.retrieval.adapters import open_search
+    from masksearch_agent.serving.index_server import IndexServer
+
+    resolved = cli.resolve_recipe(recipe, settings)
+    search = open_search(index, resolved.retrieval)
+    # What is loaded on first use is loaded before anybody waits for it.
+    search.search(["warm up"], 1)
+    with IndexServer(search, host, port) as server:
+        cli.print_result({"index": server.url, "passages": len(search.passages)}, False)
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            return
+
+
 @ramp_app.command("build")
 def ramp(
     corpus: Annotated[Path, typer.Argument(help="Corpus, or a folder that `masksearch world` wrote.")],

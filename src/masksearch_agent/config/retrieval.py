@@ -11,7 +11,7 @@ from masksearch_agent.config.base import Settings
 from masksearch_agent.config.calls import CallSettings
 from masksearch_agent.plugins import RETRIEVER_MODES
 
-__all__ = ("RetrievalSettings", "WebSearchSettings", "WebSource")
+__all__ = ("RetrievalSettings", "ServedSearchSettings", "WebSearchSettings", "WebSource")
 
 WebSource = Literal["serpapi", "serper", "tavily", "duckduckgo", "wikipedia"]
 """Whose web search."""
@@ -25,6 +25,25 @@ class WebSearchSettings(Settings):
     """File of answers, so that no query is paid for twice; None keeps no cache."""
     cache_max_age_s: float | None = Field(default=None, gt=0)
     """Older answers are asked for anew; None keeps them for good, so that a run can be repeated."""
+
+
+class ServedSearchSettings(Settings):
+    """How a retriever server is asked. The defaults are those of Search-R1's, and of `masksearch serve-index`."""
+
+    path: str = Field(default="/retrieve", pattern="^/")
+    """Where questions are posted; an address with a path of its own comes before it."""
+    queries_field: str = "queries"
+    limit_field: str = "topk"
+    scores_field: str = "return_scores"
+    """Of the request, whether passages come with their scores; always true."""
+    result_field: str = "result"
+    """Of the reply: one list of passages per query."""
+    document_field: str = "document"
+    """What holds a passage beside its score; a passage without it is taken as it is."""
+    score_field: str = "score"
+    text_field: str = "contents"
+    """`contents` begins with a line for the title; beside any other field, `title` is one of its own."""
+    calls: CallSettings = CallSettings(timeout_s=60.0, patience_s=300.0)
 
 
 class RetrievalSettings(Settings):
@@ -45,6 +64,9 @@ class RetrievalSettings(Settings):
 
     web: WebSearchSettings = WebSearchSettings()
     """Read where the index is `web:…`."""
+
+    served: ServedSearchSettings = ServedSearchSettings()
+    """Read where the index is the address of a server, `http://…`."""
 
     @property
     def chosen_mode(self) -> str | None:

@@ -12,8 +12,14 @@ from itertools import chain, islice
 from pathlib import Path
 
 from masksearch_agent.benchmarks import Benchmark, PlacedRow, recognise
-from masksearch_agent.corpus.tables import open_hf_dataset
-from masksearch_agent.errors import ConfigError, CorpusError, EvaluationError, MaskSearchError
+from masksearch_agent.corpus.tables import TABLE_READERS, open_hf_dataset
+from masksearch_agent.errors import (
+    ConfigError,
+    CorpusError,
+    EvaluationError,
+    MaskSearchError,
+    UnreadableDocumentError,
+)
 from masksearch_agent.plugins import BENCHMARKS
 from masksearch_agent.records import SearchTask
 
@@ -105,9 +111,9 @@ def read_rows(source: Path | str) -> Iterator[PlacedRow]:
     """Yield each row with where it stands.
 
     Args:
-        source: A JSON list, JSON lines, a CSV or TSV table (FreshQA's has two lines of remarks before its header), or
-            `hf:owner/name[@config][:split]`, a dataset of the hub, which is streamed; the split is `validation` where
-            none is named.
+        source: A JSON list, JSON lines, a Parquet file, a CSV or TSV table (FreshQA's has two lines of remarks before
+            its header), or `hf:owner/name[@config][:split]`, a dataset of the hub, which is streamed; the split is
+            `validation` where none is named.
 
     Raises:
         EvaluationError: The source is missing or cannot be read.
@@ -120,6 +126,8 @@ def read_rows(source: Path | str) -> Iterator[PlacedRow]:
         raise EvaluationError(f"no benchmark file at {path}")
     if path.suffix.lower() in _TABLES:
         return _read_table(path, _TABLES[path.suffix.lower()])
+    if path.suffix.lower() == ".parquet":
+        return _read_parquet(path)
     return _read_json(path)
 
 
@@ -173,6 +181,14 @@ def _read_table(path: Path, delimiter: str) -> Iterator[PlacedRow]:
                     yield f"{path}, line {lines.line_num}", dict(zip(names, cells, strict=False))
         except (csv.Error, UnicodeDecodeError) as failure:
             raise EvaluationError(f"{path}: not a UTF-8 table ({failure})") from failure
+
+
+def _read_parquet(path: Path) -> Iterator[PlacedRow]:
+    try:
+        for where, row in TABLE_READERS[".parquet"](path):
+            yield f"{path}, {where}", row()
+    except UnreadableDocumentError as failure:
+        raise EvaluationError(f"{path}: {failure}") from failure
 
 
 def _read_hub(source: str) -> Iterator[PlacedRow]:

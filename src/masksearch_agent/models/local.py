@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -50,9 +51,13 @@ class LocalChatModel(RecordingChatModel):
         )
 
     @classmethod
-    def from_pretrained(cls, path: str | Path, **settings: Any) -> LocalChatModel:
-        """Load a checkpoint folder or hub id; `settings` are the constructor's other arguments."""
+    def from_pretrained(cls, path: str | Path, device: str | None = None, **settings: Any) -> LocalChatModel:
+        """Load a checkpoint folder or hub id onto a device; None: this process's GPU, where there is one.
+
+        `settings` are the constructor's other arguments.
+        """
         model, tokenizer = load_checkpoint(path)
+        model.to(device or _default_device())
         settings.setdefault("model_version", str(path))
         return cls(model=model, tokenizer=tokenizer, **settings)
 
@@ -72,6 +77,13 @@ class LocalChatModel(RecordingChatModel):
     def close(self) -> None:
         """Stop the sampling thread once its queue is empty."""
         self._engine.close()
+
+
+def _default_device() -> str:
+    import torch
+
+    # torchrun and accelerate start one process for each GPU of a machine.
+    return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu"
 
 
 def load_checkpoint(

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from masksearch_agent.concurrency import is_bound_to_thread
 from masksearch_agent.errors import RetrievalError
 from masksearch_agent.failures import Failures
 from masksearch_agent.records import Passage, ScoredPassage
@@ -54,10 +55,18 @@ def searched_passages_of(backend: SearchBackend) -> Sequence[Passage]:
 
 
 async def asearch_of(backend: SearchBackend, queries: Sequence[str], limit: int) -> list[list[ScoredPassage]]:
-    """Search without blocking the event loop: awaited where the backend can be, else in a thread."""
-    if isinstance(backend, AsyncSearchBackend):
-        return await backend.asearch(queries, limit)
-    return await asyncio.to_thread(backend.search, queries, limit)
+    """Search without blocking the event loop: awaited where the backend can be, else in a thread.
+
+    What only its own thread may use is searched in the caller's, which blocks.
+    """
+    try:
+        if isinstance(backend, AsyncSearchBackend):
+            return await backend.asearch(queries, limit)
+        return await asyncio.to_thread(backend.search, queries, limit)
+    except Exception as failure:
+        if not is_bound_to_thread(failure):
+            raise
+    return backend.search(queries, limit)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,19 +14,20 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from masksearch_agent.config.corpus import CorpusSettings
 from masksearch_agent.config.retrieval import RetrievalSettings
+from masksearch_agent.corpus.loaded import Loaded, passages_of_loaded
 from masksearch_agent.errors import RetrievalError
 from masksearch_agent.failures import Failures
 from masksearch_agent.files import replace_text
 from masksearch_agent.jsonl import load_record
 from masksearch_agent.plugins import RETRIEVER_MODES
-from masksearch_agent.records import Passage
 from masksearch_agent.retrieval.backends import IndexPart, RetrieverMode, SearchBackend
 from masksearch_agent.retrieval.embedders import Embedder, SentenceEmbedder
 from masksearch_agent.retrieval.passages import PassageFile, write_passages
@@ -77,29 +78,37 @@ class _Manifest:
 
 
 def build_index(
-    passages: Iterable[Passage],
-    directory: Path,
+    passages: Loaded,
+    directory: str | Path,
     settings: RetrievalSettings | None = None,
     *,
     embedder: Embedder | None = None,
+    reading: CorpusSettings | None = None,
 ) -> IndexReport:
     """Index passages in a folder, unless the folder holds just that already; an older index there is replaced.
 
-    Passages are read once and not held in memory; repeated ones count once. `embedder` replaces the one that the
-    settings name.
+    Passages are read once and not held in memory; repeated ones count once.
+
+    Args:
+        passages: Passages, LangChain documents, or a loader of them.
+        directory: The folder.
+        settings: How it is to be searched.
+        embedder: Replaces the one that the settings name.
+        reading: How documents are cut into passages.
 
     Raises:
+        CorpusError: Something is neither a passage nor a document.
         RetrievalError: There is no passage, two passages share an id, the folder holds something that is not an index,
             or another process is building there.
     """
-    settings = settings or RetrievalSettings()
+    settings, directory = settings or RetrievalSettings(), Path(directory)
     embedder = embedder or SentenceEmbedder(settings.embedder)
     with _exclusive(directory):
         old = _usable_manifest(directory)
         _remove_all_but(directory, old)
         build = Path(tempfile.mkdtemp(prefix=_BUILD_PREFIX, dir=directory))
         try:
-            content_hash = write_passages(build, passages)
+            content_hash = write_passages(build, passages_of_loaded(passages, reading))
             stored = PassageFile(build)
             parts = _parts_of(settings.mode)
             wanted = _Manifest(

@@ -149,10 +149,10 @@ def test_a_document_added_between_two_calls_is_found():
     listed: list[str] = []
     for source in (store, store.as_retriever(), lambda query: list(listed)):
         agent = agent_over(source)
-        before = agent.invoke("q").sources
+        before = agent.invoke("q").retrieved
         store.add_texts([f"A text added for {type(source).__name__}."])
         listed.append(f"A text added for {type(source).__name__}.")
-        after = agent.invoke("q").sources
+        after = agent.invoke("q").retrieved
         assert len(after) == len(before) + 1
 
 
