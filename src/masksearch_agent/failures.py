@@ -69,7 +69,7 @@ _FULL_IN_WORDS = re.compile(
     r"can't start new thread"
 )
 """What safetensors, Chroma, torch and numpy say in words only, of disk and of memory."""
-_SPEAKERS = frozenset({"chromadb", "safetensors", "safetensors_rust", "tantivy"})
+_SPEAKERS = frozenset({"chromadb", "safetensors", "safetensors_rust"})
 """Modules of exceptions that say so; others raise plain ones."""
 _MAX_REASON_CHARS = 300
 _MAX_KIND_CHARS = 160

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import os
 import threading
+import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from masksearch_agent.errors import ConfigError
 
-__all__ = ("append_bytes", "holding", "replace_text", "replacing")
+__all__ = ("FolderHold", "append_bytes", "holding", "is_held", "open_locked", "replace_text", "replacing")
 
 _lock = threading.Lock()
 _held: dict[Path, tuple[int | None, int]] = {}
@@ -76,28 +77,67 @@ def holding(path: Path, is_folder: bool = False) -> Iterator[None]:
 
 
 def _lock_file(target: Path, path: Path) -> int | None:
-    """Lock a folder or file, and return its descriptor; None where the system has no such locks."""
-    try:
-        import fcntl
-    except ImportError:  # Windows.
-        return None
+    """Lock a folder or file, which is created; return its descriptor."""
     (target if target == path else target.parent).mkdir(parents=True, exist_ok=True)
-    handle = os.open(target, os.O_RDONLY if target == path else os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return open_locked(target, os.O_RDONLY if target == path else os.O_RDWR | os.O_CREAT)
     except BlockingIOError as failure:
-        os.close(handle)
         raise ConfigError(
             f"another process is writing to {path}; wait for it to end, or choose another path"
         ) from failure
-    except OSError:  # Some network file systems cannot lock.
-        with suppress(OSError):
-            os.close(handle)
-        return None
-    return handle
 
 
 def replace_text(path: Path, text: str) -> None:
     """Write a text file in one step; half a surrogate pair in it becomes a question mark."""
     with replacing(path) as partial:
         partial.write_text(text, encoding="utf-8", errors="replace")
+
+
+def open_locked(path: Path, flags: int = os.O_RDONLY, is_shared: bool = False) -> int | None:
+    """Open a folder or file and lock it until it is closed, for its holder alone or for all who share it.
+
+    Returns:
+        The descriptor; None where the system or its file system has no locks.
+
+    Raises:
+        BlockingIOError: Another has locked it; another holder in this process is one, too.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows.
+        return None
+    handle = os.open(path, flags, 0o644)
+    try:
+        fcntl.flock(handle, (fcntl.LOCK_SH if is_shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except OSError as failure:
+        os.close(handle)
+        if isinstance(failure, BlockingIOError):
+            raise
+        return None  # Some network file systems lock nothing.
+    return handle
+
+
+class FolderHold:
+    """Keeps a folder from being removed by who asks `is_held`, as long as the object lives.
+
+    The end of a process lets go too. Where the system or its file system has no locks, nothing is held.
+
+    Raises:
+        OSError: There is no such folder, or it is being removed.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        handle = open_locked(folder, is_shared=True)
+        if handle is not None:
+            weakref.finalize(self, os.close, handle)
+
+
+def is_held(folder: Path) -> bool:
+    """Tell whether a `FolderHold` keeps a folder."""
+    try:
+        handle = open_locked(folder)
+    except BlockingIOError:
+        return True
+    if handle is not None:
+        os.close(handle)
+    return False

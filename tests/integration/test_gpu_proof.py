@@ -13,7 +13,7 @@ from fakes.scripts import load_script
 
 pytest.importorskip("torch")
 pytest.importorskip("trl")
-pytest.importorskip("bm25s")
+pytest.importorskip("tantivy")
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "training" / "gpu_proof.py"

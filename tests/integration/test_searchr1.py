@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("torch")
 pytest.importorskip("trl")
-pytest.importorskip("bm25s")
+pytest.importorskip("tantivy")
 pytest.importorskip("pyarrow")
 
 from fakes.command_line import CommandLine

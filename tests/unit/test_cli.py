@@ -61,7 +61,7 @@ MASKED = SearchTask(
 
 @pytest.fixture
 def small_index(run: CommandLine, tmp_path: Path) -> Path:
-    pytest.importorskip("bm25s")
+    pytest.importorskip("tantivy")
     (tmp_path / "corpus").mkdir()
     (tmp_path / "corpus" / "works.txt").write_text(
         "The founder of the Velling Works is Ada Fenwick, a miller."
@@ -212,6 +212,23 @@ def test_indexing_says_what_was_read_and_skipped_and_adds_only_what_changed(run:
     (tmp_path / "documents" / "b.txt").write_text("blue whale")
     assert run("index", "documents", "--out", "index", *BM25, "--json").json["changed"]["added"] == 1
     assert run("index", "documents", "--out", "index", *BM25, "--json").json["changed"]["added"] == 0
+
+
+def test_a_part_of_a_corpus_is_added_to_an_index_and_takes_the_place_of_its_old_form(
+    run: CommandLine, tmp_path: Path
+):
+    for folder, texts in {
+        "all": {"a": "red fox", "b": "blue whale"},
+        "new": {"a": "grey fox", "c": "tea"},
+    }.items():
+        (tmp_path / folder).mkdir()
+        for name, text in texts.items():
+            (tmp_path / folder / f"{name}.txt").write_text(text)
+    run("index", "all", "--out", "index", *BM25)
+    added = run("index", "new", "--out", "index", "--add", "--json").json
+    assert (added["passages"], added["mode"]) == (3, "bm25")
+    assert added["changed"] == {"added": 2, "removed": 1, "embedded": 0}
+    assert_one_error(run("index", "new", "--out", "nowhere", "--add"), "no index in nowhere")
 
 
 def test_tasks_are_inspected_as_table_plot_and_json(run: CommandLine, small_index: Path, tmp_path: Path):

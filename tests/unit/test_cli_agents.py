@@ -16,7 +16,7 @@ from masksearch_agent.agent.runnable import MaskSearchAgent
 from masksearch_agent.jsonl import write_jsonl
 from masksearch_agent.serving import mcp_server
 
-pytest.importorskip("bm25s")
+pytest.importorskip("tantivy")
 
 QUESTION = "What is the code of item 3?"
 MODEL = ("--model", "p:m", "--index", "index")

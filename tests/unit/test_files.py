@@ -7,7 +7,7 @@ import pytest
 from fakes.holders import held_elsewhere
 
 from masksearch_agent.errors import ConfigError
-from masksearch_agent.files import holding
+from masksearch_agent.files import FolderHold, holding, is_held
 
 
 @pytest.mark.parametrize("is_folder", [True, False])
@@ -39,3 +39,11 @@ def test_threads_of_one_process_share_what_it_holds(tmp_path: Path) -> None:
         assert (tmp_path / "results.jsonl.lock").is_file()
     assert held == [True]
     assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_is_held_as_long_as_its_holder_lives(tmp_path: Path) -> None:
+    first, second = FolderHold(tmp_path), FolderHold(tmp_path)
+    del first
+    assert is_held(tmp_path)
+    del second
+    assert not is_held(tmp_path)

@@ -45,32 +45,39 @@ def index(
         ),
     ],
     out: Annotated[Path, typer.Option(help="Folder of the index.")] = Path("runs/index"),
+    add: Annotated[
+        bool,
+        typer.Option(
+            "--add", help="Add to the index; only the same documents are replaced, all others stay."
+        ),
+    ] = False,
     max_failed: cli.MaxFailedOption = None,
     recipe: cli.RecipeOption = None,
     settings: cli.SetOption = None,
     as_json: cli.JsonOption = False,
 ) -> None:
-    """Index a corpus for BM25 and dense search. Run again, it embeds only what changed.
+    """Index a corpus for BM25 and dense search. Run again, it changes only what changed.
 
     Example: `masksearch index my_documents/ --out runs/index`
     """
     from masksearch_agent.corpus.readers import read_passages
     from masksearch_agent.corpus.report import CorpusReport
-    from masksearch_agent.retrieval.index import build_index
+    from masksearch_agent.retrieval.index import build_index, update_index
+    from masksearch_agent.retrieval.manifest import Manifest
     from masksearch_agent.stages.display import Display, count_steps
 
     resolved = cli.resolve_recipe(recipe, settings, max_failed=max_failed)
     read = CorpusReport()
     with Display(cli.MESSAGES).stage("indexing") as bar:
         passages = count_steps(read_passages(corpus, resolved.corpus, read), bar)
-        built = build_index(passages, out, resolved.retrieval)
+        built = update_index(out, passages) if add else build_index(passages, out, resolved.retrieval)
     for example in read.examples:
         cli.MESSAGES.print(f"[yellow]skipped[/] {escape(example)}", highlight=False, soft_wrap=True)
     cli.print_result(
         {
             "index": str(out),
             "passages": built.passages,
-            "mode": resolved.retrieval.mode,
+            "mode": Manifest.read(out).mode,
             "changed": {"added": built.added, "removed": built.removed, "embedded": built.embedded},
             "documents": read.as_dict(),
             **({"not_embedded": dict(built.failures)} if built.failures else {}),

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, PlainSerializer
 
 from masksearch_agent.config.base import Settings
 from masksearch_agent.config.calls import CallSettings
@@ -25,6 +25,19 @@ class WebSearchSettings(Settings):
     """File of answers, so that no query is paid for twice; None keeps no cache."""
     cache_max_age_s: float | None = Field(default=None, gt=0)
     """Older answers are asked for anew; None keeps them for good, so that a run can be repeated."""
+
+
+def _check_dense(dense: Any) -> Any:
+    is_store = not isinstance(dense, str) and hasattr(dense, "add_documents")
+    if is_store or dense in ("chroma", "chroma_server"):
+        return dense
+    raise ValueError(
+        f"{dense!r} keeps no vectors; expected chroma, chroma_server or a LangChain vector store"
+    )
+
+
+def _name_dense(dense: Any) -> str:
+    return dense if isinstance(dense, str) else type(dense).__qualname__
 
 
 class ServedSearchSettings(Settings):
@@ -62,11 +75,25 @@ class RetrievalSettings(Settings):
     rankings). An agent reads few passages, and of two rankings the first places are worth the most
     (`docs/performance.md`)."""
 
+    dense: Annotated[Any, AfterValidator(_check_dense), PlainSerializer(_name_dense)] = "chroma"
+    """What keeps the vectors: `chroma` (in the folder of the index), `chroma_server`, or, from Python, a LangChain
+    vector store, which embeds by itself. An index that is opened knows it; a store has to be given again."""
+
+    chroma_url: str = Field(default="http://127.0.0.1:8000", pattern="^https?://")
+    """Where the Chroma server is."""
+
     web: WebSearchSettings = WebSearchSettings()
     """Read where the index is `web:…`."""
 
     served: ServedSearchSettings = ServedSearchSettings()
     """Read where the index is the address of a server, `http://…`."""
+
+    @property
+    def dense_place(self) -> Any:
+        """`chroma`, the address of a Chroma server, or a vector store."""
+        return (
+            self.chroma_url if isinstance(self.dense, str) and self.dense == "chroma_server" else self.dense
+        )
 
     @property
     def chosen_mode(self) -> str | None:

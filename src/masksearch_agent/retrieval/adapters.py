@@ -18,6 +18,7 @@ from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda, RunnableSequence, ensure_config
 from langchain_core.runnables.base import RunnableBindingBase
 from langchain_core.runnables.configurable import DynamicRunnable
+from langchain_core.runnables.utils import accepts_config
 from langchain_core.tools import BaseTool, StructuredTool
 from langchain_core.utils.pydantic import model_json_schema
 from langchain_core.vectorstores import VectorStore, VectorStoreRetriever
@@ -60,7 +61,8 @@ def open_search(index: str | Path, settings: RetrievalSettings) -> Search:
     url = served_url(index)
     if url is not None:
         return open_served_search(url, settings.served).for_run()
-    return Search(open_index(Path(index), settings.chosen_mode)).for_run()
+    store = None if isinstance(settings.dense, str) else settings.dense
+    return Search(open_index(Path(index), settings.chosen_mode, vector_store=store)).for_run()
 
 
 def as_search(obj: object, *, cache_size: int = 0, calls: CallSettings | None = None) -> Search:
@@ -70,7 +72,7 @@ def as_search(obj: object, *, cache_size: int = 0, calls: CallSettings | None = 
         obj: A `Search` (returned as it is), a `SearchBackend`, the path of an index folder, a web search by its name
             (`web:wikipedia`), the address of a server (`http://…`), a LangChain retriever, tool (called with one
             string) or vector store, or a chain or function, sync or async, that takes a query and returns strings,
-            documents or passages.
+            documents or passages; it gets the caller's config where it has a parameter `config`.
         cache_size: Result lists to remember, whoever asks; only for a source that answers everybody alike, and whose
             answers do not change.
         calls: Timeout, retries and rate for a source that is reached over a network and has none of its own;
@@ -117,9 +119,15 @@ def _backend(obj: object) -> SearchBackend:
             "LangChain retriever, tool or vector store, a chain or function that takes a query and returns "
             "strings, documents or passages"
         )
+    # A function that takes a `config` gets the caller's, as in a chain.
+    asks = partial(_ask_with_config, obj) if accepts_config(obj) else obj
     if inspect.iscoroutinefunction(obj) or inspect.iscoroutinefunction(getattr(obj, "__call__", None)):  # noqa: B004
-        return AwaitedSource(lambda query, _: obj(query))
-    return Source(lambda query, _: obj(query))
+        return AwaitedSource(lambda query, _: asks(query))
+    return Source(lambda query, _: asks(query))
+
+
+def _ask_with_config(function: Callable[..., Any], query: str) -> Any:
+    return function(query, config=ensure_config())
 
 
 def _of_tool(tool: BaseTool) -> AwaitedSource:

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from masksearch_agent.concurrency import is_bound_to_thread
 from masksearch_agent.errors import RetrievalError
@@ -79,8 +79,10 @@ class IndexPart:
     """What is searched, in the order of the index."""
     embedder: Embedder
     """For a mode that embeds; it loads its model on first use."""
+    dense: Any = "chroma"
+    """Where vectors are kept (`RetrievalSettings.dense`); an index that is opened knows it, all but an object."""
     failures: Failures = field(default_factory=Failures)
-    """Counts the passages that a build had to leave out of the part."""
+    """Counts the passages that the part is without, because they could not be embedded."""
 
 
 class RetrieverMode:
@@ -95,6 +97,8 @@ class RetrieverMode:
     """Names of the modes whose parts are searched together; none for a mode with a part of its own."""
     embeds: bool = False
     """Whether the part is made with the embedder, and can only be opened with the same one."""
+    grows: bool = False
+    """Whether passages can be added to a part that is there and taken out; then `add` and `remove` are overridden."""
 
     def build(self, part: IndexPart, older: IndexPart | None) -> int:
         """Write the part, and return how many passages were embedded.
@@ -106,6 +110,21 @@ class RetrieverMode:
         """
         part.folder.mkdir()
         return 0
+
+    def add(self, part: IndexPart, first: int) -> int:
+        """Add the passages from a row on to a part that is there, and return how many were embedded.
+
+        What the part holds from this row on was left by a writer that did not finish, and is replaced. Until the index
+        is told of the new rows, nobody looks at them.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no `add`")
+
+    def remove(self, part: IndexPart, rows: Sequence[int]) -> None:
+        """Take rows out of a part; some may be out of it already."""
+        raise NotImplementedError(f"{type(self).__name__} has no `remove`")
+
+    def drop(self, part: IndexPart) -> None:
+        """Give up what a part keeps elsewhere than in its folder, which is removed next."""
 
     def check(self, part: IndexPart) -> None:
         """Look whether the files of a part are whole, without changing them.

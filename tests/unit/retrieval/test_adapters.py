@@ -342,7 +342,7 @@ async def test_what_holds_a_connection_of_one_thread_answers_several_queries_at_
         script = ["<think>two</think><search>fox\nwhale</search>", "<think>ok</think><answer>both</answer>"]
         agent = MaskSearchAgent(ScriptedChatModel(script=script * 2), source)
         for answer in (agent.invoke("?"), await agent.ainvoke("?")):
-            assert [passage.text for passage in answer.sources] == ["a red fox", "a blue whale"]
+            assert [passage.text for passage in answer.retrieved] == ["a red fox", "a blue whale"]
 
 
 async def test_a_failure_of_its_own_is_not_asked_again():
@@ -363,7 +363,7 @@ def test_all_chunks_of_a_document_are_shown():
     chunks = [Document(text, id="doc", metadata={"title": "Doc"}) for text in ("one", "two", "three")]
     script = ["<think>x</think><search>q\nr</search>", "<think>ok</think><answer>a</answer>"]
     agent = MaskSearchAgent(ScriptedChatModel(script=script), lambda query: chunks[query == "r" :])
-    assert [passage.text for passage in agent.invoke("?").sources] == ["one", "two", "three"]
+    assert [passage.text for passage in agent.invoke("?").retrieved] == ["one", "two", "three"]
 
 
 async def test_functions_are_called_once_per_query():
