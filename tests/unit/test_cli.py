@@ -271,7 +271,7 @@ def test_a_sheet_of_tasks_is_written_and_counted(run: CommandLine, small_index: 
     assert (counted["rated"], counted["good"], counted["good_share"]) == (1, 1, 1.0)
     assert_one_error(run("ramp", "inspect", "--rated", "tasks.jsonl"), "this is no sheet of tasks")
     assert_one_error(run("ramp", "inspect", "--rated", "none.md"), "cannot read the sheet")
-    assert_one_error(run("ramp", "inspect"), "there is nothing to inspect; pass task files")
+    assert_one_error(run("ramp", "inspect"), "nothing to inspect; pass task files")
 
 
 def test_tasks_are_exported_with_a_card(run: CommandLine, tmp_path: Path):

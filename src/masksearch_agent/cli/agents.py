@@ -93,6 +93,42 @@ def mcp(
 
 
 @cli.app.command()
+def chat(
+    agent: _BundleOption = None,
+    model: _ModelOption = None,
+    index: _SearchOption = None,
+    base_url: cli.BaseUrlOption = None,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the page, on 127.0.0.1.")] = 7860,
+    recipe: cli.RecipeOption = None,
+    settings: cli.SetOption = None,
+) -> None:
+    """Talk to an agent on a local page that shows its thoughts, searches and sources. Ends with Ctrl-C.
+
+    Example: `masksearch chat --agent runs/quickstart/agent`
+    """
+    from masksearch_agent.serving.chat_page import serve_chat_page
+
+    opened = _open_agent(agent, model, index, base_url, cli.resolve_recipe(recipe, settings))
+    cli.MESSAGES.print(f"http://127.0.0.1:{port}", highlight=False)
+    serve_chat_page(opened, port)
+
+
+@cli.app.command()
+def push(
+    agent: Annotated[Path, typer.Option(help="Folder of the agent bundle.")],
+    repo: Annotated[str, typer.Option(help="Repository on the Hugging Face hub, `owner/name`.")],
+    public: Annotated[bool, typer.Option(help="Let everybody see a repository that is made.")] = False,
+) -> None:
+    """Put a trained agent on the Hugging Face hub, with a card of what it was made from and what it scores.
+
+    Example: `masksearch push --agent runs/mine/agent --repo ada/harrow-search`
+    """
+    from masksearch_agent.agent.model_card import push_bundle
+
+    cli.print_result({"commit": push_bundle(agent, repo, is_private=not public)}, False)
+
+
+@cli.app.command()
 def serve(
     agent: Annotated[Path, typer.Option(help="Folder of the agent bundle.")],
     port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.")] = 0,
