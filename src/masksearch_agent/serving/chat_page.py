@@ -13,11 +13,13 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from langchain_core.messages import HumanMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import StreamMode
 
 from masksearch_agent.agent.run import AgentRun
+from masksearch_agent.agent.state import SearchInput
 from masksearch_agent.cited_text import place_of
 from masksearch_agent.errors import AgentError, MissingExtraError, ServingError
 from masksearch_agent.failures import reason_of, stops_run
@@ -91,7 +93,7 @@ def make_chat_page(agent: MaskSearchAgent) -> Blocks:
     async def reply(question: str, _: list[Any], request: Request) -> AsyncIterator[list[ChatMessage]]:
         shown = _Reply(chatting)
         config: RunnableConfig = {"configurable": {"thread_id": request.session_hash or uuid.uuid4().hex}}
-        asked = {"messages": [("human", question)]}
+        asked: SearchInput = {"messages": [HumanMessage(question)]}
         try:
             async for mode, chunk in chatting.graph.astream(asked, config, stream_mode=_MODES):
                 if shown.hear(mode, chunk):
