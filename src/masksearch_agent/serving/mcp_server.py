@@ -75,9 +75,8 @@ def make_mcp_server(agent: MaskSearchAgent, port: int = 8000) -> "FastMCP[Any]":
         results = _results([hit.passage for hit in hits])
         texts = [f"[{n}] {result.title}: {result.text}" for n, result in enumerate(results, start=1)]
         said = [TextContent(type="text", text="\n".join(texts) or "No passage found.")]
-        return CallToolResult(
-            content=said, structuredContent=Results(results=results).model_dump(mode="json")
-        )
+        data = Results(results=results).model_dump(mode="json")
+        return CallToolResult(content=said, structuredContent=data)
 
     described = "Answer a question by searching a document collection, step by step."
     server.add_tool(research, description=described, annotations=only_reads)
