@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from itertools import chain, pairwise
 from typing import Literal
 
+from masksearch_agent.failures import Failures
 from masksearch_agent.ramp.chain_wording import described
 from masksearch_agent.ramp.facts import Profile
 from masksearch_agent.ramp.nationalities import are_kin
@@ -153,24 +154,35 @@ _SAMES = (
 
 
 def comparisons(
-    profiles: Sequence[Profile], shared: set[str], drawn: random.Random, split: Literal["train", "test"]
-) -> Iterator[SearchTask]:
-    """Yield comparisons of things whose names, in lower case, are not `shared` by others."""
+    profiles: Sequence[Profile],
+    shared: set[str],
+    drawn: random.Random,
+    split: Literal["train", "test"],
+    failures: Failures,
+) -> list[SearchTask]:
+    """Return comparisons of things whose names, in lower case, are not `shared` by others; count those that fail."""
     # A title that tells its thing from others by a year (`The Love Bug (1997 film)`) has a namesake outside, too.
     clear = [
         one for one in profiles if one.name.casefold() not in shared and not re.search(r"\(.*\d", one.title)
     ]
+    tasks: list[SearchTask] = []
     for order in _ORDERS:
         for one, other in _pairs(order, clear, drawn):
-            if abs(_number(one, order) - _number(other, order)) >= _least_difference(order, one):
-                yield _ordered(order, one, other, drawn, split)
+            with failures.costing(f"comparison of {one.title} and {other.title}"):
+                if abs(_number(one, order) - _number(other, order)) >= _least_difference(order, one):
+                    tasks.append(_ordered(order, one, other, drawn, split))
     for same in _SAMES:
         pairs = list(_pairs(same, clear, drawn))
-        unlike = [pair for pair in pairs if not _are_alike(same, *pair)]
+        unlike = []
+        for pair in pairs:
+            with failures.costing(f"comparison of {pair[0].title} and {pair[1].title}"):
+                unlike += [] if _are_alike(same, *pair) else [pair]
         alike = list(_pairs(same, clear, drawn, by_value=True))
         # As many of each, or `no` would be right more often than not.
         for one, other in chain.from_iterable(zip(alike, unlike, strict=False)):
-            yield _shared(same, one, other, drawn, split)
+            with failures.costing(f"comparison of {one.title} and {other.title}"):
+                tasks.append(_shared(same, one, other, drawn, split))
+    return tasks
 
 
 def _pairs(

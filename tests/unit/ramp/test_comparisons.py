@@ -2,6 +2,10 @@ from __future__ import annotations
 
 from collections import Counter
 
+import pytest
+
+from masksearch_agent.failures import Failures
+from masksearch_agent.ramp import comparisons
 from masksearch_agent.ramp.chain_wording import is_date
 from masksearch_agent.ramp.chains import two_passage_questions
 from masksearch_agent.records import Passage, SearchTask
@@ -72,3 +76,20 @@ def test_both_passages_are_gold_and_looked_up():
     task = compared()[0]
     assert len(task.gold_passage_ids) == len(task.hops) == 2
     assert (task.kind, task.category, task.source_passage_id) == ("qa", "comparison", "")
+
+
+def test_a_comparison_that_fails_costs_itself_and_is_counted(monkeypatch: pytest.MonkeyPatch):
+    number = comparisons._number
+
+    def broken(profile, order):
+        if profile.title == "Amy Do1":
+            raise IndexError("it has no year")
+        return number(profile, order)
+
+    monkeypatch.setattr(comparisons, "_number", broken)
+    failures = Failures()
+    tasks = two_passage_questions(PEOPLE, failures=failures)
+    by_year = [task for task in tasks if task.answers[0][0] not in ("yes", "no")]
+    assert by_year
+    assert not any("Amy Do1" in task.question for task in by_year)
+    assert failures.reasons == {"IndexError: it has no year": 2}  # In the ring of those who were born.
