@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ("COUNTRIES", "NATIONALITIES", "are_kin")
+__all__ = ("COUNTRIES", "NATIONALITIES")
 
 _NATIONALITIES = """
     Afghan Albanian Algerian American Angolan Argentine Argentinian Armenian Australian Austrian Azerbaijani
@@ -54,8 +54,3 @@ _COUNTRIES = """
     Zambia; Zimbabwe
 """
 COUNTRIES = tuple(name.strip() for name in _COUNTRIES.split(";"))
-
-
-def are_kin(one: str, other: str) -> bool:
-    """Whether two different nationalities may be the same country's, so that nobody can tell them apart for sure."""
-    return one != other and any({one, other} <= group for group in _KIN)

@@ -66,6 +66,50 @@ def test_of_what_does_not_speak_for_itself_no_question_is_made(
     assert ask(extractor, text) == {}
 
 
+@pytest.mark.parametrize(
+    ("text", "title", "answer"),
+    [
+        # `it` is no bridge.
+        ("It was Thomas Telford who built the Menai Bridge near London in 1805.", "Menai Bridge", "Thomas Telford"),
+        ("It was Thomas Telford who built the Menai Bridge near London in 1805.", "Menai Bridge", "1805"),
+        # Two people, and one `his`.
+        ("Otto Brandt was a poet. His only sister left Leipzig upon the death of Karl Kern in 1760.", "Otto Brandt",
+         "1760"),
+        # A title is nowhere, and a film comes out in many countries.
+        ("The title Baron Brandt was created in the Peerage of Ireland in 1662.", "Baron Brandt", "Peerage of Ireland"),
+        ("Amber Door was released in Germany on 28 November 2014.", "Amber Door", "Germany"),
+        # A century is the scope of a judgement, not when it was passed.
+        ("Otto Brandt is considered a leading poet of Leipzig in the 20th century.", "Otto Brandt", "20th century"),
+        # A country is no `what`.
+        ("France founded colonies in much of eastern North America in 1605.", "Colonies", "France"),
+        # Nor does one ask what somebody has led.
+        ("Otto Brandt has led the NFL in passing yardage in two seasons.", "Otto Brandt", "NFL"),
+    ],
+)  # fmt: skip
+def test_what_fits_its_question_word_badly_is_not_asked(
+    extractor: SpacySpanExtractor, text: str, title: str, answer: str
+) -> None:
+    assert answer not in ask(extractor, text, title)
+
+
+@pytest.mark.parametrize(
+    ("text", "answer", "question"),
+    [
+        ("Jessica Smith relaunched the Harbour Theatre in 2010.", "2010",
+         "In what year did Jessica Smith relaunch the Harbour Theatre?"),
+        ("Jessica Smith amalgamated the Harbour Theatre with the Opera in 2010.", "2010",
+         "In what year did Jessica Smith amalgamate the Harbour Theatre with the Opera?"),
+        ("Jessica Smith greblified the Harbour Theatre in 2010.", "2010", None),
+        ("The guard's name in Five Nights at Leipzig is Mike Brandt.", "Mike Brandt",
+         "What is the guard's name in Five Nights at Leipzig?"),
+    ],
+)  # fmt: skip
+def test_behind_did_stands_a_verb_of_the_lexicon(
+    extractor: SpacySpanExtractor, text: str, answer: str, question: str | None
+) -> None:
+    assert ask(extractor, text).get(answer) == question
+
+
 def test_a_pronoun_is_named_by_the_title_where_the_passage_is_about_it(extractor: SpacySpanExtractor) -> None:
     text = "The Oder is a river in Central Europe. It flows into the Baltic Sea in Szczecin."
     asked = ask(extractor, text, "Oder (river)")
