@@ -120,9 +120,7 @@ def _find_parts(distributions: Sequence[str]) -> list[Path]:
         folders = [Path(folder) for folder in spec.submodule_search_locations or ()]
         found += sorted(file for folder in folders for file in folder.rglob("*.gguf*"))
     if not found:
-        raise ModelError(
-            f"{', '.join(distributions)} holds no GGUF file; install the version that constraints.txt pins"
-        )
+        raise ModelError(f"{', '.join(distributions)} holds no GGUF file; install the version that constraints.txt pins")
     return found
 
 

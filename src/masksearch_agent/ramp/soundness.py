@@ -39,7 +39,7 @@ _BROKEN = re.compile(
 )
 """What points out of a sentence, or is left of something that was cut from it."""
 _LOOSE_ENDS = re.compile(
-    r"\b(?:ever since|since then|to date|so far|as of yet|all (?:two|three|four|five|six|seven)|current(?:ly)?|incumbent"
+    r"\b(?:ever since|since then|to date|so far|as of yet|all (?:two|three|four|five|six)|current(?:ly)?|incumbent"
     r"|at the time|in (?:total|addition|return)|in (?:\d[\d,]*|\w+) (?:families|households)|it|them|themselves"
     r"|the disease|(?<!is )(?<!are )(?<!was )(?<!were )being)\b"
     r"|\b[Bb]y what\b|\bup\?$|^(?:Who|What)(?: or what)? (?:since|in|after|most commonly|also|best) "

@@ -119,7 +119,7 @@ def _initials(name: str) -> str:
 
 def _are_letters_of(answer: str, context: str) -> bool:
     """Whether an answer is short for a name: its letters stand there in order, the first one first."""
-    if not (answer.isupper() and answer.isalpha() and 1 < len(answer) < 7):  # noqa: PLR2004
+    if not (answer.isupper() and answer.isalpha() and 1 < len(answer) < 7):
         return False
     letters = iter(context.upper())
     return context[:1].upper() == answer[0] and all(letter in letters for letter in answer)

@@ -140,5 +140,5 @@ def test_a_song_that_others_share_the_name_of_is_not_asked_about_without_its_ban
     )
     assert not of_category([song, DIRECTOR], "bridge")
     alone = Passage("a", "Our Yard (song)", song.text)
-    assert {need for need, _ in needs([alone, DIRECTOR])} <= {"the producer of the song Our Yard", "the producer of the 1982 song Our Yard"}  # fmt: skip
-    assert needs([alone, DIRECTOR])
+    found = {need for need, _ in needs([alone, DIRECTOR])}
+    assert found == {"the producer of the song Our Yard", "the producer of the 1982 song Our Yard"}

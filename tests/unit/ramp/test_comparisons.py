@@ -42,12 +42,17 @@ def test_only_those_of_one_class_and_time_are_compared() -> None:
         for task in compared(s)
     }
     assert pairs == {
-        pair for nation in ("Am", "Fr", "Po") for pair in ((f"{nation}y Do0", f"{nation}y Do1"), (f"{nation}y Do2", f"{nation}y Do3"))
-    }  # fmt: skip
+        (f"{nation}y Do{number}", f"{nation}y Do{number + 1}")
+        for nation in ("Am", "Fr", "Po")
+        for number in (0, 2)
+    }
 
 
 FILMS = [
-    Passage(f"{maker}{number}", f"{name} {number}", f"{name} {number} is a {year} Polish crime film directed by {maker}.")
+    Passage(
+        f"{maker}{number}", f"{name} {number}",
+        f"{name} {number} is a {year} Polish crime film directed by {maker}.",
+    )
     for maker, name in (("Ann Lee", "Amber Door"), ("Cy Do", "Cold Harbour"))
     for number, year in ((1, 1961), (2, 1985))
 ]  # fmt: skip
