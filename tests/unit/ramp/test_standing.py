@@ -141,15 +141,16 @@ def test_namesakes_are_told_apart(
         # Whoever holds a post, the text does not say when.
         ("Otto Brandt", "Otto Brandt is the current Director of Music of the Leipzig Opera.", "Otto Brandt"),
         # There are many of them.
-        ("Storm at Sea (Brandt)", "Storm at Sea is a large 1937 oil painting by the German artist Otto Brandt.",
-         "Storm at Sea"),
-        ("Alder", "Alders are deciduous trees comprising the genus Alnus in the family Betulaceae.", "Alders"),
+        ("Harbour (Brandt)", "Harbour is a large 1937 oil painting on canvas by Spanish artist Otto Brandt.",
+         "Harbour"),
         # Since when?
         ("Brandt Brewery", "Lindenau Gate has been the home of Brandt Brewery ever since.", "Lindenau Gate"),
         ("Germany", "Otto Brandt counts all four places as formally being in the south of Germany.", "Otto Brandt"),
-        ("Orly", "Orly's population was 940 in 179 families at the 2006 census.", "940"),
+        ("Orly", "Orly (also known as Orli) is a village in Orly County, Iran. At the 2006 census, its population was "
+         "940, in 179 families.", "940"),
         # Whose album?
-        ("Our Yard", "Our Yard was released by Stiff Records in 1982 from their fourth studio album.", "1982"),
+        ("Our Yard", "Our Yard is a song. It was released as the lead single from their fourth studio album on "
+         "12 November 1982.", "12 November 1982"),
         # The letters of the title.
         ("Tea pot liquid", "TPL serves a vital function in the regulation of the flow of the pot in 1987.", "TPL"),
     ],
