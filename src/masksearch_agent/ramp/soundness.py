@@ -52,7 +52,7 @@ _REFERENCE = re.compile(r"\b(?:table|section|figure|chapter|example|appendix) [\
 _TELLING = frozenset({"acl", "relcl"})
 _YEAR = re.compile(r"(?:1\d|20)\d\d")
 LISTING_VERBS = frozenset(
-    ["include", "encompass", "comprise", "contain", "feature", "involve", "cover", "star"]
+    ["include", "encompass", "comprise", "constitute", "contain", "feature", "involve", "cover", "star"]
 )
 """What one of several stands behind."""
 _MIN_CONTENT, _MIN_IN_CONTEXT = 6, 3
@@ -79,16 +79,22 @@ def singles_out(clause: Clause) -> bool:
         return True
     if not nouns:
         return clause.subject.tag_ not in ("NNS", "NNPS")  # "What are usually flammable?"
+    is_plural = clause.subject.tag_ in ("NNS", "NNPS")
+    if nouns[0].tag_ in ("NNS", "NNPS") or is_plural:
+        return nouns[0].left_edge.lower_ == "the" and not is_plural
     tokens = [token for noun in nouns for token in subtree(noun, clause)]
     if tokens and (tokens[0].lower_ == "the" or tokens[0].tag_ in ("PRP$", "NNP", "CD")):
         return True
     if any(token.tag_ in ("JJS", "RBS") or token.lower_ in ("only", "first") for token in tokens):
         return True
-    if nouns[0].tag_ in ("NNS", "NNPS"):
-        return False
-    told = [token for token in tokens if any(part.dep_ == "relcl" for part in (token, *token.ancestors))]
+    told = [token for token in tokens if any(_tells_of_past(part) for part in (token, *token.ancestors))]
     named = sum(token.pos_ == "PROPN" for token in told)
     return named > 1 or any(_YEAR.fullmatch(token.text) for token in told)
+
+
+def _tells_of_past(token: Any) -> bool:
+    """Whether a verb tells what somebody did: whoever plays for a club, others play there too."""
+    return token.dep_ == "relcl" and any(part.tag_ == "VBD" for part in (token, *token.children))
 
 
 def fits_subject(clause: Clause, answer: Any, kind: str) -> bool:

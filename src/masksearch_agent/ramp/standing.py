@@ -23,6 +23,8 @@ _CODE = re.compile(r"[a-z_][\w.-]*|[A-Z_]{2,}(?: [A-Z_]+)*|\S*[_.]\S*")
 _PROGRAM = re.compile(r"[a-z][\w.+-]*")
 _OF_READER = re.compile(r"\b(?:if|when|that|which|\w+ion|package|command|do|does|can|should|must|will) you\b")
 _STEM = 5
+_NO_NAMES = frozenset({"DATE", "TIME", "NORP", "LANGUAGE"})
+"""What says nothing of what is asked about."""
 _DATED = re.compile(r"\b(?:1\d|20)\d\d\b|\b(?:first|only|last|largest|smallest|highest|longest|oldest)\b")
 
 
@@ -80,7 +82,11 @@ def _standing(question: str, answer: str, clause: Clause, topic: Topic, sentence
     names = (
         0
         if is_listed
-        else sum(token.pos_ == "PROPN" and token.nbor(-1).pos_ != "PROPN" for token in words if token.i)
+        else sum(
+            token.pos_ == "PROPN" and token.nbor(-1).pos_ != "PROPN" and token.ent_type_ not in _NO_NAMES
+            for token in words
+            if token.i
+        )
     )
     if names > 1 and is_identified and not is_pointing and not is_manual:
         return question
@@ -128,13 +134,19 @@ def _are_letters_of(answer: str, context: str) -> bool:
 def _stands_alone(question: str, answer: str, clause: Clause) -> bool:
     """Whether a question of a text that tells of the world leans on nothing, and asks for one thing alone."""
     is_of_subject = clause.subject.text in answer
+    is_described = clause.root.lemma_ == "be" and not clause.auxiliaries and answer.islower()
+    if re.match(r"(?:same|year) ", answer) or (is_described and question.startswith("What ")):
+        return False  # "What was the Lê dynasty?" has as many answers as words.
     return not has_loose_ends(question) and (not is_of_subject or singles_out(clause))
 
 
 def _sensed(question: str, title: str, answer: str) -> str:
     """Return a question that tells a title from its namesakes as the title does in parentheses; `""` where it can't."""
     sense, name = sense_of(title), heading_name(title)
-    start = question.find(name)
+    start = question.lower().find(name.lower())
+    if start >= 0 and not name.split(" ")[-1].islower() and " " in name:
+        # The first word of a sentence got a small letter, and is one of a name.
+        question = f"{question[:start]}{name}{question[start + len(name) :]}"
     said = set(re.findall(r"\w+", question.lower()))
     if not sense or start < 0 or said.issuperset(re.findall(r"\w+", sense.lower())):
         return question

@@ -79,6 +79,8 @@ def _neighbours(
 
 
 def _narrow_ties(profile: Profile) -> list[tuple[str, ...]]:
+    if profile.kind == "place" and profile.noun not in _CITIES:
+        return []
     return [(profile.kind, fact, profile.facts[fact]) for fact in _NARROW if fact in profile.facts]
 
 

@@ -143,6 +143,10 @@ def test_namesakes_are_told_apart(
         # There are many of them.
         ("Harbour (Brandt)", "Harbour is a large 1937 oil painting on canvas by Spanish artist Otto Brandt.",
          "Harbour"),
+        ("Otto Brandt", "Otto Brandt is a German footballer who plays for Lok Leipzig in the Oberliga of Saxony.",
+         "Otto Brandt"),
+        ("Brandt dynasty", "The Brandt dynasty was the longest-ruling princely dynasty.",
+         "longest-ruling princely dynasty"),
         # Since when?
         ("Brandt Brewery", "Lindenau Gate has been the home of Brandt Brewery ever since.", "Lindenau Gate"),
         ("Germany", "Otto Brandt counts all four places as formally being in the south of Germany.", "Otto Brandt"),
