@@ -8,7 +8,7 @@ DATA ?= ../shared/data
 VLLM_VENV := .venv-vllm
 VLLM_STAMP := $(VLLM_VENV)/.installed
 
-.PHONY: install install-vllm quickstart try laptop real-text ablate test test-fast test-vllm lint type format clean
+.PHONY: install install-vllm quickstart try laptop real-text ablate test test-fast test-vllm lint type docs format clean
 
 install: $(STAMP)
 
@@ -82,9 +82,13 @@ lint: $(STAMP)
 type: $(STAMP)
 	$(BIN)/mypy
 
+# The pages under docs/ as a site, in site/.
+docs: $(STAMP)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --site-dir site
+
 format: $(STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) $(VLLM_VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VLLM_VENV) build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -29,12 +29,14 @@ from masksearch_agent.agent.prompts import COMPACT_PROMPTS
 from masksearch_agent.config.agent import AgentSettings
 from masksearch_agent.config.generator import GeneratorSettings
 from masksearch_agent.config.ramp import RampSettings
+from masksearch_agent.config.retrieval import RetrievalSettings
 from masksearch_agent.generator.runner import TrajectoryGenerator
 from masksearch_agent.lab.closed_world import make_world
 from masksearch_agent.ramp.spans import FactSpanExtractor
 from masksearch_agent.ramp.tasks import build_ramp_tasks
 from masksearch_agent.records import SearchTask, Trajectory
-from masksearch_agent.retrieval.modes.bm25 import BM25Index
+from masksearch_agent.retrieval.backends import SearchBackend
+from masksearch_agent.retrieval.index import build_index, open_index
 from masksearch_agent.retrieval.search import Search
 from masksearch_agent.traces.store import TraceStore
 
@@ -101,10 +103,10 @@ def count_rounds(rounds: list[int], made: Trajectory) -> None:
     rounds.append(len(made.queries))
 
 
-def make_tasks(seed: int, count: int, folder: Path) -> tuple[list[SearchTask], BM25Index]:
+def make_tasks(seed: int, count: int, folder: Path) -> tuple[list[SearchTask], SearchBackend]:
     world = make_world(seed, train_entities=400, test_entities=15)
-    BM25Index.build(folder / "bm25", world.passages)
-    index = BM25Index.load(folder / "bm25", world.passages)
+    build_index(world.passages, folder / "bm25", RetrievalSettings(mode="bm25"))
+    index = open_index(folder / "bm25")
     spans = FactSpanExtractor(world.mentions).extract(world.passages)
     tasks = list(build_ramp_tasks(spans, None, RampSettings(seed=seed)))
     return tasks[:count], index

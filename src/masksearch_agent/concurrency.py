@@ -14,7 +14,7 @@ import gc
 import importlib.util
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
-from concurrent.futures import Future, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, nullcontext
 from typing import Any, TypeVar
 
@@ -22,8 +22,10 @@ from masksearch_agent.errors import OutOfTimeError
 
 __all__ = (
     "afinish_within",
+    "finish_in_thread",
     "finish_within",
     "gather_bounded",
+    "is_bound_to_thread",
     "open_runner",
     "relaxed_collector",
     "run_many",
@@ -137,3 +139,22 @@ async def afinish_within(limit_s: float, work: Awaitable[_ResultT]) -> _ResultT:
         if not limit.expired():
             raise
         raise OutOfTimeError(f"no result came within {limit_s:.1f} s") from failure
+
+
+def finish_in_thread(work: Callable[[], Coroutine[Any, Any, _ResultT]]) -> _ResultT:
+    """Return what a coroutine returns, from sync code that an event loop may have called.
+
+    It runs in an event loop and a thread of its own, and in the caller's context.
+    """
+    context = contextvars.copy_context()
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(context.run, asyncio.run, work()).result()
+
+
+def is_bound_to_thread(failure: Exception) -> bool:
+    """Whether something failed because it was used in another thread than its own.
+
+    So do connections of SQLite, which only the thread may use that opened them, greenlets, and what asks for the
+    event loop of a thread that has none. There is no type that they share; all of them say it.
+    """
+    return "thread" in str(failure).lower()

@@ -16,7 +16,7 @@ _PACKAGES = [
     "langgraph",
     "langchain-core",
     "chromadb",
-    "bm25s",
+    "tantivy",
 ]
 
 

@@ -70,7 +70,7 @@ def keeps_its_type(record: _RecordT) -> _RecordT:
 def content_id(*parts: object) -> str:
     """Return a 16-digit hexadecimal id that depends on the parts' values only."""
     canonical = json.dumps(parts, sort_keys=True, ensure_ascii=False, default=str)
-    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+    return hashlib.sha256(canonical.encode(errors="surrogatepass")).hexdigest()[:16]
 
 
 def _as_tuple(values: list[Any]) -> tuple[Any, ...]:

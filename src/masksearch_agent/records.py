@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
-from masksearch_agent.errors import MaskSearchError, TraceError
+from masksearch_agent.cited_text import cited_text
+from masksearch_agent.errors import MaskSearchError
 from masksearch_agent.record_base import FrozenDict, Record, content_id, keeps_its_type
-from masksearch_agent.training_row import TrainingRow
+from masksearch_agent.turns import Message, Sampling, TrainingRow, Turn
 
 if TYPE_CHECKING:
     from langchain_core.messages import AIMessage
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = (
     "FALSE_PREMISE",
     "MASK",
+    "Citation",
     "Evidence",
     "Hop",
     "Message",
@@ -85,6 +87,28 @@ class ScoredPassage(Record):
     passage: Passage
     score: float
     """Higher is better; comparable only within one result list."""
+
+
+@dataclass(frozen=True, slots=True)
+class Citation(Record):
+    """A sentence of a passage that an answer, or a claim in it, rests on."""
+
+    number: int
+    """Of the passage in its run, from 1: the `n` of the `[n]` by which models cite it."""
+    passage: Passage
+    """As it was read, with what is known of its document."""
+    quote: str
+    """The sentence; empty where none stands out, and the passage as a whole is meant."""
+    start: int
+    """Where the quote stands: `passage.text[start:end]`."""
+    end: int
+    claim: str
+    """What rests on it: the answer, or a sentence or line of it."""
+    claim_start: int
+    """Where the claim stands: `answer[claim_start:claim_end]`."""
+    claim_end: int
+    is_claimed: bool = True
+    """Whether the agent cited or quoted it; else it was found by the rule of `agent.citing`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,74 +194,6 @@ class SearchTask(Record):
 
 
 @dataclass(frozen=True, slots=True)
-class Message(Record):
-    """A chat message as stored in a trace."""
-
-    role: Literal["system", "user", "assistant", "tool"]
-    content: str
-
-
-@dataclass(frozen=True, slots=True)
-class Sampling(Record):
-    """Effective sampling settings of one model call."""
-
-    temperature: float = 0.0
-    """0 means greedy."""
-    top_p: float = 1.0
-    max_tokens: int = 256
-    """Limit on sampled tokens of the call."""
-    stop: tuple[str, ...] = ()
-    seed: int | None = None
-    """Makes the sampled tokens depend on nothing but the context; None draws them anew each time."""
-
-
-@dataclass(frozen=True, slots=True)
-class Turn(Record):
-    """One model call: the tokens it added to its parent's sequence, and the tokens it sampled.
-
-    Concatenating `context_ids + sampled_ids` from the root to a turn gives exactly what the model saw and
-    wrote. A turn of a model without token access has empty id tuples and keeps its text only.
-    """
-
-    id: str
-    parent_id: str | None
-    role: str
-    """Who spoke: `policy`, `planner`, `rewriter`, `judge`, … Only `policy` turns train."""
-    context: tuple[Message, ...]
-    """Messages added since the parent turn's reply (system prompt, question, search results, repairs)."""
-    text: str
-    """The reply, decoded."""
-    context_ids: tuple[int, ...] = ()
-    sampled_ids: tuple[int, ...] = ()
-    logprobs: tuple[float, ...] = ()
-    """Natural-log probability of each sampled id under the unscaled (temperature 1) distribution."""
-    finish_reason: Literal["stop", "length"] = "stop"
-    """`length` where the call hit `max_tokens` before a stop string or the end-of-turn token."""
-    model_version: str = ""
-    sampling: Sampling | None = None
-    forked_from: str | None = None
-    """The turn that the call was to continue but could not, because its conversation had been rewritten or was recorded
-    elsewhere; the turn then starts a sequence of its own. None where nothing was lost."""
-    is_constrained: bool = False
-    """Whether its answer was held to what the run was shown (`AgentSettings.answers_from_passages`): `logprobs` are
-    those of the free distribution, which it was then not sampled from."""
-
-    def __post_init__(self) -> None:
-        Record.__post_init__(self)
-        if len(self.logprobs) != len(self.sampled_ids):
-            raise TraceError(
-                f"turn {self.id!r} has {len(self.sampled_ids)} sampled ids but {len(self.logprobs)} log-probabilities"
-            )
-        if self.sampled_ids and not self.context_ids and self.parent_id is None:
-            raise TraceError(f"turn {self.id!r} starts a sequence but records no prompt ids")
-
-    @property
-    def is_tokenised(self) -> bool:
-        """Whether the turn carries the ids that the model sampled."""
-        return bool(self.sampled_ids)
-
-
-@dataclass(frozen=True, slots=True)
 class Usage(Record):
     """What a run cost."""
 
@@ -280,6 +236,8 @@ class Trajectory(Record):
     """Why the judge accepted or rejected it."""
     usage: Usage | None = None
     """What the chat models that played the roles cost; None where none did."""
+    citations: Annotated[tuple[Citation, ...], Field(exclude_if=operator.not_)] = ()
+    """What the answer rests on, as far as that is known."""
 
     @property
     def fork_count(self) -> int:
@@ -296,12 +254,18 @@ class SearchAnswer(Record):
     reasoning: str
     """The last `<think>` text."""
     sources: tuple[Passage, ...]
-    """Distinct passages the agent read, in the order of first appearance."""
+    """Distinct passages that are cited, in the order of `citations`."""
     searches: tuple[tuple[str, ...], ...]
     """The queries of each search."""
     stop_reason: StopReason
     usage: Usage = field(default_factory=Usage)
     trajectory: Trajectory | None = None
+    citations: tuple[Citation, ...] = ()
+    """What the answer rests on, in the order of what is claimed."""
+    retrieved: tuple[Passage, ...] = ()
+    """Distinct passages that the agent read, in the order of first appearance."""
+    unknown_citations: int = 0
+    """Numbers that the agent cited and that no passage has; the answer does not show them."""
     structured: Any = field(default=None, hash=False)
     """The answer in the form that `MaskSearchAgent(response_format=…)` asks for; None where there is none, as without
     an answer or where the time was over."""
@@ -311,9 +275,8 @@ class SearchAnswer(Record):
 
     @property
     def text(self) -> str:
-        """The answer and the titles it was found in, or that there is none and why."""
-        titles = ", ".join(dict.fromkeys(passage.title for passage in self.sources if passage.title))
-        return f"{self}\nSources: {titles}" if self.answer and titles else str(self)
+        """The answer with its citations, as Markdown, or that there is none and why."""
+        return cited_text(self.answer, self.citations) if self.answer else str(self)
 
     @property
     def messages(self) -> list[AIMessage]:

@@ -16,7 +16,7 @@ import pytest
 
 pytest.importorskip("torch")
 pytest.importorskip("trl")
-pytest.importorskip("bm25s")
+pytest.importorskip("tantivy")
 
 from fakes.command_line import CommandLine
 from fakes.run_folders import finished_stages

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from masksearch_agent.trainers.batches import collate_rows  # noqa: E402
 from masksearch_agent.trainers.dapo import DAPOConfig, DAPOTrainer  # noqa: E402
 from masksearch_agent.trainers.logprobs import score_completions  # noqa: E402
 from masksearch_agent.trainers.rollouts import RolloutRunner  # noqa: E402
+from masksearch_agent.trainers.weight_sync import CopiedWeights  # noqa: E402
 
 TASKS = [
     SearchTask(f"q{number}", "qa", f"Who is the {what} of Port Aldin?", (("Harrow Ltd",),))
@@ -142,3 +144,32 @@ def test_a_policy_that_is_not_the_one_that_samples_stops_the_run(
     trainer = DAPOTrainer(other, config, TASKS, runner, policy.tokenizer)
     with pytest.raises(SamplerDriftError, match=r"step 0: .*the sampler \(tiny@0\)"):
         trainer.train()
+
+
+def test_rollouts_ahead_are_of_the_weights_before_and_say_so(
+    policy: LocalChatModel, runner: RolloutRunner, tmp_path: Path
+) -> None:
+    """While a step trains, the next one's rollouts are sampled from a copy, which is renewed between batches only."""
+    trained = copy.deepcopy(policy.model)
+    settings = SETTINGS.model_copy(update={"max_staleness": 1, "max_steps": 3})
+    config = DAPOConfig.from_settings(settings, tmp_path)
+    trainer = DAPOTrainer(trained, config, TASKS, runner, policy.tokenizer, weight_sync=CopiedWeights(policy))
+    versions: list[set[str]] = []
+    run = runner.run
+
+    def noted(*given: Any) -> Any:
+        groups = run(*given)
+        turns = [t for group in groups for r in group.rollouts for t in r.trajectory.turns]
+        versions.append({str(turn.model_version) for turn in turns})
+        return groups
+
+    runner.run = noted  # type: ignore[method-assign]
+    trainer.train()
+    assert versions == [{"tiny@0"}, {"tiny@0"}, {"tiny@1"}]
+    history = [entry for entry in trainer.state.log_history if "loss" in entry]
+    differences = [entry["sampling/sampling_logp_difference/max"] for entry in history]
+    assert differences[0] < 1e-4
+    assert all(difference > 1e-3 for difference in differences[1:]), "one step of weights lies between them"
+    # The copy has the weights that the last step began with.
+    pairs = list(zip(trained.parameters(), policy.model.parameters(), strict=True))
+    assert any(not torch.equal(one, other) for one, other in pairs)

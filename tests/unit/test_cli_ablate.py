@@ -7,7 +7,7 @@ import pytest
 from fakes.command_line import CommandLine
 
 pytest.importorskip("transformers")
-pytest.importorskip("bm25s")
+pytest.importorskip("tantivy")
 
 from masksearch_agent.lab import ablation
 from masksearch_agent.lab.ablation_report import AblationReport

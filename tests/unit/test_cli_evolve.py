@@ -8,7 +8,7 @@ import pytest
 from fakes.command_line import CommandLine
 
 pytest.importorskip("transformers")
-pytest.importorskip("bm25s")
+pytest.importorskip("tantivy")
 
 from masksearch_agent.lab import evolution as lab_evolution
 from masksearch_agent.reports.records import RunReport

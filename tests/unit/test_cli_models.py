@@ -19,7 +19,7 @@ from masksearch_agent.jsonl import write_jsonl
 from masksearch_agent.stages import tasks as masking
 from masksearch_agent.traces.store import TraceStore
 
-pytest.importorskip("bm25s")
+pytest.importorskip("tantivy")
 
 
 def reply(messages: Sequence[BaseMessage]) -> str:

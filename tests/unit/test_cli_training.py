@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from fakes.command_line import CommandLine
 from fakes.overlap_backend import OverlapBackend
 from fakes.passages import make_passages
 
@@ -32,3 +33,16 @@ def test_without_an_exam_settings_are_as_they_were() -> None:
     settings = SFTSettings()
     assert _examine(settings, None, None) == (settings, None)
     assert settings.monitor is None
+
+
+def test_an_agent_that_several_processes_start_from_is_made_by_one(
+    run: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("trl")
+    write_jsonl(tmp_path / "tasks.jsonl", [TASK])
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    ran = run("dapo", "--tasks", "tasks.jsonl", "--index", "http://127.0.0.1:9", "--out", "out")
+    assert ran.code == 1
+    assert "several processes cannot make out/base together" in ran.err
+    assert "`--set ramp_dapo.max_steps=1`" in " ".join(ran.err.split())
+    assert not (tmp_path / "out").exists()

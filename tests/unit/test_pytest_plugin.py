@@ -18,7 +18,7 @@ from masksearch_agent.pytest_plugin import Evaluate, assert_at_least
 
 # Loaded here, because a test inside a test forgets what it imported, and numpy and torch cannot be loaded twice. The
 # page of results loads torch where it is installed.
-pytest.importorskip("bm25s")
+pytest.importorskip("tantivy")
 pytest.importorskip("masksearch_agent.reports.evaluation_page")
 
 pytest_plugins = ("pytester",)

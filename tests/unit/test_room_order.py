@@ -19,7 +19,8 @@ ROWS = (
     (
         "records",
         "record_base",
-        "training_row",
+        "turns",
+        "cited_text",
         "errors",
         "failures",
         "files",
@@ -52,8 +53,9 @@ ROWS = (
 RANKS = {room: rank for rank, row in enumerate(ROWS) for room in row}
 
 HEAVY = {
-    *("accelerate", "bm25s", "chromadb", "datasets", "gguf", "matplotlib", "onnxruntime", "peft"),
-    *("bs4", "gliner", "lxml", "mwparserfromhell", "mwxml", "pyarrow", "pypdf"),
+    *("accelerate", "chromadb", "datasets", "gguf", "matplotlib", "onnxruntime", "peft", "tantivy"),
+    *("docutils", "fastwarc", "ftfy", "gliner", "mammoth", "mwparserfromhell", "pptx", "pyarrow", "pypdf"),
+    *("resiliparse", "semantic_text_splitter"),
     *("ray", "safetensors", "sentence_transformers", "spacy", "torch", "transformers", "trl", "vllm"),
 }
 MAY_IMPORT_HEAVY = (

@@ -104,7 +104,10 @@ def load_model(path: str | Path, info: BundleInfo, base_url: str | None = None) 
         BundleError: The server has another bundle's weights.
         ServingError: No vLLM server answers there.
     """
-    settings = {"max_tokens": info.agent.max_step_tokens, "model_version": info.model_version}
+    settings: dict[str, Any] = {
+        "max_tokens": info.agent.max_step_tokens,
+        "model_version": info.model_version,
+    }
     if base_url is None:
         return LocalChatModel.from_pretrained(path, **settings)
     model = VLLMChatModel.from_pretrained(path, base_url, **settings)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from langchain_core.messages import AnyMessage
 
 from masksearch_agent.agent.escaping import restore
-from masksearch_agent.agent.state import SearchRound, StructuredResponse
-from masksearch_agent.records import StopReason
+from masksearch_agent.agent.state import StructuredResponse
+from masksearch_agent.cited_text import cited_text
+from masksearch_agent.errors import AgentError
+from masksearch_agent.jsonl import dump_record, load_record
+from masksearch_agent.records import Citation
 
 __all__ = ("closing_text", "is_refusal", "refusal_text", "structured_response")
 
@@ -17,19 +20,32 @@ _REFUSALS = ("refusal", "content_filter", "safety")
 """What providers give as the reason why a reply ended that refuses."""
 
 
-def closing_text(answer: str, stop_reason: StopReason, searches: Sequence[SearchRound]) -> str:
-    """Return the reply: the answer and what it was found in, or that there is none and why."""
-    if not answer:
-        return f"No answer was found ({stop_reason})."
-    sources = _titles(searches)
-    return restore(answer) + (f"\nSources: {', '.join(sources)}" if sources else "")
+def closing_text(end: Mapping[str, Any]) -> str:
+    """Return the reply: the answer with its citations, or that there is none and why."""
+    if not end["answer"]:
+        return f"No answer was found ({end['stop_reason']})."
+    return cited_text(restore(end["answer"]), _citations(end))
 
 
-def structured_response(
-    answer: str, stop_reason: StopReason, searches: Sequence[SearchRound]
-) -> StructuredResponse:
+def structured_response(end: Mapping[str, Any]) -> StructuredResponse:
     """Return the reply as data."""
-    return StructuredResponse(answer=restore(answer), sources=_titles(searches), stop_reason=stop_reason)
+    citations = _citations(end)
+    cited = [
+        {
+            "number": each.number,
+            "title": each.passage.title,
+            "source": each.passage.source,
+            "metadata": dump_record(each.passage).get("metadata", {}),
+            "quote": each.quote,
+            "claim": each.claim,
+            "is_claimed": each.is_claimed,
+        }
+        for each in citations
+    ]
+    titles = dict.fromkeys(each.passage.title for each in citations if each.passage.title)
+    return StructuredResponse(
+        answer=restore(end["answer"]), sources=[*titles], stop_reason=end["stop_reason"], citations=cited
+    )
 
 
 def is_refusal(reply: AnyMessage) -> bool:
@@ -47,6 +63,5 @@ def refusal_text(reply: AnyMessage) -> str:
     return " ".join(filter(None, [reply.additional_kwargs.get("refusal"), *said]))
 
 
-def _titles(searches: Sequence[SearchRound]) -> list[str]:
-    passages = [passage for found in searches for passage in found["passages"]]
-    return list(dict.fromkeys(passage["title"] for passage in passages if passage["title"]))
+def _citations(end: Mapping[str, Any]) -> list[Citation]:
+    return [load_record(Citation, each, AgentError) for each in end["citations"]]

@@ -27,7 +27,8 @@ from langchain_core.messages import (
 from langchain_core.runnables import Runnable
 
 from masksearch_agent.agent.escaping import neutralise
-from masksearch_agent.agent.prompts import FULL_PROMPTS, PromptSet
+from masksearch_agent.agent.marks import numbers_go_on, without_marks
+from masksearch_agent.agent.prompts import CITE, FULL_PROMPTS, PromptSet
 from masksearch_agent.agent.protocol import (
     STOP_STRINGS,
     AnswerStep,
@@ -62,10 +63,14 @@ class TagsDialect:
         is_strict: Read the text alone, as rewards do; else what a model thought natively is its step's thought.
         is_stopped: Give the model stop strings. Many reasoning models refuse them, and they would cut a thought that
             names a tag.
+        cites: Whether `[n]` in an answer cites; what is recorded then leaves it out.
     """
 
-    def __init__(self, max_queries: int, is_strict: bool = False, is_stopped: bool = True) -> None:
+    def __init__(
+        self, max_queries: int, is_strict: bool = False, is_stopped: bool = True, cites: bool = False
+    ) -> None:
         self.max_queries = max_queries
+        self.cites = cites
         self.is_strict = is_strict
         self.is_stopped = is_stopped
 
@@ -93,13 +98,17 @@ class TagsDialect:
         return [HumanMessage(text)]
 
     def record(self, messages: Sequence[BaseMessage]) -> list[Message]:
-        """Return a conversation as traces store it: in the tags dialect, so as it is, but for native thoughts."""
+        """Return a conversation as traces store it: as it is, but for native thoughts and what is cited."""
         recorded = to_messages(messages)
         for place, message in enumerate(messages if not self.is_strict else ()):
-            step = self.read(message) if isinstance(message, AIMessage) else None
             written = recorded[place].content
-            if isinstance(step, SearchStep | AnswerStep) and step != _read_text(written, self.max_queries):
-                recorded[place] = Message("assistant", render_step(step))
+            if isinstance(message, SystemMessage):
+                recorded[place] = Message("system", written.replace(CITE, "", 1))
+            step = self.read(message) if isinstance(message, AIMessage) else None
+            if isinstance(step, SearchStep | AnswerStep):
+                step = _uncited(step) if self.cites else step
+                if step != _read_text(written, self.max_queries):
+                    recorded[place] = Message("assistant", render_step(step))
         return recorded
 
 
@@ -110,13 +119,14 @@ class ToolsDialect:
         AgentError: The prompts hold worked examples, which are written in tags.
     """
 
-    def __init__(self, max_queries: int, prompts: PromptSet) -> None:
+    def __init__(self, max_queries: int, prompts: PromptSet, cites: bool = False) -> None:
         if prompts.has_examples:
             raise AgentError(
                 "the prompts hold worked examples in tags, which a model that calls tools would imitate; use prompts "
                 "without examples, or the `tags` dialect (`AgentSettings(dialect='tags')`)"
             )
         self.max_queries = max_queries
+        self.cites = cites
         self._recorded_system = {
             prompts.question_system: FULL_PROMPTS.question_system,
             prompts.masks_system: FULL_PROMPTS.masks_system,
@@ -197,7 +207,8 @@ class ToolsDialect:
                 recorded.append(Message("system", self._in_tags(text)))
             elif isinstance(message, AIMessage):
                 step = self.read(message)
-                text = text if isinstance(step, FormatError) else render_step(step)
+                if not isinstance(step, FormatError):
+                    text = render_step(_uncited(step) if self.cites else step)
                 recorded.append(Message("assistant", text))
             elif not isinstance(message, ToolMessage):
                 recorded += to_messages([message])
@@ -213,12 +224,16 @@ Dialect: TypeAlias = TagsDialect | ToolsDialect
 
 def choose_dialect(settings: AgentSettings, prompts: PromptSet, model: BaseChatModel) -> Dialect:
     """Return the dialect that the settings name; strict for a model whose tokens are recorded."""
+    is_recording = isinstance(model, RecordingModel)
+    cites = numbers_go_on(settings, is_recording)
     if settings.dialect == "tools":
-        return ToolsDialect(settings.max_queries, prompts)
+        return ToolsDialect(settings.max_queries, prompts, cites)
     profile: Any = getattr(model, "profile", None) or {}
-    return TagsDialect(
-        settings.max_queries, isinstance(model, RecordingModel), not profile.get("reasoning_output")
-    )
+    return TagsDialect(settings.max_queries, is_recording, not profile.get("reasoning_output"), cites)
+
+
+def _uncited(step: Step) -> Step:
+    return replace(step, answer=without_marks(step.answer)) if isinstance(step, AnswerStep) else step
 
 
 _CUT = ("length", "max_tokens")

@@ -31,6 +31,7 @@ from langgraph.graph.message import REMOVE_ALL_MESSAGES
 from langgraph.runtime import Runtime
 from pydantic import BaseModel
 
+from masksearch_agent.agent.citing import NOTHING_CITED, numbers_of, with_citations
 from masksearch_agent.agent.closing import closing_text, is_refusal, refusal_text, structured_response
 from masksearch_agent.agent.context import AgentContext, Choices, RunContext, chosen_by_caller, run_context
 from masksearch_agent.agent.opening import (
@@ -40,8 +41,8 @@ from masksearch_agent.agent.opening import (
     opening_text,
     require_question,
 )
-from masksearch_agent.agent.parts import Parts
-from masksearch_agent.agent.prompts import PromptSet, default_prompts
+from masksearch_agent.agent.parts import Parts, prompts_for
+from masksearch_agent.agent.prompts import PromptSet
 from masksearch_agent.agent.protocol import (
     AnswerStep,
     FormatError,
@@ -89,7 +90,7 @@ def build_search_graph(
         AgentError: The model does not speak the dialect, or cannot fill in the form.
     """
     settings = settings or AgentSettings()
-    prompts = prompts or default_prompts(settings.dialect)
+    prompts = prompts or prompts_for(model, settings)
     nodes = _Nodes(Parts(model, search, settings, prompts, response_format), prompts, choices or Choices())
     graph = StateGraph(SearchState, AgentContext, input_schema=SearchInput, output_schema=SearchOutput)
     graph.add_node("prepare", Node(nodes.prepare, trace=False), input_schema=OpeningState)
@@ -134,11 +135,13 @@ class _Nodes:
             "asked": str(opening[-1].text),
             "chosen": chosen_by_caller(context, config, self.choices),
             "searches": [],
+            "earlier": [*state.get("earlier", ()), *state.get("searches", ())] if goes_on else [],
             "repairs": 0,
             "is_forced": False,
             "sampled_tokens": 0,
             "started_at_s": time.time(),
             "answer": "",
+            **NOTHING_CITED,
             "reasoning": "",
             "stop_reason": None,
             "structured_response": None,
@@ -194,15 +197,12 @@ class _Nodes:
 
     def finish(self, state: SearchState) -> dict[str, Any]:
         """Take the answer, if there is one, say why the run ended, and tell the application."""
-        end = self._end(state)
-        kept_back(
-            state["transcript"]
-        )  # A parent graph is handed all of it, what earlier runs left on the thread too.
+        end = with_citations(self._end(state), state, self._parts(state))
+        # A parent graph is handed all of it, what earlier runs left on the thread too.
+        kept_back(state["transcript"])
         closing_id = said_id(state["transcript"][-1].id if end["answer"] else None, state["messages"])
-        closing = AIMessage(closing_text(end["answer"], end["stop_reason"], state["searches"]), id=closing_id)
-        told = None
-        if self.parts.structurer is None:
-            told = structured_response(end["answer"], end["stop_reason"], state["searches"])
+        closing = AIMessage(closing_text(end), id=closing_id)
+        told = structured_response(end) if self.parts.structurer is None else None
         return {**end, "messages": [closing], "closing_id": closing_id, "structured_response": told}
 
     def structure(self, state: SearchState) -> dict[str, Any]:
@@ -298,15 +298,16 @@ class _Nodes:
         settings = self._parts(state).settings
         hits = interleave(found, settings.passages_per_search, self._known_ids(state))
         shown = [cut_to_words(hit.passage, settings.max_passage_words) for hit in hits]
+        numbers = numbers_of(shown, state, self._parts(state))
         runtime.stream_writer(search_event(queries, shown))
         round_ = SearchRound(queries=list(queries), passages=[dump_record(passage) for passage in shown])
         last = state["transcript"][-1]
         if last.type == "human":
             # The opening: one message with what is asked, as chat templates expect the roles to alternate.
-            text = opening_text(str(last.text), shown)
+            text = opening_text(str(last.text), shown, numbers)
             said: list[AnyMessage] = kept_back([last.model_copy(update={"content": text})])
         else:
-            said = self._say(state, render_information(shown))
+            said = self._say(state, render_information(shown, numbers))
         return {"transcript": said, "searches": [*state["searches"], round_]}
 
     def _known_ids(self, state: SearchState) -> set[str]:

@@ -21,7 +21,8 @@ from masksearch_agent.records import MASK, Passage
 __all__ = ("open_conversation", "opening_messages", "opening_query", "opening_text", "require_question")
 
 _HANDOFF = re.compile(
-    r"^transfer_(back_)?to_|hand_?off|^delegate_(task_|work_)?to_|^assign_(task_)?to_|^task$", re.IGNORECASE
+    r"^transfer_(back_)?to_|hand_?(off|over)|^delegate_(task_|work_)?to_|^assign_(task_)?to_|^task$",
+    re.IGNORECASE,
 )
 """Names of tools with which one agent hands over to another."""
 _TASK_ARGUMENTS = (
@@ -109,9 +110,9 @@ def _opened_as(kind: str, earlier: Mapping[str, Any], prompts: PromptSet) -> boo
     return any(str(message.text).startswith(prompts.system_for(kind)) for message in first)
 
 
-def opening_text(question: str, shown: Sequence[Passage]) -> str:
+def opening_text(question: str, shown: Sequence[Passage], numbers: Sequence[int] | None = None) -> str:
     """Return what opens a run whose question was searched for first: what is asked, and what was found."""
-    return f"{question}\n{render_information(shown)}"
+    return f"{question}\n{render_information(shown, numbers)}"
 
 
 def opening_query(question: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import sqlite3
 from collections.abc import Awaitable, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
@@ -16,12 +15,13 @@ from pydantic import BaseModel
 
 from masksearch_agent.agent.context import RunContext, with_limits
 from masksearch_agent.agent.dialects import choose_dialect
-from masksearch_agent.agent.prompts import PromptSet
+from masksearch_agent.agent.marks import numbers_go_on
+from masksearch_agent.agent.prompts import PromptSet, default_prompts
 from masksearch_agent.agent.search_runs import arun_as_retriever, run_as_retriever
 from masksearch_agent.agent.speech import tell_streams_what_is_said
 from masksearch_agent.agent.structure import Filled, Structurer
 from masksearch_agent.calls.chat import open_chat_model
-from masksearch_agent.concurrency import afinish_within, finish_within
+from masksearch_agent.concurrency import afinish_within, finish_within, is_bound_to_thread
 from masksearch_agent.config.agent import AgentSettings
 from masksearch_agent.config.calls import ChatModelSettings
 from masksearch_agent.errors import AgentError, OutOfTimeError
@@ -31,7 +31,7 @@ from masksearch_agent.retrieval.search import Search
 from masksearch_agent.traces.recorder import CallRecording, RecordingModel
 from masksearch_agent.traces.rows import POLICY_ROLE
 
-__all__ = ("Parts", "open_model")
+__all__ = ("Parts", "open_model", "prompts_for")
 
 _LIMIT_FIELDS = ("max_tokens", "max_completion_tokens", "max_output_tokens", "max_new_tokens", "num_predict")
 """What integrations call the limit on the tokens of a reply."""
@@ -45,6 +45,11 @@ def open_model(model: BaseChatModel | str) -> BaseChatModel:
         ServiceRefusedError: There is no such model, or its key is missing.
     """
     return open_chat_model(ChatModelSettings(model=model)) if isinstance(model, str) else model
+
+
+def prompts_for(model: BaseChatModel, settings: AgentSettings) -> PromptSet:
+    """Return the prompts of a model whose user brings none: it is asked to cite where the numbers go on."""
+    return default_prompts(settings.dialect, numbers_go_on(settings, isinstance(model, RecordingModel)))
 
 
 class Parts:
@@ -63,6 +68,8 @@ class Parts:
         self.settings = settings
         # Asked once: a check against a protocol takes as long as the rest of a step's preparation.
         self.is_recording = isinstance(model, RecordingModel)
+        self.numbers_go_on = numbers_go_on(settings, self.is_recording)
+        """Whether `[n]` means one passage of the run."""
         self.dialect = choose_dialect(settings, prompts, model)
         self.caller = self.dialect.caller(model)
         self.is_tagged = settings.dialect == "tags"
@@ -124,10 +131,10 @@ class Parts:
     ) -> list[list[ScoredPassage]]:
         try:
             return finish_within(left_s, lambda: self.search.search(queries, depth, context.guard))
-        except sqlite3.ProgrammingError as failure:
-            if "same thread" not in str(failure):
+        except Exception as failure:
+            if not is_bound_to_thread(failure):
                 raise
-            # A connection that only the thread may use that opened it: then it is searched there, without a limit.
+            # What only the thread may use that opened it is searched there, without a limit.
             return self.search.search(queries, depth, context.guard)
 
     async def afind(

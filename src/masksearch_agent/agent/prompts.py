@@ -10,6 +10,7 @@ from masksearch_agent.config.agent import AnswerForm
 from masksearch_agent.config.base import Settings
 
 __all__ = (
+    "CITE",
     "COMPACT_PROMPTS",
     "FULL_PROMPTS",
     "TOOL_PROMPTS",
@@ -88,6 +89,10 @@ FULL_PROMPTS = PromptSet(
 )
 """For language models that read instructions."""
 
+CITE = " Behind each claim of the answer, put the number of the passage that says so in brackets, for example [3]."
+"""Follows the prompt for a question where the model is to cite. It is not recorded, and neither are the numbers: what
+trains a model of ours cites nothing."""
+
 _CALLS = (
     "Say in a sentence or two what you know and what you still need, then call `search`; you can search as many times "
     "as you need. Once you know enough, reply with the answer alone and call no tool."
@@ -105,9 +110,12 @@ TOOL_PROMPTS = PromptSet(
 """For models with native tool calling."""
 
 
-def default_prompts(dialect: Literal["tags", "tools"]) -> PromptSet:
-    """Return the prompts of a dialect where the user brings none."""
-    return TOOL_PROMPTS if dialect == "tools" else FULL_PROMPTS
+def default_prompts(dialect: Literal["tags", "tools"], cites: bool = False) -> PromptSet:
+    """Return the prompts of a dialect where the user brings none; `cites` asks for numbers behind what is claimed."""
+    prompts = TOOL_PROMPTS if dialect == "tools" else FULL_PROMPTS
+    return (
+        prompts.model_copy(update={"question_system": prompts.question_system + CITE}) if cites else prompts
+    )
 
 
 _OTHER_FORMS: Mapping[AnswerForm, tuple[str, str]] = {

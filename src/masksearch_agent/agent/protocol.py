@@ -161,13 +161,13 @@ def render_step(step: Step) -> str:
     return f"{think}<search> {queries}</search>"
 
 
-def render_information(passages: Sequence[Passage]) -> str:
-    """Return search results as the policy reads them.
+def render_information(passages: Sequence[Passage], numbers: Sequence[int] | None = None) -> str:
+    """Return search results as the policy reads them; without numbers of their own they are numbered from 1.
 
     Each passage takes one line, so a line break in a passage can't forge a numbered passage of its own.
     """
     lines = []
-    for number, passage in enumerate(passages, start=1):
+    for number, passage in zip(numbers or range(1, len(passages) + 1), passages, strict=True):
         title = f"{clean_text(passage.title)}: " if passage.title.strip() else ""
         lines.append(f"[{number}] {title}{clean_text(passage.text)}")
     return "\n".join(["<information>", *(lines or ["No results."]), "</information>"])

@@ -89,11 +89,14 @@ class AgentRun:
         return SearchAnswer(
             answer=restore(trajectory.answer),
             reasoning=restore(state["reasoning"]) if state else "",
-            sources=tuple({p.id: p for shown in trajectory.retrieved for p in shown}.values()),
+            sources=tuple({each.passage.id: each.passage for each in trajectory.citations}.values()),
             searches=trajectory.queries,
             stop_reason=trajectory.stop_reason,
             usage=usage,
             trajectory=trajectory,
+            citations=trajectory.citations,
+            retrieved=tuple({p.id: p for shown in trajectory.retrieved for p in shown}.values()),
+            unknown_citations=state["unknown_citations"] if state else 0,
             structured=response_format.model_validate(filled) if response_format and filled else None,
         )
 

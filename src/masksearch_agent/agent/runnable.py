@@ -26,8 +26,9 @@ from pydantic import BaseModel
 from masksearch_agent.agent.bundle import BundleInfo, load_model, open_bundle_search, read_bundle_info
 from masksearch_agent.agent.context import Choices, RunContext, with_limits
 from masksearch_agent.agent.graph import build_search_graph
-from masksearch_agent.agent.parts import open_model
-from masksearch_agent.agent.prompts import PromptSet, default_prompts
+from masksearch_agent.agent.model_card import push_bundle
+from masksearch_agent.agent.parts import open_model, prompts_for
+from masksearch_agent.agent.prompts import PromptSet
 from masksearch_agent.agent.run import AgentInput, AgentRun, graph_input, without_tokens
 from masksearch_agent.agent.state import SearchInput
 from masksearch_agent.config.agent import AgentSettings
@@ -47,6 +48,7 @@ __all__ = ("AgentInput", "MaskSearchAgent")
 _MODES: list[StreamMode] = ["updates", "values"]
 _PARTS = ("model", "search", "settings", "prompts", "checkpointer", "response_format", "choices")
 """The constructor's arguments, in their order."""
+_STATE = ("bundle", "bundle_path", "config")
 _RECURSION_LIMIT = 10_000
 """A run ends by its own limits, which a call may set."""
 
@@ -88,13 +90,14 @@ class MaskSearchAgent(Runnable[AgentInput, SearchAnswer]):
         self.search = as_search(search)
         self._searched = search
         self.settings = settings or AgentSettings()
-        self.prompts = prompts or default_prompts(self.settings.dialect)
+        self.prompts = prompts or prompts_for(self.model, self.settings)
         self.checkpointer = checkpointer
         self.response_format = response_format
         self.choices = choices
         self._rollout_threads: set[str] = set()
         self.bundle: BundleInfo | None = None
-        """What the agent was restored from; None for an agent made by hand."""
+        """What the agent was restored from, at `bundle_path`; None for an agent made by hand."""
+        self.bundle_path = ""
         self.builder = build_search_graph(
             self.model, self.search, self.settings, self.prompts, response_format, choices
         )
@@ -134,7 +137,7 @@ class MaskSearchAgent(Runnable[AgentInput, SearchAnswer]):
         model = load_model(path, info, base_url)
         search = open_bundle_search(path, info) if search is None else search
         agent = cls(model, search, info.agent, info.prompts, checkpointer, choices=choices)
-        agent.bundle = info
+        agent.bundle, agent.bundle_path = info, str(path)
         return agent
 
     # --- Runnable ----------------------------------------------------------------------------------------
@@ -222,7 +225,7 @@ class MaskSearchAgent(Runnable[AgentInput, SearchAnswer]):
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle what the agent was made of, what it searches among it; the graph is built again."""
         parts = {name: getattr(self, name) for name in _PARTS} | {"search": self._searched}
-        return MaskSearchAgent, tuple(parts.values()), {"bundle": self.bundle, "config": self.config}
+        return MaskSearchAgent, tuple(parts.values()), {name: getattr(self, name) for name in _STATE}
 
     def __deepcopy__(self, memo: dict[int, Any]) -> MaskSearchAgent:
         """Return an agent of its own over the same weights, search and checkpointer, which are no values to copy."""
@@ -246,6 +249,10 @@ class MaskSearchAgent(Runnable[AgentInput, SearchAnswer]):
         return StructuredTool.from_function(
             research, aresearch, name=name, description=description, response_format="content_and_artifact"
         )
+
+    def push_to_hub(self, repo_id: str, is_private: bool = True) -> str:
+        """Put the bundle that the agent was restored from on a model hub; see `agent.model_card.push_bundle`."""
+        return push_bundle(Path(self.bundle_path), repo_id, is_private)
 
     def close(self) -> None:
         """Stop the thread of a recording model, which else keeps a local one in memory; the agent stays usable."""
@@ -308,7 +315,8 @@ class MaskSearchAgent(Runnable[AgentInput, SearchAnswer]):
         changed.config = self.config
         if "search" not in parts:
             changed._searched = self._searched
-        changed.bundle = None if "model" in parts else self.bundle
+        if "model" not in parts:
+            changed.bundle, changed.bundle_path = self.bundle, self.bundle_path
         return changed
 
     def with_limits(self, **limits: Any) -> MaskSearchAgent:

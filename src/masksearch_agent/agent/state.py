@@ -21,7 +21,7 @@ from typing_extensions import TypedDict
 from masksearch_agent.agent.protocol import PROTOCOL_VERSION
 from masksearch_agent.errors import AgentError
 from masksearch_agent.jsonl import load_record
-from masksearch_agent.records import Passage, StopReason, Trajectory, Turn, Usage, content_id
+from masksearch_agent.records import Citation, Passage, StopReason, Trajectory, Turn, Usage, content_id
 
 __all__ = (
     "OpeningState",
@@ -61,6 +61,8 @@ class OpeningState(SearchInput, total=False):
 
     stop_reason: StopReason | None
     closing_id: str
+    searches: list[SearchRound]
+    earlier: list[SearchRound]
     transcript: Annotated[list[AnyMessage], add_messages]
 
 
@@ -69,8 +71,10 @@ class StructuredResponse(TypedDict):
 
     answer: str
     sources: list[str]
-    """Titles of what was read, or where it came from."""
+    """Titles of what is cited."""
     stop_reason: StopReason
+    citations: list[dict[str, Any]]
+    """Of each its `number`, `title`, `source` and `metadata`, the `quote`, and the `claim` that rests on it."""
 
 
 class SearchOutput(TypedDict):
@@ -86,6 +90,9 @@ class SearchOutput(TypedDict):
     """Malformed steps so far."""
     sampled_tokens: int
     answer: str
+    citations: list[dict[str, Any]]
+    """As `Citation` dictionaries."""
+    unknown_citations: int
     reasoning: str
     stop_reason: StopReason | None
     """None while the run goes on, or where it was interrupted."""
@@ -104,6 +111,8 @@ class SearchState(SearchOutput):
     """What the caller chose for this run (`AgentContext`)."""
     closing_id: str
     """Of the message that closed the thread's last run."""
+    earlier: list[SearchRound]
+    """The searches of earlier runs whose results the transcript still shows."""
 
 
 def outcome_of(
@@ -141,6 +150,8 @@ def outcome_of(
         producer=producer,
         seed=seed,
         protocol_version=PROTOCOL_VERSION,
+        # A server of an earlier version says nothing of them.
+        citations=tuple(load_record(Citation, each, AgentError) for each in state.get("citations", ())),
     )
     replies = (m.usage_metadata for m in messages if isinstance(m, AIMessage) and m.usage_metadata)
     return trajectory, Usage(

@@ -20,6 +20,8 @@ from typing import Any, TypeVar
 from masksearch_agent.errors import CorpusError, EvaluationError
 from masksearch_agent.plugins import BENCHMARKS
 from masksearch_agent.records import SearchTask, content_id
+from masksearch_agent.text.cleaning import clean_text
+from masksearch_agent.text.values import as_text
 
 __all__ = (
     *("Benchmark", "PlacedRow", "Row", "answer_items", "expect", "flatten_answer", "make_question"),
@@ -95,7 +97,8 @@ def passages_of(row: Row) -> list[tuple[str, str]] | None:
         return None
     chosen = max(fitting, key=lambda each: len(each.passage_keys or each.keys))
     try:
-        return list(chosen.passages(row)) if chosen.passages else []
+        shipped = chosen.passages(row) if chosen.passages else ()
+        return [(clean_text(title), clean_text(text)) for title, text in shipped]
     except KeyError as failure:
         raise CorpusError(f"the row has no {failure}") from failure
     except (AttributeError, IndexError, TypeError, ValueError) as failure:
@@ -105,7 +108,7 @@ def passages_of(row: Row) -> list[tuple[str, str]] | None:
 def make_question(
     task_id: object,
     question: str,
-    answers: Iterable[str],
+    answers: Iterable[object],
     *,
     category: str = "",
     gold_passages: Iterable[tuple[str, str]] = (),
@@ -116,7 +119,7 @@ def make_question(
     Args:
         task_id: Distinct within the benchmark.
         question: The question.
-        answers: Every accepted answer; blank ones and repetitions are left out.
+        answers: Every accepted answer; blank ones, nulls and repetitions are left out, numbers and dates read as text.
         category: What the benchmark calls its kind.
         gold_passages: Title and text of the passages that support the answer.
         fields: Further fields of `SearchTask`: `hops`, `evidence`, `gold_titles`, `answer_items`.
@@ -124,14 +127,15 @@ def make_question(
     Raises:
         EvaluationError: The row accepts no answer.
     """
-    accepted = tuple(dict.fromkeys(answer.strip() for answer in answers if answer.strip()))
+    accepted = tuple(dict.fromkeys(filter(None, map(flatten_answer, answers))))
     if not accepted:
         raise EvaluationError("the row accepts no answer")
-    gold = dict.fromkeys(content_id(title, text) for title, text in gold_passages if text.strip())
+    cleaned = ((clean_text(title), clean_text(text)) for title, text in gold_passages)
+    gold = dict.fromkeys(content_id(title, text) for title, text in cleaned if text.strip())
     return SearchTask(
-        id=str(task_id),
+        id=as_text(task_id),
         kind="qa",
-        question=question.strip(),
+        question=clean_text(question).strip(),
         answers=(accepted,),
         category=category,
         gold_passage_ids=tuple(gold),
@@ -163,7 +167,7 @@ def flatten_answer(answer: object) -> str:
         return "; ".join(flatten_answer(item) for item in answer)
     if isinstance(answer, bool):
         return "yes" if answer else "no"
-    return str(answer).strip()
+    return as_text(answer).strip()
 
 
 def answer_items(answer: object) -> tuple[str, ...]:

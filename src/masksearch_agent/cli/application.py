@@ -54,7 +54,7 @@ IndexOption = Annotated[
     typer.Option(
         "--index",
         help="Folder that `masksearch index` wrote; or a web search: `web:wikipedia`, `web:duckduckgo`, `web:tavily`, "
-        "`web:serper`, `web:serpapi`.",
+        "`web:serper`, `web:serpapi`; or a retriever server: `http://10.0.0.5:8000`.",
     ),
 ]
 AgentOption = Annotated[str, typer.Option("--agent", help="Agent bundle: a folder, or a hub id.")]

@@ -45,38 +45,79 @@ def index(
         ),
     ],
     out: Annotated[Path, typer.Option(help="Folder of the index.")] = Path("runs/index"),
+    add: Annotated[
+        bool,
+        typer.Option(
+            "--add", help="Add to the index; only the same documents are replaced, all others stay."
+        ),
+    ] = False,
     max_failed: cli.MaxFailedOption = None,
     recipe: cli.RecipeOption = None,
     settings: cli.SetOption = None,
     as_json: cli.JsonOption = False,
 ) -> None:
-    """Index a corpus for BM25 and dense search. Run again, it embeds only what changed.
+    """Index a corpus for BM25 and dense search. Run again, it changes only what changed.
 
     Example: `masksearch index my_documents/ --out runs/index`
     """
     from masksearch_agent.corpus.readers import read_passages
     from masksearch_agent.corpus.report import CorpusReport
-    from masksearch_agent.retrieval.index import build_index
+    from masksearch_agent.retrieval.index import build_index, update_index
+    from masksearch_agent.retrieval.manifest import Manifest
     from masksearch_agent.stages.display import Display, count_steps
 
     resolved = cli.resolve_recipe(recipe, settings, max_failed=max_failed)
     read = CorpusReport()
     with Display(cli.MESSAGES).stage("indexing") as bar:
         passages = count_steps(read_passages(corpus, resolved.corpus, read), bar)
-        built = build_index(passages, out, resolved.retrieval)
+        built = update_index(out, passages) if add else build_index(passages, out, resolved.retrieval)
     for example in read.examples:
         cli.MESSAGES.print(f"[yellow]skipped[/] {escape(example)}", highlight=False, soft_wrap=True)
     cli.print_result(
         {
             "index": str(out),
             "passages": built.passages,
-            "mode": resolved.retrieval.mode,
+            "mode": Manifest.read(out).mode,
             "changed": {"added": built.added, "removed": built.removed, "embedded": built.embedded},
             "documents": read.as_dict(),
         },
         as_json,
     )
     cli.exit_by_failures(read.failed, read.read, resolved.max_failed)
+
+
+@cli.app.command("serve-index")
+def serve_index(
+    index: Annotated[Path, typer.Argument(help="Folder that `masksearch index` wrote.")],
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 0,
+    host: Annotated[
+        str,
+        typer.Option(
+            help="Address to listen on. Whoever reaches another than this machine's own can search."
+        ),
+    ] = "127.0.0.1",
+    recipe: cli.RecipeOption = None,
+    settings: cli.SetOption = None,
+) -> None:
+    """Serve an index over HTTP as Search-R1's retriever server does: many trainers share one. Ends with Ctrl-C.
+
+    Prints the address once it answers; every `--index` takes it.
+
+    Example: `masksearch serve-index runs/index --port 8100`
+    """
+    from masksearch_agent.retrieval.adapters import open_search
+    from masksearch_agent.serving.index_server import IndexServer
+
+    resolved = cli.resolve_recipe(recipe, settings)
+    search = open_search(index, resolved.retrieval)
+    # What is loaded on first use is loaded before anybody waits for it.
+    search.search(["warm up"], 1)
+    with IndexServer(search, host, port) as server:
+        cli.print_result({"index": server.url, "passages": len(search.passages)}, False)
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            return
 
 
 @ramp_app.command("build")

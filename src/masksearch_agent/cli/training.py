@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
@@ -94,9 +95,12 @@ def sft(
 
 @cli.app.command()
 def dapo(
-    agent: cli.AgentOption,
-    tasks: Annotated[list[Path], typer.Option(help="Task files.")],
+    tasks: Annotated[list[Path], typer.Option(help="Task files, or Parquet files as Search-R1 writes them.")],
     out: Annotated[Path, typer.Option(help="Folder of the new agent bundle.")],
+    agent: Annotated[
+        str | None,
+        typer.Option(help="Agent bundle to start from; none starts from the recipe's `base_model`."),
+    ] = None,
     index: Annotated[Path | None, typer.Option(help="Search this index instead of the bundle's.")] = None,
     ramp_tasks: Annotated[
         list[Path] | None,
@@ -126,15 +130,34 @@ def dapo(
         raise ConfigError(f"the recipe has no {use}; add it, or pass `--use ramp_dapo`")
     _check_mix(ramp_tasks, "--ramp-tasks", f"{use}.ramp_share", chosen.ramp_share)
     ramp = read_task_files(ramp_tasks) if ramp_tasks else ()
-    search = _open_search(index, agent, resolved)
+    source = Path(agent) if agent else out / "base"
+    if not agent:
+        _start_agent(resolved, source, use)
+    search = _open_search(index, source, resolved)
     chosen, exam_tasks = _examine(chosen, exam, search)
     with Display(cli.MESSAGES).stage("DAPO", total=chosen.max_steps) as bar:
         spent = run_dapo(
-            Path(agent), read_task_files(tasks), search, chosen, rollouts_of(resolved), out, "dapo",
+            source, read_task_files(tasks), search, chosen, rollouts_of(resolved), out, "dapo",
             bar.training_listener(), index, ramp, exam_tasks,
         )  # fmt: skip
     cli.print_result({"agent": str(out), **dataclasses.asdict(spent)}, as_json)
     cli.exit_by_stages([spent], resolved.max_failed, can_retry=False)
+
+
+def _start_agent(recipe: Recipe, folder: Path, use: str) -> None:
+    """Make an agent of the recipe's untrained model, unless an earlier run has."""
+    from masksearch_agent.agent.bundle import BUNDLE_FILE
+    from masksearch_agent.stages.base import make_base_bundle
+    from masksearch_agent.stages.plan import prompts_of
+
+    if (folder / BUNDLE_FILE).is_file():
+        return
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ConfigError(
+            f"several processes cannot make {folder} together; run the command once in one process, with `--set "
+            f"{use}.max_steps=1` and another --out, and pass the `base` in there as --agent"
+        )
+    make_base_bundle(recipe.base_model, recipe.name, prompts_of(recipe), recipe.agent, folder)
 
 
 def _open_search(index: Path | None, agent: str | Path, recipe: Recipe) -> Search:

@@ -30,7 +30,7 @@ from masksearch_agent.ramp.near_copies import NearCopies
 from masksearch_agent.ramp.rules import passage_flaw
 from masksearch_agent.ramp.tasks import RampReport
 from masksearch_agent.records import Passage, SearchTask, Trajectory, Usage
-from masksearch_agent.retrieval.web import WEB_PREFIX
+from masksearch_agent.retrieval.adapters import is_folder
 from masksearch_agent.stages.costs import spent_text
 from masksearch_agent.stages.display import Bar
 from masksearch_agent.stages.tasks import Split, corpus_passages, read_chains, summarise_masking
@@ -212,7 +212,7 @@ def _settings_of(recipe: Recipe) -> Json:
 
 def _everywhere(path: str | Path) -> str:
     """Return a path that means the same in any working directory."""
-    return str(path) if str(path).startswith(WEB_PREFIX) else str(Path(path).resolve())
+    return str(Path(path).resolve()) if is_folder(path) else str(path)
 
 
 def _read_raw(files: Sequence[Path], limit: int | None) -> Iterator[Json]:

@@ -36,6 +36,10 @@ class AgentSettings(Settings):
     max_passage_words: int | None = Field(default=None, ge=1)
     """Words of a passage that are shown, from its beginning; None shows all. One table of thousands of words among the
     passages takes longer to read than all else in a run."""
+    passage_numbers: Literal["run", "search"] | None = None
+    """Whether the numbers of passages go on through a `run`, so that `[7]` means one passage and an answer can cite it,
+    or begin again with each `search`. None: `search` for a model whose tokens are recorded, as the bundles were trained
+    that do not say it, else `run`."""
     max_repairs: int = Field(default=2, ge=0)
     """Corrective messages after malformed steps, over the whole run."""
     max_step_tokens: int = Field(default=512, ge=1)

@@ -16,9 +16,20 @@ class CorpusSettings(Settings):
 
     max_words: int = Field(default=100, ge=10)
     """Longest passage cut from a document, in words; a Chinese character counts as one. Rows of a dataset
-    stay whole, unless `text_column` says that they are documents."""
-    encoding: str = "utf-8"
-    """Of text and Markdown files, e.g. `gb18030`. HTML, XML and PDF files say it themselves."""
+    stay whole, unless `text_column` says that they are documents or they are longer than `max_row_chars`."""
+    max_row_chars: int = Field(default=20_000, ge=100)
+    """Longest row of a dataset that stays a passage; a longer one is cut like a document."""
+    max_file_bytes: int = Field(default=200_000_000, ge=1)
+    """Largest document, unpacked, and longest row of JSON lines; one that is larger is skipped. Tables and dumps may be
+    of any size."""
+    max_file_seconds: float = Field(default=60.0, gt=0)
+    """What reading a document may take; it is then given up and skipped."""
+    encoding: str = ""
+    """Of text files, e.g. `gb18030`. Empty: what the file says, UTF-8, or else what is likely."""
+    delimiter: str = Field(default="", max_length=1)
+    """Between the cells of a `.csv` file. Empty: a comma, tab, semicolon or bar, whichever fits."""
+    quote: str = Field(default='"', max_length=1)
+    """Around cells of a `.csv` file. Empty: none, quotation marks are characters as others."""
     text_column: str = ""
     """Column of a table or of a Hugging Face dataset that holds a document's text. Empty: the columns are
     recognised by their names."""
@@ -31,6 +42,6 @@ class CorpusSettings(Settings):
     @classmethod
     def _is_known_encoding(cls, encoding: str) -> str:
         try:
-            return codecs.lookup(encoding).name
+            return codecs.lookup(encoding).name if encoding else ""
         except LookupError as failure:
             raise ValueError(f"unknown text encoding {encoding!r}") from failure

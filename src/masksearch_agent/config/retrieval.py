@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, PlainSerializer
 
 from masksearch_agent.config.base import Settings
 from masksearch_agent.config.calls import CallSettings
 from masksearch_agent.plugins import RETRIEVER_MODES
 
-__all__ = ("RetrievalSettings", "WebSearchSettings", "WebSource")
+__all__ = ("RetrievalSettings", "ServedSearchSettings", "WebSearchSettings", "WebSource")
 
 WebSource = Literal["serpapi", "serper", "tavily", "duckduckgo", "wikipedia"]
 """Whose web search."""
@@ -25,6 +25,38 @@ class WebSearchSettings(Settings):
     """File of answers, so that no query is paid for twice; None keeps no cache."""
     cache_max_age_s: float | None = Field(default=None, gt=0)
     """Older answers are asked for anew; None keeps them for good, so that a run can be repeated."""
+
+
+def _check_dense(dense: Any) -> Any:
+    is_store = not isinstance(dense, str) and hasattr(dense, "add_documents")
+    if is_store or dense in ("chroma", "chroma_server"):
+        return dense
+    raise ValueError(
+        f"{dense!r} keeps no vectors; expected chroma, chroma_server or a LangChain vector store"
+    )
+
+
+def _name_dense(dense: Any) -> str:
+    return dense if isinstance(dense, str) else type(dense).__qualname__
+
+
+class ServedSearchSettings(Settings):
+    """How a retriever server is asked. The defaults are those of Search-R1's, and of `masksearch serve-index`."""
+
+    path: str = Field(default="/retrieve", pattern="^/")
+    """Where questions are posted; an address with a path of its own comes before it."""
+    queries_field: str = "queries"
+    limit_field: str = "topk"
+    scores_field: str = "return_scores"
+    """Of the request, whether passages come with their scores; always true."""
+    result_field: str = "result"
+    """Of the reply: one list of passages per query."""
+    document_field: str = "document"
+    """What holds a passage beside its score; a passage without it is taken as it is."""
+    score_field: str = "score"
+    text_field: str = "contents"
+    """`contents` begins with a line for the title; beside any other field, `title` is one of its own."""
+    calls: CallSettings = CallSettings(timeout_s=60.0, patience_s=300.0)
 
 
 class RetrievalSettings(Settings):
@@ -43,8 +75,25 @@ class RetrievalSettings(Settings):
     rankings). An agent reads few passages, and of two rankings the first places are worth the most
     (`docs/performance.md`)."""
 
+    dense: Annotated[Any, AfterValidator(_check_dense), PlainSerializer(_name_dense)] = "chroma"
+    """What keeps the vectors: `chroma` (in the folder of the index), `chroma_server`, or, from Python, a LangChain
+    vector store, which embeds by itself. An index that is opened knows it; a store has to be given again."""
+
+    chroma_url: str = Field(default="http://127.0.0.1:8000", pattern="^https?://")
+    """Where the Chroma server is."""
+
     web: WebSearchSettings = WebSearchSettings()
     """Read where the index is `web:…`."""
+
+    served: ServedSearchSettings = ServedSearchSettings()
+    """Read where the index is the address of a server, `http://…`."""
+
+    @property
+    def dense_place(self) -> Any:
+        """`chroma`, the address of a Chroma server, or a vector store."""
+        return (
+            self.chroma_url if isinstance(self.dense, str) and self.dense == "chroma_server" else self.dense
+        )
 
     @property
     def chosen_mode(self) -> str | None:

@@ -44,6 +44,10 @@ class RolloutEngineSettings(Settings):
     rollout_engine: Literal["local", "vllm"] = "local"
     """`local` samples from the very weights that are trained; `vllm` from a server that gets them before each batch of
     rollouts."""
+    reproducible: bool | None = None
+    """Whether rollouts of the `local` engine are the same to the last bit in every run of one seed, whatever their
+    timing (`models.lockstep`). None: on a CPU, where they search an index. A search that takes seconds holds up all
+    rollouts of a batch."""
     base_url: str = ""
     """A running vLLM server; empty starts one, as `serving` says, for the length of the run."""
     weight_sync: Literal["disk", "nccl"] = "disk"

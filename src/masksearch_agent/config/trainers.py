@@ -12,6 +12,7 @@ __all__ = (
     "AlarmName",
     "CurriculumLevel",
     "DAPOSettings",
+    "LossName",
     "MonitorSettings",
     "OptimizerSettings",
     "SFTSettings",
@@ -20,6 +21,10 @@ __all__ = (
 AlarmName = Literal["exam", "likelihood", "entropy", "all_wrong", "non_finite"]
 """What a monitor warns of: the exam's score stays below its best; so does the likelihood of right answers; the entropy
 of sampled tokens vanishes (DAPO); every group is wholly wrong (DAPO); a loss or gradient is not a number."""
+
+
+LossName = Literal["dapo", "gspo", "cispo", "dr_grpo"]
+"""An objective of RL."""
 
 
 class OptimizerSettings(Settings):
@@ -106,16 +111,29 @@ class DAPOSettings(Settings):
     group_size: int = Field(default=8, gt=1)
     """Rollouts per prompt."""
     max_steps: int = Field(default=30, gt=0)
-    epsilon_low: float = Field(default=0.2, gt=0)
-    epsilon_high: float = Field(default=0.28, gt=0)
-    """Clip-higher: the upper bound of the ratio is looser than the lower one."""
+    loss: LossName = "dapo"
+    """The objective (`trainers.loss`): `dapo` (every token counts the same, clip-higher), `gspo` (a rollout's ratio is
+    clipped as a whole; arXiv 2507.18071), `cispo` (the clipped ratio is a weight, so no token loses its gradient; arXiv
+    2506.13585) or `dr_grpo` (no division by lengths or standard deviations; arXiv 2503.20783)."""
+    epsilon_low: float | None = Field(default=None, gt=0)
+    """How far the ratio may fall below 1. None: as the loss's paper has it: 0.2 (DAPO, Dr. GRPO), 0.0003 (GSPO), 1
+    (CISPO: no bound)."""
+    epsilon_high: float | None = Field(default=None, gt=0)
+    """How far it may rise above 1: 0.28 (DAPO: clip-higher), 0.2 (Dr. GRPO), 0.0004 (GSPO), 4 (CISPO)."""
+    wrong_answer_kl: float = Field(default=0.0, ge=0)
+    """What each nat by which the policy has moved away from where training began costs, on rollouts whose answer is not
+    wholly right (DGPO, arXiv 2508.20324, with the start as its teacher). 0: nothing, and no copy is held."""
+    max_staleness: int = Field(default=0, ge=0, le=1)
+    """Batches of rollouts by which the weights that sample may be behind those that are trained. 1: the next batch is
+    sampled while one is trained on (`trainers.ahead`), by one process that trains; the local engine then holds a copy
+    of the weights. A run that is killed samples the batch after its checkpoint anew, with the newest weights."""
     updates_per_rollout: int = Field(default=1, gt=0)
     """Optimizer steps on each batch of rollouts; the paper takes 16."""
     dynamic_sampling: bool = True
     """Leave groups of equal rewards out and draw others in their place. False trains on one batch of rollouts as it is,
     as GRPO does: such groups have no advantage, but their tokens count in the loss's normaliser."""
     max_resampling: int = Field(default=4, gt=0)
-    """Dynamic sampling: rollout batches drawn at most to fill one training batch."""
+    """Dynamic sampling: groups rolled out at most to fill one training batch, in sizes of that batch."""
     mask_truncated: bool = False
     """Leave rollouts cut by a limit on tokens or time out of the loss; they count in their group's mean."""
     importance_sampling_correction: bool = True

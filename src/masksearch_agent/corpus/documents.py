@@ -1,146 +1,323 @@
-"""Documents to plain text: text, Markdown, HTML and PDF.
+"""Documents to plain text in sections: text, Markdown, reStructuredText, web pages, PDF, office files, e-books.
 
-A parser gets the bytes of a file and returns title and text, the text in paragraphs with an empty line
-between them. A file that it cannot read is an `UnreadableDocumentError`.
+What has headings becomes HTML by the library of its format, and one function reads the sections off it; so code stays
+whole, pictures are left out, and a section is known by its headings, whatever the format. A file that cannot be read
+is an `UnreadableDocumentError`. Which library and why: docs/documents.md.
 """
 
 from __future__ import annotations
 
+import html
 import re
-from collections.abc import Callable, Mapping
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from importlib.util import find_spec
 from io import BytesIO
-from typing import Any
+from pathlib import PurePosixPath
+from typing import Any, NamedTuple
+from urllib.parse import unquote
+from xml.etree import ElementTree
 
-from masksearch_agent.errors import UnreadableDocumentError, needs_extra
+from masksearch_agent.errors import MissingExtraError, UnreadableDocumentError, needs_extra
+from masksearch_agent.text.values import as_text
 
-__all__ = ("DOCUMENT_PARSERS", "require_parser")
-
-_DocumentParser = Callable[[bytes, str], tuple[str, str]]
-"""The bytes of a file and the encoding of text files to title (`""` where it has none) and text."""
-
-_HEADING = re.compile(r"^#{1,6}[ \t]+(.+?)[ \t#]*$", re.MULTILINE)
-_HTML_UNREAD = (
-    *("script", "style", "noscript", "template", "svg", "iframe", "head", "nav", "header", "footer"),
-    *("aside", "form", "button", "select"),
+__all__ = (
+    "DOCUMENT_PARSERS",
+    "PAGE_BREAK",
+    "Document",
+    "Section",
+    "decode_text",
+    "find_encoding",
+    "require_parser",
 )
-_HTML_BLOCKS = (
-    *("p", "div", "section", "article", "main", "blockquote", "pre", "ul", "ol", "dl", "table", "figure"),
-    *("h1", "h2", "h3", "h4", "h5", "h6", "hr"),
+
+Section = tuple[tuple[str, ...], str]
+"""The headings over a section, from the outermost on, and its text."""
+PAGE_BREAK = "\f"
+
+
+class Document(NamedTuple):
+    """What a file says."""
+
+    title: str
+    """What the file itself calls it; empty where it says nothing."""
+    sections: list[Section]
+    """Text in paragraphs, with an empty line between them; a PDF file has page breaks in it."""
+
+
+_SKIPPED = (
+    *(
+        "nav",
+        "footer",
+        "aside",
+        "script",
+        "style",
+        "template",
+        "svg",
+        "iframe",
+        "button",
+        "select",
+        "textarea",
+    ),
+    *(
+        "[hidden]",
+        '[style*="display:none"]',
+        '[style*="display: none"]',
+        "[role=navigation]",
+        "[role=search]",
+    ),
+    # Classes and ids of what leads to other pages and tells nothing itself (DocBook, Sphinx, Publican, MkDocs, …).
+    *(
+        f"{mark}{name}"
+        for mark in ".#"
+        for name in ("nav", "navbar", "navigation", "toc", "sidebar", "breadcrumbs")
+    ),
+    *(
+        ".navheader",
+        ".navfooter",
+        ".sphinxsidebar",
+        ".breadcrumb",
+        ".menu",
+        ".pagination",
+        ".skip-link",
+        ".skiplink",
+    ),
+    *(
+        ".headerlink",
+        ".footer",
+        "#footer",
+        ".related",
+        ".indexterms",
+        ".genindextable",
+        ".indexdiv",
+        ".contents-list",
+    ),
+    # Of docutils; what a directive of Sphinx's says stays, as it is written.
+    *(".system-messages", "[id^=system-message]", ".system-message p"),
 )
-_HTML_SEPARATORS = {
-    **dict.fromkeys(_HTML_BLOCKS, "\n\n"),
-    **dict.fromkeys(("li", "tr", "dt", "dd", "figcaption"), "\v"),
-    **dict.fromkeys(("td", "th"), " "),
-}
-_NAVIGATION = re.compile(
-    r"(?:doc|site|page|main)?-?nav(?:igation|bar|header|footer)?|toc|(?:table-of-)?contents-?list|bread-?crumbs?|menu"
-    r"|(?:sphinx)?sidebar|related|pagination|skip-?link|headerlink|footer|indexterms|genindextable|indexdiv",
-    re.IGNORECASE,
-)
-"""Classes and ids of what leads to other pages and tells nothing itself (DocBook, Sphinx, Publican, MkDocs, …)."""
+_HEADING = re.compile(r"<h([1-6])>(.*?)</h\1>", re.DOTALL)
+_TAG = re.compile(r"<[^>]*>")
+_CELL_GAP = re.compile(r"(?<=\S)\t+")
 _BREAK = re.compile(r"\n\s*\n")
 # A word that a line end cut in two; `1990-\n1995` and `Jean-\nPaul` keep their hyphen.
 _CUT_WORD = re.compile(r"(?<=[a-z])-\n(?=[a-z])")
+_MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
+_NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
+_GUESSED_BYTES = 100_000
+_MOSTLY = 4
+"""Good characters to a bad one that make a text UTF-8 with damage and not another encoding."""
 
 
-def _decode_text(raw: bytes, encoding: str) -> str:
-    """Return the text of a file, without a byte order mark."""
+def decode_text(raw: bytes, encoding: str = "", is_web_page: bool = False) -> str:
+    """Return the text of a file, without a byte order mark; `encoding` is found where empty.
+
+    Raises:
+        UnreadableDocumentError: It is in another encoding, or no text.
+    """
+    found = encoding or find_encoding(raw, is_web_page)
     try:
-        return raw.decode(encoding).removeprefix("\ufeff")
-    except UnicodeDecodeError as failure:
-        detail = f"not {encoding.upper()} ({failure.reason} at byte {failure.start})"
-        advice = "convert it, or set corpus.encoding"
-        raise UnreadableDocumentError("wrong encoding", f"{detail}; {advice}") from failure
+        return raw.decode(found, "replace" if found == "utf-8" and not encoding else "strict").removeprefix(
+            "\ufeff"
+        )
+    except (UnicodeDecodeError, LookupError) as failure:
+        detail = f"not {found.upper()} ({failure}); set corpus.encoding"
+        raise UnreadableDocumentError("wrong encoding", detail) from failure
+
+
+def find_encoding(raw: bytes, is_web_page: bool = False) -> str:
+    """Return the encoding of a text: that of its byte order mark, UTF-8, what a web page says, or a guess.
+
+    Raises:
+        UnreadableDocumentError: It is no text, or of no known encoding.
+    """
+    marked = next((name for mark, name in _MARKS.items() if raw.startswith(mark)), "")
+    if marked:
+        return marked
+    if b"\0" not in raw:
+        text = raw.decode(errors="replace")
+        damaged = text.count("\ufffd")
+        if not damaged or damaged * _MOSTLY < sum(map(len, _NOT_ASCII.findall(text))):
+            return "utf-8"
+    with needs_extra("corpus"):
+        from charset_normalizer import from_bytes
+        from resiliparse.parse.encoding import detect_encoding
+    guess = "" if b"\0" in raw else str(detect_encoding(raw, from_html_meta=is_web_page))
+    if guess in ("", "utf-8"):
+        best = from_bytes(raw[:_GUESSED_BYTES]).best()
+        guess = best.encoding if best is not None else ""
+    if b"\0" in raw and not guess.startswith(("utf_16", "utf_32")):
+        raise UnreadableDocumentError("not text", "holds bytes that no text has")
+    if not guess:
+        raise UnreadableDocumentError("wrong encoding", "not UTF-8, and no guess fits; set corpus.encoding")
+    return guess
 
 
 def require_parser(suffix: str) -> None:
-    """Raise `MissingExtraError` for a kind of file whose parser is not installed."""
-    if suffix in (".html", ".htm"):
-        _import_bs4()
-    elif suffix == ".pdf":
-        _import_pypdf()
+    """Raise `MissingExtraError` for a kind of document (a file name ending, `warc`, `wikitext`) without its parser."""
+    for package in ("semantic_text_splitter", *_PACKAGES.get(suffix, ())):
+        if find_spec(package) is None:
+            raise MissingExtraError(package, "corpus")
 
 
-def _parse_plain(raw: bytes, encoding: str) -> tuple[str, str]:
-    return "", _decode_text(raw, encoding)
+def _read_plain(raw: bytes, encoding: str) -> Document:
+    return Document("", [((), decode_text(raw, encoding))])
 
 
-def _parse_markdown(raw: bytes, encoding: str) -> tuple[str, str]:
-    """Take the first heading as the title and out of the text."""
-    text = _decode_text(raw, encoding)
-    heading = _HEADING.search(text)
-    if heading is None:
-        return "", text
-    return heading[1], text[: heading.start()] + text[heading.end() :]
+def _read_markdown(raw: bytes, encoding: str) -> Document:
+    import frontmatter
+    from markdown_it import MarkdownIt
+    from yaml import YAMLError
 
-
-def _parse_html(raw: bytes, encoding: str) -> tuple[str, str]:
-    """Read the main part of a page, without scripts, navigation and forms.
-
-    Beautiful Soup finds the encoding itself: a page says it in its own words.
-    """
-    soup = _import_bs4().BeautifulSoup(raw, "lxml")
-    heading = soup.title or soup.h1
-    title = " ".join(heading.get_text().split()) if heading else ""
-    articles = soup("article")
-    page = soup.main or (articles[0] if len(articles) == 1 else soup)
-    for tag in page(_HTML_UNREAD):
-        tag.decompose()
-    for tag in page(_is_navigation):
-        tag.decompose()
-    for tag in page("br"):
-        tag.replace_with("\n")
-    for tag in page(list(_HTML_SEPARATORS)):
-        tag.insert_before(_HTML_SEPARATORS[tag.name])
-        tag.insert_after(_HTML_SEPARATORS[tag.name])
-    # Line breaks of the source are spaces; those of list items and table rows are lines.
-    paragraphs = []
-    for block in _BREAK.split(page.get_text().replace("\v\n", "\v")):
-        lines = (" ".join(line.split()) for line in block.split("\v"))
-        paragraphs.append("\n".join(filter(None, lines)))
-    return title, "\n\n".join(filter(None, paragraphs))
-
-
-def _is_navigation(tag: Any) -> bool:
-    names = [*tag.get_attribute_list("class"), tag.get("id"), tag.get("role")]
-    return any(name and _NAVIGATION.fullmatch(name) for name in names)
-
-
-def _parse_pdf(raw: bytes, encoding: str) -> tuple[str, str]:
-    """Read the text of a PDF file; one of scanned pages has none."""
-    pypdf = _import_pypdf()
+    text = decode_text(raw, encoding)
     try:
-        reader = pypdf.PdfReader(BytesIO(raw))
-        if reader.is_encrypted and not reader.decrypt(""):
-            raise UnreadableDocumentError("password", "the PDF file needs a password")
-        title = str((reader.metadata or {}).get("/Title") or "").strip()
-        text = "\n".join(page.extract_text() for page in reader.pages)
-    except (UnreadableDocumentError, MemoryError):
-        raise
-    except Exception as failure:
-        detail = f"pypdf cannot read the PDF file ({type(failure).__name__}: {failure})"
-        raise UnreadableDocumentError("broken PDF", detail) from failure
-    blocks = (" ".join(_CUT_WORD.sub("", block).split()) for block in _BREAK.split(text))
-    return title, "\n\n".join(filter(None, blocks))
+        said, text = frontmatter.parse(text)
+    except YAMLError:
+        said = {}  # Between two lines of hyphens stands something else.
+    markdown = MarkdownIt("commonmark").enable(["table", "strikethrough"])
+    return Document(as_text(said.get("title")), _sections_of(markdown.render(text)))
 
 
-def _import_bs4() -> Any:
-    with needs_extra("corpus"):
-        import bs4
-        import lxml  # noqa: F401 - the parser that Beautiful Soup is told to use
-    return bs4
+def _read_rst(raw: bytes, encoding: str) -> Document:
+    from docutils.core import publish_parts
+
+    settings = {
+        "file_insertion_enabled": False,
+        "raw_enabled": False,
+        "warning_stream": False,
+        "halt_level": 5,
+    }
+    text = decode_text(raw, encoding)
+    parts = publish_parts(text, writer="html4", settings_overrides={**settings, "initial_header_level": 2})
+    return Document(html.unescape(_TAG.sub("", parts["title"])), _sections_of(parts["body"]))
 
 
-def _import_pypdf() -> Any:
-    with needs_extra("corpus"):
-        import pypdf
-    return pypdf
+def _read_html(raw: bytes, encoding: str) -> Document:
+    from resiliparse.parse.html import HTMLTree
+
+    page = decode_text(raw, encoding, is_web_page=True)
+    return Document(" ".join((HTMLTree.parse(page).title or "").split()), _sections_of(page))
 
 
-DOCUMENT_PARSERS: Mapping[str, _DocumentParser] = {
-    ".txt": _parse_plain,
-    **dict.fromkeys((".md", ".markdown"), _parse_markdown),
-    **dict.fromkeys((".html", ".htm"), _parse_html),
-    ".pdf": _parse_pdf,
+def _sections_of(page: str) -> list[Section]:
+    """Return the sections of a web page, without scripts, navigation and what is hidden."""
+    from resiliparse.extract.html2text import extract_plain_text
+
+    options: dict[str, Any] = {
+        "preserve_formatting": "minimal_html",
+        "list_bullets": False,
+        "alt_texts": False,
+    }
+    text = extract_plain_text(page, skip_elements=_SKIPPED, **options)
+    if not text.strip():
+        text = extract_plain_text(page, noscript=True, **options)
+    opening, *pieces = _HEADING.split(text)
+    sections: list[Section] = [((), _plain(opening))]
+    path: list[tuple[int, str]] = []
+    for level, heading, piece in zip(pieces[::3], pieces[1::3], pieces[2::3], strict=True):
+        path = [above for above in path if above[0] < int(level)]
+        path.append((int(level), " ".join(_plain(heading).split())))
+        sections.append((tuple(name for _, name in path if name), _plain(piece)))
+    return sections
+
+
+def _plain(markup: str) -> str:
+    return html.unescape(_CELL_GAP.sub(" ", _TAG.sub("", markup)))
+
+
+def _read_pdf(raw: bytes, encoding: str) -> Document:
+    """Read the text of a PDF file; one of scanned pages has none."""
+    import pypdf
+
+    reader = pypdf.PdfReader(BytesIO(raw))
+    if reader.is_encrypted and not reader.decrypt(""):
+        raise UnreadableDocumentError("password", "the PDF file needs a password")
+    title = str((reader.metadata or {}).get("/Title") or "").strip()
+    pages = (
+        "\n\n".join(" ".join(_CUT_WORD.sub("", block).split()) for block in _BREAK.split(page.extract_text()))
+        for page in reader.pages
+    )
+    return Document(title, [((), PAGE_BREAK.join(pages))])
+
+
+def _read_word(raw: bytes, encoding: str) -> Document:
+    import mammoth
+
+    styles = "p[style-name='Title'] => h1:fresh\np[style-name='Subtitle'] => p:fresh"
+    no_picture = mammoth.images.img_element(lambda _: {"src": ""})
+    page = mammoth.convert_to_html(BytesIO(raw), style_map=styles, convert_image=no_picture).value
+    return Document("", _sections_of(page))
+
+
+def _read_slides(raw: bytes, encoding: str) -> Document:
+    import pptx
+
+    slides = pptx.Presentation(BytesIO(raw))
+    sections: list[Section] = []
+    for slide in slides.slides:
+        title = slide.shapes.title
+        name = " ".join(title.text_frame.text.split()) if title is not None else ""
+        texts = [text for shape in slide.shapes if shape != title for text in _texts_of_shape(shape)]
+        if slide.has_notes_slide and slide.notes_slide.notes_text_frame is not None:
+            texts.append(slide.notes_slide.notes_text_frame.text)
+        sections.append(((name,) if name else (), "\n\n".join(filter(None, texts))))
+    return Document(slides.core_properties.title or "", sections)
+
+
+def _texts_of_shape(shape: Any) -> Iterator[str]:
+    for inner in getattr(shape, "shapes", ()):
+        yield from _texts_of_shape(inner)
+    if shape.has_text_frame:
+        yield shape.text_frame.text
+    if shape.has_table:
+        yield "\n".join(" | ".join(cell.text for cell in row.cells) for row in shape.table.rows)
+
+
+def _read_sheets(raw: bytes, encoding: str) -> Document:
+    import python_calamine
+
+    book = python_calamine.CalamineWorkbook.from_filelike(BytesIO(raw))
+    sections: list[Section] = []
+    for name in book.sheet_names:
+        rows = ([as_text(cell) for cell in row] for row in book.get_sheet_by_name(name).iter_rows())
+        sections.append(((name,), "\n".join(" | ".join(filter(None, row)) for row in rows if any(row))))
+    return Document("", sections)
+
+
+def _read_book(raw: bytes, encoding: str) -> Document:
+    """Read the chapters of an EPUB file in the order in which they are read."""
+    with zipfile.ZipFile(BytesIO(raw)) as book:
+        opener = ElementTree.fromstring(book.read("META-INF/container.xml")).find(".//{*}rootfile")
+        package = PurePosixPath("" if opener is None else opener.get("full-path", ""))
+        content = ElementTree.fromstring(book.read(str(package)))
+        files = {item.get("id"): item.get("href", "") for item in content.iterfind(".//{*}manifest/{*}item")}
+        sections: list[Section] = []
+        for reference in content.iterfind(".//{*}spine/{*}itemref"):
+            chapter = package.parent / unquote(files[reference.get("idref")])
+            sections.extend(_sections_of(decode_text(book.read(str(chapter)), "", is_web_page=True)))
+        return Document((content.findtext(".//{*}metadata/{*}title") or "").strip(), sections)
+
+
+DOCUMENT_PARSERS: Mapping[str, Callable[[bytes, str], Document]] = {
+    ".txt": _read_plain,
+    **dict.fromkeys((".md", ".markdown"), _read_markdown),
+    ".rst": _read_rst,
+    **dict.fromkeys((".html", ".htm", ".xhtml"), _read_html),
+    ".pdf": _read_pdf,
+    ".docx": _read_word,
+    ".pptx": _read_slides,
+    **dict.fromkeys((".xlsx", ".xls", ".ods"), _read_sheets),
+    ".epub": _read_book,
 }
-"""One parser per file name ending."""
+"""One parser per file name ending: of the bytes of a file and the encoding of text, empty where it is to be found."""
+
+_PACKAGES: Mapping[str, tuple[str, ...]] = {
+    **dict.fromkeys((".md", ".markdown"), ("frontmatter", "markdown_it", "resiliparse")),
+    ".rst": ("docutils", "resiliparse"),
+    **dict.fromkeys((".html", ".htm", ".xhtml", ".epub"), ("resiliparse",)),
+    ".pdf": ("pypdf",),
+    ".docx": ("mammoth", "resiliparse"),
+    ".pptx": ("pptx",),
+    **dict.fromkeys((".xlsx", ".xls", ".ods"), ("python_calamine",)),
+    "warc": ("fastwarc", "resiliparse"),
+    "wikitext": ("mwparserfromhell",),
+}

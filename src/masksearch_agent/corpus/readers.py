@@ -1,26 +1,28 @@
 """Read passages from datasets and from folders of documents, one at a time.
 
 Three kinds of input meet here. A *table* has rows: passages already, which stay whole, or documents. A
-*document* and a page of a Wikipedia *dump* are cut into passages at paragraph and sentence ends. What cannot
-be read is reported with its reason and skipped, and the rest goes on.
+*document* and a page of a *dump* or a web archive are cut into passages at paragraph and sentence ends, in a process
+of their own (`process`). What cannot be read is reported with its reason and skipped, and the rest goes on.
 
 Invariant: the same input gives the same passages with the same ids, in the same order, each once.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from masksearch_agent.config.corpus import CorpusSettings
+from masksearch_agent.corpus.archives import ARCHIVE_SUFFIXES, read_archive
 from masksearch_agent.corpus.documents import DOCUMENT_PARSERS, require_parser
+from masksearch_agent.corpus.process import ParserProcess
 from masksearch_agent.corpus.report import CorpusReport
-from masksearch_agent.corpus.rows import passages_from_row
+from masksearch_agent.corpus.rows import PASSAGE_KEYS, cell_text, passages_from_row
 from masksearch_agent.corpus.splitting import split_text
-from masksearch_agent.corpus.tables import TABLE_READERS, Row, read_hf_dataset, table_ending
-from masksearch_agent.corpus.wikipedia import DUMP_SUFFIXES, WikipediaPage, read_dump
+from masksearch_agent.corpus.tables import TABLE_READERS, Row, read_hf_dataset, read_table, table_ending
+from masksearch_agent.corpus.wikipedia import DUMP_SUFFIXES, read_dump
 from masksearch_agent.errors import CorpusError, UnreadableDocumentError
 from masksearch_agent.failures import reason_of, stops_run
 from masksearch_agent.records import Passage, content_id
@@ -31,6 +33,8 @@ _Document = tuple[str, Callable[[], Iterable[Passage]]]
 """Where a document stands, and a function that reads it or raises a `CorpusError`."""
 
 _DATASET_PREFIX = "hf:"
+_ABOUT_DATA = ("readme", "license", "licence", "changelog", "citation", "notice", "dataset_card", "datasheet")
+"""Documents of a folder of data files that tell about them."""
 
 
 def read_passages(
@@ -39,13 +43,13 @@ def read_passages(
     """Stream the passages of a file, a folder or a dataset.
 
     Args:
-        source: A table (`.jsonl`, `.jsonl.gz`, `.json`, `.csv`, `.tsv`, `.parquet`) of passages (our own records,
-            `{title, text}`, FlashRAG `{id, contents}`), of questions that ship theirs (`benchmarks`), or
+        source: A table (`.jsonl`, `.json`, `.csv`, `.tsv`, `.parquet`; JSON also packed as `.gz`) of passages (our own
+            records, `{title, text}`, FlashRAG `{id, contents}`), of questions that ship theirs (`benchmarks`), or
             of documents in the column that the settings name; a Wikipedia dump (`.xml.bz2`, `.xml.gz`,
-            `.xml`); a document (`.txt`, `.md`, `.html`, `.pdf`); a folder of documents or, where it has
-            none, of tables and dumps, read recursively in the order of their paths; or a Hugging Face
-            dataset, `hf:owner/name@config:split`. A `.json` list and a document are held in memory while
-            they are read; nothing else is.
+            `.xml`) or web archive (`.warc.gz`); a document (`documents`); a folder of them, read recursively in the
+            order of their paths, without indexes and, where it holds data and nothing else, without what tells about
+            them (`README.md`); or a Hugging Face dataset, `hf:owner/name@config:split`. A `.json` list and a document
+            are held in memory while they are read; nothing else is.
         settings: How documents are cut, and which columns are read; the defaults where None.
         report: Counts what is read, kept and skipped, and why; added to while iterating.
 
@@ -57,96 +61,206 @@ def read_passages(
             passage at all.
         MissingExtraError: If the parser of a format that occurs is not installed.
     """
-    settings = settings or CorpusSettings()
     report = CorpusReport() if report is None else report
+    reader = _Reader(settings or CorpusSettings(), report)
     if str(source).startswith(_DATASET_PREFIX):
         name = str(source).removeprefix(_DATASET_PREFIX)
-        documents = _of_rows(read_hf_dataset(name), name, settings)
-        return _distinct(documents, str(source), report)
+        return reader.distinct(reader.of_rows(read_hf_dataset(name), name), str(source))
     path = Path(source)
     if path.is_dir():
-        return _distinct(_of_folder(path, settings, report), str(path), report)
+        return reader.distinct(reader.of_folder(path), str(path))
     if not path.exists():
         raise CorpusError(f"no corpus at {path}; give the path of a file or a folder that exists")
     if not _is_known(path):
-        known = ", ".join([*TABLE_READERS, *DUMP_SUFFIXES, *DOCUMENT_PARSERS])
+        known = ", ".join([*TABLE_READERS, *DUMP_SUFFIXES, *ARCHIVE_SUFFIXES, *DOCUMENT_PARSERS])
         raise CorpusError(
             f"cannot read {path}: unknown format {path.suffix!r}; expected a folder or one of {known}"
         )
-    return _distinct(_of_file(path, path.parent, settings), str(path), report)
+    return reader.distinct(reader.of_file(path, path.parent), str(path))
 
 
-def _distinct(documents: Iterator[_Document], source: str, report: CorpusReport) -> Iterator[Passage]:
-    # 64 bits of each hash: a set of a million of them takes 100 MB, one of strings twice that.
-    seen: set[int] = set()
-    for where, read in documents:
-        report.read += 1
+class _Reader:
+    def __init__(self, settings: CorpusSettings, report: CorpusReport) -> None:
+        self.settings = settings
+        self.report = report
+        self.parser = ParserProcess(settings.max_file_seconds, settings.max_words)
+
+    def distinct(self, documents: Iterator[_Document], source: str) -> Iterator[Passage]:
+        # 64 bits of each hash: a dictionary of a million of them takes 150 MB, one of strings three times that.
+        seen: dict[int, int] = {}
+        try:
+            for where, read in documents:
+                self.report.read += 1
+                yield from self._fresh(where, read, seen)
+        finally:
+            self.parser.close()
+        if not seen:
+            examples = self.report.examples
+            hint = f"the first of {self.report.skipped.total()} skipped: {examples[0]}" if examples else (
+                f"a folder must hold {' or '.join(DOCUMENT_PARSERS)} files with text, a table at least one row "
+                "with text"
+            )  # fmt: skip
+            raise CorpusError(f"found no passage in {source}; {hint}")
+
+    def _fresh(
+        self, where: str, read: Callable[[], Iterable[Passage]], seen: dict[int, int]
+    ) -> Iterator[Passage]:
+        """Yield the passages of a document that were not read before."""
+        skip = partial(self.report.skip, where)
         try:
             passages = [passage for passage in read() if passage.text.strip()]
         except UnreadableDocumentError as failure:
-            report.skip(where, failure.reason, str(failure), failure.has_failed)
-            continue
+            skip(failure.reason, str(failure), failure.has_failed)
+            return
         except CorpusError as failure:
-            report.skip(where, "malformed row", str(failure), has_failed=True)
-            continue
+            skip("malformed row", str(failure), has_failed=True)
+            return
         except Exception as failure:
             if stops_run(failure):
                 raise
-            report.skip(where, f"breaks its parser ({type(failure).__name__})", reason_of(failure), True)
-            continue
-        fresh = 0
+            skip(f"breaks its parser ({type(failure).__name__})", reason_of(failure), has_failed=True)
+            return
+        fresh, clashing = 0, ""
         for passage in passages:
-            key = int(content_id(passage.id, passage.title, passage.text), 16)
+            key, content = (
+                int(content_id(*parts), 16) for parts in ((passage.id,), (passage.title, passage.text))
+            )
             if key not in seen:
-                seen.add(key)
+                seen[key] = content
                 fresh += 1
-                report.passages += 1
+                self.report.passages += 1
                 yield passage
-        if fresh:
-            report.kept += 1
+            elif seen[key] != content:
+                clashing = passage.id
+        if clashing:
+            skip("id used twice", f"another passage has the id {clashing!r}", has_failed=True)
+        elif fresh:
+            self.report.kept += 1
         else:
             reason = "repeated" if passages else "no text"
-            report.skip(where, reason, "its passages were all read before" if passages else "holds no text")
-    if not seen:
-        hint = f"the first of {report.skipped.total()} skipped: {report.examples[0]}" if report.examples else (
-            f"a folder must hold {' or '.join(DOCUMENT_PARSERS)} files with text, a table at least one row "
-            "with text"
-        )  # fmt: skip
-        raise CorpusError(f"found no passage in {source}; {hint}")
+            skip(reason, "its passages were all read before" if passages else "holds no text")
+
+    def of_folder(self, folder: Path) -> Iterator[_Document]:
+        files = sorted(_files_of(folder))
+        known = [file for file in files if _is_known(file)]
+        documents = [file for file in known if _is_document(file)]
+        if len(documents) < len(known) and all(map(_tells_about_data, documents)):
+            known = [file for file in known if file not in documents]
+        # Half of a corpus without a word would be worse than none: a missing parser is found before the start.
+        for suffix in sorted({file.suffix.lower() for file in known if _is_document(file)}):
+            require_parser(suffix)
+        for file in sorted(set(files) - set(known)):
+            self.report.read += 1
+            kind = file.suffix.lower() or "no suffix"
+            reason = "about the data" if file in documents else f"other format ({_name(Path(kind))})"
+            self.report.skip(_name(file.relative_to(folder)), reason, "not read as a document")
+        for file in known:
+            yield from self.of_file(file, folder, is_one_of_many=len(known) > 1)
+
+    def of_file(self, file: Path, root: Path, is_one_of_many: bool = False) -> Iterator[_Document]:
+        name = _name(file.relative_to(root))
+        if _is_document(file):
+            require_parser(file.suffix.lower())
+            yield name, partial(self._read_document, file, name)
+            return
+        try:
+            if table_ending(file) in TABLE_READERS:
+                yield from self.of_rows(read_table(file, self.settings), name, is_one_of_many)
+            elif file.name.lower().endswith(ARCHIVE_SUFFIXES):
+                require_parser("warc")
+                for address, read in read_archive(file, self.settings.max_file_bytes):
+                    yield f"{name}, {address}", partial(self._read_archived, read, address)
+            else:
+                require_parser("wikitext")
+                for title, read_page in read_dump(file, self.settings.max_file_bytes):
+                    yield f"{name}, {title}", partial(self._read_page, read_page, name)
+        except Exception as failure:
+            is_of_file = not isinstance(failure, CorpusError) or isinstance(failure, UnreadableDocumentError)
+            if stops_run(failure) or not is_of_file:
+                raise
+            yield name, partial(_fail, failure)
+
+    def of_rows(self, rows: Iterator[Row], name: str, is_one_of_many: bool = False) -> Iterator[_Document]:
+        for number, (where, read) in enumerate(rows):
+            place = f"{name}, {where}"
+            if is_one_of_many and not number and not self._holds_passages(read):
+                yield (
+                    name,
+                    partial(_fail, UnreadableDocumentError("no passages", "its rows hold no text", False)),
+                )
+                return
+            yield place, partial(self._read_row, read, name, place)
+
+    def _holds_passages(self, read: Callable[[], object]) -> bool:
+        """Whether the first row of a table is of a known shape; a folder may hold other data too."""
+        try:
+            row = read()
+        except CorpusError:
+            return True  # Its own reason says more.
+        wanted = {self.settings.text_column} - {""} or PASSAGE_KEYS
+        return isinstance(row, dict) and not wanted.isdisjoint(row)
+
+    def _read_row(self, read: Callable[[], object], name: str, place: str) -> Iterable[Passage]:
+        row = read()
+        if not isinstance(row, dict):
+            raise CorpusError(f"the row is a {type(row).__name__}; expected a dict")
+        if not self.settings.text_column:
+            return self._bounded(passages_from_row(row, name))
+        if self.settings.text_column not in row:
+            raise UnreadableDocumentError(
+                "no such column",
+                f"has no column {self.settings.text_column!r}; its columns are {sorted(map(str, row))}",
+            )
+        columns = (self.settings.title_column, self.settings.text_column, self.settings.id_column)
+        title, text, document_id = (cell_text(row, column) for column in columns)
+        return _cut(title, text, document_id or place, name, self.settings.max_words)
+
+    def _bounded(self, passages: Iterable[Passage]) -> Iterator[Passage]:
+        """Yield passages as they are, and those that are too long in pieces."""
+        for passage in passages:
+            if len(passage.text) <= self.settings.max_row_chars:
+                yield passage
+            else:
+                document_id = passage.document_id or passage.id
+                yield from _cut(
+                    passage.title, passage.text, document_id, passage.source, self.settings.max_words
+                )
+
+    def _read_document(self, file: Path, name: str) -> Iterable[Passage]:
+        limit = self.settings.max_file_bytes
+        try:
+            if file.stat().st_size > limit:
+                raise UnreadableDocumentError(
+                    "too large", f"larger than {limit:,} bytes (corpus.max_file_bytes)"
+                )
+            raw = file.read_bytes()
+        except OSError as failure:
+            raise UnreadableDocumentError("cannot be opened", str(failure)) from failure
+        return self._parse(
+            file.suffix.lower(), raw, _name(Path(file.stem)), name, name, self.settings.encoding
+        )
+
+    def _read_archived(self, read: Callable[[], tuple[str, bytes]], address: str) -> Iterable[Passage]:
+        return self._parse(*read(), address, address, address)
+
+    def _read_page(self, read: Callable[[], tuple[str, str, bytes]], source: str) -> Iterable[Passage]:
+        page_id, title, payload = read()
+        return self._parse("wikitext", payload, title, page_id, source)
+
+    def _parse(
+        self, kind: str, raw: bytes, title: str, document_id: str, source: str, encoding: str = ""
+    ) -> Iterator[Passage]:
+        pieces = self.parser.read(kind, raw, title, encoding, self.settings.max_file_bytes)
+        for position, piece in enumerate(pieces):
+            known = {"headings": list(piece.headings), "page": piece.page}
+            metadata = {key: value for key, value in known.items() if value}
+            passage_id = content_id(piece.title, piece.text)
+            yield Passage(passage_id, piece.title, piece.text, document_id, position, source, metadata)
 
 
-def _of_folder(folder: Path, settings: CorpusSettings, report: CorpusReport) -> Iterator[_Document]:
-    files = sorted(file for file in folder.rglob("*") if file.is_file() and not _is_hidden(file, folder))
-    documents = [file for file in files if file.suffix.lower() in DOCUMENT_PARSERS]
-    chosen = documents or [file for file in files if _is_known(file)]
-    # Half of a corpus without a word would be worse than none: a missing parser is found before the start.
-    for suffix in sorted({file.suffix.lower() for file in chosen}):
-        require_parser(suffix)
-    for file in sorted(set(files) - set(chosen)):
-        report.read += 1
-        kind = file.suffix.lower() or "no suffix"
-        report.skip(file.relative_to(folder).as_posix(), f"other format ({kind})", "not read as a document")
-    for file in chosen:
-        yield from _of_file(file, folder, settings)
-
-
-def _of_file(file: Path, root: Path, settings: CorpusSettings) -> Iterator[_Document]:
-    name = file.relative_to(root).as_posix()
-    suffix = file.suffix.lower()
-    if suffix in DOCUMENT_PARSERS:
-        yield name, partial(_read_document, file, name, settings)
-        return
-    if table_ending(file) in TABLE_READERS:
-        documents = _of_rows(TABLE_READERS[table_ending(file)](file), name, settings)
-    else:
-        documents = _of_pages(read_dump(file), name, settings)
-    try:
-        yield from documents
-    except Exception as failure:
-        is_of_file = not isinstance(failure, CorpusError) or isinstance(failure, UnreadableDocumentError)
-        if stops_run(failure) or not is_of_file:
-            raise
-        yield name, partial(_fail, failure)
+def _cut(title: str, text: str, document_id: str, source: str, max_words: int) -> Iterator[Passage]:
+    for position, piece in enumerate(split_text(text, max_words)):
+        yield Passage(content_id(title, piece), title, piece, document_id, position, source)
 
 
 def _fail(failure: Exception) -> Iterable[Passage]:
@@ -155,71 +269,29 @@ def _fail(failure: Exception) -> Iterable[Passage]:
     raise failure
 
 
-def _of_rows(rows: Iterator[Row], name: str, settings: CorpusSettings) -> Iterator[_Document]:
-    for where, read in rows:
-        place = f"{name}, {where}"
-        yield place, partial(_read_row, read, name, place, settings)
-
-
-def _read_row(
-    read: Callable[[], object], name: str, place: str, settings: CorpusSettings
-) -> Iterable[Passage]:
-    row = read()
-    if not isinstance(row, dict):
-        raise CorpusError(f"the row is a {type(row).__name__}; expected a dict")
-    if not settings.text_column:
-        return passages_from_row(row, name)
-    text = _cell(row, settings.text_column)
-    if text is None:
-        raise UnreadableDocumentError(
-            "no such column",
-            f"has no column {settings.text_column!r}; its columns are {sorted(map(str, row))}",
-        )
-    title = _cell(row, settings.title_column) or ""
-    return _cut(title, text, _cell(row, settings.id_column) or place, name, settings)
-
-
-def _cell(row: dict[Any, Any], column: str) -> str | None:
-    """Return a cell as text; None for one that is missing or empty of type."""
-    value = row.get(column)
-    if value is None or isinstance(value, str):
-        return value
-    if isinstance(value, int):
-        return str(value)
-    raise UnreadableDocumentError(
-        "not text", f"column {column!r} holds a {type(value).__name__}; expected text"
-    )
-
-
-def _of_pages(pages: Iterator[WikipediaPage], name: str, settings: CorpusSettings) -> Iterator[_Document]:
-    for page_id, title, read_text in pages:
-        yield f"{name}, {title}", partial(_read_page, read_text, title, page_id, name, settings)
-
-
-def _read_page(
-    read_text: Callable[[], str], title: str, page_id: str, name: str, settings: CorpusSettings
-) -> Iterable[Passage]:
-    return _cut(title, read_text(), page_id, name, settings)
-
-
-def _read_document(file: Path, name: str, settings: CorpusSettings) -> Iterable[Passage]:
-    try:
-        raw = file.read_bytes()
-    except OSError as failure:
-        raise UnreadableDocumentError("cannot be opened", str(failure)) from failure
-    title, text = DOCUMENT_PARSERS[file.suffix.lower()](raw, settings.encoding)
-    return _cut(title or file.stem, text, name, name, settings)
-
-
-def _cut(title: str, text: str, document_id: str, source: str, settings: CorpusSettings) -> Iterator[Passage]:
-    for position, piece in enumerate(split_text(text, settings.max_words)):
-        yield Passage(content_id(title, piece), title, piece, document_id, position, source)
+def _files_of(folder: Path) -> Iterator[Path]:
+    """Yield the files below a folder, without hidden ones and without what an index of ours holds."""
+    for place, folders, names in os.walk(folder):
+        if "index.json" in names and any(each.startswith("build-") for each in folders):
+            folders.clear()
+            continue
+        folders[:] = [each for each in folders if not each.startswith(".")]
+        yield from (Path(place, each) for each in names if not each.startswith("."))
 
 
 def _is_known(file: Path) -> bool:
     is_table = table_ending(file) in TABLE_READERS
-    return is_table or file.suffix.lower() in DOCUMENT_PARSERS or file.name.lower().endswith(DUMP_SUFFIXES)
+    return is_table or _is_document(file) or file.name.lower().endswith((*DUMP_SUFFIXES, *ARCHIVE_SUFFIXES))
 
 
-def _is_hidden(file: Path, folder: Path) -> bool:
-    return any(part.startswith(".") for part in file.relative_to(folder).parts)
+def _is_document(file: Path) -> bool:
+    return file.suffix.lower() in DOCUMENT_PARSERS
+
+
+def _tells_about_data(file: Path) -> bool:
+    return file.stem.lower().startswith(_ABOUT_DATA)
+
+
+def _name(path: Path) -> str:
+    """Return a path as text; bytes of it that are not UTF-8 are written out."""
+    return os.fsencode(path.as_posix()).decode(errors="backslashreplace")

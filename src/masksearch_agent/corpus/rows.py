@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 from masksearch_agent.benchmarks import Row, expect, passages_of
 from masksearch_agent.errors import CorpusError
 from masksearch_agent.jsonl import load_record
 from masksearch_agent.records import Passage, content_id
+from masksearch_agent.text.cleaning import clean_text
+from masksearch_agent.text.values import as_text
 
-__all__ = ("passages_from_row",)
+__all__ = ("PASSAGE_KEYS", "cell_text", "passages_from_row")
+
+PASSAGE_KEYS = frozenset({"contents", "text", "context", "paragraphs", "passage"})
+"""A row with passages has one of them."""
 
 _RECORD_KEYS = frozenset(field.name for field in fields(Passage)) - {"metadata"}
 
@@ -39,13 +44,23 @@ def passages_from_row(row: Row, source: str = "") -> list[Passage]:
 
 def _passage(row: Row, source: str) -> Passage:
     if row.keys() - {"metadata"} == _RECORD_KEYS:
-        return load_record(Passage, row, CorpusError)
+        stored = load_record(Passage, row, CorpusError)
+        return replace(stored, title=clean_text(stored.title), text=clean_text(stored.text))
     if "contents" in row:
-        first, newline, rest = expect(row["contents"], str, "contents").partition("\n")
+        first, newline, rest = clean_text(expect(row["contents"], str, "contents")).partition("\n")
         title, text = (first.strip().strip('"'), rest.strip()) if newline else ("", first.strip())
     else:
-        title, text = expect(row.get("title", ""), str, "title"), expect(row["text"], str, "text")
-    given = row.get("id")
-    if given is not None and not isinstance(given, str | int):
-        raise CorpusError(f"id is a {type(given).__name__}; expected a str or an int")
-    return Passage(content_id(title, text) if given is None else str(given), title, text, source=source)
+        title, text = cell_text(row, "title"), clean_text(expect(row["text"] or "", str, "text"))
+    return Passage(cell_text(row, "id") or content_id(title, text), title, text, source=source)
+
+
+def cell_text(row: Row, column: str) -> str:
+    """Return a cell as text; empty for one that is missing or null.
+
+    Raises:
+        CorpusError: It holds a list or a dictionary.
+    """
+    try:
+        return as_text(row.get(column))
+    except CorpusError as failure:
+        raise CorpusError(f"{column} {failure}") from failure

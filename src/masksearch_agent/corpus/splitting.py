@@ -1,64 +1,105 @@
-"""Cut the text of a document into passages, at the places where a reader would."""
+"""Cut a document into passages, at the places where a reader would, each under the headings that it stands under.
+
+Invariant: a passage has at most `max_words` words and twenty times as many characters, whatever the text, and no
+character of the text but white space is lost.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from itertools import pairwise
+from typing import Any, NamedTuple
 
-from masksearch_agent.text.words import count_words, word_starts
+from masksearch_agent.corpus.documents import PAGE_BREAK, Document
+from masksearch_agent.errors import needs_extra
+from masksearch_agent.text.cleaning import clean_text
+from masksearch_agent.text.words import count_words
 
-__all__ = ("split_text",)
+__all__ = ("Piece", "split_document", "split_text")
 
-# Western sentences end before a space, Chinese ones at the stop or at the quotation mark that closes it.
-_SENTENCE_END = re.compile(r"(?<=[.!?])\s+|(?<=[。！？])(?![”’」』）])\s*|(?<=[。！？][”’」』）])\s*")
-_PARAGRAPH_END = re.compile(r"\n\s*\n")
+_MAX_CHARS_PER_WORD = 20
+"""What goes beyond it on average is no text: code without spaces, encoded bytes."""
+_MAX_TITLE_CHARS = 200
+_BLOCK_CHARS = 4_000
+"""The splitter's time grows faster than its text, so it gets a long one in blocks."""
+_BLOCK = re.compile(r"(?s).{1,N}\Z|.{1,N}(?=\n\n)|.{1,N}(?=\s)|.{1,N}".replace("N", str(_BLOCK_CHARS)))
+_GAP = re.compile(r"[ \t\xa0]*\n(?:[^\S\f]*\n)?|[^\S\n\f]{20,}")
+_BETWEEN_HEADINGS = " › "
+
+
+class Piece(NamedTuple):
+    """A passage of a document."""
+
+    title: str
+    """That of the document and the headings over the passage, as `Guide › Install`."""
+    text: str
+    headings: tuple[str, ...]
+    page: int
+    """Page that it starts on, from 1; 0 where the document has no pages."""
+
+
+def split_document(document: Document, name: str, max_words: int) -> Iterator[Piece]:
+    """Yield the passages of a document; `name` is its title where it has none."""
+    title = _line(document.title)
+    first = next((headings[0] for headings, _ in document.sections if headings), "")
+    opening = title or _line(first) or _line(name)
+    joined: list[tuple[str, tuple[str, ...], list[str]]] = []
+    for headings, text in document.sections:
+        path = tuple(filter(None, map(_line, headings)))
+        # A page's title mostly says its first heading too.
+        below = path[1:] if path and title and path[0].casefold() in title.casefold() else path
+        full = _shorten(_BETWEEN_HEADINGS.join(filter(None, (title, *below)))) or opening
+        if joined and joined[-1][0] == full:
+            joined[-1] = (full, joined[-1][1] or path, [*joined[-1][2], text])
+        else:
+            joined.append((full, path, [text]))
+    for full, path, texts in joined:
+        text = _tidy(clean_text("\n\n".join(texts)))
+        has_pages, page, counted = PAGE_BREAK in text, 1, 0
+        for start, piece in _pieces(text, max_words):
+            page += text.count(PAGE_BREAK, counted, start)
+            counted = start
+            yield Piece(full, piece.replace(PAGE_BREAK, " "), path, page if has_pages else 0)
 
 
 def split_text(text: str, max_words: int) -> list[str]:
     """Cut a text into pieces of at most `max_words` words, each as long as fits.
 
-    Pieces end where a paragraph ends; a paragraph that is too long is cut between sentences, and a sentence
-    that is too long between words. A Chinese character is a word.
+    Pieces end where a paragraph ends; a paragraph that is too long is cut between sentences, and a sentence that is
+    too long between words. A Chinese character is a word.
+
+    Raises:
+        MissingExtraError: semantic-text-splitter is not installed.
     """
-    pieces: list[str] = []
-    joined, joined_words = "", 0
-    for separator, unit in _units(text, max_words):
-        unit_words = count_words(unit)
-        if joined and joined_words + unit_words > max_words:
-            pieces.append(joined)
-            joined, joined_words = "", 0
-        joined = f"{joined}{separator}{unit}" if joined else unit
-        joined_words += unit_words
-    return [*pieces, joined] if joined else pieces
+    return [piece for _, piece in _pieces(_tidy(text), max_words)]
 
 
-def _units(text: str, max_words: int) -> Iterator[tuple[str, str]]:
-    """Yield the largest units of at most `max_words` words, each with what joins it to the one before."""
-    for paragraph in filter(None, map(str.strip, _PARAGRAPH_END.split(text))):
-        if count_words(paragraph) <= max_words:
-            yield "\n\n", paragraph
-            continue
-        opening = "\n\n"
-        for separator, sentence in _sentences(paragraph):
-            for unit in _cut_words(sentence, max_words):
-                yield opening or separator, unit
-                opening = ""
+def _pieces(text: str, max_words: int) -> Iterator[tuple[int, str]]:
+    """Yield the pieces of a text, each with where it starts."""
+    with needs_extra("corpus"):
+        from semantic_text_splitter import TextSplitter
+    splitter: Any = TextSplitter.from_callback(_size, max_words)
+    for block in _BLOCK.finditer(text):
+        for start, piece in splitter.chunk_indices(block[0]):
+            if piece.strip():
+                yield block.start() + start, piece
 
 
-def _sentences(paragraph: str) -> Iterator[tuple[str, str]]:
-    """Yield the sentences, each with what stands between it and the one before: a space or nothing."""
-    start, separator = 0, ""
-    for end in _SENTENCE_END.finditer(paragraph):
-        if end.start() > start:
-            yield separator, paragraph[start : end.start()]
-        start, separator = end.end(), " " if end[0] else ""
-    if start < len(paragraph):
-        yield separator, paragraph[start:]
+def _tidy(text: str) -> str:
+    return _GAP.sub(_shorten_gap, text.strip(" \n\t"))
 
 
-def _cut_words(sentence: str, max_words: int) -> Iterator[str]:
-    starts = word_starts(sentence)
-    cuts = [0, *starts[max_words::max_words], len(sentence)]
-    for start, stop in pairwise(cuts):
-        yield " ".join(sentence[start:stop].split())
+def _size(text: str) -> int:
+    return max(count_words(text), -(-len(text) // _MAX_CHARS_PER_WORD))
+
+
+def _shorten_gap(gap: re.Match[str]) -> str:
+    return "\n\n" if gap[0].count("\n") > 1 else "\n" if "\n" in gap[0] else " "
+
+
+def _line(text: str) -> str:
+    return _shorten(" ".join(clean_text(text).split()))
+
+
+def _shorten(title: str) -> str:
+    return title if len(title) <= _MAX_TITLE_CHARS else f"{title[: _MAX_TITLE_CHARS - 1].rstrip()}…"

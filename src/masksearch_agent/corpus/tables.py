@@ -1,33 +1,50 @@
 """Rows of tables, one at a time: JSON lines, JSON lists, CSV, Parquet and Hugging Face datasets.
 
 A reader yields where each row stands (`line 7`) and a function that returns the row or raises
-`UnreadableDocumentError`; so a bad row costs itself and not the rest of the table.
+`UnreadableDocumentError`; so a bad row costs itself and not the rest of the table. The index and the evaluation read
+through the same ones.
 """
 
 from __future__ import annotations
 
 import csv
 import gzip
+import io
 import json
 import re
 import zlib
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
+from masksearch_agent.config.corpus import CorpusSettings
+from masksearch_agent.corpus.documents import find_encoding
+from masksearch_agent.corpus.rows import PASSAGE_KEYS
 from masksearch_agent.errors import CorpusError, UnreadableDocumentError, needs_extra
 
-__all__ = ("TABLE_READERS", "Row", "open_hf_dataset", "read_hf_dataset", "table_ending")
+__all__ = ("TABLE_READERS", "Row", "open_hf_dataset", "read_hf_dataset", "read_table", "table_ending")
 
 Row = tuple[str, Callable[[], object]]
 """Where a row stands, and a function that returns it."""
 
-_CSV_FIELD_LIMIT = 2**31 - 1
-"""Characters; Python's default of 131,072 is less than a long article."""
+_SAMPLE_BYTES = 1 << 20
+_SAMPLE_LINES = 100
+_MAX_LINES_BEFORE_HEADER = 10
+_HOLDERS = {"data", "Data", "rows", "questions", "examples"}
+_COLUMNS = PASSAGE_KEYS | {"question"}
+_DELIMITERS = ",\t;|"
+_MAX_RECORD_LINES = 10_000
+"""Beyond it an open quotation mark is one that nobody closed."""
 _PARQUET_BATCH_ROWS = 512
 _DATASET = re.compile(r"(?P<name>[^@:]+)(?:@(?P<config>[^:]+))?(?::(?P<split>.+))?")
+
+
+def read_table(file: Path, settings: CorpusSettings) -> Iterator[Row]:
+    """Yield the rows of a table, by the reader of its file name ending."""
+    return TABLE_READERS[table_ending(file)](file, settings)
 
 
 def read_hf_dataset(name: str) -> Iterator[Row]:
@@ -72,56 +89,154 @@ def open_hf_dataset(name: str, default_split: str) -> Iterator[dict[str, Any]]:
     return map(dict, rows)
 
 
-def _read_json_lines(path: Path) -> Iterator[Row]:
+def _read_json(path: Path, settings: CorpusSettings) -> Iterator[Row]:
+    """Read JSON lines or one JSON list, whichever it is, packed by gzip or not."""
     # Bytes are decoded by json, so that a line with a wrong encoding is reported with its number.
-    number = 0
+    number, limit = 0, settings.max_file_bytes
     try:
         with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:
-            for number, line in enumerate(file, start=1):
-                if line.strip():
-                    yield f"line {number}", partial(_parse_json, line)
+            if _is_one_value(path, file):
+                file.seek(0)
+                yield from _numbered(_rows_of_value(_parse_json(file.read(), "utf-8-sig")))
+                return
+            file.seek(0)
+            while line := file.readline(limit + 1):
+                number += 1
+                if len(line) > limit:
+                    yield f"line {number}", partial(_refuse_line, limit)
+                    while line and not line.endswith(b"\n"):
+                        line = file.readline(limit)
+                elif line.strip():
+                    yield (
+                        f"line {number}",
+                        partial(_parse_json, line, "utf-8-sig" if number == 1 else "utf-8"),
+                    )
     except (EOFError, gzip.BadGzipFile, zlib.error) as failure:
         detail = f"after line {number}: not readable as gzip ({failure})"
         raise UnreadableDocumentError("damaged gzip", detail) from failure
 
 
-def _parse_json(line: bytes) -> object:
+def _is_one_value(path: Path, file: Any) -> bool:
+    """Whether a file holds one JSON value and not one a line; only a list may stand in a file of lines."""
+    # Of a packed file that is cut off no more can be read than is there.
+    size = _SAMPLE_BYTES if ".json" in path.suffixes else 64
+    start: bytes = file.read(size).removeprefix(b"\xef\xbb\xbf").lstrip()
+    if start.startswith(b"[") or not start or ".json" not in path.suffixes:
+        return start.startswith(b"[")
+    first, _, rest = start.partition(b"\n")
     try:
-        return json.loads(line)
+        json.loads(first)
+    except ValueError:
+        return True
+    return not rest.strip()
+
+
+def _refuse_line(limit: int) -> object:
+    raise UnreadableDocumentError("too large", f"longer than {limit:,} bytes (corpus.max_file_bytes)")
+
+
+def _parse_json(line: bytes, encoding: str) -> object:
+    try:
+        return json.loads(line.decode(encoding))
     except (ValueError, RecursionError) as failure:
         raise UnreadableDocumentError("not JSON", f"not JSON ({failure})") from failure
 
 
-def _read_json_list(path: Path) -> Iterator[Row]:
-    rows = _parse_json(path.read_bytes())
-    if not isinstance(rows, list):
-        detail = f"holds a JSON {type(rows).__name__}; expected a list of rows"
+def _rows_of_value(value: object) -> list[object]:
+    """Return the rows of a JSON list, of the list in `{"data": [...]}`, or the one row that there is."""
+    if isinstance(value, dict):
+        lists = [value[key] for key in _HOLDERS & {*value} if isinstance(value[key], list)]
+        value = lists[0] if len(lists) == 1 else [value]
+    if not isinstance(value, list):
+        detail = f"holds a JSON {type(value).__name__}; expected a list of rows"
         raise UnreadableDocumentError("not a list", detail)
-    yield from _numbered(rows)
+    return value
 
 
-def _read_csv(path: Path) -> Iterator[Row]:
-    csv.field_size_limit(_CSV_FIELD_LIMIT)
-    # Wrong bytes become surrogates, so that they cost their row and not the rest of the file.
-    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        rows = csv.DictReader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
+def _read_csv(path: Path, settings: CorpusSettings) -> Iterator[Row]:
+    csv.field_size_limit(min(settings.max_file_bytes, 2**31 - 1))
+    with path.open("rb") as raw:
+        sample = raw.read(_SAMPLE_BYTES)
+        raw.seek(0)
+        whole_lines = sample[: sample.rfind(b"\n") + 1] or sample
+        encoding = settings.encoding or find_encoding(whole_lines)
+        # Wrong bytes become surrogates, so that they cost their row and not the rest of the file.
+        file = io.TextIOWrapper(
+            raw, encoding, errors="surrogateescape" if encoding[:3] == "utf" else "replace", newline=""
+        )
+        opening = list(islice(file, _SAMPLE_LINES))
+        if opening:
+            opening[0] = opening[0].removeprefix("\ufeff")
+        delimiter = settings.delimiter or ("\t" if path.suffix.lower() == ".tsv" else _delimiter_of(opening))
+        records = _records(chain(opening, file), delimiter, settings.quote)
+        first = list(islice(records, _MAX_LINES_BEFORE_HEADER))
+        wanted = {settings.text_column} if settings.text_column else _COLUMNS
+        # Lines of remarks may stand before the header, as in FreshQA's table.
+        place = next(
+            (at for at, (_, cells) in enumerate(first) if wanted & {cell.strip() for cell in cells}), 0
+        )
+        names = [cell.strip() for cell in first[place][1]] if first else []
+        for number, cells in chain(first[place + 1 :], records):
+            if any(cells):
+                yield f"line {number}", partial(_row_of_cells, names, cells)
+
+
+def _delimiter_of(lines: list[str]) -> str:
+    """Return the sign that cuts most lines into as many cells as the header, and into more than one."""
+    header = lines[0] if lines else ""
+
+    def score(delimiter: str) -> tuple[int, int]:
+        rows = [len(row) for row in csv.reader(lines, delimiter=delimiter)]
+        return sum(count == rows[0] for count in rows) if rows and rows[0] > 1 else 0, header.count(delimiter)
+
+    return max(_DELIMITERS, key=score)
+
+
+def _records(lines: Iterator[str], delimiter: str, quote: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield the records of CSV lines, each with the number of its last line.
+
+    Where a quotation mark is never closed, or closed by one of another row, its line is a row of its own and the mark
+    a character, so that it costs none of the rows that follow.
+    """
+    ahead: deque[str] = deque()
+    taken: list[str] = []
+    number = 0
+
+    def take() -> Iterator[str]:
+        while len(taken) < _MAX_RECORD_LINES:
+            line = ahead.popleft() if ahead else next(lines, None)
+            if line is None:
+                return
+            taken.append(line)
+            yield line
+
+    quoting = {"quotechar": quote or None, "quoting": csv.QUOTE_MINIMAL if quote else csv.QUOTE_NONE}
+    while True:
+        taken.clear()
         try:
-            for row in rows:
-                yield f"line {rows.line_num}", partial(_checked_csv_row, row)
-        except csv.Error as failure:
-            detail = f"line {rows.line_num}: not CSV ({failure})"
-            raise UnreadableDocumentError("not CSV", detail) from failure
+            cells = next(csv.reader(take(), delimiter=delimiter, strict=True, **quoting), None)  # type: ignore[arg-type]
+        except csv.Error:
+            ahead.extendleft(reversed(taken[1:]))
+            del taken[1:]
+            try:
+                cells = next(csv.reader(taken, delimiter=delimiter, quoting=csv.QUOTE_NONE), [])
+            except csv.Error:
+                cells = ["a cell that is too large"]
+        if cells is None:
+            return
+        number += len(taken)
+        yield number, cells
 
 
-def _checked_csv_row(row: dict[Any, Any]) -> object:
-    if None in row or None in row.values():
-        raise UnreadableDocumentError("uneven row", "has more or fewer cells than there are columns")
-    if any("\udc80" <= char <= "\udcff" for cell in row.values() for char in cell):
-        raise UnreadableDocumentError("wrong encoding", "not UTF-8")
-    return row
+def _row_of_cells(names: list[str], cells: list[str]) -> object:
+    if len(cells) != len(names):
+        raise UnreadableDocumentError("uneven row", f"has {len(cells)} cells; there are {len(names)} columns")
+    if any("\udc80" <= char <= "\udcff" for cell in cells if not cell.isascii() for char in cell):
+        raise UnreadableDocumentError("wrong encoding", "not UTF-8; set corpus.encoding")
+    return dict(zip(names, cells, strict=True))
 
 
-def _read_parquet(path: Path) -> Iterator[Row]:
+def _read_parquet(path: Path, settings: CorpusSettings) -> Iterator[Row]:
     with needs_extra("corpus"):
         import pyarrow
         import pyarrow.parquet
@@ -140,12 +255,9 @@ def _same(row: object) -> object:
     return row
 
 
-TABLE_READERS: Mapping[str, Callable[[Path], Iterator[Row]]] = {
-    ".jsonl": _read_json_lines,
-    ".jsonl.gz": _read_json_lines,
-    ".json": _read_json_list,
-    ".csv": _read_csv,
-    ".tsv": _read_csv,
+TABLE_READERS: Mapping[str, Callable[[Path, CorpusSettings], Iterator[Row]]] = {
+    **dict.fromkeys((".jsonl", ".jsonl.gz", ".ndjson", ".json", ".json.gz"), _read_json),
+    **dict.fromkeys((".csv", ".tsv"), _read_csv),
     ".parquet": _read_parquet,
 }
 """One reader per file name ending."""
@@ -154,4 +266,7 @@ TABLE_READERS: Mapping[str, Callable[[Path], Iterator[Row]]] = {
 def table_ending(file: Path) -> str:
     """Return the ending of a file name by which its reader is known: `.jsonl`, or both parts of `.jsonl.gz`."""
     name = file.name.lower()
-    return next((f"{inner}.gz" for inner in (".jsonl",) if name.endswith(f"{inner}.gz")), file.suffix.lower())
+    return next(
+        (ending for ending in TABLE_READERS if ending.endswith(".gz") and name.endswith(ending)),
+        file.suffix.lower(),
+    )

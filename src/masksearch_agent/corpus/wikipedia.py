@@ -1,33 +1,38 @@
 """Articles of a Wikipedia dump (`pages-articles.xml.bz2`), one page at a time.
 
-mwxml reads the dump and mwparserfromhell the wikitext. What is not prose is left out: templates (but for a
-few that stand for words), tables, references, pictures, categories, and the lists at the end of an article.
-Redirects, disambiguation pages and pages that are no articles are skipped, each counted under its reason.
+Each page is read as XML of its own, so that a broken one costs itself, and its wikitext by mwparserfromhell. What is no
+prose is left out: templates (but for a few that stand for words), tables, references, pictures, categories, and the
+lists at the end of an article. Redirects, disambiguation pages and pages that are no articles are skipped, each counted
+under its reason.
 """
 
 from __future__ import annotations
 
 import bz2
 import gzip
+import html
+import json
 import re
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
-from xml.etree.ElementTree import ParseError
+from xml.etree import ElementTree
 
 from masksearch_agent.errors import UnreadableDocumentError, needs_extra
 
-__all__ = ("DUMP_SUFFIXES", "WikipediaPage", "article_text", "read_dump")
+__all__ = ("DUMP_SUFFIXES", "WikipediaPage", "article_text", "read_dump", "read_wikitext")
 
 DUMP_SUFFIXES = (".xml", ".xml.bz2", ".xml.gz")
 
-WikipediaPage = tuple[str, str, Callable[[], str]]
-"""Id, title, and a function that parses the text or raises `UnreadableDocumentError`."""
+WikipediaPage = tuple[str, Callable[[], tuple[str, str, bytes]]]
+"""What a page is called in messages, and a function that returns its id, its title and what `read_wikitext` reads, or
+raises `UnreadableDocumentError`."""
 
-_ARTICLE_NAMESPACE = 0
-_UNREAD_NAMESPACES = (6, 14)
+_ARTICLE_NAMESPACE = "0"
+_UNREAD_NAMESPACES = ("6", "14")
 """Links to these (File, Category) are pictures and filing, not words."""
 _UNREAD_TAGS = {
     *("table", "ref", "references", "gallery", "math", "chem", "score", "timeline"),
@@ -49,43 +54,94 @@ _CLOSING_HEADINGS = {
 }
 _MAGIC_WORD = re.compile(r"__[A-Z]+__|-\{|\}-")
 _INTERWIKI = re.compile(r":?[a-z][a-z-]{1,11}:")
-_EMPTY_BRACKETS = re.compile(r"\s*[(（][\s,;，；、]*[)）]")
+_EMPTY_BRACKETS = re.compile(r" ?[(（][\s,;，；、]*[)）]")
 _BRACKET_OPENING = re.compile(r"([(（])[\s,;，；、]+")
 _OPENERS: dict[str, Callable[[Path], Any]] = {".bz2": bz2.open, ".gz": gzip.open}
 _GAPS = re.compile(r"[ \t\xa0]+")
+_CHUNK_BYTES = 1 << 20
+_PAGE_START, _PAGE_END = b"<page>", b"</page>"
+_TITLE = re.compile(rb"<title>(.{1,500}?)</title>", re.DOTALL)
+_NAMESPACE = re.compile(rb"""<namespace key=["'](-?\d+)["'][^>]*>([^<]+)</namespace>""")
 
 
-def read_dump(path: Path) -> Iterator[WikipediaPage]:
+def read_dump(path: Path, max_page_bytes: int) -> Iterator[WikipediaPage]:
     """Yield the pages of a dump (XML, plain or packed by bzip2 or gzip), redirects and other namespaces included.
 
     Raises:
-        MissingExtraError: If mwxml or mwparserfromhell is not installed.
-        UnreadableDocumentError: While iterating, where the file is damaged or cut off.
+        UnreadableDocumentError: While iterating, where the file is no dump, damaged or cut off.
     """
-    mwxml, element_iterator, parser = _import_parsers()
-    with _OPENERS.get(path.suffix, partial(open, mode="rb"))(path) as file:
-        try:
-            root = element_iterator.from_file(file)
-            if root.tag != "mediawiki":
+    try:
+        with _OPENERS.get(path.suffix, partial(open, mode="rb"))(path) as file:
+            buffer = file.read(_CHUNK_BYTES)
+            if b"<mediawiki" not in buffer:
                 raise UnreadableDocumentError("not a dump", f"{path} is XML, but not a MediaWiki dump")
-            dump = mwxml.Dump.from_element(root)
-            prefixes = _unread_prefixes(dump.site_info)
-            for page in dump.pages:
-                wikitext = ""
-                for revision in page:
-                    wikitext = revision.text or ""
-                yield str(page.id), page.title, partial(_page_text, page, wikitext, prefixes, parser)
-                # mwxml empties the pages it has read, but their husks stay below the root.
-                del root.element[:]
-        except (ParseError, mwxml.errors.MalformedXML, OSError, EOFError) as failure:
-            detail = f"the dump is damaged or cut off, what follows is not read ({failure})"
-            raise UnreadableDocumentError("damaged dump", detail) from failure
+            prefixes, number = _unread_prefixes(buffer), 0
+            while buffer:
+                # The text of a page has its angle brackets escaped, so what looks like a page's tag is one.
+                *pages, rest = buffer.split(_PAGE_END)
+                if len(rest) > max_page_bytes:
+                    pages, rest = [*pages, rest[:_CHUNK_BYTES]], b""
+                for page in pages:
+                    for part in page.split(_PAGE_START)[1:]:
+                        number += 1
+                        is_whole = page.endswith(part) and len(page) <= max_page_bytes
+                        yield _name_of(part, number), partial(_read_page, part if is_whole else b"", prefixes)
+                chunk = file.read(_CHUNK_BYTES)
+                if not chunk and (_PAGE_START in rest or b"</mediawiki>" not in rest):
+                    raise EOFError("it ends within a page")
+                buffer = rest + chunk if chunk else b""
+    except (OSError, EOFError, zlib.error) as failure:
+        detail = f"the dump is damaged or cut off, what follows is not read ({failure})"
+        raise UnreadableDocumentError("damaged dump", detail) from failure
+
+
+def _name_of(page: bytes, number: int) -> str:
+    title = _TITLE.search(page)
+    return html.unescape(title[1].decode(errors="replace")) if title else f"page {number}"
+
+
+def _read_page(page: bytes, unread_prefixes: tuple[str, ...]) -> tuple[str, str, bytes]:
+    if not page:
+        raise UnreadableDocumentError("broken XML", "has no end, or is larger than corpus.max_file_bytes")
+    try:
+        element = ElementTree.fromstring(_PAGE_START + page + _PAGE_END)
+    except ElementTree.ParseError as failure:
+        raise UnreadableDocumentError("broken XML", f"not readable as XML ({failure})") from failure
+    title = (element.findtext("title") or "").strip()
+    wikitext = "".join(element.findtext("revision[last()]/text") or "")
+    namespace, redirect = (element.findtext("ns") or "0").strip(), element.find("redirect")
+    if not title:
+        raise UnreadableDocumentError("no title", "the page has no title")
+    if namespace != _ARTICLE_NAMESPACE:
+        raise UnreadableDocumentError("not an article", f"namespace {namespace}", has_failed=False)
+    if redirect is not None or _REDIRECT.match(wikitext):
+        target = redirect.get("title") if redirect is not None else "another page"
+        raise UnreadableDocumentError("redirect", f"redirects to {target}", has_failed=False)
+    if _DISAMBIGUATION_TITLE.search(title) or _DISAMBIGUATION.search(wikitext):
+        raise UnreadableDocumentError("disambiguation page", has_failed=False)
+    payload = json.dumps({"text": wikitext, "prefixes": unread_prefixes})
+    return (element.findtext("id") or "").strip() or title, title, payload.encode()
+
+
+def _unread_prefixes(head: bytes) -> tuple[str, ...]:
+    names = {"file", "image", "category"}
+    for key, name in _NAMESPACE.findall(head):
+        if key.decode() in _UNREAD_NAMESPACES:
+            names.add(html.unescape(name.decode(errors="replace")).lower())
+    return tuple(sorted(names))
+
+
+def read_wikitext(payload: bytes) -> str:
+    """Return the prose of an article; see `WikipediaPage`."""
+    wanted = json.loads(payload)
+    return article_text(wanted["text"], tuple(wanted["prefixes"]))
 
 
 def article_text(wikitext: str, unread_prefixes: tuple[str, ...] = ("file", "image", "category")) -> str:
     """Return the prose of an article in paragraphs, without links to namespaces that begin so, in lower case."""
-    _, _, parser = _import_parsers()
-    code = parser.parse(wikitext, skip_style_tags=False)
+    with needs_extra("corpus"):
+        import mwparserfromhell
+    code = mwparserfromhell.parse(_GAPS.sub(" ", wikitext), skip_style_tags=False)
     for tag in code.filter_tags(matches=lambda tag: str(tag.tag).strip().lower() in _UNREAD_TAGS):
         _replace(code, tag, "")
     for link in code.filter_wikilinks():
@@ -127,32 +183,3 @@ def _clean(text: str) -> str:
 def _replace(code: Any, node: Any, words: str) -> None:
     with suppress(ValueError):  # It may have stood inside a node that was taken out before.
         code.replace(node, words)
-
-
-def _page_text(page: Any, wikitext: str, unread_prefixes: tuple[str, ...], parser: Any) -> str:
-    if page.namespace != _ARTICLE_NAMESPACE:
-        raise UnreadableDocumentError("not an article", f"namespace {page.namespace}", has_failed=False)
-    if page.redirect or _REDIRECT.match(wikitext):
-        raise UnreadableDocumentError(
-            "redirect", f"redirects to {page.redirect or 'another page'}", has_failed=False
-        )
-    if _DISAMBIGUATION_TITLE.search(page.title) or _DISAMBIGUATION.search(wikitext):
-        raise UnreadableDocumentError("disambiguation page", has_failed=False)
-    try:
-        return article_text(wikitext, unread_prefixes)
-    except (parser.parser.ParserError, RecursionError) as failure:
-        raise UnreadableDocumentError("broken wikitext", f"cannot parse it ({failure})") from failure
-
-
-def _unread_prefixes(site: Any) -> tuple[str, ...]:
-    names = {"file", "image", "category"}
-    names |= {str(each.name).lower() for each in site.namespaces or () if each.id in _UNREAD_NAMESPACES}
-    return tuple(sorted(names))
-
-
-def _import_parsers() -> tuple[Any, Any, Any]:
-    with needs_extra("corpus"):
-        import mwxml  # isort: skip - named first where both are missing
-        import mwparserfromhell
-        from mwxml.element_iterator import ElementIterator
-    return mwxml, ElementIterator, mwparserfromhell

@@ -71,7 +71,8 @@ def retrieval_recall(task: SearchTask, passages: Sequence[Passage]) -> float | N
     a RAMP task was made from is withheld and counts as none, unless the task is open.
     """
     gold = set(task.gold_passage_ids) - (set() if task.is_open else {task.source_passage_id})
-    found = {passage.id for passage in passages}
+    # What an application's own store calls a document is a passage of ours, where it was filled with them.
+    found = {name for passage in passages for name in (passage.id, passage.document_id)}
     if not gold:
         gold = {_title(title) for title in task.gold_titles}
         found = {_title(passage.title) for passage in passages}

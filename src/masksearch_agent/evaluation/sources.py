@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import csv
-import gzip
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 
 from masksearch_agent.benchmarks import Benchmark, PlacedRow, recognise
-from masksearch_agent.corpus.tables import open_hf_dataset
+from masksearch_agent.config.corpus import CorpusSettings
+from masksearch_agent.corpus.tables import TABLE_READERS, open_hf_dataset, read_table, table_ending
 from masksearch_agent.errors import ConfigError, CorpusError, EvaluationError, MaskSearchError
 from masksearch_agent.plugins import BENCHMARKS
 from masksearch_agent.records import SearchTask
@@ -25,8 +23,6 @@ __all__ = (
 
 HUB_PREFIX = "hf:"
 _DEFAULT_SPLIT = "validation"
-_TABLES = {".csv": ",", ".tsv": "\t"}
-_MAX_LINES_BEFORE_HEADER = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +101,7 @@ def read_rows(source: Path | str) -> Iterator[PlacedRow]:
     """Yield each row with where it stands.
 
     Args:
-        source: A JSON list, JSON lines, a CSV or TSV table (FreshQA's has two lines of remarks before its header), or
+        source: A table as `masksearch index` reads it (JSON list, JSON lines, CSV, TSV, Parquet), or
             `hf:owner/name[@config][:split]`, a dataset of the hub, which is streamed; the split is `validation` where
             none is named.
 
@@ -118,9 +114,9 @@ def read_rows(source: Path | str) -> Iterator[PlacedRow]:
     path = Path(source)
     if not path.is_file():
         raise EvaluationError(f"no benchmark file at {path}")
-    if path.suffix.lower() in _TABLES:
-        return _read_table(path, _TABLES[path.suffix.lower()])
-    return _read_json(path)
+    if table_ending(path) not in TABLE_READERS:
+        raise EvaluationError(f"cannot read {path}: expected one of {', '.join(TABLE_READERS)}")
+    return _read_file(path)
 
 
 def source_name(source: Path | str) -> str:
@@ -133,46 +129,16 @@ def source_name(source: Path | str) -> str:
     )
 
 
-def _read_json(path: Path) -> Iterator[PlacedRow]:
-    open_text = gzip.open if path.suffix == ".gz" else open
-    with open_text(path, "rt", encoding="utf-8-sig") as file:
-        try:
-            if file.read(1) == "[":
-                file.seek(0)
-                for number, row in enumerate(json.load(file), start=1):
-                    yield f"{path}, row {number}", row
-                return
-            file.seek(0)
-            for number, line in enumerate(file, start=1):
-                if line.strip():
-                    yield f"{path}, line {number}", json.loads(line)
-        except (ValueError, EOFError, gzip.BadGzipFile) as failure:
-            raise EvaluationError(f"{path}: not UTF-8 JSON or JSON lines ({failure})") from failure
-
-
-def _read_table(path: Path, delimiter: str) -> Iterator[PlacedRow]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        try:
-            lines = csv.reader(file, delimiter=delimiter)
-            header = next(
-                (
-                    line
-                    for line in islice(lines, _MAX_LINES_BEFORE_HEADER)
-                    if "question" in {cell.strip().lower() for cell in line}
-                ),
-                None,
-            )
-            if header is None:
-                raise EvaluationError(
-                    f"{path} has no column `question` in its first {_MAX_LINES_BEFORE_HEADER} lines; expected a table "
-                    f"such as FreshQA's or Bamboogle's"
-                )
-            names = [name.strip() for name in header]
-            for cells in lines:
-                if any(cell.strip() for cell in cells):
-                    yield f"{path}, line {lines.line_num}", dict(zip(names, cells, strict=False))
-        except (csv.Error, UnicodeDecodeError) as failure:
-            raise EvaluationError(f"{path}: not a UTF-8 table ({failure})") from failure
+def _read_file(path: Path) -> Iterator[PlacedRow]:
+    try:
+        for where, read in read_table(path, CorpusSettings()):
+            try:
+                row = read()
+            except CorpusError as failure:
+                raise EvaluationError(f"{path}, {where}: {failure}") from failure
+            yield f"{path}, {where}", row
+    except (CorpusError, OSError) as failure:
+        raise EvaluationError(f"{path}: {failure}") from failure
 
 
 def _read_hub(source: str) -> Iterator[PlacedRow]:

@@ -6,31 +6,27 @@ is read first, the others go on from what it leaves.
 
 from __future__ import annotations
 
-import queue
-from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 import torch
 
-from masksearch_agent.models.answer_spans import AnswerSpans
-from masksearch_agent.models.heard import TokenListener
+from masksearch_agent.models.arrivals import Arrivals, Request
 from masksearch_agent.models.held_answers import HeldAnswer
+from masksearch_agent.models.lockstep import Party
 from masksearch_agent.models.prefixes import shared_length
 from masksearch_agent.models.recording import Completion
 from masksearch_agent.models.sampling import RowSampler, pick_tokens
 from masksearch_agent.models.slots import FULL, SLIDING, SlotCache
-from masksearch_agent.records import Sampling
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from masksearch_agent.models.engine import BatchingEngine
 
-__all__ = ("Batch", "Request", "Row")
+__all__ = ("Batch", "Row")
 
 _PROMPT_TOKENS_PER_PASS = 8192
 """Prompt tokens, padding included, that one forward pass reads at most: what bounds its memory."""
@@ -44,18 +40,6 @@ _WORTH_WAITING_TOKENS = 32
 
 _WAVES = 3
 """Prompts are read in so many waves at most: what all have in common, what a group has, and the rest."""
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What was asked for."""
-
-    prompt_ids: tuple[int, ...]
-    sampling: Sampling
-    future: Future[Completion]
-    answers: AnswerSpans | None
-    hear: TokenListener | None = None
-    """Told each token; None where nobody listens."""
 
 
 @dataclass(slots=True, eq=False)
@@ -83,56 +67,46 @@ class Row:
 class Batch:
     """The rows being sampled, from the moment an idle engine gets a request until it is idle again."""
 
-    def __init__(self, engine: BatchingEngine, first: Request) -> None:
+    def __init__(self, engine: BatchingEngine, first: Request | Party) -> None:
         self.engine = engine
         self.model: PreTrainedModel = engine.model
-        self.waiting = deque([first])
+        self.arrivals = Arrivals(engine, first)
         self.rows: list[Row] = []
         """Row `i` lives in slot `i` of the cache."""
         self.cache = SlotCache(self.model.config.num_hidden_layers)
-        self.is_closing = False
 
     def run(self) -> bool:
         """Sample until nothing is waiting, and return whether the engine is to stop.
 
         A failure of the model goes to every open request, and only to those.
         """
-        self._collect(self.engine.linger_s)
+        self.arrivals.collect(self.engine.linger_s)
         finished: list[Row] = []
         try:
             with _evaluation_mode(self.model), torch.inference_mode():
                 self.engine.drop_stale_prefixes()
-                while self.waiting or self.rows:
+                while self.rows or self.arrivals.is_open:
                     finished = self._step()
-                    self._collect(0.0)
-                    if self.waiting or self.rows:
+                    self.arrivals.collect(0.0)
+                    if self.rows or self.arrivals.is_open:
                         _resolve(finished)
         # Whatever goes wrong in the model belongs to the callers, and the worker must go on for others.
         except Exception as failure:  # noqa: BLE001
             self.engine.forget()  # Half of a pass may be kept, and memory may be what was missing.
-            for request in [*(row.request for row in self.rows), *self.waiting]:
+            self.arrivals.disband()
+            for request in [*(row.request for row in self.rows), *self.arrivals.waiting]:
                 if request.future.set_running_or_notify_cancel():
                     request.future.set_exception(failure)
-            return self.is_closing
+            return self.arrivals.is_closing
         # The last ones are told when the model is in its own mode again, because a trainer may be next.
         _resolve(finished)
-        return self.is_closing
-
-    def _collect(self, linger_s: float) -> None:
-        """Take what has arrived; wait up to `linger_s` for each further request while there is room."""
-        while len(self.waiting) < self.engine.max_batch_size:
-            try:
-                request = self.engine.requests.get(block=linger_s > 0, timeout=linger_s)
-            except queue.Empty:
-                return
-            if request is None:
-                self.is_closing = True
-                return
-            self.waiting.append(request)
+        self.arrivals.end_lockstep()
+        return self.arrivals.is_closing
 
     def _step(self) -> list[Row]:
         """Sample one token for every row, new ones included, and return the rows that are finished."""
         self._free([row for row in self.rows if row.request.future.cancelled()])
+        self.arrivals.join_in_lockstep(is_idle=not self.rows)
         known, fresh = list(self.rows), self._admit()
         self.rows += fresh
         if not self.rows:
@@ -155,6 +129,7 @@ class Batch:
         for row in finished:
             self._keep(row)
         self._free(finished)
+        self.arrivals.count_token()
         return finished
 
     def _hold_answers(self, logits: torch.Tensor, tokens: list[int], logprobs: list[float]) -> None:
@@ -173,9 +148,11 @@ class Batch:
     def _admit(self) -> list[Row]:
         """Return the requests that join now: as many as there is room for in the batch."""
         fresh: list[Row] = []
-        while self.waiting and len(self.rows) + len(fresh) < self.engine.max_batch_size:
-            request = self.waiting.popleft()
+        waiting = self.arrivals.waiting
+        while waiting and len(self.rows) + len(fresh) < self.engine.max_batch_size:
+            request = waiting.popleft()
             if request.future.cancelled():
+                self.arrivals.note_answered(request)
                 continue
             slot = len(self.rows) + len(fresh)
             fresh.append(Row(request, slot, RowSampler(request.sampling), self._held(request)))
@@ -274,6 +251,7 @@ class Batch:
         """Take rows out; the last row moves into the slot of each, so the slots in use stay the first ones."""
         for row in gone:
             last = self.rows.pop()
+            self.arrivals.note_answered(row.request)
             if last is not row:
                 self.cache.move(last.slot, row.slot, last.end)
                 last.slot = row.slot

@@ -11,13 +11,16 @@ from __future__ import annotations
 import atexit
 import queue
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
 
 from masksearch_agent.models.answer_spans import AnswerSpans
-from masksearch_agent.models.batch import Batch, Request, Row
+from masksearch_agent.models.arrivals import Request
+from masksearch_agent.models.batch import Batch, Row
 from masksearch_agent.models.heard import TokenListener
+from masksearch_agent.models.lockstep import Lockstep, Party, current_party
 from masksearch_agent.models.prefixes import ModelMark, PrefixStore
 from masksearch_agent.models.recording import Completion, fit_context
 from masksearch_agent.models.sampling import require_usable
@@ -49,7 +52,7 @@ class BatchingEngine:
         max_batch_size: Requests sampled together at most; memory grows with it.
         linger_s: How long an idle engine waits for another request before it starts, in seconds.
         kept_bytes: Keys and values that are kept for prompts to come, at most, and one sequence more while it is
-                added; 0 reads every prompt as a whole.
+                added; 0 reads every prompt as a whole, None keeps a gigabyte.
     """
 
     def __init__(
@@ -59,7 +62,7 @@ class BatchingEngine:
         end_of_turn_id: int,
         max_batch_size: int = 128,
         linger_s: float = 0.004,
-        kept_bytes: int = _KEPT_BYTES,
+        kept_bytes: int | None = None,
     ) -> None:
         self.model = model
         self.windows = attention_windows(model)
@@ -68,14 +71,17 @@ class BatchingEngine:
         self.end_of_turn_id = end_of_turn_id
         self.max_batch_size = max_batch_size
         self.linger_s = linger_s
-        self.requests: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
-        """Those that no batch has taken yet; None: close."""
-        self.prefixes = PrefixStore(kept_bytes)
+        self.requests: queue.SimpleQueue[Request | Party | None] = queue.SimpleQueue()
+        """Those that no batch has taken yet; a party: it has left; None: close."""
+        self.lockstep: Lockstep[Request] | None = None
+        """Of those who are sampled reproducibly now."""
+        self.prefixes = PrefixStore(_KEPT_BYTES if kept_bytes is None else kept_bytes)
         self.prompt_tokens_read = 0
         """Since the engine was made; those whose keys and values were at hand do not count, nor does padding."""
         self._mark: ModelMark | None = None
         self._closing_ids: dict[str, frozenset[int]] = {}
         self._lock = threading.Lock()
+        self._lockstep_lock = threading.Lock()
         self._worker: threading.Thread | None = None
 
     def submit(
@@ -96,15 +102,44 @@ class BatchingEngine:
         require_usable(sampling)
         limit = getattr(self.model.config, "max_position_embeddings", None)
         sampling = fit_context(prompt_ids, sampling, limit, "model")
-        request = Request(tuple(prompt_ids), sampling, Future(), answers, hear)
+        request = Request(tuple(prompt_ids), sampling, Future(), answers, current_party(), hear)
         with self._lock:
-            if self._worker is None:
-                self._worker = threading.Thread(target=self._serve, name="masksearch-engine", daemon=True)
-                self._worker.start()
-                # A thread that the interpreter's end finds inside torch would abort the process.
-                atexit.register(self.close)
+            self._start()
             self.requests.put(request)
         return request.future
+
+    def _start(self) -> None:
+        if self._worker is None:
+            self._worker = threading.Thread(target=self._serve, name="masksearch-engine", daemon=True)
+            self._worker.start()
+            # A thread that the interpreter's end finds inside torch would abort the process.
+            atexit.register(self.close)
+
+    @contextmanager
+    def in_lockstep(self, count: int) -> Iterator[list[Party]]:
+        """Sample for so many callers reproducibly (`lockstep`): each works inside the context of its party.
+
+        Others may ask too, but what is sampled beside them then depends on when they do. Callers of a second such
+        context wait until the first one ends. Nothing is kept from before it.
+        """
+        if not count:
+            yield []
+            return
+        with self._lockstep_lock:
+            lockstep = Lockstep[Request]()
+            parties = [Party(number, lockstep, self.requests.put) for number in range(count)]
+            lockstep.awaited = dict.fromkeys(parties, 0)
+            with self._lock:
+                self._start()
+                self.forget()
+                self.lockstep = lockstep
+            try:
+                yield parties
+            finally:
+                for party in parties:
+                    party.leave()
+                # Until the model is in its own mode again.
+                lockstep.is_over.wait()
 
     def close(self) -> None:
         """Finish what is queued and stop the worker; a later `submit` starts it again."""
@@ -114,6 +149,9 @@ class BatchingEngine:
                 self.requests.put(None)
                 self._worker.join()
                 self._worker = None
+                if self.lockstep is not None:
+                    self.lockstep.end()
+                    self.lockstep = None
                 atexit.unregister(self.close)
             self.forget()
 
@@ -136,7 +174,7 @@ class BatchingEngine:
             if is_closing:
                 return
 
-    def _next_request(self) -> Request | None:
+    def _next_request(self) -> Request | Party | None:
         """Wait for a request. Where none comes for long, others need the memory more: a trainer, say."""
         try:
             return self.requests.get(timeout=_KEPT_IDLE_S)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -30,8 +33,12 @@ class LocalChatModel(RecordingChatModel):
     """A causal language model."""
     max_batch_size: int = 128
     """Calls sampled together at most."""
-    kept_bytes: int = 1 << 30
-    """Keys and values kept for calls that go on from earlier ones, at most; 0 reads every conversation as a whole."""
+    kept_bytes: int | None = None
+    """Keys and values kept for calls that go on from earlier ones, at most; 0 reads every conversation as a whole, None
+    keeps as much as the engine does by default."""
+    is_reproducible: bool | None = None
+    """Whether rollouts sample the same to the last bit in every run (`lockstep`). None: on a CPU, where they search an
+    index."""
     can_hold_answers: bool = True
 
     _engine: BatchingEngine = PrivateAttr()
@@ -50,9 +57,13 @@ class LocalChatModel(RecordingChatModel):
         )
 
     @classmethod
-    def from_pretrained(cls, path: str | Path, **settings: Any) -> LocalChatModel:
-        """Load a checkpoint folder or hub id; `settings` are the constructor's other arguments."""
+    def from_pretrained(cls, path: str | Path, device: str | None = None, **settings: Any) -> LocalChatModel:
+        """Load a checkpoint folder or hub id onto a device; None: this process's GPU, where there is one.
+
+        `settings` are the constructor's other arguments.
+        """
         model, tokenizer = load_checkpoint(path)
+        model.to(device or _default_device())
         settings.setdefault("model_version", str(path))
         return cls(model=model, tokenizer=tokenizer, **settings)
 
@@ -69,9 +80,37 @@ class LocalChatModel(RecordingChatModel):
     ) -> Future[Completion]:
         return self._engine.submit(prompt_ids, sampling, answers, hear)
 
+    @contextmanager
+    def rollouts(
+        self, count: int, is_search_known: bool = True
+    ) -> Iterator[Sequence[AbstractContextManager[Any]]]:
+        """Return a context for each of several rollouts to work in, reproducibly where that is wanted.
+
+        Args:
+            is_search_known: Whether they search passages that are known, which takes no time worth the name; else all
+                would wait for each search, and find another thing each time.
+        """
+        is_default = self.model.device.type == "cpu" and is_search_known
+        try:
+            if is_default if self.is_reproducible is None else self.is_reproducible:
+                with self._engine.in_lockstep(count) as parties:
+                    yield parties
+            else:
+                yield [nullcontext()] * count
+        finally:
+            # A trainer is next, which needs the memory and changes the weights.
+            self._engine.forget()
+
     def close(self) -> None:
         """Stop the sampling thread once its queue is empty."""
         self._engine.close()
+
+
+def _default_device() -> str:
+    import torch
+
+    # torchrun and accelerate start one process for each GPU of a machine.
+    return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu"
 
 
 def load_checkpoint(

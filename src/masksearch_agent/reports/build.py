@@ -124,5 +124,6 @@ def sample_of(result: QuestionResult, title: str) -> Sample:
         answer=result.answer,
         recall=result.recall,
         stop_reason=result.stop_reason,
+        citations=result.trajectory.citations if result.trajectory is not None else (),
         messages=tuple(m for turn in turns for m in (*turn.context, Message("assistant", turn.text))),
     )

@@ -14,7 +14,7 @@ from masksearch_agent.evaluation.intervals import Interval
 from masksearch_agent.evaluation.runner import EvaluationSummary
 from masksearch_agent.files import replace_text
 from masksearch_agent.jsonl import dump_record, load_record
-from masksearch_agent.records import Message
+from masksearch_agent.records import Citation, Message
 
 __all__ = (
     *("Curve", "Difference", "ExamReport", "Generation", "RetrievalScore", "Round", "RunReport", "Sample"),
@@ -114,6 +114,8 @@ class Sample:
     recall: float | None
     stop_reason: str
     messages: tuple[Message, ...]
+    citations: tuple[Citation, ...] = ()
+    """What the answer rests on."""
 
 
 @dataclass(frozen=True, slots=True)

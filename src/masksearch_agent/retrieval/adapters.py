@@ -8,16 +8,22 @@ tell one user from another, and nothing of what it answers is remembered.
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable, Coroutine
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from langchain_core.language_models import BaseLanguageModel
 from langchain_core.retrievers import BaseRetriever
-from langchain_core.runnables import ensure_config
-from langchain_core.tools import BaseTool
+from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda, RunnableSequence, ensure_config
+from langchain_core.runnables.base import RunnableBindingBase
+from langchain_core.runnables.configurable import DynamicRunnable
+from langchain_core.runnables.utils import accepts_config
+from langchain_core.tools import BaseTool, StructuredTool
 from langchain_core.utils.pydantic import model_json_schema
 from langchain_core.vectorstores import VectorStore, VectorStoreRetriever
 
+from masksearch_agent.concurrency import finish_in_thread
 from masksearch_agent.config.calls import CallSettings
 from masksearch_agent.config.retrieval import RetrievalSettings, WebSearchSettings
 from masksearch_agent.errors import RetrievalError
@@ -25,14 +31,23 @@ from masksearch_agent.retrieval.backends import SearchBackend
 from masksearch_agent.retrieval.index import open_index
 from masksearch_agent.retrieval.patient import PatientBackend
 from masksearch_agent.retrieval.results import AwaitedSource, Source
+from masksearch_agent.retrieval.retriever import MaskSearchRetriever
 from masksearch_agent.retrieval.search import Search
+from masksearch_agent.retrieval.served import open_served_search, served_url
 from masksearch_agent.retrieval.web import open_web_search, web_source
 
-__all__ = ("as_search", "open_search")
+__all__ = ("as_search", "is_folder", "open_search")
+
+
+def is_folder(index: str | Path) -> bool:
+    """Return whether what is searched is named by the folder of an index, not as a web search or a server."""
+    return web_source(str(index)) is None and served_url(index) is None
 
 
 def open_search(index: str | Path, settings: RetrievalSettings) -> Search:
-    """Open what a run searches by its name: the folder of an index, or `web:` and the name of a web search.
+    """Open what a run searches by its name.
+
+    That is the folder of an index, `web:` and the name of a web search, or the address of a server (`http://…`).
 
     The search has a cache, and is to live no longer than the run.
 
@@ -43,7 +58,11 @@ def open_search(index: str | Path, settings: RetrievalSettings) -> Search:
     source = web_source(str(index))
     if source is not None:
         return open_web_search(source, settings.web).for_run()
-    return Search(open_index(Path(index), settings.chosen_mode)).for_run()
+    url = served_url(index)
+    if url is not None:
+        return open_served_search(url, settings.served).for_run()
+    store = None if isinstance(settings.dense, str) else settings.dense
+    return Search(open_index(Path(index), settings.chosen_mode, vector_store=store)).for_run()
 
 
 def as_search(obj: object, *, cache_size: int = 0, calls: CallSettings | None = None) -> Search:
@@ -51,8 +70,9 @@ def as_search(obj: object, *, cache_size: int = 0, calls: CallSettings | None = 
 
     Args:
         obj: A `Search` (returned as it is), a `SearchBackend`, the path of an index folder, a web search by its name
-            (`web:wikipedia`), a LangChain retriever, tool (called with one string) or vector store, or a function, sync
-            or async, that takes a query and returns strings, documents or passages.
+            (`web:wikipedia`), the address of a server (`http://…`), a LangChain retriever, tool (called with one
+            string) or vector store, or a chain or function, sync or async, that takes a query and returns strings,
+            documents or passages; it gets the caller's config where it has a parameter `config`.
         cache_size: Result lists to remember, whoever asks; only for a source that answers everybody alike, and whose
             answers do not change.
         calls: Timeout, retries and rate for a source that is reached over a network and has none of its own;
@@ -67,6 +87,9 @@ def as_search(obj: object, *, cache_size: int = 0, calls: CallSettings | None = 
     if source is not None:
         # The cache on disk is for runs, which have a folder; whoever only searches wants no file.
         return open_web_search(source, WebSearchSettings(cache=None))
+    url = served_url(obj) if isinstance(obj, str | Path) else None
+    if url is not None:
+        return open_served_search(url)
     backend = _backend(obj)
     if calls is not None:
         backend = PatientBackend(backend, f"the search over a {type(obj).__name__}", calls)
@@ -78,43 +101,122 @@ def _backend(obj: object) -> SearchBackend:
     match obj:
         case str() | Path():
             return open_index(Path(obj))
-        case BaseRetriever():
-            source = AwaitedSource(
-                lambda query, limit: obj.ainvoke(query, ensure_config(), **_retriever_options(obj, limit)),
-                lambda query, limit: obj.invoke(query, ensure_config(), **_retriever_options(obj, limit)),
-            )
-            source.is_traced = True
-            return source
         case BaseTool():
-            wrap = partial(_tool_input, obj, _query_argument(obj))
-            return AwaitedSource(
-                lambda query, _: obj.ainvoke(wrap(query), ensure_config()),
-                lambda query, _: obj.invoke(wrap(query), ensure_config()),
-            )
+            return _of_tool(obj)
         case VectorStore():
             return AwaitedSource(
                 lambda query, limit: obj.asimilarity_search(query, k=limit),
                 lambda query, limit: obj.similarity_search(query, k=limit),
             )
-        case SearchBackend() if not isinstance(obj, type):
+        case Runnable() if not isinstance(obj, BaseLanguageModel):
+            return _of_runnable(obj)
+        case SearchBackend() if not isinstance(obj, type | Runnable):
             return obj
-    if not callable(obj) or isinstance(obj, type):
+    if not callable(obj) or isinstance(obj, type | BaseLanguageModel):
         what = f"the class {obj.__name__}" if isinstance(obj, type) else f"a {type(obj).__name__}"
         raise RetrievalError(
             f"cannot search with {what}; expected a Search, a SearchBackend, the path of an index folder, a "
-            "LangChain retriever, tool or vector store, or a function that takes a query and returns "
+            "LangChain retriever, tool or vector store, a chain or function that takes a query and returns "
             "strings, documents or passages"
         )
+    # A function that takes a `config` gets the caller's, as in a chain.
+    asks = partial(_ask_with_config, obj) if accepts_config(obj) else obj
     if inspect.iscoroutinefunction(obj) or inspect.iscoroutinefunction(getattr(obj, "__call__", None)):  # noqa: B004
-        return AwaitedSource(lambda query, _: obj(query))
-    return Source(lambda query, _: obj(query))
+        return AwaitedSource(lambda query, _: asks(query))
+    return Source(lambda query, _: asks(query))
 
 
-def _retriever_options(retriever: BaseRetriever, limit: int) -> dict[str, Any]:
-    # Only a vector store's retriever takes the number of results with a call; others return their own number, and so
-    # does one whose owner has set it.
-    takes_k = isinstance(retriever, VectorStoreRetriever) and "k" not in retriever.search_kwargs
+def _ask_with_config(function: Callable[..., Any], query: str) -> Any:
+    return function(query, config=ensure_config())
+
+
+def _of_tool(tool: BaseTool) -> AwaitedSource:
+    wrap = partial(_tool_input, tool, _query_argument(tool))
+
+    def ask(query: str, _limit: int) -> object:
+        called, config = wrap(query), ensure_config()
+        if isinstance(tool, StructuredTool) and tool.func is None:  # As those of MCP servers.
+            return finish_in_thread(lambda: tool.ainvoke(called, config))
+        return _call_or_await(lambda: tool.invoke(called, config), lambda: tool.ainvoke(called, config))
+
+    return AwaitedSource(lambda query, _: tool.ainvoke(wrap(query), ensure_config()), ask)
+
+
+def _of_runnable(runnable: Runnable[Any, Any]) -> AwaitedSource:
+    """Return a source over a retriever, a chain, or what is made of one (`with_retry`, `configurable_fields`, …)."""
+    wrap = _chain_input(runnable)
+
+    def ask(query: str, limit: int) -> object:
+        asked, config = wrap(query), ensure_config()
+        options = _retriever_options(runnable, config, limit)
+        return _call_or_await(
+            lambda: runnable.invoke(asked, config, **options),
+            lambda: runnable.ainvoke(asked, config, **options),
+        )
+
+    async def aask(query: str, limit: int) -> object:
+        config = ensure_config()
+        return await runnable.ainvoke(wrap(query), config, **_retriever_options(runnable, config, limit))
+
+    is_async_only = isinstance(runnable, RunnableLambda) and not hasattr(runnable, "func")
+    source = AwaitedSource(aask) if is_async_only else AwaitedSource(aask, ask)
+    source.is_traced = _ends_in_retriever(runnable)
+    return source
+
+
+def _ends_in_retriever(runnable: object) -> bool:
+    while not isinstance(runnable, BaseRetriever):
+        match runnable:
+            case (
+                RunnableBindingBase(bound=inner)
+                | DynamicRunnable(default=inner)
+                | RunnableSequence(last=inner)
+            ):
+                runnable = inner
+            case _:
+                return False
+    return True
+
+
+def _call_or_await(call: Callable[[], object], acall: Callable[[], Coroutine[Any, Any, object]]) -> object:
+    """Call what has a sync form, and await in another thread what has none and says so."""
+    try:
+        return call()
+    except NotImplementedError:
+        return finish_in_thread(acall)
+
+
+def _retriever_options(runnable: Runnable[Any, Any], config: RunnableConfig, limit: int) -> dict[str, Any]:
+    # Only retrievers of a vector store and of an index of ours take the number of results with a call; others return
+    # their own number, and so does one whose owner has set it.
+    while not isinstance(runnable, BaseRetriever):
+        if isinstance(runnable, DynamicRunnable):
+            runnable, config = runnable.prepare(config)
+        elif isinstance(runnable, RunnableBindingBase) and "k" not in runnable.kwargs:
+            runnable = runnable.bound
+        else:
+            return {}
+    takes_k = (isinstance(runnable, VectorStoreRetriever) and "k" not in runnable.search_kwargs) or (
+        isinstance(runnable, MaskSearchRetriever) and "k" not in runnable.model_fields_set
+    )
     return {"k": limit} if takes_k else {}
+
+
+def _chain_input(runnable: Runnable[Any, Any]) -> Callable[[str], object]:
+    """Return what makes a chain's input of a query: the query, or a dictionary where the chain takes one of one key."""
+    if isinstance(runnable, BaseRetriever):
+        return str
+    described = runnable.get_input_jsonschema()
+    names = list(described.get("required") or described.get("properties") or ())
+    # `root` stands for whatever a chain takes whose steps do not say it.
+    if described.get("type") != "object" or names in ([], ["root"]):
+        return str
+    if len(names) > 1:
+        raise RetrievalError(
+            f"cannot search with the chain {runnable.get_name()}: it takes {', '.join(names)}; expected a query, or a "
+            "dictionary of one key"
+        )
+    return lambda query: {names[0]: query}
 
 
 def _query_argument(tool: BaseTool) -> str:

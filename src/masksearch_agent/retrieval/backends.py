@@ -10,8 +10,9 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
+from masksearch_agent.concurrency import is_bound_to_thread
 from masksearch_agent.errors import RetrievalError
 from masksearch_agent.records import Passage, ScoredPassage
 from masksearch_agent.retrieval.embedders import Embedder
@@ -53,10 +54,18 @@ def searched_passages_of(backend: SearchBackend) -> Sequence[Passage]:
 
 
 async def asearch_of(backend: SearchBackend, queries: Sequence[str], limit: int) -> list[list[ScoredPassage]]:
-    """Search without blocking the event loop: awaited where the backend can be, else in a thread."""
-    if isinstance(backend, AsyncSearchBackend):
-        return await backend.asearch(queries, limit)
-    return await asyncio.to_thread(backend.search, queries, limit)
+    """Search without blocking the event loop: awaited where the backend can be, else in a thread.
+
+    What only its own thread may use is searched in the caller's, which blocks.
+    """
+    try:
+        if isinstance(backend, AsyncSearchBackend):
+            return await backend.asearch(queries, limit)
+        return await asyncio.to_thread(backend.search, queries, limit)
+    except Exception as failure:
+        if not is_bound_to_thread(failure):
+            raise
+    return backend.search(queries, limit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +78,8 @@ class IndexPart:
     """What is searched, in the order of the index."""
     embedder: Embedder
     """For a mode that embeds; it loads its model on first use."""
+    dense: Any = "chroma"
+    """Where vectors are kept (`RetrievalSettings.dense`); an index that is opened knows it, all but an object."""
 
 
 class RetrieverMode:
@@ -83,6 +94,8 @@ class RetrieverMode:
     """Names of the modes whose parts are searched together; none for a mode with a part of its own."""
     embeds: bool = False
     """Whether the part is made with the embedder, and can only be opened with the same one."""
+    grows: bool = False
+    """Whether passages can be added to a part that is there and taken out; then `add` and `remove` are overridden."""
 
     def build(self, part: IndexPart, older: IndexPart | None) -> int:
         """Write the part, and return how many passages were embedded.
@@ -94,6 +107,21 @@ class RetrieverMode:
         """
         part.folder.mkdir()
         return 0
+
+    def add(self, part: IndexPart, first: int) -> int:
+        """Add the passages from a row on to a part that is there, and return how many were embedded.
+
+        What the part holds from this row on was left by a writer that did not finish, and is replaced. Until the index
+        is told of the new rows, nobody looks at them.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no `add`")
+
+    def remove(self, part: IndexPart, rows: Sequence[int]) -> None:
+        """Take rows out of a part; some may be out of it already."""
+        raise NotImplementedError(f"{type(self).__name__} has no `remove`")
+
+    def drop(self, part: IndexPart) -> None:
+        """Give up what a part keeps elsewhere than in its folder, which is removed next."""
 
     def check(self, part: IndexPart) -> None:
         """Look whether the files of a part are whole, without changing them.

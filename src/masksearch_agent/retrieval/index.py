@@ -1,42 +1,40 @@
-"""Build an index of passages in a folder, and open it.
+"""Build an index of passages in a folder, add to it, take out of it, and open it.
 
-The folder holds the manifest `index.json` and the folder `build-…` that it names, with the passages and one
-part per retriever mode (`modes`). A new build is made beside the old one; replacing the manifest, which is one step of
-the file system, makes it the index. So the index is whole at any moment, however a build ends, and what a
-killed build left behind is removed by the next one. Building it again from the same passages does nothing;
-from others, only those are embedded that were not there before.
+The folder holds the manifest `index.json` and the folder `build-…` that it names, with the passages (`passages`) and
+one part per retriever mode (`modes`). Passages are added behind those that are there, and the manifest says how many
+count. Replacing it, which is one step of the file system, is what changes the index: it is whole at any moment, however
+a writer ends, and what a killed one left behind is removed by the next. Whoever reads goes on reading what there was.
+
+Where much has changed, or a mode cannot add to its part, a new build is made beside the old one, and takes its place.
 """
 
 from __future__ import annotations
 
-import json
 import logging
-import os
-import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from masksearch_agent.config.corpus import CorpusSettings
 from masksearch_agent.config.retrieval import RetrievalSettings
+from masksearch_agent.corpus.loaded import Loaded, passages_of_loaded
 from masksearch_agent.errors import RetrievalError
-from masksearch_agent.files import replace_text
-from masksearch_agent.jsonl import load_record
 from masksearch_agent.plugins import RETRIEVER_MODES
-from masksearch_agent.records import Passage
 from masksearch_agent.retrieval.backends import IndexPart, RetrieverMode, SearchBackend
 from masksearch_agent.retrieval.embedders import Embedder, SentenceEmbedder
-from masksearch_agent.retrieval.passages import PassageFile, write_passages
+from masksearch_agent.retrieval.manifest import BUILD_PREFIX, Manifest, usable_manifest, writing
+from masksearch_agent.retrieval.passages import Extent, PassageFile
 
-__all__ = ("IndexReport", "build_index", "open_index")
+__all__ = ("IndexReport", "build_index", "open_index", "update_index")
 
-_FORMAT_VERSION = 2
-_MANIFEST = "index.json"
-_BUILD_PREFIX = "build-"
-_OLD_FORMAT = ("passages.jsonl", "bm25", "dense-*")
-"""What an index of format version 1 had beside its manifest."""
+_MAX_DEAD = 4
+"""One passage in so many may be of those that were taken out; with more, a new build is made."""
+_OPEN_ATTEMPTS = 3
+
+_Append = Callable[[Path, PassageFile | None], Extent]
+"""Writes passages into a folder, behind those that are there."""
 
 logger = logging.getLogger(__name__)
 
@@ -54,85 +52,235 @@ class IndexReport:
     """Passages whose embedding was computed."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Manifest:
-    format_version: int
-    content_hash: str
-    count: int
-    parts: tuple[str, ...]
-    embedder: str
-    """Name of the embedder of the parts that embed; empty where no part does."""
-    mode: str
-    rrf_k: int
-    folder: str
-    """A name of its own for each build: Chroma keeps an opened folder by its path until the process ends."""
-
-
 def build_index(
-    passages: Iterable[Passage],
-    directory: Path,
+    passages: Loaded,
+    directory: str | Path,
     settings: RetrievalSettings | None = None,
     *,
     embedder: Embedder | None = None,
+    reading: CorpusSettings | None = None,
 ) -> IndexReport:
-    """Index passages in a folder, unless the folder holds just that already; an older index there is replaced.
+    """Index passages in a folder, these and no others; of an index that is there, only what differs is changed.
 
-    Passages are read once and not held in memory; repeated ones count once. `embedder` replaces the one that the
-    settings name.
+    Passages are read once and not held in memory; repeated ones count once.
+
+    Args:
+        passages: Passages, LangChain documents, or a loader of them.
+        directory: The folder.
+        settings: How it is to be searched.
+        embedder: Replaces the one that the settings name.
+        reading: How documents are cut into passages.
 
     Raises:
+        CorpusError: Something is neither a passage nor a document.
         RetrievalError: There is no passage, two passages share an id, the folder holds something that is not an index,
             or another process is building there.
     """
-    settings = settings or RetrievalSettings()
-    embedder = embedder or SentenceEmbedder(settings.embedder)
-    with _exclusive(directory):
-        old = _usable_manifest(directory)
-        _remove_all_but(directory, old)
-        build = Path(tempfile.mkdtemp(prefix=_BUILD_PREFIX, dir=directory))
+    from masksearch_agent.retrieval.passage_writer import append_passages
+
+    settings, directory = settings or RetrievalSettings(), Path(directory)
+    with writing(directory):
+        return _Writer(directory, settings, embedder, usable_manifest(directory)).write(
+            lambda folder, known: append_passages(folder, known, passages_of_loaded(passages, reading))
+        )
+
+
+def update_index(
+    directory: str | Path,
+    added: Loaded = (),
+    removed: Collection[str] = (),
+    *,
+    settings: RetrievalSettings | None = None,
+    embedder: Embedder | None = None,
+    reading: CorpusSettings | None = None,
+) -> IndexReport:
+    """Add passages to an index and take others out, in time that hardly depends on its size.
+
+    Args:
+        directory: Where `build_index` wrote it.
+        added: Passages, LangChain documents, or a loader of them. They take the place of all that the index has of the
+            same documents (`Passage.document_id`).
+        removed: Ids of passages and of documents.
+        settings: Tells of `dense`, where that is an object; all else stays as the index was built.
+        embedder: Replaces the one that the index names; must have the same name.
+        reading: How documents are cut into passages.
+
+    Raises:
+        RetrievalError: There is no index, nothing would be left in it, or another process is building there.
+    """
+    from masksearch_agent.retrieval.passage_writer import append_passages
+
+    directory = Path(directory)
+    Manifest.read(directory)  # Nothing is created where there is no index.
+    with writing(directory):
+        old = Manifest.read(directory)
+        dense = settings.dense if settings is not None else "chroma"
+        as_built = RetrievalSettings(
+            mode=old.mode, rrf_k=old.rrf_k, embedder=old.embedder or "minilm", dense=dense
+        )
+        writer = _Writer(directory, as_built, embedder, old)
+        return writer.write(
+            lambda folder, known: append_passages(folder, known, passages_of_loaded(added, reading), removed)
+        )
+
+
+class _Writer:
+    """Changes an index, or writes the first. `old` is what there is."""
+
+    def __init__(
+        self, directory: Path, settings: RetrievalSettings, embedder: Embedder | None, old: Manifest | None
+    ) -> None:
+        self._directory = directory
+        self._settings = settings
+        self._embedder = embedder or SentenceEmbedder(settings.embedder)
+        self._parts = _parts_of(settings.mode)
+        self._old = old
+        self._before = self._open_old()
+
+    def write(self, append: _Append) -> IndexReport:
+        """Let passages be appended, bring the parts in line, and make it the index."""
+        embeds = _embeds(self._parts) and isinstance(self._settings.dense, str)
+        wanted = Manifest(
+            extent=Extent(),
+            parts=tuple(sorted(self._parts)),
+            embedder=self._embedder.name if embeds else "",
+            mode=self._settings.mode,
+            rrf_k=self._settings.rrf_k,
+            folder="",
+        )
+        old, before = self._old, self._before
+        if old is None or before is None:
+            build = self._new_build()
+            return self._build(replace(wanted, folder=build.name, extent=append(build, None)))
+        folder = self._directory / old.folder
+        extent = append(folder, before)
+        wanted = replace(wanted, folder=old.folder, extent=extent)
+        if extent == before.extent and self._serves(old, wanted):
+            logger.info("the index in %s is up to date", self._directory)
+            if (old.mode, old.rrf_k) != (wanted.mode, wanted.rrf_k):
+                replace(old, mode=wanted.mode, rrf_k=wanted.rrf_k).write(self._directory)
+            return IndexReport(len(before), added=0, removed=0, embedded=0)
+        if self._grows(old, wanted):
+            return self._grow(old, wanted)
+        from masksearch_agent.retrieval.passage_writer import append_passages
+
+        build, passages = self._new_build(), PassageFile(folder, extent, is_kept=False)
+        return self._build(replace(wanted, folder=build.name, extent=append_passages(build, None, passages)))
+
+    def _build(self, wanted: Manifest) -> IndexReport:
+        """Write all parts, taking over what the old ones have."""
+        old, before = self._old, self._before
+        passages = PassageFile(self._directory / wanted.folder, wanted.extent, is_kept=False)
+        embedded = 0
+        for name, mode in self._parts.items():
+            older = None
+            is_usable = old is not None and (not mode.embeds or old.embedder == wanted.embedder)
+            if old is not None and before is not None and is_usable and name in old.parts:
+                older = self._part(old, name, before)
+            embedded += mode.build(self._part(wanted, name, passages), older)
+        replace(wanted, extent=replace(wanted.extent, purged=wanted.extent.dead)).write(self._directory)
+        self._drop_old()
+        return _report(before, passages, embedded)
+
+    def _grow(self, old: Manifest, wanted: Manifest) -> IndexReport:
+        """Add to all parts, tell of it, and then take out of them what the index has forgotten."""
+        passages = PassageFile(self._directory / wanted.folder, wanted.extent, is_kept=False)
+        first = old.extent.rows
+        embedded = sum(
+            mode.add(self._part(wanted, name, passages), first) for name, mode in self._parts.items()
+        )
+        wanted.write(self._directory)
+        dead = passages.dead[wanted.extent.purged :].tolist()
+        if dead:
+            for name, mode in self._parts.items():
+                mode.remove(self._part(wanted, name, passages), dead)
+            replace(wanted, extent=replace(wanted.extent, purged=wanted.extent.dead)).write(self._directory)
+        return _report(self._before, passages, embedded)
+
+    def _grows(self, old: Manifest, wanted: Manifest) -> bool:
+        return (
+            all(mode.grows for mode in self._parts.values())
+            and (old.parts, old.embedder) == (wanted.parts, wanted.embedder)
+            and _MAX_DEAD * wanted.extent.dead <= wanted.extent.rows
+            and self._is_whole(old)
+        )
+
+    def _serves(self, old: Manifest, wanted: Manifest) -> bool:
+        """Tell whether an index of the same passages is what is wanted, however it is to be opened."""
+        has_parts = set(wanted.parts) <= set(old.parts) and wanted.embedder in ("", old.embedder)
+        return has_parts and old.extent.purged == old.extent.dead and self._is_whole(old)
+
+    def _is_whole(self, old: Manifest) -> bool:
+        if self._before is None:
+            return False
         try:
-            content_hash = write_passages(build, passages)
-            stored = PassageFile(build)
-            parts = _parts_of(settings.mode)
-            wanted = _Manifest(
-                format_version=_FORMAT_VERSION,
-                content_hash=content_hash,
-                count=len(stored),
-                parts=tuple(sorted(parts)),
-                embedder=embedder.name if _embeds(parts) else "",
-                mode=settings.mode,
-                rrf_k=settings.rrf_k,
-                folder=build.name,
-            )
-            if old is not None and _is_up_to_date(old, wanted, directory):
-                logger.info("the index in %s is up to date", directory)
-                opened_as_wanted = replace(old, mode=wanted.mode, rrf_k=wanted.rrf_k)
-                if opened_as_wanted != old:
-                    _write_manifest(directory, opened_as_wanted)
-                return IndexReport(old.count, added=0, removed=0, embedded=0)
-            report = _write_parts(directory, stored, wanted, embedder, old)
-            _write_manifest(directory, wanted)
-            old = wanted
-        finally:
-            _remove_all_but(directory, old)
-    return report
+            # A part may be of a mode that is not installed any more.
+            for name in set(RETRIEVER_MODES.names()) & set(old.parts):
+                RETRIEVER_MODES.get(name).check(self._part(old, name, self._before))
+        except RetrievalError as failure:
+            logger.warning("building the index again: %s", failure)
+            return False
+        return True
+
+    def _open_old(self) -> PassageFile | None:
+        if self._old is None:
+            return None
+        try:
+            return PassageFile(self._directory / self._old.folder, self._old.extent, is_kept=False)
+        except RetrievalError:
+            logger.warning("the passages of the old index are damaged; all count as new")
+            return None
+
+    def _drop_old(self) -> None:
+        if self._old is None or self._before is None:
+            return
+        for name in set(RETRIEVER_MODES.names()) & set(self._old.parts):
+            try:
+                RETRIEVER_MODES.get(name).drop(self._part(self._old, name, self._before))
+            except RetrievalError as failure:
+                logger.warning("what the old index kept elsewhere stays there: %s", failure)
+        self._before = self._old = None
+
+    def _new_build(self) -> Path:
+        return Path(tempfile.mkdtemp(prefix=BUILD_PREFIX, dir=self._directory))
+
+    def _part(self, manifest: Manifest, name: str, passages: PassageFile) -> IndexPart:
+        folder = self._directory / manifest.folder / name
+        return IndexPart(folder, passages, self._embedder, self._settings.dense_place)
 
 
 def open_index(
-    directory: Path, mode: str | None = None, *, embedder: Embedder | None = None
+    directory: Path,
+    mode: str | None = None,
+    *,
+    embedder: Embedder | None = None,
+    vector_store: Any = None,
 ) -> SearchBackend:
-    """Open an index for searching.
+    """Open an index for searching. It may be on a read-only file system, and others may be writing to it.
 
     Args:
         directory: Where `build_index` wrote it.
         mode: How to rank; what the index was built for where None. `bm25` imports neither torch nor Chroma.
         embedder: Replaces the embedder that the manifest names; must have the same name.
+        vector_store: The LangChain vector store that it was built with, where it was.
 
     Raises:
         RetrievalError: If there is no index, if it is damaged, or if it lacks what the mode needs.
     """
-    manifest = _read_manifest(directory)
-    mode = mode or manifest.mode
+    for attempt in range(_OPEN_ATTEMPTS):
+        manifest = Manifest.read(directory)
+        try:
+            return _open(directory, manifest, mode or manifest.mode, embedder, vector_store)
+        except RetrievalError:
+            # A writer may have replaced the index while it was being opened.
+            if attempt == _OPEN_ATTEMPTS - 1 or Manifest.read(directory) == manifest:
+                raise
+    raise AssertionError
+
+
+def _open(
+    directory: Path, manifest: Manifest, mode: str, embedder: Embedder | None, vector_store: Any
+) -> SearchBackend:
     if mode not in RETRIEVER_MODES.names():
         raise RetrievalError(
             f"unknown search mode {mode!r}; expected one of {', '.join(RETRIEVER_MODES.names())}, or install the "
@@ -146,14 +294,16 @@ def open_index(
             f"needs; run `masksearch index` with retrieval mode {mode!r}"
         )
     chosen = embedder or SentenceEmbedder(manifest.embedder)
+    if _embeds(parts) and manifest.embedder and chosen.name != manifest.embedder:
+        raise RetrievalError(
+            f"the index was built with embedder {manifest.embedder!r}, not {chosen.name!r}; "
+            "run `masksearch index` to build the index again"
+        )
     try:
-        if _embeds(parts) and chosen.name != manifest.embedder:
-            raise RetrievalError(
-                f"the index was built with embedder {manifest.embedder!r}, not {chosen.name!r}"
-            )
-        passages = _open_passages(directory, manifest)
+        passages = PassageFile(directory / manifest.folder, manifest.extent)
+        dense = vector_store if vector_store is not None else "chroma"
         backends = [
-            part.open(IndexPart(directory / manifest.folder / name, passages, chosen))
+            part.open(IndexPart(directory / manifest.folder / name, passages, chosen, dense))
             for name, part in parts.items()
         ]
     except RetrievalError as failure:
@@ -170,131 +320,19 @@ def _embeds(parts: dict[str, RetrieverMode]) -> bool:
     return any(part.embeds for part in parts.values())
 
 
-def _open_passages(directory: Path, manifest: _Manifest) -> PassageFile:
-    passages = PassageFile(directory / manifest.folder)
-    if len(passages) != manifest.count:
-        raise RetrievalError(
-            f"{directory / manifest.folder} holds {len(passages)} passages, not {manifest.count}"
-        )
-    return passages
-
-
-def _is_up_to_date(manifest: _Manifest, wanted: _Manifest, directory: Path) -> bool:
-    """Tell whether an index holds what is wanted, however it is to be opened, and its files are whole."""
-    if (manifest.count, manifest.content_hash) != (wanted.count, wanted.content_hash):
-        return False
-    if not set(wanted.parts) <= set(manifest.parts) or wanted.embedder not in ("", manifest.embedder):
-        return False
-    try:
-        passages = _open_passages(directory, manifest)
-        embedder = SentenceEmbedder(manifest.embedder)
-        # A part may be of a mode that is not installed any more.
-        for name in set(RETRIEVER_MODES.names()) & set(manifest.parts):
-            RETRIEVER_MODES.get(name).check(IndexPart(directory / manifest.folder / name, passages, embedder))
-    except RetrievalError as failure:
-        logger.warning("building the index again: %s", failure)
-        return False
-    return True
-
-
-@contextmanager
-def _exclusive(directory: Path) -> Iterator[None]:
-    """Hold the folder, created where it is missing, against other builds; the end of a process lets it go."""
-    has_index = (directory / _MANIFEST).is_file()
-    if directory.exists() and not has_index and not _is_free(directory):
-        raise RetrievalError(f"{directory} exists and is not an index; choose another folder or remove it")
-    directory.mkdir(parents=True, exist_ok=True)
-    handle = None
-    try:
-        import fcntl
-
-        handle = os.open(directory, os.O_RDONLY)
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except ImportError:
-        pass  # Windows has no such lock.
-    except BlockingIOError as failure:
-        os.close(handle or 0)
-        raise RetrievalError(
-            f"another process is building the index in {directory}; wait for it to end"
-        ) from failure
-    try:
-        yield
-    finally:
-        if handle is not None:
-            os.close(handle)
-        if not any(directory.iterdir()):
-            directory.rmdir()
-
-
-def _is_free(directory: Path) -> bool:
-    """Tell whether a folder holds nothing but what killed builds left behind."""
-    return directory.is_dir() and all(entry.name.startswith(_BUILD_PREFIX) for entry in directory.iterdir())
-
-
-def _usable_manifest(directory: Path) -> _Manifest | None:
-    if not (directory / _MANIFEST).is_file():
-        return None
-    try:
-        return _read_manifest(directory)
-    except RetrievalError:
-        logger.warning("the index in %s is damaged or of another version; building it again", directory)
-        return None
-
-
-def _remove_all_but(directory: Path, current: _Manifest | None) -> None:
-    """Remove builds that are not the index: replaced, failed, or left by a killed process."""
-    keep = current.folder if current else ""
-    for pattern in (f"{_BUILD_PREFIX}*", *(_OLD_FORMAT if current else ())):
-        for entry in directory.glob(pattern):
-            if entry.is_dir() and entry.name != keep:
-                shutil.rmtree(entry)
-            elif entry.is_file():
-                entry.unlink()
-
-
-def _write_parts(
-    directory: Path, passages: PassageFile, wanted: _Manifest, embedder: Embedder, old: _Manifest | None
-) -> IndexReport:
-    """Write the parts of an index, taking over what the old one has; report what changed."""
+def _report(before: PassageFile | None, now: PassageFile, embedded: int) -> IndexReport:
+    """Compare two states of an index by the titles and texts of their passages."""
     import numpy as np
 
-    before = None
-    if old is not None:
-        try:
-            before = PassageFile(directory / old.folder)
-        except RetrievalError:
-            logger.warning("the passages of the old index are damaged; all count as new")
-    embedded = 0
-    for name, part in _parts_of(wanted.mode).items():
-        older = None
-        is_usable = old is not None and (not part.embeds or old.embedder == wanted.embedder)
-        if old is not None and before is not None and is_usable and name in old.parts:
-            older = IndexPart(directory / old.folder / name, before, embedder)
-        embedded += part.build(IndexPart(directory / wanted.folder / name, passages, embedder), older)
-    now = np.array(passages.keys)
-    gone = np.array(before.keys if before is not None else (), dtype=np.uint64)
-    added, removed = np.setdiff1d(now, gone).size, np.setdiff1d(gone, now).size
-    return IndexReport(wanted.count, added, removed, embedded)
-
-
-def _write_manifest(directory: Path, manifest: _Manifest) -> None:
-    replace_text(directory / _MANIFEST, json.dumps(asdict(manifest), indent=2) + "\n")
-
-
-def _read_manifest(directory: Path) -> _Manifest:
-    path = directory / _MANIFEST
-    if not path.is_file():
-        raise RetrievalError(f"no index in {directory}; run `masksearch index` to build one")
-    try:
-        data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        manifest = load_record(_Manifest, data, RetrievalError)
-    except (ValueError, RetrievalError) as failure:
-        raise RetrievalError(
-            f"{path} is damaged ({failure}); run `masksearch index` to build the index again"
-        ) from failure
-    if manifest.format_version != _FORMAT_VERSION:
-        raise RetrievalError(
-            f"the index in {directory} has format version {manifest.format_version}, expected "
-            f"{_FORMAT_VERSION}; run `masksearch index` to build it again"
-        )
-    return manifest
+    is_grown = before is not None and before.directory == now.directory
+    first = before.extent.rows if before is not None and is_grown else 0
+    is_there = now.is_there()
+    new = now.rows["text"][first:][is_there[first:]]
+    gone = new[:0]
+    if before is not None:
+        is_gone = before.is_there()
+        if is_grown:
+            is_gone &= ~is_there[:first]
+        gone = before.rows["text"][is_gone]
+    added, removed = (int(np.isin(a, b, invert=True).sum()) for a, b in ((new, gone), (gone, new)))
+    return IndexReport(len(now), added, removed, embedded)

@@ -46,7 +46,8 @@ class LeakGuard:
 
     def withholds(self, passage: Passage) -> bool:
         """Whether a passage is the source or a near copy of it."""
-        if self._passage_id and passage.id == self._passage_id:
+        # In a vector store of an application's own, the passages' ids are those of documents.
+        if self._passage_id and self._passage_id in (passage.id, passage.document_id):
             return True
         shingles = word_shingles(passage.text)
         smaller = min(len(shingles), len(self._shingles))

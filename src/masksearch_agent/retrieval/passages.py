@@ -1,121 +1,171 @@
-"""Passages on disk, read by their position.
+"""Passages on disk, read by their row.
 
-An index holds as many passages as there are, but a search reads ten of them. They stay in a JSON-lines file;
-in memory are where each line ends (8 bytes a passage) and the passages that were read last.
+An index holds as many passages as there are, but a search reads ten of them. They stay in a JSON-lines file; beside it
+are 40 bytes a passage: where its line ends, and hashes to tell by what it is. Both files only grow, and so does the
+list of rows whose passages were taken out. How much of them counts is told by an `Extent`, which the index keeps in its
+manifest: so an index changes in one step, what was not finished is beyond the extent and is cut off by the next writer,
+and whoever reads sees what was there when it was opened.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from array import array
-from collections.abc import Iterable, Iterator, Sequence
-from functools import lru_cache
-from hashlib import sha256
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from pathlib import Path
 from threading import Lock
-from typing import overload
+from typing import IO, Any, overload
 
-from masksearch_agent.errors import RetrievalError
-from masksearch_agent.jsonl import dump_record, load_record
-from masksearch_agent.records import Passage, content_id
+from masksearch_agent.errors import RetrievalError, needs_extra
+from masksearch_agent.files import FolderHold
+from masksearch_agent.jsonl import load_record
+from masksearch_agent.records import Passage, ScoredPassage
 
-__all__ = ("PassageFile", "write_passages")
+__all__ = ("DEAD_ROWS", "FIELDS", "LINES", "ROWS", "Extent", "PassageFile")
 
-_PASSAGES = "passages.jsonl"
-_ENDS = "passages.ends"
-_KEYS = "passages.keys"
+LINES, ROWS, DEAD_ROWS = "passages.jsonl", "passages.rows", "passages.dead"
+FIELDS = [("end", "<u8"), ("name", "<u8"), ("document", "<u8"), ("text", "<u8"), ("line", "<u8")]
+"""Where the line ends in the file; hashes of the id, of the document's id, of title and text, and of the line."""
 _REMEMBERED = 20_000
 
 
-def write_passages(directory: Path, passages: Iterable[Passage]) -> str:
-    """Write passages into a folder, repeated ones once; return a hash of them all, in their order.
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """How much of the files of passages counts."""
 
-    Raises:
-        RetrievalError: If there is no passage, or two different ones share an id.
-    """
-    digest = sha256()
-    ends, keys = array("Q"), array("Q")
-    seen: dict[int, int] = {}
-    with (directory / _PASSAGES).open("wb") as file:
-        for passage in passages:
-            name = int(content_id(passage.id), 16)
-            key = int(content_id(passage.title, passage.text), 16)
-            if seen.setdefault(name, key) != key:
-                raise RetrievalError(
-                    f"two different passages have the id {passage.id!r} (one is titled {passage.title!r}); "
-                    "give each passage an id of its own"
-                )
-            if len(seen) == len(keys):
-                continue
-            line = json.dumps(dump_record(passage), ensure_ascii=False).encode() + b"\n"
-            file.write(line)
-            digest.update(line)
-            ends.append(file.tell())
-            keys.append(key)
-    if not keys:
-        raise RetrievalError("there is no passage to index")
-    for name_of_file, numbers in ((_ENDS, ends), (_KEYS, keys)):
-        (directory / name_of_file).write_bytes(numbers.tobytes())
-    return digest.hexdigest()
+    rows: int = 0
+    """Passages that were ever added."""
+    dead: int = 0
+    """Those of them that were taken out."""
+    purged: int = 0
+    """Those of them that are out of every part of the index, too."""
 
 
 class PassageFile(Sequence[Passage]):
-    """The passages that `write_passages` wrote. Safe to share between threads and forked processes.
+    """The passages of an index. Safe to share between threads and forked processes.
+
+    A passage has a place, from 0, among those that are there, and a row, which it keeps for good.
+
+    Args:
+        directory: Where the files are.
+        extent: How much of them counts.
+        is_kept: Keep writers from removing the folder, as long as the object lives.
 
     Raises:
-        RetrievalError: If files are missing or do not fit together.
+        RetrievalError: If files are missing, or hold less than the extent.
     """
 
-    def __init__(self, directory: Path) -> None:
-        self._path = directory / _PASSAGES
-        self.keys = array("Q")
-        """A 64-bit hash of the title and text of each passage."""
-        self._ends = array("Q")
+    def __init__(self, directory: Path, extent: Extent, *, is_kept: bool = True) -> None:
+        with needs_extra("index"):
+            import numpy as np
+        self.directory, self.extent = directory, extent
         try:
-            self._ends.frombytes((directory / _ENDS).read_bytes())
-            self.keys.frombytes((directory / _KEYS).read_bytes())
-            self._file = self._path.open("rb")
+            self._hold = FolderHold(directory) if is_kept else None
+            self._path = directory / LINES
+            file = self._path.open("rb")
+            self.rows = np.memmap(directory / ROWS, dtype=FIELDS, mode="r", shape=(extent.rows,))
+            """A structured array, one record a row: `end` and hashes (uint64)."""
+            self.dead = np.fromfile(directory / DEAD_ROWS, dtype="<u8", count=extent.dead)
+            """Rows without a passage, in the order in which they lost it."""
         except (OSError, ValueError) as failure:
             raise RetrievalError(f"cannot read the passages in {directory}: {failure}") from failure
-        size = os.fstat(self._file.fileno()).st_size
-        if not self._ends or len(self._ends) != len(self.keys) or self._ends[-1] != size:
-            self._file.close()
-            raise RetrievalError(f"{self._path} is damaged: it has {size} bytes, not {[*self._ends[-1:]]}")
-        self._lock = Lock()
-        self._remembered = lru_cache(_REMEMBERED)(self._read)
+        size = os.fstat(file.fileno()).st_size
+        if size < int(self.rows["end"][-1]) or len(self.dead) < extent.dead:
+            raise RetrievalError(
+                f"the index in {directory} is damaged: {LINES} has {size} bytes of "
+                f"{self.rows['end'][-1]}, {DEAD_ROWS} {len(self.dead)} rows of {extent.dead}"
+            )
+        self._hidden = frozenset(self.dead[extent.purged :].tolist())
+        self._lines = _Lines(file, self._path, self.rows["end"])
+        self.at: Callable[[int], Passage] = lru_cache(_REMEMBERED)(self._lines.read)
+        """Return the passage of a row."""
 
     def __len__(self) -> int:
-        return len(self._ends)
+        return self.extent.rows - self.extent.dead
 
     @overload
     def __getitem__(self, position: int) -> Passage: ...
     @overload
     def __getitem__(self, position: slice) -> list[Passage]: ...
     def __getitem__(self, position: int | slice) -> Passage | list[Passage]:
-        """Return the passage at a position."""
+        """Return the passage at a place."""
         if isinstance(position, slice):
-            return [self._read(each) for each in range(*position.indices(len(self)))]
+            return [self._lines.read(self._row(each)) for each in range(*position.indices(len(self)))]
         if not -len(self) <= position < len(self):
             raise IndexError(f"position {position} of {len(self)} passages")
-        return self._remembered(position % len(self))
+        return self.at(self._row(position % len(self)))
 
     def __iter__(self) -> Iterator[Passage]:
-        with self._path.open("rb") as file:
-            for line in file:
-                yield self._parse(line)
+        return (passage for _, passage in self.since(0))
 
-    def _read(self, position: int) -> Passage:
-        start = self._ends[position - 1] if position else 0
-        length = self._ends[position] - start
+    def since(self, first: int) -> Iterator[tuple[int, Passage]]:
+        """Yield the rows from one on that have a passage, with it."""
+        dead = set(self.dead.tolist())
+        if first >= self.extent.rows:
+            return
+        with self._path.open("rb") as file:
+            file.seek(self._lines.start(first))
+            for row in range(first, self.extent.rows):
+                line = file.readline()
+                if row not in dead:
+                    yield row, _parse(line, self._path)
+
+    def has(self, row: int) -> bool:
+        """Tell whether a part that gives a row means a passage of these: it may be ahead or behind of what we see."""
+        return 0 <= row < self.extent.rows and row not in self._hidden
+
+    def best(self, rank: Callable[[int], Sequence[tuple[int, float]]], limit: int) -> list[ScoredPassage]:
+        """Return the best passages of a part that ranks so many rows; where some do not count, it is asked for more."""
+        wanted = limit
+        while True:
+            ranked = rank(wanted)
+            hits = [(row, score) for row, score in ranked if self.has(row)]
+            if len(hits) >= limit or len(ranked) < wanted:
+                return [ScoredPassage(self.at(row), score) for row, score in hits[:limit]]
+            wanted *= 2
+
+    def is_there(self) -> Any:
+        """Return which rows have a passage: `(rows,)` bool."""
+        import numpy as np
+
+        there = np.ones(self.extent.rows, dtype=bool)
+        there[self.dead.astype(np.int64)] = False
+        return there
+
+    def _row(self, position: int) -> int:
+        # So many dead rows stand before the one that is looked for as are passed on the way.
+        return position + bisect_right(self._passed, position) if self.extent.dead else position
+
+    @cached_property
+    def _passed(self) -> list[int]:
+        return [row - number for number, row in enumerate(sorted(self.dead.tolist()))]
+
+
+class _Lines:
+    """Reads single lines of a file. `PassageFile` remembers them; a reference back would keep both from being freed."""
+
+    def __init__(self, file: IO[bytes], path: Path, ends: Any) -> None:
+        self._file, self._path, self._ends = file, path, ends
+        self._lock = Lock()
+
+    def start(self, row: int) -> int:
+        return int(self._ends[row - 1]) if row else 0
+
+    def read(self, row: int) -> Passage:
+        start = self.start(row)
+        length = int(self._ends[row]) - start
         if hasattr(os, "pread"):
-            return self._parse(os.pread(self._file.fileno(), length, start))
+            return _parse(os.pread(self._file.fileno(), length, start), self._path)
         with self._lock:
             self._file.seek(start)
-            return self._parse(self._file.read(length))
+            return _parse(self._file.read(length), self._path)
 
-    def _parse(self, line: bytes) -> Passage:
-        try:
-            return load_record(Passage, json.loads(line), RetrievalError)
-        except ValueError as failure:
-            raise RetrievalError(f"{self._path} is damaged ({failure})") from failure
+
+def _parse(line: bytes, path: Path) -> Passage:
+    try:
+        return load_record(Passage, json.loads(line), RetrievalError)
+    except ValueError as failure:
+        raise RetrievalError(f"{path} is damaged ({failure})") from failure

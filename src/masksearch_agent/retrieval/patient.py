@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from masksearch_agent.calls.cache import AnswerCache
 from masksearch_agent.calls.patience import PatientCaller
+from masksearch_agent.concurrency import finish_in_thread
 from masksearch_agent.config.calls import CallSettings
 from masksearch_agent.errors import RetrievalError
 from masksearch_agent.jsonl import dump_record, load_record
@@ -44,10 +45,7 @@ class PatientBackend:
 
     def search(self, queries: Sequence[str], limit: int) -> list[list[ScoredPassage]]:
         """Return what `asearch` returns; works inside a running event loop too."""
-        with ThreadPoolExecutor(1) as thread:
-            # What the caller's context holds, its config among it, is the caller's in the other thread too.
-            context = contextvars.copy_context()
-            return thread.submit(context.run, asyncio.run, self.asearch(queries, limit)).result()
+        return finish_in_thread(lambda: self.asearch(queries, limit))
 
     async def asearch(self, queries: Sequence[str], limit: int) -> list[list[ScoredPassage]]:
         """Return one list per query, best first.

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from itertools import chain
 from typing import Any
 
 from langchain_core.documents import Document
 from langchain_core.messages import ToolMessage
 from langchain_core.runnables.config import ContextThreadPoolExecutor
 
+from masksearch_agent.concurrency import is_bound_to_thread
 from masksearch_agent.errors import RetrievalError
 from masksearch_agent.records import Passage, ScoredPassage, content_id
 
-__all__ = ("AwaitedSource", "Source", "hits_from_output", "passage_from_document")
+__all__ = ("AwaitedSource", "Source", "document_of", "hits_from_output", "passage_from_document")
 
-_TEXT_KEYS = ("text", "content", "page_content", "snippet", "body")
-_SOURCE_KEYS = ("source", "url", "link", "href")
-_OWN_KEYS = frozenset((*_TEXT_KEYS, "id", "title", "type"))
-"""What a passage has fields for, and so is no metadata of a result that is a dictionary."""
+_TEXT_KEYS = ("text", "content", "page_content", "snippet", "body", "description", "summary")
+_SOURCE_KEYS = ("source", "url", "link", "href", "uri")
+_LIST_KEYS = ("structured_content", "results", "result", "documents", "passages", "context")
+"""Under which a search, an MCP tool (`structured_content`, `result`) and a chain (`context`) put what they found; other
+keys are looked at after these."""
+_BLOCK_KEYS = {"type", "text", "id", "annotations", "index", "extras"}
+"""Of a block of text of a tool's answer (LangChain's content blocks)."""
 _ITEM = str | Document | Passage | ScoredPassage
 _MAX_THREADS = 8
 
@@ -34,12 +41,17 @@ class Source:
 
     def search(self, queries: Sequence[str], limit: int) -> list[list[ScoredPassage]]:
         """Return one list per query, asking for several at once."""
-        if len(queries) <= 1:
-            outputs = [self._ask(query, limit) for query in queries]
-        else:
-            with ContextThreadPoolExecutor(max_workers=min(len(queries), _MAX_THREADS)) as pool:
-                outputs = list(pool.map(self._ask, queries, [limit] * len(queries)))
-        return [hits_from_output(output, limit) for output in outputs]
+        return [hits_from_output(output, limit) for output in self._ask_all(queries, limit)]
+
+    def _ask_all(self, queries: Sequence[str], limit: int) -> list[object]:
+        if len(queries) > 1:
+            try:
+                with ContextThreadPoolExecutor(max_workers=min(len(queries), _MAX_THREADS)) as pool:
+                    return list(pool.map(self._ask, queries, [limit] * len(queries)))
+            except Exception as failure:
+                if not is_bound_to_thread(failure):
+                    raise
+        return [self._ask(query, limit) for query in queries]
 
 
 def _refuse_sync(_query: str, _limit: int) -> object:
@@ -66,15 +78,15 @@ def hits_from_output(output: object, limit: int) -> list[ScoredPassage]:
 
     Args:
         output: A string; a list of strings, dictionaries, documents or passages; a dictionary with such a
-            list under `results`; a `(content, artifact)` pair or a `ToolMessage`, whose artifact is used if
-            it holds passages and whose content otherwise.
+            list in it, as `{"results": […]}`; text that is such a thing as JSON; content blocks; a `(content,
+            artifact)` pair or a `ToolMessage`, whose artifact is used if it holds passages and whose content otherwise.
 
     Raises:
         RetrievalError: If the output is of another form, or a tool reported an error.
     """
     if isinstance(output, ToolMessage):
         if output.status == "error":
-            raise RetrievalError(f"the search tool {output.name!r} failed: {output.content}")
+            raise RetrievalError(f"the search tool {output.name!r} failed: {output.text}")
         output = (output.content, output.artifact)
     passages = _passages(output)
     if passages is None:
@@ -95,30 +107,83 @@ def hits_from_output(output: object, limit: int) -> list[ScoredPassage]:
 def passage_from_document(document: Document) -> Passage:
     """Return a LangChain document as a passage.
 
-    The id is the document's own, else `id` of its metadata, else a hash of its content; the title is the
+    Its own id, else `id` of its metadata, becomes the `document_id`, as chunks often share it; the title is the
     metadata's `title`, else its source. The metadata stays with it.
     """
-    entry = {**document.metadata, "text": document.page_content}
+    known = document.metadata
+    if document.id and "document_id" in known and isinstance(known.get("position"), int):
+        # It says which part of which document it is (`document_of`), so the id is its own.
+        title, source = _first(known, ("title",)), _first(known, _SOURCE_KEYS)
+        place = (str(known["document_id"]), known["position"], source, known)
+        return Passage(document.id, title, document.page_content, *place)
+    entry = {**known, "text": document.page_content}
     if document.id:
         entry["id"] = document.id
-    return _passage_from_mapping(entry, document.metadata)
+    return _passage_from_mapping(entry, known)
+
+
+def document_of(passage: Passage) -> Document:
+    """Return a passage as a LangChain document; the metadata that it came with goes before what else is known of it."""
+    known = {
+        "title": passage.title,
+        "source": passage.source,
+        "document_id": passage.document_id,
+        "position": passage.position,
+    }
+    return Document(passage.text, id=passage.id, metadata={**known, **passage.metadata})
 
 
 def _passages(output: object) -> list[Passage] | None:
     """Return the passages in an output, or None where it is of no known form."""
-    if isinstance(output, tuple) and len(output) == 2 and not isinstance(output[1], _ITEM):
-        content, artifact = output
-        found = _passages(artifact)
-        return _passages(content) if found is None else found
-    if isinstance(output, Mapping) and isinstance(output.get("results"), list):
-        output = output["results"]
-    if isinstance(output, _ITEM | Mapping):
-        output = [output]
+    match output:
+        case (content, artifact) if isinstance(output, tuple) and not isinstance(artifact, _ITEM):
+            found = _passages(artifact)
+            return _passages(content) if found is None else found
+        case str():
+            found = _from_json(output)
+            return [Passage(content_id("", output), "", output)] if found is None else found
+        case Mapping():
+            return _from_mapping(output)
+        case Document() | Passage() | ScoredPassage():
+            output = [output]
     if not isinstance(output, Iterable):
         return None
-    passages = [_passage(item) for item in output]
+    items = list(output)
+    if any(_is_block(item) for item in items):
+        # What is no text, an image say, is nothing to read.
+        return list(chain.from_iterable(_passages(item["text"]) or () for item in items if _is_block(item)))
+    passages = [_passage(item) for item in items]
     known = [passage for passage in passages if passage is not None]
     return known if len(known) == len(passages) else None
+
+
+def _from_mapping(output: Mapping[str, Any]) -> list[Passage] | None:
+    """Return the passages of what a mapping lists, or else of the mapping as a result; None where it is neither."""
+    if _is_block(output):
+        return _passages(output["text"])
+    named = [output[key] for key in _LIST_KEYS if isinstance(output.get(key), list | Mapping)]
+    others = [] if _is_entry(output) else list(output.values())
+    lists = [value for value in others if isinstance(value, list) and value and isinstance(value[0], Mapping)]
+    for value in (*named, *lists):
+        found = _passages(value)
+        if found is not None:
+            return found
+    if _is_entry(output):
+        return [_passage_from_mapping(output)]
+    return _passages(output["result"]) if isinstance(output.get("result"), str) else None
+
+
+def _from_json(text: str) -> list[Passage] | None:
+    """Return the passages of a text that is JSON of them; None for any other text, JSON or not."""
+    if text.lstrip()[:1] in ("{", "["):
+        with suppress(ValueError, RecursionError):
+            return _passages(json.loads(text))
+    return None
+
+
+def _is_block(item: object) -> bool:
+    """Whether something is a block of text, as tools and models answer in."""
+    return isinstance(item, Mapping) and item.get("type") == "text" and item.keys() <= _BLOCK_KEYS
 
 
 def _passage(item: object) -> Passage | None:
@@ -131,17 +196,27 @@ def _passage(item: object) -> Passage | None:
             return passage_from_document(item)
         case str():
             return Passage(content_id("", item), "", item)
-        case Mapping() if any(isinstance(item.get(key), str) for key in _TEXT_KEYS):
-            return _passage_from_mapping(item, {key: item[key] for key in item if key not in _OWN_KEYS})
+        case Mapping() if _is_entry(item):
+            return _passage_from_mapping(item)
     return None
 
 
-def _passage_from_mapping(entry: Mapping[str, Any], metadata: Mapping[str, Any]) -> Passage:
-    text = next(entry[key] for key in _TEXT_KEYS if isinstance(entry.get(key), str))
-    source = _first(entry, _SOURCE_KEYS)
-    title = _first(entry, ("title",)) or source
-    given_id = _first(entry, ("id",))
-    return Passage(given_id or content_id(title, text), title, text, source=source, metadata=metadata)
+def _is_entry(item: object) -> bool:
+    return isinstance(item, Mapping) and any(isinstance(item.get(key), str) for key in _TEXT_KEYS)
+
+
+def _passage_from_mapping(entry: Mapping[str, Any], metadata: Mapping[str, Any] | None = None) -> Passage:
+    """Return an entry as a passage; without metadata of its own, that is what a passage has no field for."""
+    if isinstance(entry.get("metadata"), Mapping):  # A document as JSON.
+        entry = {**entry["metadata"], **{key: value for key, value in entry.items() if key != "metadata"}}
+    text_key = next(key for key in _TEXT_KEYS if isinstance(entry.get(key), str))
+    title, source, given = _first(entry, ("title",)), _first(entry, _SOURCE_KEYS), _first(entry, ("id",))
+    title = title or source
+    if metadata is None:
+        metadata = {key: entry[key] for key in entry if key not in ("id", "title", "type", text_key)}
+    # An id of its own: chunks that share their document's are passages of their own all the same.
+    own_id = content_id(given, title, entry[text_key]) if given else content_id(title, entry[text_key])
+    return Passage(own_id, title, entry[text_key], given, source=source, metadata=metadata)
 
 
 def _first(entry: Mapping[str, Any], keys: tuple[str, ...]) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from masksearch_agent.config.recipe import Recipe
 from masksearch_agent.reports.records import RunReport
-from masksearch_agent.retrieval.web import web_source
+from masksearch_agent.retrieval.adapters import is_folder
 from masksearch_agent.runs.reporting import report_evolution
 from masksearch_agent.runs.rounds import Rounds, evolve, split_tasks
 from masksearch_agent.stages.display import Display
@@ -47,7 +47,7 @@ class Evolution:
         self.graph = StageGraph(directory, display)
         make = RecipeStages(recipe)
         searched = make.search(IndexFolder(str(index)))
-        base = make.base(searched.index if web_source(str(index)) is None else None)
+        base = make.base(searched.index if is_folder(index) else None)
         pool, aside = ([TaskFile(str(file)) for file in group] for group in (tasks, held_out))
         split = split_tasks(make, pool, aside, recipe.evolution)
         self.rounds = Rounds(self.graph, make, split, searched, base, recipe.evolution, recipe.ramp_sft)

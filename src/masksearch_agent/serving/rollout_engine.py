@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from masksearch_agent.config.serving import RolloutEngineSettings, ServingSettings
 from masksearch_agent.errors import TrainingError
@@ -32,6 +33,7 @@ def open_rollout_engine(
     tokenizer: PreTrainedTokenizerBase,
     model_version: str,
     directory: Path,
+    is_ahead: bool = False,
 ) -> Iterator[tuple[RecordingChatModel, WeightSync]]:
     """Return the chat model that samples and what keeps its weights new, until the context ends.
 
@@ -41,17 +43,25 @@ def open_rollout_engine(
         model: The policy that is trained.
         model_version: What the weights are called before the first step.
         directory: Of the run; it takes the server's log and the weights on their way.
+        is_ahead: Whether it samples while the policy is trained, for which a local sampler has a copy of the weights.
 
     Raises:
         TrainingError: The settings need a `rollouts.base_url`, or the server there does not fit.
         ServingError: The server does not start or answer.
     """
-    from masksearch_agent.trainers.weight_sync import DiskSync, NCCLSync, SharedWeights, check_server
+    from masksearch_agent.trainers.weight_sync import (
+        CopiedWeights,
+        DiskSync,
+        NCCLSync,
+        SharedWeights,
+        check_server,
+    )
 
     if chosen.rollout_engine == "local":
-        local = LocalChatModel(model=model, tokenizer=tokenizer, model_version=model_version)
-        with closing(local):
-            yield local, SharedWeights(local)
+        own = copy.deepcopy(model) if is_ahead else model
+        settings: dict[str, Any] = {"model_version": model_version, "is_reproducible": chosen.reproducible}
+        with closing(LocalChatModel(model=own, tokenizer=tokenizer, **settings)) as local:
+            yield local, CopiedWeights(local) if is_ahead else SharedWeights(local)
         return
     with ExitStack() as stack:
         base_url = chosen.base_url

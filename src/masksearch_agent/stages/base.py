@@ -12,6 +12,7 @@ from masksearch_agent.agent.protocol import PROTOCOL_VERSION
 from masksearch_agent.config.agent import AgentSettings
 from masksearch_agent.environment import package_versions
 from masksearch_agent.models.local import load_checkpoint
+from masksearch_agent.retrieval.adapters import is_folder
 from masksearch_agent.stages.display import Bar
 from masksearch_agent.stages.stage import AgentStage, IndexFolder, Site
 
@@ -71,5 +72,7 @@ def make_base_bundle(
 
 
 def index_of_bundle(index: Path, bundle: Path) -> str:
-    """Return where an index is from a bundle's folder, as its description says it."""
+    """Return where an index is from a bundle's folder, as its description says it; nothing for a search elsewhere."""
+    if not is_folder(index):
+        return ""
     return os.path.relpath(index.resolve(), bundle.resolve())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -115,8 +116,9 @@ def run_dapo(
     drawn_from = mix_in(tasks, ramp, settings.ramp_share, settings.seed) if settings.ramp_share else tasks
     mixed = counts_of_mix(tasks, drawn_from)
     engine = open_rollout_engine(
-        rollouts.engine, rollouts.serving, model, tokenizer, info.model_version, directory
-    )
+        rollouts.engine, rollouts.serving, model, tokenizer, info.model_version, directory,
+        is_ahead=settings.max_staleness > 0,
+    )  # fmt: skip
     with engine as (sampler, weight_sync):
         monitor = monitor_of(settings, exam, sampler, info, weight_sync)
         runner = _runner(sampler, search, info, settings, rollouts.rewards)
@@ -130,7 +132,8 @@ def run_dapo(
             weight_sync=weight_sync,
             monitor=monitor,
         )
-        trainer.train(resume_from_checkpoint=find_last_checkpoint(output))
+        with closing(trainer.ahead):
+            trainer.train(resume_from_checkpoint=find_last_checkpoint(output))
     described = next_info(info, source, directory, label, settings, index, mixed)
     _save(trainer, source, settings, described, directory, are_weights_new=bool(monitor.kept_step))
     entries = read_metrics(metrics)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
@@ -17,7 +18,8 @@ from masksearch_agent.config.corpus import CorpusSettings
 from masksearch_agent.config.ramp import RampSettings
 from masksearch_agent.corpus.readers import read_passages
 from masksearch_agent.corpus.report import CorpusReport
-from masksearch_agent.errors import TaskError
+from masksearch_agent.errors import EvaluationError, TaskError
+from masksearch_agent.evaluation.sources import read_good_tasks
 from masksearch_agent.failures import Failures
 from masksearch_agent.files import replace_text
 from masksearch_agent.jsonl import read_jsonl, write_jsonl
@@ -41,6 +43,8 @@ __all__ = (
     *("MENTIONS", "Masking", "build_tasks", "corpus_passages", "count_rated", "open_extractor"),
     *("read_chains", "read_task_files", "summarise_masking", "write_rating_sheet"),
 )
+
+logger = logging.getLogger(__name__)
 
 Split = Literal["train", "test"]
 
@@ -206,15 +210,34 @@ def summarise_masking(
 
 
 def read_task_files(files: Sequence[Path]) -> list[SearchTask]:
-    """Read our own task files.
+    """Read our own task files, and Parquet files of questions in the format of a benchmark (Search-R1's, say).
+
+    A question that cannot be read is left out, with a warning.
 
     Raises:
         TaskError: A file is missing, malformed or empty.
     """
-    tasks = [task for file in files for task in read_jsonl(file, SearchTask, TaskError)]
+    tasks = [
+        task
+        for file in files
+        for task in (
+            _read_questions(file) if file.suffix == ".parquet" else read_jsonl(file, SearchTask, TaskError)
+        )
+    ]
     if not tasks:
         raise TaskError(f"no tasks in {', '.join(map(str, files))}; build some with `masksearch ramp`")
     return tasks
+
+
+def _read_questions(file: Path) -> Iterator[SearchTask]:
+    skipped: list[str] = []
+    try:
+        for task in read_good_tasks(file, skipped):
+            yield replace(task, split="train")
+    except EvaluationError as failure:
+        raise TaskError(str(failure)) from failure
+    if skipped:
+        logger.warning("%s: left out %d questions, the first: %s", file, len(skipped), skipped[0])
 
 
 def write_rating_sheet(

@@ -72,7 +72,11 @@ def normalize_answer(text: str) -> str:
     """Return the text in lower case, without punctuation and articles, with single spaces."""
     lowered = unicodedata.normalize("NFKC", text).lower().translate(_DROP_ASCII_PUNCTUATION)
     if not lowered.isascii():
-        lowered = "".join(char for char in lowered if not unicodedata.category(char).startswith("P"))
+        lowered = "".join(
+            char
+            for char in lowered
+            if unicodedata.category(char)[0] != "P" and unicodedata.category(char) != "Cf"
+        )
         lowered = space_chinese(lowered)
     return " ".join(_ARTICLE.sub(" ", lowered).split())
 

@@ -3,8 +3,10 @@
     count_words, word_starts   limits and lengths: what stands between spaces (`isn't`, `U.S.`)
     WORD, words_of             comparing texts: runs of letters and digits, without punctuation
     query_words                words to search with: those, and `Jean-Paul` or `isn't` in one
-    search_terms               terms of a lexical index: those of `\\w+`, Chinese also by pairs of characters
+    search_terms               terms of a lexical index: those in one case and width; where a script writes no spaces
+                               or joins particles to a word, its characters and pairs of neighbouring ones
 
+A mark belongs to the letter before it (UAX #29, rule WB4): vowel signs do not end a word of Hindi or Tamil.
 Everywhere a single Chinese character is a word, as it is in the scores (`matching`): a sentence without spaces is then
 as long as it reads, and not one endless word.
 """
@@ -16,6 +18,8 @@ import unicodedata
 from functools import lru_cache
 from itertools import pairwise
 
+from masksearch_agent.text.cleaning import search_form
+
 __all__ = (
     *("HAN", "WORD", "count_words", "is_chinese", "query_words", "search_terms", "space_chinese"),
     *("word_shingles", "word_starts", "words_of"),
@@ -23,16 +27,34 @@ __all__ = (
 
 HAN = r"\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 """Chinese characters, as ranges for a character class."""
-WORD = rf"[{HAN}]|[^\W{HAN}]+"
+
+
+def _ranges_of_marks() -> str:
+    codes = [code for code in range(0x300, 0x1F000) if unicodedata.category(chr(code))[0] == "M"]
+    starts = [code for before, code in pairwise([0, *codes]) if code != before + 1]
+    ends = [code for code, after in pairwise([*codes, 0]) if after != code + 1]
+    return "".join(f"{chr(start)}-{chr(end)}" for start, end in zip(starts, ends, strict=True))
+
+
+_MARKS = _ranges_of_marks() + r"\u200c\u200d"
+WORD = rf"[{HAN}]|[^\W{HAN}]++(?:[{_MARKS}]+[^\W{HAN}]*)*+"
 """Pattern of a word that is compared with others."""
 
+_KANA = r"\u3041-\u3096\u3099-\u30ff\uff66-\uff9f"
+_UNSPACED = (
+    rf"{HAN}{_KANA}\u1100-\u11ff\uac00-\ud7af"  # Japanese; Korean, whose particles follow their word without a space
+    r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"  # Thai and Lao, Burmese, Khmer
+)
 _FULL_WIDTH_PUNCTUATION = r"\u3000-\u303f\uff01-\uff0f\uff1a-\uff20\uff3b-\uff40\uff5b-\uff65"
-_COUNTED = re.compile(rf"[{HAN}]|[^\s{HAN}{_FULL_WIDTH_PUNCTUATION}]+")
+_COUNTED = re.compile(rf"[{HAN}{_KANA}]|[^\s{HAN}{_KANA}{_FULL_WIDTH_PUNCTUATION}]+")
 _COMPARED = re.compile(WORD)
-_QUERIED = re.compile(r"\w+(?:['’-]\w+)*")
-_INDEXED = re.compile(r"\w+")
+_RUN = rf"\w++(?:[{_MARKS}]+\w*)*+"
+_QUERIED = re.compile(rf"{_RUN}(?:['’-]{_RUN})*")
+_INDEXED = re.compile(_RUN)
+_ASCII_WORD = re.compile(r"\w+")
 _HAN = re.compile(rf"[{HAN}]")
-_RUN_OF_SCRIPT = re.compile(rf"([{HAN}]+)|[^{HAN}]+")
+_RUN_OF_SCRIPT = re.compile(rf"([{_UNSPACED}]+)|[^{_UNSPACED}]+")
+_LETTER = re.compile(rf".[{_MARKS}]*")
 _CHINESE_SHARE = 0.3
 """Chinese text holds numbers, names in Latin script and punctuation too."""
 _SHINGLE_WORDS = 4
@@ -52,7 +74,7 @@ def word_starts(text: str) -> list[int]:
 
 def words_of(text: str) -> list[str]:
     """Return the words to compare a text by: runs of letters and digits, and single Chinese characters."""
-    return _COMPARED.findall(text)
+    return (_ASCII_WORD if text.isascii() else _COMPARED).findall(text)
 
 
 def query_words(text: str) -> list[str]:
@@ -61,17 +83,20 @@ def query_words(text: str) -> list[str]:
 
 
 def search_terms(text: str) -> list[str]:
-    """Return the terms that a lexical index holds of a text; stored indexes depend on them.
-
-    Chinese text, which has no spaces, gives its characters and its pairs of neighbouring characters.
-    """
-    words = _INDEXED.findall(text.casefold())
+    """Return the terms that a lexical index holds of a text; stored indexes depend on them."""
     if text.isascii():
-        return words
+        return _ASCII_WORD.findall(text.casefold())
     terms = []
-    for word in words:
+    for word in _INDEXED.findall(search_form(text)):
+        if word.isascii():
+            terms.append(word)
+            continue
         for run in _RUN_OF_SCRIPT.finditer(word):
-            terms.extend([*run[1], *map("".join, pairwise(run[1]))] if run[1] else [run[0]])
+            if run[1]:
+                letters = _LETTER.findall(run[1])
+                terms.extend([*letters, *map("".join, pairwise(letters))])
+            else:
+                terms.append(run[0])
     return terms
 
 

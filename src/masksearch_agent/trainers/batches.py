@@ -9,7 +9,7 @@ import torch
 from masksearch_agent.errors import TrainingError
 from masksearch_agent.records import TrainingRow
 
-__all__ = ("collate_rows", "split_batch", "trim_padding")
+__all__ = ("batch_parts", "collate_rows", "split_batch", "trim_padding")
 
 
 def collate_rows(
@@ -80,6 +80,12 @@ def split_batch(
         {name: tensor[chosen] if tensor.dim() else tensor for name, tensor in batch.items()}
         for chosen in order.chunk(parts)
     ]
+
+
+def batch_parts(batch: dict[str, torch.Tensor], size: int) -> list[dict[str, torch.Tensor]]:
+    """Return a batch in parts of so many rows, in its order."""
+    starts = range(0, len(batch["advantages"]), size)
+    return [{name: tensor[start : start + size] for name, tensor in batch.items()} for start in starts]
 
 
 def trim_padding(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

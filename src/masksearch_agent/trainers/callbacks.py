@@ -16,6 +16,7 @@ from transformers.trainer_callback import ExportableState
 
 from masksearch_agent.errors import TrainingError
 from masksearch_agent.files import replace_text
+from masksearch_agent.trainers.ahead import RolloutsAhead
 from masksearch_agent.trainers.curriculum import Curriculum
 
 __all__ = ("CurriculumState", "MetricsLog", "read_metrics")
@@ -69,7 +70,7 @@ class CurriculumState(TrainerCallback, ExportableState):  # type: ignore[misc]
     A run that is resumed finds the curriculum where the checkpoint left it.
     """
 
-    def __init__(self, curriculum: Curriculum) -> None:
+    def __init__(self, curriculum: Curriculum | RolloutsAhead) -> None:
         self.curriculum = curriculum
 
     def state(self) -> dict[str, Any]:

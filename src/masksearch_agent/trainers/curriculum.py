@@ -16,6 +16,7 @@ from typing import Any
 from masksearch_agent.config.trainers import CurriculumLevel, SFTSettings
 from masksearch_agent.errors import TrainingError
 from masksearch_agent.records import MASK, SearchTask, Trajectory, content_id
+from masksearch_agent.trainers.prospects import Prospects
 
 __all__ = ("Curriculum", "order_by_difficulty", "repeat_to_fit")
 
@@ -47,6 +48,8 @@ class Curriculum:
         self.position = 0
         """Tasks drawn in this pass."""
         self._order: list[int] = []
+        self.prospects = Prospects()
+        """What became of the tasks that were drawn."""
         if not self.tasks:
             raise TrainingError("there are no tasks to train on; build them with `masksearch ramp`")
         for level in self.levels:
@@ -87,6 +90,20 @@ class Curriculum:
             self.position = end
         return drawn
 
+    def draw_unsolved(self) -> int:
+        """Return the index of the next task that is not solved; those that are count as rolled out, and right.
+
+        Where all are, they are taken for new ones.
+        """
+        for _ in self._eligible:
+            [index] = self.draw(1)
+            if not self.prospects.is_solved(index):
+                return index
+            self.observe(self.tasks[index].mask_count, 1.0)
+        logger.info("all tasks of up to %s masks were solved; they are drawn again", self.max_masks)
+        self.prospects.forget_solved()
+        return self.draw(1)[0]
+
     def observe(self, mask_count: int, success_rate: float) -> None:
         """Note a group's share of wholly right answers; only the level's hardest tasks tell whether it is mastered."""
         if self.levels and mask_count == self._hardest:
@@ -100,6 +117,7 @@ class Curriculum:
             "passes": self.passes,
             "position": self.position,
             "window": list(self._window),
+            "prospects": self.prospects.state(),
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -119,6 +137,8 @@ class Curriculum:
         self._begin_pass(state["passes"])
         self.position = state["position"]
         self._window.extend(state["window"])
+        if "prospects" in state:  # A checkpoint of an earlier version has none; then nothing is known yet.
+            self.prospects.restore(state["prospects"])
 
     def _is_over(self, step: int) -> bool:
         level = self.levels[self.level]

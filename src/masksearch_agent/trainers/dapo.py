@@ -6,7 +6,8 @@ TRL gives accelerate, PEFT, checkpoints and logging. Ours is what goes into a st
   log-probabilities that were sampled, with everything the environment inserted masked out;
 - dynamic sampling (section 3.2, `dynamic_sampling`) fills the batch with groups that teach something;
 - a filler row, which only keeps the batch rectangular, has no trainable token and never enters the normaliser;
-- the loss is `dapo_loss`: per-token ratio, asymmetric clip, one normaliser for all tokens of the batch, no KL term;
+- the loss is `dapo_loss`: per-token ratio, asymmetric clip, one normaliser for all tokens of the batch, no KL term; or
+  another one of `loss`, if the settings say so;
 - a sampler that differs from the trainer is corrected for, and a run whose sampler drifts too far is stopped
   (`token_metrics`).
 
@@ -18,7 +19,7 @@ from __future__ import annotations
 import math
 import os
 from collections import defaultdict, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,24 +33,26 @@ from trl import GRPOConfig, GRPOTrainer
 from masksearch_agent.config.trainers import CurriculumLevel, DAPOSettings, OptimizerSettings
 from masksearch_agent.errors import TrainingError
 from masksearch_agent.records import SearchTask, TrainingRow
-from masksearch_agent.trainers.batches import collate_rows, split_batch, trim_padding
+from masksearch_agent.trainers.ahead import RolloutsAhead
+from masksearch_agent.trainers.batches import batch_parts, collate_rows, split_batch, trim_padding
 from masksearch_agent.trainers.callbacks import CurriculumState
 from masksearch_agent.trainers.curriculum import Curriculum
 from masksearch_agent.trainers.dynamic_sampling import DynamicSampler
 from masksearch_agent.trainers.logprobs import score_completions
-from masksearch_agent.trainers.loss import dapo_loss, importance_weights
+from masksearch_agent.trainers.loss import OBJECTIVES, dapo_loss
 from masksearch_agent.trainers.monitor import Monitor
 from masksearch_agent.trainers.optimization import lora_config, optimizer_arguments, shared_arguments
 from masksearch_agent.trainers.ranks import Ranks, leave_group_at_exit, share_evenly
 from masksearch_agent.trainers.rollouts import Group, RolloutRunner
+from masksearch_agent.trainers.step_loss import RowToTrain, StartPolicy, StepLoss
 from masksearch_agent.trainers.token_metrics import TokenMetrics, check_sampler_drift
-from masksearch_agent.trainers.weight_sync import SharedWeights, WeightSync
+from masksearch_agent.trainers.weight_sync import SharedWeights, WeightSync, check_ahead
 
 __all__ = ("DAPOConfig", "DAPOTrainer", "dapo_loss")
 
 _NAMES_OF_BOTH = (
-    "prompts_per_step", "epsilon_high", "dynamic_sampling", "max_resampling", "max_sampler_drift", "curriculum",
-    "optimizer", "lora_rank",
+    "prompts_per_step", "dynamic_sampling", "max_resampling", "max_sampler_drift", "curriculum", "optimizer",
+    "lora_rank", "wrong_answer_kl", "max_staleness",
 )  # fmt: skip
 """Settings of a recipe that `DAPOConfig` has under the same name."""
 
@@ -59,6 +62,7 @@ class DAPOConfig(GRPOConfig):  # type: ignore[misc]
     """All settings of a `DAPOTrainer`: TRL's own with DAPO's defaults, and those of what TRL lacks."""
 
     loss_type: str = "dapo"
+    """One of `loss.OBJECTIVES`, whose functions are ours and not TRL's."""
     beta: float = 0.0
     epsilon: float = 0.2
     epsilon_high: float | None = 0.28
@@ -72,7 +76,7 @@ class DAPOConfig(GRPOConfig):  # type: ignore[misc]
     dynamic_sampling: bool = True
     """Leave groups of equal rewards out and draw others."""
     max_resampling: int = 4
-    """Rollout batches drawn at most per training batch."""
+    """Groups rolled out at most for a training batch, in sizes of it."""
     max_sampler_drift: float | None = 0.2
     """Mean absolute difference of sampled and recomputed log-probabilities, in nats a token, that stops the run."""
     curriculum: tuple[CurriculumLevel, ...] = ()
@@ -81,6 +85,10 @@ class DAPOConfig(GRPOConfig):  # type: ignore[misc]
     """One that TRL does not know; None for TRL's `optim`."""
     lora_rank: int = 0
     """Rank of LoRA adapters; 0 trains every weight."""
+    max_staleness: int = 0
+    """Batches of rollouts by which the weights that sample may be behind: 0 or 1."""
+    wrong_answer_kl: float = 0.0
+    """What the divergence from the start costs on rollouts whose answer is not wholly right (DGPO)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -121,12 +129,17 @@ class DAPOConfig(GRPOConfig):  # type: ignore[misc]
             )
         micro_batches = rows // (settings.row_batch_size * processes)
         updates = settings.updates_per_rollout
+        objective = OBJECTIVES[settings.loss]
+        low, high = objective.epsilons
         return cls(
             per_device_train_batch_size=settings.row_batch_size,
             steps_per_generation=micro_batches,
             gradient_accumulation_steps=micro_batches // updates,
             num_generations=settings.group_size,
-            epsilon=settings.epsilon_low,
+            loss_type=settings.loss,
+            epsilon=low if settings.epsilon_low is None else settings.epsilon_low,
+            epsilon_high=high if settings.epsilon_high is None else settings.epsilon_high,
+            scale_rewards="group" if objective.is_scaled else "none",
             temperature=1.0,  # logits are never scaled: recorded log-probabilities are those of temperature 1
             mask_truncated_completions=settings.mask_truncated,
             vllm_importance_sampling_correction=settings.importance_sampling_correction,
@@ -181,25 +194,33 @@ class DAPOTrainer(GRPOTrainer):  # type: ignore[misc]
             )
         self.weight_sync = weight_sync or SharedWeights(runner.agent.model)
         self.curriculum = Curriculum(tasks, args.curriculum, args.max_steps, args.seed)
+        self.ahead = RolloutsAhead(
+            self.curriculum,
+            lambda step: self.sampler.sample(self.args.prompts_per_step, step),
+            lambda step: self.weight_sync.refresh(self, step),
+            check_ahead(args.max_staleness, self.weight_sync, args.world_size),
+        )
         self.runner = runner
         self.micro_batches: deque[dict[str, torch.Tensor]] = deque()
         """Those of the rollouts in use that are still to be trained on."""
         self.noted: defaultdict[str, list[float]] = defaultdict(list)
         """Metrics since the last log entry."""
         batches = -(-args.max_steps // args.updates_per_rollout)
+        self.start = StartPolicy(model, args.lora_rank > 0) if args.wrong_answer_kl else None
         super().__init__(
             model=model,
             reward_funcs=[_rewarded_by_runner],
             args=args,
             train_dataset=Dataset.from_dict({"prompt": [""] * (batches * args.prompts_per_step)}),
             processing_class=processing_class,
-            callbacks=[CurriculumState(self.curriculum), *callbacks, monitor],
+            callbacks=[CurriculumState(self.ahead), *callbacks, monitor],
             peft_config=lora_config(args.lora_rank),
         )
         monitor.attach(self)
-        self.token_metrics = TokenMetrics(
-            self.epsilon_low, self.epsilon_high, args.vllm_importance_sampling_clip_max
-        )
+        limits = getattr(runner.agent, "settings", None)
+        epsilons = self.epsilon_low, self.epsilon_high
+        self.step_loss = StepLoss(args, epsilons, getattr(limits, "max_sampled_tokens", None))
+        self.token_metrics = TokenMetrics(*epsilons, args.vllm_importance_sampling_clip_max)
         leave_group_at_exit()
         self.ranks = Ranks(self.accelerator.process_index, self.accelerator.num_processes, gather_object)
         self.sampler = DynamicSampler(
@@ -232,27 +253,19 @@ class DAPOTrainer(GRPOTrainer):  # type: ignore[misc]
         return_outputs: bool = False,
         num_items_in_batch: Any = None,
     ) -> torch.Tensor:
-        """Return this micro-batch's share of the step's loss; the shares of all of them add up to `dapo_loss`."""
-        mask = inputs["completion_mask"] * inputs["tool_mask"]
+        """Return this micro-batch's share of the step's loss; the shares of all of them add up to the objective."""
         with self.accelerator.autocast():
             logprobs, entropies = score_completions(model, inputs)
-        sampling, advantages = inputs["sampling_per_token_logps"], inputs["advantages"]
-        # Where the batch is one update, the policy is still the one that it began with.
-        old = inputs.get("old_per_token_logps", logprobs.detach())
-        is_corrected = self.args.vllm_importance_sampling_correction
-        clip_max = self.args.vllm_importance_sampling_clip_max
-        weights = importance_weights(old, sampling, mask, clip_max) if is_corrected else None
-        loss = dapo_loss(
-            logprobs, old, advantages, mask, self.epsilon_low, self.epsilon_high, weights=weights
+        # What is counted is the whole batch of rollouts, cut down to one update and one rank, averaged over ranks.
+        scale = self.current_gradient_accumulation_steps / self.args.steps_per_generation
+        scored = self.step_loss(logprobs, inputs, scale / self.accelerator.num_processes)
+        mask = inputs["completion_mask"] * inputs["tool_mask"]
+        self.token_metrics.add(
+            scored.log_ratios, scored.sampler_differences, entropies, inputs["advantages"], mask
         )
-        self.token_metrics.add(logprobs - old, old - sampling, entropies, advantages, mask)
         if self.accelerator.sync_gradients:
             self._finish_update()
-        # The tokens of the whole batch of rollouts, cut down to one update and one rank, which averages over ranks.
-        tokens = inputs["num_items_in_batch"].clamp(min=1) / self.accelerator.num_processes
-        tokens = tokens * self.current_gradient_accumulation_steps / self.args.steps_per_generation
-        share: torch.Tensor = loss * mask.sum() / tokens
-        return share
+        return scored.share
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add the means of what was noted since the last entry, of all that is a number."""
@@ -264,10 +277,10 @@ class DAPOTrainer(GRPOTrainer):  # type: ignore[misc]
         super().log({**logs, **means}, start_time)
 
     def roll_out(self) -> dict[str, torch.Tensor]:
-        """Bring the weights to the sampler, sample a batch of groups, and return its rows as tensors."""
+        """Sample a batch of groups with the newest weights, or take what was sampled ahead; return it as tensors."""
         step = self.state.global_step
-        self.weight_sync.refresh(self, step)
-        sampled = self.sampler.sample(self.args.prompts_per_step, step)
+        following = step + self.args.updates_per_rollout
+        sampled = self.ahead.take(step, following if following < self.args.max_steps else None)
         self._note(sampled.metrics)
         return self._batch(self._rows_to_train(sampled.groups))
 
@@ -282,51 +295,53 @@ class DAPOTrainer(GRPOTrainer):  # type: ignore[misc]
         check_sampler_drift(metrics, self.args.max_sampler_drift, sampler, self.state.global_step)
         self._note(metrics)
 
-    def _rows_to_train(self, groups: Sequence[Group]) -> list[tuple[TrainingRow, float]]:
-        """Return this rank's rows with their advantages."""
+    def _rows_to_train(self, groups: Sequence[Group]) -> list[RowToTrain]:
+        """Return this rank's rows."""
+        is_scaled = self.step_loss.objective.is_scaled
         return [
-            (row, advantage)
+            RowToTrain(row, advantage, is_wrong=rollout.reward.answer < 1)
             for group in groups
-            for rollout, advantage in zip(group.rollouts, group.advantages(), strict=True)
+            for rollout, advantage in zip(group.rollouts, group.advantages(is_scaled), strict=True)
             if not (rollout.is_truncated and self.args.mask_truncated_completions)
             for row in rollout.rows
         ]
 
-    def _batch(self, rows: Sequence[tuple[TrainingRow, float]]) -> dict[str, torch.Tensor]:
+    def _batch(self, rows: Sequence[tuple[TrainingRow, float] | RowToTrain]) -> dict[str, torch.Tensor]:
         """Collate rows into tensors: as many on each rank, and whole micro-batches of them.
 
         Each micro-batch ends in collective calls, so all ranks need as many.
         """
-        rows, share = share_evenly(rows, self.ranks)
+        shared, share = share_evenly(rows, self.ranks)
+        own = [RowToTrain(*each) for each in shared]
         batch = collate_rows(
-            [row for row, _ in rows],
-            [advantage for _, advantage in rows],
+            [each.row for each in own],
+            [each.advantage for each in own],
             self.processing_class.pad_token_id,
             multiple_of=self.args.steps_per_generation,
             at_least=share,
         )
+        is_wrong = torch.tensor([float(each.is_wrong) for each in own])
+        batch["is_wrong"] = torch.nn.functional.pad(is_wrong, (0, len(batch["advantages"]) - len(own)))
         batch = {name: tensor.to(self.accelerator.device) for name, tensor in batch.items()}
         if self.args.updates_per_rollout > 1:
-            batch["old_per_token_logps"] = self._recompute_logprobs(batch)
-        trained = sum(row.trainable_count for row, _ in rows)
-        read = sum(len(row.input_ids) for row, _ in rows)
-        counts = torch.tensor([[trained, read]], device=self.accelerator.device)
-        trained_by_all, read_by_all = self.accelerator.gather(counts).sum(dim=0)
-        batch["num_items_in_batch"] = trained_by_all
+            batch["old_per_token_logps"] = self._scored(batch, score_completions)
+        if self.start is not None:
+            batch["start_per_token_logps"] = self._scored(batch, self.start.score)
+        trained = [each.row.trainable_count for each in own]
+        read = sum(len(each.row.input_ids) for each in own)
+        counts = torch.tensor([[sum(trained), sum(map(bool, trained)), read]], device=self.accelerator.device)
+        trained_by_all, rows_by_all, read_by_all = self.accelerator.gather(counts).sum(dim=0)
+        batch["num_items_in_batch"], batch["num_rows_in_batch"] = trained_by_all, rows_by_all
         self.state.num_input_tokens_seen += int(read_by_all)
         self._note({"dapo/trained_tokens": float(trained_by_all)})
         self.noted["num_tokens"] = [self.state.num_input_tokens_seen]
         return batch
 
-    def _recompute_logprobs(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-        """Return `(B, C)` log-probabilities of the policy as it is now, before several updates change it."""
-        size = self.args.per_device_train_batch_size
-        parts = [
-            {name: tensor[start : start + size] for name, tensor in batch.items()}
-            for start in range(0, len(batch["advantages"]), size)
-        ]
+    def _scored(self, batch: dict[str, torch.Tensor], score: Callable[..., Any]) -> torch.Tensor:
+        """Return `(B, C)` log-probabilities of a policy: as it is before several updates change it, or as it was."""
         with torch.no_grad(), self.accelerator.autocast():
-            return torch.cat([score_completions(self.model, part)[0] for part in parts])
+            parts = batch_parts(batch, self.args.per_device_train_batch_size)
+            return torch.cat([score(self.model, part)[0] for part in parts])
 
 
 def _rewarded_by_runner(**kwargs: Any) -> list[float]:

@@ -1,8 +1,9 @@
 """Dynamic sampling (DAPO, arXiv 2503.14476, section 3.2): only groups that teach something reach the batch.
 
 Groups whose rewards are all equal, or that could not be scored, are replaced by fresh groups of the same curriculum
-stream until the batch is full or `max_batches` batches were rolled out. All ranks decide alike, because each of them
-knows what became of every group; and the batch does not depend on how many ranks there are.
+stream until the batch is full or as many groups were rolled out as `max_batches` batches have. Only so many are drawn
+as are likely to fill it (`prospects`), and none of a task whose last group was all right. All ranks decide alike,
+because each of them knows what became of every group; and the batch does not depend on how many ranks there are.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ __all__ = ("DynamicSampler", "SampledBatch")
 
 logger = logging.getLogger(__name__)
 
-_GROUPS_PER_MISSING = 2
-"""Fresh groups drawn for each missing one: some of them will be of equal rewards too."""
+_MOST_AT_ONCE = 2
+"""Times the batch to train on that is rolled out at once: what bounds memory where few groups are of use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,8 @@ class _Outcome:
 
     place: int
     """In the batch of rollouts."""
+    index: int
+    """Of the task."""
     mask_count: int
     fate: Fate
     failed: int
@@ -64,7 +67,7 @@ class DynamicSampler:
     Args:
         curriculum: The stream that every task comes from; the same on all ranks.
         ranks: The processes that share the work.
-        max_batches: Batches rolled out at most for one batch to train on.
+        max_batches: Groups rolled out at most for one batch to train on, in batches of that size.
         is_dynamic: False rolls out one batch and keeps every group that could be scored.
     """
 
@@ -95,20 +98,23 @@ class DynamicSampler:
         kept: list[_Outcome] = []
         mine: list[Group] = []
         batches = 0
-        while len(kept) < count and batches < self.max_batches:
+        while len(kept) < count and len(sampled) < self.max_batches * count:
             batches += 1
             missing = count - len(kept)
-            size = count if batches == 1 else min(count, _GROUPS_PER_MISSING * missing)
-            groups, outcomes = self._roll_out(self.curriculum.draw(size), step, batches)
+            limit = min(_MOST_AT_ONCE * count, self.max_batches * count - len(sampled))
+            drawn = self._draw(missing, limit)
+            groups, outcomes = self._roll_out(drawn, step, batches)
             sampled += outcomes
+            for outcome in outcomes:
+                self.curriculum.prospects.observe(outcome.index, outcome.mask_count, outcome.fate)
             _require_rollouts(sampled)
             chosen = [outcome for outcome in outcomes if self._is_kept(outcome)][:missing]
             kept += chosen
             mine += [groups[outcome.place] for outcome in chosen if outcome.place in groups]
         if self.is_dynamic and len(kept) < count:
             logger.info(
-                "step %d: %d of %d groups are useful after %d rollout batches (max_resampling); the others: %s",
-                step, len(kept), count, batches, _describe_waste(sampled),
+                "step %d: %d of %d groups are useful after %d were rolled out (max_resampling); the others: %s",
+                step, len(kept), count, len(sampled), _describe_waste(sampled),
             )  # fmt: skip
         for outcome in sampled:
             if outcome.rollouts:
@@ -117,6 +123,19 @@ class DynamicSampler:
         metrics = {**self._metrics(sampled, kept), "dapo/rollout_batches": float(batches)}
         metrics["dapo/groups_missing"] = float(count - len(kept))
         return SampledBatch(tuple(mine), metrics)
+
+    def _draw(self, missing: int, limit: int) -> list[int]:
+        """Return the next tasks: as many as let so many useful groups be expected, up to a limit."""
+        if not self.is_dynamic:
+            return self.curriculum.draw(missing)
+        drawn: list[int] = []
+        expected = 0.0
+        # A sum of likelihoods is not exact.
+        while len(drawn) < limit and expected < missing - 1e-9:
+            index = self.curriculum.draw_unsolved()
+            drawn.append(index)
+            expected += self.curriculum.prospects.likelihood(index, self.curriculum.tasks[index].mask_count)
+        return drawn
 
     def _is_kept(self, outcome: _Outcome) -> bool:
         return outcome.fate == "useful" or not (self.is_dynamic or outcome.fate == "unscorable")
@@ -130,7 +149,9 @@ class DynamicSampler:
         # Another one for each run, step and batch, whatever the number of ranks.
         seed = self.seed * 1_000_000_000 + step * 1_000 + batch
         groups = dict(zip(places, self.runner.run(tasks, seed, places), strict=True))
-        outcomes = self.ranks.gather([_outcome(place, group) for place, group in groups.items()])
+        outcomes = self.ranks.gather(
+            [_outcome(place, drawn[place], group) for place, group in groups.items()]
+        )
         return groups, sorted(outcomes, key=lambda outcome: outcome.place)
 
     def _metrics(self, sampled: Sequence[_Outcome], kept: Sequence[_Outcome]) -> dict[str, float]:
@@ -151,14 +172,16 @@ class DynamicSampler:
         return metrics
 
 
-def _outcome(place: int, group: Group) -> _Outcome:
+def _outcome(place: int, index: int, group: Group) -> _Outcome:
     numbers = tuple(
         _RolloutNumbers(
             one.reward, len(one.trajectory.queries), sum(r.trainable_count for r in one.rows), len(one.rows)
         )
         for one in group.rollouts
     )
-    return _Outcome(place, group.task.mask_count, group.fate, group.failed, group.first_failure, numbers)
+    return _Outcome(
+        place, index, group.task.mask_count, group.fate, group.failed, group.first_failure, numbers
+    )
 
 
 def _require_rollouts(sampled: Sequence[_Outcome]) -> None:

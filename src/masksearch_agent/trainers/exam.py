@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,6 +41,7 @@ from masksearch_agent.trainers.alarms import ANSWER_LOGPROB, EXAM_SCORE
 from masksearch_agent.trainers.batches import collate_rows
 from masksearch_agent.trainers.logprobs import score_completions
 from masksearch_agent.trainers.ranks import Ranks
+from masksearch_agent.trainers.rollouts import open_rollouts
 from masksearch_agent.trainers.weight_sync import WeightSync
 
 __all__ = ("Exam", "reading_row")
@@ -103,12 +105,14 @@ class Exam:
         accelerator = trainer.accelerator
         ranks = Ranks(accelerator.process_index, accelerator.num_processes, gather_object)
         if self.weight_sync is not None:
+            if (ahead := getattr(trainer, "ahead", None)) is not None:
+                ahead.rest()  # Weights are not exchanged while rollouts are sampled from them.
             self.weight_sync.refresh(trainer, trainer.state.global_step)
         if self._references is None:
             limit = getattr(trainer.model.config, "max_position_embeddings", None)
             self._references = run_many(self._read_references(limit))
         # Each rank runs its share. All score all rows: where weights are sharded, a pass is everybody's.
-        runs = ranks.gather(run_many(self._run_tasks(self.tasks[ranks.index :: ranks.count])))
+        runs = ranks.gather(self._run_tasks(self.tasks[ranks.index :: ranks.count]))
         if not runs:
             raise TrainingError("not one task of the exam could be run; the log says why, task by task")
         tokenizer = trainer.processing_class
@@ -125,9 +129,19 @@ class Exam:
             metrics[ANSWER_LOGPROB] = _mean([total / count for total, count in answers])
         return metrics
 
-    async def _run_tasks(self, tasks: Sequence[SearchTask]) -> list[_Run]:
-        found = await gather_bounded(self._run_task, tasks, _AT_ONCE)
-        return [run for run in found if run is not None]
+    def _run_tasks(self, tasks: Sequence[SearchTask]) -> list[_Run]:
+        # Who runs which task is fixed, as reproducible sampling asks.
+        shares = [tasks[first::_AT_ONCE] for first in range(min(_AT_ONCE, len(tasks)))]
+        with open_rollouts(self.agent, len(shares)) as contexts:
+            pairs = list(zip(shares, contexts, strict=True))
+            found = run_many(gather_bounded(self._run_share, pairs, _AT_ONCE))
+        return [run for share in found for run in share]
+
+    async def _run_share(self, given: tuple[Sequence[SearchTask], AbstractContextManager[Any]]) -> list[_Run]:
+        tasks, context = given
+        with context:
+            runs = [await self._run_task(task) for task in tasks]
+        return [run for run in runs if run is not None]
 
     async def _run_task(self, task: SearchTask) -> _Run | None:
         """Run one task; None where that failed, which says nothing about the weights."""

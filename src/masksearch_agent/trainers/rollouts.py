@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import islice
-from typing import Literal
+from typing import Any, Literal
 
 from masksearch_agent.agent.runnable import MaskSearchAgent
 from masksearch_agent.calls.connections import close_connections
@@ -21,7 +22,7 @@ from masksearch_agent.records import Sampling, SearchTask, TrainingRow, Trajecto
 from masksearch_agent.rewards.mix import Reward, RewardMix
 from masksearch_agent.traces.rows import make_rows
 
-__all__ = ("Fate", "Group", "Rollout", "RolloutRunner")
+__all__ = ("Fate", "Group", "Rollout", "RolloutRunner", "open_rollouts")
 
 _ROLLOUTS_PER_CALL = 1_000_000
 """More than any call runs, so the seeds of two calls never meet; a task drawn twice is rolled out differently."""
@@ -71,12 +72,33 @@ class Group:
             return "all_right"
         return "all_wrong" if max(answers) <= 0 else "all_equal"
 
-    def advantages(self) -> list[float]:
-        """Return each rollout's reward minus the group's mean, over its standard deviation (DAPO, eq. 9)."""
+    def advantages(self, is_scaled: bool = True) -> list[float]:
+        """Return each rollout's reward minus the group's mean, over its standard deviation (DAPO, eq. 9).
+
+        Dr. GRPO does not divide (`is_scaled` False): it would give the easiest and hardest tasks the most weight.
+        """
         totals = [rollout.reward.total for rollout in self.rollouts]
         mean = sum(totals) / len(totals)
+        if not is_scaled:
+            return [total - mean for total in totals]
         deviation = (sum((total - mean) ** 2 for total in totals) / max(1, len(totals) - 1)) ** 0.5
         return [(total - mean) / (deviation + 1e-4) for total in totals]
+
+
+def open_rollouts(
+    agent: MaskSearchAgent, count: int
+) -> AbstractContextManager[Sequence[AbstractContextManager[Any]]]:
+    """Return what gives each of several rollouts a context to work in, in which they are sampled reproducibly.
+
+    That is for weights in this process, and for searches that find the same each time.
+    """
+    opens = getattr(getattr(agent, "model", None), "rollouts", None)
+    if opens is None:
+        return nullcontext([nullcontext()] * count)
+    opened: AbstractContextManager[Sequence[AbstractContextManager[Any]]] = opens(
+        count, is_search_known=bool(agent.search.passages)
+    )
+    return opened
 
 
 class RolloutRunner:
@@ -104,14 +126,23 @@ class RolloutRunner:
             places: Where each task stands in a call that several processes share under one seed: what is sampled
                 depends on the seed and the place, not on which process rolls it out. None counts from 0.
         """
-        return run_many(self._run_all(tasks, seed, range(len(tasks)) if places is None else places))
+        places = range(len(tasks)) if places is None else places
+        with open_rollouts(self.agent, len(tasks) * self.group_size) as contexts:
+            return run_many(self._run_all(tasks, seed, places, contexts))
 
-    async def _run_all(self, tasks: Sequence[SearchTask], seed: int, places: Sequence[int]) -> list[Group]:
-        runs = [
-            self._roll_out(task, seed * _ROLLOUTS_PER_CALL + place * self.group_size + number)
+    async def _run_all(
+        self,
+        tasks: Sequence[SearchTask],
+        seed: int,
+        places: Sequence[int],
+        contexts: Sequence[AbstractContextManager[Any]],
+    ) -> list[Group]:
+        asked = [
+            (task, seed * _ROLLOUTS_PER_CALL + place * self.group_size + number)
             for task, place in zip(tasks, places, strict=True)
             for number in range(self.group_size)
         ]
+        runs = [self._roll_out(*one, context) for one, context in zip(asked, contexts, strict=True)]
         try:
             results = await asyncio.gather(*runs, return_exceptions=True)
         finally:
@@ -119,8 +150,9 @@ class RolloutRunner:
         outcomes = iter(results)
         return [self._make_group(task, list(islice(outcomes, self.group_size))) for task in tasks]
 
-    async def _roll_out(self, task: SearchTask, seed: int) -> Rollout:
-        trajectory = await self.agent.run_task(task, self.sampling, seed=seed)
+    async def _roll_out(self, task: SearchTask, seed: int, context: AbstractContextManager[Any]) -> Rollout:
+        with context:
+            trajectory = await self.agent.run_task(task, self.sampling, seed=seed)
         rows = tuple(make_rows(trajectory))
         if any(row.is_constrained for row in rows):
             raise TrainingError(

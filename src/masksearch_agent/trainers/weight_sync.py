@@ -17,10 +17,20 @@ import torch
 from transformers import PreTrainedModel
 
 from masksearch_agent.errors import TrainingError
+from masksearch_agent.models.local import LocalChatModel
 from masksearch_agent.models.served_weights import write_served_weights
 from masksearch_agent.models.vllm import VLLMChatModel
 
-__all__ = ("DiskSync", "NCCLSync", "SharedWeights", "WeightSync", "check_server", "merge_adapters")
+__all__ = (
+    "CopiedWeights",
+    "DiskSync",
+    "NCCLSync",
+    "SharedWeights",
+    "WeightSync",
+    "check_ahead",
+    "check_server",
+    "merge_adapters",
+)
 
 
 class WeightSync(Protocol):
@@ -39,6 +49,22 @@ class SharedWeights:
 
     def refresh(self, trainer: Any, step: int) -> None:
         """Name the weights after the step."""
+        self.chat_model.model_version = _version_at(self.chat_model, step)
+
+
+class CopiedWeights:
+    """The sampler, in this process, has a copy of the weights, and samples while they are trained."""
+
+    def __init__(self, chat_model: LocalChatModel) -> None:
+        self.chat_model = chat_model
+
+    def refresh(self, trainer: Any, step: int) -> None:
+        """Copy the weights, adapters merged, and name them after the step; nothing may be sampled meanwhile."""
+        state = trainer.accelerator.get_state_dict(trainer.model)
+        model = trainer.accelerator.unwrap_model(trainer.model)
+        if hasattr(model, "peft_config"):
+            state = merge_adapters(model, state)
+        self.chat_model.model.load_state_dict(state)
         self.chat_model.model_version = _version_at(self.chat_model, step)
 
 
@@ -142,6 +168,25 @@ def _take_version(chat_model: VLLMChatModel, expected: str) -> None:
             f"run use it too? Start one server for each run"
         )
     chat_model.model_version = version
+
+
+def check_ahead(max_staleness: int, sync: WeightSync, processes: int) -> bool:
+    """Return whether rollouts are sampled ahead of training.
+
+    Raises:
+        TrainingError: They cannot be: what samples shares the weights that are trained, or several processes train,
+            which would have to talk to each other about two batches at once.
+    """
+    if not 0 <= max_staleness <= 1:
+        raise TrainingError(f"max_staleness is {max_staleness}; expected 0 or 1")
+    if max_staleness and isinstance(sync, SharedWeights):
+        raise TrainingError(
+            "max_staleness is 1, but the sampler shares the weights that are trained; give it a copy and pass "
+            "`CopiedWeights`, as the command line does"
+        )
+    if max_staleness and processes > 1:
+        raise TrainingError(f"max_staleness is 1 and {processes} processes train; expected one")
+    return max_staleness > 0
 
 
 def check_server(chat_model: VLLMChatModel) -> None:

@@ -10,7 +10,7 @@ from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, Tool
 from langchain_core.runnables import Runnable
 
 from masksearch_agent.agent.dialects import ToolsDialect
-from masksearch_agent.agent.prompts import FULL_PROMPTS, TOOL_PROMPTS
+from masksearch_agent.agent.prompts import CITE, FULL_PROMPTS, TOOL_PROMPTS
 from masksearch_agent.agent.protocol import AnswerStep, FormatError, SearchStep, parse_step
 from masksearch_agent.agent.runnable import MaskSearchAgent
 from masksearch_agent.config.agent import AgentSettings
@@ -46,12 +46,12 @@ def test_an_agent_of_tool_calls_searches_and_answers() -> None:
     agent, model = make_agent(call("founder", text="I need the founder."), "Ada")
     answer = agent.invoke("Who founded it?")
     assert (answer.answer, answer.stop_reason, answer.searches) == ("Ada", "answered", (("founder",),))
-    assert [passage.text for passage in answer.sources] == ["Ada founded it."]
+    assert [passage.text for passage in answer.retrieved] == ["Ada founded it."]
     [bound] = model.keywords[0]["tools"]
     assert bound["function"]["name"] == "search"
     assert model.keywords[0]["stop"] is None
     system, _, _, result = model.calls[1]
-    assert system.content == TOOL_PROMPTS.question_system
+    assert system.content == TOOL_PROMPTS.question_system + CITE
     assert isinstance(result, ToolMessage)
     assert result.tool_call_id == "1"
     assert "Ada founded it." in str(result.content)

@@ -124,7 +124,7 @@ async def test_a_command_resumes_an_interrupted_thread():
         with pytest.raises(AgentError, match="interrupted"):
             await _result(run("q", THREAD))
         answer = await _result(run(Command(resume="yes"), THREAD))
-        assert [source.title for source in answer.sources] == ["Harrow", "Ada"]
+        assert [source.title for source in answer.retrieved] == ["Harrow", "Ada"]
 
 
 # --- conversations -----------------------------------------------------------------------------------------
@@ -154,7 +154,7 @@ async def test_a_follow_up_question_after_a_failed_run_knows_what_was_asked():
     with pytest.raises(ConnectionError):
         agent.invoke("two", THREAD)
     assert agent.invoke("three", THREAD).answer == "three"
-    assert [m.text for m in agent.model.calls[4]][1:] == ["one", "one\nSources: Harrow, Ada", "two", "three"]
+    assert [m.text for m in agent.model.calls[4]][1:] == ["one", "one", "two", "three"]
 
 
 # --- copies ------------------------------------------------------------------------------------------------
@@ -182,7 +182,7 @@ def test_it_can_be_pickled_over_a_model_that_can():
     restored = pickle.loads(pickle.dumps(agent))
     assert restored.settings == agent.settings
     answer = restored.invoke("q")
-    assert (answer.answer, [source.title for source in answer.sources]) == ("Ada", ["Harrow", "Ada"])
+    assert (answer.answer, [source.title for source in answer.retrieved]) == ("Ada", ["Harrow", "Ada"])
 
 
 def test_an_agent_with_a_config_is_an_agent():
@@ -247,7 +247,7 @@ def test_an_answer_survives_a_checkpointer_as_artifact_and_as_state():
     for answer in answers:
         assert isinstance(answer, SearchAnswer)
         assert answer.trajectory is not None
-        assert (answer.searches, answer.sources[0].title) == ((("founder of Harrow",),), "Harrow")
+        assert (answer.searches, answer.retrieved[0].title) == ((("founder of Harrow",),), "Harrow")
         assert hash(answer), "lists would have no hash"
     assert '"answer":"q"' in values["messages"][-1].model_dump_json()
 
@@ -375,7 +375,7 @@ def test_a_search_that_only_one_thread_may_use_is_used_there():
         return [str(connection.execute("select 'row'").fetchone()[0])]
 
     answer = MaskSearchAgent(ScriptedChatModel(script=echo), search).invoke("q")
-    assert [source.text for source in answer.sources] == ["row"]
+    assert [source.text for source in answer.retrieved] == ["row"]
 
 
 # --- what the user set -------------------------------------------------------------------------------------

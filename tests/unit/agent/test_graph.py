@@ -328,6 +328,7 @@ def test_nodes_change_no_state_they_were_given():
             "messages": [HumanMessage("q", id="0")],
             "transcript": [SystemMessage("s", id="1"), HumanMessage("q", id="2"), AIMessage(last, id="3")],
             "chosen": {},
+            "asked": "q",
             "stop_reason": None,
             "searches": [{"queries": ["x"], "passages": []}],
             "repairs": 0,

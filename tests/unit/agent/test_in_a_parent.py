@@ -48,17 +48,18 @@ def said(messages: list[AnyMessage]) -> list[tuple[str, str]]:
 @pytest.mark.parametrize("model", [ScriptedChatModel, ScriptedRecordingModel])
 async def test_a_parent_gets_one_closing_message_and_a_structured_response(model: Any):
     graph = parent_of(make_agent(model(script=echo))).compile(checkpointer=InMemorySaver())
-    closing = ("ai", "one\nSources: Harrow, Ada")
+    closing = ("ai", "one")
     state = graph.invoke({"messages": [HumanMessage("one")], "todos": ["x"]}, THREAD)
     assert said(state["messages"]) == [("human", "one"), closing]
     assert state["structured_response"] == {
         "answer": "one",
-        "sources": ["Harrow", "Ada"],
+        "sources": [],
+        "citations": [],
         "stop_reason": "answered",
     }
     json.dumps(state["structured_response"])
     state = await graph.ainvoke({"messages": [HumanMessage("two")]}, THREAD)
-    assert said(state["messages"])[2:] == [("human", "two"), ("ai", "two\nSources: Harrow, Ada")]
+    assert said(state["messages"])[2:] == [("human", "two"), ("ai", "two")]
     assert not any(mark in text for _, text in said(state["messages"]) for mark in MARKS)
 
 
@@ -73,7 +74,7 @@ def test_the_transcript_is_in_a_channel_of_its_own():
     state = make_agent().graph.invoke({"messages": [HumanMessage("one")]})
     assert [m.type for m in state["transcript"]] == ["system", "human", "ai", "human", "ai"]
     assert state["transcript"][2].text == SEARCH
-    assert said(state["messages"]) == [("human", "one"), ("ai", "one\nSources: Harrow, Ada")]
+    assert said(state["messages"]) == [("human", "one"), ("ai", "one")]
 
 
 def test_a_run_without_an_answer_closes_with_why():
@@ -106,10 +107,10 @@ async def test_the_agent_itself_is_a_node_of_a_graph_of_messages():
     parent.add_edge(START, "research")
     graph = parent.compile(checkpointer=InMemorySaver())
     state = graph.invoke({"messages": [HumanMessage("one")], "user_id": 7}, THREAD)
-    assert said(state["messages"]) == [("human", "one"), ("ai", "one\nSources: Harrow, Ada")]
+    assert said(state["messages"]) == [("human", "one"), ("ai", "one")]
     assert (state["answer"], state["user_id"]) == ("one", 7)
     state = await graph.ainvoke({"messages": [HumanMessage("two")]}, THREAD)
-    assert said(state["messages"])[2:] == [("human", "two"), ("ai", "two\nSources: Harrow, Ada")]
+    assert said(state["messages"])[2:] == [("human", "two"), ("ai", "two")]
 
 
 # --- handoffs ----------------------------------------------------------------------------------------------
@@ -147,7 +148,7 @@ def test_whoever_spoke_last_the_question_is_what_was_asked_or_handed_over(
     read = said(agent.model.calls[0])
     assert read[-1] == ("human", question)
     assert {kind for kind, _ in read} <= {"system", "human", "ai"}, "no tool's messages reach the model"
-    assert state["messages"][-1].text == f"{question}\nSources: Harrow, Ada"
+    assert state["messages"][-1].text == f"{question}"
     assert len(state["messages"]) == len(messages) + 1
 
 
@@ -162,7 +163,7 @@ def test_a_command_hands_over_to_it():
     parent.add_edge(START, "supervisor")
     parent.add_edge("research", "report")
     state = parent.compile().invoke({"messages": [ASKED]})
-    assert state["todos"] == [f"{ASKED.text}\nSources: Harrow, Ada"]
+    assert state["todos"] == [f"{ASKED.text}"]
 
 
 def test_a_conversation_is_read_as_what_was_said():
@@ -225,8 +226,8 @@ def test_a_call_sets_limits_of_its_own(limits: dict[str, Any], searches: int, sh
         answer = agent.invoke("q", {"configurable": {**FOREIGN, **limits}})
     else:
         answer = agent.with_config({"configurable": limits}).invoke("q")
-    assert (len(answer.searches), len(answer.sources)) == (searches, shown)
-    assert len(make_agent().invoke("q").sources) == 2
+    assert (len(answer.searches), len(answer.retrieved)) == (searches, shown)
+    assert len(make_agent().invoke("q").retrieved) == 2
 
 
 def test_a_call_sets_its_token_limit_for_a_recording_model():
@@ -256,7 +257,7 @@ def searching_fox(index: str, **choices: Any) -> MaskSearchAgent:
 
 def test_a_call_names_its_index(index: str):
     answer = searching_fox(index).invoke("q", context={"index": index})
-    assert [source.text for source in answer.sources] == ["red fox"]
+    assert [source.text for source in answer.retrieved] == ["red fox"]
 
 
 @pytest.fixture
@@ -294,6 +295,7 @@ def test_choices_are_listed_with_commas():
     [
         ({"max_searches": -1}, "max_searches: .*greater than or equal to 0"),
         ({"model": 7}, "model: expected a name"),
+        ({"index": "http://10.0.0.1:9200"}, "index: 'http://10.0.0.1:9200' may not be chosen"),
     ],
 )
 def test_a_wrong_setting_of_a_call_is_refused_in_words(context: dict[str, Any], message: str):
@@ -306,7 +308,7 @@ async def test_a_context_that_is_passed_to_the_agent_inside_a_parent_s_node_hold
 
     def research(state: ParentState) -> dict[str, Any]:
         answer = agent.invoke(state, context={"index": index, "max_passage_words": 1})
-        return {"todos": [source.text for source in answer.sources]}
+        return {"todos": [source.text for source in answer.retrieved]}
 
     parent = StateGraph(ParentState)
     parent.add_node("research", research)
@@ -327,12 +329,14 @@ def test_a_wrong_context_that_is_passed_to_the_agent_inside_a_parent_s_node_is_r
     "context", [AppContext("ann"), {"model": "theirs", "index": 3, "max_searches": "many", **FOREIGN}]
 )
 async def test_inside_a_parent_its_words_are_not_taken_for_ours(context: Any):
-    graph = parent_of(make_agent()).compile()
+    agent = make_agent()
+    graph = parent_of(agent).compile()
     config: RunnableConfig = {"configurable": {"model": "theirs", "index": "nowhere", **FOREIGN}}
     state = await graph.ainvoke({"messages": [ASKED]}, config, context=context)
     assert state["structured_response"]["answer"] == ASKED.text
     state = graph.invoke({"messages": [ASKED]}, {"configurable": {"passages_per_search": 1}}, context=context)
-    assert state["structured_response"]["sources"] == ["Harrow"], "a limit holds there too"
+    assert state["structured_response"]["answer"] == ASKED.text
+    assert "[2]" not in agent.model.calls[-1][-1].text, "a limit holds there too"
 
 
 def test_the_settings_show_in_the_graph_s_schema():

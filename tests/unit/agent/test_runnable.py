@@ -40,16 +40,16 @@ def test_an_answer_tells_how_it_was_found(agent: MaskSearchAgent):
     assert (answer.answer, answer.reasoning, answer.stop_reason) == ("Who founded Harrow?", "ok", "answered")
     assert str(answer) == "Who founded Harrow?"
     assert answer.searches == (("founder of Harrow",),)
-    assert [source.title for source in answer.sources] == ["Harrow", "Ada"]
+    assert [source.title for source in answer.retrieved] == ["Harrow", "Ada"]
     assert (answer.usage.model_calls, answer.usage.searches, answer.usage.sampled_tokens) == (2, 1, 14)
     assert answer.usage.prompt_tokens > 0
     assert answer.usage.seconds > 0
 
 
-def test_sources_are_distinct_and_in_the_order_of_appearance():
+def test_what_was_read_is_distinct_and_in_the_order_of_appearance():
     script = [SEARCH, "<think>more</think><search>Ada</search>", ANSWER]
     answer = make_agent(ScriptedChatModel(script=script)).invoke("?")
-    assert [source.title for source in answer.sources] == ["Harrow", "Ada", "Lists"]
+    assert [source.title for source in answer.retrieved] == ["Harrow", "Ada", "Lists"]
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_sources_are_distinct_and_in_the_order_of_appearance():
 async def test_every_form_of_input_gives_the_same_answer(agent: MaskSearchAgent, input: Any):
     first, second = agent.invoke(input), await agent.ainvoke(input)
     assert first.answer == second.answer == "q"
-    assert first.sources == second.sources
+    assert first.retrieved == second.retrieved
 
 
 @pytest.mark.parametrize(
@@ -165,9 +165,9 @@ async def test_as_a_tool_it_gives_text_and_keeps_the_answer_as_artifact(agent: M
     call = {"type": "tool_call", "id": "1", "name": "research", "args": {"question": "q"}}
     for message in (tool.invoke(call), await tool.ainvoke(call)):
         assert isinstance(message, ToolMessage)
-        assert message.content == "q\nSources: Harrow, Ada"
+        assert message.content == "q"
         assert message.artifact.searches == (("founder of Harrow",),)
-    assert tool.invoke({"question": "q"}) == "q\nSources: Harrow, Ada"
+    assert tool.invoke({"question": "q"}) == "q"
 
 
 def test_as_a_tool_it_says_when_it_found_nothing():
@@ -375,4 +375,4 @@ def test_any_source_can_be_searched():
     sources: list[Callable[..., Any]] = [look_up]
     for source in sources:
         answer = MaskSearchAgent(ScriptedChatModel(script=echo), source).invoke("q")
-        assert answer.sources[0].text == "about founder of Harrow"
+        assert answer.retrieved[0].text == "about founder of Harrow"

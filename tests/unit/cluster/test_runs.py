@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("bm25s")
+pytest.importorskip("tantivy")
 
 from fakes.backends import TableBackend
 from fakes.chat_models import ScriptedChatModel

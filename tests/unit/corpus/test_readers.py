@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,13 +9,15 @@ from typing import Any
 import pytest
 
 from masksearch_agent.config.corpus import CorpusSettings
-from masksearch_agent.corpus import readers
+from masksearch_agent.config.retrieval import RetrievalSettings
+from masksearch_agent.corpus import tables
 from masksearch_agent.corpus.readers import read_passages
 from masksearch_agent.corpus.report import CorpusReport
 from masksearch_agent.corpus.rows import passages_from_row
 from masksearch_agent.errors import CorpusError
 from masksearch_agent.jsonl import write_jsonl
 from masksearch_agent.records import Passage, content_id
+from masksearch_agent.retrieval.index import build_index
 
 
 def write_lines(path: Path, *rows: object) -> Path:
@@ -71,12 +74,12 @@ def test_a_folder_is_read_in_path_order_with_titles(tmp_path: Path):
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "notes.md").write_text("intro\n\n# Real Title #\n\nbody", encoding="utf-8")
     (tmp_path / "a.txt").write_text(" ".join(f"w{n}" for n in range(12)), encoding="utf-8")
-    (tmp_path / "other.csv").write_text("x", encoding="utf-8")
+    (tmp_path / "other.xyz").write_text("x", encoding="utf-8")
     (tmp_path / ".git").mkdir()
     (tmp_path / ".git" / "hidden.txt").write_text("not a document", encoding="utf-8")
     report = CorpusReport()
     passages = list(read_passages(tmp_path, CorpusSettings(max_words=10), report))
-    assert (report.read, report.kept, report.skipped) == (3, 2, {"other format (.csv)": 1})
+    assert (report.read, report.kept, report.skipped) == (3, 2, {"other format (.xyz)": 1})
     assert [(each.title, each.text, each.document_id, each.position) for each in passages] == [
         ("a", "w0 w1 w2 w3 w4 w5 w6 w7 w8 w9", "a.txt", 0),
         ("a", "w10 w11", "a.txt", 1),
@@ -122,8 +125,8 @@ def test_a_bad_row_is_counted_with_its_reason_and_the_rest_goes_on(tmp_path: Pat
     ("row", "message"),
     [
         ({"question": "?", "golden_answers": []}, "line 1: found no passage in a row with the keys"),
-        (["a list"], "line 1: the row is a list; expected a dict"),
-        ({"text": "x", "id": 1.5}, "line 1: id is a float"),
+        (["a list"], "row 1: the row is a str; expected a dict"),
+        ({"text": "x", "id": [1.5]}, "line 1: id is a list"),
         ({"context": [["title only"]]}, "line 1: an entry of context"),
         ({"paragraphs": [{"title": "A"}]}, "line 1: paragraph_text is a NoneType"),
         ({"contents": None}, "line 1: contents is a NoneType"),
@@ -141,9 +144,22 @@ def test_a_line_that_is_not_json_is_reported_with_its_number(tmp_path: Path):
     assert report.examples[0].startswith("c.jsonl, line 3: not JSON")
 
 
-def test_a_json_file_must_hold_a_list(tmp_path: Path):
-    (tmp_path / "c.json").write_text('{"text": "x"}', encoding="utf-8")
-    with pytest.raises(CorpusError, match="holds a JSON dict; expected a list"):
+@pytest.mark.parametrize(
+    "content",
+    [
+        ' [{"text": "x"},\n {"text": "y"}]',
+        '{"data": [{"text": "x"}, {"text": "y"}]}',
+        '{"text": "x"}\n{"text": "y"}\n',
+    ],
+)
+def test_a_json_file_is_a_list_or_lines(tmp_path: Path, content: str):
+    (tmp_path / "c.json").write_text(content, encoding="utf-8")
+    assert [each.text for each in read_passages(tmp_path / "c.json")] == ["x", "y"]
+
+
+def test_a_json_file_of_no_rows_is_refused(tmp_path: Path):
+    (tmp_path / "c.json").write_text("17", encoding="utf-8")
+    with pytest.raises(CorpusError, match="holds a JSON int; expected a list"):
         list(read_passages(tmp_path / "c.json"))
 
 
@@ -162,15 +178,58 @@ def test_an_empty_corpus_is_an_error(tmp_path: Path):
         list(read_passages(tmp_path))
 
 
-def test_a_document_of_another_encoding_is_skipped_unless_it_is_named(tmp_path: Path):
-    (tmp_path / "a.txt").write_bytes("中文文本。".encode("gb18030"))
+def test_a_document_of_another_encoding_is_read_or_skipped_with_its_reason(tmp_path: Path):
+    text = "港口于1932年开放。它很大。"
+    (tmp_path / "a.txt").write_bytes(text.encode("gb18030"))
     (tmp_path / "b.txt").write_bytes(b"plain")
+    assert [each.text for each in read_passages(tmp_path)] == [text, "plain"]
     report = CorpusReport()
-    assert [each.text for each in read_passages(tmp_path, report=report)] == ["plain"]
+    assert [each.text for each in read_passages(tmp_path, CorpusSettings(encoding="utf-8"), report)] == [
+        "plain"
+    ]
     assert report.skipped == {"wrong encoding": 1}
     assert report.examples[0].startswith("a.txt: not UTF-8")
-    settings = CorpusSettings(encoding="gb18030")
-    assert [each.text for each in read_passages(tmp_path, settings)] == ["中文文本。", "plain"]
+
+
+def test_a_file_whose_name_is_not_utf_8_is_read(tmp_path: Path):
+    path = os.path.join(os.fsencode(tmp_path), b"caf\xe9.txt")
+    try:
+        with open(path, "wb") as file:
+            file.write(b"Coffee.")
+    except OSError:
+        pytest.skip("this file system has no such names")
+    (passage,) = read_passages(tmp_path)
+    assert (passage.title, passage.source, passage.text) == ("caf\\xe9", "caf\\xe9.txt", "Coffee.")
+    write_jsonl(tmp_path / "out.jsonl", [passage])
+
+
+def test_data_beside_a_readme_is_read(tmp_path: Path):
+    (tmp_path / "README.md").write_text("# A data set")
+    (tmp_path / "LICENSE.txt").write_text("Free.")
+    (tmp_path / "data").mkdir()
+    write_lines(tmp_path / "data" / "part-0.jsonl", {"title": "T", "text": "A passage."})
+    report = CorpusReport()
+    assert [each.text for each in read_passages(tmp_path, report=report)] == ["A passage."]
+    assert report.skipped == {"about the data": 2}
+
+
+def test_documents_and_tables_of_one_folder_are_read_and_other_data_is_left_out(tmp_path: Path):
+    (tmp_path / "README.md").write_text("# Notes\n\nRead me.")
+    (tmp_path / "a.txt").write_text("A document.")
+    write_lines(tmp_path / "b.jsonl", {"title": "T", "text": "A passage."})
+    (tmp_path / "package.json").write_text('{"name": "site",\n "version": 1}')
+    (tmp_path / "sitemap.xml").write_text("<urlset/>")
+    report = CorpusReport()
+    texts = [each.text for each in read_passages(tmp_path, report=report)]
+    assert texts == ["Read me.", "A document.", "A passage."]
+    assert report.skipped == {"no passages": 1, "not a dump": 1}
+    assert report.failures == {"not a dump": 1}
+
+
+def test_an_index_inside_the_corpus_is_left_out(tmp_path: Path):
+    write_lines(tmp_path / "a.jsonl", {"title": "T", "text": "A passage."})
+    build_index(read_passages(tmp_path), tmp_path / "runs" / "index", RetrievalSettings(mode="bm25"))
+    assert [each.text for each in read_passages(tmp_path)] == ["A passage."]
 
 
 def test_a_folder_without_documents_is_read_as_tables(tmp_path: Path):
@@ -193,39 +252,14 @@ def test_public_datasets_are_read_whole(shared_data: Path, file: str, count: int
     assert len(passages) == len({each.id for each in passages}) == count
 
 
-def test_a_document_that_breaks_its_parser_costs_that_document(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def parse(raw: bytes, encoding: str) -> tuple[str, str]:
-        if b"odd" in raw:
-            raise RecursionError("maximum recursion depth exceeded")
-        return "", raw.decode()
-
-    monkeypatch.setitem(readers.DOCUMENT_PARSERS, ".txt", parse)  # type: ignore[arg-type]
-    for name, text in (("a", "one"), ("b", "odd"), ("c", "two")):
-        (tmp_path / f"{name}.txt").write_text(text)
-    report = CorpusReport()
-    assert [passage.text for passage in read_passages(tmp_path, report=report)] == ["one", "two"]
-    assert report.skipped == report.failures == {"breaks its parser (RecursionError)": 1}
-    assert (report.failed, report.examples) == (
-        1,
-        ["b.txt: RecursionError: maximum recursion depth exceeded"],
-    )
-    monkeypatch.setitem(
-        readers.DOCUMENT_PARSERS, ".txt", lambda raw, encoding: (_ for _ in ()).throw(MemoryError())
-    )  # type: ignore[arg-type]
-    with pytest.raises(MemoryError):
-        list(read_passages(tmp_path))
-
-
 def test_a_table_that_breaks_its_reader_halfway_keeps_its_rows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def read(path: Path) -> Iterator[tuple[str, Any]]:
+    def read(path: Path, settings: CorpusSettings) -> Iterator[tuple[str, Any]]:
         yield "row 1", lambda: {"text": "one"}
         raise ValueError("row 2 is no row")
 
-    monkeypatch.setitem(readers.TABLE_READERS, ".jsonl", read)  # type: ignore[arg-type]
+    monkeypatch.setitem(tables.TABLE_READERS, ".jsonl", read)  # type: ignore[arg-type]
     (tmp_path / "t.jsonl").write_text("")
     report = CorpusReport()
     assert [passage.text for passage in read_passages(tmp_path / "t.jsonl", report=report)] == ["one"]

@@ -4,6 +4,7 @@ import gzip
 import json
 import random
 import sys
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from masksearch_agent.config.corpus import CorpusSettings
 from masksearch_agent.corpus.readers import read_passages
 from masksearch_agent.corpus.report import CorpusReport
 from masksearch_agent.errors import CorpusError, MissingExtraError
+from masksearch_agent.records import content_id
 
 BODY = CorpusSettings(text_column="body", title_column="headline", id_column="key", max_words=10)
 WORDS = " ".join(f"w{number}" for number in range(15))
@@ -36,9 +38,12 @@ def test_bad_rows_of_a_csv_file_cost_themselves_only(tmp_path: Path):
     )
     report = CorpusReport()
     passages = list(read_passages(tmp_path / "c.csv", report=report))
-    assert [(each.title, len(each.text)) for each in passages] == [("A", 9), ("E", 200_000)]
+    assert (passages[0].title, passages[0].text) == ("A", "two\nlines")
+    assert [(each.title, each.document_id) for each in passages[1:]] == [
+        ("E", content_id("E", "x" * 200_000))
+    ]
     assert report.skipped == {"wrong encoding": 1, "uneven row": 2}
-    assert report.examples[0] == "c.csv, line 4: not UTF-8"
+    assert report.examples[0] == "c.csv, line 4: not UTF-8; set corpus.encoding"
 
 
 def test_a_missing_column_is_named_with_those_there_are(tmp_path: Path):
@@ -57,7 +62,7 @@ def test_parquet_rows_are_read_and_a_damaged_file_is_reported(tmp_path: Path):
     (tmp_path / "b.parquet").write_bytes(b"garbage")
     report = CorpusReport()
     assert [each.title for each in read_passages(tmp_path, report=report)] == ["A", "C"]
-    assert report.as_dict()["reasons"] == {"malformed row": 1, "damaged Parquet": 1}
+    assert report.as_dict()["reasons"] == {"no text": 1, "damaged Parquet": 1}
 
 
 def test_a_saved_and_a_file_dataset_are_read(tmp_path: Path):
@@ -77,8 +82,11 @@ def test_a_saved_and_a_file_dataset_are_read(tmp_path: Path):
     ("package", "extra", "corpus"),
     [
         ("pypdf", "corpus", "a.pdf"),
-        ("bs4", "corpus", "a.html"),
-        ("mwxml", "corpus", "dump.xml.bz2"),
+        ("resiliparse", "corpus", "a.html"),
+        ("semantic_text_splitter", "corpus", "a.txt"),
+        ("mammoth", "corpus", "a.docx"),
+        ("fastwarc", "corpus", "a.warc.gz"),
+        ("mwparserfromhell", "corpus", "dump.xml.bz2"),
         ("pyarrow", "corpus", "a.parquet"),
         ("datasets", "datasets", "hf:owner/name"),
     ],
@@ -115,3 +123,100 @@ def test_a_compressed_file_that_was_cut_costs_what_is_missing(tmp_path: Path):
     passages = list(read_passages(tmp_path / "c.jsonl.gz", report=report))
     assert 0 < len(passages) < 500
     assert report.skipped["damaged gzip"] == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "texts"),
+    [
+        (
+            'title,text\nA,"unclosed quote here\nB,second row\nC,third row\n',
+            ['"unclosed quote here', "second row", "third row"],
+        ),
+        ('title,text\nA,"open\nB,"x" y\nC,"good, one"\n', ['"open', '"x" y', "good, one"]),
+        ('title,text\nA,5" pipe\nB,"two\nlines"\n', ['5" pipe', "two\nlines"]),
+        ("title;text\nA;one, two\nB;three\n", ["one, two", "three"]),
+        ("title|text\rA|one\rB|three\r", ["one", "three"]),
+        ("\ufefftitle\ttext\nA\tone\n", ["one"]),
+    ],
+)
+def test_a_table_is_read_as_it_was_written(tmp_path: Path, content: str, texts: list[str]) -> None:
+    (tmp_path / "c.csv").write_text(content, encoding="utf-8", newline="")
+    assert [each.text for each in read_passages(tmp_path / "c.csv")] == texts
+
+
+def test_delimiter_quote_and_encoding_can_be_set(tmp_path: Path) -> None:
+    (tmp_path / "c.csv").write_bytes("title:text\nA:'über: drei'\n".encode("cp850"))
+    settings = CorpusSettings(delimiter=":", quote="'", encoding="cp850")
+    assert [each.text for each in read_passages(tmp_path / "c.csv", settings)] == ["über: drei"]
+    (tmp_path / "d.csv").write_text('title,text\nA,"x\nB,y\n')
+    assert [each.text for each in read_passages(tmp_path / "d.csv", CorpusSettings(quote=""))] == ['"x', "y"]
+
+
+def test_a_quote_that_nobody_closes_costs_its_row_in_a_long_file_too(tmp_path: Path) -> None:
+    rows = ['T0,"open', *(f"T{number},row {number}" for number in range(1, 12_000))]
+    (tmp_path / "c.csv").write_text("title,text\n" + "\n".join(rows))
+    passages = list(read_passages(tmp_path / "c.csv"))
+    assert [each.text for each in passages] == ['"open', *(f"row {number}" for number in range(1, 12_000))]
+
+
+def test_ids_and_titles_are_read_as_what_they_mean(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    columns = {
+        "id": pyarrow.array([1.0, None, 2.5]),
+        "title": pyarrow.array([date(2024, 5, 1), None, date(2024, 5, 2)]),
+        "text": pyarrow.array(["one", "two", "three"]),
+    }
+    parquet.write_table(pyarrow.table(columns), tmp_path / "a.parquet")
+    first, second, third = read_passages(tmp_path / "a.parquet")
+    assert (first.id, first.title) == ("1", "2024-05-01")
+    assert (second.id, second.title) == (content_id("", "two"), "")
+    assert (third.id, third.title) == ("2.5", "2024-05-02")
+    lines = [
+        '{"id": 7.0, "title": null, "text": "a"}', '{"id": null, "title": NaN, "text": "b"}',
+        '{"id": true, "title": 1932, "text": "c"}', '{"title": ["x"], "text": "d"}',
+    ]  # fmt: skip
+    (tmp_path / "b.jsonl").write_text("\n".join(lines))
+    report = CorpusReport()
+    passages = list(read_passages(tmp_path / "b.jsonl", report=report))
+    assert [(each.id, each.title) for each in passages] == [
+        ("7", ""),
+        (content_id("", "b"), ""),
+        ("true", "1932"),
+    ]
+    assert report.examples == ["b.jsonl, line 4: title is a list; expected text"]
+
+
+def test_half_a_surrogate_pair_costs_a_character(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text(
+        '{"title": "P\\ud83d", "text": "We love \\ud83d the ferry \\ud83d\\ude00"}\n'
+    )
+    (passage,) = read_passages(tmp_path / "a.jsonl")
+    assert (passage.title, passage.text) == ("P\ufffd", "We love \ufffd the ferry \U0001f600")
+
+
+def test_a_row_that_is_too_long_is_cut_and_one_that_is_far_too_long_is_skipped(tmp_path: Path) -> None:
+    rows = [
+        {"id": 1, "text": " ".join(f"word{n}" for n in range(1_000))},
+        {"text": "x" * 20_000},
+        {"text": "The rest."},
+    ]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    report = CorpusReport()
+    settings = CorpusSettings(max_row_chars=4_000, max_file_bytes=10_000)
+    *pieces, last = read_passages(tmp_path / "a.jsonl", settings, report)
+    assert max(len(piece.text.split()) for piece in pieces) == 100
+    assert " ".join(piece.text for piece in pieces) == rows[0]["text"]
+    assert {piece.document_id for piece in pieces} == {"1"}
+    assert last.text == "The rest."
+    assert report.failures == {"too large": 1}
+
+
+def test_an_id_that_two_rows_share_costs_the_second(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text(
+        '{"id": 1, "text": "a"}\n{"id": 1, "text": "b"}\n{"id": 1, "text": "a"}\n'
+    )
+    report = CorpusReport()
+    assert [each.text for each in read_passages(tmp_path / "a.jsonl", report=report)] == ["a"]
+    assert report.skipped == {"id used twice": 1, "repeated": 1}
+    assert report.failed == 1

@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import bz2
 import html
+import time
 from pathlib import Path
 
 import pytest
 
-pytest.importorskip("mwxml")
 pytest.importorskip("mwparserfromhell")
 
 from masksearch_agent.corpus.readers import read_passages
@@ -105,3 +105,40 @@ def test_other_xml_is_no_dump(tmp_path: Path):
     (tmp_path / "feed.xml").write_text("<rss><item/></rss>")
     with pytest.raises(CorpusError, match="not a MediaWiki dump"):
         list(read_passages(tmp_path / "feed.xml"))
+
+
+def test_a_page_that_cannot_be_read_costs_that_page(tmp_path: Path):
+    pages = (
+        page(1, "One", "First."),
+        page(2, "Two", "Bell \x07 inside."),
+        page(3, "Three", "Third.").replace("<text", "<unknown>x</unknown><text"),
+        page(4, "Four", "Fourth.").replace("2024-01-01T00:00:00Z", ""),
+        page(5, "Five", "Fifth.", extra="<contributor><username>a</username><id></id></contributor>"),
+        page(6, "", "Nameless."),
+        page(7, "Seven", "Seventh.").replace("</page>", ""),
+        page(8, "Eight", "Eighth &undefined; entity.").replace("&amp;undefined;", "&undefined;"),
+        page(9, "Nine", "Ninth.").encode().replace(b"Ninth", b"Nin\xffth").decode("latin-1"),
+        page(10, "Ten", "Tenth."),
+    )
+    raw = dump(*pages).replace("ÿ".encode(), b"\xff")
+    (tmp_path / "w.xml").write_bytes(raw)
+    report = CorpusReport()
+    titles = [each.title for each in read_passages(tmp_path / "w.xml", report=report)]
+    assert titles == ["One", "Three", "Four", "Five", "Ten"]
+    assert report.failures == {"broken XML": 4, "no title": 1}
+    assert report.examples[0].startswith("w.xml, Two: not readable as XML")
+
+
+@pytest.mark.parametrize(
+    "wikitext",
+    [
+        "A bridge" + " " * 100_000 + "crosses.",
+        "A bridge (" + "\xa0" * 100_000 + ") crosses.",
+        "A bridge crosses. " + "(" * 20_000,
+    ],
+)
+def test_time_grows_with_the_length_of_an_article_and_no_faster(wikitext: str):
+    # Each took a minute with a pattern that looked back.
+    start = time.process_time()
+    assert article_text(wikitext).startswith("A bridge")
+    assert time.process_time() - start < 10

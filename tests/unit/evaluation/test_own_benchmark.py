@@ -87,7 +87,7 @@ def test_an_application_registers_a_benchmark(folder: Path) -> None:
 def test_an_installed_package_brings_a_benchmark_that_is_indexed_by_its_file(
     folder: Path, run: CommandLine
 ) -> None:
-    pytest.importorskip("bm25s")
+    pytest.importorskip("tantivy")
     install(folder)
     check(folder / "tickets.jsonl")
     indexed = run(

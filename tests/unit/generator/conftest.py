@@ -6,12 +6,13 @@ import random
 
 import pytest
 
+from masksearch_agent.config.retrieval import RetrievalSettings
 from masksearch_agent.lab.closed_world import ClosedWorld, make_world
 from masksearch_agent.lab.world_questions import make_questions
 from masksearch_agent.ramp.spans import FactSpanExtractor
 from masksearch_agent.ramp.tasks import build_task
 from masksearch_agent.records import Passage, SearchTask
-from masksearch_agent.retrieval.modes.bm25 import BM25Index
+from masksearch_agent.retrieval.index import build_index, open_index
 from masksearch_agent.retrieval.search import Search
 
 
@@ -23,8 +24,8 @@ def world() -> ClosedWorld:
 @pytest.fixture(scope="session")
 def search(world: ClosedWorld, tmp_path_factory: pytest.TempPathFactory) -> Search:
     directory = tmp_path_factory.mktemp("index") / "bm25"
-    BM25Index.build(directory, world.passages)
-    return Search(BM25Index.load(directory, world.passages))
+    build_index(world.passages, directory, RetrievalSettings(mode="bm25"))
+    return Search(open_index(directory))
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ from fakes.evaluation_results import result, write_results
 
 from masksearch_agent.errors import EvaluationError
 from masksearch_agent.evaluation.results import ResultLabel, append_result, list_results
+from masksearch_agent.records import Citation, Passage
 from masksearch_agent.reports.evaluation_page import write_comparison_page, write_evaluation_page
 from masksearch_agent.reports.questions import QuestionTable
 
@@ -40,6 +41,23 @@ def failures_of(page: Path) -> list[str]:
 def test_a_folder_without_results_is_refused(tmp_path: Path) -> None:
     with pytest.raises(EvaluationError, match=r"no results in .*; evaluate with `masksearch eval --out"):
         write_evaluation_page(tmp_path)
+
+
+def test_what_an_answer_rests_on_is_shown_with_it_and_can_forge_nothing(tmp_path: Path) -> None:
+    said = f"Ann Bo built it. {FORGED}"
+    passage = Passage("p", "Tower", said)
+    cited = Citation(1, passage, said, 0, len(said), "Ann Bo", 0, 6)
+    found = dataclasses.replace(cited, quote="Ann Bo built it.", end=16, is_claimed=False)
+    one = result("t1", 0.0)
+    assert one.trajectory is not None
+    trajectory = dataclasses.replace(one.trajectory, citations=(cited, found))
+    write_results(tmp_path, "qa-agentic", dataclasses.replace(one, trajectory=trajectory))
+    page = write_evaluation_page(tmp_path)
+    [text] = trajectories_of(page)
+    assert "<strong>Tower</strong>: “Ann Bo built it.” <small>found, not cited</small>" in text
+    assert text.count("<small>cited</small>") == 1
+    assert FORGED not in text
+    assert FORGED not in page.read_text()
 
 
 def test_every_run_is_on_the_page_with_its_interval_and_its_difference(tmp_path: Path) -> None:

@@ -1,16 +1,31 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import sqlite3
+from collections.abc import Callable
+from operator import itemgetter
 from pathlib import Path
+from typing import Any
 
 import pytest
+from fakes.chat_models import ScriptedChatModel
 from fakes.passages import ListBackend, ids, make_passages
 from langchain_core.documents import Document
 from langchain_core.embeddings import DeterministicFakeEmbedding
 from langchain_core.retrievers import BaseRetriever
+from langchain_core.runnables import (
+    ConfigurableField,
+    RunnableConfig,
+    RunnableLambda,
+    RunnableParallel,
+    RunnablePassthrough,
+)
 from langchain_core.tools import StructuredTool, Tool, tool
 from langchain_core.vectorstores import InMemoryVectorStore
+from pydantic import PrivateAttr
 
+from masksearch_agent.agent.runnable import MaskSearchAgent
 from masksearch_agent.config.retrieval import RetrievalSettings
 from masksearch_agent.errors import RetrievalError
 from masksearch_agent.retrieval.adapters import as_search
@@ -123,6 +138,232 @@ def test_a_tool_that_needs_more_than_a_query_is_refused():
 
     with pytest.raises(RetrievalError, match=r"the tool 'find': it takes query, year; expected one argument"):
         as_search(find)
+
+
+# --- what is made of a retriever ---------------------------------------------------------------------------
+
+
+class FlakyRetriever(EchoRetriever):
+    """Fails at every first call of a query."""
+
+    _seen: set[str] = PrivateAttr(default_factory=set)
+
+    def _get_relevant_documents(self, query, *, run_manager):
+        if query not in self._seen:
+            self._seen.add(query)
+            raise ConnectionError("gone")
+        return [Document(f"sync {query}")]
+
+    async def _aget_relevant_documents(self, query, *, run_manager):
+        return self._get_relevant_documents(query, run_manager=run_manager)
+
+
+async def test_a_retriever_that_tries_again_is_searched():
+    def flaky():
+        return as_search(FlakyRetriever().with_retry(wait_exponential_jitter=False))
+
+    assert texts(flaky(), "a", "b") == [["sync a"], ["sync b"]]
+    assert await atexts(flaky(), "a") == [["sync a"]]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda store: store.as_retriever().with_config(tags=["t"]),
+        lambda store: store.as_retriever().with_retry(),
+        lambda store: store.as_retriever().with_retry().with_config(run_name="r"),
+        lambda store: store.as_retriever().configurable_fields(tags=ConfigurableField("tags")),
+        lambda store: (
+            store.as_retriever()
+            .with_config(tags=["t"])
+            .configurable_alternatives(ConfigurableField("which"), other=EchoRetriever())
+        ),
+    ],
+    ids=["with_config", "with_retry", "both", "configurable_fields", "configurable_alternatives"],
+)
+async def test_what_is_made_of_a_vector_store_s_retriever_is_asked_for_the_limit(make):
+    search = as_search(make(make_store()))
+    assert texts(search, "text 3") == (await atexts(search, "text 3")) == [["text 3"]]
+    assert len(texts(search, "text 3", limit=7)[0]) == len((await atexts(search, "text 3", limit=7))[0]) == 7
+
+
+async def test_a_number_that_a_call_configures_is_kept():
+    configurable = make_store().as_retriever().configurable_fields(search_kwargs=ConfigurableField("kwargs"))
+    search = as_search(configurable)
+
+    async def count(_: str, config: RunnableConfig) -> int:
+        return len((await search.asearch(["q"], 7))[0])
+
+    assert await RunnableLambda(count).ainvoke("", {"configurable": {"kwargs": {"k": 2}}}) == 2
+    assert await RunnableLambda(count).ainvoke("") == 7
+    bound = make_store().as_retriever().bind(k=3)
+    assert len(texts(as_search(bound), "text 3", limit=7)[0]) == 3
+    filtered = make_store().as_retriever().bind(filter=lambda document: "3" not in document.page_content)
+    assert len(texts(as_search(filtered), "text 3", limit=9)[0]) == 9
+
+
+def shout(query: str) -> str:
+    return query.upper()
+
+
+async def ashout(query: str) -> str:
+    return query.upper()
+
+
+@pytest.mark.parametrize(
+    "chain",
+    [
+        RunnableLambda(shout) | EchoRetriever(),
+        {"question": RunnablePassthrough()}
+        | RunnableLambda(lambda x: x["question"].upper())
+        | EchoRetriever(),
+        itemgetter("query") | RunnableLambda(shout, ashout) | EchoRetriever(),
+        RunnableLambda(shout) | RunnableParallel(context=EchoRetriever(), question=RunnablePassthrough()),
+        RunnableParallel(context=RunnableLambda(shout) | EchoRetriever(), question=RunnablePassthrough()),
+        RunnableLambda(lambda query: EchoRetriever().invoke(query.upper())),
+        (RunnableLambda(shout) | EchoRetriever()).with_fallbacks([EchoRetriever()]),
+    ],
+    ids=[
+        "ends in a retriever",
+        "makes a dict",
+        "takes a dict",
+        "gives a dict",
+        "is a dict",
+        "function",
+        "fallbacks",
+    ],
+)
+async def test_a_chain_that_gives_documents_is_searched(chain):
+    search = as_search(chain)
+    assert texts(search, "a", "b", limit=2) == [["sync A", "more"], ["sync B", "more"]]
+    [[first, second]] = await atexts(search, "a", limit=2)
+    assert (first.split()[1], second) == ("A", "more")
+
+
+@pytest.mark.parametrize(
+    ("source", "is_traced"),
+    [
+        (EchoRetriever(), True),
+        (EchoRetriever().with_retry().with_config(tags=["t"]), True),
+        (EchoRetriever().configurable_fields(tags=ConfigurableField("tags")), True),
+        (RunnableLambda(shout) | EchoRetriever(), True),
+        (RunnableLambda(shout) | RunnableLambda(shout), False),
+        (shout, False),
+    ],
+)
+def test_whatever_ends_in_a_retriever_tells_callbacks_of_its_queries_itself(source: Any, is_traced: bool):
+    assert as_search(source).is_traced == is_traced
+
+
+async def test_a_chain_that_can_only_be_awaited_refuses_sync_calls():
+    search = as_search(RunnableLambda(ashout))
+    assert await atexts(search, "a") == [["A"]]
+    with pytest.raises(RetrievalError, match="is async; use an async call"):
+        search.search(["a"], 1)
+
+
+def test_a_chain_that_needs_more_than_a_query_is_refused():
+    chain = {"a": itemgetter("query"), "b": itemgetter("tenant")} | RunnableLambda(str)
+    with pytest.raises(RetrievalError, match=r"it takes query, tenant; expected a query, or a dictionary"):
+        as_search(chain)
+
+
+def test_a_chat_model_is_no_search():
+    with pytest.raises(RetrievalError, match="cannot search with a ScriptedChatModel; expected"):
+        as_search(ScriptedChatModel(script=["x"]))
+
+
+# --- tools and functions -----------------------------------------------------------------------------------
+
+
+async def test_a_tool_that_can_only_be_awaited_serves_sync_code_too():
+    async def remote(query: str) -> tuple[list[dict[str, str]], dict[str, object]]:
+        await asyncio.sleep(0)
+        result = {"title": "T", "url": "http://x", "text": f"about {query}"}
+        return [{"type": "text", "text": json.dumps(result)}], {"structured_content": {"result": [result]}}
+
+    tool = StructuredTool.from_function(
+        coroutine=remote, name="t", description="d", response_format="content_and_artifact"
+    )
+    search = as_search(tool)
+    assert await atexts(search, "a", "b") == [["about a"], ["about b"]]
+    # From sync code that an event loop calls, as in a notebook, and from plain sync code.
+    assert texts(search, "a", "b") == [["about a"], ["about b"]]
+    [[hit]] = await asyncio.to_thread(search.search, ["c"], 1)
+    assert (hit.passage.title, hit.passage.text, hit.passage.source) == ("T", "about c", "http://x")
+
+
+class RemoteRetriever(BaseRetriever):
+    """A retriever that can only be awaited."""
+
+    def _get_relevant_documents(self, query, *, run_manager):
+        raise NotImplementedError("use ainvoke")
+
+    async def _aget_relevant_documents(self, query, *, run_manager):
+        await asyncio.sleep(0)
+        return [Document(f"about {query}")]
+
+
+async def test_a_retriever_that_can_only_be_awaited_serves_sync_code_too():
+    for source in (RemoteRetriever(), RemoteRetriever().with_retry(stop_after_attempt=1)):
+        assert texts(as_search(source), "a", "b") == [["about a"], ["about b"]]
+        assert await atexts(as_search(source), "a") == [["about a"]]
+
+
+def connected() -> Callable[[str], list[str]]:
+    """Return a function over a connection that only this thread may use."""
+    connection = sqlite3.connect(":memory:")
+    connection.execute("create table notes (text)")
+    connection.executemany("insert into notes values (?)", [("a red fox",), ("a blue whale",)])
+
+    def look_up(query: str) -> list[str]:
+        return [
+            text
+            for (text,) in connection.execute("select text from notes where text like ?", (f"%{query}%",))
+        ]
+
+    return look_up
+
+
+class ConnectedRetriever(BaseRetriever):
+    """A retriever over such a function."""
+
+    look_up: Any
+
+    def _get_relevant_documents(self, query, *, run_manager):
+        return [Document(text) for text in self.look_up(query)]
+
+
+async def test_what_holds_a_connection_of_one_thread_answers_several_queries_at_once():
+    for source in (connected(), ConnectedRetriever(look_up=connected()), RunnableLambda(connected())):
+        search = as_search(source)
+        assert texts(search, "fox", "whale") == [["a red fox"], ["a blue whale"]]
+        assert await atexts(search, "fox", "whale") == [["a red fox"], ["a blue whale"]]
+        script = ["<think>two</think><search>fox\nwhale</search>", "<think>ok</think><answer>both</answer>"]
+        agent = MaskSearchAgent(ScriptedChatModel(script=script * 2), source)
+        for answer in (agent.invoke("?"), await agent.ainvoke("?")):
+            assert [passage.text for passage in answer.retrieved] == ["a red fox", "a blue whale"]
+
+
+async def test_a_failure_of_its_own_is_not_asked_again():
+    calls = []
+
+    def fail(query: str) -> list[str]:
+        calls.append(query)
+        raise ConnectionError("gone")
+
+    with pytest.raises(ConnectionError):
+        as_search(fail).search(["a"], 1)
+    with pytest.raises(ConnectionError):
+        await as_search(fail).asearch(["a"], 1)
+    assert calls == ["a", "a"]
+
+
+def test_all_chunks_of_a_document_are_shown():
+    chunks = [Document(text, id="doc", metadata={"title": "Doc"}) for text in ("one", "two", "three")]
+    script = ["<think>x</think><search>q\nr</search>", "<think>ok</think><answer>a</answer>"]
+    agent = MaskSearchAgent(ScriptedChatModel(script=script), lambda query: chunks[query == "r" :])
+    assert [passage.text for passage in agent.invoke("?").retrieved] == ["one", "two", "three"]
 
 
 async def test_functions_are_called_once_per_query():

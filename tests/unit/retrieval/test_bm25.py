@@ -7,24 +7,27 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-import bm25s
 import pytest
 from fakes.passages import ids, make_passages
 
+from masksearch_agent.config.retrieval import RetrievalSettings
 from masksearch_agent.errors import MissingExtraError, RetrievalError
 from masksearch_agent.records import Passage
+from masksearch_agent.retrieval.index import build_index, open_index, update_index
 from masksearch_agent.retrieval.modes.bm25 import BM25Index
 
 TEXTS = ("the red fox", "red red wine and bread", "a blue whale", "blue fox fox fox in the wine")
 
 
 def built(directory: Path, passages: list[Passage]) -> BM25Index:
-    BM25Index.build(directory / "bm25", passages)
-    return BM25Index.load(directory / "bm25", passages)
+    build_index(passages, directory / "index", RetrievalSettings(mode="bm25"))
+    opened = open_index(directory / "index")
+    assert isinstance(opened, BM25Index)
+    return opened
 
 
-def reference_scores(query: str, texts: list[str], k1: float = 1.5, b: float = 0.75) -> list[float]:
-    """Okapi BM25 as Lucene computes it, written out."""
+def reference_scores(query: str, texts: list[str], k1: float = 1.2, b: float = 0.75) -> list[float]:
+    """Okapi BM25 as Lucene computed it before its version 8, written out."""
     documents = [Counter(re.findall(r"\w+", text.lower())) for text in texts]
     mean_length = sum(each.total() for each in documents) / len(documents)
     scores = []
@@ -34,7 +37,7 @@ def reference_scores(query: str, texts: list[str], k1: float = 1.5, b: float = 0
             holders = sum(word in each for each in documents)
             idf = math.log(1 + (len(documents) - holders + 0.5) / (holders + 0.5))
             norm = k1 * (1 - b + b * document.total() / mean_length)
-            score += idf * document[word] / (document[word] + norm)
+            score += (k1 + 1) * idf * document[word] / (document[word] + norm)
         scores.append(score)
     return scores
 
@@ -61,21 +64,46 @@ def test_each_query_gets_its_own_list_in_order(tmp_path: Path):
     assert [ids(hits) for hits in results] == [["p2"], [], [], ["p1"]]
 
 
-def test_the_index_is_the_one_that_bm25s_builds_and_holds_no_pickle(
+def test_many_segments_rank_as_one_does(tmp_path: Path):
+    draw = random.Random(0)
+    words = [f"w{number}" for number in range(9)]
+    passages = make_passages(*(" ".join(draw.choices(words, k=draw.randrange(1, 12))) for _ in range(60)))
+    whole = built(tmp_path / "whole", passages)
+    grown = built(tmp_path / "grown", passages[:20])
+    for start in range(20, 60, 10):
+        update_index(tmp_path / "grown" / "index", passages[start : start + 10])
+    opened = open_index(tmp_path / "grown" / "index")
+    assert len(list((tmp_path / "grown").rglob("*.idx"))) > 1
+    for query in (*words, "w1 w2 w3"):
+        expected = [
+            (hit.passage.id, pytest.approx(hit.score, rel=1e-5)) for hit in whole.search([query], 60)[0]
+        ]
+        assert [(hit.passage.id, hit.score) for hit in opened.search([query], 60)[0]] == expected
+    assert ids(grown.search(["t20"], 5)[0]) == []
+
+
+def test_in_a_large_corpus_common_words_rank_what_rare_ones_find(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("masksearch_agent.retrieval.modes._bm25_scores._STRETCH", 3)
-    monkeypatch.setattr("masksearch_agent.retrieval.modes._bm25_scores._BLOCK", 20)
-    words = [f"w{n}" for n in range(9)]
-    draw = random.Random(0)
-    texts = [" ".join(draw.choices(words, k=draw.randrange(12))) for _ in range(20)]
-    built(tmp_path, make_passages(*texts))
-    assert {file.suffix for file in (tmp_path / "bm25").iterdir()} == {".npy", ".json"}
-    streamed = bm25s.BM25.load(tmp_path / "bm25", load_corpus=False)
-    whole = bm25s.BM25()
-    whole.index([f"t{n} {text}".split() for n, text in enumerate(texts)], show_progress=False)
-    for query in words:
-        assert streamed.get_scores([query]) == pytest.approx(whole.get_scores([query]), rel=1e-5)
+    texts = (
+        "the the fox",
+        "the fox ran",
+        "the whale",
+        "the tea of the the",
+        "of the heron",
+        "the fox of the bay",
+    )
+    index = built(tmp_path, make_passages(*texts))
+    queries = ["the fox", "of the", "the"]
+    whole = index.search(queries, 6)
+    monkeypatch.setattr("masksearch_agent.retrieval.modes.bm25._LARGE", 0)
+    monkeypatch.setattr("masksearch_agent.retrieval.modes.bm25._SHARE", 0.6)
+    for word, before, after in zip(("fox", "of", "the"), whole, index.search(queries, 6), strict=True):
+        expected = [hit for hit in before if word in hit.passage.text.split()]
+        assert [(hit.passage.id, hit.score) for hit in after] == [
+            (hit.passage.id, pytest.approx(hit.score, rel=1e-5)) for hit in expected
+        ]
+    assert [len(hits) for hits in whole] == [6, 6, 6]
 
 
 def test_chinese_is_found_by_its_characters(tmp_path: Path):
@@ -91,14 +119,16 @@ def test_chinese_is_found_by_its_characters(tmp_path: Path):
 
 def test_a_damaged_or_foreign_index_is_an_error(tmp_path: Path):
     passages = make_passages(*TEXTS)
+    opened = built(tmp_path / "four", passages)
+    built(tmp_path / "three", passages[:3])
     with pytest.raises(RetrievalError, match="cannot read the BM25 index"):
-        BM25Index.load(tmp_path / "nowhere", passages)
-    built(tmp_path, passages)
-    with pytest.raises(RetrievalError, match="holds 4 passages; expected 3"):
-        BM25Index.load(tmp_path / "bm25", passages[:3])
-    next(tmp_path.glob("bm25/data*.npy")).write_bytes(b"garbage")
+        BM25Index(tmp_path / "nowhere", opened.searched_passages)
+    (folder,) = tmp_path.glob("three/index/build-*/bm25")
+    with pytest.raises(RetrievalError, match="holds 3 passages; expected 4"):
+        BM25Index(folder, opened.searched_passages)
+    next(folder.glob("*.term")).write_bytes(b"garbage")
     with pytest.raises(RetrievalError, match="cannot read the BM25 index"):
-        BM25Index.load(tmp_path / "bm25", passages)
+        BM25Index(folder, opened.searched_passages)
 
 
 def test_a_passage_without_words_is_never_found(tmp_path: Path):
@@ -112,6 +142,6 @@ async def test_async_search_gives_the_same(tmp_path: Path):
 
 
 def test_a_missing_package_names_its_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setitem(sys.modules, "bm25s", None)
-    with pytest.raises(MissingExtraError, match=r"bm25s is not installed; .*\[index\]"):
-        BM25Index.build(tmp_path / "bm25", make_passages("x"))
+    monkeypatch.setitem(sys.modules, "tantivy", None)
+    with pytest.raises(MissingExtraError, match=r"tantivy is not installed; .*\[index\]"):
+        built(tmp_path, make_passages("x"))

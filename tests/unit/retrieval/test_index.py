@@ -12,7 +12,7 @@ from fakes.passages import WordEmbedder, ids, make_passages
 from masksearch_agent.config.retrieval import RetrievalSettings
 from masksearch_agent.errors import RetrievalError
 from masksearch_agent.records import Passage
-from masksearch_agent.retrieval.index import IndexReport, build_index, open_index
+from masksearch_agent.retrieval.index import IndexReport, build_index, open_index, update_index
 from masksearch_agent.retrieval.modes.bm25 import BM25Index
 from masksearch_agent.retrieval.modes.dense import DenseIndex
 from masksearch_agent.retrieval.modes.hybrid import HybridIndex
@@ -77,17 +77,22 @@ def test_a_failed_build_leaves_the_old_index_and_no_rubbish(tmp_path: Path):
             raise MemoryError("too much text")
 
     build_index(make_passages(*TEXTS), tmp_path / "index", embedder=WordEmbedder())
-    before = snapshot(tmp_path / "index")
-    with pytest.raises(MemoryError):
-        build_index(make_passages("new"), tmp_path / "index", embedder=BrokenEmbedder())
-    assert snapshot(tmp_path / "index") == before
+    before = {path.name for path in (tmp_path / "index").iterdir()}
+    for passages in (make_passages("new"), make_passages(*TEXTS, "new")):
+        with pytest.raises(MemoryError):
+            build_index(passages, tmp_path / "index", embedder=BrokenEmbedder())
+        assert {path.name for path in (tmp_path / "index").iterdir()} == before
+        opened = open_index(tmp_path / "index", embedder=WordEmbedder())
+        assert [sorted(ids(hits)) for hits in opened.search(["blue whale", "new"], 3)] == [
+            ["p0", "p1", "p2"]
+        ] * 2
     assert [path.name for path in tmp_path.iterdir()] == ["index"]
 
 
 def test_repeated_passages_count_once_and_conflicting_ids_are_refused(tmp_path: Path):
     one = Passage("a", "T", "x")
     build_index([one, one], tmp_path / "index", BM25_ONLY)
-    assert json.loads((tmp_path / "index" / "index.json").read_text())["count"] == 1
+    assert ids(open_index(tmp_path / "index").search(["x"], 5)[0]) == ["a"]
     with pytest.raises(RetrievalError, match="two different passages have the id 'a'"):
         build_index([one, Passage("a", "T", "y")], tmp_path / "other", BM25_ONLY)
     with pytest.raises(RetrievalError, match="no passage to index"):
@@ -125,41 +130,219 @@ from pathlib import Path
 from masksearch_agent.config.retrieval import RetrievalSettings
 from masksearch_agent.records import Passage
 from masksearch_agent.retrieval import index
-at = sys.argv[2]
-original = getattr(index, at)
+from masksearch_agent.retrieval.manifest import Manifest
+from masksearch_agent.retrieval.modes import bm25
+folder, at, when, count = Path(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4])
+owner = Manifest if at == "write" else bm25._BM25Mode
+original = getattr(owner, at)
 def die(*args):
-    if sys.argv[3] == "after":
+    if when == "after":
         original(*args)
     os.kill(os.getpid(), signal.SIGKILL)
-setattr(index, at, die)
-index.build_index([Passage("n", "", "new words")], Path(sys.argv[1]), RetrievalSettings(mode="bm25"))
+setattr(owner, at, die)
+old = [Passage(f"p{number}", f"T{number}", f"old{number} words") for number in range(count)]
+passages = [Passage("n", "", "new words"), *old[1:]]
+index.build_index(passages, folder, RetrievalSettings(mode="bm25"))
 """
 
 
 @pytest.mark.parametrize(
     ("at", "when", "is_new"),
     [
-        ("_write_parts", "after", False),
-        ("_write_manifest", "before", False),
-        ("_write_manifest", "after", True),
+        ("add", "before", False),
+        ("add", "after", False),
+        ("write", "before", False),
+        ("write", "after", True),
+        ("remove", "before", True),
+        ("remove", "after", True),
     ],
 )
-@pytest.mark.parametrize("has_index", [True, False])
+@pytest.mark.parametrize(("before", "is_grown"), [(0, False), (1, False), (20, True)])
 def test_a_kill_leaves_a_whole_index_and_the_next_build_no_rubbish(
-    tmp_path: Path, at: str, when: str, is_new: bool, has_index: bool
+    tmp_path: Path, at: str, when: str, is_new: bool, before: int, is_grown: bool
 ):
-    index = tmp_path / "index"
-    if has_index:
-        build_index(make_passages(*TEXTS), index, BM25_ONLY)
-    killed = subprocess.run([sys.executable, "-c", KILLED, str(index), at, when], timeout=60)
+    if at == "remove" and not is_grown:
+        pytest.skip("a new build has nothing to remove")
+    index, old = tmp_path / "index", make_passages(*(f"old{number} words" for number in range(before)))
+    if before:
+        build_index(old, index, BM25_ONLY)
+        (build,) = index.glob("build-*")
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(index), at, when, str(before)], timeout=60)
     assert killed.returncode == -signal.SIGKILL
-    if has_index or is_new:
-        found = open_index(index).search(["new whale"], 1)[0]
-        assert ids(found) == (["n"] if is_new else ["p2"])
+    if before or is_new:
+        found = open_index(index).search(["new old0", "words"], 50)
+        assert ids(found[0]) == (["n"] if is_new else ["p0"])
+        assert sorted(ids(found[1])) == sorted(
+            ["n", *ids_of(old[1:])] if is_new else ids_of(old)
+        )  # Nothing is there twice, and nothing is missing.
+    if is_grown:
+        assert list(index.glob("build-*")) == [build]
+        build_index(old, index, BM25_ONLY)
+        assert [ids(hits) for hits in open_index(index).search(["new", "old0"], 5)] == [[], ["p0"]]
+        assert list(index.glob("build-*")) == [build]
     build_index(make_passages("at last"), index, BM25_ONLY)
     assert ids(open_index(index).search(["last"], 1)[0]) == ["p0"]
     assert sorted(entry.name[:6] for entry in index.iterdir()) == ["build-", "index."]
     assert [entry.name for entry in tmp_path.iterdir()] == ["index"]
+
+
+def ids_of(passages: list[Passage]) -> list[str]:
+    return [passage.id for passage in passages]
+
+
+@pytest.fixture
+def grown(tmp_path: Path) -> Path:
+    """Return an index of twenty documents of two passages each."""
+    passages = [
+        Passage(f"d{number}-{part}", f"D{number}", f"text{number} part{part} common", f"d{number}", part)
+        for number in range(20)
+        for part in range(2)
+    ]
+    build_index(passages, tmp_path / "index", embedder=WordEmbedder())
+    return tmp_path / "index"
+
+
+def test_adding_writes_no_old_file_anew_and_embeds_only_what_is_new(grown: Path):
+    (build,) = grown.glob("build-*")
+    segments = {path: path.stat().st_mtime_ns for path in build.glob("bm25/*.idx")}
+    embedder = WordEmbedder()
+    report = update_index(grown, [Passage("new", "N", "fresh words", "n")], embedder=embedder)
+    assert (report, embedder.batches) == (IndexReport(41, added=1, removed=0, embedded=1), [1])
+    assert list(grown.glob("build-*")) == [build]
+    assert {path: path.stat().st_mtime_ns for path in segments} == segments
+    for mode in ("bm25", "dense", "hybrid"):
+        opened = open_index(grown, mode, embedder=WordEmbedder())
+        assert [ids(hits)[0] for hits in opened.search(["fresh", "D7: text7 part1"], 3)] == ["new", "d7-1"]
+        assert len(opened.searched_passages) == 41  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("mode", ["bm25", "dense"])
+def test_what_is_removed_is_not_found_nor_listed(grown: Path, mode: str):
+    update_index(grown, removed=["d3", "d5-1"], embedder=WordEmbedder())
+    opened = open_index(grown, mode, embedder=WordEmbedder())
+    found = opened.search(["text3", "text5", "common"], 100)
+    gone = {"d3-0", "d3-1", "d5-1"}
+    assert "d5-0" in ids(found[1])
+    assert len(found[2]) == 37
+    assert not gone & {each for hits in found for each in ids(hits)}
+    passages = opened.searched_passages  # type: ignore[attr-defined]
+    assert not gone & set(ids_of(passages))
+    assert [passages[place] for place in range(37)] == list(passages) == passages[:]
+    assert (passages[5].id, passages[6].id, passages[9].id, passages[-1].id) == (
+        "d2-1",
+        "d4-0",
+        "d6-0",
+        "d19-1",
+    )
+
+
+def test_a_document_that_is_added_again_takes_the_place_of_all_its_passages(grown: Path):
+    shorter = Passage("d4-0", "D4", "text4 part0 shorter", "d4", 0)
+    report = update_index(
+        grown, [shorter, Passage("d6-0", "D6", "text6 part0 common", "d6", 0)], embedder=WordEmbedder()
+    )
+    assert report == IndexReport(38, added=1, removed=3, embedded=1)
+    opened = open_index(grown, "bm25")
+    assert [ids(hits) for hits in opened.search(["text4", "text6"], 9)] == [["d4-0"], ["d6-0"]]
+    assert opened.search(["shorter"], 9)[0][0].passage == shorter
+
+
+def test_an_index_with_many_dead_rows_is_built_anew_without_embedding_again(grown: Path):
+    embedder = WordEmbedder()
+    (build,) = grown.glob("build-*")
+    update_index(grown, removed=[f"d{number}" for number in range(15)], embedder=embedder)
+    assert list(grown.glob("build-*")) != [build]
+    assert embedder.batches == []
+    opened = open_index(grown, embedder=WordEmbedder())
+    assert sorted(ids(opened.search(["common"], 50)[0])) == sorted(
+        f"d{number}-{part}" for number in range(15, 20) for part in range(2)
+    )
+
+
+def test_nothing_is_left_is_an_error_and_no_index_is_made(grown: Path, tmp_path: Path):
+    with pytest.raises(RetrievalError, match="there is no passage to index"):
+        update_index(grown, removed=[f"d{number}" for number in range(20)], embedder=WordEmbedder())
+    assert len(open_index(grown, "bm25").search(["common"], 50)[0]) == 40
+    with pytest.raises(RetrievalError, match="no index in"):
+        update_index(tmp_path / "nowhere", make_passages("x"))
+    assert not (tmp_path / "nowhere").exists()
+
+
+@pytest.mark.parametrize("mode", ["bm25", "dense", "hybrid"])
+def test_a_reader_goes_on_while_the_index_grows_shrinks_and_is_replaced(grown: Path, mode: str):
+    reader = open_index(grown, mode, embedder=WordEmbedder())
+    for number in range(3):
+        update_index(
+            grown, [Passage(f"n{number}", "N", f"fresh{number}", f"n{number}")], embedder=WordEmbedder()
+        )
+        assert ids(reader.search(["D7: text7 part1 common"], 1)[0]) == ["d7-1"]
+        assert not set(ids(reader.search(["fresh0"], 50)[0])) & {"n0", "n1", "n2"}
+    build_index(make_passages("all new"), grown, embedder=WordEmbedder())
+    assert ids(reader.search(["D7: text7 part1 common"], 1)[0]) == ["d7-1"]
+    fresh = open_index(grown, mode, embedder=WordEmbedder())
+    assert ids(fresh.search(["new"], 5)[0]) == ["p0"]
+    del reader
+    build_index(make_passages("once more"), grown, embedder=WordEmbedder())
+    assert ids(open_index(grown, mode, embedder=WordEmbedder()).search(["once"], 5)[0]) == ["p0"]
+
+
+READING = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+from fakes.passages import WordEmbedder, ids
+from masksearch_agent.retrieval.index import open_index
+for line in sys.stdin:
+    mode, query = line.split(maxsplit=1)
+    opened = open_index(Path(sys.argv[1]), mode, embedder=WordEmbedder())
+    print(" ".join(ids(opened.search([query], 2)[0])), flush=True)
+"""
+
+
+@pytest.mark.parametrize("mode", ["bm25", "dense"])
+def test_what_one_process_adds_another_finds_when_it_opens_the_index_again(grown: Path, mode: str):
+    command = [sys.executable, "-c", READING, str(grown), str(Path(__file__).resolve().parents[2])]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as reader:
+        assert reader.stdin is not None
+        assert reader.stdout is not None
+        for number in range(3):
+            text = f"fresh{number} thing"
+            update_index(grown, [Passage(f"n{number}", "N", text, f"n{number}")], embedder=WordEmbedder())
+            reader.stdin.write(f"{mode} N: {text}\n")
+            reader.stdin.flush()
+            assert reader.stdout.readline().split()[0] == f"n{number}"
+        reader.stdin.close()
+
+
+@pytest.mark.parametrize("mode", ["bm25", "dense", "hybrid"])
+def test_an_index_that_nobody_may_write_to_opens(grown: Path, mode: str, monkeypatch: pytest.MonkeyPatch):
+    files = [grown, *grown.rglob("*")]
+    before = snapshot(grown)
+    for file in files:
+        file.chmod(0o555 if file.is_dir() else 0o444)
+    # The superuser may write all the same.
+    monkeypatch.setattr("os.access", lambda path, kind: False)
+    try:
+        opened = open_index(grown, mode, embedder=WordEmbedder())
+        assert ids(opened.search(["D7: text7 part1"], 1)[0]) == ["d7-1"]
+        assert snapshot(grown) == before
+    finally:
+        for file in files:
+            file.chmod(0o755 if file.is_dir() else 0o644)
+
+
+def test_all_files_of_an_index_are_readable_by_whom_the_umask_lets(grown: Path):
+    import os
+
+    mask = os.umask(0)
+    os.umask(mask)
+    private = {
+        path.name for path in grown.rglob("*") if path.is_file() and not path.stat().st_mode & 0o444 & ~mask
+    }
+    assert not private
+    assert all(
+        path.stat().st_mode & 0o777 == 0o666 & ~mask for path in grown.rglob("*.json") if "bm25" in path.parts
+    )
 
 
 def test_two_builds_in_one_place_are_kept_apart(tmp_path: Path):
@@ -191,7 +374,7 @@ def test_a_missing_part_or_index_says_what_to_run(tmp_path: Path):
         open_index(tmp_path / "index", "fuzzy")
 
 
-@pytest.mark.parametrize("damage", ["index.json", "*/passages.jsonl", "*/bm25/params.index.json"])
+@pytest.mark.parametrize("damage", ["index.json", "*/passages.jsonl", "*/passages.rows", "*/bm25/meta.json"])
 def test_a_damaged_index_is_an_error_and_is_built_anew(tmp_path: Path, damage: str):
     build_index(make_passages(*TEXTS), tmp_path / "index", BM25_ONLY)
     next((tmp_path / "index").glob(damage)).write_text('{"half": ')
@@ -205,7 +388,7 @@ def test_an_index_of_another_version_is_refused(tmp_path: Path):
     build_index(make_passages("x"), tmp_path / "index", BM25_ONLY)
     manifest = json.loads((tmp_path / "index" / "index.json").read_text())
     (tmp_path / "index" / "index.json").write_text(json.dumps({**manifest, "format_version": 99}))
-    with pytest.raises(RetrievalError, match="format version 99, expected 2"):
+    with pytest.raises(RetrievalError, match="format version 99, expected 3"):
         open_index(tmp_path / "index")
 
 

@@ -21,7 +21,7 @@ from masksearch_agent.retrieval.index import IndexReport, build_index, open_inde
 from masksearch_agent.retrieval.modes.hybrid import HybridIndex
 from masksearch_agent.retrieval.search import Search
 
-pytest.importorskip("bm25s")
+pytest.importorskip("tantivy")
 
 DOCUMENTATION = Path(__file__).resolve().parents[3] / "docs" / "extending.md"
 TEXTS = ("red fox runs", "red wine flows", "blue whale sings")

@@ -1,14 +1,24 @@
 from __future__ import annotations
 
+import json
+from typing import Any
+
 import pytest
 from langchain_core.documents import Document
 from langchain_core.messages import ToolMessage
+from langchain_core.messages.content import create_text_block
 
 from masksearch_agent.errors import RetrievalError
 from masksearch_agent.records import Passage, ScoredPassage, content_id
 from masksearch_agent.retrieval.results import hits_from_output, passage_from_document
 
 PASSAGE = Passage("p", "T", "x")
+RESULT = {"title": "T", "url": "http://x", "content": "c"}
+
+
+def block(text: str) -> dict[str, Any]:
+    """Return a content block as LangChain makes it, with an id that is another each time."""
+    return dict(create_text_block(text))
 
 
 def passages(output: object) -> list[Passage]:
@@ -34,6 +44,27 @@ def passages(output: object) -> list[Passage]:
         ([ScoredPassage(PASSAGE, 3.0)], [("T", "x", "")]),
         (["  ", "kept"], [("", "kept", "")]),
         ([], []),
+        # As MCP tools answer: structured, or the same as JSON text.
+        (("[…]", {"structured_content": {"result": [RESULT]}}), [("T", "c", "http://x")]),
+        (("[…]", {"structured_content": {"total": 1, "items": [RESULT]}}), [("T", "c", "http://x")]),
+        (("[…]", {"structured_content": RESULT}), [("T", "c", "http://x")]),
+        (("…", {"structured_content": {"result": "plain"}}), [("", "plain", "")]),
+        (("none", {"structured_content": {"result": []}}), []),
+        (([block("plain")], {"structured_content": {"score": 3}}), [("", "plain", "")]),
+        ([block(json.dumps(RESULT)), block(json.dumps(RESULT))], [("T", "c", "http://x")] * 2),
+        ([block(json.dumps([RESULT])), {"type": "image", "url": "i"}], [("T", "c", "http://x")]),
+        ([block('{"results": []}')], []),
+        (json.dumps({"results": [RESULT]}), [("T", "c", "http://x")]),
+        ("[]", []),
+        ("[1] a note", [("", "[1] a note", "")]),
+        ('{"name": "x", "tags": ["a"]}', [("", '{"name": "x", "tags": ["a"]}', "")]),
+        (['{"text": "a document of JSON"}'], [("", '{"text": "a document of JSON"}', "")]),
+        ([Document('{"text": "d"}')], [("", '{"text": "d"}', "")]),
+        ([{"title": "T", "url": "http://x", "description": "d"}], [("T", "d", "http://x")]),
+        ([{"page_content": "d", "metadata": {"title": "T", "source": "f"}, "id": None}], [("T", "d", "f")]),
+        # As chains answer.
+        ({"input": "q", "context": [Document("d")], "answer": "a"}, [("", "d", "")]),
+        ({"summary": "one", "results": [RESULT]}, [("T", "c", "http://x")]),
     ],
 )
 def test_every_accepted_form_becomes_passages(output: object, expected: list[tuple[str, str, str]]):
@@ -45,10 +76,21 @@ def test_scores_fall_with_the_rank_and_the_limit_holds():
     assert [(hit.passage.text, hit.score) for hit in hits] == [("a", 1.0), ("b", 0.5)]
 
 
-def test_a_document_keeps_its_own_id_else_its_metadata_id_else_its_content():
-    assert passage_from_document(Document("x", id="own", metadata={"id": "meta"})).id == "own"
-    assert passage_from_document(Document("x", metadata={"id": 7})).id == "7"
-    assert passage_from_document(Document("x", metadata={"source": "f"})).id == content_id("f", "x")
+def test_a_document_s_own_id_else_its_metadata_s_is_the_document_s():
+    assert passage_from_document(Document("x", id="own", metadata={"id": "meta"})).document_id == "own"
+    assert passage_from_document(Document("x", metadata={"id": 7})).document_id == "7"
+    bare = passage_from_document(Document("x", metadata={"source": "f"}))
+    assert (bare.id, bare.document_id) == (content_id("f", "x"), "")
+
+
+@pytest.mark.parametrize("own", [{"id": "doc"}, {"metadata": {"id": "doc"}}], ids=["own", "metadata"])
+def test_chunks_that_share_their_document_s_id_are_passages_of_their_own(own: dict[str, Any]):
+    one, two, again = (passage_from_document(Document(text, **own)) for text in ("a", "b", "a"))
+    assert one == again
+    assert one.id != two.id
+    assert one.document_id == two.document_id == "doc"
+    first, second = passages([{"id": 3, "text": "a"}, {"id": 3, "text": "b"}])
+    assert first.id != second.id
 
 
 def test_metadata_can_not_replace_the_text_of_a_document():

@@ -57,6 +57,14 @@ def search_function(query: str) -> list[Document]:
     return documents_of(ensure_config()["configurable"].get("user", ""))
 
 
+def search_with_config(query: str, config: RunnableConfig) -> list[Document]:
+    return documents_of(config["configurable"].get("user", ""))
+
+
+async def asearch_with_config(query: str, *, config: RunnableConfig) -> list[Document]:
+    return search_with_config(query, config)
+
+
 @tool
 def search_tool(query: str, config: RunnableConfig) -> list[str]:
     """Search."""
@@ -94,6 +102,7 @@ SOURCES: list[Callable[[], Any]] = [
     ConfigRetriever,
     lambda: search_tool,
     lambda: search_function,
+    lambda: search_with_config,
     UserBackend,
     lambda: Search(UserBackend()),
     lambda: as_search(search_function, calls=CallSettings()),
@@ -103,7 +112,9 @@ USERS = ["alice", "bob", "alice", "mallory"]
 
 
 @pytest.mark.parametrize(
-    "make_source", SOURCES, ids=["retriever", "tool", "function", "backend", "search", "patient"]
+    "make_source",
+    SOURCES,
+    ids=["retriever", "tool", "function", "with_config", "backend", "search", "patient"],
 )
 async def test_each_user_of_one_agent_gets_their_own_results(make_source: Callable[[], Any]):
     agent = agent_over(make_source())
@@ -113,6 +124,11 @@ async def test_each_user_of_one_agent_gets_their_own_results(make_source: Callab
     assert codes([await agent.ainvoke(*asked) for asked in zip(questions, configs, strict=True)]) == WANTED
     assert codes(agent.batch(questions, configs)) == WANTED
     assert codes(await agent.abatch(questions, configs)) == WANTED
+
+
+async def test_an_awaited_function_is_told_who_asks():
+    agent = agent_over(asearch_with_config)
+    assert codes(await agent.abatch(["What is my code?"] * 4, [config_of(user) for user in USERS])) == WANTED
 
 
 @pytest.mark.parametrize(
@@ -149,10 +165,10 @@ def test_a_document_added_between_two_calls_is_found():
     listed: list[str] = []
     for source in (store, store.as_retriever(), lambda query: list(listed)):
         agent = agent_over(source)
-        before = agent.invoke("q").sources
+        before = agent.invoke("q").retrieved
         store.add_texts([f"A text added for {type(source).__name__}."])
         listed.append(f"A text added for {type(source).__name__}.")
-        after = agent.invoke("q").sources
+        after = agent.invoke("q").retrieved
         assert len(after) == len(before) + 1
 
 

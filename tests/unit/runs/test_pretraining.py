@@ -77,7 +77,7 @@ class Notes(NotedWork):
 
 @pytest.fixture
 def notes(monkeypatch: pytest.MonkeyPatch) -> Notes:
-    pytest.importorskip("bm25s")
+    pytest.importorskip("tantivy")
     return Notes(monkeypatch)
 
 

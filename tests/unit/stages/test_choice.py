@@ -40,7 +40,7 @@ def test_the_best_is_copied_to_where_it_is_served_from_and_says_why(
     tmp_path: Path, trained: float, chosen: str
 ) -> None:
     pytest.importorskip("torch")
-    pytest.importorskip("bm25s")
+    pytest.importorskip("tantivy")
     build_index(
         [Passage("p", "Quay", "Ann Bo built the quay.")], tmp_path / "index", RetrievalSettings(mode="bm25")
     )

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from masksearch_agent.text.cleaning import clean_text
 from masksearch_agent.text.words import (
     HAN,
     WORD,
@@ -24,6 +25,7 @@ from masksearch_agent.text.words import (
 
 assigned = st.characters(exclude_categories=("Cn", "Cs"))
 texts = st.text(assigned | st.sampled_from(" \n.,'’-–()_éß中文北京。，abc019"))
+plain_texts = st.text(st.characters(codec="ascii") | st.sampled_from("éßÄø’–中文北京。，"))
 
 
 def earlier_terms(text: str) -> list[str]:
@@ -35,16 +37,54 @@ def earlier_terms(text: str) -> list[str]:
     return terms
 
 
-@given(texts)
+@given(plain_texts)
 def test_the_terms_of_a_query_are_those_of_the_indexes_of_today(text: str) -> None:
     assert search_terms(text) == earlier_terms(text)
 
 
 @given(texts)
 def test_compared_words_are_those_between_spaced_chinese_characters(text: str) -> None:
-    assert words_of(text) == re.findall(r"\w+", re.sub(rf"([{HAN}])", r" \1 ", text))
-    assert words_of(text) == re.findall(r"\w+", space_chinese(text))
+    assert words_of(text) == words_of(space_chinese(text))
     assert words_of(text) == [word[0] for word in re.finditer(WORD, text)]
+
+
+@given(plain_texts)
+def test_compared_words_without_marks_are_runs_of_letters_and_digits(text: str) -> None:
+    assert words_of(text) == re.findall(r"\w+", space_chinese(text))
+
+
+@pytest.mark.parametrize(
+    ("text", "query"),
+    [
+        ("हिन्दी भाषा में खोज", "हिन्दी"),
+        ("தமிழ் நாடு", "நாடு"),
+        ("مُحَمَّدٌ في الميناء", "محمد"),
+        ("مـيـنـاء", "ميناء"),
+        ("שָׁלוֹם עולם", "שלום"),
+        ("Москва́ — ёлка", "Москва"),
+        ("Москва́ — ёлка", "елка"),
+        ("港は1932年に開かれたハーバーです", "ハーバー"),
+        ("ﾊｰﾊﾞｰ", "ハーバー"),
+        ("항구는 1932년에 열렸다", "항구"),
+        ("ท่าเรือเปิดในปี", "เรือ"),
+        ("Das Cafe\u0301 Mu\u0308ller in Zu\u0308rich", "Café Müller Zürich"),
+        ("Ｈａｒｂｏｕｒ １９３２", "harbour 1932"),
+        ("har\u00adbour \u200bfer\u200bry \u202eold\u202c", "harbour ferry old"),
+    ],
+)
+def test_a_text_is_found_by_its_own_words(text: str, query: str) -> None:
+    assert set(search_terms(query)) <= set(search_terms(text))
+    assert set(search_terms(query)) <= set(search_terms(clean_text(text)))
+
+
+def test_a_vowel_sign_belongs_to_its_word() -> None:
+    assert words_of("हिन्दी में") == ["हिन्दी", "में"]
+    assert query_words("हिन्दी में") == ["हिन्दी", "में"]
+    assert search_terms("हिन्दी में") == ["हिन्दी", "में"]
+
+
+def test_japanese_has_a_word_a_character_as_chinese_has() -> None:
+    assert count_words("これはペンです。") == 7
 
 
 @given(texts)

@@ -63,12 +63,15 @@ def make_trainer(tiny_tokenizer: Any, tmp_path: Path) -> MakeTrainer:
         output_dir = changes.pop("output_dir", tmp_path)
         processes = changes.pop("processes", None)
         model = changes.pop("model", None) or make_test_model(tiny_tokenizer)
+        weight_sync = changes.pop("weight_sync", None)
         monitor = changes.pop("monitor", None)
         if monitor is not None:
             changes["monitor"] = monitor.settings
         small = {"prompts_per_step": 2, "group_size": 2, "row_batch_size": 2, "max_steps": 4}
         settings = DAPOSettings.model_validate({**small, "max_sampler_drift": None, **changes})
         config = DAPOConfig.from_settings(settings, output_dir, processes)
-        return DAPOTrainer(model, config, tasks, runner, tiny_tokenizer, callbacks, monitor=monitor)
+        return DAPOTrainer(
+            model, config, tasks, runner, tiny_tokenizer, callbacks, weight_sync=weight_sync, monitor=monitor
+        )
 
     return make

@@ -10,6 +10,7 @@ import textwrap
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -181,16 +182,15 @@ def assert_same_loss_and_gradient(trainer: Any, loss: torch.Tensor, expected: to
         torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-4)
 
 
-def test_the_trainer_calls_the_pure_loss(make_trainer: MakeTrainer, monkeypatch: pytest.MonkeyPatch) -> None:
-    from masksearch_agent.trainers import dapo
-
+def test_the_trainer_calls_the_pure_loss(make_trainer: MakeTrainer) -> None:
     trainer = make_trainer(ScriptedRunner(useful))
     rng = random.Random(1)
     rows = [random_row(rng, 300, trainer.model) for _ in range(4)]
     batch = trainer._batch(list(zip(rows, [1.0, -1.0, 0.5, 2.0], strict=True)))
     whole = trainer_loss(trainer, batch).item()
-    monkeypatch.setattr(
-        dapo, "dapo_loss", lambda *arguments, **keywords: 2 * dapo_loss(*arguments, **keywords)
+    assert trainer.step_loss.objective.loss is dapo_loss
+    trainer.step_loss.objective = dataclasses.replace(
+        trainer.step_loss.objective, loss=lambda *given, **named: 2 * dapo_loss(*given, **named)
     )
     assert trainer_loss(trainer, batch).item() == pytest.approx(2 * whole, rel=1e-6)
 
@@ -230,6 +230,89 @@ def test_later_updates_are_clipped_against_the_policy_at_the_start_of_the_batch(
     # Each of the two updates has half of the tokens as its normaliser.
     expected = 2 * reference_loss(trainer.model, rows, advantages, old)
     assert_same_loss_and_gradient(trainer, trainer_loss(trainer, batch), expected)
+
+
+@pytest.mark.parametrize("name", ["gspo", "cispo", "dr_grpo"])
+def test_the_shares_of_micro_batches_add_up_to_each_other_loss(make_trainer: MakeTrainer, name: str) -> None:
+    runner = ScriptedRunner(useful)
+    runner.agent.settings = SimpleNamespace(max_sampled_tokens=10)
+    trainer = make_trainer(runner, loss=name, updates_per_rollout=1, importance_sampling_clip_max=CLIP_MAX)
+    rng = random.Random(4)
+    rows = [random_row(rng, 300, trainer.model) for _ in range(5)]
+    advantages = [rng.uniform(-1.5, 1.5) for _ in rows]
+    new = [token_logprobs(trainer.model, row) for row in rows]
+    old = [one.detach() for one in new]
+    loss = trainer_loss(trainer, trainer._batch(list(zip(rows, advantages, strict=True))))
+    terms = []
+    for row, advantage, lp, before in zip(rows, advantages, new, old, strict=True):
+        trained = [position for position, trains in enumerate(row.trainable) if trains]
+        weights = [min(math.exp(before[t].item() - row.logprobs[t]), CLIP_MAX) for t in trained]
+        if name == "gspo":
+            ratio = torch.stack([lp[t] - before[t] for t in trained]).mean().exp()
+            terms.append(ratio * advantage * sum(weights) / len(weights))
+        elif name == "cispo":
+            terms += [lp[t] * advantage * weight for t, weight in zip(trained, weights, strict=True)]
+        else:
+            ratios = [torch.exp(lp[t] - before[t]) for t in trained]
+            terms.append(sum(r * advantage * w for r, w in zip(ratios, weights, strict=True)) / 10)
+    assert_same_loss_and_gradient(trainer, loss, -torch.stack(terms).mean())
+
+
+@pytest.mark.parametrize("name", ["dapo", "gspo", "cispo", "dr_grpo"])
+def test_each_loss_takes_a_step(make_trainer: MakeTrainer, tiny_tokenizer: Any, name: str) -> None:
+    runner = ScriptedRunner(useful)
+    runner.agent.settings = SimpleNamespace(max_sampled_tokens=10)
+    trainer = make_trainer(runner, loss=name, max_steps=1, wrong_answer_kl=0.1)
+    before = [parameter.clone() for parameter in trainer.model.parameters()]
+    trainer.train()
+    after = list(trainer.model.parameters())
+    assert all(parameter.isfinite().all() for parameter in after)
+    assert any(not torch.equal(one, other) for one, other in zip(before, after, strict=True))
+
+
+def test_only_wrong_answers_pay_for_leaving_the_start(make_trainer: MakeTrainer) -> None:
+    trainer = make_trainer(ScriptedRunner(useful), wrong_answer_kl=0.5)
+    rng = random.Random(6)
+    rows = [random_row(rng, 300, trainer.model) for _ in range(4)]
+    start = all_logprobs(trainer.model, rows)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for parameter in trainer.model.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    is_wrong = [True, False, True, False]
+    batch = trainer._batch([(row, 0.0, wrong) for row, wrong in zip(rows, is_wrong, strict=True)])
+    divergences, tokens = [], 0
+    for row, before, wrong in zip(rows, start, is_wrong, strict=True):
+        new = token_logprobs(trainer.model, row)
+        tokens += sum(row.trainable)
+        for position, trains in enumerate(row.trainable):
+            if trains and wrong:
+                rise = before[position] - new[position]
+                divergences.append(torch.exp(rise) - rise - 1)
+    expected = 0.5 * torch.stack(divergences).sum() / tokens
+    assert expected > 1e-3
+    assert_same_loss_and_gradient(trainer, trainer_loss(trainer, batch), expected)
+
+
+def test_answers_that_are_not_wholly_right_count_as_wrong(make_trainer: MakeTrainer) -> None:
+    trainer = make_trainer(ScriptedRunner(useful))
+    group = make_group(TASKS[0], (0.0, 0.9, 1.0), [make_row((4, 5), "01")] * 3)
+    assert [each.is_wrong for each in trainer._rows_to_train([group])] == [True, True, False]
+
+
+def test_dr_grpo_does_not_divide_advantages_by_their_deviation(make_trainer: MakeTrainer) -> None:
+    runner = ScriptedRunner(useful)
+    runner.agent.settings = SimpleNamespace(max_sampled_tokens=10)
+    trainer = make_trainer(runner, loss="dr_grpo")
+    group = make_group(TASKS[0], (0.0, 0.5, 1.0), [make_row((4, 5), "01")] * 3)
+    assert [each.advantage for each in trainer._rows_to_train([group])] == [-0.5, 0.0, 0.5]
+
+
+def test_a_loss_that_nobody_knows_is_refused(make_trainer: MakeTrainer) -> None:
+    with pytest.raises(TrainingError, match="dr_grpo divides by the tokens that a rollout may sample"):
+        make_trainer(ScriptedRunner(useful), loss="dr_grpo")
+    with pytest.raises(ValidationError, match="'dapo', 'gspo', 'cispo' or 'dr_grpo'"):
+        DAPOSettings(loss="ppo")
 
 
 def test_without_the_correction_no_token_is_weighed(make_trainer: MakeTrainer) -> None:
@@ -290,7 +373,7 @@ def test_truncated_rollouts_can_be_left_out_of_the_loss_but_not_of_their_group(
     for is_dropped, kept in ((False, rows), (True, rows[:1])):
         trainer = make_trainer(ScriptedRunner(useful), mask_truncated=is_dropped)
         to_train = trainer._rows_to_train([group])
-        assert [row for row, _ in to_train] == kept
+        assert [each.row for each in to_train] == kept
         assert to_train[0][1] == group.advantages()[0] < 0
 
 
@@ -479,7 +562,10 @@ def test_settings_become_those_of_trl(tmp_path: Path) -> None:
     assert config.steps_per_generation == 8
     assert config.gradient_accumulation_steps == 4
     assert (config.epsilon, config.epsilon_high, config.beta) == (0.2, 0.28, 0.0)
-    assert config.loss_type == "dapo"
+    assert (config.loss_type, config.scale_rewards) == ("dapo", "group")
+    gspo = DAPOConfig.from_settings(DAPOSettings(loss="gspo", epsilon_high=0.1), tmp_path)
+    assert (gspo.loss_type, gspo.epsilon, gspo.epsilon_high) == ("gspo", 3e-4, 0.1)
+    assert DAPOConfig.from_settings(DAPOSettings(loss="dr_grpo"), tmp_path).scale_rewards == "none"
     assert config.vllm_importance_sampling_correction
     assert config.vllm_importance_sampling_clip_max == 3.0
 

@@ -71,10 +71,52 @@ def test_groups_that_teach_nothing_are_replaced_from_the_same_stream() -> None:
     of_use = {drawn[1], drawn[4]}
     sampler, runner = make_sampler(lambda task, seed: (useful if task.id in of_use else all_right)(task))
     batch = sampler.sample(2, step=0)
-    # One is missing, so two more are drawn; none of them is useful, and two more.
+    # They have 2, 1, 2, 1, 2, 1 masks. One is missing. No task of two masks was of use yet, the one of one mask was:
+    # half a group is to be expected of the third, and a whole one of the fourth. After these it is 1/3 and 2/3.
     assert runner.asked == [(1, drawn[:2]), (2, drawn[2:4]), (3, drawn[4:6])]
     assert names(batch.groups) == [drawn[1], drawn[4]]
     assert [TASKS[index].id for index in sampler.curriculum.draw(3)] == drawn[6:9]
+
+
+def test_as_many_groups_are_drawn_as_let_the_missing_ones_be_expected() -> None:
+    sampler, runner = make_sampler(useful, max_batches=100)
+    for place, fate in enumerate(["useful", "all_wrong", "all_wrong"]):
+        for mask_count in (1, 2):
+            sampler.curriculum.prospects.observe(100 * mask_count + place, mask_count, fate)
+    # (1 + 1) / (3 + 1) of a group each.
+    assert names(sampler.sample(2, step=0).groups) == stream(4)[:2]
+    assert runner.asked == [(1, stream(4))]
+
+
+def test_the_groups_of_all_batches_keep_to_the_cap() -> None:
+    sampler, runner = make_sampler(all_wrong, max_batches=3)
+    metrics = sampler.sample(4, step=0).metrics
+    assert sum(len(tasks) for _, tasks in runner.asked) == metrics["dapo/groups_sampled"] == 12
+
+
+def test_a_task_that_was_always_right_is_not_sampled_again_and_counts_as_right() -> None:
+    solved = stream(2)
+    stages = (CurriculumLevel(max_masks=2, window=100),)
+    sampler, runner = make_sampler(
+        lambda task, seed: (all_right if task.id in solved else useful)(task), max_batches=1, stages=stages
+    )
+    for step in range(11):
+        sampler.sample(2, step)
+    asked = [name for _, tasks in runner.asked for name in tasks]
+    assert sorted(asked[:12]) == sorted(task.id for task in TASKS)
+    assert sorted(asked[12:]) == sorted({task.id for task in TASKS} - set(solved))
+    # Six tasks of two masks in each pass. One of them was solved in the first, and was passed over in the second.
+    assert [name for name in solved if name.startswith("2")] == ["2-1"]
+    assert sampler.curriculum.success_rate == pytest.approx((1 + 5 * 0.5) / 6)
+
+
+def test_where_all_tasks_are_solved_they_are_drawn_again(caplog: pytest.LogCaptureFixture) -> None:
+    sampler, runner = make_sampler(all_right, max_batches=1)
+    with caplog.at_level(logging.INFO):
+        for step in range(7):
+            sampler.sample(2, step)
+    assert "all tasks of up to None masks were solved; they are drawn again" in caplog.text
+    assert [len(tasks) for _, tasks in runner.asked] == [2] * 7
 
 
 def test_more_useful_groups_than_asked_for_are_cut_in_the_order_of_the_stream() -> None:
@@ -89,7 +131,7 @@ def test_what_was_filtered_and_why_is_counted_and_logged_at_the_cap(caplog: pyte
     sampler, _ = make_sampler(lambda task, seed: makers[task.id](task), max_batches=1)
     with caplog.at_level(logging.INFO):
         batch = sampler.sample(4, step=7)
-    assert "step 7: 1 of 4 groups are useful after 1 rollout batches (max_resampling)" in caplog.text
+    assert "step 7: 1 of 4 groups are useful after 4 were rolled out (max_resampling)" in caplog.text
     assert "the others: 1 all right, 1 all wrong, 1 unscorable" in caplog.text
     metrics = batch.metrics
     assert {name: metrics[f"dapo/groups_{name}"] for name in (
@@ -142,7 +184,7 @@ def test_no_two_batches_of_rollouts_share_a_seed() -> None:
     for step in range(3):
         sampler.sample(2, step)
     seeds = [seed for seed, _ in runner.asked]
-    assert len(set(seeds)) == len(seeds) == 9
+    assert len(set(seeds)) == len(seeds) == 6
 
 
 def run_ranks(count: int, work: Callable[[Ranks], Any]) -> list[Any]:

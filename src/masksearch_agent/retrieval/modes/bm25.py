@@ -1,113 +1,198 @@
-"""Lexical search: BM25 over titles and texts.
+"""Lexical search: BM25 over titles and texts, by tantivy.
 
-The scores are computed when the index is built (BM25S, arXiv 2407.03618), so that a query only adds up
-sparse columns. The order is total: equal scores stand in corpus order, and a passage that shares no word
-with the query is not returned.
+Passages that cannot be among the best are skipped (block-max WAND, SIGIR 2011). In a large corpus, the words of a query
+that a fifth of all passages hold do not find any, they only help to rank what the rarer ones found: that takes a fifth
+of the time (`docs/performance.md`). The index stays on disk, and adding to it or taking out of it does not write it
+anew. Equal scores stand in the order of the rows, and a passage that shares no word with the query is
+not returned.
 
-Words are neither stemmed nor stopped: on HotpotQA and MuSiQue questions either changes recall@5 by at most
-0.02, up or down, and both would tie the index to English. Chinese text, which has no spaces, is indexed by
-its characters and its pairs of neighbouring characters; that needs no dictionary and knows every name.
+tantivy scores by Okapi BM25 as Lucene does, with k1 = 1.2 and b = 0.75 and the length of a passage in one byte. It gets
+the words of `text.words`, so that there is one notion of a word. They are neither stemmed nor stopped: on HotpotQA
+and MuSiQue questions either changes recall@5 by at most 0.02, up or down, and both would tie the index to English.
+Chinese text, which has no spaces, is indexed by its characters and its pairs of neighbouring characters; that needs no
+dictionary and knows every name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+import asyncio
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from masksearch_agent.errors import RetrievalError, needs_extra
-from masksearch_agent.records import Passage, ScoredPassage
+from masksearch_agent.records import ScoredPassage
 from masksearch_agent.retrieval.backends import IndexPart, RetrieverMode
-from masksearch_agent.retrieval.modes._bm25_scores import build_bm25
+from masksearch_agent.retrieval.passages import PassageFile
 from masksearch_agent.text.words import search_terms
-
-with needs_extra("index"):
-    import numpy as np
 
 __all__ = ("MODE", "BM25Index")
 
+_WORDS, _ROW = "words", "row"
+_HEAP_BYTES = 128_000_000
+"""What tantivy collects before it writes a segment, of some 400,000 passages."""
+_SPARE = 8
+"""Passages looked at beyond the limit, so that equal scores around it stand in order too."""
+_QUICK = 100_000
+"""Passages up to which a query takes less time than handing it to a thread is worth."""
+_LARGE = 500_000
+"""Passages beyond which words that stand everywhere only rank what the others have found."""
+_SHARE = 0.2
+"""Of the passages, for a word to stand everywhere."""
+_CANDIDATES, _DEPTH = 50, 4
+"""Passages that are found and then ranked by all words: at least so many, and so many times what is asked for."""
+_LOCK = ".tantivy-meta.lock"
 
-@dataclass(frozen=True)
+
 class BM25Index:
-    """A BM25 index, mapped into memory: what nobody asks for stays on disk, and processes share the rest."""
+    """A BM25 index on disk, mapped into memory: what nobody asks for stays there, and processes share the rest.
 
-    model: Any
-    """A fitted `bm25s.BM25`."""
-    searched_passages: Sequence[Passage]
-    """All passages of the index, in its order."""
+    Raises:
+        RetrievalError: If files are missing or damaged, or the index is of fewer passages.
+    """
 
-    @staticmethod
-    def build(directory: Path, passages: Iterable[Passage]) -> None:
-        """Index passages by the words of their title and text, in a new folder: `.npy` arrays and JSON."""
-        texts = (f"{each.title} {each.text}" for each in passages)
-        build_bm25(_import_bm25s().BM25(), directory, texts, search_terms)
-
-    @classmethod
-    def load(cls, directory: Path, passages: Sequence[Passage]) -> BM25Index:
-        """Read back what `build` wrote of the same passages.
-
-        Raises:
-            RetrievalError: If files are missing or damaged, or the index is of other passages.
-        """
-        bm25s = _import_bm25s()
-        try:
-            model = bm25s.BM25.load(directory, load_corpus=False, allow_pickle=False, mmap=True)
-            count = int(model.scores["num_docs"])
-            for name in ("data", "indices", "indptr"):
-                # A plain array over the mapped pages is sliced twice as fast.
-                model.scores[name] = model.scores[name].view(np.ndarray)
-        except (OSError, ValueError, KeyError, TypeError, EOFError) as failure:
-            raise RetrievalError(f"cannot read the BM25 index in {directory}: {failure}") from failure
-        if count != len(passages):
+    def __init__(self, directory: Path, passages: PassageFile) -> None:
+        self.searched_passages = passages
+        """All passages of the index, in its order."""
+        self._index, self._searcher = _open(directory)
+        if self._searcher.num_docs < len(passages):
             raise RetrievalError(
-                f"the BM25 index in {directory} holds {count} passages; expected {len(passages)}"
+                f"the BM25 index in {directory} holds {self._searcher.num_docs} passages; expected {len(passages)}"
             )
-        return cls(model, passages)
 
     def search(self, queries: Sequence[str], limit: int) -> list[list[ScoredPassage]]:
         """Return the best passages for each query."""
         return [self._rank(query, limit) for query in queries]
 
     async def asearch(self, queries: Sequence[str], limit: int) -> list[list[ScoredPassage]]:
-        """Search on the event loop: a query takes less time than handing it to a thread is worth."""
-        return self.search(queries, limit)
+        """Search, in a thread where it takes long."""
+        if len(self.searched_passages) <= _QUICK:
+            return self.search(queries, limit)
+        return await asyncio.to_thread(self.search, queries, limit)
 
     def _rank(self, query: str, limit: int) -> list[ScoredPassage]:
-        known = [word for word in search_terms(query) if word in self.model.vocab_dict]
-        if not known:
-            return []
-        scores = self.model.get_scores(known)
-        return [ScoredPassage(self.searched_passages[i], float(scores[i])) for i in _top(scores, limit)]
+        words = search_terms(query)
+        return self.searched_passages.best(partial(self._find, words), limit) if words else []
+
+    def _find(self, words: list[str], limit: int) -> list[tuple[int, float]]:
+        """Return the best rows and their scores, the best first."""
+        tantivy = _import_tantivy()
+        clauses = [(tantivy.Occur.Should, self._query(word)) for word in words]
+        if self._searcher.num_docs > _LARGE:
+            holders = _SHARE * self._searcher.num_docs
+            rare = [word for word in words if self._searcher.doc_freq(_WORDS, word) < holders]
+            if 0 < len(rare) < len(words):
+                depth = max(_CANDIDATES, _DEPTH * limit)
+                rows = [row for row, _ in self._best([clauses[words.index(word)] for word in rare], depth)]
+                among = tantivy.Query.term_set_query(self._index.schema, _ROW, rows)
+                clauses.append((tantivy.Occur.Must, tantivy.Query.const_score_query(among, 0.0)))
+        return self._best(clauses, limit)
+
+    def _best(self, clauses: list[tuple[Any, Any]], limit: int) -> list[tuple[int, float]]:
+        asked = _import_tantivy().Query.boolean_query(clauses)
+        found = self._searcher.search(asked, limit + _SPARE, count=False).hits
+        rows = self._searcher.fast_field_values(_ROW, [address for _, address in found])
+        hits = [(row, score) for row, (score, _) in zip(rows, found, strict=True)]
+        return sorted(hits, key=lambda hit: (-hit[1], hit[0]))[:limit]
+
+    def _query(self, word: str) -> Any:
+        return _import_tantivy().Query.term_query(self._index.schema, _WORDS, word, index_option="freq")
 
 
-def _top(scores: np.ndarray[Any, Any], limit: int) -> list[int]:
-    """Return the positions of the highest positive scores; equal scores in the order of their positions."""
-    floor = 0.0
-    if limit < len(scores):
-        floor = float(np.partition(scores, len(scores) - limit)[len(scores) - limit])
-    candidates = np.flatnonzero((scores >= floor) & (scores > 0))
-    order = np.argsort(-scores[candidates], kind="stable")[:limit]
-    positions: list[int] = candidates[order].tolist()
-    return positions
+def _open(directory: Path) -> tuple[Any, Any]:
+    """Open an index, and what searches it as it is now."""
+    tantivy = _import_tantivy()
+    try:
+        with _writable(directory) as place:
+            index = tantivy.Index.open(str(place))
+        return index, index.searcher()
+    except BaseException as failure:
+        # Some damage makes tantivy panic, which is no `Exception` in Python.
+        if isinstance(failure, OSError | ValueError) or type(failure).__name__ == "PanicException":
+            raise RetrievalError(f"cannot read the BM25 index in {directory}: {failure}") from failure
+        raise
 
 
-def _import_bm25s() -> Any:
+@contextmanager
+def _writable(directory: Path) -> Iterator[Path]:
+    """Give a folder to open an index in: tantivy locks it by a file. Once it is open, its files are mapped."""
+    if os.access(directory, os.W_OK):
+        yield directory
+        return
+    with tempfile.TemporaryDirectory() as mirror:
+        for file in directory.iterdir():
+            if file.suffix == ".json":
+                shutil.copyfile(file, Path(mirror, file.name))
+            elif file.name != _LOCK:
+                Path(mirror, file.name).symlink_to(file.resolve())
+        yield Path(mirror)
+
+
+@contextmanager
+def _writer(directory: Path) -> Iterator[tuple[Any, Any]]:
+    """Give an index, made where there is none, and what writes it; what is written counts when the block ends."""
+    tantivy = _import_tantivy()
+    directory.mkdir(exist_ok=True)
+    schema = (
+        tantivy.SchemaBuilder()
+        .add_text_field(_WORDS, tokenizer_name="whitespace", index_option="freq")
+        .add_unsigned_field(_ROW, indexed=True, fast=True)
+        .build()
+    )
+    try:
+        index = tantivy.Index(schema, path=str(directory))
+        # One thread keeps the passages in their order.
+        writer = index.writer(_HEAP_BYTES, 1)
+    except (OSError, ValueError) as failure:
+        raise RetrievalError(f"cannot write the BM25 index in {directory}: {failure}") from failure
+    yield index, writer
+    writer.commit()
+    writer.wait_merging_threads()
+    # Some files are readable to nobody else, whatever the user's umask is.
+    for file in directory.glob("*.json"):
+        file.chmod((directory / _LOCK).stat().st_mode & 0o777)
+
+
+def _import_tantivy() -> Any:
     with needs_extra("index"):
-        import bm25s
-    return bm25s
+        import tantivy
+    return tantivy
 
 
 class _BM25Mode(RetrieverMode):
+    grows = True
+
     def build(self, part: IndexPart, older: IndexPart | None) -> int:
-        BM25Index.build(part.folder, part.passages)
+        return self.add(part, 0)
+
+    def add(self, part: IndexPart, first: int) -> int:
+        tantivy = _import_tantivy()
+        with _writer(part.folder) as (index, writer):
+            kind = tantivy.FieldType.Unsigned
+            writer.delete_documents_by_query(tantivy.Query.range_query(index.schema, _ROW, kind, first))
+            for row, passage in part.passages.since(first):
+                document = tantivy.Document()
+                document.add_text(_WORDS, " ".join(search_terms(f"{passage.title} {passage.text}")))
+                document.add_unsigned(_ROW, row)
+                writer.add_document(document)
         return 0
+
+    def remove(self, part: IndexPart, rows: Sequence[int]) -> None:
+        tantivy = _import_tantivy()
+        with _writer(part.folder) as (index, writer):
+            # `delete_documents_by_term` takes a Python integer for a signed one, and deletes nothing.
+            writer.delete_documents_by_query(tantivy.Query.term_set_query(index.schema, _ROW, list(rows)))
 
     def check(self, part: IndexPart) -> None:
         self.open(part)
 
     def open(self, part: IndexPart) -> BM25Index:
-        return BM25Index.load(part.folder, part.passages)
+        return BM25Index(part.folder, part.passages)
 
 
 MODE = _BM25Mode()

@@ -1,7 +1,7 @@
-"""Search by meaning: sentence embeddings in Chroma, compared by cosine.
+"""Search by meaning: sentence embeddings in Chroma, compared by cosine; or what a LangChain vector store finds.
 
-Only vectors and passage ids go into Chroma; the passages themselves are read from the index's own file, so
-that every backend returns the same records.
+Only vectors and rows go into Chroma; the passages themselves are read from the index's own file, so that every backend
+returns the same records. What is kept where is told by a file of the part (`_vector_stores`).
 """
 
 from __future__ import annotations
@@ -10,29 +10,35 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
 from masksearch_agent.errors import RetrievalError, needs_extra
-from masksearch_agent.records import Passage, ScoredPassage
-from masksearch_agent.retrieval.backends import IndexPart, RetrieverMode
+from masksearch_agent.records import ScoredPassage
+from masksearch_agent.retrieval.backends import IndexPart, RetrieverMode, SearchBackend
 from masksearch_agent.retrieval.embedders import Embedder
+from masksearch_agent.retrieval.modes._vector_stores import (
+    ChromaVectors,
+    StoredTexts,
+    StoreIndex,
+    VectorPlace,
+    choose_place,
+    embedded_text,
+)
+from masksearch_agent.retrieval.passages import PassageFile
 
 with needs_extra("index"):
     import numpy as np
 
 __all__ = ("MODE", "CallMerger", "DenseIndex")
 
-_COLLECTION = "passages"
 _VECTORS = "vectors.f32"
-"""Beside Chroma's files: the vectors in order, to build the next index from."""
+"""Beside Chroma's files: the vectors by row, to build the next index from."""
 _BATCH = 4096
 """Passages embedded and added at a time: enough to sort by length, little enough to hold."""
-
-# Chroma's default of 100 misses close neighbours where vectors are spread out; this costs 0.1 ms a query.
-_HNSW = {"space": "cosine", "ef_search": 200, "ef_construction": 200}
 
 logger = logging.getLogger(__name__)
 
@@ -77,51 +83,14 @@ class CallMerger:
 
 
 class DenseIndex:
-    """Nearest passages in a Chroma collection on disk, which `build` made of the same passages and embedder.
+    """Nearest passages in a Chroma collection, which holds the vectors of these passages by this embedder."""
 
-    Raises:
-        RetrievalError: If the collection is missing, damaged or of other passages.
-    """
-
-    def __init__(self, directory: Path, passages: Sequence[Passage], embedder: Embedder) -> None:
-        # Kept with the collection, which is unusable once its client is gone.
-        self._client, self._collection = _open_collection(directory, len(passages))
+    def __init__(self, vectors: ChromaVectors, passages: PassageFile, embedder: Embedder) -> None:
+        self._vectors = vectors
         self.searched_passages = passages
         """All passages of the index, in its order."""
         self._embedder = embedder
         self._merger = CallMerger(lambda texts: list(embedder.embed(texts)))
-
-    @staticmethod
-    def build(
-        directory: Path,
-        passages: Sequence[Passage],
-        embedder: Embedder,
-        keys: Sequence[int] = (),
-        known: _KnownVectors | None = None,
-    ) -> int:
-        """Embed passages and write the collection into a new folder; return how many were embedded.
-
-        The others have their vectors by their content keys from an older index by the same embedder, `known`.
-        """
-        embedded = 0
-        with _open_client(directory) as client, (directory / _VECTORS).open("wb") as file:
-            collection = client.create_collection(
-                _COLLECTION, configuration={"hnsw": _HNSW}, embedding_function=None
-            )
-            step = min(_BATCH, client.get_max_batch_size())
-            for start in range(0, len(passages), step):
-                stop = min(start + step, len(passages))
-                found = known.find(keys[start:stop]) if known else {}
-                missing = [offset for offset in range(stop - start) if offset not in found]
-                if missing:
-                    texts = [_embedded_text(passages[start + offset]) for offset in missing]
-                    found |= zip(missing, embedder.embed(texts), strict=True)
-                    embedded += len(missing)
-                vectors = np.stack([found[offset] for offset in range(stop - start)])
-                vectors.astype(np.float32, copy=False).tofile(file)
-                positions = [str(position) for position in range(start, stop)]
-                collection.add(ids=positions, embeddings=vectors)
-        return embedded
 
     def search(self, queries: Sequence[str], limit: int) -> list[list[ScoredPassage]]:
         """Return the nearest passages for each query, scored by cosine."""
@@ -131,25 +100,25 @@ class DenseIndex:
         """Search; queries of concurrent calls are embedded together."""
         if not queries:
             return []
-        vectors = await asyncio.wrap_future(self._merger.submit(queries))
+        embedded = await asyncio.wrap_future(self._merger.submit(queries))
+        vectors = np.stack(embedded)
+        if self._vectors.is_remote:
+            return await asyncio.to_thread(self._nearest, vectors, limit)
         # Under a millisecond, less than handing it to a thread and back costs when many runs search at once.
-        return self._nearest(np.stack(vectors), limit)
+        return self._nearest(vectors, limit)
 
     def _nearest(self, vectors: np.ndarray[Any, Any], limit: int) -> list[list[ScoredPassage]]:
-        found = self._collection.query(
-            query_embeddings=vectors, n_results=min(limit, len(self.searched_passages)), include=["distances"]
-        )
-        return [
-            [
-                ScoredPassage(self.searched_passages[position], 1.0 - distance)
-                for distance, position in sorted(zip(distances, map(int, positions), strict=True))
-            ]
-            for positions, distances in zip(found["ids"], found["distances"], strict=True)
-        ]
+        passages = self.searched_passages
+        first = self._vectors.nearest(vectors, limit)
+
+        def rank(place: int, wanted: int) -> list[tuple[int, float]]:
+            return first[place] if wanted == limit else self._vectors.nearest(vectors[[place]], wanted)[0]
+
+        return [passages.best(partial(rank, place), limit) for place in range(len(vectors))]
 
 
 class _KnownVectors:
-    """The vectors of an older index, found by the content keys of its passages.
+    """The vectors of an index, found by the texts of its passages.
 
     Chroma is not opened: it would write to its files.
 
@@ -157,73 +126,106 @@ class _KnownVectors:
         RetrievalError: If the vectors are missing or damaged.
     """
 
-    def __init__(self, directory: Path, keys: Sequence[int]) -> None:
+    def __init__(self, folder: Path, texts: np.ndarray[Any, Any]) -> None:
+        shape = (len(texts), VectorPlace.read(folder).size)
         try:
-            stored = np.memmap(directory / _VECTORS, dtype=np.float32, mode="r")
-            self._vectors = stored.reshape(len(keys), -1)
+            self._vectors = np.memmap(folder / _VECTORS, dtype=np.float32, mode="r", shape=shape)
         except (OSError, ValueError) as failure:
-            raise RetrievalError(f"cannot read the vectors in {directory}: {failure}") from failure
-        all_keys = np.array(keys, dtype=np.uint64)
-        self._order = np.argsort(all_keys, kind="stable")
-        self._keys = all_keys[self._order]
+            raise RetrievalError(f"cannot read the vectors in {folder}: {failure}") from failure
+        self._order = np.argsort(texts, kind="stable")
+        self._texts = texts[self._order]
 
-    def find(self, keys: Sequence[int]) -> dict[int, np.ndarray[Any, Any]]:
-        """Return the known vectors by where their key stands in `keys`."""
-        wanted = np.array(keys, dtype=np.uint64)
-        places = np.minimum(np.searchsorted(self._keys, wanted), len(self._keys) - 1)
-        offsets = np.flatnonzero(self._keys[places] == wanted)
+    def find(self, texts: np.ndarray[Any, Any]) -> dict[int, np.ndarray[Any, Any]]:
+        """Return the known vectors by where the hash of their text stands in `texts`."""
+        places = np.minimum(np.searchsorted(self._texts, texts), len(self._texts) - 1)
+        offsets = np.flatnonzero(self._texts[places] == texts)
         return {int(offset): self._vectors[self._order[places[offset]]] for offset in offsets}
 
 
-def _open_collection(directory: Path, count: int) -> tuple[Any, Any]:
-    """Open a collection of so many passages; return it behind its client."""
-    chroma_error = _import_chromadb().errors.ChromaError
-    if not directory.is_dir():
-        raise RetrievalError(f"no dense index in {directory}")
+def _known_vectors(folder: Path, texts: np.ndarray[Any, Any]) -> _KnownVectors | None:
     try:
-        client = _open_client(directory)
-        collection = client.get_collection(_COLLECTION, embedding_function=None)
-        found = collection.count()
-    except (chroma_error, ValueError) as failure:
-        raise RetrievalError(f"cannot read the dense index in {directory}: {failure}") from failure
-    if found != count:
-        raise RetrievalError(f"the dense index in {directory} holds {found} passages; expected {count}")
-    return client, collection
+        return _KnownVectors(folder, texts)
+    except RetrievalError as failure:
+        logger.warning("embedding all passages again: %s", failure)
+        return None
 
 
-def _embedded_text(passage: Passage) -> str:
-    return f"{passage.title}: {passage.text}" if passage.title else passage.text
-
-
-def _open_client(directory: Path) -> Any:
-    chromadb = _import_chromadb()
-    settings = chromadb.config.Settings(anonymized_telemetry=False)
-    return chromadb.PersistentClient(str(directory), settings=settings)
-
-
-def _import_chromadb() -> Any:
-    with needs_extra("index"):
-        import chromadb
-        import chromadb.errors
-    return chromadb
+def _add_vectors(part: IndexPart, first: int, known: _KnownVectors | None) -> int:
+    """Embed the passages from a row on, those whose vectors are not known, and keep the vectors."""
+    place = VectorPlace.read(part.folder)
+    embedded, new = 0, part.passages.since(first)
+    texts = part.passages.rows["text"]
+    with ChromaVectors(part.folder, place) as vectors, (part.folder / _VECTORS).open("ab") as file:
+        file.truncate(4 * place.size * first)
+        last = first
+        while batch := list(islice(new, min(_BATCH, vectors.max_batch))):
+            rows = np.array([row for row, _ in batch])
+            found = known.find(texts[rows]) if known else {}
+            missing = [offset for offset in range(len(batch)) if offset not in found]
+            if missing:
+                made = part.embedder.embed([embedded_text(batch[offset][1]) for offset in missing])
+                found |= zip(missing, made, strict=True)
+                embedded += len(missing)
+            stacked = np.stack([found[offset] for offset in range(len(batch))]).astype(np.float32, copy=False)
+            place = place.sized(part.folder, stacked.shape[1])
+            # A row that is dead from the start has no vector; there is room for one.
+            spread = np.zeros((rows[-1] + 1 - last, place.size), dtype=np.float32)
+            spread[rows - last] = stacked
+            spread.tofile(file)
+            last = int(rows[-1]) + 1
+            vectors.put(rows, stacked)
+        file.truncate(4 * place.size * len(part.passages.rows))
+    return embedded
 
 
 class _DenseMode(RetrieverMode):
     embeds = True
+    grows = True
 
     # Chroma would write to the files that it opens, so nothing more than the folder is checked beforehand.
 
     def build(self, part: IndexPart, older: IndexPart | None) -> int:
-        known = None
-        if older is not None:
-            try:
-                known = _KnownVectors(older.folder, older.passages.keys)
-            except RetrievalError as failure:
-                logger.warning("embedding all passages again: %s", failure)
-        return DenseIndex.build(part.folder, part.passages, part.embedder, part.passages.keys, known)
+        part.folder.mkdir()
+        if choose_place(part.dense).write(part.folder).store:
+            return StoredTexts(part).add(0)
+        known = _known_vectors(older.folder, older.passages.rows["text"]) if older is not None else None
+        return _add_vectors(part, 0, known)
 
-    def open(self, part: IndexPart) -> DenseIndex:
-        return DenseIndex(part.folder, part.passages, part.embedder)
+    def add(self, part: IndexPart, first: int) -> int:
+        if VectorPlace.read(part.folder).store:
+            return StoredTexts(part).add(first)
+        return _add_vectors(part, first, _known_vectors(part.folder, part.passages.rows["text"][:first]))
+
+    def remove(self, part: IndexPart, rows: Sequence[int]) -> None:
+        place = VectorPlace.read(part.folder)
+        if place.store:
+            StoredTexts(part).remove(rows)
+            return
+        with ChromaVectors(part.folder, place) as vectors:
+            vectors.remove(rows)
+
+    def drop(self, part: IndexPart) -> None:
+        place = VectorPlace.read(part.folder)
+        if place.store:
+            StoredTexts(part).remove(range(len(part.passages.rows)))
+        elif place.url:
+            with ChromaVectors(part.folder, place) as vectors:
+                vectors.drop()
+
+    def check(self, part: IndexPart) -> None:
+        VectorPlace.read(part.folder)
+
+    def open(self, part: IndexPart) -> SearchBackend:
+        place = VectorPlace.read(part.folder)
+        if place.store:
+            return StoreIndex(StoredTexts(part), part.passages)
+        extent = part.passages.extent
+        vectors = ChromaVectors(part.folder, place, version=extent.rows + extent.dead)
+        if vectors.count < len(part.passages):
+            raise RetrievalError(
+                f"the dense index in {part.folder} holds {vectors.count} passages; expected {len(part.passages)}"
+            )
+        return DenseIndex(vectors, part.passages, part.embedder)
 
 
 MODE = _DenseMode()

@@ -1,0 +1,78 @@
+"""Web archives (`.warc.gz`): each page that was fetched is a document, known by its address."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from masksearch_agent.errors import UnreadableDocumentError, needs_extra
+
+__all__ = ("ARCHIVE_SUFFIXES", "ArchivedPage", "read_archive")
+
+ARCHIVE_SUFFIXES = (".warc", ".warc.gz", ".warc.wet.gz")
+ArchivedPage = tuple[str, Callable[[], tuple[str, bytes]]]
+"""Address, and a function that returns its kind (a file name ending) and bytes or raises `UnreadableDocumentError`."""
+
+_KINDS = {
+    "text/html": ".html",
+    "application/xhtml+xml": ".html",
+    "text/plain": ".txt",
+    "application/pdf": ".pdf",
+}
+
+
+def read_archive(path: Path, max_bytes: int) -> Iterator[ArchivedPage]:
+    """Yield what an archive holds of the web; requests and the archive's own records are not documents.
+
+    Raises:
+        MissingExtraError: fastwarc is not installed.
+        UnreadableDocumentError: While iterating, where the archive is damaged or cut off.
+    """
+    with needs_extra("corpus"):
+        from fastwarc.warc import ArchiveIterator, WarcRecordType
+    wanted = WarcRecordType.response | WarcRecordType.resource | WarcRecordType.conversion
+    count = 0
+    try:
+        with path.open("rb") as file:
+            for record in ArchiveIterator(file, record_types=wanted, auto_decode="all"):
+                count += 1
+                address = record.headers.get("WARC-Target-URI") or f"record {count}"
+                # What is not read now is gone with the next record.
+                try:
+                    page = _read_record(record, max_bytes)
+                except UnreadableDocumentError as failure:
+                    yield address, partial(_fail, failure)
+                else:
+                    yield address, partial(_same, page)
+    except (OSError, EOFError, ValueError) as failure:
+        raise UnreadableDocumentError("damaged archive", f"after record {count}: {failure}") from failure
+    if not count and path.stat().st_size:
+        raise UnreadableDocumentError("damaged archive", "holds no record of a page")
+
+
+def _read_record(record: Any, max_bytes: int) -> tuple[str, bytes]:
+    status = record.http_headers.status_code if record.is_http else None
+    if status is not None and status != 200:
+        raise UnreadableDocumentError(f"HTTP status {status}", has_failed=False)
+    content_type = record.http_content_type if record.is_http else record.headers.get("Content-Type", "")
+    kind = _KINDS.get((content_type or "").partition(";")[0].strip().lower())
+    if kind is None:
+        raise UnreadableDocumentError(
+            f"other format ({content_type})", "not read as a document", has_failed=False
+        )
+    raw = record.reader.read(max_bytes + 1)
+    if len(raw) > max_bytes:
+        raise UnreadableDocumentError("too large", f"larger than {max_bytes:,} bytes (corpus.max_file_bytes)")
+    if not raw and record.content_length:
+        raise UnreadableDocumentError("damaged archive", "the record is cut off")
+    return kind, raw
+
+
+def _same(page: tuple[str, bytes]) -> tuple[str, bytes]:
+    return page
+
+
+def _fail(failure: UnreadableDocumentError) -> tuple[str, bytes]:
+    raise failure

@@ -1,0 +1,48 @@
+"""Passages of what LangChain has loaded: its documents, and its loaders."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import PurePath
+
+from langchain_core.document_loaders import BaseLoader
+from langchain_core.documents import Document
+
+from masksearch_agent.config.corpus import CorpusSettings
+from masksearch_agent.corpus.splitting import split_text
+from masksearch_agent.errors import CorpusError
+from masksearch_agent.records import Passage, content_id
+
+__all__ = ("Loaded", "passages_of_loaded")
+
+Loaded = BaseLoader | Iterable[Passage | Document]
+"""What passages are made of: a LangChain loader, or its documents; passages stay what they are."""
+
+
+def passages_of_loaded(loaded: Loaded, settings: CorpusSettings | None = None) -> Iterator[Passage]:
+    """Yield the passages of documents, which are cut where they are longer than the settings say.
+
+    Each keeps the metadata of its document. Its title is the metadata's `title`, else the name of its `source`.
+
+    Raises:
+        CorpusError: Something is neither a passage nor a document.
+    """
+    max_words = (settings or CorpusSettings()).max_words
+    for item in loaded.lazy_load() if isinstance(loaded, BaseLoader) else loaded:
+        if isinstance(item, Passage):
+            yield item
+        elif isinstance(item, Document):
+            yield from _passages_of_document(item, max_words)
+        else:
+            raise CorpusError(
+                f"cannot index a {type(item).__name__}; expected a Passage or a LangChain Document"
+            )
+
+
+def _passages_of_document(document: Document, max_words: int) -> Iterator[Passage]:
+    known = document.metadata
+    source = str(known.get("source") or known.get("url") or "")
+    title = str(known.get("title") or (source if "://" in source else PurePath(source).stem))
+    document_id = str(document.id or known.get("id") or source)
+    for position, piece in enumerate(split_text(document.page_content, max_words)):
+        yield Passage(content_id(title, piece), title, piece, document_id, position, source, known)

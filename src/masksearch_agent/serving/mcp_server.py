@@ -1,0 +1,113 @@
+"""The agent as an MCP server: any client of the Model Context Protocol gets what it answers, and what it searches.
+
+Two tools: `research` answers a question with its sources, `search` gives the passages that fit a query. Each answers
+in text for a model and, with the same content, in structured data for a program.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import BaseModel, Field
+
+from masksearch_agent.agent.runnable import MaskSearchAgent
+from masksearch_agent.errors import needs_extra
+from masksearch_agent.records import Passage, SearchAnswer
+
+if TYPE_CHECKING:
+    from mcp.server.fastmcp import FastMCP
+
+__all__ = ("make_mcp_server", "serve_mcp")
+
+_MAX_RESULTS = 50
+
+
+class Result(BaseModel):
+    """A passage."""
+
+    title: str
+    url: str
+    """Where its document came from: an address, a file name or the id of a dataset."""
+    text: str
+    metadata: dict[str, Any] = {}
+
+
+class Results(BaseModel):
+    """What a search found."""
+
+    results: list[Result]
+
+
+class Answer(BaseModel):
+    """What the agent answered."""
+
+    answer: str
+    stop_reason: str
+    searches: list[list[str]]
+    sources: list[Result]
+
+
+def make_mcp_server(agent: MaskSearchAgent, port: int = 8000) -> "FastMCP[Any]":
+    """Return an MCP server that offers an agent and its search; the port is that of `streamable-http`.
+
+    Raises:
+        MissingExtraError: The package `mcp` is not installed.
+    """
+    with needs_extra("mcp"):
+        from mcp.server.fastmcp import FastMCP
+        from mcp.types import CallToolResult, TextContent, ToolAnnotations
+
+    server: FastMCP[Any] = FastMCP("masksearch", host="127.0.0.1", port=port, log_level="WARNING")
+    only_reads = ToolAnnotations(readOnlyHint=True)
+
+    async def research(
+        question: Annotated[str, Field(description="A question in plain words.")],
+    ) -> Annotated[CallToolResult, Answer]:
+        answer = await agent.ainvoke(question)
+        return CallToolResult(
+            content=[TextContent(type="text", text=answer.text)], structuredContent=_answer(answer)
+        )
+
+    async def search(
+        query: Annotated[str, Field(description="What to look for.")],
+        limit: Annotated[int, Field(ge=1, le=_MAX_RESULTS, description="Passages to return.")] = 5,
+    ) -> Annotated[CallToolResult, Results]:
+        [hits] = await agent.search.asearch([query], limit)
+        results = _results([hit.passage for hit in hits])
+        texts = [f"[{n}] {result.title}: {result.text}" for n, result in enumerate(results, start=1)]
+        return CallToolResult(
+            content=[TextContent(type="text", text="\n".join(texts) or "No passage found.")],
+            structuredContent=Results(results=results).model_dump(mode="json"),
+        )
+
+    described = "Answer a question by searching a document collection, step by step."
+    server.add_tool(research, description=described, annotations=only_reads)
+    found = "Search the document collection. Returns the passages that fit the query best."
+    server.add_tool(search, description=found, annotations=only_reads)
+    return server
+
+
+def serve_mcp(agent: MaskSearchAgent, port: int | None = None) -> None:
+    """Serve an agent until its client leaves: over standard input and output, or at `127.0.0.1:port/mcp`.
+
+    Raises:
+        MissingExtraError: The package `mcp` is not installed.
+    """
+    server = make_mcp_server(agent, port or 8000)
+    asyncio.run(server.run_stdio_async() if port is None else server.run_streamable_http_async())
+
+
+def _answer(answer: SearchAnswer) -> dict[str, Any]:
+    return Answer(
+        answer=answer.answer,
+        stop_reason=answer.stop_reason,
+        searches=[list(queries) for queries in answer.searches],
+        sources=_results(answer.sources),
+    ).model_dump(mode="json")
+
+
+def _results(passages: Sequence[Passage]) -> list[Result]:
+    return [
+        Result(title=each.title, url=each.source, text=each.text, metadata=dict(each.metadata))
+        for each in passages
+    ]

@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+from masksearch_agent.cited_text import cited_text, url_of
+from masksearch_agent.records import Citation, Passage
+
+
+def citation(passage: Passage, number: int = 1, **parts: object) -> Citation:
+    return Citation(number, passage, passage.text, 0, len(passage.text), "Ada", 0, 3, **parts)  # type: ignore[arg-type]
+
+
+def test_a_title_is_a_link_that_nothing_in_it_can_break_out_of() -> None:
+    passage = Passage("p", "A [b](https://evil)", "One\nline.", source="https://x.org/a (b)>")
+    assert cited_text("Ada", [citation(passage)]) == (
+        "Ada [1]\n\n[1] [A \\[b\\](https://evil)](https://x.org/a%20%28b%29%3E): “One line.”"
+    )
+
+
+def test_only_addresses_on_the_web_are_links() -> None:
+    assert url_of(Passage("p", "T", "x", source="javascript:alert(1)")) == ""
+    assert url_of(Passage("p", "T", "x", source="f.txt", metadata={"link": "http://x"})) == "http://x"
+    found = citation(Passage("p", "", "x", source="f.txt"), is_claimed=False)
+    assert cited_text("Ada", [found]) == "Ada [1]\n\n[1] f.txt: “x” (found, not cited)"
+
+
+def test_without_citations_the_answer_stands_alone() -> None:
+    assert cited_text("Ada", []) == "Ada"
