@@ -120,11 +120,10 @@ def _check_verbs(known: frozenset[str], document: Any) -> Any:
     for token in document:
         if token.pos_ != "VERB" or token.lemma_ in known:
             continue
-        guesses = [token.lemma_, token.lemma_.removesuffix("e")]
+        guesses = (token.lemma_, token.lemma_.removesuffix("e"))
         found = (word for word in guesses if word in known or _PREFIX.sub("", word, count=1) in known)
         # `parallelizes` is in no lexicon, and leaves no doubt.
-        is_plain = token.tag_ == "VBZ" and re.search(r"[^s]es$|[^es]s$", token.lower_) is not None
-        token.lemma_ = next(found, token.lower_[:-1] if is_plain and token.lower_.endswith("izes") else "")
+        token.lemma_ = next(found, token.lower_[:-1] if token.lower_.endswith("izes") else "")
     return document
 
 

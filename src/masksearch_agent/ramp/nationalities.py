@@ -21,23 +21,6 @@ _NATIONALITIES = """
 """
 NATIONALITIES = frozenset(_NATIONALITIES.split())
 
-_KIN = tuple(
-    frozenset(group.split())
-    for group in (
-        "British English Scottish Welsh Irish",
-        "Russian Soviet Ukrainian Georgian Armenian Belarusian Estonian Latvian Lithuanian Kazakh Uzbek",
-        "German Prussian Austrian",
-        "Turkish Ottoman Greek",
-        "Chinese Taiwanese",
-        "Czech Slovak Czechoslovak",
-        "Yugoslav Serbian Croatian Bosnian Slovenian Slovene Macedonian Montenegrin Kosovar",
-        "Indian Pakistani Bangladeshi",
-        "Argentine Argentinian",
-        "Kazakh Kazakhstani",
-    )
-)
-"""Nationalities that may be the same country's, by another name or at another time."""
-
 _COUNTRIES = """
     Afghanistan; Albania; Algeria; Angola; Argentina; Armenia; Australia; Austria; Azerbaijan; Bangladesh; Belarus;
     Belgium; Benin; Bhutan; Bolivia; Bosnia and Herzegovina; Botswana; Brazil; Bulgaria; Burkina Faso; Burundi;

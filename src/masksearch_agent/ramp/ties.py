@@ -35,7 +35,7 @@ def tied_pairs(
     profiles: Sequence[Profile],
     drawn: random.Random,
     number: Callable[[Profile], float] | None = None,
-    most_apart: Callable[[Profile, Profile], bool] = lambda *_: True,
+    is_close: Callable[[Profile, Profile], bool] = lambda *_: True,
 ) -> Iterator[tuple[Profile, Profile]]:
     """Yield pairs that somebody would compare; each thing is in two of them at most.
 
@@ -43,12 +43,12 @@ def tied_pairs(
         profiles: Of things that have the fact which is compared.
         drawn: Draws who meets whom.
         number: What is compared; those of a class meet those next to them. None where it is no number.
-        most_apart: Whether two things of a class are close enough. Who made both of them needs no closeness.
+        is_close: Whether two things of a class are close enough. Those that share more need not be.
     """
     for ties, is_class in ((_narrow_ties, False), (_class_ties, True)):
         taken: Counter[str] = Counter()
         for pair in _neighbours(profiles, ties, drawn, number if is_class else None):
-            if any(taken[one.title] >= _MOST_OF_ONE for one in pair) or (is_class and not most_apart(*pair)):
+            if any(taken[one.title] >= _MOST_OF_ONE for one in pair) or (is_class and not is_close(*pair)):
                 continue
             taken.update(one.title for one in pair)
             yield pair
