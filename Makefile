@@ -8,7 +8,7 @@ DATA ?= ../shared/data
 VLLM_VENV := .venv-vllm
 VLLM_STAMP := $(VLLM_VENV)/.installed
 
-.PHONY: install install-vllm quickstart try laptop real-text ablate test test-fast test-vllm lint type docs format clean
+.PHONY: install install-vllm quickstart try laptop real-text ablate chaos test test-fast test-vllm lint type docs format clean
 
 install: $(STAMP)
 
@@ -74,6 +74,12 @@ test-fast: $(STAMP)
 # Real vLLM on the CPU: recording, the local model's answers, rollouts for DAPO.
 test-vllm: $(STAMP) $(VLLM_STAMP)
 	$(BIN)/pytest tests/served
+
+# Commands killed, signalled, starved of disk and memory, and started twice at once; hostile text; a long run. As root it
+# mounts small disks; others leave those out.
+SEED ?= 0
+chaos: $(STAMP)
+	$(BIN)/python tests/chaos --seed $(SEED) --json runs/chaos.json
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

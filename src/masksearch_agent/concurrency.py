@@ -29,6 +29,7 @@ __all__ = (
     "open_runner",
     "relaxed_collector",
     "run_many",
+    "write_in_thread",
 )
 
 _ItemT = TypeVar("_ItemT")
@@ -64,6 +65,16 @@ async def gather_bounded(
     except BaseExceptionGroup as failures:
         raise failures.exceptions[0] from None
     return [done.result() for done in running]
+
+
+async def write_in_thread(write: Callable[..., _ResultT], *arguments: Any) -> _ResultT:
+    """Run a function in a thread; who is cancelled meanwhile waits for its end, and nothing is written after that."""
+    work = asyncio.create_task(asyncio.to_thread(write, *arguments))
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        await asyncio.wait([work])
+        raise
 
 
 def open_runner() -> asyncio.Runner:

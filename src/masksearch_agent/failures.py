@@ -14,6 +14,7 @@ import re
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from masksearch_agent.errors import (
@@ -26,8 +27,17 @@ from masksearch_agent.errors import (
 )
 
 __all__ = (
-    *("REFUSED", "Failures", "causes_of", "is_outage", "is_transient", "kind_of", "reason_of", "redact"),
-    *("status_of", "stops_run"),
+    *(
+        "REFUSED",
+        "Failures",
+        "causes_of",
+        "is_exhausted",
+        "is_outage",
+        "is_transient",
+        "kind_of",
+        "reason_of",
+    ),
+    *("redact", "status_of", "stops_run"),
 )
 
 logger = logging.getLogger(__name__)
@@ -52,6 +62,15 @@ _SECRET = re.compile(
 )
 
 _EVERY_ITEMS = (BrokenPipeError, ConfigError, MissingExtraError, ServiceRefusedError)
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_FULL_IN_WORDS = re.compile(
+    r"No space left on device|StorageFull|disk is full|File too large \(os error|PytorchStreamWriter failed writing|"
+    r"unexpected pos \d+ vs|\d+ requested and \d+ written|[Cc]an(?:'t|not) allocate memory|std::bad_alloc|"
+    r"can't start new thread"
+)
+"""What safetensors, Chroma, torch and numpy say in words only, of disk and of memory."""
+_SPEAKERS = frozenset({"chromadb", "safetensors", "safetensors_rust"})
+"""Modules of exceptions that say so; others raise plain ones."""
 _MAX_REASON_CHARS = 300
 _MAX_KIND_CHARS = 160
 _OWN_WORDS = re.compile(r"(?<!\w)'[^']*'(?!\w)|\d[\d.,]*(?<=\d)")
@@ -97,6 +116,14 @@ class Failures:
             ) from cause
         return reason
 
+    @contextmanager
+    def costing(self, item: str) -> Iterator[None]:
+        """Let what fails in the block cost an item; see `add`."""
+        try:
+            yield
+        except Exception as failure:  # noqa: BLE001 (raised again where it is more than an item's)
+            self.add(item, failure)
+
     def note_earlier(self, reason: str) -> None:
         """Count an item that failed in an earlier run."""
         self.reasons[kind_of(reason)] += 1
@@ -112,7 +139,7 @@ def stops_run(failure: BaseException) -> bool:
         return True
     if not isinstance(failure, MaskSearchError) and status_of(failure) in REFUSED:
         return True
-    return any(_is_exhausted(link) for link in causes_of(failure))
+    return is_exhausted(failure)
 
 
 def is_outage(failure: BaseException) -> bool:
@@ -136,11 +163,21 @@ def kind_of(reason: str) -> str:
     return _OWN_WORDS.sub("…", reason)[:_MAX_KIND_CHARS]
 
 
-def _is_exhausted(failure: BaseException) -> bool:
+def is_exhausted(failure: BaseException) -> bool:
+    """Whether disk or memory is full."""
+    return any(map(_says_exhausted, causes_of(failure)))
+
+
+def _says_exhausted(failure: BaseException) -> bool:
     if isinstance(failure, sqlite3.Error):
         return getattr(failure, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
-    is_full = isinstance(failure, OSError) and failure.errno in (errno.ENOSPC, errno.EDQUOT)
-    return is_full or isinstance(failure, MemoryError)
+    is_full = isinstance(failure, OSError) and failure.errno in _FULL
+    if is_full or isinstance(failure, MemoryError):
+        return True
+    # Other exceptions may quote a document that is about full disks.
+    kind = type(failure)
+    is_of_library = kind in (OSError, RuntimeError) or kind.__module__.partition(".")[0] in _SPEAKERS
+    return is_of_library and _FULL_IN_WORDS.search(str(failure)) is not None
 
 
 def redact(text: str) -> str:

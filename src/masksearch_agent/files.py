@@ -1,14 +1,24 @@
-"""Files that appear only when they are complete, so that a killed process leaves the old one or none."""
+"""Files that appear only when they are complete, so that a killed process leaves the old one or none.
+
+And folders that one process works in at a time.
+"""
 
 from __future__ import annotations
 
 import os
+import threading
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ("FolderHold", "append_bytes", "is_held", "replace_text", "replacing")
+from masksearch_agent.errors import ConfigError
+
+__all__ = ("FolderHold", "append_bytes", "holding", "is_held", "open_locked", "replace_text", "replacing")
+
+_lock = threading.Lock()
+_held: dict[Path, tuple[int | None, int]] = {}
+"""What this process holds: the locked file's descriptor, and how many blocks are in it."""
 
 
 @contextmanager
@@ -39,10 +49,72 @@ def append_bytes(path: Path, data: bytes) -> None:
             raise
 
 
+@contextmanager
+def holding(path: Path, is_folder: bool = False) -> Iterator[None]:
+    """Keep other processes from writing to a folder, or to a file, until the block ends or this process does.
+
+    Blocks of one process share what it holds. A folder is created; a file has a `.lock` beside it meanwhile.
+
+    Raises:
+        ConfigError: Another process holds it.
+    """
+    target = path if is_folder else path.with_name(path.name + ".lock")
+    key = target.resolve()
+    with _lock:
+        handle, users = _held[key] if key in _held else (_lock_file(target, path), 0)
+        _held[key] = handle, users + 1
+    try:
+        yield
+    finally:
+        with _lock:
+            handle, users = _held.pop(key)
+            if users > 1:
+                _held[key] = handle, users - 1
+            elif handle is not None:
+                if target != path:
+                    target.unlink(missing_ok=True)
+                os.close(handle)
+
+
+def _lock_file(target: Path, path: Path) -> int | None:
+    """Lock a folder or file, which is created; return its descriptor."""
+    (target if target == path else target.parent).mkdir(parents=True, exist_ok=True)
+    try:
+        return open_locked(target, os.O_RDONLY if target == path else os.O_RDWR | os.O_CREAT)
+    except BlockingIOError as failure:
+        raise ConfigError(
+            f"another process is writing to {path}; wait for it to end, or choose another path"
+        ) from failure
+
+
 def replace_text(path: Path, text: str) -> None:
     """Write a text file in one step; half a surrogate pair in it becomes a question mark."""
     with replacing(path) as partial:
         partial.write_text(text, encoding="utf-8", errors="replace")
+
+
+def open_locked(path: Path, flags: int = os.O_RDONLY, is_shared: bool = False) -> int | None:
+    """Open a folder or file and lock it until it is closed, for its holder alone or for all who share it.
+
+    Returns:
+        The descriptor; None where the system or its file system has no locks.
+
+    Raises:
+        BlockingIOError: Another has locked it; another holder in this process is one, too.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows.
+        return None
+    handle = os.open(path, flags, 0o644)
+    try:
+        fcntl.flock(handle, (fcntl.LOCK_SH if is_shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except OSError as failure:
+        os.close(handle)
+        if isinstance(failure, BlockingIOError):
+            raise
+        return None  # Some network file systems lock nothing.
+    return handle
 
 
 class FolderHold:
@@ -55,33 +127,17 @@ class FolderHold:
     """
 
     def __init__(self, folder: Path) -> None:
-        try:
-            import fcntl
-        except ImportError:  # Windows does not remove what is open.
-            return
-        handle = os.open(folder, os.O_RDONLY)
-        weakref.finalize(self, os.close, handle)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise
-        except OSError:
-            pass  # Some network file systems lock nothing.
+        handle = open_locked(folder, is_shared=True)
+        if handle is not None:
+            weakref.finalize(self, os.close, handle)
 
 
 def is_held(folder: Path) -> bool:
     """Tell whether a `FolderHold` keeps a folder."""
     try:
-        import fcntl
-    except ImportError:
-        return False
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        handle = open_locked(folder)
     except BlockingIOError:
         return True
-    except OSError:
-        return False
-    finally:
+    if handle is not None:
         os.close(handle)
     return False

@@ -15,6 +15,8 @@ from langgraph.types import Command
 from masksearch_agent import SearchAnswer
 
 THREAD: Any = {"configurable": {"thread_id": "t"}}
+ADA = "Ada [1]\n\n[1] Harrow: “Ada founded Harrow.” (found, not cited)"
+BO = "Bo [1]\n\n[1] Velling: “Bo founded Velling.” (found, not cited)"
 
 
 def results(messages: list[Any]) -> dict[str, ToolMessage]:
@@ -35,8 +37,8 @@ async def test_parallel_calls_are_answered_each_and_survive_a_checkpointer():
 
         found = results(await ask("Who founded Harrow and Velling?"))
         assert {key: message.text for key, message in found.items()} == {
-            "1": "Ada\nSources: Harrow",
-            "2": "Bo\nSources: Velling",
+            "1": ADA,
+            "2": BO,
         }
         messages = await ask("Who founded Harrow?")
         assert messages[-1].text == "Ada, as I said."
@@ -52,13 +54,13 @@ async def test_a_person_approves_edits_and_rejects_a_search():
     searcher = make_searcher()
     script = [AIMessage("", tool_calls=[call("Harrow", "1")]), AIMessage("done")]
     decisions: list[tuple[dict[str, Any], str]] = [
-        ({"type": "approve"}, "Ada\nSources: Harrow"),
+        ({"type": "approve"}, ADA),
         (
             {
                 "type": "edit",
                 "edited_action": {"name": "research", "args": {"question": "Who founded Velling?"}},
             },
-            "Bo\nSources: Velling",
+            BO,
         ),
         ({"type": "reject", "message": "not now"}, "not now"),
     ]

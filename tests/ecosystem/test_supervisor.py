@@ -15,6 +15,8 @@ from langgraph.types import Command
 from langgraph_supervisor import create_supervisor
 
 THREAD: Any = {"configurable": {"thread_id": "t"}}
+ADA = "Ada [1]\n\n[1] Harrow: “Ada founded Harrow.” (found, not cited)"
+BO = "Bo [1]\n\n[1] Velling: “Bo founded Velling.” (found, not cited)"
 
 
 def handoff(to: str, call_id: str) -> AIMessage:
@@ -40,13 +42,13 @@ async def test_langgraph_supervisor_hands_over_and_gets_an_answer_back():
         checkpointer=InMemorySaver()
     )
     state = await app.ainvoke({"messages": [HumanMessage("Who founded Harrow?")]}, THREAD)
-    answer = next(message for message in state["messages"] if "Sources" in message.text)
-    assert answer.text == "Ada\nSources: Harrow"
+    answer = next(message for message in state["messages"] if "found, not cited" in message.text)
+    assert answer.text == ADA
     assert state["messages"][-1].text == "It was Ada."
     state = app.invoke({"messages": [HumanMessage("Who founded Velling?")]}, THREAD)
-    assert [text for _, text in spoken(state["messages"]) if "Sources" in text] == [
-        "Ada\nSources: Harrow",
-        "Bo\nSources: Velling",
+    assert [text for _, text in spoken(state["messages"]) if "found, not cited" in text] == [
+        ADA,
+        BO,
     ]
     assert state["messages"][-1].text == "Bo."
     seen = [message.text for messages in model.calls for message in messages]
@@ -79,5 +81,5 @@ async def test_a_command_hands_over_the_task_that_it_names():
     app.add_edge("searcher", END)
     graph = app.compile(checkpointer=InMemorySaver())
     state = await graph.ainvoke({"messages": [HumanMessage("I wonder about companies.")]}, THREAD)
-    assert state["messages"][-1].text == "Bo\nSources: Velling"
+    assert state["messages"][-1].text == BO
     assert not any(mark in message.text for message in state["messages"] for mark in MARKS)

@@ -102,3 +102,41 @@ def make_listed_tokenizer() -> Any:
     )
     fast.chat_template = CHAT_TEMPLATE
     return fast
+
+
+def make_bracket_tokenizer() -> Any:
+    """Return a Unigram tokenizer with bytes and with special tokens that are no tags of a chat: as Mistral's and
+    SmolLM2's have.
+    """
+    from tokenizers import AddedToken, Tokenizer, decoders, models
+    from transformers import PreTrainedTokenizerFast
+
+    names = (
+        "<|pad|>",
+        "<|im_start|>",
+        "<|im_end|>",
+        "[INST]",
+        "[/INST]",
+        "<file_name>",
+        "<jupyter_start>",
+        "<unused7>",
+    )
+    pieces = [("<unk>", 0.0), *((f"<0x{byte:02X}>", -60.0) for byte in range(256))]
+    pieces += [(chr(code), -30.0) for code in range(33, 127)] + [
+        ("▁", -20.0),
+        ("search", -10.0),
+        ("the", -9.0),
+    ]
+    tokenizer = Tokenizer(models.Unigram(pieces, unk_id=0, byte_fallback=True))
+    tokenizer.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Fuse()])
+    tokenizer.add_special_tokens([AddedToken(name, normalized=False, special=True) for name in names])
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token="<|pad|>",
+        eos_token="<|im_end|>",
+        clean_up_tokenization_spaces=False,
+    )
+    from masksearch_agent.lab.tiny import CHAT_TEMPLATE
+
+    fast.chat_template = CHAT_TEMPLATE
+    return fast

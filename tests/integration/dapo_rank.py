@@ -31,7 +31,7 @@ SETTINGS = DAPOSettings(
     row_batch_size=2,
     max_steps=3,
     max_resampling=3,
-    curriculum=(CurriculumLevel(max_masks=1, promote_at=0.3, window=3), CurriculumLevel(max_masks=2)),
+    curriculum=(CurriculumLevel(max_masks=1, promote_at=0.15, window=3), CurriculumLevel(max_masks=2)),
     optimizer=OptimizerSettings(learning_rate=1e-3, schedule="constant"),
     max_sampler_drift=None,
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from safetensors.torch import load_file  # noqa: E402
 from masksearch_agent.agent.bundle import BundleInfo, save_bundle  # noqa: E402
 from masksearch_agent.agent.prompts import COMPACT_PROMPTS  # noqa: E402
 from masksearch_agent.agent.protocol import PROTOCOL_VERSION, render_information  # noqa: E402
+from masksearch_agent.agent.runnable import MaskSearchAgent  # noqa: E402
 from masksearch_agent.config.agent import AgentSettings  # noqa: E402
 from masksearch_agent.config.rewards import RewardSettings  # noqa: E402
 from masksearch_agent.config.serving import RolloutEngineSettings, ServingSettings  # noqa: E402
@@ -35,6 +37,7 @@ from masksearch_agent.stages.dapo import RolloutSettings, run_dapo  # noqa: E402
 from masksearch_agent.stages.sft import run_sft  # noqa: E402
 from masksearch_agent.stages.training import ExamTasks  # noqa: E402
 from masksearch_agent.trainers.callbacks import read_metrics  # noqa: E402
+from masksearch_agent.trainers.exam import Exam  # noqa: E402
 
 NAMES = ("Ada Fenwick", "Bram Holt", "Clara Voss", "Port Aldin")
 PASSAGES = make_passages(*(f"{name} is the mayor." for name in NAMES))
@@ -155,3 +158,29 @@ def test_dapo_that_is_sabotaged_stops_and_goes_back(taught: Path, tmp_path: Path
     assert spent.notes[0].startswith(f"step {spent.steps}: exam recall is {scores[-1]:.3f}")
     best = max(at for at, score in enumerate(scores) if score == 1.0)
     assert_same_weights([tmp_path, tmp_path / "trainer" / f"checkpoint-{best}" if best else taught])
+
+
+def test_a_task_of_an_exam_that_fails_counts_as_wrong_and_is_counted(
+    taught: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent = MaskSearchAgent.from_pretrained(taught, search=EXAM.search)
+    model: Any = agent.model
+    trainer = SimpleNamespace(
+        accelerator=SimpleNamespace(process_index=0, num_processes=1),
+        model=model.model,
+        processing_class=model.tokenizer,
+        state=SimpleNamespace(global_step=0),
+    )
+    whole, others = (Exam(agent, tasks)(trainer) for tasks in (TASKS, TASKS[1:]))
+    assert (whole["exam/failed"], whole["exam/recall"]) == (0, 1)
+    run_task = MaskSearchAgent.run_task
+
+    async def fail(self: MaskSearchAgent, task: SearchTask, *rest: Any) -> Trajectory:
+        if task is TASKS[0]:
+            raise ConnectionError("the search is down")
+        return await run_task(self, task, *rest)
+
+    monkeypatch.setattr(MaskSearchAgent, "run_task", fail)
+    cut = Exam(agent, TASKS)(trainer)
+    assert (cut["exam/failed"], cut["exam/recall"], cut["exam/em"]) == (1, 0.75, 0.75)
+    assert cut["exam/sampled_tokens"] == others["exam/sampled_tokens"]

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import asyncio
 import errno
 import json
+import os
 import re
 import shlex
+import signal
 import sqlite3
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -20,6 +24,7 @@ from masksearch_agent.agent.prompts import FULL_PROMPTS
 from masksearch_agent.agent.protocol import PROTOCOL_VERSION
 from masksearch_agent.cli import app
 from masksearch_agent.cli.agents import _show_answer
+from masksearch_agent.concurrency import run_many
 from masksearch_agent.config.agent import AgentSettings
 from masksearch_agent.errors import ModelError, TraceError
 from masksearch_agent.files import replace_text
@@ -266,7 +271,7 @@ def test_a_sheet_of_tasks_is_written_and_counted(run: CommandLine, small_index: 
     assert (counted["rated"], counted["good"], counted["good_share"]) == (1, 1, 1.0)
     assert_one_error(run("ramp", "inspect", "--rated", "tasks.jsonl"), "this is no sheet of tasks")
     assert_one_error(run("ramp", "inspect", "--rated", "none.md"), "cannot read the sheet")
-    assert_one_error(run("ramp", "inspect"), "there is nothing to inspect; pass task files")
+    assert_one_error(run("ramp", "inspect"), "nothing to inspect; pass task files")
 
 
 def test_tasks_are_exported_with_a_card(run: CommandLine, tmp_path: Path):
@@ -525,6 +530,44 @@ def test_a_full_disk_or_memory_ends_a_command_in_words(
 
     monkeypatch.setattr("masksearch_agent.evaluation.answering.RemoteAgent.answer_task", answer_task)
     assert_one_error(run(*partly_failing), told)
+
+
+def test_sigterm_stops_a_command_as_ctrl_c_does(run: CommandLine, monkeypatch: pytest.MonkeyPatch):
+    cleaned_up = []
+
+    def wait(*arguments: object) -> None:
+        async def work() -> None:
+            try:
+                signal.raise_signal(signal.SIGTERM)
+                await asyncio.sleep(60)
+            finally:
+                cleaned_up.append(True)
+
+        run_many(work())
+
+    monkeypatch.setattr(world, "write_closed_world", wait)
+    handler = signal.getsignal(signal.SIGTERM)
+    stopped = run("world")
+    assert (stopped.code, stopped.out, cleaned_up) == (143, "", [True])
+    assert "Stopped. Run the same command again to go on from here." in stopped.err
+    assert signal.getsignal(signal.SIGTERM) is handler
+
+
+def test_a_full_disk_is_one_line_whoever_meets_it(run: CommandLine, monkeypatch: pytest.MonkeyPatch):
+    def fail(*arguments: object) -> None:
+        raise RuntimeError("I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(world, "write_closed_world", fail)
+    assert_one_error(run("world"), r"No space left on device.*; what was finished is kept\. Make room")
+
+
+def test_nobody_who_reads_is_no_error_to_talk_about():
+    nobody, closed = os.pipe()
+    os.close(nobody)
+    command = [sys.executable, "-m", "masksearch_agent.cli", "recipe"]
+    ended = subprocess.run(command, stdout=closed, stderr=subprocess.PIPE, text=True)
+    os.close(closed)
+    assert (ended.returncode, ended.stderr) == (1, "")
 
 
 def test_an_answer_is_shown_with_the_sentences_that_it_rests_on() -> None:

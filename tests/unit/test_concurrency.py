@@ -6,10 +6,11 @@ import importlib.util
 import os
 import signal
 import threading
+import time
 
 import pytest
 
-from masksearch_agent.concurrency import gather_bounded, open_runner, run_many
+from masksearch_agent.concurrency import gather_bounded, open_runner, run_many, write_in_thread
 
 
 async def test_results_stand_in_the_order_of_the_items() -> None:
@@ -78,6 +79,7 @@ def test_a_runner_that_is_passed_in_stays_open() -> None:
         assert run_many(this_loop(), runner) is run_many(this_loop(), runner)
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_cancels_the_work_and_is_raised() -> None:
     cleaned_up: list[bool] = []
 
@@ -88,11 +90,32 @@ def test_ctrl_c_cancels_the_work_and_is_raised() -> None:
         finally:
             cleaned_up.append(True)
 
-    # A shell that started the tests in the background has Ctrl-C ignored.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            run_many(work())
-    finally:
-        signal.signal(signal.SIGINT, before)
+    with pytest.raises(KeyboardInterrupt):
+        run_many(work())
     assert cleaned_up == [True]
+
+
+@pytest.mark.usefixtures("ctrl_c")
+def test_ctrl_c_waits_for_a_write_that_is_under_way() -> None:
+    events: list[str] = []
+
+    def write() -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.3)
+        events.append("written")
+
+    # A runner that stays open does not wait for its threads.
+    with open_runner() as runner:
+        with pytest.raises(KeyboardInterrupt):
+            run_many(write_in_thread(write), runner)
+        events.append("returned")
+        time.sleep(0.4)
+    assert events == ["written", "returned"]
+
+
+def test_a_write_that_fails_says_so() -> None:
+    def write(what: str) -> None:
+        raise OSError(what)
+
+    with pytest.raises(OSError, match="full"):
+        run_many(write_in_thread(write, "full"))

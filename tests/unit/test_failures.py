@@ -3,8 +3,8 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from masksearch_agent.errors import ModelError, ServiceError, ServiceRefusedError
-from masksearch_agent.failures import Failures, is_outage, kind_of, reason_of, stops_run
+from masksearch_agent.errors import ModelError, ReplyError, ServiceError, ServiceRefusedError
+from masksearch_agent.failures import Failures, is_exhausted, is_outage, kind_of, reason_of, stops_run
 
 
 class StatusError(Exception):
@@ -50,3 +50,29 @@ def test_a_reason_holds_no_key() -> None:
 )
 def test_items_that_failed_alike_are_counted_together(reason: str, kind: str) -> None:
     assert kind_of(reason) == kind
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Error while serializing: I/O error: No space left on device (os error 28)",
+        "[enforce fail at inline_container.cc:783] . PytorchStreamWriter failed writing file data/0: file write failed",
+        "4096 requested and 512 written",
+        "database or disk is full",
+        "can't start new thread",
+    ],
+)
+def test_a_full_disk_is_known_by_what_libraries_say_of_it(said: str) -> None:
+    failure = RuntimeError("the checkpoint could not be saved")
+    failure.__cause__ = RuntimeError(said)
+    assert is_exhausted(failure)
+    assert stops_run(failure)
+    of_library = type("SafetensorError", (Exception,), {"__module__": "safetensors._safetensors_rust"})
+    assert is_exhausted(of_library(said))
+
+
+@pytest.mark.parametrize("kind", [ValueError, ReplyError, ConnectionError])
+def test_a_document_about_full_disks_costs_itself(kind: type[Exception]) -> None:
+    quoted = kind("no answer in: 'tar: No space left on device'")
+    assert not stops_run(quoted)
+    assert Failures().add("task 1", quoted).endswith("No space left on device'")

@@ -150,7 +150,6 @@ class MaskSearchAgent(Runnable[AgentInput, SearchAnswer]):
         Raises:
             AgentError: The input asks nothing, or the run was interrupted.
         """
-
         given, found = merge_configs(self.config, config), list[SearchAnswer]()
 
         def answer(input: AgentInput, config: RunnableConfig) -> SearchAnswer:
@@ -167,7 +166,6 @@ class MaskSearchAgent(Runnable[AgentInput, SearchAnswer]):
         self, input: AgentInput, config: RunnableConfig | None = None, **kwargs: Any
     ) -> SearchAnswer:
         """Answer a question, without blocking; see `invoke`."""
-
         given, found = merge_configs(self.config, config), list[SearchAnswer]()
 
         async def answer(input: AgentInput, config: RunnableConfig) -> SearchAnswer:

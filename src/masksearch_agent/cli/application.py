@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
@@ -16,7 +18,7 @@ from rich.console import Console, RenderableType
 from rich.markup import escape
 
 from masksearch_agent.errors import MaskSearchError, TraceError
-from masksearch_agent.failures import stops_run
+from masksearch_agent.failures import is_exhausted
 from masksearch_agent.jsonl import dump_record
 
 if TYPE_CHECKING:
@@ -41,6 +43,8 @@ MESSAGES = Console(stderr=True)
 """Progress and messages: standard output is for results."""
 _STOPPED = 130
 """Exit code after Ctrl-C, as Typer and shells have it."""
+_TERMINATED = 143
+"""Exit code after SIGTERM, as shells have it."""
 _FAILED_ITEMS = 3
 """Exit code of a command that is done, but for items that failed."""
 
@@ -89,36 +93,56 @@ MaxFailedOption = Annotated[
 
 
 def main() -> None:
-    """Run the command line; errors of this package, and a full disk or memory, become one line and exit code 1."""
+    """Run the command line; errors of this package, and a full disk or memory, become one line and exit code 1.
+
+    SIGTERM stops a command as Ctrl-C does; the exit codes are 143 and 130.
+    """
     # Loading and saving weights would draw bars of their own between ours. `=0` shows them, and downloads from a hub.
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     # Between transformers and TRL; there is nothing that a user could do about them.
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"transformers\.|trl\.")
     try:
-        app()
-    except MaskSearchError as failure:
-        MESSAGES.print(f"[bold red]error:[/] {escape(str(failure))}", highlight=False, soft_wrap=True)
-        sys.exit(1)
-    except (MemoryError, OSError) as failure:
-        if isinstance(failure, BrokenPipeError):
-            os.dup2(
-                os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
-            )  # Nobody reads: say nothing more there.
-            sys.exit(1)
-        if not stops_run(failure):
-            raise
-        what = "no memory is left" if isinstance(failure, MemoryError) else f"{failure}"
-        MESSAGES.print(
-            f"[bold red]error:[/] {escape(what)}; what was finished is kept. Make room and run the same command again "
-            f"to go on from here.",
-            highlight=False,
-            soft_wrap=True,
-        )
-        sys.exit(1)
+        with _stopped_by_sigterm() as terminations:
+            app()
     except SystemExit as ended:
-        if ended.code == _STOPPED:
-            MESSAGES.print("\nStopped. Run the same command again to go on from here.")
-        raise
+        if ended.code != _STOPPED:
+            raise
+        MESSAGES.print("\nStopped. Run the same command again to go on from here.")
+        sys.exit(_TERMINATED if terminations else _STOPPED)
+    except BrokenPipeError:
+        # Nobody reads: say nothing more there.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except Exception as failure:
+        is_full = is_exhausted(failure)
+        if not is_full and not isinstance(failure, MaskSearchError):
+            raise
+        what = str(failure) or "no memory is left"
+        again = "; what was finished is kept. Make room and run the same command again to go on from here."
+        told = f"[bold red]error:[/] {escape(what)}{again if is_full else ''}"
+        MESSAGES.print(told, highlight=False, soft_wrap=True)
+        sys.exit(1)
+
+
+@contextmanager
+def _stopped_by_sigterm() -> Iterator[list[int]]:
+    """Have SIGTERM do what Ctrl-C does; give a list that every SIGTERM adds to."""
+    received: list[int] = []
+
+    def stop(number: int, frame: Any) -> None:
+        received.append(number)
+        # Under a running event loop Ctrl-C has a handler that cancels the work.
+        of_ctrl_c = signal.getsignal(signal.SIGINT)
+        (of_ctrl_c if callable(of_ctrl_c) else signal.default_int_handler)(signal.SIGINT, frame)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield received
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield received
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
 def resolve_recipe(

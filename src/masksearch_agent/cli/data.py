@@ -46,10 +46,7 @@ def index(
     ],
     out: Annotated[Path, typer.Option(help="Folder of the index.")] = Path("runs/index"),
     add: Annotated[
-        bool,
-        typer.Option(
-            "--add", help="Add to the index; only the same documents are replaced, all others stay."
-        ),
+        bool, typer.Option("--add", help="Add to the index; only the same documents are replaced.")
     ] = False,
     max_failed: cli.MaxFailedOption = None,
     recipe: cli.RecipeOption = None,
@@ -80,9 +77,11 @@ def index(
             "mode": Manifest.read(out).mode,
             "changed": {"added": built.added, "removed": built.removed, "embedded": built.embedded},
             "documents": read.as_dict(),
+            **({"not_embedded": dict(built.failures)} if built.failures else {}),
         },
         as_json,
     )
+    cli.exit_by_failures(built.failed, built.passages, resolved.max_failed)
     cli.exit_by_failures(read.failed, read.read, resolved.max_failed)
 
 
@@ -91,10 +90,7 @@ def serve_index(
     index: Annotated[Path, typer.Argument(help="Folder that `masksearch index` wrote.")],
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 0,
     host: Annotated[
-        str,
-        typer.Option(
-            help="Address to listen on. Whoever reaches another than this machine's own can search."
-        ),
+        str, typer.Option(help="Address; whoever reaches another than this machine's own can search.")
     ] = "127.0.0.1",
     recipe: cli.RecipeOption = None,
     settings: cli.SetOption = None,
@@ -198,9 +194,7 @@ def inspect_tasks(
         cli.print_result(count_rated(rated), as_json)
         return
     if not tasks:
-        raise ConfigError(
-            "there is nothing to inspect; pass task files, or a sheet that was filled in as --rated"
-        )
+        raise ConfigError("nothing to inspect; pass task files, or a sheet that was filled in as --rated")
     read = read_task_files(tasks)
     search = open_search(index, cli.resolve_recipe(recipe, settings).retrieval) if index else None
     if rate is not None:

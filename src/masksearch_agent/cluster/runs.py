@@ -23,6 +23,8 @@ from masksearch_agent.corpus.report import CorpusReport
 from masksearch_agent.errors import EvaluationError, GenerationError, TaskError
 from masksearch_agent.evaluation.answering import Answered, BatchAgent, FailedAnswer
 from masksearch_agent.evaluation.asking import AgentChoice, QuestionFiles, score_files
+from masksearch_agent.failures import Failures
+from masksearch_agent.files import holding
 from masksearch_agent.generator.runner import GenerationReport
 from masksearch_agent.jsonl import dump_record, load_record, read_jsonl, write_jsonl
 from masksearch_agent.ramp.chains import interleave_share
@@ -145,8 +147,9 @@ def build_tasks(
 
     share = recipe.ramp.two_passage_questions
     chains = map(dump_record, read_chains(corpus, recipe.ramp, recipe.corpus, limit, split, report))
-    kept = write_jsonl(out, interleave_share(joined(), chains, share))
-    shutil.rmtree(parts)
+    with holding(out):
+        kept = write_jsonl(out, interleave_share(joined(), chains, share))
+        shutil.rmtree(parts)
     return summarise_masking(kept, report, documents, rejections, spending)
 
 
@@ -245,14 +248,17 @@ def _without_near_copies(
     passages: Iterable[Passage], settings: RampSettings, report: RampReport
 ) -> Iterator[Passage]:
     """Leave out what `ramp.tasks` would drop as a near copy, and count it there."""
-    known = NearCopies()
+    known, failures = NearCopies(), Failures(reasons=report.failures)
     for passage in passages:
-        is_flawed = bool(passage_flaw(passage, settings))
-        if settings.drop_near_copies and not is_flawed and known.holds_or_adds(passage.text):
-            report.passages_read += 1
-            report.drops["near_copy"] += 1
-        else:
+        is_near_copy = None
+        with failures.costing(f"passage {passage.id}"):
+            is_flawed = bool(passage_flaw(passage, settings))
+            is_near_copy = settings.drop_near_copies and not is_flawed and known.holds_or_adds(passage.text)
+        if is_near_copy is False:
             yield passage
+            continue
+        report.passages_read += 1
+        report.drops["near_copy"] += bool(is_near_copy)
 
 
 def _add_cost(spending: Spending, cost: Json) -> None:

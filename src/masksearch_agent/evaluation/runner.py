@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,6 +30,7 @@ from masksearch_agent.evaluation.intervals import Interval, bootstrap_mean
 from masksearch_agent.evaluation.metrics import OwnMetric, retrieval_recall, score_answer
 from masksearch_agent.evaluation.results import QuestionResult, ResultLabel, append_result, check_producer
 from masksearch_agent.failures import Failures, kind_of
+from masksearch_agent.files import holding
 from masksearch_agent.judging.judge import ModelJudge
 from masksearch_agent.records import SearchTask, Trajectory, Usage
 
@@ -109,6 +111,7 @@ def evaluate(
     Raises:
         EvaluationError: There are no tasks, two of them share an id, or the results kept in `results_path` are
             another model's or another seed's.
+        ConfigError: Another process writes to `results_path`.
         ServiceError: Too many questions in a row failed because a service is down.
         MissingExtraError: The answers are lists, and spaCy, which their score needs, is not installed.
     """
@@ -120,6 +123,25 @@ def evaluate(
     own = own or list_accuracy
     if own is list_accuracy and any(task.answer_items for task in tasks):
         load_lemmatizer()  # What is missing is said before the first question is asked.
+    with holding(results_path) if results_path is not None else nullcontext():
+        return _evaluate(
+            agent, tasks, settings, mode, results_path, on_result, judge, label, own, retry_failed
+        )
+
+
+def _evaluate(
+    agent: AnyAgent,
+    tasks: Sequence[SearchTask],
+    settings: EvaluationSettings,
+    mode: Mode,
+    results_path: Path | None,
+    on_result: Callable[[QuestionResult], None] | None,
+    judge: ModelJudge | None,
+    label: ResultLabel | None,
+    own: OwnMetric,
+    retry_failed: bool,
+) -> list[QuestionResult]:
+    """Do what `evaluate` does, while no other process writes to the results."""
     done = check_producer(results_path, agent.model_version, settings.seed)
     if retry_failed:
         done = {name: _without_verdict(kept, judge) for name, kept in done.items() if not kept.failure}

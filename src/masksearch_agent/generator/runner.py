@@ -15,7 +15,7 @@ from typing import Any
 
 from masksearch_agent.agent.prompts import PromptSet
 from masksearch_agent.calls.connections import close_connections
-from masksearch_agent.concurrency import run_many
+from masksearch_agent.concurrency import run_many, write_in_thread
 from masksearch_agent.config.agent import AgentSettings
 from masksearch_agent.config.generator import GeneratorSettings
 from masksearch_agent.failures import Failures
@@ -172,7 +172,7 @@ class TaskRun:
         done = [run for run in self.pending if run.done()]
         outcomes = [run.result() for run in done if run.exception() is None]
         # Writing to disk takes as long as a trajectory does: in a thread, and for all that wait for it at once.
-        await asyncio.to_thread(self.store.add_many, chain.from_iterable(outcomes), self.stage)
+        await write_in_thread(self.store.add_many, chain.from_iterable(outcomes), self.stage)
         for attempts in outcomes:
             self.report.count(attempts[-1])
             if self.on_task is not None:

@@ -46,6 +46,7 @@ class Ablation:
 
     def run(self) -> AblationReport:
         """Do every stage that is not done yet, write the report and return it."""
+        self.graph.hold()
         save_recipe(self.recipe, self.directory)
         runs: dict[Experiment, list[ArmRun]] = {name: [] for name in self.recipe.ablation.only}
         # Seed by seed: a run that is stopped early has whole seeds.

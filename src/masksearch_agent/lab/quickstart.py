@@ -73,6 +73,7 @@ class Quickstart:
 
     def run(self) -> RunReport:
         """Do every stage that is not done yet; write the report and return it."""
+        self.graph.hold()
         save_recipe(self.recipe, self.directory)
         self.graph.make(self.agent)
         for exam in self.exams:

@@ -103,6 +103,7 @@ class RealText:
 
     def run(self) -> None:
         """Make and ask every agent that was not asked yet; write the report after each."""
+        self.graph.hold()
         save_recipe(self.recipe, self.directory)
         for number, evaluation in enumerate(self.evaluations, start=1):
             self.graph.finish(evaluation)

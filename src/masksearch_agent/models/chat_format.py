@@ -14,12 +14,13 @@ its own.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from masksearch_agent.errors import ModelError
-from masksearch_agent.records import Message
+from masksearch_agent.records import MASK, Message
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -31,6 +32,10 @@ logger = logging.getLogger(__name__)
 _REPLY = "<think>x</think><answer>x</answer>"
 _PLAIN_REPLY = "zqx"
 _CACHED_CONTEXTS = 1024
+_JOINER = "\u2060"
+_OWN = re.compile(rf"</?(?:think|search|answer|information)>|{re.escape(MASK)}")
+"""What the protocol writes into contexts itself, whatever a tokenizer takes it for; `agent.escaping` has made those of
+others harmless before."""
 _OPENING = (Message("system", "s"), Message("user", "u"))
 
 
@@ -61,6 +66,7 @@ class ChatFormat:
             raise ModelError(
                 f"the tokenizer of {name!r} has no end-of-sequence token; set `tokenizer.eos_token`"
             )
+        self._special = _special_pattern(tokenizer)
         # The rollouts of a group open alike and are often shown the same passages.
         self._cached_ids = lru_cache(_CACHED_CONTEXTS)(self._context_ids)
         self.end_of_turn_id = self._find_end_of_turn()
@@ -122,7 +128,10 @@ class ChatFormat:
     def _render(self, messages: Sequence[Message], add_generation_prompt: bool) -> str:
         from jinja2 import TemplateError
 
-        conversation: list[dict[str, Any]] = [{"role": m.role, "content": m.content} for m in messages]
+        conversation: list[dict[str, Any]] = [
+            {"role": m.role, "content": m.content if m.role == "assistant" else self._harmless(m.content)}
+            for m in messages
+        ]
         try:
             options = {"tokenize": False, "add_generation_prompt": add_generation_prompt}
             return str(self.tokenizer.apply_chat_template(conversation, **options))
@@ -133,8 +142,17 @@ class ChatFormat:
                 f"template that takes a system prompt and then user and assistant in turn"
             ) from failure
 
+    def _harmless(self, text: str) -> str:
+        """Return a text from outside without the special tokens of this tokenizer, as `agent.escaping` makes tags so.
+
+        Those that look like no tag of a chat, such as `[INST]` and `<file_name>`, only their tokenizer knows.
+        """
+        return self._special.sub(lambda found: f"{found[0][0]}{_JOINER}{found[0][1:]}", text)
+
     def _ids(self, text: str) -> list[int]:
-        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+        # A tokenizer refuses half a surrogate pair.
+        whole = text.encode(errors="replace").decode()
+        return list(self.tokenizer(whole, add_special_tokens=False)["input_ids"])
 
     def _find_prefix_text(self) -> str:
         text = self._render([*_OPENING, Message("assistant", _REPLY)], add_generation_prompt=False)
@@ -176,3 +194,12 @@ class ChatFormat:
             f"the chat template of {self._name!r} is not prefix-preserving: a longer conversation differs from "
             f"what was sent before at token {at} ({token!r}); use a training template that only appends"
         )
+
+
+def _special_pattern(tokenizer: PreTrainedTokenizerBase) -> re.Pattern[str]:
+    """Return a pattern of the special tokens of a tokenizer, those that it has no name for included."""
+    added = (token.content for token in tokenizer.added_tokens_decoder.values() if token.special)
+    names = {name for name in (*added, *tokenizer.all_special_tokens) if len(name) > 1}
+    names = {name for name in names if not _OWN.fullmatch(name)}
+    ordered = sorted(names, key=lambda name: (-len(name), name))
+    return re.compile("|".join(map(re.escape, ordered)) or r"(?!)")

@@ -62,7 +62,7 @@ def two_passage_questions(
         passages: Read once. Those with a title that open with a definition of it give questions.
         seed: Draws which fact is asked for and how, and which things are compared.
         split: Of the tasks.
-        failures: Counts the passages that break a rule; they are left out.
+        failures: Counts the passages and pairs that break a rule; they are left out.
     """
     failures = failures or Failures()
     titles: dict[str, set[str]] = {}
@@ -80,8 +80,8 @@ def two_passage_questions(
     found = [profiles[title] for title in sorted(profiles)]
     names = _Names(found, {name for name, of_name in titles.items() if len(of_name) > 1})
     drawn = random.Random(content_id("two_passages", seed))
-    bridges = _mixed(_bridges(found, names, drawn, split), drawn)
-    compared = _mixed(list(comparisons(found, names.shared, drawn, split)), drawn)
+    bridges = _mixed(_bridges(found, names, drawn, split, failures), drawn)
+    compared = _mixed(comparisons(found, names.shared, drawn, split, failures), drawn)
     return [task for pair in zip_longest(bridges, compared) for task in pair if task is not None]
 
 
@@ -164,11 +164,16 @@ class _Chain:
 
 
 def _bridges(
-    profiles: Sequence[Profile], names: _Names, drawn: random.Random, split: Literal["train", "test"]
+    profiles: Sequence[Profile],
+    names: _Names,
+    drawn: random.Random,
+    split: Literal["train", "test"],
+    failures: Failures,
 ) -> list[SearchTask]:
-    chains = [
-        chain for profile in profiles if names.is_clear(profile) for chain in _chains_from(profile, names)
-    ]
+    chains: list[_Chain] = []
+    for profile in profiles:
+        with failures.costing(f"passage {profile.passage_id}"):
+            chains += list(_chains_from(profile, names)) if names.is_clear(profile) else []
     drawn.shuffle(chains)
     # The rarer a fact, the earlier it is asked for: there are dates of birth for all.
     chains.sort(key=lambda chain: drawn.expovariate(ASKED[chain.asked].weight))
@@ -178,7 +183,9 @@ def _bridges(
         pair = (chain.start.title, chain.end.title)
         if pairs[pair] >= _MOST_OF_PAIR or leads[pair[0]] >= _MOST_OF_ONE or answers[pair[1]] >= _MOST_TO_ONE:
             continue
-        task = _bridge(chain, names, drawn, split)
+        task = None
+        with failures.costing(f"question over {pair[0]} and {pair[1]}"):
+            task = _bridge(chain, names, drawn, split)
         if task is not None:
             tasks.append(task)
             pairs[pair] += 1

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from typing import Literal
 
+from masksearch_agent.failures import Failures
 from masksearch_agent.ramp.chain_wording import described, tells_sense
 from masksearch_agent.ramp.facts import Profile
 from masksearch_agent.ramp.ties import alike, tied_pairs
@@ -128,21 +129,29 @@ _SAMES = (
 
 
 def comparisons(
-    profiles: Sequence[Profile], shared: set[str], drawn: random.Random, split: Literal["train", "test"]
-) -> Iterator[SearchTask]:
-    """Yield comparisons of things that somebody would compare, whose names, in lower case, are not `shared` by
-    others."""
+    profiles: Sequence[Profile],
+    shared: set[str],
+    drawn: random.Random,
+    split: Literal["train", "test"],
+    failures: Failures,
+) -> list[SearchTask]:
+    """Return comparisons of things that somebody would compare, whose names, in lower case, are not `shared` by others;
+    count those that fail."""
     # A title that tells its thing from others by a year (`The Love Bug (1997 film)`) has a namesake outside, too.
     clear = [
         one for one in profiles if one.name.casefold() not in shared and not re.search(r"\(.*\d", one.title)
     ]
     tasks: list[SearchTask | None] = []
     for order in _ORDERS:
-        for one, other in tied_pairs(
-            _having(order, clear), drawn, partial(_number, order), partial(_are_close, order)
-        ):
-            if abs(_number(order, one) - _number(order, other)) >= _least_difference(order, one):
-                tasks.append(_ordered(order, one, other, drawn, split))
+        measured = []
+        for one in _having(order, clear):
+            with failures.costing(f"comparisons of {one.title}"):
+                _number(order, one)
+                measured.append(one)
+        for one, other in tied_pairs(measured, drawn, partial(_number, order), partial(_are_close, order)):
+            with failures.costing(f"comparison of {one.title} and {other.title}"):
+                if abs(_number(order, one) - _number(order, other)) >= _least_difference(order, one):
+                    tasks.append(_ordered(order, one, other, drawn, split))
     for same in _SAMES:
         having = _having(same, clear)
         unlike = [
@@ -155,7 +164,7 @@ def comparisons(
         )
         # As many of each, or `no` would be right more often than not.
         tasks += chain.from_iterable(zip(*told, strict=False))
-    yield from filter(None, tasks)
+    return [task for task in tasks if task is not None]
 
 
 def _having(how: _Order | _Same, profiles: Sequence[Profile]) -> list[Profile]:

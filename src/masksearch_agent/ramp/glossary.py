@@ -10,6 +10,7 @@ Built from the passages of an index in one pass; 4 bytes for each word, pair and
 
 from __future__ import annotations
 
+import logging
 import re
 import zlib
 from collections import Counter
@@ -18,6 +19,7 @@ from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
+from masksearch_agent.failures import reason_of, stops_run
 from masksearch_agent.ramp.rule_words import KIND_NOUNS, PERSON_NOUN, POINTERS, VAGUE, WORKS
 from masksearch_agent.ramp.spans import IDENTIFIER, TERM, Span
 from masksearch_agent.ramp.titles import heading_name, plain_name
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     import numpy as np
 
 __all__ = ("Glossary", "general_words")
+
+logger = logging.getLogger(__name__)
 
 _PRONOUNS = frozenset(
     ["it", "he", "she", "they", "that", "there", "what", "which", "who", "one", "another", "each"]
@@ -64,22 +68,36 @@ class Glossary:
         self._total = len(passages)
         self._mask = (1 << (_SLOTS_PER_PASSAGE * max(1, len(passages))).bit_length()) - 1
         self._counts = np.zeros(self._mask + 1, dtype=np.uint16)
+        self._most = np.iinfo(np.uint16).max
         self._title_words: set[str] = set()
         self._defined: set[str] = set()
+        self.broken: dict[str, Exception] = {}
+        """Why passages are left out, by their ids."""
         kinds: dict[str, Counter[str]] = {}
         for passage in passages:
-            self._title_words.update(phrase_form(passage.title).split())
-            words = phrase_form(f"{passage.title}\n{passage.text}").split()
-            slots = self._slots(set(_phrases(words)))
-            # A slot that is full stays so; nothing is asked of such frequent phrases but that they are frequent.
-            self._counts[slots] += self._counts[slots] < np.iinfo(np.uint16).max
-            self._defined.update(_defined(passage))
-            for name, kind in _definitions(passage):
-                kinds.setdefault(name, Counter())[kind] += 1
+            try:
+                self._read(passage, kinds)
+            except Exception as failure:
+                if stops_run(failure):
+                    raise
+                logger.warning("passage %s is in no glossary: %s", passage.id, reason_of(failure))
+                self.broken[passage.id] = failure
         agreed = {name: said.most_common(1)[0][0] for name, said in kinds.items() if _agree(said)}
         # A word that only one thing is called is an adjective or a slip more often than a kind.
         used = Counter(agreed.values())
         self._kinds = {name: kind for name, kind in agreed.items() if used[kind] >= _MIN_USED}
+
+    def _read(self, passage: Passage, kinds: dict[str, Counter[str]]) -> None:
+        words = phrase_form(f"{passage.title}\n{passage.text}").split()
+        slots = self._slots(set(_phrases(words)))
+        title_words = phrase_form(passage.title).split()
+        defined, definitions = set(_defined(passage)), list(_definitions(passage))
+        self._title_words.update(title_words)
+        # A slot that is full stays so; nothing is asked of such frequent phrases but that they are frequent.
+        self._counts[slots] += self._counts[slots] < self._most
+        self._defined.update(defined)
+        for name, kind in definitions:
+            kinds.setdefault(name, Counter())[kind] += 1
 
     def frequency(self, phrase: str) -> int:
         """Return how many passages hold a phrase, title or text; at least as many as do."""

@@ -15,7 +15,6 @@ import dataclasses
 import random
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import compress, islice
 from typing import Literal
@@ -139,7 +138,7 @@ def build_ramp_tasks(
     while read := list(islice(stream, 1 if search is None else _LOOK_AHEAD)):
         candidates: list[_Candidate] = []
         for passage, spans in read:
-            with _costing(passage, failures):
+            with failures.costing(f"passage {passage.id}"):
                 candidates += filter(None, [builder.prepare(passage, spans)])
         if search is not None:
             # Their first queries in one request: an embedder is much faster with many texts.
@@ -151,20 +150,11 @@ def build_ramp_tasks(
                     raise  # Anything else is met again, and counted, by the passage whose query it is.
         for candidate in candidates:
             task = None
-            with _costing(candidate.passage, failures):
+            with failures.costing(f"passage {candidate.passage.id}"):
                 task = builder.build(candidate)
                 failures.note_success()
             if task is not None:
                 yield task
-
-
-@contextmanager
-def _costing(passage: Passage, failures: Failures) -> Iterator[None]:
-    """Let what fails in the block cost a passage."""
-    try:
-        yield
-    except Exception as failure:  # noqa: BLE001 (raised again where it is more than a passage's)
-        failures.add(f"passage {passage.id}", failure)
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +190,8 @@ class _TaskBuilder:
         """Return what may be masked or asked, or None where nothing may; count what happened."""
         self.report.passages_read += 1
         self.report.spans_found += len(found)
+        if self.glossary is not None and passage.id in self.glossary.broken:
+            raise self.glossary.broken[passage.id]
         flaw = passage_flaw(passage, self.settings)
         if not flaw and self.settings.drop_near_copies and self.near_copies.holds_or_adds(passage.text):
             flaw = "near_copy"

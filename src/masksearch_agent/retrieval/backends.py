@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from masksearch_agent.concurrency import is_bound_to_thread
 from masksearch_agent.errors import RetrievalError
+from masksearch_agent.failures import Failures
 from masksearch_agent.records import Passage, ScoredPassage
 from masksearch_agent.retrieval.embedders import Embedder
 from masksearch_agent.retrieval.passages import PassageFile
@@ -80,6 +81,8 @@ class IndexPart:
     """For a mode that embeds; it loads its model on first use."""
     dense: Any = "chroma"
     """Where vectors are kept (`RetrievalSettings.dense`); an index that is opened knows it, all but an object."""
+    failures: Failures = field(default_factory=Failures)
+    """Counts the passages that the part is without, because they could not be embedded."""
 
 
 class RetrieverMode:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Protocol
 
-from masksearch_agent.errors import needs_extra
+from masksearch_agent.errors import RetrievalError, needs_extra
+from masksearch_agent.failures import is_outage, stops_run
 
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ("Embedder", "SentenceEmbedder")
+__all__ = ("Embedder", "SentenceEmbedder", "embed_each")
 
 _PACKAGED = "minilm"
 _BATCH_TOKENS = 4096
@@ -28,6 +29,56 @@ class Embedder(Protocol):
 
     def embed(self, texts: Sequence[str]) -> np.ndarray[Any, Any]:
         """Return one vector per text: `(N, D)` float32, each of length 1."""
+
+
+def embed_each(
+    embedder: Embedder, texts: Sequence[str], on_failure: Callable[[int, Exception], None]
+) -> dict[int, np.ndarray[Any, Any]]:
+    """Return the vectors of texts by their places, without those of texts that the embedder breaks on.
+
+    The texts of a batch that breaks it are embedded again in ever smaller parts.
+
+    Args:
+        embedder: What embeds.
+        texts: All of them are embedded together where nothing fails.
+        on_failure: Called with the place of each text that has no vector, and why.
+
+    Raises:
+        Exception: What the embedder raised, where it is more than a text's: it breaks on a plain word, too.
+    """
+    import numpy as np
+
+    vectors: dict[int, np.ndarray[Any, Any]] = {}
+
+    def embed(places: Sequence[int]) -> None:
+        try:
+            found = embedder.embed([texts[place] for place in places])
+        except Exception as failure:
+            if stops_run(failure) or is_outage(failure) or not _embeds_a_word(embedder):
+                raise
+            if len(places) == 1:
+                on_failure(places[0], failure)
+                return
+            half = len(places) // 2
+            embed(places[:half])
+            embed(places[half:])
+            return
+        for place, vector in zip(places, found, strict=True):
+            if np.isfinite(vector).all():
+                vectors[place] = vector
+            else:
+                on_failure(place, RetrievalError("its vector holds what is no number"))
+
+    embed(range(len(texts)))
+    return vectors
+
+
+def _embeds_a_word(embedder: Embedder) -> bool:
+    try:
+        embedder.embed(["word"])
+    except Exception:  # noqa: BLE001 (the caller raises what it had before)
+        return False
+    return True
 
 
 class SentenceEmbedder:

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Callable, Collection
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from masksearch_agent.config.corpus import CorpusSettings
 from masksearch_agent.config.retrieval import RetrievalSettings
 from masksearch_agent.corpus.loaded import Loaded, passages_of_loaded
 from masksearch_agent.errors import RetrievalError
+from masksearch_agent.failures import Failures
 from masksearch_agent.plugins import RETRIEVER_MODES
 from masksearch_agent.retrieval.backends import IndexPart, RetrieverMode, SearchBackend
 from masksearch_agent.retrieval.embedders import Embedder, SentenceEmbedder
@@ -50,6 +51,13 @@ class IndexReport:
     removed: int
     embedded: int
     """Passages whose embedding was computed."""
+    failures: Mapping[str, int] = field(default_factory=dict)
+    """Passages that could not be embedded, by reason. Words find them, and the next change tries them again."""
+
+    @property
+    def failed(self) -> int:
+        """Number of passages that could not be embedded."""
+        return sum(self.failures.values())
 
 
 def build_index(
@@ -134,6 +142,7 @@ class _Writer:
         self._settings = settings
         self._embedder = embedder or SentenceEmbedder(settings.embedder)
         self._parts = _parts_of(settings.mode)
+        self._failures = Failures()
         self._old = old
         self._before = self._open_old()
 
@@ -159,7 +168,7 @@ class _Writer:
             logger.info("the index in %s is up to date", self._directory)
             if (old.mode, old.rrf_k) != (wanted.mode, wanted.rrf_k):
                 replace(old, mode=wanted.mode, rrf_k=wanted.rrf_k).write(self._directory)
-            return IndexReport(len(before), added=0, removed=0, embedded=0)
+            return IndexReport(len(before), added=0, removed=0, embedded=0, failures=old.failures)
         if self._grows(old, wanted):
             return self._grow(old, wanted)
         from masksearch_agent.retrieval.passage_writer import append_passages
@@ -178,9 +187,10 @@ class _Writer:
             if old is not None and before is not None and is_usable and name in old.parts:
                 older = self._part(old, name, before)
             embedded += mode.build(self._part(wanted, name, passages), older)
-        replace(wanted, extent=replace(wanted.extent, purged=wanted.extent.dead)).write(self._directory)
+        extent = replace(wanted.extent, purged=wanted.extent.dead)
+        replace(wanted, extent=extent, failures=dict(self._failures.reasons)).write(self._directory)
         self._drop_old()
-        return _report(before, passages, embedded)
+        return _report(before, passages, embedded, self._failures)
 
     def _grow(self, old: Manifest, wanted: Manifest) -> IndexReport:
         """Add to all parts, tell of it, and then take out of them what the index has forgotten."""
@@ -189,13 +199,14 @@ class _Writer:
         embedded = sum(
             mode.add(self._part(wanted, name, passages), first) for name, mode in self._parts.items()
         )
+        wanted = replace(wanted, failures=dict(self._failures.reasons))
         wanted.write(self._directory)
         dead = passages.dead[wanted.extent.purged :].tolist()
         if dead:
             for name, mode in self._parts.items():
                 mode.remove(self._part(wanted, name, passages), dead)
             replace(wanted, extent=replace(wanted.extent, purged=wanted.extent.dead)).write(self._directory)
-        return _report(self._before, passages, embedded)
+        return _report(self._before, passages, embedded, self._failures)
 
     def _grows(self, old: Manifest, wanted: Manifest) -> bool:
         return (
@@ -246,7 +257,7 @@ class _Writer:
 
     def _part(self, manifest: Manifest, name: str, passages: PassageFile) -> IndexPart:
         folder = self._directory / manifest.folder / name
-        return IndexPart(folder, passages, self._embedder, self._settings.dense_place)
+        return IndexPart(folder, passages, self._embedder, self._settings.dense_place, self._failures)
 
 
 def open_index(
@@ -320,7 +331,7 @@ def _embeds(parts: dict[str, RetrieverMode]) -> bool:
     return any(part.embeds for part in parts.values())
 
 
-def _report(before: PassageFile | None, now: PassageFile, embedded: int) -> IndexReport:
+def _report(before: PassageFile | None, now: PassageFile, embedded: int, failures: Failures) -> IndexReport:
     """Compare two states of an index by the titles and texts of their passages."""
     import numpy as np
 
@@ -335,4 +346,4 @@ def _report(before: PassageFile | None, now: PassageFile, embedded: int) -> Inde
             is_gone &= ~is_there[:first]
         gone = before.rows["text"][is_gone]
     added, removed = (int(np.isin(a, b, invert=True).sum()) for a, b in ((new, gone), (gone, new)))
-    return IndexReport(len(now), added, removed, embedded)
+    return IndexReport(len(now), added, removed, embedded, dict(failures.reasons))

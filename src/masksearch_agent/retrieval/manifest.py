@@ -6,14 +6,14 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from masksearch_agent.errors import RetrievalError
-from masksearch_agent.files import is_held, replace_text
+from masksearch_agent.files import is_held, open_locked, replace_text
 from masksearch_agent.jsonl import load_record
 from masksearch_agent.retrieval.passages import Extent
 
@@ -38,6 +38,8 @@ class Manifest:
     rrf_k: int
     folder: str
     format_version: int = _FORMAT_VERSION
+    failures: Mapping[str, int] = field(default_factory=dict)
+    """Passages that could not be embedded, by reason."""
 
     def write(self, directory: Path) -> None:
         """Make this the index, in one step."""
@@ -94,16 +96,9 @@ def writing(directory: Path) -> Iterator[None]:
     if directory.exists() and not is_index(directory) and not _is_free(directory):
         raise RetrievalError(f"{directory} exists and is not an index; choose another folder or remove it")
     directory.mkdir(parents=True, exist_ok=True)
-    handle = None
     try:
-        import fcntl
-
-        handle = os.open(directory, os.O_RDONLY)
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except ImportError:
-        pass  # Windows has no such lock.
+        handle = open_locked(directory)
     except BlockingIOError as failure:
-        os.close(handle or 0)
         raise RetrievalError(
             f"another process is building the index in {directory}; wait for it to end"
         ) from failure

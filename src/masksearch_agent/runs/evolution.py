@@ -60,6 +60,7 @@ class Evolution:
 
 def finish_evolution(rounds: Rounds) -> RunReport:
     """Do all rounds, keep the best student as the agent of the run; write the report and return it."""
+    rounds.graph.hold()
     save_recipe(rounds.make.recipe, rounds.graph.directory)
     state = evolve(rounds)
     best = rounds.students[state["best_round"] - 1]

@@ -70,6 +70,7 @@ class Pretraining:
 
     def run(self) -> RunReport:
         """Do every stage that is not done yet; write the report and return it."""
+        self.graph.hold()
         save_recipe(self.recipe, self.directory)
         for questions in self.exam.questions if self.exam else ():
             self.graph.make(questions)  # First: documents that give none are found out before training.

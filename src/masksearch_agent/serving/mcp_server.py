@@ -64,9 +64,8 @@ def make_mcp_server(agent: MaskSearchAgent, port: int = 8000) -> "FastMCP[Any]":
         question: Annotated[str, Field(description="A question in plain words.")],
     ) -> Annotated[CallToolResult, Answer]:
         answer = await agent.ainvoke(question)
-        return CallToolResult(
-            content=[TextContent(type="text", text=answer.text)], structuredContent=_answer(answer)
-        )
+        said = [TextContent(type="text", text=answer.text)]
+        return CallToolResult(content=said, structuredContent=_answer(answer))
 
     async def search(
         query: Annotated[str, Field(description="What to look for.")],
@@ -75,10 +74,9 @@ def make_mcp_server(agent: MaskSearchAgent, port: int = 8000) -> "FastMCP[Any]":
         [hits] = await agent.search.asearch([query], limit)
         results = _results([hit.passage for hit in hits])
         texts = [f"[{n}] {result.title}: {result.text}" for n, result in enumerate(results, start=1)]
-        return CallToolResult(
-            content=[TextContent(type="text", text="\n".join(texts) or "No passage found.")],
-            structuredContent=Results(results=results).model_dump(mode="json"),
-        )
+        said = [TextContent(type="text", text="\n".join(texts) or "No passage found.")]
+        data = Results(results=results).model_dump(mode="json")
+        return CallToolResult(content=said, structuredContent=data)
 
     described = "Answer a question by searching a document collection, step by step."
     server.add_tool(research, description=described, annotations=only_reads)

@@ -32,6 +32,7 @@ from masksearch_agent.stages.training import (
     next_info,
     spent_of,
     training_dtype,
+    working_in,
 )
 
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ def run_dapo(
         rollouts.engine, rollouts.serving, model, tokenizer, info.model_version, directory,
         is_ahead=settings.max_staleness > 0,
     )  # fmt: skip
-    with engine as (sampler, weight_sync):
+    with working_in(directory), engine as (sampler, weight_sync):
         monitor = monitor_of(settings, exam, sampler, info, weight_sync)
         runner = _runner(sampler, search, info, settings, rollouts.rewards)
         trainer = DAPOTrainer(

@@ -12,13 +12,15 @@ import dataclasses
 import json
 import resource
 import time
+import weakref
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from masksearch_agent.errors import ConfigError
-from masksearch_agent.files import replace_text
+from masksearch_agent.files import holding, replace_text
 from masksearch_agent.stages.display import Display
 from masksearch_agent.stages.stage import Artifact, Site, Spent, Stage
 
@@ -65,6 +67,7 @@ class StageGraph(Site):
         self.directory = directory
         self.display = display or Display()
         self._finished: dict[str, FinishedStage] = {}
+        self._is_held = False
         if (directory / _EARLIER_LEDGER).is_file():
             raise ConfigError(
                 f"{directory} holds a run of an earlier version, which cannot go on here; its agents and results can "
@@ -104,9 +107,14 @@ class StageGraph(Site):
         )
 
     def finish(self, stage: Stage) -> FinishedStage:
-        """Do a stage unless it is done, those that it is made from first, and return what it took."""
+        """Do a stage unless it is done, those that it is made from first, and return what it took.
+
+        Raises:
+            ConfigError: The folder of the stage holds the work of another, or another process works in the directory.
+        """
         if stage.key in self._finished:
             return self._finished[stage.key]
+        self.hold()
         for source in stage.sources:
             self.finish(source)
         title = stage.title or stage.kind
@@ -136,6 +144,18 @@ class StageGraph(Site):
         kept["notes"] = tuple(kept.get("notes", ()))  # A list, where it comes from the ledger.
         self._finished[stage.key] = FinishedStage(name=stage.name or stage.kind, **kept)
         return self._finished[stage.key]
+
+    def hold(self) -> None:
+        """Hold the directory against other processes for as long as this object lives; `finish` does so, too.
+
+        Raises:
+            ConfigError: Another process holds it.
+        """
+        if not self._is_held:
+            stack = ExitStack()
+            stack.enter_context(holding(self.directory, is_folder=True))
+            weakref.finalize(self, stack.close)
+            self._is_held = True
 
     def make(self, artifact: Artifact) -> Path:
         """Do the stage that writes an artifact, unless it was there before; return where it is."""

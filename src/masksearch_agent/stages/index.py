@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,9 +35,10 @@ class Index(Stage):
     def work(self, folder: Path, site: Site, bar: Bar) -> Spent:
         """Read and index the passages."""
         read = CorpusReport()
-        build_index(
+        built = build_index(
             count_steps(read_passages(site.where(self.corpus), self.reading, read), bar),
             folder,
             self.settings,
         )
-        return Spent(items=read.read, failed=read.failed, failures=dict(read.failures))
+        failures = Counter(read.failures) + Counter(built.failures)
+        return Spent(items=read.read, failed=read.failed + built.failed, failures=dict(failures))

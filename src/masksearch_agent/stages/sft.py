@@ -24,6 +24,7 @@ from masksearch_agent.stages.training import (
     next_info,
     spent_of,
     training_dtype,
+    working_in,
 )
 from masksearch_agent.traces.store import TraceStore
 
@@ -105,6 +106,7 @@ def run_sft(
     metrics = directory / "metrics.jsonl"
     log, failures = MetricsLog(metrics, listener), Failures()
     with ExitStack() as stack:
+        stack.enter_context(working_in(directory))
         sampler = None
         if exam is not None and settings.monitor is not None:
             local = LocalChatModel(model=model, tokenizer=tokenizer, model_version=info.model_version)

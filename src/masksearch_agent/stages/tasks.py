@@ -21,7 +21,7 @@ from masksearch_agent.corpus.report import CorpusReport
 from masksearch_agent.errors import EvaluationError, TaskError
 from masksearch_agent.evaluation.sources import read_good_tasks
 from masksearch_agent.failures import Failures
-from masksearch_agent.files import replace_text
+from masksearch_agent.files import holding, replace_text
 from masksearch_agent.jsonl import read_jsonl, write_jsonl
 from masksearch_agent.models.local import load_checkpoint
 from masksearch_agent.ramp.chains import interleave_share, two_passage_questions
@@ -106,6 +106,9 @@ def build_tasks(
 
     Returns:
         What was kept and dropped.
+
+    Raises:
+        ConfigError: Another process writes to `out`.
     """
     documents, spending, rejections = CorpusReport(), Spending(), Counter[str]()
     report = RampReport()
@@ -115,7 +118,8 @@ def build_tasks(
     masked = build_ramp_tasks(spans, search, settings, split, report=report)
     chains = read_chains(corpus, settings, reading, limit, split, report)
     tasks = interleave_share(masked, chains, settings.two_passage_questions)
-    with relaxed_collector():  # The search remembers hundreds of thousands of hits, none of them in a cycle.
+    # The search remembers hundreds of thousands of hits, none of them in a cycle.
+    with holding(out), relaxed_collector():
         kept = write_jsonl(out, islice(tasks, max_tasks))
     return summarise_masking(kept, report, documents, rejections, spending)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -13,6 +15,7 @@ from masksearch_agent.agent.runnable import MaskSearchAgent
 from masksearch_agent.config.trainers import DAPOSettings, SFTSettings
 from masksearch_agent.environment import package_versions
 from masksearch_agent.evaluation.sources import read_tasks
+from masksearch_agent.files import holding
 from masksearch_agent.models.recording import RecordingChatModel
 from masksearch_agent.records import SearchTask
 from masksearch_agent.retrieval.search import Search
@@ -24,7 +27,10 @@ if TYPE_CHECKING:
     from masksearch_agent.trainers.monitor import Monitor
     from masksearch_agent.trainers.weight_sync import WeightSync
 
-__all__ = ("ExamTasks", "Listener", "exam_of", "monitor_of", "next_info", "spent_of", "training_dtype")
+__all__ = (
+    *("ExamTasks", "Listener", "exam_of", "monitor_of", "next_info", "spent_of", "training_dtype"),
+    "working_in",
+)
 
 Listener = Callable[[int, int, dict[str, float]], None]
 """Called with the step, the number of all steps and the metrics."""
@@ -37,6 +43,17 @@ class ExamTasks:
     tasks: Sequence[SearchTask]
     search: Search
     """What they are answered from."""
+
+
+@contextmanager
+def working_in(directory: Path) -> Iterator[None]:
+    """Keep other runs out of the folder of a training; of several ranks, the first one does.
+
+    Raises:
+        ConfigError: Another process trains there.
+    """
+    with holding(directory, is_folder=True) if os.environ.get("RANK", "0") == "0" else nullcontext():
+        yield
 
 
 def exam_of(asked: Asked | None, site: Site) -> ExamTasks | None:

@@ -15,11 +15,13 @@ from typing import Any
 
 from masksearch_agent.config.trainers import AlarmName, MonitorSettings
 
-__all__ = ("ANSWER_LOGPROB", "EXAM_SCORE", "Alarm", "Standing", "find_alarms", "find_standing")
+__all__ = ("ANSWER_LOGPROB", "EXAM_FAILED", "EXAM_SCORE", "Alarm", "Standing", "find_alarms", "find_standing")
 
 EXAM_SCORE = "exam/recall"
 """The entry by which weights are compared."""
 ANSWER_LOGPROB = "exam/answer_logprob"
+EXAM_FAILED = "exam/failed"
+"""The entry that counts the tasks of an exam that could not be run."""
 
 _LIKELIHOOD_DROP = 0.5
 """Nats a token below its best: right answers have become less than 0.6 times as likely, token by token."""

@@ -27,7 +27,7 @@ from masksearch_agent.agent.protocol import (
 from masksearch_agent.agent.runnable import MaskSearchAgent
 from masksearch_agent.concurrency import gather_bounded, run_many
 from masksearch_agent.errors import TrainingError
-from masksearch_agent.failures import stops_run
+from masksearch_agent.failures import reason_of, stops_run
 from masksearch_agent.generator.roles import render_answer
 from masksearch_agent.models.chat_format import ChatFormat
 from masksearch_agent.records import MASK, Message, Passage, Sampling, SearchTask, TrainingRow
@@ -37,7 +37,7 @@ from masksearch_agent.rewards.mix import count_sampled_tokens
 from masksearch_agent.text.matching import answer_exact, answer_recall, contains_phrase
 from masksearch_agent.traces.messages import to_messages
 from masksearch_agent.traces.rows import POLICY_ROLE, make_rows
-from masksearch_agent.trainers.alarms import ANSWER_LOGPROB, EXAM_SCORE
+from masksearch_agent.trainers.alarms import ANSWER_LOGPROB, EXAM_FAILED, EXAM_SCORE
 from masksearch_agent.trainers.batches import collate_rows
 from masksearch_agent.trainers.logprobs import score_completions
 from masksearch_agent.trainers.ranks import Ranks
@@ -94,8 +94,9 @@ class Exam:
         """Return the metrics of a trainer's weights; every rank has to call it.
 
         Returns:
-            `exam/recall`, `exam/em`: means over the tasks. `exam/well_formed`: share of steps that keep to the
-            protocol. `exam/sampled_tokens`, `exam/answer_tokens`: means a run, of all steps and of the answer.
+            `exam/recall`, `exam/em`: means over the tasks. `exam/failed`: tasks that could not be run, which count as
+            wrong there and are in no other mean. `exam/well_formed`: share of steps that keep to the protocol.
+            `exam/sampled_tokens`, `exam/answer_tokens`: means a run, of all steps and of the answer.
             `exam/entropy`: mean of the sampled tokens' distributions, in nats. `exam/answer_logprob`: mean over the
             right answers of their mean log-probability a token, in nats; missing where no answer fits the context.
 
@@ -121,6 +122,9 @@ class Exam:
         )
         answers, _ = _score(trainer.model, self._references, tokenizer)
         metrics = {name: _mean([run.numbers[name] for run in runs]) for name in runs[0].numbers}
+        for name in (EXAM_SCORE, "exam/em"):
+            metrics[name] *= len(runs) / len(self.tasks)
+        metrics[EXAM_FAILED] = float(len(self.tasks) - len(runs))
         metrics["exam/well_formed"] = 1 - sum(r.malformed for r in runs) / sum(r.steps for r in runs)
         if entropies:
             tokens = sum(count for _, count in entropies)
@@ -144,13 +148,13 @@ class Exam:
         return [run for run in runs if run is not None]
 
     async def _run_task(self, task: SearchTask) -> _Run | None:
-        """Run one task; None where that failed, which says nothing about the weights."""
+        """Run one task; None where that failed."""
         try:
             trajectory = await self.agent.run_task(task, Sampling(temperature=0.0))
         except Exception as failure:
             if stops_run(failure):
                 raise
-            logger.warning("task %s could not be run and is left out of the exam: %s", task.id, failure)
+            logger.warning("task %s of the exam failed and counts as wrong: %s", task.id, reason_of(failure))
             return None
         return _Run(
             {
@@ -176,7 +180,7 @@ class Exam:
             except Exception as failure:
                 if stops_run(failure):
                     raise
-                logger.warning("no passages to read for task %s of the exam: %s", task.id, failure)
+                logger.warning("no passages to read for task %s of the exam: %s", task.id, reason_of(failure))
                 continue
             limit_words = self.agent.settings.max_passage_words
             passages = [cut_to_words(hit.passage, limit_words) for hit in interleave(found, shown)]

@@ -26,7 +26,14 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from masksearch_agent.config.trainers import MonitorSettings
 from masksearch_agent.errors import TrainingError
-from masksearch_agent.trainers.alarms import EXAM_SCORE, Alarm, Standing, find_alarms, find_standing
+from masksearch_agent.trainers.alarms import (
+    EXAM_FAILED,
+    EXAM_SCORE,
+    Alarm,
+    Standing,
+    find_alarms,
+    find_standing,
+)
 
 __all__ = ("Measure", "Monitor")
 
@@ -97,7 +104,13 @@ class Monitor(TrainerCallback):  # type: ignore[misc]
     @property
     def notes(self) -> tuple[str, ...]:
         """What a reader of the run has to know: its alarms, and which weights were kept where that are not the last."""
-        alarms = [alarm.text for alarm in find_alarms(self.trainer.state.log_history, self.settings)]
+        log = self.trainer.state.log_history
+        alarms = [alarm.text for alarm in find_alarms(log, self.settings)]
+        alarms += [
+            f"step {entry['step']}: {entry[EXAM_FAILED]:.0f} tasks of the exam failed and count as wrong"
+            for entry in log
+            if entry.get(EXAM_FAILED)
+        ]
         standing, kept, last = self.standing, self.kept_step, self.trainer.state.global_step
         if standing is None or kept == last:
             return tuple(alarms)

@@ -164,8 +164,8 @@ def test_an_api_model_cites_by_numbers_that_go_on_through_its_run() -> None:
     assert first.passage.metadata == {"title": "Harrow", "source": "towns.pdf", "page": 3}
     assert (second.number, second.quote) == (3, "Ada Low was born in Paris.")
     assert second.passage.metadata["url"] == "https://x.org/a"
-    assert [passage.id for passage in answer.sources] == ["h", "a"]
-    assert [passage.id for passage in answer.retrieved] == ["h", "b", "a"]
+    assert [passage.document_id for passage in answer.sources] == ["h", "a"]
+    assert [passage.document_id for passage in answer.retrieved] == ["h", "b", "a"]
 
 
 def test_text_and_tool_and_closing_message_hold_the_answer_with_links() -> None:
@@ -245,8 +245,8 @@ def test_numbers_go_on_through_a_conversation() -> None:
     assert [each.number for each in agent.invoke("Who founded Harrow?", config).citations] == [1]
     answer = agent.invoke("Where was she born?", config)
     assert [text for text in informations(agent.model.calls[-1]) if text.startswith("[")] == SHOWN
-    assert [(each.number, each.passage.id) for each in answer.citations] == [(3, "a"), (1, "h")]
-    assert [passage.id for passage in answer.retrieved] == ["a", "h"]
+    assert [(each.number, each.passage.document_id) for each in answer.citations] == [(3, "a"), (1, "h")]
+    assert [passage.document_id for passage in answer.retrieved] == ["a", "h"]
 
 
 def test_an_answer_with_citations_survives_a_checkpointer() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from fakes.backends import TableBackend
 from fakes.chat_models import ScriptedChatModel, ScriptedRecordingModel
+from fakes.holders import held_elsewhere
 from fakes.tiny_models import make_test_model
 from langchain_core.messages import BaseMessage
 from langgraph.checkpoint.memory import InMemorySaver
@@ -20,7 +21,13 @@ from masksearch_agent.agent.runnable import MaskSearchAgent
 from masksearch_agent.calls.chat import ChatCaller
 from masksearch_agent.config.agent import AgentSettings
 from masksearch_agent.config.evaluation import EvaluationSettings
-from masksearch_agent.errors import EvaluationError, ModelError, ServiceError, ServiceRefusedError
+from masksearch_agent.errors import (
+    ConfigError,
+    EvaluationError,
+    ModelError,
+    ServiceError,
+    ServiceRefusedError,
+)
 from masksearch_agent.evaluation.results import QuestionResult, read_label, read_results
 from masksearch_agent.evaluation.runner import evaluate, summarise, summarise_categories
 from masksearch_agent.judging.judge import ModelJudge
@@ -516,3 +523,10 @@ def test_intervals_repeat() -> None:
 
 def test_gold_recall_is_unknown_where_no_gold_is() -> None:
     assert summarise([make_result(0, 1.0)]).gold_recall is None
+
+
+def test_results_that_another_process_writes_are_left_alone(tmp_path: Path) -> None:
+    path, (agent, model) = tmp_path / "results.jsonl", make_agent()
+    with held_elsewhere(path), pytest.raises(ConfigError, match="another process is writing to"):
+        evaluate(agent, [make_task(0)], results_path=path)
+    assert (model.calls, path.exists()) == ([], False)

@@ -5,7 +5,7 @@ import json
 from collections.abc import Sequence
 
 from fakes.backends import PacedBackend, TableBackend
-from fakes.chat_models import ScriptedChatModel
+from fakes.chat_models import ScriptedRecordingModel
 from langgraph.checkpoint.memory import InMemorySaver
 
 from masksearch_agent.agent.prompts import COMPACT_PROMPTS
@@ -74,7 +74,8 @@ def test_every_trajectory_is_what_the_agent_itself_would_have_shown_and_recorded
     for task, taught in zip(tasks, generate(make_generator(search), tasks), strict=True):
         if not taught.accepted:
             continue
-        model = ScriptedChatModel(script=[turn.text for turn in taught.turns])
+        # A model that is trained on trajectories is a recorded one, which counts each search's passages afresh.
+        model = ScriptedRecordingModel(script=[turn.text for turn in taught.turns])
         agent = MaskSearchAgent(model, search, LIMITS, COMPACT_PROMPTS)
         replayed = asyncio.run(agent.run_task(task))
         assert [turn.context for turn in replayed.turns] == [turn.context for turn in taught.turns]

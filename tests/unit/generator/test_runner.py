@@ -106,6 +106,7 @@ def test_another_stage_has_outcomes_of_its_own(store: TraceStore) -> None:
     assert stored(store, "second") == stored(store, "first")
 
 
+@pytest.mark.usefixtures("ctrl_c")
 @pytest.mark.parametrize("killed_after", [1, 7, COUNT])
 def test_a_run_killed_in_the_middle_goes_on_where_it_was(store: TraceStore, killed_after: int) -> None:
     seen: list[Trajectory] = []
@@ -129,6 +130,7 @@ def test_a_run_killed_in_the_middle_goes_on_where_it_was(store: TraceStore, kill
     assert not set(teacher.planned) & set(before)
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_nothing_is_written_once_a_stopped_run_has_returned(
     store: TraceStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

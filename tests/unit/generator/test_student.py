@@ -87,6 +87,7 @@ def test_a_judge_that_cannot_be_understood_rejects_with_its_reason(store: TraceS
     assert store.reasons("s") == {"the judge babbles": 3}
 
 
+@pytest.mark.usefixtures("ctrl_c")
 @pytest.mark.parametrize("killed_after", [1, 5, 11])
 def test_a_killed_run_goes_on_with_the_tasks_that_have_no_attempt(
     store: TraceStore, killed_after: int

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from masksearch_agent.failures import Failures
+from masksearch_agent.ramp import chains
 from masksearch_agent.ramp.chains import interleave_share, two_passage_questions
 from masksearch_agent.records import Passage, SearchTask
 from masksearch_agent.text.matching import contains_phrase
@@ -142,3 +144,20 @@ def test_a_song_that_others_share_the_name_of_is_not_asked_about_without_its_ban
     alone = Passage("a", "Our Yard (song)", song.text)
     found = {need for need, _ in needs([alone, DIRECTOR])}
     assert found == {"the producer of the song Our Yard", "the producer of the 1982 song Our Yard"}
+
+
+def test_a_pair_that_breaks_a_rule_costs_its_question_and_is_counted(monkeypatch: pytest.MonkeyPatch):
+    film = Passage("d", "Up (1931 film)", "Up (1931 film) is a 1931 American film directed by Cy Do.")
+    bridge = chains._bridge
+
+    def broken(chain, *rest):
+        if chain.start.title == FILM.title:
+            raise KeyError("noun")
+        return bridge(chain, *rest)
+
+    monkeypatch.setattr(chains, "_bridge", broken)
+    failures = Failures()
+    tasks = two_passage_questions([FILM, DIRECTOR, film, OTHER], failures=failures)
+    starts = {task.evidence[0].title for task in tasks if task.category == "bridge"}
+    assert starts == {film.title}
+    assert failures.reasons["KeyError: …"] >= 1

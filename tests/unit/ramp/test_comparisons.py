@@ -4,6 +4,8 @@ from collections import Counter
 
 import pytest
 
+from masksearch_agent.failures import Failures
+from masksearch_agent.ramp import comparisons
 from masksearch_agent.ramp.chain_wording import is_date
 from masksearch_agent.ramp.chains import two_passage_questions
 from masksearch_agent.records import Passage, SearchTask
@@ -147,3 +149,20 @@ def test_both_passages_are_gold_and_looked_up():
     task = compared()[0]
     assert len(task.gold_passage_ids) == len(task.hops) == 2
     assert (task.kind, task.category, task.source_passage_id) == ("qa", "comparison", "")
+
+
+def test_a_comparison_that_fails_costs_itself_and_is_counted(monkeypatch: pytest.MonkeyPatch):
+    number = comparisons._number
+
+    def broken(order, profile):
+        if profile.title == "Amy Do1":
+            raise IndexError("it has no year")
+        return number(order, profile)
+
+    monkeypatch.setattr(comparisons, "_number", broken)
+    failures = Failures()
+    tasks = two_passage_questions(PEOPLE, failures=failures)
+    by_year = [task for task in tasks if task.answers[0][0] not in ("yes", "no")]
+    assert by_year
+    assert not any("Amy Do1" in task.question for task in by_year)
+    assert failures.reasons == {"IndexError: it has no year": 1}

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import pytest
 
+from masksearch_agent.ramp import glossary
 from masksearch_agent.ramp.glossary import Glossary
 from masksearch_agent.ramp.spans import IDENTIFIER, TERM, Span
 from masksearch_agent.records import Passage
+from masksearch_agent.text.matching import phrase_form
 
 
 def span(text: str, label: str = TERM) -> Span:
@@ -78,3 +80,16 @@ def test_a_phrase_of_general_words_is_asked_for_and_not_masked() -> None:
     glossary = Glossary(passages)
     assert glossary.flaw(span("data page")) == ""
     assert glossary.flaw(span("data page"), is_masked=True) == "general_words"
+
+
+def test_a_passage_that_breaks_is_left_out_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken_form(text: str) -> str:
+        if "VACUUM" in text:
+            raise ValueError("it breaks")
+        return phrase_form(text)
+
+    monkeypatch.setattr(glossary, "phrase_form", broken_form)
+    made = Glossary(PASSAGES)
+    assert {number: str(failure) for number, failure in made.broken.items()} == {"1": "it breaks"}
+    assert (made.frequency("dead tuples"), made.frequency("widget")) == (1, 58)
+    assert GLOSSARY.broken == {}

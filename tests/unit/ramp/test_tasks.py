@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 
@@ -10,6 +11,7 @@ from fakes.spans import find_span
 
 from masksearch_agent.config.ramp import RampSettings
 from masksearch_agent.ramp import tasks
+from masksearch_agent.ramp.glossary import Glossary
 from masksearch_agent.ramp.spans import Span
 from masksearch_agent.ramp.tasks import RampReport, build_ramp_tasks, build_task
 from masksearch_agent.records import Hop, Passage, ScoredPassage, SearchTask
@@ -309,3 +311,25 @@ def test_building_streams() -> None:
         pytest.fail("read ahead")
 
     assert next(build_ramp_tasks(stream(), None, SETTINGS)).source_passage_id == "source"
+
+
+def test_a_passage_that_breaks_the_glossary_is_counted_once_and_costs_itself(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    read = Glossary._read
+
+    def broken(self: Glossary, passage: Passage, kinds: dict[str, Counter[str]]) -> None:
+        if passage.id in ("source", "bio"):
+            raise ValueError("it breaks")
+        read(self, passage, kinds)
+
+    monkeypatch.setattr(Glossary, "_read", broken)
+    report = RampReport()
+    settings = SETTINGS.model_copy(update={"spans": "terms"})
+    assert settings.needs_glossary
+    backend = OverlapBackend([SOURCE, BIOGRAPHY, TOWN])
+    backend.searched_passages = backend.passages
+    search = Search(backend)
+    made = list(build_ramp_tasks([(SOURCE, SPANS), (TOWN, ())], search, settings, report=report))
+    # `bio` is none of the passages that were to be masked.
+    assert (made, report.passages_read, report.failures) == ([], 2, {"ValueError: it breaks": 1})

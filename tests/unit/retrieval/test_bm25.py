@@ -5,16 +5,20 @@ import random
 import re
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
-from fakes.passages import ids, make_passages
+from fakes.passages import WordEmbedder, ids, make_passages
 
 from masksearch_agent.config.retrieval import RetrievalSettings
 from masksearch_agent.errors import MissingExtraError, RetrievalError
+from masksearch_agent.failures import is_exhausted
 from masksearch_agent.records import Passage
+from masksearch_agent.retrieval.backends import IndexPart
 from masksearch_agent.retrieval.index import build_index, open_index, update_index
-from masksearch_agent.retrieval.modes.bm25 import BM25Index
+from masksearch_agent.retrieval.modes.bm25 import MODE, BM25Index
 
 TEXTS = ("the red fox", "red red wine and bread", "a blue whale", "blue fox fox fox in the wine")
 
@@ -145,3 +149,62 @@ def test_a_missing_package_names_its_extra(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setitem(sys.modules, "tantivy", None)
     with pytest.raises(MissingExtraError, match=r"tantivy is not installed; .*\[index\]"):
         built(tmp_path, make_passages("x"))
+
+
+@pytest.mark.parametrize("size", [100, 1000])
+def test_a_full_disk_is_told_and_known_as_one(tmp_path: Path, size: int):
+    resource = pytest.importorskip("resource")
+    built(tmp_path / "warm", make_passages(*TEXTS))
+    passages = [Passage(f"p{number}", "", f"word{number}") for number in range(100)]
+    part = IndexPart(tmp_path / "bm25", cast(Any, Rows(passages)), WordEmbedder())
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        with pytest.raises(
+            RetrievalError, match=r"cannot write the BM25 index in .*File too large"
+        ) as caught:
+            MODE.add(part, 0)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert is_exhausted(caught.value)
+
+
+def test_of_a_writer_that_ended_it_is_told_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    told = iter(
+        [
+            "An error occurred in a thread: 'An index writer was killed.. A worker thread encountered an error'",
+            "An IO error occurred: 'No space left on device (os error 28)'",
+        ]
+    )
+
+    class Writer:
+        def add_document(self, document: object) -> None:
+            raise ValueError(next(told))
+
+        def commit(self) -> None:
+            raise ValueError(next(told))
+
+        def delete_documents_by_query(self, query: object) -> None: ...
+
+    class Index:
+        def __init__(self, schema: object, path: str) -> None:
+            self.schema = schema
+
+        def writer(self, heap_bytes: int, threads: int) -> Writer:
+            return Writer()
+
+    monkeypatch.setattr("tantivy.Index", Index)
+    part = IndexPart(tmp_path / "bm25", cast(Any, Rows(make_passages("red"))), WordEmbedder())
+    with pytest.raises(RetrievalError, match="No space left on device") as caught:
+        MODE.add(part, 0)
+    assert is_exhausted(caught.value)
+
+
+class Rows:
+    """Passages in the way that an index has them."""
+
+    def __init__(self, passages: list[Passage]) -> None:
+        self.passages = passages
+
+    def since(self, first: int) -> Iterator[tuple[int, Passage]]:
+        return enumerate(self.passages)

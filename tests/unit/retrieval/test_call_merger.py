@@ -52,3 +52,21 @@ async def test_a_cancelled_caller_does_not_disturb_the_others():
     assert cancelled.cancel()
     release.set()
     assert await asyncio.gather(first, kept) == [["a"], ["c"]]
+
+
+def test_what_one_caller_brings_does_not_fail_those_who_share_its_call():
+    started, release = threading.Event(), threading.Event()
+
+    def invert(items: list[int]) -> list[float]:
+        started.set()
+        assert release.wait(5)
+        return [1 / item for item in items]
+
+    merger = CallMerger(invert)
+    merger.submit([1])
+    assert started.wait(5)
+    bad, good = merger.submit([0]), merger.submit([4, 5])
+    release.set()
+    assert good.result(5) == [0.25, 0.2]
+    with pytest.raises(ZeroDivisionError):
+        bad.result(5)

@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from fakes.passages import WordEmbedder
 
-from masksearch_agent.retrieval.embedders import SentenceEmbedder
+from masksearch_agent.retrieval.embedders import SentenceEmbedder, embed_each
 
 
 @pytest.mark.slow
@@ -32,3 +33,38 @@ def test_a_vector_is_the_same_whatever_was_embedded_with_it():
 
 def test_making_an_embedder_loads_nothing():
     assert SentenceEmbedder("no/such-model").name == "no/such-model"
+
+
+class PickyEmbedder(WordEmbedder):
+    """Breaks on a word, and cannot number another."""
+
+    def embed(self, texts):
+        if any("poison" in text for text in texts):
+            raise RuntimeError("it is poisoned")
+        vectors = super().embed(texts)
+        vectors[["void" in text for text in texts]] = np.nan
+        return vectors
+
+
+def test_a_text_that_breaks_the_embedder_costs_itself():
+    embedder, texts = PickyEmbedder(), ["red", "poison", "blue", "void", "green", "poison too"]
+    failed: list[tuple[int, str]] = []
+    vectors = embed_each(embedder, texts, lambda place, failure: failed.append((place, str(failure))))
+    assert sorted(failed) == [
+        (1, "it is poisoned"),
+        (3, "its vector holds what is no number"),
+        (5, "it is poisoned"),
+    ]
+    assert sorted(vectors) == [0, 2, 4]
+    expected = WordEmbedder().embed(["red", "blue", "green"])
+    assert [vectors[place].tolist() for place in (0, 2, 4)] == expected.tolist()
+
+
+@pytest.mark.parametrize("failure", [RuntimeError("no weights"), MemoryError(), ConnectionError("down")])
+def test_an_embedder_that_is_broken_itself_stops_the_build(failure: Exception):
+    class BrokenEmbedder(WordEmbedder):
+        def embed(self, texts):
+            raise failure
+
+    with pytest.raises(type(failure)):
+        embed_each(BrokenEmbedder(), ["a", "b"], lambda place, failure: pytest.fail("no text is to blame"))

@@ -13,6 +13,7 @@ from masksearch_agent.config.retrieval import RetrievalSettings
 from masksearch_agent.errors import RetrievalError
 from masksearch_agent.records import Passage
 from masksearch_agent.retrieval.index import IndexReport, build_index, open_index, update_index
+from masksearch_agent.retrieval.modes import dense
 from masksearch_agent.retrieval.modes.bm25 import BM25Index
 from masksearch_agent.retrieval.modes.dense import DenseIndex
 from masksearch_agent.retrieval.modes.hybrid import HybridIndex
@@ -416,6 +417,71 @@ def test_bm25_finds_most_supporting_passages_of_hotpotqa(shared_data: Path, tmp_
         gold = {title for title, _ in row["supporting_facts"]}
         recalls.append(len(gold & {hit.passage.title for hit in hits}) / len(gold))
     assert sum(recalls) / len(recalls) >= 0.75
+
+
+class PickyEmbedder(WordEmbedder):
+    def embed(self, texts):
+        if any("whale" in text for text in texts):
+            raise ValueError("no whales")
+        return super().embed(texts)
+
+
+def test_a_passage_that_cannot_be_embedded_is_counted_and_found_by_its_words(tmp_path: Path):
+    passages, embedder = make_passages(*TEXTS), PickyEmbedder()
+    report = build_index(passages, tmp_path / "index", embedder=embedder)
+    assert report == IndexReport(3, 3, 0, embedded=2, failures={"ValueError: no whales": 1})
+    hybrid, by_meaning = (
+        open_index(tmp_path / "index", mode, embedder=embedder) for mode in ("hybrid", "dense")
+    )
+    assert hybrid.search(["blue"], 1)[0][0].passage.id == "p2"
+    assert sorted(hit.passage.id for hit in by_meaning.search(["red fox blue wine"], 5)[0]) == ["p0", "p1"]
+    # The next build takes over what was embedded, each vector with its own passage, and tries the other again.
+    report = build_index(
+        [*passages, Passage("p3", "", "a red hen")], tmp_path / "index", embedder=WordEmbedder()
+    )
+    assert report == IndexReport(4, 1, 0, embedded=2)
+    by_meaning = open_index(tmp_path / "index", "dense", embedder=WordEmbedder())
+    for passage in passages:
+        [[hit]] = by_meaning.search([f"{passage.title}: {passage.text}"], 1)
+        assert (hit.passage, hit.score) == (passage, pytest.approx(1, abs=1e-5))
+
+
+def test_an_index_goes_on_telling_what_could_not_be_embedded(tmp_path: Path):
+    index, picky = tmp_path / "index", PickyEmbedder()
+    passages, failures = make_passages(*TEXTS), {"ValueError: no whales": 1}
+    build_index(passages, index, embedder=picky)
+    assert build_index(passages, index, embedder=picky) == IndexReport(3, 0, 0, 0, failures)
+    # Adding tries it again, and counts it once.
+    (build,) = index.glob("build-*")
+    added = [Passage("n", "N", "a red hen", "n"), Passage("w", "W", "whale two", "w")]
+    report = update_index(index, added, embedder=picky)
+    assert report == IndexReport(5, 2, 0, embedded=1, failures={"ValueError: no whales": 2})
+    assert list(index.glob("build-*")) == [build]
+    opened = open_index(index, "dense", embedder=picky)
+    assert sorted(ids(opened.search(["red"], 9)[0])) == ["n", "p0", "p1"]
+    assert update_index(index, removed=["p2"], embedder=picky) == IndexReport(4, 0, 1, 0, failures)
+    assert update_index(index, removed=["w"], embedder=picky) == IndexReport(3, 0, 1, 0)
+    # A new build that takes over the vectors has each with its own passage.
+    report = build_index(added, index, embedder=WordEmbedder())
+    assert report == IndexReport(2, 1, 2, embedded=1)
+    opened = open_index(index, "dense", embedder=WordEmbedder())
+    for passage in added:
+        [[hit]] = opened.search([f"{passage.title}: {passage.text}"], 1)
+        assert (hit.passage, hit.score) == (passage, pytest.approx(1, abs=1e-5))
+
+
+def test_a_whole_batch_that_cannot_be_embedded_costs_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(dense, "_BATCH", 1)
+    report = build_index(make_passages(*TEXTS), tmp_path / "index", embedder=PickyEmbedder())
+    assert (report.passages, report.embedded, report.failed) == (3, 2, 1)
+    opened = open_index(tmp_path / "index", "dense", embedder=WordEmbedder())
+    assert len(opened.search(["red fox"], 5)[0]) == 2
+
+
+def test_an_index_of_which_nothing_can_be_embedded_is_refused(tmp_path: Path):
+    with pytest.raises(RetrievalError, match="1 passages, and none can be embedded: ValueError: no whales"):
+        build_index(make_passages("whale"), tmp_path / "index", embedder=PickyEmbedder())
+    assert not (tmp_path / "index").exists()
 
 
 def test_an_index_keeps_the_metadata_of_its_passages(tmp_path: Path):

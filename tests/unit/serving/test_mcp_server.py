@@ -38,7 +38,6 @@ ANSWER = {
             "text": "Ada founded Harrow.",
             "metadata": {"title": "Harrow", "id": "Harrow"},
         },
-        {"title": "Ada", "url": "", "text": "Ada is a founder.", "metadata": {"title": "Ada", "id": "Ada"}},
     ],
 }
 
@@ -69,11 +68,11 @@ async def test_a_client_gets_text_for_a_model_and_data_for_a_program():
         assert (research.name, list(research.args)) == ("research", ["question"])
         assert (search.name, list(search.args)) == ("search", ["query", "limit"])
         message = await research.ainvoke(call(research, question="Who founded Harrow?"))
-        assert message.text == "Ada\nSources: Harrow, Ada"
+        assert message.text == "Ada [1]\n\n[1] Harrow: “Ada founded Harrow.” (found, not cited)"
         assert message.artifact["structured_content"] == ANSWER
         message = await search.ainvoke(call(search, query="founder", limit=1))
         assert message.text == "[1] Harrow: Ada founded Harrow."
-        assert message.artifact["structured_content"] == {"results": ANSWER["sources"][:1]}
+        assert message.artifact["structured_content"] == {"results": ANSWER["sources"]}
         nothing = await search.ainvoke(call(search, query="unknown"))
         assert (nothing.text, nothing.artifact["structured_content"]) == (
             "No passage found.",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from fakes.holders import held_elsewhere
 from rich.console import Console
 
 from masksearch_agent.config.base import Settings
@@ -273,3 +274,12 @@ def test_only_stages_that_can_try_what_failed_are_worked_at_again(tmp_path: Path
         graph.finish(Trained())
         graph.finish(Asked())
     assert worked == ["trained", "asked", "asked"]
+
+
+def test_another_process_s_run_is_left_alone(tmp_path: Path) -> None:
+    graph = graph_in(tmp_path)
+    with held_elsewhere(tmp_path, is_folder=True), pytest.raises(ConfigError, match="another process"):
+        graph.finish(count(1))
+    assert (done, list(tmp_path.iterdir())) == ([], [])
+    graph.finish(count(1))
+    assert done == [1]

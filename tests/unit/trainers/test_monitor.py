@@ -5,6 +5,7 @@ import math
 import random
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -316,3 +317,15 @@ def test_rollouts_that_are_all_wrong_are_told_and_stop_where_that_is_asked_for(
     )
     assert trainer.state.global_step == (5 if stop_on else 8)
     assert len(monitor.notes) == 1
+
+
+def test_an_exam_whose_tasks_failed_is_told_of() -> None:
+    monitor = Monitor()
+    log = [
+        {"step": 0, "exam/recall": 0.5, "exam/failed": 0.0},
+        {"step": 4, "exam/recall": 0.1, "exam/failed": 3.0},
+    ]
+    arguments = SimpleNamespace(load_best_model_at_end=False)
+    watched: Any = SimpleNamespace(state=SimpleNamespace(log_history=log, global_step=4), args=arguments)
+    monitor.attach(watched)
+    assert monitor.notes == ("step 4: 3 tasks of the exam failed and count as wrong",)

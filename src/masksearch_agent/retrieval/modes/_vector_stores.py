@@ -144,6 +144,8 @@ class ChromaVectors:
 
     def nearest(self, vectors: Any, limit: int) -> list[list[tuple[int, float]]]:
         """Return the rows of the nearest vectors for each of these, and their cosines, the nearest first."""
+        if not self.count:
+            return [[] for _ in vectors]
         found = self._collection.query(
             query_embeddings=vectors, n_results=min(limit, self.count), include=["distances"]
         )

@@ -47,6 +47,7 @@ _SHARE = 0.2
 _CANDIDATES, _DEPTH = 50, 4
 """Passages that are found and then ranked by all words: at least so many, and so many times what is asked for."""
 _LOCK = ".tantivy-meta.lock"
+_ENDED = "writer was killed"
 
 
 class BM25Index:
@@ -144,18 +145,31 @@ def _writer(directory: Path) -> Iterator[tuple[Any, Any]]:
         .add_unsigned_field(_ROW, indexed=True, fast=True)
         .build()
     )
+    writer = None
     try:
         index = tantivy.Index(schema, path=str(directory))
         # One thread keeps the passages in their order.
         writer = index.writer(_HEAP_BYTES, 1)
+        yield index, writer
+        writer.commit()
+        writer.wait_merging_threads()
     except (OSError, ValueError) as failure:
-        raise RetrievalError(f"cannot write the BM25 index in {directory}: {failure}") from failure
-    yield index, writer
-    writer.commit()
-    writer.wait_merging_threads()
+        why = _why(failure, writer)
+        # tantivy says everything by plain `ValueError`s, and it is from an `OSError` that a full disk is known.
+        raise RetrievalError(f"cannot write the BM25 index in {directory}: {why}") from OSError(why)
     # Some files are readable to nobody else, whatever the user's umask is.
     for file in directory.glob("*.json"):
         file.chmod((directory / _LOCK).stat().st_mode & 0o777)
+
+
+def _why(failure: Exception, writer: Any) -> str:
+    """Say why writing failed: tantivy first tells that its thread has ended, and what ended it when asked again."""
+    if _ENDED in str(failure):
+        try:
+            writer.commit()
+        except ValueError as reason:
+            return str(reason)
+    return str(failure)
 
 
 def _import_tantivy() -> Any:

@@ -7,19 +7,21 @@ returns the same records. What is kept where is told by a file of the part (`_ve
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
 from masksearch_agent.errors import RetrievalError, needs_extra
-from masksearch_agent.records import ScoredPassage
+from masksearch_agent.files import replace_text
+from masksearch_agent.records import Passage, ScoredPassage
 from masksearch_agent.retrieval.backends import IndexPart, RetrieverMode, SearchBackend
-from masksearch_agent.retrieval.embedders import Embedder
+from masksearch_agent.retrieval.embedders import Embedder, embed_each
 from masksearch_agent.retrieval.modes._vector_stores import (
     ChromaVectors,
     StoredTexts,
@@ -36,7 +38,9 @@ with needs_extra("index"):
 __all__ = ("MODE", "CallMerger", "DenseIndex")
 
 _VECTORS = "vectors.f32"
-"""Beside Chroma's files: the vectors by row, to build the next index from."""
+"""Beside Chroma's files: the vectors by row, to build the next index from; zeros where there is none."""
+_GAPS = "gaps.json"
+"""The rows of passages that could not be embedded."""
 _BATCH = 4096
 """Passages embedded and added at a time: enough to sort by length, little enough to hold."""
 
@@ -74,8 +78,14 @@ class CallMerger:
         try:
             results = self._function([item for items, _ in calls for item in items])
         except Exception as failure:  # noqa: BLE001 - raised again where the caller waits
-            for _, future in calls:
-                future.set_exception(failure)
+            if len(calls) == 1:
+                calls[0][1].set_exception(failure)
+                return
+            for items, future in calls:  # Each by itself: what one brings must not fail the others.
+                try:
+                    future.set_result(list(self._function(items)))
+                except Exception as of_call:  # noqa: BLE001
+                    future.set_exception(of_call)
             return
         rest = iter(results)
         for items, future in calls:
@@ -139,7 +149,8 @@ class _KnownVectors:
         """Return the known vectors by where the hash of their text stands in `texts`."""
         places = np.minimum(np.searchsorted(self._texts, texts), len(self._texts) - 1)
         offsets = np.flatnonzero(self._texts[places] == texts)
-        return {int(offset): self._vectors[self._order[places[offset]]] for offset in offsets}
+        found = {int(offset): self._vectors[self._order[places[offset]]] for offset in offsets}
+        return {offset: vector for offset, vector in found.items() if vector.any()}
 
 
 def _known_vectors(folder: Path, texts: np.ndarray[Any, Any]) -> _KnownVectors | None:
@@ -151,31 +162,57 @@ def _known_vectors(folder: Path, texts: np.ndarray[Any, Any]) -> _KnownVectors |
 
 
 def _add_vectors(part: IndexPart, first: int, known: _KnownVectors | None) -> int:
-    """Embed the passages from a row on, those whose vectors are not known, and keep the vectors."""
-    place = VectorPlace.read(part.folder)
-    embedded, new = 0, part.passages.since(first)
-    texts = part.passages.rows["text"]
-    with ChromaVectors(part.folder, place) as vectors, (part.folder / _VECTORS).open("ab") as file:
+    """Embed the passages from a row on and those that have no vector yet, but for known vectors; keep the vectors."""
+    place, passages = VectorPlace.read(part.folder), part.passages
+    texts, is_there = passages.rows["text"], passages.is_there()
+    again = [row for row in _read_gaps(part.folder) if row < first and is_there[row]]
+    new = chain(((row, passages.at(row)) for row in again), passages.since(first))
+    embedded, gaps, path = 0, list[int](), part.folder / _VECTORS
+    path.touch()
+    with ChromaVectors(part.folder, place) as vectors, path.open("r+b") as file:
         file.truncate(4 * place.size * first)
-        last = first
         while batch := list(islice(new, min(_BATCH, vectors.max_batch))):
             rows = np.array([row for row, _ in batch])
             found = known.find(texts[rows]) if known else {}
             missing = [offset for offset in range(len(batch)) if offset not in found]
             if missing:
-                made = part.embedder.embed([embedded_text(batch[offset][1]) for offset in missing])
-                found |= zip(missing, made, strict=True)
-                embedded += len(missing)
-            stacked = np.stack([found[offset] for offset in range(len(batch))]).astype(np.float32, copy=False)
-            place = place.sized(part.folder, stacked.shape[1])
-            # A row that is dead from the start has no vector; there is room for one.
-            spread = np.zeros((rows[-1] + 1 - last, place.size), dtype=np.float32)
-            spread[rows - last] = stacked
-            spread.tofile(file)
-            last = int(rows[-1]) + 1
-            vectors.put(rows, stacked)
-        file.truncate(4 * place.size * len(part.passages.rows))
+                made = _embed(part, [batch[offset][1] for offset in missing])
+                found |= {missing[which]: vector for which, vector in made.items()}
+                embedded += len(made)
+            gaps += [row for offset, (row, _) in enumerate(batch) if offset not in found]
+            if found:
+                rows = rows[sorted(found)]
+                stacked = np.stack([found[offset] for offset in sorted(found)]).astype(np.float32, copy=False)
+                place = place.sized(part.folder, stacked.shape[1])
+                for row, vector in zip(rows, stacked, strict=True):
+                    file.seek(4 * place.size * int(row))
+                    file.write(vector.tobytes())
+                vectors.put(rows, stacked)
+            elif not place.size:
+                why = next(iter(part.failures.reasons))
+                raise RetrievalError(f"{len(batch)} passages, and none can be embedded: {why}")
+        file.truncate(4 * place.size * len(passages.rows))
+    replace_text(part.folder / _GAPS, json.dumps(gaps))
     return embedded
+
+
+def _embed(part: IndexPart, passages: Sequence[Passage]) -> dict[int, np.ndarray[Any, Any]]:
+    """Return the vectors of passages by their places; count those that have none."""
+
+    def note(place: int, failure: Exception) -> None:
+        part.failures.add(f"passage {passages[place].id}", failure)
+
+    return embed_each(part.embedder, [embedded_text(passage) for passage in passages], note)
+
+
+def _read_gaps(folder: Path) -> list[int]:
+    try:
+        gaps: list[int] = json.loads((folder / _GAPS).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError) as failure:
+        raise RetrievalError(f"cannot read the dense index in {folder}: {failure}") from failure
+    return gaps
 
 
 class _DenseMode(RetrieverMode):
@@ -221,9 +258,10 @@ class _DenseMode(RetrieverMode):
             return StoreIndex(StoredTexts(part), part.passages)
         extent = part.passages.extent
         vectors = ChromaVectors(part.folder, place, version=extent.rows + extent.dead)
-        if vectors.count < len(part.passages):
+        expected = len(part.passages) - sum(map(part.passages.has, _read_gaps(part.folder)))
+        if vectors.count < expected:
             raise RetrievalError(
-                f"the dense index in {part.folder} holds {vectors.count} passages; expected {len(part.passages)}"
+                f"the dense index in {part.folder} holds {vectors.count} passages; expected {expected}"
             )
         return DenseIndex(vectors, part.passages, part.embedder)
 
