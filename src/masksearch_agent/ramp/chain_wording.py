@@ -9,10 +9,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from masksearch_agent.ramp.fact_patterns import MONTH_DATE, WORK_KINDS
+from masksearch_agent.ramp.fact_patterns import KINDS, MONTH_DATE, WORK_KINDS
 from masksearch_agent.ramp.facts import Profile
+from masksearch_agent.ramp.titles import sense_of
 
-__all__ = ("ASKED", "LINKS", "Asked", "Link", "described", "is_date")
+__all__ = ("ASKED", "LINKS", "Asked", "Link", "belongs", "described", "is_date", "tells_sense")
 
 
 def _words(text: str) -> frozenset[str]:
@@ -100,23 +101,6 @@ LINKS = {
     "named_after": Link("the person after whom {of} is named", ("person",), None, "named after", "person"),
     "founder_of": Link(
         "the {noun} of which {of} is a founder", ("company", "group", "school", "team"), None, "founder of"
-    ),
-    "president_of": Link(
-        "the country of which {of} was president",
-        ("place",),
-        frozenset({"country"}),
-        "president of",
-        "country",
-    ),
-    "premier_of": Link(
-        "the country of which {of} was prime minister",
-        ("place",),
-        frozenset({"country"}),
-        "prime minister of",
-        "country",
-    ),
-    "king_of": Link(
-        "the country of which {of} was ruler", ("place",), frozenset({"country"}), "ruler of", "country"
     ),
     "father": Link("the {parent} of {of}", ("person",), None, "child of", "{parent}"),
     "spouse": Link("the {spouse} of {of}", ("person",), None, "married to", "{spouse}"),
@@ -237,14 +221,6 @@ ASKED = {
         "based in",
         "place",
     ),
-    "population": Asked(
-        ("What is the population of {of}?", "How many people live in {of}?"),
-        _PLACE,
-        "the population of {of}",
-        "population",
-        "number",
-        2.0,
-    ),
     "area": Asked(("What is the area of {of}?",), _PLACE, "the area of {of}", "area", "area", 2.0),
     "capital": Asked(
         ("What is the capital of {of}?",), _PLACE, "the capital of {of}", "capital", "capital", 2.0
@@ -280,18 +256,48 @@ ASKED = {
 }
 """By the name of the fact."""
 
+_ASKED_OF_CITY = _words("country")
+_TOWNS = _words("city capital town")
+_ASKED_OF_PLACE = {
+    "capital": _words("river area founded"),
+    "capital_of": _words("area language country"),
+    "country": _words("language"),
+}
+"""What people ask of a place, by the link that leads there; elsewhere only which country it is in."""
+
+
+def belongs(start: Profile, relation: str, end: Profile, asked: str) -> bool:
+    """Whether somebody who asks about one thing would want to know this of the place that it leads to.
+
+    Where an airport is, is one question, and what the capital of that country is, another one.
+    """
+    if end.kind != "place":
+        return True
+    if relation == "country" and start.noun not in _TOWNS:
+        return False
+    return asked in _ASKED_OF_PLACE.get(relation, _ASKED_OF_CITY)
+
+
 _SHOWN_KINDS = {"series": "series", "game": "video game"}
 
 
 def described(profile: Profile, has_year: bool) -> str:
     """Return a thing as a question names it: a work with what it is, and its year where `has_year` and known."""
+    sense = sense_of(profile.title)
     if profile.kind not in (*WORK_KINDS, "group"):
-        return profile.name
+        is_noun = sense.islower() and KINDS.get(sense.split()[-1]) == profile.kind
+        return f"the {sense} {profile.name}" if is_noun else profile.name
     shown = _SHOWN_KINDS.get(
         profile.kind, profile.noun if profile.noun in ("novel", "band", "play", "duo") else profile.kind
     )
     year = f"{profile.facts['year']} " if has_year and "year" in profile.facts else ""
     return f"the {year}{shown} {profile.name}"
+
+
+def tells_sense(text: str, title: str) -> bool:
+    """Whether a text tells which of several things with one name is meant, as the title does in parentheses."""
+    said = set(re.findall(r"\w+", text.casefold()))
+    return said.issuperset(re.findall(r"\w+", sense_of(title).casefold()))
 
 
 def is_date(value: str) -> bool:

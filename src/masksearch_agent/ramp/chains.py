@@ -20,7 +20,16 @@ from itertools import zip_longest
 from typing import Literal, TypeVar
 
 from masksearch_agent.failures import Failures
-from masksearch_agent.ramp.chain_wording import ASKED, LINKS, Asked, Link, described, is_date
+from masksearch_agent.ramp.chain_wording import (
+    ASKED,
+    LINKS,
+    Asked,
+    Link,
+    belongs,
+    described,
+    is_date,
+    tells_sense,
+)
 from masksearch_agent.ramp.comparisons import comparisons
 from masksearch_agent.ramp.fact_patterns import WORK_KINDS
 from masksearch_agent.ramp.facts import Profile, read_profile
@@ -192,7 +201,7 @@ def _chains_from(start: Profile, names: _Names) -> Iterator[_Chain]:
             continue
         facts = {**end.facts, "nationality": end.nationality}
         for asked, how in ASKED.items():
-            if facts.get(asked) and end.kind in how.kinds:
+            if facts.get(asked) and end.kind in how.kinds and belongs(start, relation, end, asked):
                 yield _Chain(start, relation, end, asked)
 
 
@@ -211,6 +220,8 @@ def _bridge(
     }
     needs_year = start.name.casefold() in names.shared or re.search(r"\(.*\d", start.title) is not None
     of = described(start, needs_year or drawn.random() < 0.4)
+    if not tells_sense(of, start.title):
+        return None
     description = link.description.format(of=of, **words)
     question = _question(asked, answer, drawn).format(of=description)
     # Nobody can look up `Johnson`, unless the world knows a singer by that.

@@ -23,6 +23,7 @@ from masksearch_agent.ramp.rule_words import (
     POINTERS,
 )
 from masksearch_agent.ramp.titles import NUMBERING, heading_name
+from masksearch_agent.text.matching import contains_phrase
 
 __all__ = ("Clause", "Topic", "find_clause", "is_bare", "is_of_topic", "subtree", "topic_of")
 
@@ -40,6 +41,8 @@ _PRONOUNS = frozenset(
 )
 _ABBREVIATED = re.compile(r"(?:^|[\s.])(?:[A-Z]|Mrs?|Dr|St|vs|No|Jr|Sr|Inc|Ltd|Co|e\.g|i\.e|etc|approx)\.$")
 """The recogniser of sentences took an abbreviation for the end of one."""
+_CLEFT = re.compile(r"\b[Ii]t (?:is|was) (?:the )?[A-Z][\w.'’-]*(?: [\w.'’,-]+){0,8}? (?:who|that|whom)\b")
+"""`It was Euler who …`: neither its subject nor its verb says what is told."""
 _CONTRASTS = frozenset({"while", "whereas", "although", "though"})
 """Open clauses that tell something else by the way."""
 _MAX_COMMAS = 4
@@ -241,6 +244,8 @@ def _sentence_flaw(sentence: Any, root: Any, pointed: dict[int, str]) -> str:
         return "points_elsewhere"
     if any(token.dep_ in ("expl", "csubj", "csubjpass") for token in root.children):
         return "no_subject"
+    if _CLEFT.search(text):
+        return "cleft"
     return ""
 
 
@@ -297,12 +302,23 @@ def _names(sentence: Any, subject: Any, topic: Topic) -> dict[int, str] | str:
     elif whole[0].lower_ in _POSSESSIVES:
         if not topic.name or whole[0].lower_ == "their" or (whole[0].lower_ == "its") == topic.is_person:
             return "pronoun"
+        if topic.is_person and _names_another(sentence, topic):
+            return "pronoun"  # Whose sister?
         names[whole[0].i] = f"{topic.name}'" if topic.name.endswith("s") else f"{topic.name}'s"
     is_named = bool(names)
     for token in sentence:
         if token.i in names or token.lower_ not in _PRONOUNS | _POSSESSIVES:
             continue
+        if token.lower_ in ("their", "them") and subject.tag_ not in ("NNS", "NNPS"):
+            return "pronoun"
         # Behind the subject it most often means the subject.
         if token.i < subject.i or not (is_named or token.lower_ in _POSSESSIVES):
             return "pronoun"
     return names
+
+
+def _names_another(sentence: Any, topic: Topic) -> bool:
+    """Whether a sentence names a person other than the one the passage is about."""
+    return any(
+        entity.label_ == "PERSON" and not contains_phrase(topic.name, entity.text) for entity in sentence.ents
+    )

@@ -8,21 +8,25 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain, pairwise
+from functools import partial
+from itertools import chain
 from typing import Literal
 
 from masksearch_agent.failures import Failures
-from masksearch_agent.ramp.chain_wording import described
+from masksearch_agent.ramp.chain_wording import described, tells_sense
 from masksearch_agent.ramp.facts import Profile
-from masksearch_agent.ramp.nationalities import are_kin
+from masksearch_agent.ramp.ties import alike, tied_pairs
 from masksearch_agent.records import Evidence, Hop, SearchTask, content_id
 
 __all__ = ("comparisons",)
 
-_MOST_OF_ONE = 2
-"""Comparisons that a thing takes part in."""
+_FEW_YEARS = 10
+_CLOSE_YEARS = {"year": 3, "release_date": 3}
+"""What lies further apart is compared by nobody, unless more than a class ties it."""
+_MOST_TIMES = 3
+"""Inhabitants of one place, by those of the other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,35 +110,6 @@ _ORDERS = (
 
 _SAMES = (
     _Same(
-        "nationality", ("person",),
-        (
-            "Do {a} and {b} have the same nationality?", "Are {a} and {b} of the same nationality?",
-            "Are {a} and {b} both from the same country?", "Are both {a} and {b} from the same country?",
-        ),
-        "the nationality of {of}", "nationality", "nationality",
-    ),
-    _Same(
-        "nationality", ("film",),
-        (
-            "Are the films {a} and {b} from the same country?",
-            "Do both films, {a} and {b}, come from the same country?",
-        ),
-        "the nationality of {of}", "film", "nationality",
-    ),
-    _Same(
-        "nationality", ("group",),
-        ("Are the bands {a} and {b} from the same country?", "Do the bands {a} and {b} come from the same country?"),
-        "the nationality of {of}", "nationality", "nationality",
-    ),
-    _Same(
-        "country", ("place", "building", "school", "river"),
-        (
-            "Are {a} and {b} located in the same country?", "Are both {a} and {b} located in the same country?",
-            "Are {a} and {b} in the same country?",
-        ),
-        "the country of {of}", "country", "country",
-    ),
-    _Same(
         "family", ("taxon",),
         ("Do {a} and {b} belong to the same family?", "Are {a} and {b} in the same family?"),
         "the family of {of}", "family", "family",
@@ -160,51 +135,63 @@ def comparisons(
     split: Literal["train", "test"],
     failures: Failures,
 ) -> list[SearchTask]:
-    """Return comparisons of things whose names, in lower case, are not `shared` by others; count those that fail."""
+    """Return comparisons of things that somebody would compare, whose names, in lower case, are not `shared` by others;
+    count those that fail."""
     # A title that tells its thing from others by a year (`The Love Bug (1997 film)`) has a namesake outside, too.
     clear = [
         one for one in profiles if one.name.casefold() not in shared and not re.search(r"\(.*\d", one.title)
     ]
-    tasks: list[SearchTask] = []
+    tasks: list[SearchTask | None] = []
     for order in _ORDERS:
-        for one, other in _pairs(order, clear, drawn):
+        measured = []
+        for one in _having(order, clear):
+            with failures.costing(f"comparisons of {one.title}"):
+                _number(order, one)
+                measured.append(one)
+        for one, other in tied_pairs(measured, drawn, partial(_number, order), partial(_are_close, order)):
             with failures.costing(f"comparison of {one.title} and {other.title}"):
-                if abs(_number(one, order) - _number(other, order)) >= _least_difference(order, one):
+                if abs(_number(order, one) - _number(order, other)) >= _least_difference(order, one):
                     tasks.append(_ordered(order, one, other, drawn, split))
     for same in _SAMES:
-        pairs = list(_pairs(same, clear, drawn))
-        unlike = []
-        for pair in pairs:
-            with failures.costing(f"comparison of {pair[0].title} and {pair[1].title}"):
-                unlike += [] if _are_alike(same, *pair) else [pair]
-        alike = list(_pairs(same, clear, drawn, by_value=True))
+        having = _having(same, clear)
+        unlike = [
+            pair for pair in tied_pairs(having, drawn, _year, _are_of_one_time) if not _are_alike(same, *pair)
+        ]
+        both = alike(having, partial(_value, fact=same.fact), drawn)
+        told = (
+            [task for pair in pairs if (task := _shared(same, *pair, drawn, split))]
+            for pairs in (both, unlike)
+        )
         # As many of each, or `no` would be right more often than not.
-        for one, other in chain.from_iterable(zip(alike, unlike, strict=False)):
-            with failures.costing(f"comparison of {one.title} and {other.title}"):
-                tasks.append(_shared(same, one, other, drawn, split))
-    return tasks
+        tasks += chain.from_iterable(zip(*told, strict=False))
+    return [task for task in tasks if task is not None]
 
 
-def _pairs(
-    how: _Order | _Same, profiles: Sequence[Profile], drawn: random.Random, by_value: bool = False
-) -> Iterator[tuple[Profile, Profile]]:
-    """Yield pairs of things that are called the same and have the fact; with `by_value`, the same fact."""
-    groups: dict[tuple[str, ...], list[Profile]] = {}
-    for profile in profiles:
-        if profile.kind in how.kinds and (value := _value(profile, how.fact)):
-            groups.setdefault((profile.noun, value) if by_value else (profile.noun,), []).append(profile)
-    for group in groups.values():
-        drawn.shuffle(group)
-        # In a ring: each thing meets the one before it and the one behind it.
-        ring = pairwise([*group, group[0]]) if len(group) > _MOST_OF_ONE else pairwise(group)
-        yield from ring
+def _having(how: _Order | _Same, profiles: Sequence[Profile]) -> list[Profile]:
+    return [one for one in profiles if one.kind in how.kinds and _value(one, how.fact)]
 
 
 def _value(profile: Profile, fact: str) -> str:
-    return profile.nationality if fact == "nationality" else profile.facts.get(fact, "")
+    return profile.facts.get(fact, "")
 
 
-def _number(profile: Profile, order: _Order) -> float:
+def _year(profile: Profile) -> float:
+    return float(profile.facts.get("year", 0))
+
+
+def _are_of_one_time(one: Profile, other: Profile) -> bool:
+    return abs(_year(one) - _year(other)) <= _CLOSE_YEARS["year"]
+
+
+def _are_close(order: _Order, one: Profile, other: Profile) -> bool:
+    """Whether two things of a class are close enough for somebody to ask which comes first."""
+    less, more = sorted((_number(order, one), _number(order, other)))
+    if order.fact == "population":
+        return more <= _MOST_TIMES * less
+    return more - less <= _CLOSE_YEARS.get(order.fact, _FEW_YEARS)
+
+
+def _number(order: _Order, profile: Profile) -> float:
     """Return the number that things are ordered by: a year, or how many live there."""
     value = _value(profile, order.fact)
     if order.fact != "population":
@@ -215,19 +202,19 @@ def _number(profile: Profile, order: _Order) -> float:
 
 def _least_difference(order: _Order, one: Profile) -> float:
     """Return by how much two things have to differ so that nobody doubts which comes first."""
-    return 0.2 * _number(one, order) if order.fact == "population" else 1.0
+    return 0.2 * _number(order, one) if order.fact == "population" else 1.0
 
 
 def _are_alike(same: _Same, one: Profile, other: Profile) -> bool:
     """Whether two values may be the same: equal, or one within the other."""
     first, second = (_value(profile, same.fact).casefold() for profile in (one, other))
-    return first in second or second in first or are_kin(_value(one, same.fact), _value(other, same.fact))
+    return first in second or second in first
 
 
 def _ordered(
     order: _Order, one: Profile, other: Profile, drawn: random.Random, split: Literal["train", "test"]
-) -> SearchTask:
-    less, more = sorted((one, other), key=lambda profile: _number(profile, order))
+) -> SearchTask | None:
+    less, more = sorted((one, other), key=partial(_number, order))
     form, asks_less = drawn.choice(order.forms)
     answer = less if asks_less else more
     first, last = (_value(profile, order.fact) for profile in (less, more))
@@ -238,7 +225,7 @@ def _ordered(
 
 def _shared(
     same: _Same, one: Profile, other: Profile, drawn: random.Random, split: Literal["train", "test"]
-) -> SearchTask:
+) -> SearchTask | None:
     values = [_value(profile, same.fact) for profile in (one, other)]
     is_same = values[0] == values[1]
     answer = "yes" if is_same else "no"
@@ -254,13 +241,19 @@ def _task(
     answer: str,
     conclusion: str,
     split: Literal["train", "test"],
-) -> SearchTask:
+) -> SearchTask | None:
     one, other = pair
-    names_kind = "{noun}" in form or one.kind in form or "bands" in form
-    shown = [profile.name if names_kind else described(profile, False) for profile in pair]
-    question = form.format(
-        a=shown[0], b=shown[1], noun=one.kind if one.kind in ("film", "album") else one.noun
-    )
+    names_kind = "{noun}" in form or one.kind in form
+    noun = one.kind if one.kind in ("film", "album") else one.noun
+    shown = [
+        profile.name
+        if names_kind and tells_sense(f"{form} {noun}", profile.title)
+        else described(profile, False)
+        for profile in pair
+    ]
+    question = form.format(a=shown[0], b=shown[1], noun=noun)
+    if not all(tells_sense(question, profile.title) for profile in pair):
+        return None
     return SearchTask(
         id=content_id("comparison", one.passage_id, other.passage_id, question, answer),
         kind="qa",

@@ -6,8 +6,10 @@ In Chinese text facts are found by pattern instead.
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from masksearch_agent.config.ramp import RampSettings
@@ -22,7 +24,8 @@ from masksearch_agent.text.words import is_chinese
 __all__ = ("AskingExtractor", "SpacySpanExtractor")
 
 _FOR_PARSE = ("tok2vec", "tagger", "parser", "attribute_ruler", "lemmatizer")
-_LINES = "masksearch_lines"
+_LINES, _VERBS = "masksearch_lines", "masksearch_verbs"
+_PREFIX = re.compile(r"(?:re|co|un|out|over|mis|dis|pre)-?(?=\w{3})")
 
 
 class SpacySpanExtractor:
@@ -106,7 +109,22 @@ def _load(parses: bool) -> Any:
 
         Language.component(_LINES, func=_end_sentences_with_lines)
         pipeline.add_pipe(_LINES, before="parser")
+        known = frozenset(pipeline.get_pipe("lemmatizer").lookups.get_table("lemma_index")["verb"])
+        Language.component(_VERBS, func=partial(_check_verbs, known))
+        pipeline.add_pipe(_VERBS, after="lemmatizer")
     return pipeline
+
+
+def _check_verbs(known: frozenset[str], document: Any) -> Any:
+    """Correct the base forms that the lemmatizer guessed, or leave them empty: `relaunche` is no verb."""
+    for token in document:
+        if token.pos_ != "VERB" or token.lemma_ in known:
+            continue
+        guesses = (token.lemma_, token.lemma_.removesuffix("e"))
+        found = (word for word in guesses if word in known or _PREFIX.sub("", word, count=1) in known)
+        # `parallelizes` is in no lexicon, and leaves no doubt.
+        token.lemma_ = next(found, token.lower_[:-1] if token.lower_.endswith("izes") else "")
+    return document
 
 
 def _end_sentences_with_lines(document: Any) -> Any:

@@ -6,12 +6,15 @@ import re
 from collections.abc import Iterator
 
 from masksearch_agent.ramp.spans import Span
-from masksearch_agent.ramp.titles import plain_name
+from masksearch_agent.ramp.standing import in_context
+from masksearch_agent.ramp.titles import NUMBERING, heading_name, plain_name
 
 __all__ = ("expansions",)
 
 _BEHIND = re.compile(r"(?P<words>(?:[A-Za-z][\w'’-]*[ -]){2,8})\((?P<letters>[A-Z][A-Za-z]{1,6})[),;]")
 _WITHIN = re.compile(r"(?<![\w.])(?P<letters>[A-Z]{2,7})\s\((?P<words>[^(),;]{5,70})\)")
+_MIN_TIMES = 3
+"""What a page calls by its letters once or twice, it is not about."""
 _SMALL = frozenset(["of", "and", "for", "the", "in", "to", "on", "a", "an", "de"])
 
 
@@ -24,13 +27,16 @@ def expansions(text: str, title: str) -> Iterator[Span]:
             if not whole or not sum(letter.isupper() for letter in found["letters"]) > 1:
                 continue
             start += found["words"].rindex(whole)
-            if plain_name(title).lower() == whole.lower():
+            letters = re.findall(rf"\b{found['letters']}\b", text)
+            if not NUMBERING.match(title) and len(letters) < _MIN_TIMES and found["letters"] not in title:
+                continue
+            # The same letters stand for other things elsewhere.
+            asked = f"What does {found['letters']} stand for?"
+            question = asked if heading_name(title) == found["letters"] else in_context(asked, title, whole)
+            if not question or plain_name(title).lower() == whole.lower():
                 continue
             # A mask of it would be said beside.
-            yield Span(
-                start, start + len(whole), whole, "EXPANSION",
-                question=f"What does {found['letters']} stand for?", flaw="said_beside",
-            )  # fmt: skip
+            yield Span(start, start + len(whole), whole, "EXPANSION", question=question, flaw="said_beside")
 
 
 def _spelt(words: str, letters: str) -> str:

@@ -175,7 +175,7 @@ PATTERNS: dict[str, tuple[tuple[str, ...], re.Pattern[str]]] = {
     "based": (
         ("company", "group", "team"),
         _after(
-            r"\b(?:based|headquartered)(?: is| are)? in|headquarters (?:is|are)?(?: located)? ?in|^ from|formed in",
+            r"\b(?:based|headquartered)(?: is| are)? in|headquarters (?:is|are)?(?: located)? ?in|^ from",
             PLACE,
             _END,
         ),

@@ -84,6 +84,8 @@ class Profile:
     """`male` or `female`, by the pronouns that the passage uses; empty where it uses none or both."""
     facts: dict[str, str] = field(default_factory=dict)
     """What is said, by the name of the relation (`fact_patterns.PATTERNS`), as written in the passage."""
+    phrase: str = ""
+    """The definition up to its noun, without a year: `American silent drama film`."""
 
 
 def read_profile(passage: Passage) -> Profile | None:
@@ -127,6 +129,7 @@ def read_profile(passage: Passage) -> Profile | None:
         passage.id, passage.title, name, kind, noun,
         nationalities[0] if len(nationalities) == 1 and f"{nationalities[0]}-" not in phrase else "",
         found["definition"][:_MOST_OF_DEFINITION], _sex(passage.text, noun) if kind == "person" else "", facts,
+        re.sub(r"\b\d{4}\b\s*", "", phrase),
     )  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ("COUNTRIES", "NATIONALITIES", "are_kin")
+__all__ = ("COUNTRIES", "NATIONALITIES")
 
 _NATIONALITIES = """
     Afghan Albanian Algerian American Angolan Argentine Argentinian Armenian Australian Austrian Azerbaijani
@@ -21,23 +21,6 @@ _NATIONALITIES = """
 """
 NATIONALITIES = frozenset(_NATIONALITIES.split())
 
-_KIN = tuple(
-    frozenset(group.split())
-    for group in (
-        "British English Scottish Welsh Irish",
-        "Russian Soviet Ukrainian Georgian Armenian Belarusian Estonian Latvian Lithuanian Kazakh Uzbek",
-        "German Prussian Austrian",
-        "Turkish Ottoman Greek",
-        "Chinese Taiwanese",
-        "Czech Slovak Czechoslovak",
-        "Yugoslav Serbian Croatian Bosnian Slovenian Slovene Macedonian Montenegrin Kosovar",
-        "Indian Pakistani Bangladeshi",
-        "Argentine Argentinian",
-        "Kazakh Kazakhstani",
-    )
-)
-"""Nationalities that may be the same country's, by another name or at another time."""
-
 _COUNTRIES = """
     Afghanistan; Albania; Algeria; Angola; Argentina; Armenia; Australia; Austria; Azerbaijan; Bangladesh; Belarus;
     Belgium; Benin; Bhutan; Bolivia; Bosnia and Herzegovina; Botswana; Brazil; Bulgaria; Burkina Faso; Burundi;
@@ -54,8 +37,3 @@ _COUNTRIES = """
     Zambia; Zimbabwe
 """
 COUNTRIES = tuple(name.strip() for name in _COUNTRIES.split(";"))
-
-
-def are_kin(one: str, other: str) -> bool:
-    """Whether two different nationalities may be the same country's, so that nobody can tell them apart for sure."""
-    return one != other and any({one, other} <= group for group in _KIN)

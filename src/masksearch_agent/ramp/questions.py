@@ -27,7 +27,7 @@ from masksearch_agent.ramp.soundness import (
     is_listing,
     is_placed,
 )
-from masksearch_agent.ramp.wording import all_tokens, inverted, predicate, rest_of, text_of, tidy
+from masksearch_agent.ramp.wording import all_tokens, has_base, inverted, predicate, rest_of, text_of, tidy
 
 __all__ = ("KIND", "POINTING", "ask")
 
@@ -42,6 +42,15 @@ POINTING = re.compile(
     r"\b(?:this|these|those|it|its|they|their|above|below|following|here|see|same|such)\b", re.IGNORECASE
 )
 _YEAR = re.compile(r"(?:1\d|20)\d\d")
+_NO_PLACE = re.compile(
+    r"\b(?:Peerage|Baronetage|Parliament|Congress|Senate|House of|Assembly|Olympics?|Games|Cup|League|Championships?"
+    r"|Army|Navy|Force|Party|Series|Division|Conference|Records|University|Award|Prize|Order)\b"
+)
+"""What is taken for a place, and asked for with `in what`, if at all."""
+_EVERYWHERE = frozenset(
+    ["release", "air", "premiere", "publish", "issue", "broadcast", "launch", "distribute"]
+)
+"""What happens in several places on one day."""
 _MIN_WORDS, _MAX_WORDS = 5, 26
 _MAX_SUBJECT_WORDS = 14
 
@@ -62,6 +71,8 @@ def ask(clause: Clause, answer: Any, label: str, kind: str) -> str:
         if answered <= {token.i for token in head.subtree}:
             break
     else:
+        return ""
+    if head != clause.subject and not has_base(clause):
         return ""
     if head == clause.subject:
         question = _of_subject(clause, answer, label, kind)
@@ -121,6 +132,8 @@ def _of_subject(clause: Clause, answer: Any, label: str, kind: str) -> str:
         if label == "PERSON" and not is_person:
             return ""  # "Commandment Rock is a large rock": one of the two is wrong.
         label = "PERSON" if is_person else ""
+    if label in _PLACES and not attributes and not kind:
+        return ""  # "What founded colonies in …?"
     word = "who" if label == "PERSON" and kind in ("", "person") else f"which {kind}" if kind else "what"
     told = predicate(clause)
     if word == "what" and re.search(r"\b(?:his|her|he|she)\b", told):
@@ -161,7 +174,15 @@ def _of_object(clause: Clause, head: Any, answer: Any, label: str, kind: str) ->
         if _is_whole(answer, subtree(head, clause)) and (is_thing or is_number):
             if head.dep_ == "attr" and head.left_edge.lower_ in ("a", "an") and not is_number:
                 return ""
-            return f"{_word(label, kind)} {inverted(clause, head)}"
+            has_done = any(child.lower_ in ("has", "have") for child in clause.auxiliaries)
+            if (
+                head.dep_ == "dobj"
+                and not kind
+                and (label == "ORG" or has_done or clause.root.lemma_ == "have")
+            ):
+                return ""  # "What has X led?" asks for one of many.
+            is_called = clause.subject.lower_ in ("name", "nickname", "pseudonym", "title")
+            return f"{'what' if is_called else _word(label, kind)} {inverted(clause, head)}"
         return (
             _of_amount(clause, head, answer)
             or _how_many(clause, head, head, answer, label)
@@ -187,9 +208,11 @@ def _of_preposition(clause: Clause, head: Any, answer: Any, label: str, kind: st
     if is_common(answer):
         return ""
     asked = inverted(clause, head)
-    if label == "DATE" and not _DATED.search(answer.text):
-        return ""
     if label == "DATE":
+        # "When is X considered one of the most important …?" has a century for a scope.
+        finite = clause.auxiliaries[0] if clause.auxiliaries else clause.root
+        if not _DATED.search(answer.text) or finite.tag_ != "VBD":
+            return ""
         if preposition in ("in", "on", "at") and clause.root.lemma_ != "be":
             is_year = preposition == "in" and _YEAR.fullmatch(answer.text)
             return f"in what year {asked}" if is_year else f"when {asked}"
@@ -222,7 +245,9 @@ def _of_preposition(clause: Clause, head: Any, answer: Any, label: str, kind: st
         return f"by {f'which {kind}' if kind else 'whom' if is_name and label not in _PLACES else 'what'} {asked}"
     if kind:
         return f"{preposition} which {kind} {asked}"
-    if label in _PLACES and preposition not in ("in", "at", "from"):
+    if label in _PLACES and (preposition not in ("in", "at", "from") or _NO_PLACE.search(answer.text)):
+        return ""
+    if label in _PLACES and clause.root.lemma_ in _EVERYWHERE:
         return ""
     if label in _PLACES and is_placed(clause, head):
         return ""

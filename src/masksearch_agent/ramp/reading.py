@@ -104,7 +104,8 @@ def read_spans(
     entries: list[Span] = []
     spans: list[Span] = []
     if asks and given is None:
-        spans += expansions(document.text, title)
+        # Nobody looks the letters of a federation up on the page of a boxer.
+        spans += [] if topic.is_person else expansions(document.text, title)
         entries = list(find_entries(document.text)) if has_terms else []
         told = [described(document.text, entry, title) for entry in entries]
         spans += [found for found in (*told, purpose(document.text, title)) if found and has_terms]

@@ -97,7 +97,7 @@ VAGUE = _words("""
     line sort title original common major main best largest smallest given found head star general rock art
     order figure television flat endemic comedy jazz geographical extension default alias error opposite
     equivalent abbreviation older array synonym else except match here rather took begin mean cause
-    description fought stage good bad play study drama work
+    description fought stage good bad play study drama work portion coast arrangement
 """)
 
 WORKS = _words("""

@@ -17,6 +17,7 @@ from masksearch_agent.ramp.wording import all_tokens
 __all__ = (
     *(
         "fits_subject",
+        "has_loose_ends",
         "has_rest",
         "identifies",
         "is_broken",
@@ -25,6 +26,7 @@ __all__ = (
         "is_definite",
         "is_listing",
         "is_placed",
+        "singles_out",
     ),
 )
 
@@ -36,6 +38,13 @@ _BROKEN = re.compile(
     r"reasoning|words|direction|first\?|various|certain|some)\b"
 )
 """What points out of a sentence, or is left of something that was cut from it."""
+_LOOSE_ENDS = re.compile(
+    r"\b(?:ever since|since then|to date|so far|as of yet|all (?:two|three|four|five|six)|current(?:ly)?|incumbent"
+    r"|at the time|in (?:total|addition|return)|in (?:\d[\d,]*|\w+) (?:families|households)|it|them|themselves"
+    r"|the disease|(?<!is )(?<!are )(?<!was )(?<!were )being)\b"
+    r"|\b[Bb]y what\b|\bup\?$|^(?:Who|What)(?: or what)? (?:since|in|after|most commonly|also|best) "
+)
+"""Of a text that tells a story; a manual speaks of `the current transaction`."""
 _UNFINISHED = re.compile(
     r"(?:,\s\w+|\b(?:is|are|was|were|be|been|has|that|and|or|the|a|an|which))\?$|\(\)|\bthat is\b"
 )
@@ -43,7 +52,7 @@ _REFERENCE = re.compile(r"\b(?:table|section|figure|chapter|example|appendix) [\
 _TELLING = frozenset({"acl", "relcl"})
 _YEAR = re.compile(r"(?:1\d|20)\d\d")
 LISTING_VERBS = frozenset(
-    ["include", "encompass", "comprise", "contain", "feature", "involve", "cover", "star"]
+    ["include", "encompass", "comprise", "constitute", "contain", "feature", "involve", "cover", "star"]
 )
 """What one of several stands behind."""
 _MIN_CONTENT, _MIN_IN_CONTEXT = 6, 3
@@ -53,6 +62,39 @@ def is_broken(question: str) -> bool:
     """Whether a question points to another place, or ends in the middle of something."""
     is_whole = all(question.count(left) == question.count(right) for left, right in ("()", "“”"))
     return not is_whole or any(sign.search(question) for sign in (_REFERENCE, _BROKEN, _UNFINISHED))
+
+
+def has_loose_ends(question: str) -> bool:
+    """Whether a question leans on a time or a number that its text has told before."""
+    return _LOOSE_ENDS.search(question) is not None
+
+
+def singles_out(clause: Clause) -> bool:
+    """Whether a definition is of one thing alone: `the capital of`, `the first …`, somebody who did something named.
+
+    Of large paintings by Picasso there are many, and what are trees of a family is asked by nobody.
+    """
+    nouns = [child for child in clause.after if child.dep_ == "attr"]
+    if clause.root.lemma_ != "be" or clause.auxiliaries:
+        return True
+    if not nouns:
+        return clause.subject.tag_ not in ("NNS", "NNPS")  # "What are usually flammable?"
+    is_plural = clause.subject.tag_ in ("NNS", "NNPS")
+    if nouns[0].tag_ in ("NNS", "NNPS") or is_plural:
+        return nouns[0].left_edge.lower_ == "the" and not is_plural
+    tokens = [token for noun in nouns for token in subtree(noun, clause)]
+    if tokens and (tokens[0].lower_ == "the" or tokens[0].tag_ in ("PRP$", "NNP", "CD")):
+        return True
+    if any(token.tag_ in ("JJS", "RBS") or token.lower_ in ("only", "first") for token in tokens):
+        return True
+    told = [token for token in tokens if any(_tells_of_past(part) for part in (token, *token.ancestors))]
+    named = sum(token.pos_ == "PROPN" for token in told)
+    return named > 1 or any(_YEAR.fullmatch(token.text) for token in told)
+
+
+def _tells_of_past(token: Any) -> bool:
+    """Whether a verb tells what somebody did: whoever plays for a club, others play there too."""
+    return token.dep_ == "relcl" and any(part.tag_ == "VBD" for part in (token, *token.children))
 
 
 def fits_subject(clause: Clause, answer: Any, kind: str) -> bool:

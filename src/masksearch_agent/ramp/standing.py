@@ -10,10 +10,11 @@ import re
 from typing import Any
 
 from masksearch_agent.ramp.clauses import Clause, Topic, is_bare
+from masksearch_agent.ramp.fact_patterns import KINDS
 from masksearch_agent.ramp.hops import content_words
-from masksearch_agent.ramp.rule_words import ORDINALS, QUESTION_WORDS, UNIQUE_NOUNS, VAGUE_NOUNS
-from masksearch_agent.ramp.soundness import identifies
-from masksearch_agent.ramp.titles import CONTEXT, NUMBERING, context_of, heading_name
+from masksearch_agent.ramp.rule_words import ORDINALS, PERSON_NOUN, QUESTION_WORDS, UNIQUE_NOUNS, VAGUE_NOUNS
+from masksearch_agent.ramp.soundness import has_loose_ends, identifies, singles_out
+from masksearch_agent.ramp.titles import CONTEXT, NUMBERING, context_of, heading_name, sense_of
 from masksearch_agent.text.matching import contains_phrase
 
 __all__ = ("in_context", "standing")
@@ -22,6 +23,8 @@ _CODE = re.compile(r"[a-z_][\w.-]*|[A-Z_]{2,}(?: [A-Z_]+)*|\S*[_.]\S*")
 _PROGRAM = re.compile(r"[a-z][\w.+-]*")
 _OF_READER = re.compile(r"\b(?:if|when|that|which|\w+ion|package|command|do|does|can|should|must|will) you\b")
 _STEM = 5
+_NO_NAMES = frozenset({"DATE", "TIME", "NORP", "LANGUAGE"})
+"""What says nothing of what is asked about."""
 _DATED = re.compile(r"\b(?:1\d|20)\d\d\b|\b(?:first|only|last|largest|smallest|highest|longest|oldest)\b")
 
 
@@ -37,8 +40,15 @@ def standing(question: str, answer: str, clause: Clause, topic: Topic, sentence:
     """
     if not question:
         return ""
+    stood = _standing(question, answer, clause, topic, sentence)
+    return stood if NUMBERING.match(topic.title) else _sensed(stood, topic.title, answer)
+
+
+def _standing(question: str, answer: str, clause: Clause, topic: Topic, sentence: Any) -> str:
     name = heading_name(topic.title)
     is_manual = bool(NUMBERING.match(topic.title) or _CODE.fullmatch(name))
+    if not is_manual and topic.title and not (_stands_alone(question, answer, clause)):
+        return ""
     if is_manual and (clause.root.tag_ == "VBD" or _OF_READER.search(question)):
         return ""  # A manual tells of what is; the past is that of an example.
     if answer.startswith("-") and not _PROGRAM.fullmatch(name):
@@ -68,7 +78,16 @@ def standing(question: str, answer: str, clause: Clause, topic: Topic, sentence:
     if _tells(name, answer):
         is_told = clause.root.lemma_ == "be" or _DATED.search(question)
         return question if is_told and is_identified and not is_pointing else ""
-    names = sum(token.pos_ == "PROPN" and token.nbor(-1).pos_ != "PROPN" for token in words if token.i)
+    is_listed = topic.title.startswith(("List of ", "Lists of "))
+    names = (
+        0
+        if is_listed
+        else sum(
+            token.pos_ == "PROPN" and token.nbor(-1).pos_ != "PROPN" and token.ent_type_ not in _NO_NAMES
+            for token in words
+            if token.i
+        )
+    )
     if names > 1 and is_identified and not is_pointing and not is_manual:
         return question
     lead = in_context(question, topic.title, answer)
@@ -87,12 +106,60 @@ def in_context(question: str, title: str, answer: str) -> str:
 
 def _tells(context: str, answer: str) -> bool:
     """Whether one gives the other away: a name by a part of it, or by its first letters."""
-    letters = "".join(word[0] for word in context.split() if word[0].isupper())
+    letters = _initials(context)
     parts = {word[:_STEM] for word in re.findall(r"[A-Z][\w-]{3,}", answer)}
     is_part = any(word[:_STEM] in parts for word in re.findall(r"[\w-]+", context))
     return (
-        is_part or letters == answer or contains_phrase(context, answer) or contains_phrase(answer, context)
+        is_part
+        or letters == answer
+        or _initials(answer) == context
+        or _are_letters_of(answer, context)
+        or contains_phrase(context, answer)
+        or contains_phrase(answer, context)
     )
+
+
+def _initials(name: str) -> str:
+    return "".join(word[0] for word in name.split() if word[0].isupper())
+
+
+def _are_letters_of(answer: str, context: str) -> bool:
+    """Whether an answer is short for a name: its letters stand there in order, the first one first."""
+    if not (answer.isupper() and answer.isalpha() and 1 < len(answer) < 7):
+        return False
+    letters = iter(context.upper())
+    return context[:1].upper() == answer[0] and all(letter in letters for letter in answer)
+
+
+def _stands_alone(question: str, answer: str, clause: Clause) -> bool:
+    """Whether a question of a text that tells of the world leans on nothing, and asks for one thing alone."""
+    is_of_subject = clause.subject.text in answer
+    is_described = clause.root.lemma_ == "be" and not clause.auxiliaries and answer.islower()
+    if re.match(r"(?:same|year) ", answer) or (is_described and question.startswith("What ")):
+        return False  # "What was the Lê dynasty?" has as many answers as words.
+    return not has_loose_ends(question) and (not is_of_subject or singles_out(clause))
+
+
+def _sensed(question: str, title: str, answer: str) -> str:
+    """Return a question that tells a title from its namesakes as the title does in parentheses; `""` where it can't."""
+    sense, name = sense_of(title), heading_name(title)
+    start = question.lower().find(name.lower())
+    if start >= 0 and not name.split(" ")[-1].islower() and " " in name:
+        # The first word of a sentence got a small letter, and is one of a name.
+        question = f"{question[:start]}{name}{question[start + len(name) :]}"
+    said = set(re.findall(r"\w+", question.lower()))
+    if not sense or start < 0 or said.issuperset(re.findall(r"\w+", sense.lower())):
+        return question
+    if contains_phrase(sense, answer) or contains_phrase(answer, sense):
+        return ""
+    last = sense.split()[-1]
+    is_noun = last in KINDS or PERSON_NOUN.search(last) is not None
+    if last.islower() and not is_noun:
+        return ""  # "the rugby league Abraham Jonas"
+    before = re.sub(r"\b[Tt]he $", "", question[:start])
+    shown = f"the {sense} {name}" if is_noun else f"{name} ({sense})"
+    told = f"{before}{shown}{question[start + len(name) :]}"
+    return f"{told[:1].upper()}{told[1:]}"
 
 
 def _names(question: str, title: str) -> bool:

@@ -6,7 +6,7 @@ import re
 
 from masksearch_agent.ramp.rule_words import EMPTY_HEADINGS
 
-__all__ = ("CONTEXT", "NUMBERING", "PARENTHESES", "context_of", "heading_name", "plain_name")
+__all__ = ("CONTEXT", "NUMBERING", "PARENTHESES", "context_of", "heading_name", "plain_name", "sense_of")
 
 NUMBERING = re.compile(
     r"^(?:(?:chapter|appendix|part|section)\s+)?(?:[A-Z]?\d*(?:\.\d+)*\.|[IVX]+\.|[A-Z]\.(?=\s\w{3}))\s+",
@@ -14,6 +14,7 @@ NUMBERING = re.compile(
 )
 _SITE = re.compile(r"\s+[—|]\s.*")
 PARENTHESES = re.compile(r"\s*\([^()]*\)")
+_SENSE = re.compile(r"\(([^()]*)\)\s*$")
 CONTEXT = "In the context of "
 """Leads a question that does not say by itself what it is about."""
 _MAX_WORDS = 7
@@ -22,6 +23,12 @@ _MAX_WORDS = 7
 def plain_name(title: str) -> str:
     """Return a title without what it has in parentheses."""
     return PARENTHESES.sub("", title).strip()
+
+
+def sense_of(title: str) -> str:
+    """Return what a title has in parentheses at its end, which tells it from its namesakes: `1998 film`."""
+    found = _SENSE.search(title)
+    return "" if found is None else found[1].strip()
 
 
 def heading_name(title: str) -> str:

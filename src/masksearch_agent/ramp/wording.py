@@ -8,7 +8,7 @@ from typing import Any
 
 from masksearch_agent.ramp.clauses import Clause, subtree
 
-__all__ = ("all_tokens", "inverted", "predicate", "rest_of", "text_of", "tidy")
+__all__ = ("all_tokens", "has_base", "inverted", "predicate", "rest_of", "text_of", "tidy")
 
 _SPACE_BEFORE_POINT = re.compile(r"\s+(?=[,.;:%)]|['’]s\b|['’](?:\s|$))")
 
@@ -49,6 +49,13 @@ def all_tokens(clause: Clause) -> list[Any]:
     heads = (clause.subject, *clause.adverbs, *clause.after)
     tokens = [token for head in heads for token in subtree(head, clause)]
     return sorted((*tokens, *clause.auxiliaries, clause.root), key=lambda token: token.i)
+
+
+def has_base(clause: Clause) -> bool:
+    """Whether the verb can stand behind `did`: its base form is known, or it needs none."""
+    root = clause.root
+    is_bare = not clause.auxiliaries and root.lemma_ != "be"
+    return not is_bare or bool(root.lemma_)
 
 
 def _base(verb: Any) -> str:

@@ -80,6 +80,72 @@ def test_others_make_their_share_until_they_run_out():
     assert "".join(interleave_share("aaaa", "bb", 0)) == "aaaa"
 
 
+COUNTRY = Passage(
+    "c", "Norway",
+    "Norway is a country in Europe with an area of 385,207 km2. Its capital is Oslo. The official language is "
+    "Norwegian. It has a population of 5,500,000.",
+)  # fmt: skip
+CITY = Passage("d", "Tresk", "Tresk is a city on the Glom River in Norway. It has a population of 9,000.")
+
+
+def needs(passages: list[Passage]) -> set[tuple[str, str]]:
+    """Return what leads to the second passage, and what is asked of it."""
+    return {
+        (task.hops[0].need, task.hops[1].kind)
+        for seed in range(10)
+        for task in of_category(passages, "bridge", seed)
+    }
+
+
+@pytest.mark.parametrize(
+    ("passage", "end", "asked"),
+    [
+        # What the capital is of the country where an airport is, nobody asks.
+        (Passage("a", "Orly Airport", "Orly Airport is an airport in Norway."), COUNTRY, set()),
+        (Passage("a", "Orly", "Orly is a village in Norway."), COUNTRY, set()),
+        (Passage("a", "Ann Lee", "Ann Lee (born 1950) is a singer. She was born in Norway."), COUNTRY, set()),
+        (Passage("a", "Orly", "Orly is a city in Norway."), COUNTRY,
+         {("the country where Orly is located", "language")}),
+        (Passage("a", "Ann Lee", "Ann Lee (born 1950) is a singer. She was born in Tresk."), CITY,
+         {("the city where Ann Lee was born", "country")}),
+        (Passage("a", "Orly School", "Orly School is a school in Tresk."), CITY,
+         {("the city where Orly School is located", "country")}),
+        # Where a band was formed, it need not be based.
+        (Passage("a", "The Oars", "The Oars are a rock band formed in Tresk."), CITY, set()),
+        # A capital is asked about for its own sake; its inhabitants are counted anew each year.
+        (Passage("a", "Vestland", "Vestland is a state. Its capital is Tresk."), CITY,
+         {("the capital of Vestland", "river")}),
+    ],
+)  # fmt: skip
+def test_of_a_place_is_asked_what_belongs_to_what_leads_there(
+    passage: Passage, end: Passage, asked: set[tuple[str, str]]
+) -> None:
+    assert needs([passage, end]) == asked
+
+
+@pytest.mark.parametrize(
+    ("title", "named"),
+    [
+        ("Orly School (Tresk)", ""),
+        ("Orly School (school)", "the city where the school Orly School is located"),
+        ("Orly School", "the city where Orly School is located"),
+    ],
+)
+def test_a_namesake_is_told_apart_or_not_asked_about(title: str, named: str) -> None:
+    found = needs([Passage("a", title, "Orly School is a school in Tresk."), CITY])
+    assert {need for need, _ in found} == ({named} if named else set())
+
+
+def test_a_song_that_others_share_the_name_of_is_not_asked_about_without_its_band() -> None:
+    song = Passage(
+        "a", "Our Yard (Oars song)", "Our Yard is a 1982 song written by Bo Ek and produced by Ann Lee."
+    )
+    assert not of_category([song, DIRECTOR], "bridge")
+    alone = Passage("a", "Our Yard (song)", song.text)
+    found = {need for need, _ in needs([alone, DIRECTOR])}
+    assert found == {"the producer of the song Our Yard", "the producer of the 1982 song Our Yard"}
+
+
 def test_a_pair_that_breaks_a_rule_costs_its_question_and_is_counted(monkeypatch: pytest.MonkeyPatch):
     film = Passage("d", "Up (1931 film)", "Up (1931 film) is a 1931 American film directed by Cy Do.")
     bridge = chains._bridge

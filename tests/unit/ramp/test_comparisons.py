@@ -17,7 +17,7 @@ PEOPLE = [
         f"{nation}y Do{number} (born {year}) is {word} novelist.",
     )
     for nation, word in (("Am", "an American"), ("Fr", "a French"), ("Po", "a Polish"))
-    for number, year in enumerate((1901, 1922, 1943, 1964))
+    for number, year in enumerate((1901, 1907, 1943, 1950))
 ]
 YEARS = {passage.title: int(passage.text.split("born ")[1][:4]) for passage in PEOPLE}
 
@@ -37,25 +37,98 @@ def test_who_was_born_first_is_who_has_the_earlier_year():
         assert task.conclusion.startswith(f"{min(YEARS[title] for title in pair)} is before")
 
 
+def test_only_those_of_one_class_and_time_are_compared() -> None:
+    pairs = {
+        tuple(sorted(title for title in YEARS if title in task.question))
+        for s in range(5)
+        for task in compared(s)
+    }
+    assert pairs == {
+        (f"{nation}y Do{number}", f"{nation}y Do{number + 1}")
+        for nation in ("Am", "Fr", "Po")
+        for number in (0, 2)
+    }
+
+
+FILMS = [
+    Passage(
+        f"{maker}{number}", f"{name} {number}",
+        f"{name} {number} is a {year} Polish crime film directed by {maker}.",
+    )
+    for maker, name in (("Ann Lee", "Amber Door"), ("Cy Do", "Cold Harbour"))
+    for number, year in ((1, 1961), (2, 1985))
+]  # fmt: skip
+
+
+def same_director(films: list[Passage]) -> list[SearchTask]:
+    return [task for task in two_passage_questions(films) if task.answers[0][0] in ("yes", "no")]
+
+
 def test_yes_is_right_as_often_as_no():
-    tasks = [task for task in compared() if task.answers[0][0] in ("yes", "no")]
-    assert len(tasks) >= 6
-    answers = Counter(task.answers[0][0] for task in tasks)
-    assert answers["yes"] == answers["no"]
+    tasks = same_director(FILMS)
+    assert Counter(task.answers[0][0] for task in tasks) == {"yes": 2, "no": 2}
     for task in tasks:
         is_same = len({hop.answer for hop in task.hops}) == 1
         assert task.answers == (("yes" if is_same else "no",),)
         assert task.conclusion.endswith(f"so the answer is {task.answers[0][0]}.")
+        assert "directed by the same person" in task.question or "the same director" in task.question
 
 
-def test_nationalities_that_may_be_the_same_are_not_told_apart():
-    pair = [
-        Passage("a", "Ann Lee", "Ann Lee was a British novelist."),
-        Passage("b", "Bo Ek", "Bo Ek was a Scottish novelist."),
-        # Yes and no are equal in number: without a pair for yes there would be none for no in any case.
-        Passage("c", "Cy Do", "Cy Do was a British novelist."),
-    ]
-    assert two_passage_questions(pair) == []
+def test_films_of_one_director_are_compared_whatever_their_years() -> None:
+    tasks = [task for task in two_passage_questions(FILMS[:2]) if task.answers[0][0] not in ("yes", "no")]
+    assert len(tasks) == 1
+    assert tasks[0].answers[0][0] in ("Amber Door 1", "Amber Door 2")
+    assert tasks[0].conclusion == "1961 is before 1985, so Amber Door 1 came out before Amber Door 2."
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "why"),
+    [
+        ("Ann Lee (born 1901) is a British novelist.", "Bo Ek (born 1902) is a Polish novelist.", "two countries"),
+        ("Ann Lee (born 1901) is a Polish novelist.", "Bo Ek (born 1902) is a Polish boxer.", "two professions"),
+        ("Ann Lee (born 1901) is a Polish novelist.", "Bo Ek (born 1934) is a Polish novelist.", "two times"),
+        ("Ann Lee (born 1901) is a novelist.", "Bo Ek (born 1902) is a novelist.", "no country"),
+        ("Ann Lee is a 1932 Polish film.", "Bo Ek is a 1933 Polish film.", "no genre"),
+        ("Ann Lee is a 1932 Polish crime film.", "Bo Ek is a 1952 Polish crime film.", "two times"),
+        ("Ann Lee is a city in Norway. It has a population of 3,000.",
+         "Bo Ek is a city in Sweden. It has a population of 5,000.", "two countries"),
+        ("Ann Lee is a village in Norway. It has a population of 3,000.",
+         "Bo Ek is a village in Norway. It has a population of 5,000.", "villages"),
+        ("Ann Lee is a city in Norway. It has a population of 3,000.",
+         "Bo Ek is a city in Norway. It has a population of 500,000.", "nobody doubts it"),
+    ],
+)  # fmt: skip
+def test_an_arbitrary_pair_is_not_compared(one: str, other: str, why: str) -> None:
+    assert not two_passage_questions([Passage("a", "Ann Lee", one), Passage("b", "Bo Ek", other)]), why
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "first"),
+    [
+        ("Ann Lee (born 1901) is a retired Polish novelist.", "Bo Ek (born 1908) is a Polish novelist.", "1901"),
+        ("Ann Lee is a 1932 Polish crime film.", "Bo Ek is a 1934 Polish crime film.", "1932"),
+        ("Ann Lee is a city in Norway. It has a population of 5,000.",
+         "Bo Ek is a city in Norway. It has a population of 3,000.", "3,000"),
+    ],
+)  # fmt: skip
+def test_a_pair_of_one_class_is_compared(one: str, other: str, first: str) -> None:
+    (task,) = two_passage_questions([Passage("a", "Ann Lee", one), Passage("b", "Bo Ek", other)])
+    assert task.conclusion.startswith(f"{first} is ")
+
+
+def test_a_namesake_is_told_apart_or_not_compared() -> None:
+    other = Passage("b", "Bo Ek", "Bo Ek (born 1902) is a Polish boxer.")
+    told = {
+        task.question
+        for seed in range(20)
+        for task in two_passage_questions(
+            [Passage("a", "Ann Lee (boxer)", "Ann Lee (born 1901) is a Polish boxer."), other], seed
+        )
+    }
+    assert told
+    assert all("the boxer Ann Lee" in question or "Which boxer" in question for question in told)
+    sport = Passage("a", "Ann Lee (rugby league)", "Ann Lee (born 1901) is a Polish boxer.")
+    assert not two_passage_questions([sport, other])
 
 
 def test_times_told_to_the_day_are_dates() -> None:
@@ -67,7 +140,7 @@ def test_times_told_to_the_day_are_dates() -> None:
 def test_a_number_that_is_no_number_gives_no_fact() -> None:
     towns = [
         Passage("a", "Tresk", "Tresk is a town in Norway. It has a population of 1.234.567."),
-        Passage("b", "Orly", "Orly is a town in Norway. It has a population of 3,400."),
+        Passage("b", "Orly", "Orly is a town in Norway. It has a population of 2,400."),
     ]
     assert not [task for task in two_passage_questions(towns) if "1.234" in str(task.hops)]
 
@@ -81,10 +154,10 @@ def test_both_passages_are_gold_and_looked_up():
 def test_a_comparison_that_fails_costs_itself_and_is_counted(monkeypatch: pytest.MonkeyPatch):
     number = comparisons._number
 
-    def broken(profile, order):
+    def broken(order, profile):
         if profile.title == "Amy Do1":
             raise IndexError("it has no year")
-        return number(profile, order)
+        return number(order, profile)
 
     monkeypatch.setattr(comparisons, "_number", broken)
     failures = Failures()
@@ -92,4 +165,4 @@ def test_a_comparison_that_fails_costs_itself_and_is_counted(monkeypatch: pytest
     by_year = [task for task in tasks if task.answers[0][0] not in ("yes", "no")]
     assert by_year
     assert not any("Amy Do1" in task.question for task in by_year)
-    assert failures.reasons == {"IndexError: it has no year": 2}  # In the ring of those who were born.
+    assert failures.reasons == {"IndexError: it has no year": 1}

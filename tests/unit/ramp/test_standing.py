@@ -105,3 +105,76 @@ def test_who_does_something_is_asked_so_even_where_the_recogniser_knows_no_perso
 ) -> None:
     asked = ask(extractor, "Kettlecorp bought Teapot Records from Anna Berger in 1987.", "Teapot Records")
     assert asked["Kettlecorp"] == "Who or what bought Teapot Records from Anna Berger in 1987?"
+
+
+@pytest.mark.parametrize(
+    ("title", "text", "answer", "question"),
+    [
+        # What tells a title from its namesakes is said.
+        ("Harbour Lights (1931 film)", "Harbour Lights was produced by Anna Berger in the studios of Leipzig.",
+         "Leipzig", ""),
+        ("Harbour Lights (1931 film)", "Harbour Lights was filmed by Anna Berger in 1930.", "1930",
+         "In what year was the 1931 film Harbour Lights filmed by Anna Berger?"),
+        ("Otto Brandt (footballer)", "In 1987 Otto Brandt founded a school in Leipzig.", "1987",
+         "In what year did the footballer Otto Brandt found a school in Leipzig?"),
+        ("Otto Brandt (rugby league)", "In 1987 Otto Brandt founded a school in Leipzig.", "1987", ""),
+        ("Herder School (Leipzig)", "Herder School was opened by Anna Berger in 1911.", "1911",
+         "In what year was Herder School (Leipzig) opened by Anna Berger?"),
+        ("Herder School (Leipzig)", "Herder School was opened in Leipzig in 1911.", "1911",
+         "In what year was Herder School opened in Leipzig?"),
+        # A list is no name for what is in it.
+        ("List of Harbour Lights episodes", "The revival of the Commodore arc was released in the United States on "
+         "4 May 2018.", "4 May 2018",
+         "In the context of Harbour Lights episodes, when was the revival of the Commodore arc released in the United "
+         "States?"),
+    ],
+)  # fmt: skip
+def test_namesakes_are_told_apart(
+    extractor: SpacySpanExtractor, title: str, text: str, answer: str, question: str
+) -> None:
+    assert ask(extractor, text, title).get(answer, "") == question
+
+
+@pytest.mark.parametrize(
+    ("title", "text", "answer"),
+    [
+        # Whoever holds a post, the text does not say when.
+        ("Otto Brandt", "Otto Brandt is the current Director of Music of the Leipzig Opera.", "Otto Brandt"),
+        # There are many of them.
+        ("Harbour (Brandt)", "Harbour is a large 1937 oil painting on canvas by Spanish artist Otto Brandt.",
+         "Harbour"),
+        ("Otto Brandt", "Otto Brandt is a German footballer who plays for Lok Leipzig in the Oberliga of Saxony.",
+         "Otto Brandt"),
+        ("Brandt dynasty", "The Brandt dynasty was the longest-ruling princely dynasty.",
+         "longest-ruling princely dynasty"),
+        # Since when?
+        ("Brandt Brewery", "Lindenau Gate has been the home of Brandt Brewery ever since.", "Lindenau Gate"),
+        ("Germany", "Otto Brandt counts all four places as formally being in the south of Germany.", "Otto Brandt"),
+        ("Orly", "Orly (also known as Orli) is a village in Orly County, Iran. At the 2006 census, its population was "
+         "940, in 179 families.", "940"),
+        # Whose album?
+        ("Our Yard", "Our Yard is a song. It was released as the lead single from their fourth studio album on "
+         "12 November 1982.", "12 November 1982"),
+        # The letters of the title.
+        ("Tea pot liquid", "TPL serves a vital function in the regulation of the flow of the pot in 1987.", "TPL"),
+    ],
+)  # fmt: skip
+def test_what_leans_on_its_text_or_fits_many_things_is_not_asked(
+    extractor: SpacySpanExtractor, title: str, text: str, answer: str
+) -> None:
+    assert answer not in ask(extractor, text, title)
+
+
+@pytest.mark.parametrize(
+    ("title", "text", "answer", "question"),
+    [
+        ("Otto Brandt", "Otto Brandt was a German engineer who designed the first steam kettle of Leipzig in 1884.",
+         "Otto Brandt",
+         "Who was a German engineer who designed the first steam kettle of Leipzig in 1884?"),
+        ("Tresk", "Tresk is the largest city of Vestland.", "Tresk", "What is the largest city of Vestland?"),
+    ],
+)  # fmt: skip
+def test_a_definition_of_one_thing_alone_is_asked_for(
+    extractor: SpacySpanExtractor, title: str, text: str, answer: str, question: str
+) -> None:
+    assert ask(extractor, text, title)[answer] == question
