@@ -36,6 +36,8 @@ KIND = "[kind]"
 
 _PLACES = frozenset({"GPE", "LOC", "FAC"})
 _NUMBERS = frozenset({"CARDINAL", "QUANTITY", "PERCENT", "MONEY", "ORDINAL"})
+_OF_NOTHING_ASKED = frozenset({"as", "of", "like", "than", "per", "including", "such", "via"})
+"""Prepositions whose noun no question word asks for."""
 _DATED = re.compile(r"\b(?:1\d|20)\d\ds?\b|\d+(?:st|nd|rd|th) century|\b\d+ (?:BC|AD|BCE|CE)\b")
 """`every four years` is no answer to `when`."""
 POINTING = re.compile(
@@ -209,40 +211,11 @@ def _of_preposition(clause: Clause, head: Any, answer: Any, label: str, kind: st
         return ""
     asked = inverted(clause, head)
     if label == "DATE":
-        # "When is X considered one of the most important …?" has a century for a scope.
-        finite = clause.auxiliaries[0] if clause.auxiliaries else clause.root
-        if not _DATED.search(answer.text) or finite.tag_ != "VBD":
-            return ""
-        if preposition in ("in", "on", "at") and clause.root.lemma_ != "be":
-            is_year = preposition == "in" and _YEAR.fullmatch(answer.text)
-            return f"in what year {asked}" if is_year else f"when {asked}"
-        return ""
-    if label in (*_NUMBERS, "TIME") or preposition in (
-        "as",
-        "of",
-        "like",
-        "than",
-        "per",
-        "including",
-        "such",
-        "via",
-    ):
+        return _of_date(clause, preposition, answer, asked)
+    if label in (*_NUMBERS, "TIME") or preposition in _OF_NOTHING_ASKED:
         return ""
     if preposition == "by":
-        is_agent = head.dep_ == "agent" and clause.root.tag_ == "VBN"
-        # Of two that are told, one was taken: "By which country is Peru bordered to the north by Ecuador …?"
-        is_arbitrary = any(child.lower_ in ARBITRARY for child in clause.auxiliaries)
-        if (
-            not is_agent
-            or is_arbitrary
-            or " by " in asked
-            or clause.root.lemma_ in ("influence", "inspire", "affect")
-        ):
-            return ""
-        if label == "PERSON" and head == clause.after[-1] and not clause.before:
-            return f"who {asked} by"
-        is_name = label in ("PERSON", "ORG") or all(token.pos_ == "PROPN" for token in answer)
-        return f"by {f'which {kind}' if kind else 'whom' if is_name and label not in _PLACES else 'what'} {asked}"
+        return _of_agent(clause, head, answer, label, kind, asked)
     if kind:
         return f"{preposition} which {kind} {asked}"
     if label in _PLACES and (preposition not in ("in", "at", "from") or _NO_PLACE.search(answer.text)):
@@ -258,6 +231,29 @@ def _of_preposition(clause: Clause, head: Any, answer: Any, label: str, kind: st
         return f"{preposition} whom {asked}"
     # "Over what will the force affect the movement?": without a noun, hardly anybody asks so.
     return ""
+
+
+def _of_date(clause: Clause, preposition: str, answer: Any, asked: str) -> str:
+    # "When is X considered one of the most important …?" has a century for a scope.
+    finite = clause.auxiliaries[0] if clause.auxiliaries else clause.root
+    is_told = _DATED.search(answer.text) and finite.tag_ == "VBD"
+    if not is_told or preposition not in ("in", "on", "at") or clause.root.lemma_ == "be":
+        return ""
+    is_year = preposition == "in" and _YEAR.fullmatch(answer.text)
+    return f"in what year {asked}" if is_year else f"when {asked}"
+
+
+def _of_agent(clause: Clause, head: Any, answer: Any, label: str, kind: str, asked: str) -> str:
+    is_agent = head.dep_ == "agent" and clause.root.tag_ == "VBN"
+    # Of two that are told, one was taken: "By which country is Peru bordered to the north by Ecuador …?"
+    is_arbitrary = any(child.lower_ in ARBITRARY for child in clause.auxiliaries)
+    is_vague = clause.root.lemma_ in ("influence", "inspire", "affect")
+    if not is_agent or is_arbitrary or is_vague or " by " in asked:
+        return ""
+    if label == "PERSON" and head == clause.after[-1] and not clause.before:
+        return f"who {asked} by"
+    is_name = label in ("PERSON", "ORG") or all(token.pos_ == "PROPN" for token in answer)
+    return f"by {f'which {kind}' if kind else 'whom' if is_name and label not in _PLACES else 'what'} {asked}"
 
 
 def _in_place(clause: Clause, head: Any, answer: Any, kind: str) -> str:
