@@ -1,7 +1,7 @@
 """Search with what an application already has: a retriever, a tool, a vector store, a function; or by a name.
 
 Async calls use the object's own async method, so that LangChain's callbacks, tracing and cancellation keep
-working; a plain function runs in a thread. Whatever is asked is given the caller's `RunnableConfig`, so that it can
+working; a plain function runs in a thread, and so does, for sync code, what can only be awaited. Whatever is asked is given the caller's `RunnableConfig`, so that it can
 tell one user from another, and nothing of what it answers is remembered.
 """
 
