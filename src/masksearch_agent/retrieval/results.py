@@ -55,7 +55,7 @@ class Source:
 
 
 class AwaitedSource(Source):
-    """The same over a function that is awaited; sync code awaits it in a thread where there is no sync way beside it."""
+    """The same over a function that is awaited; sync code awaits it in a thread where no sync way is beside it."""
 
     def __init__(
         self,

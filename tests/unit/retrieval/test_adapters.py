@@ -260,6 +260,7 @@ async def test_a_chain_that_can_only_be_awaited_serves_sync_code_too():
     assert await atexts(search, "a", "b") == [["A"], ["B"]]
     assert texts(search, "a", "b") == [["A"], ["B"]]
     assert await asyncio.to_thread(texts, search, "a") == [["A"]]
+    assert texts(as_search(RunnableLambda(ashout) | EchoRetriever()), "a", "b") == [["async A"], ["async B"]]
 
 
 def test_a_chain_that_needs_more_than_a_query_is_refused():
