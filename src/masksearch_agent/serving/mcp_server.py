@@ -46,10 +46,10 @@ def make_mcp_server(agent: MaskSearchAgent, port: int = 8000) -> "FastMCP[Any]":
         limit: Annotated[int, Field(ge=1, le=_MAX_RESULTS, description="Passages to return.")] = 5,
     ) -> Annotated[CallToolResult, Results]:
         [hits] = await agent.search.asearch([query], limit)
-        found = Results.of(hit.passage for hit in hits)
-        texts = [f"[{n}] {result.title}: {result.text}" for n, result in enumerate(found.results, start=1)]
+        results = Results.of(hit.passage for hit in hits)
+        texts = [f"[{n}] {result.title}: {result.text}" for n, result in enumerate(results.results, start=1)]
         said = [TextContent(type="text", text="\n".join(texts) or "No passage found.")]
-        return CallToolResult(content=said, structuredContent=found.model_dump(mode="json"))
+        return CallToolResult(content=said, structuredContent=results.model_dump(mode="json"))
 
     described = "Answer a question by searching a document collection, step by step."
     server.add_tool(research, description=described, annotations=only_reads)
