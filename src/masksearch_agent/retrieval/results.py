@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
 from itertools import chain
 from typing import Any
@@ -13,7 +13,7 @@ from langchain_core.documents import Document
 from langchain_core.messages import ToolMessage
 from langchain_core.runnables.config import ContextThreadPoolExecutor
 
-from masksearch_agent.concurrency import is_bound_to_thread
+from masksearch_agent.concurrency import finish_in_thread, is_bound_to_thread
 from masksearch_agent.errors import RetrievalError
 from masksearch_agent.records import Passage, ScoredPassage, content_id
 
@@ -54,17 +54,15 @@ class Source:
         return [self._ask(query, limit) for query in queries]
 
 
-def _refuse_sync(_query: str, _limit: int) -> object:
-    raise RetrievalError("the search function is async; use an async call (ainvoke, astream, asearch)")
-
-
 class AwaitedSource(Source):
-    """The same over a function that is awaited, with the sync way beside it where there is one."""
+    """The same over a function that is awaited; sync code awaits it in a thread where no sync way is beside it."""
 
     def __init__(
-        self, aask: Callable[[str, int], Awaitable[object]], ask: Callable[[str, int], object] = _refuse_sync
+        self,
+        aask: Callable[[str, int], Coroutine[Any, Any, object]],
+        ask: Callable[[str, int], object] | None = None,
     ) -> None:
-        super().__init__(ask)
+        super().__init__(ask or (lambda query, limit: finish_in_thread(lambda: aask(query, limit))))
         self._aask = aask
 
     async def asearch(self, queries: Sequence[str], limit: int) -> list[list[ScoredPassage]]:
