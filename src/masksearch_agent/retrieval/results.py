@@ -12,6 +12,7 @@ from typing import Any
 from langchain_core.documents import Document
 from langchain_core.messages import ToolMessage
 from langchain_core.runnables.config import ContextThreadPoolExecutor
+from pydantic_core import to_jsonable_python
 
 from masksearch_agent.concurrency import finish_in_thread, is_bound_to_thread
 from masksearch_agent.errors import RetrievalError
@@ -121,14 +122,17 @@ def passage_from_document(document: Document) -> Passage:
 
 
 def document_of(passage: Passage) -> Document:
-    """Return a passage as a LangChain document; the metadata that it came with goes before what else is known of it."""
+    """Return a passage as a LangChain document; the metadata that it came with goes before what else is known of it.
+
+    Lists of the metadata, which a passage holds as tuples, are lists again.
+    """
     known = {
         "title": passage.title,
         "source": passage.source,
         "document_id": passage.document_id,
         "position": passage.position,
     }
-    return Document(passage.text, id=passage.id, metadata={**known, **passage.metadata})
+    return Document(passage.text, id=passage.id, metadata={**known, **to_jsonable_python(passage.metadata)})
 
 
 def _passages(output: object) -> list[Passage] | None:
