@@ -55,8 +55,8 @@ def read_passages(
             records, `{title, text}`, FlashRAG `{id, contents}`), of questions that ship theirs (`benchmarks`), or
             of documents in the column that the settings name; a Wikipedia dump (`.xml.bz2`, `.xml.gz`,
             `.xml`) or web archive (`.warc.gz`); a document (`documents`); a folder of them, read recursively in the
-            order of their paths, without indexes and, where it holds data and nothing else, without what tells about
-            them (`README.md`); or a Hugging Face dataset, `hf:owner/name@config:split`. A `.json` list and a document
+            order of their paths, without linked folders and indexes and, where it holds tables of passages and
+            nothing else, without what tells about them (`README.md`); or a Hugging Face dataset, `hf:owner/name@config:split`. A `.json` list and a document
             are held in memory while they are read; nothing else is.
         settings: How documents are cut, and which columns are read; the defaults where None.
         report: Counts what is read, kept and skipped, and why; added to while iterating.
@@ -219,7 +219,7 @@ class _Reader:
             except Exception as failure:
                 if stops_run(failure):
                     raise
-                rows = _break_off(failure)
+                rows = map(_break_off, [failure])
         for where, read in chain(opening, rows):
             place = f"{name}, {where}"
             yield place, partial(self._read_row, read, name, place)
@@ -304,10 +304,9 @@ def _fail(failure: Exception) -> Iterable[Passage]:
     raise failure
 
 
-def _break_off(failure: Exception) -> Iterator[Row]:
-    """Return the rest of a table that broke its reader."""
+def _break_off(failure: Exception) -> Row:
+    """Stand for the rest of a table that broke its reader."""
     raise failure
-    yield
 
 
 def _is_known(file: Path) -> bool:
