@@ -56,8 +56,9 @@ def read_passages(
             of documents in the column that the settings name; a Wikipedia dump (`.xml.bz2`, `.xml.gz`,
             `.xml`) or web archive (`.warc.gz`); a document (`documents`); a folder of them, read recursively in the
             order of their paths, without linked folders and indexes and, where it holds tables of passages and
-            nothing else, without what tells about them (`README.md`); or a Hugging Face dataset, `hf:owner/name@config:split`. A `.json` list and a document
-            are held in memory while they are read; nothing else is.
+            nothing else, without what tells about them (`README.md`); or a Hugging Face dataset,
+            `hf:owner/name@config:split`. A `.json` list and a document are held in memory while they are read; nothing
+            else is.
         settings: How documents are cut, and which columns are read; the defaults where None.
         report: Counts what is read, kept and skipped, and why; added to while iterating.
 
