@@ -25,7 +25,8 @@ class CorpusSettings(Settings):
     max_file_seconds: float = Field(default=60.0, gt=0)
     """What reading a document may take; it is then given up and skipped."""
     encoding: str = ""
-    """Of text files, e.g. `gb18030`. Empty: what the file says, UTF-8, or else what is likely."""
+    """Of text files and tables, e.g. `gb18030`. Empty: what the file says, UTF-8, or else what is likely; JSON
+    is never guessed."""
     delimiter: str = Field(default="", max_length=1)
     """Between the cells of a `.csv` file. Empty: a comma, tab, semicolon or bar, whichever fits."""
     quote: str = Field(default='"', max_length=1)

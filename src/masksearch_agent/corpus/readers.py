@@ -10,17 +10,21 @@ Invariant: the same input gives the same passages with the same ids, in the same
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from functools import partial
+from itertools import chain, islice
 from pathlib import Path
 
 from masksearch_agent.config.corpus import CorpusSettings
 from masksearch_agent.corpus.archives import ARCHIVE_SUFFIXES, read_archive
 from masksearch_agent.corpus.documents import DOCUMENT_PARSERS, require_parser
+from masksearch_agent.corpus.folders import files_of
 from masksearch_agent.corpus.process import ParserProcess
 from masksearch_agent.corpus.report import CorpusReport
 from masksearch_agent.corpus.rows import PASSAGE_KEYS, cell_text, passages_from_row
-from masksearch_agent.corpus.splitting import split_text
+from masksearch_agent.corpus.splitting import shorten_title, split_text
 from masksearch_agent.corpus.tables import TABLE_READERS, Row, read_hf_dataset, read_table, table_ending
 from masksearch_agent.corpus.wikipedia import DUMP_SUFFIXES, read_dump
 from masksearch_agent.errors import CorpusError, UnreadableDocumentError
@@ -33,8 +37,12 @@ _Document = tuple[str, Callable[[], Iterable[Passage]]]
 """Where a document stands, and a function that reads it or raises a `CorpusError`."""
 
 _DATASET_PREFIX = "hf:"
-_ABOUT_DATA = ("readme", "license", "licence", "changelog", "citation", "notice", "dataset_card", "datasheet")
-"""Documents of a folder of data files that tell about them."""
+_ABOUT_DATA = re.compile(
+    r"(readme|licen[sc]e|changelog|citation|notice|dataset_card|datasheet)([._-][a-z]{2,3}([_-][a-z]{2,4})?)?"
+)
+"""Names of the documents of a folder of data files that tell about them; of each language, as in `README.zh-CN.md`."""
+_SAMPLE_ROWS = 100
+"""One of them holds a passage, or a table beside other files is of other data."""
 
 
 def read_passages(
@@ -47,9 +55,10 @@ def read_passages(
             records, `{title, text}`, FlashRAG `{id, contents}`), of questions that ship theirs (`benchmarks`), or
             of documents in the column that the settings name; a Wikipedia dump (`.xml.bz2`, `.xml.gz`,
             `.xml`) or web archive (`.warc.gz`); a document (`documents`); a folder of them, read recursively in the
-            order of their paths, without indexes and, where it holds data and nothing else, without what tells about
-            them (`README.md`); or a Hugging Face dataset, `hf:owner/name@config:split`. A `.json` list and a document
-            are held in memory while they are read; nothing else is.
+            order of their paths, without linked folders and indexes and, where it holds tables of passages and
+            nothing else, without what tells about them (`README.md`); or a Hugging Face dataset,
+            `hf:owner/name@config:split`. A `.json` list and a document are held in memory while they are read; nothing
+            else is.
         settings: How documents are cut, and which columns are read; the defaults where None.
         report: Counts what is read, kept and skipped, and why; added to while iterating.
 
@@ -141,21 +150,36 @@ class _Reader:
             skip(reason, "its passages were all read before" if passages else "holds no text")
 
     def of_folder(self, folder: Path) -> Iterator[_Document]:
-        files = sorted(_files_of(folder))
+        files = sorted(files_of(folder, partial(self._leave_out, folder)))
         known = [file for file in files if _is_known(file)]
         documents = [file for file in known if _is_document(file)]
-        if len(documents) < len(known) and all(map(_tells_about_data, documents)):
-            known = [file for file in known if file not in documents]
+        data = [file for file in known if not _is_document(file)]
+        if documents and all(map(_tells_about_data, documents)) and any(map(self._is_data, data)):
+            known = data
         # Half of a corpus without a word would be worse than none: a missing parser is found before the start.
         for suffix in sorted({file.suffix.lower() for file in known if _is_document(file)}):
             require_parser(suffix)
         for file in sorted(set(files) - set(known)):
-            self.report.read += 1
             kind = file.suffix.lower() or "no suffix"
-            reason = "about the data" if file in documents else f"other format ({_name(Path(kind))})"
-            self.report.skip(_name(file.relative_to(folder)), reason, "not read as a document")
+            reason = "about the data" if _is_document(file) else f"other format ({_name(Path(kind))})"
+            self._leave_out(folder, file, reason, "not read as a document", False)
         for file in known:
             yield from self.of_file(file, folder, is_one_of_many=len(known) > 1)
+
+    def _leave_out(self, folder: Path, path: Path, reason: str, detail: str, has_failed: bool) -> None:
+        self.report.read += 1
+        self.report.skip(_name(path.relative_to(folder)), reason, detail, has_failed)
+
+    def _is_data(self, file: Path) -> bool:
+        """Whether a file that is no document holds passages."""
+        try:
+            if table_ending(file) in TABLE_READERS:
+                rows = islice(read_table(file, self.settings), _SAMPLE_ROWS)
+                return any(self._holds_passages(read, if_unreadable=False) for _, read in rows)
+            is_archive = file.name.lower().endswith(ARCHIVE_SUFFIXES)
+            return is_archive or any(True for _ in read_dump(file, self.settings.max_file_bytes))
+        except (CorpusError, OSError, ValueError):
+            return False  # Its reason is reported when it is read.
 
     def of_file(self, file: Path, root: Path, is_one_of_many: bool = False) -> Iterator[_Document]:
         name = _name(file.relative_to(root))
@@ -181,22 +205,32 @@ class _Reader:
             yield name, partial(_fail, failure)
 
     def of_rows(self, rows: Iterator[Row], name: str, is_one_of_many: bool = False) -> Iterator[_Document]:
-        for number, (where, read) in enumerate(rows):
+        opening: list[Row] = []
+        if is_one_of_many:
+            try:
+                for row in islice(rows, _SAMPLE_ROWS):
+                    opening.append(row)
+                    if self._holds_passages(row[1], if_unreadable=True):
+                        break
+                else:
+                    if opening:
+                        other = UnreadableDocumentError("no passages", "its rows hold no text", False)
+                        yield name, partial(_fail, other)
+                        return
+            except Exception as failure:
+                if stops_run(failure):
+                    raise
+                rows = map(_break_off, [failure])
+        for where, read in chain(opening, rows):
             place = f"{name}, {where}"
-            if is_one_of_many and not number and not self._holds_passages(read):
-                yield (
-                    name,
-                    partial(_fail, UnreadableDocumentError("no passages", "its rows hold no text", False)),
-                )
-                return
             yield place, partial(self._read_row, read, name, place)
 
-    def _holds_passages(self, read: Callable[[], object]) -> bool:
-        """Whether the first row of a table is of a known shape; a folder may hold other data too."""
+    def _holds_passages(self, read: Callable[[], object], if_unreadable: bool) -> bool:
+        """Whether a row of a table is of a known shape; a folder may hold other data too."""
         try:
             row = read()
         except CorpusError:
-            return True  # Its own reason says more.
+            return if_unreadable  # Its own reason says more.
         wanted = {self.settings.text_column} - {""} or PASSAGE_KEYS
         return isinstance(row, dict) and not wanted.isdisjoint(row)
 
@@ -213,11 +247,13 @@ class _Reader:
             )
         columns = (self.settings.title_column, self.settings.text_column, self.settings.id_column)
         title, text, document_id = (cell_text(row, column) for column in columns)
-        return _cut(title, text, document_id or place, name, self.settings.max_words)
+        return _cut(shorten_title(title), text, document_id or place, name, self.settings.max_words)
 
     def _bounded(self, passages: Iterable[Passage]) -> Iterator[Passage]:
-        """Yield passages as they are, and those that are too long in pieces."""
-        for passage in passages:
+        """Yield passages as they are, but for long titles, and those that are too long in pieces."""
+        for each in passages:
+            # Its id stays that of the whole title, as questions that ship their passages know it.
+            passage = replace(each, title=shorten_title(each.title))
             if len(passage.text) <= self.settings.max_row_chars:
                 yield passage
             else:
@@ -269,14 +305,9 @@ def _fail(failure: Exception) -> Iterable[Passage]:
     raise failure
 
 
-def _files_of(folder: Path) -> Iterator[Path]:
-    """Yield the files below a folder, without hidden ones and without what an index of ours holds."""
-    for place, folders, names in os.walk(folder):
-        if "index.json" in names and any(each.startswith("build-") for each in folders):
-            folders.clear()
-            continue
-        folders[:] = [each for each in folders if not each.startswith(".")]
-        yield from (Path(place, each) for each in names if not each.startswith("."))
+def _break_off(failure: Exception) -> Row:
+    """Stand for the rest of a table that broke its reader."""
+    raise failure
 
 
 def _is_known(file: Path) -> bool:
@@ -289,7 +320,7 @@ def _is_document(file: Path) -> bool:
 
 
 def _tells_about_data(file: Path) -> bool:
-    return file.stem.lower().startswith(_ABOUT_DATA)
+    return _ABOUT_DATA.fullmatch(file.stem.lower()) is not None
 
 
 def _name(path: Path) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import fields, replace
 
 from masksearch_agent.benchmarks import Row, expect, passages_of
+from masksearch_agent.corpus.splitting import MAX_TITLE_CHARS
 from masksearch_agent.errors import CorpusError
 from masksearch_agent.jsonl import load_record
 from masksearch_agent.records import Passage, content_id
@@ -45,10 +46,14 @@ def passages_from_row(row: Row, source: str = "") -> list[Passage]:
 def _passage(row: Row, source: str) -> Passage:
     if row.keys() - {"metadata"} == _RECORD_KEYS:
         stored = load_record(Passage, row, CorpusError)
-        return replace(stored, title=clean_text(stored.title), text=clean_text(stored.text))
+        title, text = clean_text(stored.title), clean_text(stored.text)
+        return replace(stored, id=stored.id or content_id(title, text), title=title, text=text)
     if "contents" in row:
-        first, newline, rest = clean_text(expect(row["contents"], str, "contents")).partition("\n")
-        title, text = (first.strip().strip('"'), rest.strip()) if newline else ("", first.strip())
+        contents = clean_text(expect(row["contents"], str, "contents")).strip()
+        first, newline, rest = contents.partition("\n")
+        title, text = (first.strip().strip('"'), rest.strip()) if newline else ("", contents)
+        if len(title) > MAX_TITLE_CHARS:
+            text = contents  # The title will be cut off, and nothing shall be lost.
     else:
         title, text = cell_text(row, "title"), clean_text(expect(row["text"] or "", str, "text"))
     return Passage(cell_text(row, "id") or content_id(title, text), title, text, source=source)

@@ -19,7 +19,7 @@ __all__ = ("Piece", "split_document", "split_text")
 
 _MAX_CHARS_PER_WORD = 20
 """What goes beyond it on average is no text: code without spaces, encoded bytes."""
-_MAX_TITLE_CHARS = 200
+MAX_TITLE_CHARS = 200
 _BLOCK_CHARS = 4_000
 """The splitter's time grows faster than its text, so it gets a long one in blocks."""
 _BLOCK = re.compile(r"(?s).{1,N}\Z|.{1,N}(?=\n\n)|.{1,N}(?=\s)|.{1,N}".replace("N", str(_BLOCK_CHARS)))
@@ -48,7 +48,7 @@ def split_document(document: Document, name: str, max_words: int) -> Iterator[Pi
         path = tuple(filter(None, map(_line, headings)))
         # A page's title mostly says its first heading too.
         below = path[1:] if path and title and path[0].casefold() in title.casefold() else path
-        full = _shorten(_BETWEEN_HEADINGS.join(filter(None, (title, *below)))) or opening
+        full = shorten_title(_BETWEEN_HEADINGS.join(filter(None, (title, *below)))) or opening
         if joined and joined[-1][0] == full:
             joined[-1] = (full, joined[-1][1] or path, [*joined[-1][2], text])
         else:
@@ -98,8 +98,9 @@ def _shorten_gap(gap: re.Match[str]) -> str:
 
 
 def _line(text: str) -> str:
-    return _shorten(" ".join(clean_text(text).split()))
+    return shorten_title(" ".join(clean_text(text).split()))
 
 
-def _shorten(title: str) -> str:
-    return title if len(title) <= _MAX_TITLE_CHARS else f"{title[: _MAX_TITLE_CHARS - 1].rstrip()}…"
+def shorten_title(title: str) -> str:
+    """Return a title of at most `MAX_TITLE_CHARS` characters; `…` stands for what was cut off."""
+    return title if len(title) <= MAX_TITLE_CHARS else f"{title[: MAX_TITLE_CHARS - 1].rstrip()}…"

@@ -7,6 +7,7 @@ through the same ones.
 
 from __future__ import annotations
 
+import codecs
 import csv
 import gzip
 import io
@@ -94,7 +95,8 @@ def _read_json(path: Path, settings: CorpusSettings) -> Iterator[Row]:
     # Bytes are decoded by json, so that a line with a wrong encoding is reported with its number.
     number, limit = 0, settings.max_file_bytes
     try:
-        with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:
+        with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as packed:
+            file = _as_utf8(packed, settings.encoding)
             if _is_one_value(path, file):
                 file.seek(0)
                 yield from _numbered(_rows_of_value(_parse_json(file.read(), "utf-8-sig")))
@@ -116,12 +118,39 @@ def _read_json(path: Path, settings: CorpusSettings) -> Iterator[Row]:
         raise UnreadableDocumentError("damaged gzip", detail) from failure
 
 
+class _Recoded:
+    """The bytes that a file would have in UTF-8."""
+
+    def __init__(self, file: Any, encoding: str) -> None:
+        self._text = io.TextIOWrapper(file, encoding, errors="replace", newline="\n")
+
+    def read(self, size: int = -1) -> bytes:
+        return self._text.read(size).encode(errors="replace")
+
+    def readline(self, size: int) -> bytes:
+        return self._text.readline(size).encode(errors="replace")
+
+    def seek(self, place: int) -> None:
+        self._text.seek(place)
+
+
+def _as_utf8(file: Any, encoding: str) -> Any:
+    """Return a JSON file in UTF-8: what its byte order mark says it is, else the settings, else UTF-8."""
+    start = file.read(len(codecs.BOM_UTF8))
+    file.seek(0)
+    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return _Recoded(file, "utf-16")
+    is_utf8 = start == codecs.BOM_UTF8 or encoding in ("", "utf-8", "utf-8-sig")
+    return file if is_utf8 else _Recoded(file, encoding)
+
+
 def _is_one_value(path: Path, file: Any) -> bool:
     """Whether a file holds one JSON value and not one a line; only a list may stand in a file of lines."""
     # Of a packed file that is cut off no more can be read than is there.
-    size = _SAMPLE_BYTES if ".json" in path.suffixes else 64
+    is_json = ".json" in (suffix.lower() for suffix in path.suffixes)
+    size = _SAMPLE_BYTES if is_json else 64
     start: bytes = file.read(size).removeprefix(b"\xef\xbb\xbf").lstrip()
-    if start.startswith(b"[") or not start or ".json" not in path.suffixes:
+    if start.startswith(b"[") or not start or not is_json:
         return start.startswith(b"[")
     first, _, rest = start.partition(b"\n")
     try:
@@ -168,15 +197,16 @@ def _read_csv(path: Path, settings: CorpusSettings) -> Iterator[Row]:
         if opening:
             opening[0] = opening[0].removeprefix("\ufeff")
         delimiter = settings.delimiter or ("\t" if path.suffix.lower() == ".tsv" else _delimiter_of(opening))
-        records = _records(chain(opening, file), delimiter, settings.quote)
-        first = list(islice(records, _MAX_LINES_BEFORE_HEADER))
+        first = list(islice(_records(iter(opening), delimiter, settings.quote), _MAX_LINES_BEFORE_HEADER))
         wanted = {settings.text_column} if settings.text_column else _COLUMNS
         # Lines of remarks may stand before the header, as in FreshQA's table.
-        place = next(
-            (at for at, (_, cells) in enumerate(first) if wanted & {cell.strip() for cell in cells}), 0
+        header_end, header = next(
+            (record for record in first if wanted & {cell.strip() for cell in record[1]}),
+            first[0] if first else (0, []),
         )
-        names = [cell.strip() for cell in first[place][1]] if first else []
-        for number, cells in chain(first[place + 1 :], records):
+        names = [cell.strip() for cell in header]
+        below = chain(opening[header_end:], file)
+        for number, cells in _records(below, delimiter, settings.quote, header_end, len(names)):
             if any(cells):
                 yield f"line {number}", partial(_row_of_cells, names, cells)
 
@@ -192,15 +222,23 @@ def _delimiter_of(lines: list[str]) -> str:
     return max(_DELIMITERS, key=score)
 
 
-def _records(lines: Iterator[str], delimiter: str, quote: str) -> Iterator[tuple[int, list[str]]]:
+def _records(
+    lines: Iterator[str], delimiter: str, quote: str, number: int = 0, width: int = 0
+) -> Iterator[tuple[int, list[str]]]:
     """Yield the records of CSV lines, each with the number of its last line.
 
     Where a quotation mark is never closed, or closed by one of another row, its line is a row of its own and the mark
     a character, so that it costs none of the rows that follow.
+
+    Args:
+        lines: The lines.
+        delimiter: Between the cells.
+        quote: Around cells; none where empty.
+        number: Of the line before the first.
+        width: Number of columns; 0 where it is not known yet.
     """
     ahead: deque[str] = deque()
     taken: list[str] = []
-    number = 0
 
     def take() -> Iterator[str]:
         while len(taken) < _MAX_RECORD_LINES:
@@ -215,6 +253,8 @@ def _records(lines: Iterator[str], delimiter: str, quote: str) -> Iterator[tuple
         taken.clear()
         try:
             cells = next(csv.reader(take(), delimiter=delimiter, strict=True, **quoting), None)  # type: ignore[arg-type]
+            if cells is not None and width and _swallows_rows(taken, cells, delimiter, width):
+                raise csv.Error("a quotation mark is closed by one of another row")
         except csv.Error:
             ahead.extendleft(reversed(taken[1:]))
             del taken[1:]
@@ -226,6 +266,16 @@ def _records(lines: Iterator[str], delimiter: str, quote: str) -> Iterator[tuple
             return
         number += len(taken)
         yield number, cells
+
+
+def _swallows_rows(lines: list[str], cells: list[str], delimiter: str, width: int) -> bool:
+    """Whether a record of several lines is as many rows, of which the first opens a quotation mark."""
+    if len(lines) < 2 or len(cells) != width:
+        return len(lines) > 1
+    parts = [line.rstrip("\r\n").split(delimiter) for line in lines]
+    # Verses in a cell may have a comma each; unlike a delimiter, it is followed by a space.
+    are_rows = all(len(each) == width and not any(cell[:1] == " " for cell in each[1:]) for each in parts)
+    return width > 1 and are_rows
 
 
 def _row_of_cells(names: list[str], cells: list[str]) -> object:

@@ -71,7 +71,7 @@ def read_dump(path: Path, max_page_bytes: int) -> Iterator[WikipediaPage]:
         UnreadableDocumentError: While iterating, where the file is no dump, damaged or cut off.
     """
     try:
-        with _OPENERS.get(path.suffix, partial(open, mode="rb"))(path) as file:
+        with _OPENERS.get(path.suffix.lower(), partial(open, mode="rb"))(path) as file:
             buffer = file.read(_CHUNK_BYTES)
             if b"<mediawiki" not in buffer:
                 raise UnreadableDocumentError("not a dump", f"{path} is XML, but not a MediaWiki dump")

@@ -220,3 +220,79 @@ def test_an_id_that_two_rows_share_costs_the_second(tmp_path: Path) -> None:
     assert [each.text for each in read_passages(tmp_path / "a.jsonl", report=report)] == ["a"]
     assert report.skipped == {"id used twice": 1, "repeated": 1}
     assert report.failed == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "texts"),
+    [
+        (
+            'id,text\n1,"an unclosed one\n2,second row\n3,pipe of 5"\n4,fourth\n',
+            ['"an unclosed one', "second row", 'pipe of 5"', "fourth"],
+        ),
+        # Closed by the quotation mark of a later row, the record has a cell too many.
+        ('id,text\n1,"open\n2,x\n3,"a, b"\n4,y\n', ['"open', "x", "a, b", "y"]),
+        ('id,title,text\n1,"open\n2,T,x\n3,T,5"\n4,T,y\n', ["x", '5"', "y"]),
+        # Cells of several lines stay whole, whatever commas they hold.
+        ('id,text\n1,"Roses are red, and\nviolets, blue"\n2,x\n', ["Roses are red, and\nviolets, blue", "x"]),
+        ('id,text\n1,"one\ntwo, three"\n2,x\n', ["one\ntwo, three", "x"]),
+        ('text\n"one\ntwo"\nthree\n', ["one\ntwo", "three"]),
+        ('remarks, of\n\n"id\n(number)",text\n1,"one\ntwo"\n', ["one\ntwo"]),
+    ],
+)
+def test_an_unclosed_quotation_mark_costs_no_other_row(tmp_path: Path, content: str, texts: list[str]):
+    (tmp_path / "c.csv").write_text(content, encoding="utf-8", newline="")
+    assert [each.text for each in read_passages(tmp_path / "c.csv")] == texts
+
+
+def test_the_line_of_a_bad_row_is_counted_over_what_stands_before_the_header(tmp_path: Path):
+    (tmp_path / "c.csv").write_text('remark\nid,text\n1,"one\ntwo"\n2\n')
+    report = CorpusReport()
+    assert [each.text for each in read_passages(tmp_path / "c.csv", report=report)] == ["one\ntwo"]
+    assert report.examples == ["c.csv, line 5: has 1 cells; there are 2 columns"]
+
+
+@pytest.mark.parametrize(
+    ("encoding", "setting"),
+    [("utf-16", ""), ("utf-16-le", "utf-16-le"), ("latin-1", "latin-1"), ("utf-8-sig", "latin-1")],
+)
+@pytest.mark.parametrize("is_list", [False, True])
+def test_json_is_read_by_its_byte_order_mark_or_the_setting(
+    tmp_path: Path, encoding: str, setting: str, is_list: bool
+):
+    rows = [{"text": "Ærø ist grün"}, {"text": "Zwei"}]
+    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    content = json.dumps(rows, ensure_ascii=False) if is_list else lines
+    (tmp_path / "c.json").write_bytes(content.encode(encoding))
+    (tmp_path / "c.jsonl.gz").write_bytes(gzip.compress(lines.encode(encoding)))
+    settings = CorpusSettings(encoding=setting)
+    for name in ("c.json", "c.jsonl.gz"):
+        texts = [each.text for each in read_passages(tmp_path / name, settings)]
+        assert texts == ["Ærø ist grün", "Zwei"]
+
+
+def test_titles_of_rows_are_no_longer_than_those_of_documents(tmp_path: Path):
+    long = "T" * 300
+    short = "T" * 199 + "…"
+    rows = [
+        {"title": long, "text": "one"},
+        {"id": "2", "contents": f'"{long}"\nmore'},
+        {"title": long, "text": "two " * 6000},
+    ]
+    (tmp_path / "c.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    first, second, *pieces = read_passages(tmp_path / "c.jsonl")
+    assert (first.id, first.title) == (content_id(long, "one"), short)
+    assert (second.title, second.text) == (short, f'"{long}"\nmore')
+    assert {each.title for each in pieces} == {short}
+    (tmp_path / "d.jsonl").write_text(json.dumps({"headline": long, "body": "text"}))
+    assert [each.title for each in read_passages(tmp_path / "d.jsonl", BODY)] == [short]
+
+
+def test_records_without_an_id_get_one_of_their_content(tmp_path: Path):
+    empty = {"document_id": "", "position": 0, "source": ""}
+    rows = [{"id": "", "title": "", "text": text, **empty} for text in ("one", "two")]
+    rows += [{"id": None, "text": text} for text in ("three", "four")]
+    (tmp_path / "c.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    texts = ("one", "two", "three", "four")
+    assert [each.id for each in read_passages(tmp_path / "c.jsonl")] == [
+        content_id("", text) for text in texts
+    ]
