@@ -104,6 +104,10 @@ _CUT_WORD = re.compile(r"(?<=[a-z])-\n(?=[a-z])")
 _MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
 _GUESSED_BYTES = 100_000
+_NESTING = 40
+"""Lists and quotations in one another that Markdown is read with; brackets take time in proportion to it."""
+_NULS = 100
+"""Bytes to a NUL byte that make a text UTF-8 with damage and not one of wide characters, or no text."""
 _MOSTLY = 4
 """Good characters to a bad one that make a text UTF-8 with damage and not another encoding."""
 
@@ -133,10 +137,10 @@ def find_encoding(raw: bytes, is_web_page: bool = False) -> str:
     marked = next((name for mark, name in _MARKS.items() if raw.startswith(mark)), "")
     if marked:
         return marked
-    if b"\0" not in raw:
+    if raw.count(0) * _NULS <= len(raw):
         text = raw.decode(errors="replace")
         damaged = text.count("\ufffd")
-        if not damaged or damaged * _MOSTLY < sum(map(len, _NOT_ASCII.findall(text))):
+        if not damaged or (b"\0" not in raw and damaged * _MOSTLY < sum(map(len, _NOT_ASCII.findall(text)))):
             return "utf-8"
     with needs_extra("corpus"):
         from charset_normalizer import from_bytes
@@ -171,10 +175,16 @@ def _read_markdown(raw: bytes, encoding: str) -> Document:
     text = decode_text(raw, encoding)
     try:
         said, text = frontmatter.parse(text)
-    except YAMLError:
-        said = {}  # Between two lines of hyphens stands something else.
-    markdown = MarkdownIt("commonmark").enable(["table", "strikethrough"])
-    return Document(as_text(said.get("title")), _sections_of(markdown.render(text)))
+    except (YAMLError, ValueError):
+        said = {}  # Between two lines of hyphens stands something else, or a date that no calendar has.
+    said_title = said.get("title")
+    title = "" if isinstance(said_title, list | dict | set) else as_text(said_title)
+    markdown = MarkdownIt("commonmark", {"maxNesting": _NESTING}).enable(["table", "strikethrough"])
+    # What is nested deeper is left out by the parser without a word.
+    tokens = markdown.parse(text)
+    if any(token.level >= _NESTING - 1 for token in tokens):
+        return Document(title, [((), text)])
+    return Document(title, _sections_of(markdown.renderer.render(tokens, markdown.options, {})))
 
 
 def _read_rst(raw: bytes, encoding: str) -> Document:
@@ -291,9 +301,14 @@ def _read_book(raw: bytes, encoding: str) -> Document:
         content = ElementTree.fromstring(book.read(str(package)))
         files = {item.get("id"): item.get("href", "") for item in content.iterfind(".//{*}manifest/{*}item")}
         sections: list[Section] = []
+        packed, is_found = set(book.namelist()), False
         for reference in content.iterfind(".//{*}spine/{*}itemref"):
-            chapter = package.parent / unquote(files[reference.get("idref")])
-            sections.extend(_sections_of(decode_text(book.read(str(chapter)), "", is_web_page=True)))
+            chapter = str(package.parent / unquote(files.get(reference.get("idref"), "")))
+            if chapter in packed:
+                is_found = True
+                sections.extend(_sections_of(decode_text(book.read(chapter), "", is_web_page=True)))
+        if not is_found:
+            raise UnreadableDocumentError("broken epub", "holds none of the chapters that it names")
         return Document((content.findtext(".//{*}metadata/{*}title") or "").strip(), sections)
 
 
