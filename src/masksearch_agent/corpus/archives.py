@@ -73,9 +73,20 @@ def _read_record(record: Any, max_bytes: int) -> tuple[str, bytes]:
 
 
 def _as_utf8(raw: bytes, charset: str) -> bytes:
-    """Return a page, decoded as its server says, in UTF-8 with a mark; as it was where it is something else."""
+    """Return a page, decoded as its server says, in UTF-8 with a mark; as it was where it is something else.
+
+    Many a server calls every page ISO-8859-1, which any bytes are; what reads as UTF-8 is UTF-8 all the same.
+    """
+    from resiliparse.parse.encoding import map_encoding_to_html5
+
     try:
-        return raw if raw.startswith(_MARKS) else raw.decode(charset).encode("utf-8-sig")
+        if raw.startswith(_MARKS) or (not raw.isascii() and raw.decode()):
+            return raw
+    except UnicodeDecodeError:
+        pass  # It is not UTF-8.
+    try:
+        # Browsers read ISO-8859-1 as Windows-1252, and so do those who write it.
+        return raw.decode(map_encoding_to_html5(charset, fallback_utf8=False) or charset).encode("utf-8-sig")
     except (LookupError, ValueError):
         return raw
 

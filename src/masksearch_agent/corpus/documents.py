@@ -45,56 +45,35 @@ class Document(NamedTuple):
     """Text in paragraphs, with an empty line between them; a PDF file has page breaks in it."""
 
 
-_SKIPPED = (
+_NOT_CONTENT = (
     *(
         "nav",
-        "footer",
-        "aside",
-        "script",
-        "style",
-        "template",
-        "svg",
-        "iframe",
-        "button",
-        "select",
-        "textarea",
+        "navbar",
+        "navigation",
+        "toc",
+        "sidebar",
+        "breadcrumbs",
+        "navheader",
+        "navfooter",
+        "sphinxsidebar",
     ),
-    *(
-        "[hidden]",
-        '[style*="display:none"]',
-        '[style*="display: none"]',
-        "[role=navigation]",
-        "[role=search]",
-    ),
-    # Classes and ids of what leads to other pages and tells nothing itself (DocBook, Sphinx, Publican, MkDocs, …).
-    *(
-        f"{mark}{name}"
-        for mark in ".#"
-        for name in ("nav", "navbar", "navigation", "toc", "sidebar", "breadcrumbs")
-    ),
-    *(
-        ".navheader",
-        ".navfooter",
-        ".sphinxsidebar",
-        ".breadcrumb",
-        ".menu",
-        ".pagination",
-        ".skip-link",
-        ".skiplink",
-    ),
-    *(
-        ".headerlink",
-        ".footer",
-        "#footer",
-        ".related",
-        ".indexterms",
-        ".genindextable",
-        ".indexdiv",
-        ".contents-list",
-    ),
+    *("breadcrumb", "pagination", "skip-link", "skiplink", "headerlink", "footer", "indexterms"),
+    *("genindextable", "indexdiv", "contents-list"),
+)
+"""Classes and ids of what leads to other pages and tells nothing itself (DocBook, Sphinx, Publican, MkDocs, …)."""
+_CONTENT = ":not(article, main, section, body)"
+_SKIPPED = (
+    *("nav", "footer", "aside", "script", "style", "template", "svg", "iframe"),
+    *("button", "select", "textarea"),  # What a reader fills in is not what the page says.
+    *("[hidden]", '[style*="display:none"]', '[style*="display: none"]'),
+    *("[role=navigation]", "[role=search]"),
+    *(f"{mark}{name}{_CONTENT}" for mark in ".#" for name in _NOT_CONTENT),
+    *("ul.menu", "ol.menu", "ul.related", "ol.related"),
     # Of docutils; what a directive of Sphinx's says stays, as it is written.
     *(".system-messages", "[id^=system-message]", ".system-message p"),
 )
+_LINK_LISTS = "div.menu, div.related"
+"""Called so by navigation, where most of the text is links, and by what a restaurant serves."""
 _HEADING = re.compile(r"<h([1-6])>(.*?)</h\1>", re.DOTALL)
 _TAG = re.compile(r"<[^>]*>")
 _CELL_GAP = re.compile(r"(?<=\S)\t+")
@@ -211,13 +190,19 @@ def _read_html(raw: bytes, encoding: str) -> Document:
 def _sections_of(page: str) -> list[Section]:
     """Return the sections of a web page, without scripts, navigation and what is hidden."""
     from resiliparse.extract.html2text import extract_plain_text
+    from resiliparse.parse.html import HTMLTree
 
     options: dict[str, Any] = {
         "preserve_formatting": "minimal_html",
         "list_bullets": False,
         "alt_texts": False,
     }
-    text = extract_plain_text(page, skip_elements=_SKIPPED, **options)
+    tree = HTMLTree.parse(page)
+    for part in tree.body.query_selector_all(_LINK_LISTS) if tree.body is not None else ():
+        linked = sum(len(link.text.strip()) for link in part.get_elements_by_tag_name("a"))
+        if linked * 2 > len(part.text.strip()):
+            part.setattr("hidden", "")
+    text = extract_plain_text(tree, skip_elements=_SKIPPED, **options)
     if not text.strip():
         text = extract_plain_text(page, noscript=True, **options)
     opening, *pieces = _HEADING.split(text)

@@ -99,6 +99,8 @@ def write_archive(path: Path, content_type: str, body: bytes) -> Path:
         ("text/html; charset=ascii", "Gęś", "utf-8"),
         ("text/html; charset=no-such", "Gęś", "utf-8"),
         ("text/html", "Gęś", "utf-8"),
+        ("text/html; charset=iso-8859-1", "Gęś", "utf-8"),
+        ("text/html; charset=iso-8859-1", "“Café”", "cp1252"),
     ],
 )
 def test_an_archived_page_is_decoded_as_its_server_says_where_that_fits(
@@ -107,3 +109,21 @@ def test_an_archived_page_is_decoded_as_its_server_says_where_that_fits(
     body = text if "plain" in content_type else f"<html><body><p>{text}</p></body></html>"
     [(_, read)] = read_archive(write_archive(tmp_path / "a.warc", content_type, body.encode(encoding)), 10**6)
     assert text_of(*read()).strip() == text
+
+
+@pytest.mark.parametrize(
+    ("part", "is_kept"),
+    [
+        ('<div class="menu"><p>Soup of the day, with <a href="b">bread</a>.</p></div>', True),
+        ('<article class="related"><p>Soup of the day.</p></article>', True),
+        ('<section id="sidebar"><p>Soup of the day.</p></section>', True),
+        ('<div class="menu"><a href="s">Soup</a> | <a href="f">Fish</a></div>', False),
+        ('<ul class="menu"><li>Soup</li></ul>', False),
+        ('<div class="sidebar"><p>Soup</p></div>', False),
+        ("<form><textarea>Soup</textarea></form>", False),
+    ],
+)
+def test_a_name_for_navigation_leaves_out_navigation_alone(part: str, is_kept: bool) -> None:
+    text = text_of(".html", f"<html><body><p>Welcome.</p>{part}</body></html>".encode())
+    assert "Welcome." in text
+    assert ("Soup" in text) == is_kept
