@@ -75,6 +75,8 @@ _SKIPPED = (
 _LINK_LISTS = "div.menu, div.related"
 """Called so by navigation, where most of the text is links, and by what a restaurant serves."""
 _HEADING = re.compile(r"<h([1-6])>(.*?)</h\1>", re.DOTALL)
+_PLACEHOLDER = re.compile(r"<[A-Za-z]\w*(?:-\w+)+>")
+"""What stands for a word of the reader's, `<your-token>`; no tag of HTML's has a hyphen in it."""
 _TAG = re.compile(r"<[^>]*>")
 _CELL_GAP = re.compile(r"(?<=\S)\t+")
 _BREAK = re.compile(r"\n\s*\n")
@@ -161,6 +163,9 @@ def _read_markdown(raw: bytes, encoding: str) -> Document:
     markdown = MarkdownIt("commonmark", {"maxNesting": _NESTING}).enable(["table", "strikethrough"])
     # What is nested deeper is left out by the parser without a word.
     tokens = markdown.parse(text)
+    for child in (child for token in tokens for child in token.children or ()):
+        if child.type == "html_inline" and _PLACEHOLDER.fullmatch(child.content):
+            child.type = "text"
     if any(token.level >= _NESTING - 1 for token in tokens):
         return Document(title, [((), text)])
     return Document(title, _sections_of(markdown.renderer.render(tokens, markdown.options, {})))
@@ -200,7 +205,7 @@ def _sections_of(page: str) -> list[Section]:
     tree = HTMLTree.parse(page)
     for part in tree.body.query_selector_all(_LINK_LISTS) if tree.body is not None else ():
         linked = sum(len(link.text.strip()) for link in part.get_elements_by_tag_name("a"))
-        if linked * 2 > len(part.text.strip()):
+        if linked * 2 > len((part.text or "").strip()):
             part.setattr("hidden", "")
     text = extract_plain_text(tree, skip_elements=_SKIPPED, **options)
     if not text.strip():
@@ -254,7 +259,8 @@ def _read_slides(raw: bytes, encoding: str) -> Document:
         texts = [text for shape in slide.shapes if shape != title for text in _texts_of_shape(shape)]
         if slide.has_notes_slide and slide.notes_slide.notes_text_frame is not None:
             texts.append(slide.notes_slide.notes_text_frame.text)
-        sections.append(((name,) if name else (), "\n\n".join(filter(None, texts))))
+        # A line break within a paragraph is a vertical tab.
+        sections.append(((name,) if name else (), "\n\n".join(filter(None, texts)).replace("\v", "\n")))
     return Document(slides.core_properties.title or "", sections)
 
 

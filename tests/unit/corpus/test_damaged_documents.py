@@ -7,6 +7,7 @@ import zipfile
 from io import BytesIO
 from pathlib import Path
 
+import pptx
 import pytest
 
 from masksearch_agent.corpus.archives import read_archive
@@ -127,3 +128,18 @@ def test_a_name_for_navigation_leaves_out_navigation_alone(part: str, is_kept: b
     text = text_of(".html", f"<html><body><p>Welcome.</p>{part}</body></html>".encode())
     assert "Welcome." in text
     assert ("Soup" in text) == is_kept
+
+
+def test_a_placeholder_in_markdown_is_text() -> None:
+    assert (
+        text_of(".md", b"Set it to <your-token> and <b>go</b>.").strip() == "Set it to <your-token> and go."
+    )
+
+
+def test_a_line_break_on_a_slide_is_a_line_break() -> None:
+    slides = pptx.Presentation()
+    box = slides.slides.add_slide(slides.slide_layouts[6]).shapes.add_textbox(0, 0, 10**6, 10**6)
+    box.text_frame.text = "one\vtwo"
+    file = BytesIO()
+    slides.save(file)
+    assert text_of(".pptx", file.getvalue()) == "one\ntwo"
