@@ -204,7 +204,7 @@ def _sections_of(page: str) -> list[Section]:
     }
     tree = HTMLTree.parse(page)
     for part in tree.body.query_selector_all(_LINK_LISTS) if tree.body is not None else ():
-        linked = sum(len(link.text.strip()) for link in part.get_elements_by_tag_name("a"))
+        linked = sum(len((link.text or "").strip()) for link in part.get_elements_by_tag_name("a"))
         if linked * 2 > len((part.text or "").strip()):
             part.setattr("hidden", "")
     text = extract_plain_text(tree, skip_elements=_SKIPPED, **options)
