@@ -161,11 +161,11 @@ def _read_markdown(raw: bytes, encoding: str) -> Document:
     said_title = said.get("title")
     title = "" if isinstance(said_title, list | dict | set) else as_text(said_title)
     markdown = MarkdownIt("commonmark", {"maxNesting": _NESTING}).enable(["table", "strikethrough"])
-    # What is nested deeper is left out by the parser without a word.
     tokens = markdown.parse(text)
     for child in (child for token in tokens for child in token.children or ()):
         if child.type == "html_inline" and _PLACEHOLDER.fullmatch(child.content):
             child.type = "text"
+    # What is nested deeper is left out by the parser without a word.
     if any(token.level >= _NESTING - 1 for token in tokens):
         return Document(title, [((), text)])
     return Document(title, _sections_of(markdown.renderer.render(tokens, markdown.options, {})))
