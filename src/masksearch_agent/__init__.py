@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from masksearch_agent.agent.runnable import MaskSearchAgent
     from masksearch_agent.config.agent import AgentSettings
-    from masksearch_agent.records import Passage, SearchAnswer, SearchTask, Trajectory
+    from masksearch_agent.records import CHECKPOINTED, Passage, SearchAnswer, SearchTask, Trajectory
     from masksearch_agent.retrieval.index import build_index
     from masksearch_agent.retrieval.retriever import MaskSearchEmbeddings, MaskSearchRetriever
 
 __all__ = (
+    "CHECKPOINTED",
     "AgentSettings",
     "MaskSearchAgent",
     "MaskSearchEmbeddings",
@@ -32,6 +33,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "AgentSettings": "masksearch_agent.config.agent",
+    "CHECKPOINTED": "masksearch_agent.records",
     "MaskSearchAgent": "masksearch_agent.agent.runnable",
     "MaskSearchEmbeddings": "masksearch_agent.retrieval.retriever",
     "MaskSearchRetriever": "masksearch_agent.retrieval.retriever",

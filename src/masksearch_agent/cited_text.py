@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from masksearch_agent.records import Citation, Passage
 
-__all__ = ("cited_text", "place_of", "url_of")
+__all__ = ("cited_text", "numbered_text", "place_of", "url_of")
 
 _URL_KEYS = ("url", "link", "href", "source")
 _MARKUP = re.compile(r"([\\\[\]])")
+_BLOCK_ENDS = re.compile(r"^[^\S\n]*(?:\|[^\n]*\||```|~~~)\Z", re.MULTILINE)
 _NOT_IN_LINKS = re.compile(r"[\s()<>\\\"]")
 
 
@@ -21,6 +22,13 @@ def cited_text(answer: str, citations: Sequence[Citation]) -> str:
 
     A title is a link where the passage has an address on the web.
     """
+    text = numbered_text(answer, citations)
+    lines = dict.fromkeys(_line(citation) for citation in sorted(citations, key=lambda each: each.number))
+    return "\n".join([text, "", *lines]) if lines else text
+
+
+def numbered_text(answer: str, citations: Sequence[Citation]) -> str:
+    """Return an answer with the number of a passage behind each claim that rests on it."""
     parts, position = [], 0
     ends: dict[int, list[int]] = {}
     for citation in citations:
@@ -28,11 +36,13 @@ def cited_text(answer: str, citations: Sequence[Citation]) -> str:
         if citation.number not in numbers:
             numbers.append(citation.number)
     for end, numbers in sorted(ends.items()):
-        parts += [answer[position:end], " ", *(f"[{number}]" for number in numbers)]
+        said, rest = answer[position:end], answer[end:]
+        # A number behind the last bar of a row, or behind a fence, would be part of the table or of the code.
+        is_block = _BLOCK_ENDS.search(answer[:end]) and (not rest or rest.startswith("\n"))
+        marks = "".join(f"[{number}]" for number in numbers)
+        parts += [said, "\n\n" if is_block else " ", marks, " " if rest[:1].isalnum() else ""]
         position = end
-    text = "".join([*parts, answer[position:]])
-    lines = dict.fromkeys(_line(citation) for citation in sorted(citations, key=lambda each: each.number))
-    return "\n".join([text, "", *lines]) if lines else text
+    return "".join([*parts, answer[position:]])
 
 
 def url_of(passage: Passage) -> str:
@@ -50,12 +60,13 @@ def place_of(passage: Passage) -> str:
 def _line(citation: Citation) -> str:
     passage, url = citation.passage, url_of(citation.passage)
     place = place_of(passage)
-    title = _MARKUP.sub(r"\\\1", _one_line(passage.title or place or passage.id))
+    title = _MARKUP.sub(r"\\\1", _one_line(passage.title or place or url))
     named = f"[{title}]({_NOT_IN_LINKS.sub(_percent, url)})" if url else title
     if place and not url and passage.title and place != passage.title:
         named += f" ({_one_line(place)})"
-    quote = f": “{_one_line(citation.quote)}”" if citation.quote else ""
-    return f"[{citation.number}] {named}{quote}{'' if citation.is_claimed else ' (found, not cited)'}"
+    quote = f"“{_one_line(citation.quote)}”" if citation.quote else ""
+    found = "" if citation.is_claimed else " (found, not cited)"
+    return " ".join(filter(None, [f"[{citation.number}]", ": ".join(filter(None, [named, quote]))])) + found
 
 
 def _percent(match: re.Match[str]) -> str:

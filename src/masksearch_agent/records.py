@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from langchain_core.messages import AIMessage
 
 __all__ = (
+    "CHECKPOINTED",
     "FALSE_PREMISE",
     "MASK",
     "Citation",
@@ -284,3 +285,11 @@ class SearchAnswer(Record):
         from langchain_core.messages import AIMessage
 
         return [AIMessage(self.text)]
+
+
+CHECKPOINTED = tuple(
+    (record.__module__, record.__name__)
+    for record in (SearchAnswer, Passage, Citation, Usage, Trajectory, Turn, Message, Sampling)
+)
+"""What a `SearchAnswer` is made of, as LangGraph's `JsonPlusSerializer(allowed_msgpack_modules=…)` takes it: a
+checkpointer with that serializer gives an answer back as what it was, also with `LANGGRAPH_STRICT_MSGPACK`."""

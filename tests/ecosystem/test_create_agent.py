@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from fakes.chat_models import ScriptedChatModel
+import pytest
+from fakes.chat_models import ScriptedChatModel, ScriptedRecordingModel
 from fakes.ecosystem import ToolCallingModel, call, make_searcher
 from langchain.agents import create_agent
 from langchain.agents.middleware import HumanInTheLoopMiddleware
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.checkpoint.serde import _msgpack
+from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.types import Command
 
-from masksearch_agent import SearchAnswer
+from masksearch_agent import CHECKPOINTED, MaskSearchAgent, Passage, SearchAnswer
 
 THREAD: Any = {"configurable": {"thread_id": "t"}}
 ADA = "Ada [1]\n\n[1] Harrow: “Ada founded Harrow.” (found, not cited)"
@@ -48,6 +51,29 @@ async def test_parallel_calls_are_answered_each_and_survive_a_checkpointer():
         assert (kept.answer, [source.title for source in kept.sources]) == ("Bo", ["Velling"])
         assert len(model.calls) == 3
         assert not any("<search>" in message.text for message in model.calls[-1])
+
+
+def test_a_strict_checkpointer_gives_back_the_whole_answer_of_an_async_search(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    async def search(query: str) -> list[Passage]:
+        return [Passage("h", "Harrow", "Ada founded Harrow.", metadata={"page": 3, "part": {"n": [1]}})]
+
+    monkeypatch.setattr(_msgpack, "STRICT_MSGPACK_ENABLED", True)
+    script = ["<think>x</think><search>founder</search>", "<think>ok</think><answer>Ada</answer>"]
+    tool = MaskSearchAgent(ScriptedRecordingModel(script=script), search).as_tool()
+    calls = [AIMessage("", tool_calls=[call("Harrow", "1")]), AIMessage("Ada.")]
+    saver = InMemorySaver(serde=JsonPlusSerializer(allowed_msgpack_modules=CHECKPOINTED))
+    app = create_agent(ToolCallingModel(script=calls), [tool], checkpointer=saver)
+    given = results(app.invoke({"messages": [HumanMessage("Who?")]}, THREAD)["messages"])["1"].artifact
+    kept = results(app.get_state(THREAD).values["messages"])["1"].artifact
+    assert isinstance(kept, SearchAnswer)
+    assert kept.trajectory is not None
+    assert (kept.answer, kept.citations[0].passage.metadata["page"]) == ("Ada", 3)
+    assert kept.trajectory.turns[0].context[0].role == "system"
+    assert kept.trajectory.turns[0].sampling is not None
+    assert kept == given
+    assert [record.message for record in caplog.records if "msgpack" in record.message] == []
 
 
 async def test_a_person_approves_edits_and_rejects_a_search():

@@ -29,6 +29,8 @@ def reply(messages: list[BaseMessage]) -> str:
     asked = [m.text for m in messages if m.type == "human" and not m.text.startswith("<")]
     if messages[-1].text.startswith("<information>"):
         answer = "Ada Lovelace" if len(asked) == 1 else f"after {asked[0]}"
+        if "list" in asked[0]:
+            answer = "Ada Lovelace founded it. [1]\nOthers built <b>ships</b>. [2]"
         return f"<think>The passage says it.</think><answer>{answer}</answer>"
     return "<think>I have to look.</think><search>founder of Harrow</search>"
 
@@ -78,6 +80,16 @@ def test_an_answer_comes_with_its_steps_and_the_sentence_it_rests_on(
         "performance.getEntriesByType('resource').map(e => e.name).filter(n => !n.includes('127.0.0.1'))"
     )
     assert (browser.run(foreign), browser.problems) == ([], [])
+
+
+@pytest.mark.slow
+def test_a_finished_answer_keeps_its_numbers_and_line_breaks(address: str, browser: Browser) -> None:
+    browser.open(address)
+    ask(browser, "list the founders of Harrow", "Sources")
+    text = browser.run("document.body.innerText")
+    assert "Ada Lovelace founded it. [1]\nOthers built <b>ships</b>. [2]" in text
+    headings = browser.run("[...document.querySelectorAll('.passage b')].map(e => e.innerText)")
+    assert headings == ["[1]", "[2]"]
 
 
 @pytest.mark.slow

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pytest
+
 from masksearch_agent.cited_text import cited_text, url_of
 from masksearch_agent.records import Citation, Passage
 
@@ -24,3 +26,17 @@ def test_only_addresses_on_the_web_are_links() -> None:
 
 def test_without_citations_the_answer_stands_alone() -> None:
     assert cited_text("Ada", []) == "Ada"
+
+
+def test_a_passage_of_no_title_and_no_place_is_told_by_what_it_says() -> None:
+    assert cited_text("Ada", [citation(Passage("3f9c", "", "Ada did."))]) == "Ada [1]\n\n[1] “Ada did.”"
+    web = Passage("3f9c", "", "x", metadata={"url": "https://x.org/a"})
+    assert cited_text("Ada", [citation(web)]) == "Ada [1]\n\n[1] [https://x.org/a](https://x.org/a): “x”"
+    silent = Citation(1, Passage("3f9c", "", "x"), "", 0, 0, "Ada", 0, 3)
+    assert cited_text("Ada", [silent]) == "Ada [1]\n\n[1]"
+
+
+@pytest.mark.parametrize("answer", ["```\nx\n```", "| Ada | Harrow |"])
+def test_a_number_stays_out_of_the_code_or_the_table_that_it_follows(answer: str) -> None:
+    whole = Citation(1, Passage("p", "T", "x"), "", 0, 0, answer, 0, len(answer))
+    assert cited_text(answer, [whole]) == f"{answer}\n\n[1]\n\n[1] T"

@@ -581,3 +581,14 @@ def test_an_answer_is_shown_with_the_sentences_that_it_rests_on() -> None:
     assert "cited [2] Harrow towns.pdf, page 3" in shown
     assert "“Ada founded it.”" in shown
     assert "1 cited numbers are of no passage" in shown
+
+
+def test_a_passage_without_a_title_is_not_named_by_its_id() -> None:
+    passage = Passage("3f9c", "", "Ada founded it.")
+    cited = Citation(1, passage, passage.text, 0, 15, "Ada", 0, 3)
+    console = Console(record=True, width=80)
+    _show_answer(SearchAnswer("Ada", "", (passage,), (), "answered", citations=(cited,)), console)
+    shown = console.export_text()
+    assert "cited [1]" in shown
+    assert "“Ada founded it.”" in shown
+    assert "3f9c" not in shown

@@ -14,7 +14,7 @@ from masksearch_agent.errors import AgentError
 from masksearch_agent.jsonl import dump_record, load_record
 from masksearch_agent.records import Citation
 
-__all__ = ("closing_text", "is_refusal", "refusal_text", "structured_response")
+__all__ = ("citation_data", "closing_text", "is_refusal", "refusal_text", "structured_response")
 
 _REFUSALS = ("refusal", "content_filter", "safety")
 """What providers give as the reason why a reply ended that refuses."""
@@ -30,22 +30,26 @@ def closing_text(end: Mapping[str, Any]) -> str:
 def structured_response(end: Mapping[str, Any]) -> StructuredResponse:
     """Return the reply as data."""
     citations = _citations(end)
-    cited = [
-        {
-            "number": each.number,
-            "title": each.passage.title,
-            "source": each.passage.source,
-            "metadata": dump_record(each.passage).get("metadata", {}),
-            "quote": each.quote,
-            "claim": each.claim,
-            "is_claimed": each.is_claimed,
-        }
-        for each in citations
-    ]
     titles = dict.fromkeys(each.passage.title for each in citations if each.passage.title)
     return StructuredResponse(
-        answer=restore(end["answer"]), sources=[*titles], stop_reason=end["stop_reason"], citations=cited
+        answer=restore(end["answer"]),
+        sources=[*titles],
+        stop_reason=end["stop_reason"],
+        citations=[citation_data(each) for each in citations],
     )
+
+
+def citation_data(citation: Citation) -> dict[str, Any]:
+    """Return a citation for programs of others: what is cited, where it is from, and what rests on it."""
+    return {
+        "number": citation.number,
+        "title": citation.passage.title,
+        "source": citation.passage.source,
+        "metadata": dump_record(citation.passage).get("metadata", {}),
+        "quote": citation.quote,
+        "claim": citation.claim,
+        "is_claimed": citation.is_claimed,
+    }
 
 
 def is_refusal(reply: AnyMessage) -> bool:

@@ -232,7 +232,8 @@ def _show_steps(
             for passage in found["passages"]:
                 number = numbers.setdefault(passage["id"], len(numbers) + 1)
                 text = passage["text"][:_PREVIEW_CHARACTERS]
-                console.print(f"        [dim]\\[{number}] {escape(passage['title'])}: {escape(text)}[/]")
+                text = f"{passage['title']}: {text}" if passage["title"] else text
+                console.print(f"        [dim]\\[{number}] {escape(text)}[/]")
         elif node == "force_answer":
             console.print("[magenta]no searches left[/]")
 
@@ -241,8 +242,9 @@ def _show_answer(answer: SearchAnswer, console: Console) -> None:
     body = f"[bold]{escape(answer.answer) or 'no answer'}[/]"
     for each in answer.citations:
         mark = "cited" if each.is_claimed else "found"
-        title, place = each.passage.title or each.passage.id, url_of(each.passage) or place_of(each.passage)
-        body += f"\n\n[dim]{mark} \\[{each.number}][/] {escape(title)}"
+        title, place = each.passage.title, url_of(each.passage) or place_of(each.passage)
+        body += f"\n\n[dim]{mark} \\[{each.number}][/]"
+        body += f" {escape(title)}" if title else ""
         body += f" [dim]{escape(place)}[/]" if place and place != title else ""
         body += f"\n“{escape(' '.join(each.quote.split()))}”" if each.quote else ""
     if answer.unknown_citations:

@@ -11,6 +11,7 @@ from langchain_core.documents import Document
 from masksearch_agent.config.corpus import CorpusSettings
 from masksearch_agent.corpus.splitting import split_text
 from masksearch_agent.errors import CorpusError
+from masksearch_agent.record_base import FrozenDict
 from masksearch_agent.records import Passage, content_id
 
 __all__ = ("Loaded", "passages_of_loaded")
@@ -22,7 +23,8 @@ Loaded = BaseLoader | Iterable[Passage | Document]
 def passages_of_loaded(loaded: Loaded, settings: CorpusSettings | None = None) -> Iterator[Passage]:
     """Yield the passages of documents, which are cut where they are longer than the settings say.
 
-    Each keeps the metadata of its document. Its title is the metadata's `title`, else the name of its `source`.
+    Each keeps the metadata of its document. Its title is the metadata's `title`, else the name of its `source`. The
+    same text of two documents, or under other metadata, makes two passages: either may be looked for or taken out.
 
     Raises:
         CorpusError: Something is neither a passage nor a document.
@@ -40,9 +42,10 @@ def passages_of_loaded(loaded: Loaded, settings: CorpusSettings | None = None) -
 
 
 def _passages_of_document(document: Document, max_words: int) -> Iterator[Passage]:
-    known = document.metadata
+    known = FrozenDict(document.metadata)
     source = str(known.get("source") or known.get("url") or "")
     title = str(known.get("title") or (source if "://" in source else PurePath(source).stem))
     document_id = str(document.id or known.get("id") or source)
+    whose = (document_id, known) if document_id or known else ()
     for position, piece in enumerate(split_text(document.page_content, max_words)):
-        yield Passage(content_id(title, piece), title, piece, document_id, position, source, known)
+        yield Passage(content_id(*whose, title, piece), title, piece, document_id, position, source, known)

@@ -1,8 +1,9 @@
 """Search with what an application already has: a retriever, a tool, a vector store, a function; or by a name.
 
 Async calls use the object's own async method, so that LangChain's callbacks, tracing and cancellation keep
-working; a plain function runs in a thread. Whatever is asked is given the caller's `RunnableConfig`, so that it can
-tell one user from another, and nothing of what it answers is remembered.
+working; a plain function runs in a thread, and so does, for sync code, what can only be awaited. Whatever is asked is
+given the caller's `RunnableConfig`, so that it can tell one user from another, and nothing of what it answers is
+remembered.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 
 from langchain_core.language_models import BaseLanguageModel
 from langchain_core.retrievers import BaseRetriever
-from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda, RunnableSequence, ensure_config
+from langchain_core.runnables import Runnable, RunnableConfig, RunnableSequence, ensure_config
 from langchain_core.runnables.base import RunnableBindingBase
 from langchain_core.runnables.configurable import DynamicRunnable
 from langchain_core.runnables.utils import accepts_config
@@ -158,8 +159,7 @@ def _of_runnable(runnable: Runnable[Any, Any]) -> AwaitedSource:
         config = ensure_config()
         return await runnable.ainvoke(wrap(query), config, **_retriever_options(runnable, config, limit))
 
-    is_async_only = isinstance(runnable, RunnableLambda) and not hasattr(runnable, "func")
-    source = AwaitedSource(aask) if is_async_only else AwaitedSource(aask, ask)
+    source = AwaitedSource(aask, ask)
     source.is_traced = _ends_in_retriever(runnable)
     return source
 
@@ -183,6 +183,11 @@ def _call_or_await(call: Callable[[], object], acall: Callable[[], Coroutine[Any
     try:
         return call()
     except NotImplementedError:
+        return finish_in_thread(acall)
+    except TypeError as failure:
+        # What a RunnableLambda of an async function says, alone or as a step of a chain.
+        if "Cannot invoke a coroutine function synchronously" not in str(failure):
+            raise
         return finish_in_thread(acall)
 
 

@@ -107,7 +107,8 @@ def update_index(
     Args:
         directory: Where `build_index` wrote it.
         added: Passages, LangChain documents, or a loader of them. They take the place of all that the index has of the
-            same documents (`Passage.document_id`).
+            same documents (`Passage.document_id`). Text that another document of the index holds too, and whose id
+            is that of the text alone, gets an id of its own here, so that each document keeps it.
         removed: Ids of passages and of documents.
         settings: Tells of `dense`, where that is an object; all else stays as the index was built.
         embedder: Replaces the one that the index names; must have the same name.

@@ -13,7 +13,7 @@ from typing import IO, Any
 
 from masksearch_agent.errors import RetrievalError, needs_extra
 from masksearch_agent.jsonl import dump_record
-from masksearch_agent.records import Passage
+from masksearch_agent.records import Passage, content_id
 from masksearch_agent.retrieval.passages import DEAD_ROWS, FIELDS, LINES, ROWS, Extent, PassageFile
 
 with needs_extra("index"):
@@ -58,7 +58,8 @@ def append_passages(
     """
     old = known.extent if known is not None else Extent()
     with _open_files(folder, known) as (lines, rows):
-        given = _write_new(lines, rows, known, passages)
+        held = _Held(known) if known is not None and removed is not None else None
+        given = _write_new(lines, rows, known, passages if held is None else map(held.apart, passages))
     extent = replace(old, rows=max(old.rows, int(given.rows.max(initial=-1)) + 1))
     leaves = np.ones(extent.rows, dtype=bool)
     if known is not None:
@@ -72,6 +73,29 @@ def append_passages(
     with (folder / DEAD_ROWS).open("ab") as file:
         dead.astype("<u8").tofile(file)
     return replace(extent, dead=old.dead + len(dead))
+
+
+class _Held:
+    """Keeps the passages of an index from being taken for those of other documents with the same text."""
+
+    def __init__(self, known: PassageFile) -> None:
+        there = known.is_there()
+        names = known.rows["name"][there]
+        order = np.argsort(names)
+        self._names, self._documents = names[order], known.rows["document"][there][order]
+
+    def apart(self, passage: Passage) -> Passage:
+        """Return a passage with an id of its own where another document holds that of its title and text."""
+        name = np.uint64(_hash(passage.id))
+        place = int(np.searchsorted(self._names, name))
+        if place == len(self._names) or self._names[place] != name:
+            return passage
+        document = passage.document_id or passage.id
+        is_held = int(self._documents[place]) != _hash(document)
+        # An id that was given is the caller's word for what is the same passage.
+        if not is_held or passage.id != content_id(passage.title, passage.text):
+            return passage
+        return replace(passage, id=content_id(passage.document_id or passage.source, passage.id))
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
 from itertools import chain
 from typing import Any
@@ -12,8 +12,9 @@ from typing import Any
 from langchain_core.documents import Document
 from langchain_core.messages import ToolMessage
 from langchain_core.runnables.config import ContextThreadPoolExecutor
+from pydantic_core import to_jsonable_python
 
-from masksearch_agent.concurrency import is_bound_to_thread
+from masksearch_agent.concurrency import finish_in_thread, is_bound_to_thread
 from masksearch_agent.errors import RetrievalError
 from masksearch_agent.records import Passage, ScoredPassage, content_id
 
@@ -54,17 +55,15 @@ class Source:
         return [self._ask(query, limit) for query in queries]
 
 
-def _refuse_sync(_query: str, _limit: int) -> object:
-    raise RetrievalError("the search function is async; use an async call (ainvoke, astream, asearch)")
-
-
 class AwaitedSource(Source):
-    """The same over a function that is awaited, with the sync way beside it where there is one."""
+    """The same over a function that is awaited; sync code awaits it in a thread where no sync way is beside it."""
 
     def __init__(
-        self, aask: Callable[[str, int], Awaitable[object]], ask: Callable[[str, int], object] = _refuse_sync
+        self,
+        aask: Callable[[str, int], Coroutine[Any, Any, object]],
+        ask: Callable[[str, int], object] | None = None,
     ) -> None:
-        super().__init__(ask)
+        super().__init__(ask or (lambda query, limit: finish_in_thread(lambda: aask(query, limit))))
         self._aask = aask
 
     async def asearch(self, queries: Sequence[str], limit: int) -> list[list[ScoredPassage]]:
@@ -123,14 +122,17 @@ def passage_from_document(document: Document) -> Passage:
 
 
 def document_of(passage: Passage) -> Document:
-    """Return a passage as a LangChain document; the metadata that it came with goes before what else is known of it."""
+    """Return a passage as a LangChain document; the metadata that it came with goes before what else is known of it.
+
+    Lists of the metadata, which a passage holds as tuples, are lists again.
+    """
     known = {
         "title": passage.title,
         "source": passage.source,
         "document_id": passage.document_id,
         "position": passage.position,
     }
-    return Document(passage.text, id=passage.id, metadata={**known, **passage.metadata})
+    return Document(passage.text, id=passage.id, metadata={**known, **to_jsonable_python(passage.metadata)})
 
 
 def _passages(output: object) -> list[Passage] | None:

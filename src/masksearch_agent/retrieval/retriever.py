@@ -44,7 +44,8 @@ class MaskSearchRetriever(BaseRetriever):
     """How to rank: `bm25`, `dense` or `hybrid`; None for what the index was built for."""
     filter: MetadataFilter | None = None
     """What the metadata of documents must hold: `{key: value}`, or a list of values any of which will do; or a function
-    that takes a document. A call may say another."""
+    that takes a document. Metadata that is a list fits where it equals or holds what is wanted. A call may say
+    another."""
 
     def model_post_init(self, context: Any) -> None:
         """Open the index, so that a wrong one is known at once."""
@@ -107,7 +108,10 @@ def _fits(document: Document, wanted: MetadataFilter) -> bool:
 
 
 def _is_wanted(value: object, wanted: object) -> bool:
-    return value in wanted if isinstance(wanted, list | tuple | set | frozenset) else value == wanted
+    # Compared one by one: a set can't be asked for a list.
+    choices = [*wanted] if isinstance(wanted, list | tuple | set | frozenset) else [wanted]
+    held = value if isinstance(value, list) else []
+    return value == wanted or any(choice == value or choice in held for choice in choices)
 
 
 @lru_cache(maxsize=32)

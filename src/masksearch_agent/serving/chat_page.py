@@ -20,7 +20,7 @@ from langgraph.types import StreamMode
 
 from masksearch_agent.agent.run import AgentRun
 from masksearch_agent.agent.state import SearchInput
-from masksearch_agent.cited_text import place_of
+from masksearch_agent.cited_text import numbered_text, place_of
 from masksearch_agent.errors import AgentError, MissingExtraError, ServingError
 from masksearch_agent.failures import reason_of, stops_run
 from masksearch_agent.jsonl import load_record
@@ -173,7 +173,7 @@ class _Reply:
         ]
         if is_finished:
             answer = self._run.answer(self._state, self._agent.model_version)
-            return [*shown, ChatMessage(_answer_html(answer))]
+            return [*shown, ChatMessage(_answer_markdown(answer))]
         return [*shown, ChatMessage(html.escape(self._said))] if self._said else shown
 
     def _thought(self) -> _Step:
@@ -197,18 +197,20 @@ class _Reply:
         return True
 
 
-def _answer_html(answer: SearchAnswer) -> str:
-    """Return an answer, and beneath it each passage that it rests on with the sentence marked."""
-    said = f"<p>{html.escape(answer.answer or str(answer))}</p>"
+def _answer_markdown(answer: SearchAnswer) -> str:
+    """Return an answer with its numbers, and beneath it each passage that it rests on with the sentence marked."""
+    said = html.escape(numbered_text(answer.answer, answer.citations) or str(answer), quote=False)
     cited = "".join(
-        _passage_html(citation.passage, f"[{citation.number}] ", citation.start, citation.end)
+        _passage_html(citation.passage, f"[{citation.number}]", citation.start, citation.end)
         for citation in answer.citations
     )
-    return f"{said}<details open><summary>Sources</summary>{cited}</details>" if cited else said
+    return f"{said}\n\n<details open><summary>Sources</summary>{cited}</details>" if cited else said
 
 
-def _passage_html(passage: Passage, before: str = "", start: int = 0, end: int = 0) -> str:
+def _passage_html(passage: Passage, number: str = "", start: int = 0, end: int = 0) -> str:
     text = passage.text
     marked = f"<mark>{html.escape(text[start:end])}</mark>" if end > start else ""
     body = f"{html.escape(text[:start])}{marked}{html.escape(text[end:])}"
-    return f'<div class="passage"><b>{html.escape(before + (passage.title or place_of(passage)))}</b>{body}</div>'
+    heading = " ".join(filter(None, [number, passage.title or place_of(passage)]))
+    named = f"<b>{html.escape(heading)}</b>" if heading else ""
+    return f'<div class="passage">{named}{body}</div>'

@@ -5,14 +5,13 @@ in text for a model and, with the same content, in structured data for a program
 """
 
 import asyncio
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from masksearch_agent.agent.runnable import MaskSearchAgent
 from masksearch_agent.errors import needs_extra
-from masksearch_agent.records import Passage, SearchAnswer
+from masksearch_agent.serving.mcp_answers import Answer, Results
 
 if TYPE_CHECKING:
     from mcp.server.fastmcp import FastMCP
@@ -20,31 +19,6 @@ if TYPE_CHECKING:
 __all__ = ("make_mcp_server", "serve_mcp")
 
 _MAX_RESULTS = 50
-
-
-class Result(BaseModel):
-    """A passage."""
-
-    title: str
-    url: str
-    """Where its document came from: an address, a file name or the id of a dataset."""
-    text: str
-    metadata: dict[str, Any] = {}
-
-
-class Results(BaseModel):
-    """What a search found."""
-
-    results: list[Result]
-
-
-class Answer(BaseModel):
-    """What the agent answered."""
-
-    answer: str
-    stop_reason: str
-    searches: list[list[str]]
-    sources: list[Result]
 
 
 def make_mcp_server(agent: MaskSearchAgent, port: int = 8000) -> "FastMCP[Any]":
@@ -65,18 +39,17 @@ def make_mcp_server(agent: MaskSearchAgent, port: int = 8000) -> "FastMCP[Any]":
     ) -> Annotated[CallToolResult, Answer]:
         answer = await agent.ainvoke(question)
         said = [TextContent(type="text", text=answer.text)]
-        return CallToolResult(content=said, structuredContent=_answer(answer))
+        return CallToolResult(content=said, structuredContent=Answer.of(answer).model_dump(mode="json"))
 
     async def search(
         query: Annotated[str, Field(description="What to look for.")],
         limit: Annotated[int, Field(ge=1, le=_MAX_RESULTS, description="Passages to return.")] = 5,
     ) -> Annotated[CallToolResult, Results]:
         [hits] = await agent.search.asearch([query], limit)
-        results = _results([hit.passage for hit in hits])
-        texts = [f"[{n}] {result.title}: {result.text}" for n, result in enumerate(results, start=1)]
+        results = Results.of(hit.passage for hit in hits)
+        texts = [f"[{n}] {result.title}: {result.text}" for n, result in enumerate(results.results, start=1)]
         said = [TextContent(type="text", text="\n".join(texts) or "No passage found.")]
-        data = Results(results=results).model_dump(mode="json")
-        return CallToolResult(content=said, structuredContent=data)
+        return CallToolResult(content=said, structuredContent=results.model_dump(mode="json"))
 
     described = "Answer a question by searching a document collection, step by step."
     server.add_tool(research, description=described, annotations=only_reads)
@@ -93,19 +66,3 @@ def serve_mcp(agent: MaskSearchAgent, port: int | None = None) -> None:
     """
     server = make_mcp_server(agent, port or 8000)
     asyncio.run(server.run_stdio_async() if port is None else server.run_streamable_http_async())
-
-
-def _answer(answer: SearchAnswer) -> dict[str, Any]:
-    return Answer(
-        answer=answer.answer,
-        stop_reason=answer.stop_reason,
-        searches=[list(queries) for queries in answer.searches],
-        sources=_results(answer.sources),
-    ).model_dump(mode="json")
-
-
-def _results(passages: Sequence[Passage]) -> list[Result]:
-    return [
-        Result(title=each.title, url=each.source, text=each.text, metadata=dict(each.metadata))
-        for each in passages
-    ]

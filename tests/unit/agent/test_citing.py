@@ -16,6 +16,7 @@ from masksearch_agent.agent.citing import cite
 from masksearch_agent.agent.marks import without_marks
 from masksearch_agent.agent.prompts import CITE, FULL_PROMPTS
 from masksearch_agent.agent.runnable import MaskSearchAgent
+from masksearch_agent.cited_text import numbered_text
 from masksearch_agent.config.agent import AgentSettings
 from masksearch_agent.records import Citation, Passage, SearchAnswer
 
@@ -68,6 +69,60 @@ def test_a_number_that_no_passage_has_is_counted_and_not_shown() -> None:
     found = cite("Ada Low [1][9], or Bo [0, 12-13].", "Who founded Harrow?", (), READ, reads_marks=True)
     assert (found.answer, found.unknown) == ("Ada Low, or Bo.", 4)
     assert [each.number for each in found.citations] == [1]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "Use `items[1]`.",
+        "So:\n```python\nrows[1] = x [2]\n```",
+        "Unclosed:\n```\nrows[1]",
+        '{"ids": [1, 2], "rows": [[1], [2]]}',
+        'It is {"ids": [1]} here',
+        "ids: [1, 2]",
+        "x = [1]",
+        "f([1])",
+        "in [0, 100]",
+        "items[0]",
+        "[1, 2, 3] and x in [0,1]",
+        "[400-499]",
+        "It is so.[^1]\n\n[^1]: Harrow",
+        "Sources:\n[1] Harrow\n[2] Leith",
+    ],
+)
+def test_numbers_that_are_part_of_what_is_said_stay_and_cite_nothing(answer: str) -> None:
+    found = cite(answer, "Who founded Harrow?", (), READ, reads_marks=True)
+    assert (found.answer, found.citations, found.unknown) == (answer, (), 0)
+    assert without_marks(answer) == answer
+
+
+def test_a_number_beside_one_that_is_data_still_cites() -> None:
+    found = cite("In [0, 100] [1] by `a[1]` and Bo [8].", "Who?", (), READ, reads_marks=True)
+    assert (found.answer, found.unknown) == ("In [0, 100] by `a[1]` and Bo.", 1)
+    assert [each.number for each in found.citations] == [1]
+
+
+def test_a_model_s_own_list_of_sources_behind_an_answer_goes_as_a_whole() -> None:
+    answer = "Ada Low [1].\n\n**Sources:**\n[1] Harrow\n- [2] Leith\n"
+    assert cited(answer) == [(1, FOUNDED, "Ada Low.")]
+    assert without_marks(answer) == "Ada Low."
+
+
+@pytest.mark.parametrize(
+    ("answer", "shown", "claims"),
+    [
+        ("| Ada [1] | Harrow [2] |", "| Ada [1] | Harrow [2] |", ["Ada", "Harrow"]),
+        ("| Ada | [1] |\n| Bo | [2] |", "| Ada | [1] |\n| Bo | [2] |", ["| Ada |", "| Bo |"]),
+        ("| Ada | Harrow | [1]\n| Bo | x |", "| Ada | Harrow [1] |\n| Bo | x |", ["Harrow"]),
+        ("|Who|Where|\n|-|-|\n|Ada[1]|Harrow|", "|Who|Where|\n|-|-|\n|Ada [1]|Harrow|", ["Ada"]),
+        ("由阿达创立。 [1] Bram", "由阿达创立。 [1] Bram", ["由阿达创立。"]),
+        ("由阿达创立。[1]Bram", "由阿达创立。 [1] Bram", ["由阿达创立。"]),
+    ],
+)
+def test_numbers_go_back_to_where_they_stood(answer: str, shown: str, claims: list[str]) -> None:
+    found = cite(answer, "Who founded Harrow?", (), READ, reads_marks=True)
+    assert [each.claim for each in found.citations] == claims
+    assert numbered_text(found.answer, found.citations) == shown
 
 
 def test_what_a_thought_quotes_is_cited_with_its_place() -> None:

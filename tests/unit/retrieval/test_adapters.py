@@ -255,11 +255,12 @@ def test_whatever_ends_in_a_retriever_tells_callbacks_of_its_queries_itself(sour
     assert as_search(source).is_traced == is_traced
 
 
-async def test_a_chain_that_can_only_be_awaited_refuses_sync_calls():
+async def test_a_chain_that_can_only_be_awaited_serves_sync_code_too():
     search = as_search(RunnableLambda(ashout))
-    assert await atexts(search, "a") == [["A"]]
-    with pytest.raises(RetrievalError, match="is async; use an async call"):
-        search.search(["a"], 1)
+    assert await atexts(search, "a", "b") == [["A"], ["B"]]
+    assert texts(search, "a", "b") == [["A"], ["B"]]
+    assert await asyncio.to_thread(texts, search, "a") == [["A"]]
+    assert texts(as_search(RunnableLambda(ashout) | EchoRetriever()), "a", "b") == [["async A"], ["async B"]]
 
 
 def test_a_chain_that_needs_more_than_a_query_is_refused():
@@ -372,8 +373,9 @@ async def test_functions_are_called_once_per_query():
     assert await atexts(search, "c") == [["about c"]]
 
 
-async def test_async_functions_are_awaited_and_refuse_sync_calls():
+async def test_async_functions_are_awaited_and_serve_sync_code_too():
     async def ask(query: str) -> list[str]:
+        await asyncio.sleep(0)
         return [f"about {query}"]
 
     class Client:
@@ -382,8 +384,25 @@ async def test_async_functions_are_awaited_and_refuse_sync_calls():
 
     for source in (ask, Client()):
         assert await atexts(as_search(source), "a") == [["about a"]]
-        with pytest.raises(RetrievalError, match="is async; use an async call"):
-            as_search(source).search(["a"], 1)
+        # From sync code that an event loop calls, as in a notebook, and from plain sync code.
+        assert texts(as_search(source), "a", "b") == [["about a"], ["about b"]]
+        assert await asyncio.to_thread(texts, as_search(source), "c") == [["about c"]]
+
+
+@pytest.mark.parametrize("wrap", [lambda function: function, RunnableLambda], ids=["function", "runnable"])
+def test_an_async_function_is_asked_in_a_sync_run_with_the_caller_s_config(wrap: Callable[[Any], Any]):
+    users: list[str] = []
+
+    async def ask(query: str, config: RunnableConfig) -> list[str]:
+        await asyncio.sleep(0)
+        users.append(config["configurable"]["user"])
+        return [f"about {query}"]
+
+    script = ["<think>x</think><search>q\nr</search>", "<think>ok</think><answer>a</answer>"]
+    agent = MaskSearchAgent(ScriptedChatModel(script=script), wrap(ask))
+    answer = agent.invoke("?", {"configurable": {"user": "ada"}})
+    assert [passage.text for passage in answer.retrieved] == ["about q", "about r"]
+    assert users == ["ada", "ada"]
 
 
 def test_results_keep_the_order_of_the_queries_when_asked_in_parallel():

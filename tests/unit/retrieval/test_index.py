@@ -10,8 +10,9 @@ import pytest
 from fakes.passages import WordEmbedder, ids, make_passages
 
 from masksearch_agent.config.retrieval import RetrievalSettings
+from masksearch_agent.corpus.readers import read_passages
 from masksearch_agent.errors import RetrievalError
-from masksearch_agent.records import Passage
+from masksearch_agent.records import Passage, content_id
 from masksearch_agent.retrieval.index import IndexReport, build_index, open_index, update_index
 from masksearch_agent.retrieval.modes import dense
 from masksearch_agent.retrieval.modes.bm25 import BM25Index
@@ -488,3 +489,69 @@ def test_an_index_keeps_the_metadata_of_its_passages(tmp_path: Path):
     passage = Passage("a", "T", "red fox", metadata={"page": 3, "url": "http://x"})
     build_index([passage], tmp_path / "index", BM25_ONLY)
     assert open_index(tmp_path / "index").search(["fox"], 1)[0][0].passage == passage
+
+
+def holders(index: Path) -> dict[str, str]:
+    """Return the id of each passage by its document."""
+    passages = open_index(index).searched_passages  # type: ignore[attr-defined]
+    return {passage.document_id or passage.source: passage.id for passage in passages}
+
+
+def write_note(folder: Path, name: str, text: str = "leave is thirty days") -> Path:
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text(text, encoding="utf-8")
+    return folder
+
+
+@pytest.mark.parametrize("settings", [BM25_ONLY, RetrievalSettings()])
+def test_a_file_that_is_added_keeps_the_text_that_it_shares_with_another(
+    tmp_path: Path, settings: RetrievalSettings
+):
+    index, embedder = tmp_path / "index", WordEmbedder()
+    build_index(read_passages(write_note(tmp_path / "old", "a/note.txt")), index, settings, embedder=embedder)
+    plain = content_id("note", "leave is thirty days")
+    both = {"a/note.txt": plain, "b/note.txt": content_id("b/note.txt", plain)}
+    new = write_note(tmp_path / "new", "b/note.txt")
+    for added in (1, 0):  # Again, it changes nothing.
+        report = update_index(index, read_passages(new), embedder=embedder)
+        assert (report.passages, report.added, report.removed) == (2, added, 0)
+        assert holders(index) == both
+    update_index(index, removed=["b/note.txt"], embedder=embedder)
+    assert holders(index) == {"a/note.txt": plain}
+    update_index(index, read_passages(new), embedder=embedder)
+    update_index(index, removed=["a/note.txt"], embedder=embedder)
+    assert holders(index) == {"b/note.txt": both["b/note.txt"]}
+    update_index(index, read_passages(new), embedder=embedder)
+    assert holders(index) == {"b/note.txt": plain}
+
+
+def test_a_file_that_changes_leaves_its_old_text_to_another_that_is_added_with_it(tmp_path: Path):
+    index = tmp_path / "index"
+    build_index(read_passages(write_note(tmp_path / "old", "a/note.txt")), index, BM25_ONLY)
+    new = write_note(write_note(tmp_path / "new", "a/note.txt", "leave is a day"), "b/note.txt")
+    assert update_index(index, read_passages(new)).passages == 2
+    [hits] = open_index(index).search(["leave"], 5)
+    assert {hit.passage.document_id: hit.passage.text for hit in hits} == {
+        "a/note.txt": "leave is a day",
+        "b/note.txt": "leave is thirty days",
+    }
+
+
+def test_a_row_of_a_table_leaves_a_file_with_the_same_text_alone_and_keeps_an_id_of_its_own(tmp_path: Path):
+    index = tmp_path / "index"
+    build_index(read_passages(write_note(tmp_path / "old", "note.txt")), index, BM25_ONLY)
+    plain = content_id("note", "leave is thirty days")
+    table = tmp_path / "t.jsonl"
+    row = {"title": "note", "text": "leave is thirty days"}
+    table.write_text(f"{json.dumps(row)}\n{json.dumps({**row, 'id': '7'})}\n", encoding="utf-8")
+    for _ in range(2):
+        assert update_index(index, read_passages(table)).passages == 3
+        passages = open_index(index).searched_passages  # type: ignore[attr-defined]
+        assert sorted(ids_of(passages)) == sorted([plain, content_id("t.jsonl", plain), "7"])
+
+
+def test_an_id_that_was_given_takes_the_place_of_its_passage_whatever_its_document(tmp_path: Path):
+    build_index([Passage("a", "T", "x", "old"), Passage("b", "T", "y", "old")], tmp_path / "i", BM25_ONLY)
+    update_index(tmp_path / "i", [Passage("a", "T", "x", "new")])
+    passages = open_index(tmp_path / "i").searched_passages  # type: ignore[attr-defined]
+    assert {(each.id, each.document_id) for each in passages} == {("a", "new"), ("b", "old")}

@@ -23,6 +23,7 @@ from masksearch_agent.config.retrieval import RetrievalSettings
 from masksearch_agent.errors import CorpusError, RetrievalError
 from masksearch_agent.retrieval.adapters import as_search
 from masksearch_agent.retrieval.embedders import SentenceEmbedder
+from masksearch_agent.retrieval.index import update_index
 
 BM25 = RetrievalSettings(mode="bm25")
 PAGES = [
@@ -187,6 +188,85 @@ def test_a_document_is_named_by_its_title_or_its_source(
     [[hit]] = as_search(tmp_path / "i").search(["fox"], 1)
     assert (hit.passage.title, hit.passage.source) == (title, source)
     assert dict(hit.passage.metadata) == metadata
+
+
+def secret(**metadata: Any) -> Document:
+    return Document("Confidential.", metadata=metadata)
+
+
+@pytest.mark.parametrize(
+    "differing",
+    [
+        [{"source": "a/report.pdf"}, {"source": "b/report.pdf"}],
+        [{"source": "report.pdf", "user": "alice"}, {"source": "report.pdf", "user": "bob"}],
+        [{"user": "alice"}, {"user": "bob"}],
+        [{"source": "report.pdf", "page": 2}, {"source": "report.pdf", "page": 5}],
+        [{"id": "1"}, {"id": "2"}],
+    ],
+)
+def test_the_same_text_of_two_documents_is_kept_and_found_for_either(
+    tmp_path: Path, differing: list[dict[str, Any]]
+):
+    documents = [secret(**metadata) for metadata in differing]
+    for _ in range(2):  # Equal documents count once, and an index of them stays what it is.
+        assert build_index([*documents, *documents], tmp_path / "i", BM25).passages == 2
+    for metadata in differing:
+        [found] = MaskSearchRetriever(index=tmp_path / "i", filter=metadata).invoke("confidential")
+        assert metadata.items() <= found.metadata.items()
+
+
+def test_documents_are_told_apart_by_their_own_ids_and_count_once_where_nothing_tells_them_apart(
+    tmp_path: Path,
+):
+    with_ids = [Document("Confidential.", id=each) for each in ("1", "2", "1")]
+    assert build_index(with_ids, tmp_path / "i", BM25).passages == 2
+    assert build_index([secret(), secret()], tmp_path / "i", BM25).passages == 1
+
+
+def test_a_document_neither_takes_another_ones_text_away_nor_loses_its_own(tmp_path: Path):
+    def sources() -> set[str]:
+        found = MaskSearchRetriever(index=tmp_path / "i").invoke("confidential")
+        return {each.metadata["source"] for each in found}
+
+    build_index([secret(source="a/note.txt")], tmp_path / "i", BM25)
+    update_index(tmp_path / "i", [secret(source="b/note.txt")])
+    assert sources() == {"a/note.txt", "b/note.txt"}
+    update_index(tmp_path / "i", removed=["b/note.txt"])
+    assert sources() == {"a/note.txt"}
+    update_index(tmp_path / "i", [secret(source="b/note.txt")], removed=["a/note.txt"])
+    assert sources() == {"b/note.txt"}
+    update_index(tmp_path / "i", [secret(source="b/note.txt", year=2024)])
+    [found] = MaskSearchRetriever(index=tmp_path / "i").invoke("confidential")
+    assert found.metadata["year"] == 2024  # It took the place of what the same document held.
+
+
+@pytest.mark.parametrize(
+    ("wanted", "users"),
+    [
+        ({"tags": "x"}, {"a", "b"}),
+        ({"tags": ["y", "z"]}, {"b", "c"}),
+        ({"tags": {"z"}}, {"c"}),
+        ({"tags": ["x", "y"]}, {"a", "b"}),
+        ({"tags": [["x"]]}, {"a"}),
+        ({"tags": []}, {"d"}),
+        ({"tags": "xy"}, set()),
+        ({"deep": {"list": [1, [2]]}}, {"a"}),
+        ({"user": "a", "tags": "y"}, set()),
+    ],
+)
+def test_lists_come_back_as_lists_and_fit_by_what_they_hold(tmp_path: Path, wanted: Any, users: set[str]):
+    known = [
+        {"user": "a", "tags": ["x"], "deep": {"list": [1, [2]]}},
+        {"user": "b", "tags": ["x", "y"]},
+        {"user": "c", "tags": ["z"]},
+        {"user": "d", "tags": []},
+    ]
+    build_index([secret(**metadata) for metadata in known], tmp_path / "i", BM25)
+    retriever = MaskSearchRetriever(index=tmp_path / "i", k=9)
+    found = {each.metadata["user"]: each.metadata for each in retriever.invoke("confidential")}
+    assert all(metadata.items() <= found[metadata["user"]].items() for metadata in known)
+    fitting = retriever.invoke("confidential", filter=wanted)
+    assert {each.metadata["user"] for each in fitting} == users
 
 
 def test_what_is_no_document_is_refused(tmp_path: Path):

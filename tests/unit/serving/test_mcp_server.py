@@ -34,9 +34,22 @@ ANSWER = {
     "sources": [
         {
             "title": "Harrow",
+            "source": "",
             "url": "",
             "text": "Ada founded Harrow.",
             "metadata": {"title": "Harrow", "id": "Harrow"},
+        },
+    ],
+    "citations": [
+        {
+            "number": 1,
+            "title": "Harrow",
+            "source": "",
+            "url": "",
+            "metadata": {"title": "Harrow", "id": "Harrow"},
+            "quote": "Ada founded Harrow.",
+            "claim": "Ada",
+            "is_claimed": False,
         },
     ],
 }
@@ -78,6 +91,19 @@ async def test_a_client_gets_text_for_a_model_and_data_for_a_program():
             "No passage found.",
             {"results": []},
         )
+
+
+async def test_a_citation_has_the_address_of_its_document():
+    passage = Passage("p", "Fox", "A fox is red.", source="fox.txt", metadata={"url": "http://x"})
+    script = ["<think>x</think><search>fox</search>", "<think>ok</think><answer>red</answer>"]
+    server = make_mcp_server(MaskSearchAgent(ScriptedChatModel(script=script), lambda query: [passage]))
+    async with create_connected_server_and_client_session(server._mcp_server) as session:
+        [research, _] = await load_mcp_tools(session)
+        message = await research.ainvoke(call(research, question="Which colour?"))
+    data = message.artifact["structured_content"]
+    [cited], [source] = data["citations"], data["sources"]
+    assert (cited["number"], cited["quote"], cited["claim"]) == (1, "A fox is red.", "red")
+    assert [(each["source"], each["url"]) for each in (cited, source)] == [("fox.txt", "http://x")] * 2
 
 
 async def test_what_it_serves_can_be_searched_again():
@@ -128,7 +154,8 @@ async def test_the_command_speaks_over_standard_input(tmp_path: Path):
         _, search = await load_mcp_tools(session)
         message = await search.ainvoke(call(search, query="fox"))
     assert message.text == "[1] Fox: A red fox."
-    assert message.artifact["structured_content"]["results"][0]["url"] == "fox.txt"
+    [result] = message.artifact["structured_content"]["results"]
+    assert (result["source"], result["url"]) == ("fox.txt", "")
 
 
 async def test_it_listens_on_this_machine_alone_and_to_its_own_pages(tmp_path: Path):
