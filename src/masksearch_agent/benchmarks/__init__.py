@@ -24,8 +24,17 @@ from masksearch_agent.text.cleaning import clean_text
 from masksearch_agent.text.values import as_text
 
 __all__ = (
-    *("Benchmark", "PlacedRow", "Row", "answer_items", "expect", "flatten_answer", "make_question"),
-    *("passages_of", "recognise"),
+    *(
+        "Benchmark",
+        "PlacedRow",
+        "Row",
+        "answer_items",
+        "as_list",
+        "expect",
+        "flatten_answer",
+        "make_question",
+    ),
+    *("passages_of", "published_answers", "recognise"),
 )
 
 Row = dict[str, Any]
@@ -164,10 +173,35 @@ def flatten_answer(answer: object) -> str:
     if isinstance(answer, dict):
         return "; ".join(f"{key}: {flatten_answer(value)}" for key, value in answer.items())
     if isinstance(answer, list):
-        return "; ".join(flatten_answer(item) for item in answer)
+        return "; ".join(filter(None, map(flatten_answer, answer)))
     if isinstance(answer, bool):
         return "yes" if answer else "no"
     return as_text(answer).strip()
+
+
+def published_answers(answer: object) -> list[object] | None:
+    """Return the accepted answers of a dictionary that holds several, or of a list of such; None for any other answer.
+
+    Known are TriviaQA's `{value, aliases}`, its keys in lower case or as published, and SQuAD's `{text, answer_start}`.
+    """
+    if isinstance(answer, list):
+        found = [published_answers(each) for each in answer]
+        return list(chain.from_iterable(filter(None, found))) if found and None not in found else None
+    if not isinstance(answer, dict):
+        return None
+    said = {str(key).lower(): value for key, value in answer.items()}
+    if "value" in said and ("aliases" in said or len(said) == 1):
+        return [said["value"], *as_list(said.get("aliases"))]
+    if "text" in said and "answer_start" in said:
+        return as_list(said["text"])
+    return None
+
+
+def as_list(value: object) -> list[object]:
+    """Return a list as it is, null as an empty one, and anything else as one of a single item."""
+    if value is None:
+        return []
+    return value if isinstance(value, list) else [value]
 
 
 def answer_items(answer: object) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ def _task(row: Row) -> SearchTask | None:
     if row.get("split", "TEST").strip().upper() == "DEV":
         return None
     is_false = str(row["false_premise"]).strip().upper() == "TRUE"
-    answers = [str(row.get(f"answer_{number}") or "") for number in range(10)]
+    answers = [row.get(f"answer_{number}") for number in range(10)]
     category = FALSE_PREMISE if is_false else row["fact_type"].strip()
     return make_question(row["id"], row["question"], answers, category=category)
 

@@ -1,11 +1,18 @@
 """Questions of one's own: `{question, answer}`, where a list is one answer of several items, or `{question, answers}`.
 
-Each of `answers` is accepted, and so is each alias of TriviaQA's `{value, aliases}`.
+Each of `answers` is accepted, and so is each of the row's `aliases` and of what `published_answers` knows.
 """
 
 from __future__ import annotations
 
-from masksearch_agent.benchmarks import Benchmark, Row, answer_items, make_question
+from masksearch_agent.benchmarks import (
+    Benchmark,
+    Row,
+    answer_items,
+    as_list,
+    make_question,
+    published_answers,
+)
 from masksearch_agent.errors import EvaluationError
 from masksearch_agent.records import SearchTask, content_id
 
@@ -16,18 +23,17 @@ def _task(row: Row) -> SearchTask:
     question = row["question"]
     task_id = row.get("id") or row.get("question_id") or content_id(question)
     category = str(row.get("category") or "")
+    answer = row["answers"] if "answers" in row else row["answer"]
+    aliases = as_list(row.get("aliases"))
+    published = published_answers(answer)
+    if published is not None:
+        return make_question(task_id, question, [*published, *aliases], category=category)
     if "answers" not in row:
-        answer = row["answer"]
-        if isinstance(answer, dict) and isinstance(answer.get("aliases"), list):
-            return make_question(
-                task_id, question, (answer.get("value"), *answer["aliases"]), category=category
-            )
-        return make_question(
-            task_id, question, [answer], category=category, answer_items=answer_items(answer)
-        )
-    if not isinstance(row["answers"], list):
-        raise EvaluationError(f"answers is a {type(row['answers']).__name__}; expected a list")
-    return make_question(task_id, question, row["answers"], category=category)
+        items = answer_items(answer)
+        return make_question(task_id, question, [answer, *aliases], category=category, answer_items=items)
+    if not isinstance(answer, list):
+        raise EvaluationError(f"answers is a {type(answer).__name__}; expected a list")
+    return make_question(task_id, question, [*answer, *aliases], category=category)
 
 
 BENCHMARK = Benchmark(keys=("question",), one_of=("answer", "answers"), task=_task)

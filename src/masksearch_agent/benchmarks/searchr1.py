@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from masksearch_agent.benchmarks import Benchmark, Row, expect, make_question
+from masksearch_agent.benchmarks import Benchmark, Row, as_list, expect, make_question
 from masksearch_agent.errors import EvaluationError
 from masksearch_agent.records import SearchTask, content_id
 
@@ -28,7 +28,7 @@ def _task(row: Row) -> SearchTask:
         # Rows of several datasets are written into one file, each numbered from 0.
         f"{source}-{row['id']}" if row.get("id") else f"{source}-{content_id(question)}",
         question,
-        [str(each) for each in target] if isinstance(target, list) else [str(target)],
+        as_list(target),
         category=source,
         gold_titles=titles,
     )

@@ -21,6 +21,7 @@ _KINDS = {
     "text/plain": ".txt",
     "application/pdf": ".pdf",
 }
+_MARKS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
 
 
 def read_archive(path: Path, max_bytes: int) -> Iterator[ArchivedPage]:
@@ -67,7 +68,27 @@ def _read_record(record: Any, max_bytes: int) -> tuple[str, bytes]:
         raise UnreadableDocumentError("too large", f"larger than {max_bytes:,} bytes (corpus.max_file_bytes)")
     if not raw and record.content_length:
         raise UnreadableDocumentError("damaged archive", "the record is cut off")
-    return kind, raw
+    charset = record.http_charset if record.is_http and kind != ".pdf" else None
+    return kind, _as_utf8(raw, charset) if charset else raw
+
+
+def _as_utf8(raw: bytes, charset: str) -> bytes:
+    """Return a page, decoded as its server says, in UTF-8 with a mark; as it was where it is something else.
+
+    Many a server calls every page ISO-8859-1, which any bytes are; what reads as UTF-8 is UTF-8 all the same.
+    """
+    from resiliparse.parse.encoding import map_encoding_to_html5
+
+    try:
+        if raw.startswith(_MARKS) or (not raw.isascii() and raw.decode()):
+            return raw
+    except UnicodeDecodeError:
+        pass  # It is not UTF-8.
+    try:
+        # Browsers read ISO-8859-1 as Windows-1252, and so do those who write it.
+        return raw.decode(map_encoding_to_html5(charset, fallback_utf8=False) or charset).encode("utf-8-sig")
+    except (LookupError, ValueError):
+        return raw
 
 
 def _same(page: tuple[str, bytes]) -> tuple[str, bytes]:

@@ -45,57 +45,38 @@ class Document(NamedTuple):
     """Text in paragraphs, with an empty line between them; a PDF file has page breaks in it."""
 
 
-_SKIPPED = (
+_NOT_CONTENT = (
     *(
         "nav",
-        "footer",
-        "aside",
-        "script",
-        "style",
-        "template",
-        "svg",
-        "iframe",
-        "button",
-        "select",
-        "textarea",
+        "navbar",
+        "navigation",
+        "toc",
+        "sidebar",
+        "breadcrumbs",
+        "navheader",
+        "navfooter",
+        "sphinxsidebar",
     ),
-    *(
-        "[hidden]",
-        '[style*="display:none"]',
-        '[style*="display: none"]',
-        "[role=navigation]",
-        "[role=search]",
-    ),
-    # Classes and ids of what leads to other pages and tells nothing itself (DocBook, Sphinx, Publican, MkDocs, …).
-    *(
-        f"{mark}{name}"
-        for mark in ".#"
-        for name in ("nav", "navbar", "navigation", "toc", "sidebar", "breadcrumbs")
-    ),
-    *(
-        ".navheader",
-        ".navfooter",
-        ".sphinxsidebar",
-        ".breadcrumb",
-        ".menu",
-        ".pagination",
-        ".skip-link",
-        ".skiplink",
-    ),
-    *(
-        ".headerlink",
-        ".footer",
-        "#footer",
-        ".related",
-        ".indexterms",
-        ".genindextable",
-        ".indexdiv",
-        ".contents-list",
-    ),
+    *("breadcrumb", "pagination", "skip-link", "skiplink", "headerlink", "footer", "indexterms"),
+    *("genindextable", "indexdiv", "contents-list"),
+)
+"""Classes and ids of what leads to other pages and tells nothing itself (DocBook, Sphinx, Publican, MkDocs, …)."""
+_CONTENT = ":not(article, main, section, body)"
+_SKIPPED = (
+    *("nav", "footer", "aside", "script", "style", "template", "svg", "iframe"),
+    *("button", "select", "textarea"),  # What a reader fills in is not what the page says.
+    *("[hidden]", '[style*="display:none"]', '[style*="display: none"]'),
+    *("[role=navigation]", "[role=search]"),
+    *(f"{mark}{name}{_CONTENT}" for mark in ".#" for name in _NOT_CONTENT),
+    *("ul.menu", "ol.menu", "ul.related", "ol.related"),
     # Of docutils; what a directive of Sphinx's says stays, as it is written.
     *(".system-messages", "[id^=system-message]", ".system-message p"),
 )
+_LINK_LISTS = "div.menu, div.related"
+"""Called so by navigation, where most of the text is links, and by what a restaurant serves."""
 _HEADING = re.compile(r"<h([1-6])>(.*?)</h\1>", re.DOTALL)
+_PLACEHOLDER = re.compile(r"<[A-Za-z]\w*(?:-\w+)+>")
+"""What stands for a word of the reader's, `<your-token>`; no tag of HTML's has a hyphen in it."""
 _TAG = re.compile(r"<[^>]*>")
 _CELL_GAP = re.compile(r"(?<=\S)\t+")
 _BREAK = re.compile(r"\n\s*\n")
@@ -104,6 +85,10 @@ _CUT_WORD = re.compile(r"(?<=[a-z])-\n(?=[a-z])")
 _MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
 _GUESSED_BYTES = 100_000
+_NESTING = 40
+"""Lists and quotations in one another that Markdown is read with; brackets take time in proportion to it."""
+_NULS = 100
+"""Bytes to a NUL byte that make a text UTF-8 with damage and not one of wide characters, or no text."""
 _MOSTLY = 4
 """Good characters to a bad one that make a text UTF-8 with damage and not another encoding."""
 
@@ -133,10 +118,10 @@ def find_encoding(raw: bytes, is_web_page: bool = False) -> str:
     marked = next((name for mark, name in _MARKS.items() if raw.startswith(mark)), "")
     if marked:
         return marked
-    if b"\0" not in raw:
+    if raw.count(0) * _NULS <= len(raw):
         text = raw.decode(errors="replace")
         damaged = text.count("\ufffd")
-        if not damaged or damaged * _MOSTLY < sum(map(len, _NOT_ASCII.findall(text))):
+        if not damaged or (b"\0" not in raw and damaged * _MOSTLY < sum(map(len, _NOT_ASCII.findall(text)))):
             return "utf-8"
     with needs_extra("corpus"):
         from charset_normalizer import from_bytes
@@ -171,10 +156,19 @@ def _read_markdown(raw: bytes, encoding: str) -> Document:
     text = decode_text(raw, encoding)
     try:
         said, text = frontmatter.parse(text)
-    except YAMLError:
-        said = {}  # Between two lines of hyphens stands something else.
-    markdown = MarkdownIt("commonmark").enable(["table", "strikethrough"])
-    return Document(as_text(said.get("title")), _sections_of(markdown.render(text)))
+    except (YAMLError, ValueError):
+        said = {}  # Between two lines of hyphens stands something else, or a date that no calendar has.
+    said_title = said.get("title")
+    title = "" if isinstance(said_title, list | dict | set) else as_text(said_title)
+    markdown = MarkdownIt("commonmark", {"maxNesting": _NESTING}).enable(["table", "strikethrough"])
+    tokens = markdown.parse(text)
+    for child in (child for token in tokens for child in token.children or ()):
+        if child.type == "html_inline" and _PLACEHOLDER.fullmatch(child.content):
+            child.type = "text"
+    # What is nested deeper is left out by the parser without a word.
+    if any(token.level >= _NESTING - 1 for token in tokens):
+        return Document(title, [((), text)])
+    return Document(title, _sections_of(markdown.renderer.render(tokens, markdown.options, {})))
 
 
 def _read_rst(raw: bytes, encoding: str) -> Document:
@@ -201,13 +195,19 @@ def _read_html(raw: bytes, encoding: str) -> Document:
 def _sections_of(page: str) -> list[Section]:
     """Return the sections of a web page, without scripts, navigation and what is hidden."""
     from resiliparse.extract.html2text import extract_plain_text
+    from resiliparse.parse.html import HTMLTree
 
     options: dict[str, Any] = {
         "preserve_formatting": "minimal_html",
         "list_bullets": False,
         "alt_texts": False,
     }
-    text = extract_plain_text(page, skip_elements=_SKIPPED, **options)
+    tree = HTMLTree.parse(page)
+    for part in tree.body.query_selector_all(_LINK_LISTS) if tree.body is not None else ():
+        linked = sum(len((link.text or "").strip()) for link in part.get_elements_by_tag_name("a"))
+        if linked * 2 > len((part.text or "").strip()):
+            part.setattr("hidden", "")
+    text = extract_plain_text(tree, skip_elements=_SKIPPED, **options)
     if not text.strip():
         text = extract_plain_text(page, noscript=True, **options)
     opening, *pieces = _HEADING.split(text)
@@ -259,7 +259,8 @@ def _read_slides(raw: bytes, encoding: str) -> Document:
         texts = [text for shape in slide.shapes if shape != title for text in _texts_of_shape(shape)]
         if slide.has_notes_slide and slide.notes_slide.notes_text_frame is not None:
             texts.append(slide.notes_slide.notes_text_frame.text)
-        sections.append(((name,) if name else (), "\n\n".join(filter(None, texts))))
+        # A line break within a paragraph is a vertical tab.
+        sections.append(((name,) if name else (), "\n\n".join(filter(None, texts)).replace("\v", "\n")))
     return Document(slides.core_properties.title or "", sections)
 
 
@@ -291,9 +292,14 @@ def _read_book(raw: bytes, encoding: str) -> Document:
         content = ElementTree.fromstring(book.read(str(package)))
         files = {item.get("id"): item.get("href", "") for item in content.iterfind(".//{*}manifest/{*}item")}
         sections: list[Section] = []
+        packed, is_found = set(book.namelist()), False
         for reference in content.iterfind(".//{*}spine/{*}itemref"):
-            chapter = package.parent / unquote(files[reference.get("idref")])
-            sections.extend(_sections_of(decode_text(book.read(str(chapter)), "", is_web_page=True)))
+            chapter = str(package.parent / unquote(files.get(reference.get("idref"), "")))
+            if chapter in packed:
+                is_found = True
+                sections.extend(_sections_of(decode_text(book.read(chapter), "", is_web_page=True)))
+        if not is_found:
+            raise UnreadableDocumentError("broken epub", "holds none of the chapters that it names")
         return Document((content.findtext(".//{*}metadata/{*}title") or "").strip(), sections)
 
 

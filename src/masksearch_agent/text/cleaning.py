@@ -25,7 +25,13 @@ _SEARCH_DROPS = re.compile(
     "\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7"  # points of Hebrew
     "\u0610-\u061a\u064b-\u065f\u0670\u06d6-\u06dc\u06df-\u06e4\u06e7\u06e8\u06ea-\u06ed]"  # of Arabic
 )
-_SEARCH_LETTERS = str.maketrans("ёأإآٱى", "еااااي")
+# Greek capitals are written without the accents of small letters.
+_GREEK = {
+    code: unicodedata.normalize("NFD", chr(code))[0]
+    for code in (*range(0x386, 0x3D0), *range(0x1F00, 0x1FFE))
+    if chr(code).isalpha()
+}
+_SEARCH_LETTERS = str.maketrans("ёأإآٱى", "еااااي") | _GREEK
 """Letters that a text writes and a query leaves plain, or the other way round."""
 
 
@@ -46,7 +52,7 @@ def clean_text(text: str) -> str:
 def search_form(text: str) -> str:
     """Return a text as it is searched: letters of one width and one case, without what writers put in or leave out.
 
-    That is the points of Arabic and Hebrew, the stress of Russian words, and what is not seen.
+    That is the points of Arabic and Hebrew, the stress of Russian words, the accents of Greek, and what is not seen.
     """
     if text.isascii():
         return text.casefold()

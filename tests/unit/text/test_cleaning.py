@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from masksearch_agent.errors import CorpusError
 from masksearch_agent.records import content_id
-from masksearch_agent.text.cleaning import clean_text
+from masksearch_agent.text.cleaning import clean_text, search_form
 from masksearch_agent.text.values import as_text
 
 anything = st.text(
@@ -73,3 +73,9 @@ def test_a_list_is_no_cell() -> None:
 def test_an_id_can_be_made_of_half_a_surrogate_pair() -> None:
     assert len(content_id("\ud83d")) == 16
     assert content_id("\ud83d") != content_id("\ud83e")
+
+
+@pytest.mark.parametrize("text", ["ΑΘΗΝΑ", "Αθήνα", "αθηνα", "Ἀθήνα"])
+def test_greek_is_found_with_and_without_its_accents(text: str) -> None:
+    assert search_form(text) == "αθηνα"
+    assert search_form("Ξενοδοχείο Café") == "ξενοδοχειο café"
