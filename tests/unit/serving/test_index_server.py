@@ -113,6 +113,7 @@ def test_a_taken_port_is_named(server: IndexServer):
         IndexServer(server.searched, "127.0.0.1", port)
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_the_command_serves_on_this_machine_only_and_ends_with_ctrl_c(index: Path):
     command = [sys.executable, "-m", "masksearch_agent.cli", "serve-index", str(index)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:

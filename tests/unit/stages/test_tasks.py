@@ -87,4 +87,5 @@ def test_questions_over_two_passages_make_their_share(tmp_path: Path, share: flo
     report = build_tasks(corpus, Search(OverlapBackend(novelists)), settings, out)
     counted = Counter(task.category for task in read_jsonl(out, SearchTask, TaskError))
     assert report["two_passage_questions"] == counted["comparison"] > 0
-    assert counted["ramp"] == (counted["comparison"] if share < 1 else 0)
+    # As many comparisons have one answer as the other, so one may be left over.
+    assert counted["ramp"] - counted["comparison"] in (0, 1) if share < 1 else counted["ramp"] == 0
