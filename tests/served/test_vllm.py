@@ -84,11 +84,15 @@ def test_a_stop_string_inside_a_token_ends_a_reply_as_it_does_locally(
     both: tuple[LocalChatModel, VLLMChatModel], held_out: list[SearchTask]
 ) -> None:
     local, _ = both
-    question = held_out[0].question
-    whole = first_turn(local, question)
-    pieces = [local.tokenizer.decode([token]) for token in whole.sampled_ids]
-    # Up to the second last character of some token in the middle of the reply.
-    place = next(n for n, piece in enumerate(pieces) if n > 1 and len(piece) > 3 and piece.strip().isalpha())
+    replies = ((task.question, first_turn(local, task.question)) for task in held_out)
+    # Up to the second last character of some token in the middle of a reply.
+    question, whole, pieces, place = next(
+        (question, whole, pieces, n)
+        for question, whole in replies
+        for pieces in [[local.tokenizer.decode([token]) for token in whole.sampled_ids]]
+        for n, piece in enumerate(pieces)
+        if n > 1 and len(piece) > 2 and piece.strip().isalpha()
+    )
     stop = "".join(pieces[place - 1 : place + 1])[:-1]
     mine, theirs = (first_turn(model, question, stop=[stop]) for model in both)
     assert mine.sampled_ids == whole.sampled_ids[: place + 1]
