@@ -31,8 +31,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from gpu_page import page_of, read_junit  # noqa: E402
 
 NEEDED = (
-    "accelerate", "bm25s", "datasets", "jinja2", "langchain_core", "langgraph", "masksearch_agent", "peft", "pydantic",
-    "pytest", "pytest_asyncio", "safetensors", "tenacity", "torch", "transformers", "trl", "typer",
+    "accelerate", "datasets", "jinja2", "langchain_core", "langgraph", "masksearch_agent", "peft", "pydantic",
+    "pytest", "pytest_asyncio", "safetensors", "tantivy", "tenacity", "torch", "transformers", "trl", "typer",
 )  # fmt: skip
 RESULTS = ROOT / "docs" / "results"
 """Where the page goes too, unless it is of a model that means nothing."""

@@ -1,4 +1,4 @@
-"""The packages that a result depends on, and the cores that it was made on, as they are kept in reports and bundles."""
+"""What results depend on (packages, cores), as reports and bundles keep it, and what the processor can do."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import importlib.metadata
 import os
 from contextlib import suppress
 
-__all__ = ("package_versions", "usable_cores")
+__all__ = ("computes_bfloat16", "package_versions", "usable_cores")
 
 _PACKAGES = [
     "masksearch-agent",
@@ -34,3 +34,13 @@ def usable_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def computes_bfloat16() -> bool:
+    """Whether torch computes in bfloat16 here, on the GPU where there is one; other CPUs take fifty times as long.
+
+    What a recipe or a checkpoint holds in bfloat16 is computed in float32 then.
+    """
+    import torch
+
+    return torch.cuda.is_available() or torch.cpu._is_avx512_bf16_supported()

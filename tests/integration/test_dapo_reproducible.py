@@ -12,7 +12,7 @@ import pytest
 
 pytest.importorskip("torch")
 pytest.importorskip("trl")
-pytest.importorskip("bm25s")
+pytest.importorskip("tantivy")
 
 TESTS = Path(__file__).parents[1]
 TIMES = ("train_runtime", "_per_second", "step_time", "seconds")

@@ -10,6 +10,7 @@ from masksearch_agent.config.agent import AnswerForm
 from masksearch_agent.config.base import Settings
 
 __all__ = (
+    "BRIEF_PROMPTS",
     "CITE",
     "COMPACT_PROMPTS",
     "FULL_PROMPTS",
@@ -21,9 +22,10 @@ __all__ = (
     "default_prompts",
 )
 
-PromptStyle = Literal["compact", "full", "few_shot"]
-"""`compact` for a tiny model that learns them, `full` for one that reads instructions, `few_shot` for one that was
-not trained for it: the full ones with worked examples."""
+PromptStyle = Literal["compact", "brief", "full", "few_shot"]
+"""`compact` for a tiny model that learns them, `brief` for a small one that does and is compared with itself before it
+did, `full` for one that reads instructions, `few_shot` for one that was not trained for it: the full ones with worked
+examples."""
 
 
 class PromptSet(Settings):
@@ -63,6 +65,19 @@ COMPACT_PROMPTS = PromptSet(
     force_answer="No searches left. Answer now.",
 )
 """For the tiny model, which learns what a prompt means from training alone: few tokens."""
+
+_BRIEF_FORMAT = (
+    "Write <think></think>, then a query between <search> and </search>, or a short answer between <answer> and "
+    "</answer>."
+)
+
+BRIEF_PROMPTS = PromptSet(
+    question_system=f"Answer the question. {_BRIEF_FORMAT}",
+    masks_system=f"Fill in every [mask], one numbered line each. {_BRIEF_FORMAT}",
+    repair="{problem} Try again.",
+    force_answer="No searches left. Answer now.",
+)
+"""For a small model that is trained on a CPU, where each token of a prompt costs as much as one of a passage."""
 
 _FORMAT = (
     "Think inside <think> and </think> first, every time. Then do exactly one of two things. If you lack knowledge, "
@@ -118,13 +133,15 @@ def default_prompts(dialect: Literal["tags", "tools"], cites: bool = False) -> P
     )
 
 
+_UNTIL_KNOWN = "Search until you know."
+
 _OTHER_FORMS: Mapping[AnswerForm, tuple[str, str]] = {
     "bare_fills": (
-        "Fill in every [mask], one line each. Search until you know.",
+        f"Fill in every [mask], one line each. {_UNTIL_KNOWN}",
         "give the text for each [mask], one line each, in order.",
     ),
     "passage": (
-        "Repeat the passage with every [mask] filled in. Search until you know.",
+        f"Repeat the passage with every [mask] filled in. {_UNTIL_KNOWN}",
         "repeat the whole passage with every [mask] filled in and its format unchanged.",
     ),
 }
@@ -133,11 +150,13 @@ _OTHER_FORMS: Mapping[AnswerForm, tuple[str, str]] = {
 
 def choose_prompts(style: PromptStyle, answer_form: AnswerForm = "fills") -> PromptSet:
     """Return the prompts of a style, with the wanted form of the answer to a RAMP task (`AgentSettings`)."""
-    prompts = COMPACT_PROMPTS if style == "compact" else FULL_PROMPTS
+    prompts = {"compact": COMPACT_PROMPTS, "brief": BRIEF_PROMPTS}.get(style, FULL_PROMPTS)
     changes: dict[str, Any] = {}
     if answer_form != "fills":
         short, long = _OTHER_FORMS[answer_form]
-        changes["masks_system"] = short if style == "compact" else _MASKS.format(answer=long)
+        brief = f"{short.removesuffix(_UNTIL_KNOWN)}{_BRIEF_FORMAT}"
+        forms = {"compact": short, "brief": brief}
+        changes["masks_system"] = forms.get(style, _MASKS.format(answer=long))
     chosen = prompts.model_copy(update=changes)
     return add_examples(chosen, answer_form) if style == "few_shot" else chosen
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from masksearch_agent.config.base import Settings
 from masksearch_agent.config.calls import ChatModelSettings
@@ -50,6 +50,16 @@ class GeneratorSettings(Settings):
     answer: finding that sentence is the same skill for a mask and for a question. The sentence itself, not its passage,
     then has to share half of the query's words. Where the evidence of a question is known, it is quoted with this, and
     thoughts are empty without it."""
+    fewer_passages: tuple[float, ...] = ()
+    """Shares of the tasks whose searches show one passage, two passages and so on, where the agent is shown more: such
+    rows are short, so that more questions are read about in as many tokens. What they leave of 1 shows what the agent
+    is shown. Drawn by the task and the seed."""
     concurrency: int = Field(default=64, ge=1)
     """Tasks in flight at once."""
     seed: int = 0
+
+    @model_validator(mode="after")
+    def _check_shares(self) -> GeneratorSettings:
+        if min(self.fewer_passages, default=0) < 0 or sum(self.fewer_passages) > 1 + 1e-9:
+            raise ValueError("fewer_passages are shares of all tasks: none below 0, at most 1 together")
+        return self

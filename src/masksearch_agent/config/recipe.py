@@ -45,9 +45,10 @@ class Recipe(Settings):
     base_model: str = "Qwen/Qwen2.5-1.5B-Instruct"
     """Checkpoint folder, hub id or registered name (`plugins.BASE_MODELS`) to start from. The paper's smallest; `tiny`
     is the model of the experiments, which the package ships and which knows the closed world only."""
-    prompts: Literal["compact", "full", "few_shot"] = "full"
-    """What the agent is told: `compact` for a tiny model that learns what it means, `full` for one that reads
-    instructions, `few_shot` the same with worked examples, for one that was not trained for it."""
+    prompts: Literal["compact", "brief", "full", "few_shot"] = "full"
+    """What the agent is told: `compact` for a tiny model that learns what it means, `brief` for a small one that does
+    and whose untrained self is shown worked examples, `full` for one that reads instructions, `few_shot` the same with
+    worked examples, for one that was not trained for it."""
     corpus: CorpusSettings = CorpusSettings()
     retrieval: RetrievalSettings = RetrievalSettings()
     ramp: RampSettings = RampSettings()

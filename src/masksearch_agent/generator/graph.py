@@ -13,8 +13,10 @@ agent that will be trained, so a generated trajectory is one that this agent cou
 from __future__ import annotations
 
 import operator
+import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Annotated, Any, TypeVar
 
 from langgraph.graph import END, START, StateGraph
@@ -237,7 +239,7 @@ class _Nodes:
         queries = state.get("queries") or list(state["results"])
         found = [state["results"][query] for query in queries]
         hits = [[run.records.load(ScoredPassage, hit) for hit in of_query] for of_query in found]
-        shown = interleave(hits, self.agent_settings.passages_per_search, self._known_ids(state))
+        shown = interleave(hits, self._passages_shown(state), self._known_ids(state))
         passages = [cut_to_words(hit.passage, self.agent_settings.max_passage_words) for hit in shown]
         round_ = SearchRound(queries=queries, passages=[run.records.dump(passage) for passage in passages])
         rounds = [*state.get("rounds", []), round_]
@@ -279,6 +281,13 @@ class _Nodes:
 
     async def after_observe(self, state: GeneratorState) -> str:
         return "judge" if state.get("answer") or state.get("rejection") else "plan"
+
+    def _passages_shown(self, state: GeneratorState) -> int:
+        """Return how many passages the searches of a task show (`GeneratorSettings.fewer_passages`)."""
+        most = self.agent_settings.passages_per_search
+        drawn = random.Random(f"passages:{self.settings.seed}:{state['task']['id']}").random()
+        below = accumulate(self.settings.fewer_passages)
+        return next((min(few, most) for few, share in enumerate(below, start=1) if drawn < share), most)
 
     def _known_ids(self, state: GeneratorState) -> set[str]:
         """Return the ids of the passages that are not to be shown again."""

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from masksearch_agent.agent.prompts import COMPACT_PROMPTS
+from masksearch_agent.environment import computes_bfloat16
 from masksearch_agent.lab.closed_world import ClosedWorld, Fact, make_world
 from masksearch_agent.lab.recipe import BaseStageSettings, ReadingPhase
 from masksearch_agent.lab.tiny import make_tiny_model, make_tiny_tokenizer
@@ -80,7 +81,7 @@ def train_base(
             save_total_limit=1,
             report_to=[],
             use_cpu=not torch.cuda.is_available(),
-            bf16=settings.bf16,
+            bf16=settings.bf16 and computes_bfloat16(),
             torch_compile=settings.compile,
             seed=settings.seed,
             disable_tqdm=True,

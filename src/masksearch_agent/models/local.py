@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, PrivateAttr
 
+from masksearch_agent.environment import computes_bfloat16
 from masksearch_agent.errors import ModelError, needs_extra
 from masksearch_agent.models.answer_spans import AnswerSpans
 from masksearch_agent.models.heard import TokenListener
@@ -120,7 +121,8 @@ def load_checkpoint(
 
     Args:
         path: A folder, a hub id, or the name of a registered base model (`plugins.BASE_MODELS`).
-        dtype: What the weights are held in; `auto` is what they were saved in.
+        dtype: What the weights are held in; `auto` is what they were saved in, or float32 where they are to be computed
+            by a CPU without bfloat16 arithmetic, which takes fifty times as long in bfloat16.
 
     Raises:
         MissingExtraError: transformers or torch is not installed.
@@ -132,7 +134,9 @@ def load_checkpoint(
     from transformers import AutoModelForCausalLM
 
     try:
-        model = AutoModelForCausalLM.from_pretrained(str(path), dtype=dtype)
+        model = AutoModelForCausalLM.from_pretrained(
+            str(path), dtype=dtype if computes_bfloat16() else "float32"
+        )
     except (OSError, ValueError) as failure:
         raise ModelError(f"cannot load a causal language model from {str(path)!r}: {failure}") from failure
     return model.eval(), tokenizer

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from masksearch_agent.config.trainers import DAPOSettings, OptimizerSettings, SFTSettings
+from masksearch_agent.environment import computes_bfloat16
 from masksearch_agent.plugins import OPTIMIZERS
 
 __all__ = ("lora_config", "optimizer_arguments", "shared_arguments")
@@ -35,7 +36,8 @@ def shared_arguments(settings: SFTSettings | DAPOSettings, output_dir: Path) -> 
     return {
         "output_dir": str(output_dir),
         "max_steps": settings.max_steps,
-        "bf16": settings.bf16,
+        # A recipe is of one machine and runs on others.
+        "bf16": settings.bf16 and computes_bfloat16(),
         "activation_checkpointing": settings.gradient_checkpointing,
         "use_cpu": not torch.cuda.is_available(),
         # With one alone, a trainer that is done deletes the last checkpoint where an earlier one is better, and a run
