@@ -135,3 +135,15 @@ def test_the_retrieve_once_baseline_is_shown_examples_of_its_own_form() -> None:
 def test_the_tools_dialect_refuses_examples_in_tags() -> None:
     with pytest.raises(AgentError, match="worked examples in tags"):
         make_agent(ScriptedChatModel(script=[ANSWER]), settings=AgentSettings(dialect="tools"))
+
+
+def test_the_brief_prompts_of_a_small_model_are_short_and_its_untrained_self_sees_examples() -> None:
+    brief = choose_prompts("brief", "bare_fills")
+    assert len(brief.question_system.split()) < 0.4 * len(FULL_PROMPTS.question_system.split())
+    assert "numbered" not in brief.masks_system
+    assert "one line each" in brief.masks_system
+    for tag in ("<think>", "<search>", "<answer>"):
+        assert tag in brief.question_system
+        assert tag in brief.masks_system
+    assert not brief.has_examples
+    assert add_examples(brief).question_examples == QUESTION_EXAMPLES

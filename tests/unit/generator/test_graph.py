@@ -2,11 +2,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import Sequence
+from itertools import chain
 
+import pytest
 from fakes.backends import PacedBackend, TableBackend
 from fakes.chat_models import ScriptedRecordingModel
 from langgraph.checkpoint.memory import InMemorySaver
+from pydantic import ValidationError
 
 from masksearch_agent.agent.prompts import COMPACT_PROMPTS
 from masksearch_agent.agent.protocol import AnswerStep, SearchStep, parse_step
@@ -254,3 +258,24 @@ def test_ids_depend_on_task_and_seed_only(search: Search, questions: list[Search
     assert first == again
     assert first.id != other.id
     assert first.producer == "hindsight"
+
+
+def test_a_share_of_the_tasks_is_shown_fewer_passages_the_same_ones_each_time() -> None:
+    found = [TOLD, OTHER, Passage("p3", "Kelm", "Kelm is a village.")]
+    tasks = [
+        SearchTask(f"q{number}", "qa", "Who?", (("Ada Holt",),), hops=(FOUNDER,)) for number in range(60)
+    ]
+    settings = GeneratorSettings(fewer_passages=(0.5, 0.25))
+    generator = make_generator(Search(TableBackend({FOUNDER.query: found})), settings=settings)
+    shown = [[len(passages) for passages in each.retrieved] for each in generate(generator, tasks)]
+    counts = Counter(chain.from_iterable(shown))
+    assert set(counts) == {1, 2, 3}
+    assert 20 <= counts[1] <= 40
+    assert 7 <= counts[2] <= 25
+    assert [[len(passages) for passages in each.retrieved] for each in generate(generator, tasks)] == shown
+
+
+@pytest.mark.parametrize("shares", [(-0.1,), (0.6, 0.5)])
+def test_shares_that_are_none_are_refused(shares: tuple[float, ...]) -> None:
+    with pytest.raises(ValidationError, match="at most 1 together"):
+        GeneratorSettings(fewer_passages=shares)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import dataclasses
 import threading
 from collections.abc import Iterator
@@ -13,11 +14,13 @@ import torch
 from fakes.tiny_models import forced_continuation
 from langchain_core.messages import HumanMessage, SystemMessage
 
+from masksearch_agent.config.trainers import SFTSettings
 from masksearch_agent.errors import ModelError
 from masksearch_agent.models.local import LocalChatModel, load_checkpoint
 from masksearch_agent.records import Message, Sampling, Trajectory
 from masksearch_agent.traces.recorder import CallRecording, Recorder
 from masksearch_agent.traces.rows import make_rows
+from masksearch_agent.trainers.optimization import shared_arguments
 
 QUESTION = [SystemMessage("Answer."), HumanMessage("Who is the founder of Harrow Ltd?")]
 
@@ -228,3 +231,22 @@ def test_a_missing_checkpoint_is_named(tmp_path: Path):
         load_checkpoint(tmp_path / "nowhere")
     with pytest.raises(ModelError, match="cannot load the tokenizer of"):
         load_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize(("computes", "held_in"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_a_checkpoint_in_bfloat16_is_held_in_what_the_processor_computes(
+    tiny_model: Any,
+    tiny_tokenizer: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    computes: bool,
+    held_in: torch.dtype,
+) -> None:
+    saved = copy.deepcopy(tiny_model).to(torch.bfloat16)
+    saved.save_pretrained(tmp_path)
+    tiny_tokenizer.save_pretrained(tmp_path)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: computes)
+    model, _ = load_checkpoint(tmp_path)
+    assert model.dtype == held_in
+    assert shared_arguments(SFTSettings(bf16=True), tmp_path)["bf16"] is computes
