@@ -6,10 +6,14 @@ import json
 import subprocess
 import sys
 import time
+from contextlib import suppress
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 from fakes.scripts import load_script
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 pytest.importorskip("torch")
 pytest.importorskip("trl")
@@ -48,6 +52,29 @@ def test_every_part_runs_and_is_on_the_page(tmp_path: Path) -> None:
     for told in ("none of its numbers means anything", "## A real run", "| engine over generate, 8 at once |",
                  "| DAPO step over TRL's | at most 0.7 |", "| share of the chip's peak | at least 0.35 |"):  # fmt: skip
         assert told in page
+
+
+def required_by(name: str, extras: set[str], known: set[str]) -> set[str]:
+    """Return the installed distributions that one needs, those that they need included, in one spelling."""
+    for requirement in map(Requirement, metadata.requires(name) or ()):
+        spelt = canonicalize_name(requirement.name)
+        is_asked = requirement.marker is None or any(
+            requirement.marker.evaluate({"extra": extra}) for extra in extras | {""}
+        )
+        if is_asked and (spelt not in known or requirement.extras):
+            known.add(spelt)
+            with suppress(metadata.PackageNotFoundError):
+                required_by(requirement.name, requirement.extras, known)
+    return known
+
+
+def test_what_is_brought_and_needed_is_what_the_package_asks_for() -> None:
+    # An environment that has been used for long may hold what is not asked for any more.
+    asked_for = required_by("masksearch-agent", {"dev"}, {"masksearch-agent"})
+    script = (ROOT / "training" / "gpu_transfer.sh").read_text()
+    brought = script.partition("packages=(")[2].partition(")")[0].split()
+    assert set(map(canonicalize_name, brought)) - asked_for == set()
+    assert set(map(canonicalize_name, load_script(SCRIPT).NEEDED)) - asked_for == set()
 
 
 def test_a_part_that_is_out_of_time_keeps_what_it_measured(tmp_path: Path) -> None:
