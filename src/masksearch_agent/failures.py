@@ -63,6 +63,8 @@ _SECRET = re.compile(
 
 _EVERY_ITEMS = (BrokenPipeError, ConfigError, MissingExtraError, ServiceRefusedError)
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_FULL_IN_SQLITE = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE)
+"""The second one, an I/O error, where the file beside the store has no room to grow."""
 _FULL_IN_WORDS = re.compile(
     r"No space left on device|StorageFull|disk is full|File too large \(os error|PytorchStreamWriter failed writing|"
     r"unexpected pos \d+ vs|\d+ requested and \d+ written|[Cc]an(?:'t|not) allocate memory|std::bad_alloc|"
@@ -170,7 +172,7 @@ def is_exhausted(failure: BaseException) -> bool:
 
 def _says_exhausted(failure: BaseException) -> bool:
     if isinstance(failure, sqlite3.Error):
-        return getattr(failure, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+        return getattr(failure, "sqlite_errorcode", None) in _FULL_IN_SQLITE
     is_full = isinstance(failure, OSError) and failure.errno in _FULL
     if is_full or isinstance(failure, MemoryError):
         return True

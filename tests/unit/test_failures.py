@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import sqlite3
+
 import httpx
 import pytest
 
@@ -69,6 +71,15 @@ def test_a_full_disk_is_known_by_what_libraries_say_of_it(said: str) -> None:
     assert stops_run(failure)
     of_library = type("SafetensorError", (Exception,), {"__module__": "safetensors._safetensors_rust"})
     assert is_exhausted(of_library(said))
+
+
+@pytest.mark.parametrize(
+    ("code", "is_full"), [("FULL", True), ("IOERR_SHMSIZE", True), ("IOERR_READ", False), ("BUSY", False)]
+)
+def test_a_full_disk_is_known_by_the_codes_of_sqlite(code: str, is_full: bool) -> None:
+    failure = sqlite3.OperationalError("disk I/O error")
+    failure.sqlite_errorcode = getattr(sqlite3, f"SQLITE_{code}")
+    assert is_exhausted(failure) is is_full
 
 
 @pytest.mark.parametrize("kind", [ValueError, ReplyError, ConnectionError])
