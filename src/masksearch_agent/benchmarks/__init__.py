@@ -11,7 +11,9 @@ never skipped in silence. MuSiQue's unanswerable rows and FreshQA's development 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -20,7 +22,6 @@ from typing import Any, TypeVar
 from masksearch_agent.errors import CorpusError, EvaluationError
 from masksearch_agent.plugins import BENCHMARKS
 from masksearch_agent.records import SearchTask, content_id
-from masksearch_agent.text.cleaning import clean_text
 from masksearch_agent.text.values import as_text
 
 __all__ = (
@@ -31,10 +32,11 @@ __all__ = (
         "answer_items",
         "as_list",
         "expect",
+        "fact_titles",
         "flatten_answer",
         "make_question",
     ),
-    *("passages_of", "published_answers", "recognise"),
+    *("passages_of", "published_answers", "recognise", "unpacked"),
 )
 
 Row = dict[str, Any]
@@ -107,7 +109,7 @@ def passages_of(row: Row) -> list[tuple[str, str]] | None:
     chosen = max(fitting, key=lambda each: len(each.passage_keys or each.keys))
     try:
         shipped = chosen.passages(row) if chosen.passages else ()
-        return [(clean_text(title), clean_text(text)) for title, text in shipped]
+        return [(as_text(title), as_text(text)) for title, text in shipped]
     except KeyError as failure:
         raise CorpusError(f"the row has no {failure}") from failure
     except (AttributeError, IndexError, TypeError, ValueError) as failure:
@@ -116,7 +118,7 @@ def passages_of(row: Row) -> list[tuple[str, str]] | None:
 
 def make_question(
     task_id: object,
-    question: str,
+    question: object,
     answers: Iterable[object],
     *,
     category: str = "",
@@ -134,17 +136,20 @@ def make_question(
         fields: Further fields of `SearchTask`: `hops`, `evidence`, `gold_titles`, `answer_items`.
 
     Raises:
-        EvaluationError: The row accepts no answer.
+        EvaluationError: The row has no question, or accepts no answer.
     """
+    asked = as_text(question).strip()
+    if not asked:
+        raise EvaluationError("the row has no question")
     accepted = tuple(dict.fromkeys(filter(None, map(flatten_answer, answers))))
     if not accepted:
         raise EvaluationError("the row accepts no answer")
-    cleaned = ((clean_text(title), clean_text(text)) for title, text in gold_passages)
+    cleaned = ((as_text(title), as_text(text)) for title, text in gold_passages)
     gold = dict.fromkeys(content_id(title, text) for title, text in cleaned if text.strip())
     return SearchTask(
         id=as_text(task_id),
         kind="qa",
-        question=clean_text(question).strip(),
+        question=asked,
         answers=(accepted,),
         category=category,
         gold_passage_ids=tuple(gold),
@@ -202,6 +207,22 @@ def as_list(value: object) -> list[object]:
     if value is None:
         return []
     return value if isinstance(value, list) else [value]
+
+
+def unpacked(value: object) -> Row:
+    """Return a dictionary, as it is or as JSON text; an empty one for anything else, which says nothing by its keys."""
+    if isinstance(value, str):
+        with suppress(ValueError, RecursionError):
+            value = json.loads(value)
+    return value if isinstance(value, dict) else {}
+
+
+def fact_titles(metadata: Row) -> tuple[str, ...]:
+    """Return the titles of the `supporting_facts` in a row's metadata, each once: HotpotQA's columns or pairs."""
+    facts = metadata.get("supporting_facts")
+    pairs = [as_list(fact)[:1] for fact in facts] if isinstance(facts, list) else []
+    titles = chain.from_iterable(pairs) if pairs else as_list(unpacked(facts).get("title"))
+    return tuple(dict.fromkeys(filter(None, map(as_text, titles))))
 
 
 def answer_items(answer: object) -> tuple[str, ...]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from masksearch_agent.benchmarks import Benchmark, Row, make_question
+from masksearch_agent.benchmarks import Benchmark, Row, fact_titles, make_question, unpacked
 from masksearch_agent.errors import EvaluationError
 from masksearch_agent.records import SearchTask
+from masksearch_agent.text.values import as_text
 
 __all__ = ("BENCHMARK",)
 
@@ -13,15 +14,13 @@ def _task(row: Row) -> SearchTask:
     golden = row["golden_answers"]
     if not isinstance(golden, list):
         raise EvaluationError(f"golden_answers is a {type(golden).__name__}; expected a list")
-    metadata = row.get("metadata") or {}
-    facts = metadata.get("supporting_facts") or {}
-    titles = facts.get("title", ()) if isinstance(facts, dict) else ()
+    metadata = unpacked(row.get("metadata"))
     return make_question(
         row["id"],
         row["question"],
         golden,
-        category=str(metadata.get("type") or ""),
-        gold_titles=tuple(dict.fromkeys(titles)),
+        category=as_text(metadata.get("type")),
+        gold_titles=fact_titles(metadata),
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from masksearch_agent.benchmarks import Benchmark, Row, expect, make_question
 from masksearch_agent.records import Evidence, Hop, SearchTask
+from masksearch_agent.text.values import as_text
 
 __all__ = ("BENCHMARK",)
 
@@ -16,8 +17,7 @@ _EARLIER_ANSWER = re.compile(r"#(\d+)")
 def _passages(row: Row) -> Iterator[tuple[str, str]]:
     for paragraph in expect(row["paragraphs"], list, "paragraphs"):
         entry: Row = expect(paragraph, dict, "a paragraph")
-        title = expect(entry.get("title"), str, "title of a paragraph")
-        yield title, expect(entry.get("paragraph_text"), str, "paragraph_text")
+        yield as_text(entry.get("title")), expect(entry.get("paragraph_text"), str, "paragraph_text")
 
 
 def _task(row: Row) -> SearchTask | None:
@@ -41,7 +41,7 @@ def _evidence(row: Row) -> Iterator[Evidence]:
     places = dict.fromkeys(step.get("paragraph_support_idx") for step in row["question_decomposition"])
     for place in places:
         if (paragraph := by_index.get(place)) is not None:
-            yield Evidence(paragraph["title"], paragraph["paragraph_text"])
+            yield Evidence(as_text(paragraph["title"]), paragraph["paragraph_text"])
 
 
 def _hops(steps: list[Row]) -> tuple[Hop, ...]:

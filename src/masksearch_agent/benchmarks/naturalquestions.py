@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from masksearch_agent.benchmarks import Benchmark, Row, expect, make_question
 from masksearch_agent.records import Evidence, SearchTask
+from masksearch_agent.text.values import as_text
 
 __all__ = ("BENCHMARK",)
 
 
 def _passages(row: Row) -> list[tuple[str, str]]:
-    return [(expect(row["title"], str, "title"), expect(row["passage"], str, "passage"))]
+    return [(as_text(row["title"]), expect(row["passage"], str, "passage"))]
 
 
 def _task(row: Row) -> SearchTask:

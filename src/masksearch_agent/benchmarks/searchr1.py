@@ -7,9 +7,15 @@ an agent is our own protocol's; where the row has kept its `question`, that is t
 
 from __future__ import annotations
 
-from typing import Any
-
-from masksearch_agent.benchmarks import Benchmark, Row, as_list, expect, make_question
+from masksearch_agent.benchmarks import (
+    Benchmark,
+    Row,
+    as_list,
+    expect,
+    fact_titles,
+    make_question,
+    unpacked,
+)
 from masksearch_agent.errors import EvaluationError
 from masksearch_agent.records import SearchTask, content_id
 
@@ -23,14 +29,13 @@ def _task(row: Row) -> SearchTask:
     truth = expect(row["reward_model"], dict, "reward_model")["ground_truth"]
     target = truth["target"] if isinstance(truth, dict) else truth
     question, source = _question(row), str(row["data_source"])
-    titles = _titles(row.get("metadata"))
     return make_question(
         # Rows of several datasets are written into one file, each numbered from 0.
         f"{source}-{row['id']}" if row.get("id") else f"{source}-{content_id(question)}",
         question,
         as_list(target),
         category=source,
-        gold_titles=titles,
+        gold_titles=fact_titles(unpacked(row.get("metadata"))),
     )
 
 
@@ -42,12 +47,6 @@ def _question(row: Row) -> str:
         raise EvaluationError("the prompt has no message of the user's")
     text = expect(told[-1]["content"], str, "content")
     return text.rpartition(_MARK)[2].strip()
-
-
-def _titles(metadata: Any) -> tuple[str, ...]:
-    facts = metadata.get("supporting_facts") if isinstance(metadata, dict) else None
-    titles = facts.get("title") if isinstance(facts, dict) else None
-    return tuple(dict.fromkeys(titles or ()))
 
 
 BENCHMARK = Benchmark(keys=("data_source", "prompt", "reward_model"), task=_task)

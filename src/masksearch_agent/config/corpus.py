@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import io
 
 from pydantic import Field, field_validator
 
@@ -23,7 +24,8 @@ class CorpusSettings(Settings):
     """Largest document, unpacked, and longest row of JSON lines; one that is larger is skipped. Tables and dumps may be
     of any size."""
     max_file_seconds: float = Field(default=60.0, gt=0)
-    """What reading a document may take; it is then given up and skipped."""
+    """What reading a document may take of the processor's time, and ten times that by the clock; it is then given up
+    and skipped."""
     encoding: str = ""
     """Of text files and tables, e.g. `gb18030`. Empty: what the file says, UTF-8, or else what is likely; JSON
     is never guessed."""
@@ -41,8 +43,9 @@ class CorpusSettings(Settings):
 
     @field_validator("encoding")
     @classmethod
-    def _is_known_encoding(cls, encoding: str) -> str:
+    def _is_text_encoding(cls, encoding: str) -> str:
         try:
-            return codecs.lookup(encoding).name if encoding else ""
+            io.TextIOWrapper(io.BytesIO(), encoding or "utf-8")  # Which refuses `hex` and the like, too.
         except LookupError as failure:
             raise ValueError(f"unknown text encoding {encoding!r}") from failure
+        return codecs.lookup(encoding).name if encoding else ""

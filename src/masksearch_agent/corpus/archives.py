@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from masksearch_agent.corpus.placed import Placed, failing, given
 from masksearch_agent.errors import UnreadableDocumentError, needs_extra
 
-__all__ = ("ARCHIVE_SUFFIXES", "ArchivedPage", "read_archive")
+__all__ = ("ARCHIVE_SUFFIXES", "read_archive")
 
 ARCHIVE_SUFFIXES = (".warc", ".warc.gz", ".warc.wet.gz")
-ArchivedPage = tuple[str, Callable[[], tuple[str, bytes]]]
-"""Address, and a function that returns its kind (a file name ending) and bytes or raises `UnreadableDocumentError`."""
 
 _KINDS = {
     "text/html": ".html",
@@ -24,8 +22,10 @@ _KINDS = {
 _MARKS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
 
 
-def read_archive(path: Path, max_bytes: int) -> Iterator[ArchivedPage]:
-    """Yield what an archive holds of the web; requests and the archive's own records are not documents.
+def read_archive(path: Path, max_bytes: int) -> Iterator[Placed[tuple[str, bytes]]]:
+    """Yield what an archive holds of the web, by its address: its kind (a file name ending) and its bytes.
+
+    Requests and the archive's own records are not documents.
 
     Raises:
         MissingExtraError: fastwarc is not installed.
@@ -42,11 +42,10 @@ def read_archive(path: Path, max_bytes: int) -> Iterator[ArchivedPage]:
                 address = record.headers.get("WARC-Target-URI") or f"record {count}"
                 # What is not read now is gone with the next record.
                 try:
-                    page = _read_record(record, max_bytes)
+                    read = given(_read_record(record, max_bytes))
                 except UnreadableDocumentError as failure:
-                    yield address, partial(_fail, failure)
-                else:
-                    yield address, partial(_same, page)
+                    read = failing(failure)
+                yield address, read
     except (OSError, EOFError, ValueError) as failure:
         raise UnreadableDocumentError("damaged archive", f"after record {count}: {failure}") from failure
     if not count and path.stat().st_size:
@@ -89,11 +88,3 @@ def _as_utf8(raw: bytes, charset: str) -> bytes:
         return raw.decode(map_encoding_to_html5(charset, fallback_utf8=False) or charset).encode("utf-8-sig")
     except (LookupError, ValueError):
         return raw
-
-
-def _same(page: tuple[str, bytes]) -> tuple[str, bytes]:
-    return page
-
-
-def _fail(failure: UnreadableDocumentError) -> tuple[str, bytes]:
-    raise failure

@@ -10,7 +10,8 @@ from __future__ import annotations
 import html
 import re
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from importlib.util import find_spec
 from io import BytesIO
 from pathlib import PurePosixPath
@@ -46,31 +47,20 @@ class Document(NamedTuple):
 
 
 _NOT_CONTENT = (
-    *(
-        "nav",
-        "navbar",
-        "navigation",
-        "toc",
-        "sidebar",
-        "breadcrumbs",
-        "navheader",
-        "navfooter",
-        "sphinxsidebar",
-    ),
-    *("breadcrumb", "pagination", "skip-link", "skiplink", "headerlink", "footer", "indexterms"),
-    *("genindextable", "indexdiv", "contents-list"),
+    *("nav", "navbar", "navigation", "navheader", "navfooter", "toc", "sidebar", "sphinxsidebar"),
+    *("breadcrumb", "breadcrumbs", "pagination", "skip-link", "skiplink", "headerlink", "footer"),
+    *("indexterms", "genindextable", "indexdiv", "contents-list"),
 )
 """Classes and ids of what leads to other pages and tells nothing itself (DocBook, Sphinx, Publican, MkDocs, …)."""
 _CONTENT = ":not(article, main, section, body)"
 _SKIPPED = (
-    *("nav", "footer", "aside", "script", "style", "template", "svg", "iframe"),
-    *("button", "select", "textarea"),  # What a reader fills in is not what the page says.
-    *("[hidden]", '[style*="display:none"]', '[style*="display: none"]'),
-    *("[role=navigation]", "[role=search]"),
+    "nav, footer, aside, script, style, template, svg, iframe, [role=navigation], [role=search]",
+    "button, select, textarea",  # What a reader fills in is not what the page says.
+    '[hidden], [style*="display:none"], [style*="display: none"]',
     *(f"{mark}{name}{_CONTENT}" for mark in ".#" for name in _NOT_CONTENT),
-    *("ul.menu", "ol.menu", "ul.related", "ol.related"),
+    "ul.menu, ol.menu, ul.related, ol.related",
     # Of docutils; what a directive of Sphinx's says stays, as it is written.
-    *(".system-messages", "[id^=system-message]", ".system-message p"),
+    ".system-messages, [id^=system-message], .system-message p",
 )
 _LINK_LISTS = "div.menu, div.related"
 """Called so by navigation, where most of the text is links, and by what a restaurant serves."""
@@ -100,10 +90,9 @@ def decode_text(raw: bytes, encoding: str = "", is_web_page: bool = False) -> st
         UnreadableDocumentError: It is in another encoding, or no text.
     """
     found = encoding or find_encoding(raw, is_web_page)
+    errors = "replace" if found == "utf-8" and not encoding else "strict"
     try:
-        return raw.decode(found, "replace" if found == "utf-8" and not encoding else "strict").removeprefix(
-            "\ufeff"
-        )
+        return raw.decode(found, errors).removeprefix("\ufeff")
     except (UnicodeDecodeError, LookupError) as failure:
         detail = f"not {found.upper()} ({failure}); set corpus.encoding"
         raise UnreadableDocumentError("wrong encoding", detail) from failure
@@ -115,9 +104,9 @@ def find_encoding(raw: bytes, is_web_page: bool = False) -> str:
     Raises:
         UnreadableDocumentError: It is no text, or of no known encoding.
     """
-    marked = next((name for mark, name in _MARKS.items() if raw.startswith(mark)), "")
-    if marked:
-        return marked
+    for mark, name in _MARKS.items():
+        if raw.startswith(mark):
+            return name
     if raw.count(0) * _NULS <= len(raw):
         text = raw.decode(errors="replace")
         damaged = text.count("\ufffd")
@@ -180,8 +169,8 @@ def _read_rst(raw: bytes, encoding: str) -> Document:
         "warning_stream": False,
         "halt_level": 5,
     }
-    text = decode_text(raw, encoding)
-    parts = publish_parts(text, writer="html4", settings_overrides={**settings, "initial_header_level": 2})
+    settings["initial_header_level"] = 2
+    parts = publish_parts(decode_text(raw, encoding), writer="html4", settings_overrides=settings)
     return Document(html.unescape(_TAG.sub("", parts["title"])), _sections_of(parts["body"]))
 
 
@@ -197,19 +186,17 @@ def _sections_of(page: str) -> list[Section]:
     from resiliparse.extract.html2text import extract_plain_text
     from resiliparse.parse.html import HTMLTree
 
-    options: dict[str, Any] = {
-        "preserve_formatting": "minimal_html",
-        "list_bullets": False,
-        "alt_texts": False,
-    }
+    to_text = partial(
+        extract_plain_text, preserve_formatting="minimal_html", list_bullets=False, alt_texts=False
+    )
     tree = HTMLTree.parse(page)
     for part in tree.body.query_selector_all(_LINK_LISTS) if tree.body is not None else ():
         linked = sum(len((link.text or "").strip()) for link in part.get_elements_by_tag_name("a"))
         if linked * 2 > len((part.text or "").strip()):
             part.setattr("hidden", "")
-    text = extract_plain_text(tree, skip_elements=_SKIPPED, **options)
+    text = to_text(tree, skip_elements=_SKIPPED)
     if not text.strip():
-        text = extract_plain_text(page, noscript=True, **options)
+        text = to_text(page, noscript=True)
     opening, *pieces = _HEADING.split(text)
     sections: list[Section] = [((), _plain(opening))]
     path: list[tuple[int, str]] = []
@@ -303,27 +290,22 @@ def _read_book(raw: bytes, encoding: str) -> Document:
         return Document((content.findtext(".//{*}metadata/{*}title") or "").strip(), sections)
 
 
-DOCUMENT_PARSERS: Mapping[str, Callable[[bytes, str], Document]] = {
-    ".txt": _read_plain,
-    **dict.fromkeys((".md", ".markdown"), _read_markdown),
-    ".rst": _read_rst,
-    **dict.fromkeys((".html", ".htm", ".xhtml"), _read_html),
-    ".pdf": _read_pdf,
-    ".docx": _read_word,
-    ".pptx": _read_slides,
-    **dict.fromkeys((".xlsx", ".xls", ".ods"), _read_sheets),
-    ".epub": _read_book,
-}
+_FORMATS: Sequence[tuple[Sequence[str], Callable[[bytes, str], Document], Sequence[str]]] = (
+    ((".txt",), _read_plain, ()),
+    ((".md", ".markdown"), _read_markdown, ("frontmatter", "markdown_it", "resiliparse")),
+    ((".rst",), _read_rst, ("docutils", "resiliparse")),
+    ((".html", ".htm", ".xhtml"), _read_html, ("resiliparse",)),
+    ((".pdf",), _read_pdf, ("pypdf",)),
+    ((".docx",), _read_word, ("mammoth", "resiliparse")),
+    ((".pptx",), _read_slides, ("pptx",)),
+    ((".xlsx", ".xls", ".ods"), _read_sheets, ("python_calamine",)),
+    ((".epub",), _read_book, ("resiliparse",)),
+)
+"""File name endings, their parser, and the packages that it needs."""
+DOCUMENT_PARSERS = {ending: parser for endings, parser, _ in _FORMATS for ending in endings}
 """One parser per file name ending: of the bytes of a file and the encoding of text, empty where it is to be found."""
-
-_PACKAGES: Mapping[str, tuple[str, ...]] = {
-    **dict.fromkeys((".md", ".markdown"), ("frontmatter", "markdown_it", "resiliparse")),
-    ".rst": ("docutils", "resiliparse"),
-    **dict.fromkeys((".html", ".htm", ".xhtml", ".epub"), ("resiliparse",)),
-    ".pdf": ("pypdf",),
-    ".docx": ("mammoth", "resiliparse"),
-    ".pptx": ("pptx",),
-    **dict.fromkeys((".xlsx", ".xls", ".ods"), ("python_calamine",)),
+_PACKAGES = {
     "warc": ("fastwarc", "resiliparse"),
     "wikitext": ("mwparserfromhell",),
+    **{ending: packages for endings, _, packages in _FORMATS for ending in endings},
 }

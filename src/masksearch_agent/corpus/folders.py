@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,9 +12,7 @@ Skip = Callable[[Path, str, str, bool], None]
 """Takes what is left out, the reason it is counted under, what was wrong, and whether it failed."""
 
 # The room of indexes comes after this one, so the names of its files are written out here.
-_MANIFEST, _BUILD_PREFIX, _BUILD_FILE = "index.json", "build-", "passages.rows"
-_MANIFEST_KEYS = {"format_version", "folder"}
-_MAX_MANIFEST_BYTES = 1 << 20
+_BUILD_PREFIX, _BUILD_FILE = "build-", "passages.rows"
 
 
 def files_of(folder: Path, skip: Skip) -> Iterator[Path]:
@@ -25,40 +22,21 @@ def files_of(folder: Path, skip: Skip) -> Iterator[Path]:
         skip(Path(failure.filename), "folder cannot be opened", str(failure), True)
 
     for place, folders, names in os.walk(folder, onerror=fail):
-        if _MANIFEST in names and _is_manifest(Path(place, _MANIFEST)):
+        # Whether or not it has a manifest yet, or still.
+        if any(
+            each.startswith(_BUILD_PREFIX) and Path(place, each, _BUILD_FILE).is_file() for each in folders
+        ):
             skip(Path(place), "an index", "an index, which is no document", False)
             folders.clear()
             continue
-        visible = sorted(each for each in folders if not each.startswith("."))
-        folders[:] = [each for each in visible if _is_walked(Path(place, each), skip)]
-        for name in names:
-            path = Path(place, name)
-            if name.startswith("."):
-                continue
+        folders[:] = sorted(each for each in folders if not each.startswith("."))
+        for link in [each for each in folders if os.path.islink(Path(place, each))]:
+            detail = "a link to a folder, which is not followed; index its target"
+            skip(Path(place, link), "linked folder", detail, False)
+            folders.remove(link)
+        for path in (Path(place, name) for name in names if not name.startswith(".")):
             # Reading from a pipe would wait for ever. A link to nothing is left to fail by its own reason.
             if os.path.exists(path) and not os.path.isfile(path):
                 skip(path, "no regular file", "a pipe, a socket or a device; expected a regular file", False)
             else:
                 yield path
-
-
-def _is_walked(folder: Path, skip: Skip) -> bool:
-    if folder.is_symlink():
-        skip(folder, "linked folder", "a link to a folder, which is not followed; index its target", False)
-        return False
-    # One that is being built has no manifest yet.
-    if folder.name.startswith(_BUILD_PREFIX) and os.path.isfile(folder / _BUILD_FILE):
-        skip(folder, "an index", "a part of an index, which is no document", False)
-        return False
-    return True
-
-
-def _is_manifest(path: Path) -> bool:
-    """Whether an `index.json` is that of an index of ours, of whichever version."""
-    try:
-        if not path.is_file() or path.stat().st_size > _MAX_MANIFEST_BYTES:
-            return False
-        data = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return False
-    return isinstance(data, dict) and data.keys() >= _MANIFEST_KEYS

@@ -29,6 +29,9 @@ def passages_of_loaded(loaded: Loaded, settings: CorpusSettings | None = None) -
     Raises:
         CorpusError: Something is neither a passage nor a document.
     """
+    if not isinstance(loaded, BaseLoader | Iterable) or isinstance(loaded, str | Document | Passage):
+        what = "a list of passages or LangChain documents, or a loader of them"
+        raise CorpusError(f"cannot index a {type(loaded).__name__}; expected {what}")
     max_words = (settings or CorpusSettings()).max_words
     for item in loaded.lazy_load() if isinstance(loaded, BaseLoader) else loaded:
         if isinstance(item, Passage):

@@ -29,6 +29,8 @@ from masksearch_agent.failures import reason_of
 __all__ = ("ParserProcess",)
 
 _MAX_MEMORY_BYTES = 8 << 30
+_MAX_WAIT = 10
+"""Times as long as a document may take of the processor's time, it may take by the clock."""
 
 
 @dataclass
@@ -36,7 +38,7 @@ class ParserProcess:
     """Reads documents, one after the other.
 
     Args:
-        max_seconds: What one document may take.
+        max_seconds: What one document may take of the processor's time, so that a busy machine loses none.
         max_words: Longest passage.
     """
 
@@ -60,14 +62,20 @@ class ParserProcess:
         """
         process = self._process = self._process or _start()
         request = {"kind": kind, "name": name, "encoding": encoding, "unpacked": max_unpacked_bytes}
-        reply = _ask(process, {**request, "words": self.max_words, "seconds": self.max_seconds}, raw)
-        if reply is None:
+        request |= {"words": self.max_words, "seconds": self.max_seconds, "size": len(raw)}
+        line = b""
+        with suppress(OSError):  # It ended before it has read everything.
+            process.stdin.writelines([json.dumps(request).encode(), b"\n", raw])  # type: ignore[union-attr]
+            process.stdin.flush()  # type: ignore[union-attr]
+            line = process.stdout.readline()  # type: ignore[union-attr]
+        if not line.endswith(b"\n"):
             status = self.close()
-            if status == -signal.SIGALRM:
+            if status in (-signal.SIGPROF, -signal.SIGALRM):
                 raise UnreadableDocumentError(
                     "takes too long", f"took longer than {self.max_seconds:g} s to read"
                 )
             raise UnreadableDocumentError("crashes its parser", f"its parser ended with status {status}")
+        reply = json.loads(line)
         if "missing" in reply:
             raise MissingExtraError(*reply["missing"])
         if "unreadable" in reply:
@@ -98,19 +106,6 @@ def _start() -> subprocess.Popen[bytes]:
     return process
 
 
-def _ask(process: subprocess.Popen[bytes], request: dict[str, Any], raw: bytes) -> dict[str, Any] | None:
-    """Return the reply; None where the process ended first."""
-    try:
-        process.stdin.write(json.dumps({**request, "size": len(raw)}).encode() + b"\n")  # type: ignore[union-attr]
-        process.stdin.write(raw)  # type: ignore[union-attr]
-        process.stdin.flush()  # type: ignore[union-attr]
-        line = process.stdout.readline()  # type: ignore[union-attr]
-    except OSError:
-        return None
-    reply: dict[str, Any] | None = json.loads(line) if line.endswith(b"\n") else None
-    return reply
-
-
 def _serve() -> None:
     """Answer each request on the standard input on the standard output, until the input ends."""
     # Ctrl-C reaches both processes; the caller's decides what ends.
@@ -129,9 +124,11 @@ def _serve() -> None:
         for line in sys.stdin.buffer:
             request = json.loads(line)
             raw = sys.stdin.buffer.read(request["size"])
-            # Ends the process, whatever it is in, and whether or not anybody still waits for it.
-            signal.setitimer(signal.ITIMER_REAL, request["seconds"])
+            # They end the process, whatever it is in, and whether or not anybody still waits for it.
+            signal.setitimer(signal.ITIMER_PROF, request["seconds"])
+            signal.setitimer(signal.ITIMER_REAL, _MAX_WAIT * request["seconds"])
             reply = _reply_to(request, raw)
+            signal.setitimer(signal.ITIMER_PROF, 0)
             signal.setitimer(signal.ITIMER_REAL, 0)
             replies.write(json.dumps(reply).encode() + b"\n")
             replies.flush()
@@ -149,10 +146,8 @@ def _reply_to(request: dict[str, Any], raw: bytes) -> dict[str, Any]:
     except MemoryError:
         return {"unreadable": ["takes too much memory", "its parser ran out of memory"]}
     except Exception as failure:  # noqa: BLE001 - whatever a parser raises is the document's own
-        kind = request["kind"]
-        return {
-            "unreadable": [f"broken {kind.lstrip('.')}", f"its parser cannot read it ({reason_of(failure)})"]
-        }
+        reason = f"broken {request['kind'].lstrip('.')}"
+        return {"unreadable": [reason, f"its parser cannot read it ({reason_of(failure)})"]}
 
 
 def _parse(request: dict[str, Any], raw: bytes) -> Document:
@@ -162,9 +157,8 @@ def _parse(request: dict[str, Any], raw: bytes) -> Document:
         with zipfile.ZipFile(BytesIO(raw)) as packed:
             size = sum(entry.file_size for entry in packed.infolist())
         if size > request["unpacked"]:
-            raise UnreadableDocumentError(
-                "too large", f"holds {size:,} bytes unpacked (corpus.max_file_bytes)"
-            )
+            detail = f"holds {size:,} bytes unpacked (corpus.max_file_bytes)"
+            raise UnreadableDocumentError("too large", detail)
     return DOCUMENT_PARSERS[request["kind"]](raw, request["encoding"])
 
 

@@ -14,18 +14,19 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 
 from masksearch_agent.config.corpus import CorpusSettings
 from masksearch_agent.corpus.archives import ARCHIVE_SUFFIXES, read_archive
 from masksearch_agent.corpus.documents import DOCUMENT_PARSERS, require_parser
 from masksearch_agent.corpus.folders import files_of
+from masksearch_agent.corpus.placed import Placed, failing
 from masksearch_agent.corpus.process import ParserProcess
 from masksearch_agent.corpus.report import CorpusReport
 from masksearch_agent.corpus.rows import PASSAGE_KEYS, cell_text, passages_from_row
 from masksearch_agent.corpus.splitting import shorten_title, split_text
-from masksearch_agent.corpus.tables import TABLE_READERS, Row, read_hf_dataset, read_table, table_ending
+from masksearch_agent.corpus.tables import TABLE_READERS, read_hf_dataset, read_table, table_ending
 from masksearch_agent.corpus.wikipedia import DUMP_SUFFIXES, read_dump
 from masksearch_agent.errors import CorpusError, UnreadableDocumentError
 from masksearch_agent.failures import reason_of, stops_run
@@ -33,14 +34,16 @@ from masksearch_agent.records import Passage, content_id
 
 __all__ = ("read_passages",)
 
-_Document = tuple[str, Callable[[], Iterable[Passage]]]
-"""Where a document stands, and a function that reads it or raises a `CorpusError`."""
+_Documents = Iterator[Placed[Iterable[Passage]]]
 
 _DATASET_PREFIX = "hf:"
 _ABOUT_DATA = re.compile(
-    r"(readme|licen[sc]e|changelog|citation|notice|dataset_card|datasheet)([._-][a-z]{2,3}([_-][a-z]{2,4})?)?"
+    r"(readme|changelog|citation|notice|dataset_card|datasheet|(licen[sc]e|copying)"
+    r"([._-](mit|isc|bsd|apache|[al]?gpl|lesser|mpl|unlicense|odbl|cdla|cc0?|by|sa|nc|nd|clause|v?\d+(\.\d+)*))*)"
+    r"([._-][a-z]{2,3}([_-][a-z]{2,4})?)?"
 )
-"""Names of the documents of a folder of data files that tell about them; of each language, as in `README.zh-CN.md`."""
+"""Names of the documents of a folder of data files that tell about them; of each licence, as in `LICENSE-MIT.txt`, and
+of each language, as in `README.zh-CN.md`."""
 _SAMPLE_ROWS = 100
 """One of them holds a passage, or a table beside other files is of other data."""
 
@@ -72,20 +75,23 @@ def read_passages(
     """
     report = CorpusReport() if report is None else report
     reader = _Reader(settings or CorpusSettings(), report)
-    if str(source).startswith(_DATASET_PREFIX):
-        name = str(source).removeprefix(_DATASET_PREFIX)
-        return reader.distinct(reader.of_rows(read_hf_dataset(name), name), str(source))
-    path = Path(source)
-    if path.is_dir():
-        return reader.distinct(reader.of_folder(path), str(path))
-    if not path.exists():
+    name, path = str(source), Path(source)
+    if name.startswith(_DATASET_PREFIX):
+        name = name.removeprefix(_DATASET_PREFIX)
+        return reader.distinct(_up_to_failure(name, reader.of_rows(read_hf_dataset(name), name)), str(source))
+    # `os.path` says no where `Path` raises, as for a name that is too long.
+    if os.path.isdir(path):
+        return reader.distinct(reader.of_folder(path), name)
+    if not os.path.exists(path):
         raise CorpusError(f"no corpus at {path}; give the path of a file or a folder that exists")
+    if not os.path.isfile(path):
+        raise CorpusError(f"cannot read {path}: a pipe, a socket or a device; expected a file or a folder")
     if not _is_known(path):
         known = ", ".join([*TABLE_READERS, *DUMP_SUFFIXES, *ARCHIVE_SUFFIXES, *DOCUMENT_PARSERS])
         raise CorpusError(
             f"cannot read {path}: unknown format {path.suffix!r}; expected a folder or one of {known}"
         )
-    return reader.distinct(reader.of_file(path, path.parent), str(path))
+    return reader.distinct(reader.of_file(path, path.parent), name)
 
 
 class _Reader:
@@ -94,7 +100,7 @@ class _Reader:
         self.report = report
         self.parser = ParserProcess(settings.max_file_seconds, settings.max_words)
 
-    def distinct(self, documents: Iterator[_Document], source: str) -> Iterator[Passage]:
+    def distinct(self, documents: _Documents, source: str) -> Iterator[Passage]:
         # 64 bits of each hash: a dictionary of a million of them takes 150 MB, one of strings three times that.
         seen: dict[int, int] = {}
         try:
@@ -104,11 +110,12 @@ class _Reader:
         finally:
             self.parser.close()
         if not seen:
-            examples = self.report.examples
-            hint = f"the first of {self.report.skipped.total()} skipped: {examples[0]}" if examples else (
+            hint = (
                 f"a folder must hold {' or '.join(DOCUMENT_PARSERS)} files with text, a table at least one row "
                 "with text"
-            )  # fmt: skip
+            )
+            if self.report.examples:
+                hint = f"the first of {self.report.skipped.total()} skipped: {self.report.examples[0]}"
             raise CorpusError(f"found no passage in {source}; {hint}")
 
     def _fresh(
@@ -118,16 +125,10 @@ class _Reader:
         skip = partial(self.report.skip, where)
         try:
             passages = [passage for passage in read() if passage.text.strip()]
-        except UnreadableDocumentError as failure:
-            skip(failure.reason, str(failure), failure.has_failed)
-            return
-        except CorpusError as failure:
-            skip("malformed row", str(failure), has_failed=True)
-            return
         except Exception as failure:
             if stops_run(failure):
                 raise
-            skip(f"breaks its parser ({type(failure).__name__})", reason_of(failure), has_failed=True)
+            skip(*_reason_for(failure))
             return
         fresh, clashing = 0, ""
         for passage in passages:
@@ -149,19 +150,22 @@ class _Reader:
             reason = "repeated" if passages else "no text"
             skip(reason, "its passages were all read before" if passages else "holds no text")
 
-    def of_folder(self, folder: Path) -> Iterator[_Document]:
+    def of_folder(self, folder: Path) -> _Documents:
         files = sorted(files_of(folder, partial(self._leave_out, folder)))
         known = [file for file in files if _is_known(file)]
         documents = [file for file in known if _is_document(file)]
         data = [file for file in known if not _is_document(file)]
-        if documents and all(map(_tells_about_data, documents)) and any(map(self._is_data, data)):
+        about = {file for file in files if file not in data and _ABOUT_DATA.fullmatch(file.stem.lower())}
+        if about and about.issuperset(documents) and any(map(self._is_data, data)):
             known = data
+        else:
+            about = set()
         # Half of a corpus without a word would be worse than none: a missing parser is found before the start.
         for suffix in sorted({file.suffix.lower() for file in known if _is_document(file)}):
             require_parser(suffix)
         for file in sorted(set(files) - set(known)):
-            kind = file.suffix.lower() or "no suffix"
-            reason = "about the data" if _is_document(file) else f"other format ({_name(Path(kind))})"
+            kind = _name(Path(file.suffix.lower() or "no suffix"))
+            reason = "about the data" if file in about else f"other format ({kind})"
             self._leave_out(folder, file, reason, "not read as a document", False)
         for file in known:
             yield from self.of_file(file, folder, is_one_of_many=len(known) > 1)
@@ -181,49 +185,43 @@ class _Reader:
         except (CorpusError, OSError, ValueError):
             return False  # Its reason is reported when it is read.
 
-    def of_file(self, file: Path, root: Path, is_one_of_many: bool = False) -> Iterator[_Document]:
+    def of_file(self, file: Path, root: Path, is_one_of_many: bool = False) -> _Documents:
         name = _name(file.relative_to(root))
+        limit = self.settings.max_file_bytes
         if _is_document(file):
             require_parser(file.suffix.lower())
-            yield name, partial(self._read_document, file, name)
-            return
-        try:
-            if table_ending(file) in TABLE_READERS:
-                yield from self.of_rows(read_table(file, self.settings), name, is_one_of_many)
-            elif file.name.lower().endswith(ARCHIVE_SUFFIXES):
-                require_parser("warc")
-                for address, read in read_archive(file, self.settings.max_file_bytes):
-                    yield f"{name}, {address}", partial(self._read_archived, read, address)
-            else:
-                require_parser("wikitext")
-                for title, read_page in read_dump(file, self.settings.max_file_bytes):
-                    yield f"{name}, {title}", partial(self._read_page, read_page, name)
-        except Exception as failure:
-            is_of_file = not isinstance(failure, CorpusError) or isinstance(failure, UnreadableDocumentError)
-            if stops_run(failure) or not is_of_file:
-                raise
-            yield name, partial(_fail, failure)
+            return iter([(name, partial(self._read_document, file, name))])
+        if table_ending(file) in TABLE_READERS:
+            documents = self.of_rows(read_table(file, self.settings), name, is_one_of_many)
+        elif file.name.lower().endswith(ARCHIVE_SUFFIXES):
+            require_parser("warc")
+            pages = read_archive(file, limit)
+            documents = ((f"{name}, {url}", partial(self._read_archived, read, url)) for url, read in pages)
+        else:
+            require_parser("wikitext")
+            articles = read_dump(file, limit)
+            documents = (
+                (f"{name}, {title}", partial(self._read_page, read, name)) for title, read in articles
+            )
+        return _up_to_failure(name, documents)
 
-    def of_rows(self, rows: Iterator[Row], name: str, is_one_of_many: bool = False) -> Iterator[_Document]:
-        opening: list[Row] = []
-        if is_one_of_many:
-            try:
-                for row in islice(rows, _SAMPLE_ROWS):
-                    opening.append(row)
-                    if self._holds_passages(row[1], if_unreadable=True):
-                        break
-                else:
-                    if opening:
-                        other = UnreadableDocumentError("no passages", "its rows hold no text", False)
-                        yield name, partial(_fail, other)
-                        return
-            except Exception as failure:
-                if stops_run(failure):
-                    raise
-                rows = map(_break_off, [failure])
-        for where, read in chain(opening, rows):
-            place = f"{name}, {where}"
-            yield place, partial(self._read_row, read, name, place)
+    def of_rows(self, rows: Iterator[Placed[object]], name: str, is_one_of_many: bool = False) -> _Documents:
+        is_of_passages, waiting = not is_one_of_many, list[Placed[Iterable[Passage]]]()
+        try:
+            for where, read in rows:
+                place = f"{name}, {where}"
+                waiting.append((place, partial(self._read_row, read, name, place)))
+                is_of_passages = is_of_passages or self._holds_passages(read, if_unreadable=True)
+                if is_of_passages:
+                    yield from waiting
+                    waiting.clear()
+                elif len(waiting) == _SAMPLE_ROWS:
+                    break
+        except Exception:
+            yield from waiting
+            raise
+        if waiting:
+            yield name, failing(UnreadableDocumentError("no passages", "its rows hold no text", False))
 
     def _holds_passages(self, read: Callable[[], object], if_unreadable: bool) -> bool:
         """Whether a row of a table is of a known shape; a folder may hold other data too."""
@@ -264,17 +262,10 @@ class _Reader:
 
     def _read_document(self, file: Path, name: str) -> Iterable[Passage]:
         limit = self.settings.max_file_bytes
-        try:
-            if file.stat().st_size > limit:
-                raise UnreadableDocumentError(
-                    "too large", f"larger than {limit:,} bytes (corpus.max_file_bytes)"
-                )
-            raw = file.read_bytes()
-        except OSError as failure:
-            raise UnreadableDocumentError("cannot be opened", str(failure)) from failure
-        return self._parse(
-            file.suffix.lower(), raw, _name(Path(file.stem)), name, name, self.settings.encoding
-        )
+        if file.stat().st_size > limit:
+            raise UnreadableDocumentError("too large", f"larger than {limit:,} bytes (corpus.max_file_bytes)")
+        title, kind = _name(Path(file.stem)), file.suffix.lower()
+        return self._parse(kind, file.read_bytes(), title, name, name, self.settings.encoding)
 
     def _read_archived(self, read: Callable[[], tuple[str, bytes]], address: str) -> Iterable[Passage]:
         return self._parse(*read(), address, address, address)
@@ -299,15 +290,26 @@ def _cut(title: str, text: str, document_id: str, source: str, max_words: int) -
         yield Passage(content_id(title, piece), title, piece, document_id, position, source)
 
 
-def _fail(failure: Exception) -> Iterable[Passage]:
-    if isinstance(failure, OSError):
-        raise UnreadableDocumentError("cannot be opened", str(failure)) from failure
-    raise failure
+def _up_to_failure(name: str, documents: _Documents) -> _Documents:
+    """Yield documents; what breaks their reader costs those that would follow."""
+    try:
+        yield from documents
+    except Exception as failure:
+        if stops_run(failure):
+            raise
+        yield name, failing(failure)
 
 
-def _break_off(failure: Exception) -> Row:
-    """Stand for the rest of a table that broke its reader."""
-    raise failure
+def _reason_for(failure: Exception) -> tuple[str, str, bool]:
+    """Return what a skipped document is counted under, what was wrong with it, and whether it failed."""
+    match failure:
+        case UnreadableDocumentError():
+            return failure.reason, str(failure), failure.has_failed
+        case CorpusError():
+            return "malformed row", str(failure), True
+        case OSError():
+            return "cannot be opened", str(failure), True
+    return f"breaks its parser ({type(failure).__name__})", reason_of(failure), True
 
 
 def _is_known(file: Path) -> bool:
@@ -317,10 +319,6 @@ def _is_known(file: Path) -> bool:
 
 def _is_document(file: Path) -> bool:
     return file.suffix.lower() in DOCUMENT_PARSERS
-
-
-def _tells_about_data(file: Path) -> bool:
-    return _ABOUT_DATA.fullmatch(file.stem.lower()) is not None
 
 
 def _name(path: Path) -> str:

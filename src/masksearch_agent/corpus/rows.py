@@ -12,7 +12,7 @@ from masksearch_agent.records import Passage, content_id
 from masksearch_agent.text.cleaning import clean_text
 from masksearch_agent.text.values import as_text
 
-__all__ = ("PASSAGE_KEYS", "cell_text", "passages_from_row")
+__all__ = ("PASSAGE_KEYS", "cell_text", "passages_from_row", "split_contents")
 
 PASSAGE_KEYS = frozenset({"contents", "text", "context", "paragraphs", "passage"})
 """A row with passages has one of them."""
@@ -49,14 +49,20 @@ def _passage(row: Row, source: str) -> Passage:
         title, text = clean_text(stored.title), clean_text(stored.text)
         return replace(stored, id=stored.id or content_id(title, text), title=title, text=text)
     if "contents" in row:
-        contents = clean_text(expect(row["contents"], str, "contents")).strip()
-        first, newline, rest = contents.partition("\n")
-        title, text = (first.strip().strip('"'), rest.strip()) if newline else ("", contents)
+        contents = clean_text(expect(row["contents"], str, "contents"))
+        title, text = split_contents(contents)
         if len(title) > MAX_TITLE_CHARS:
-            text = contents  # The title will be cut off, and nothing shall be lost.
+            text = contents.strip()  # The title will be cut off, and nothing shall be lost.
     else:
         title, text = cell_text(row, "title"), clean_text(expect(row["text"] or "", str, "text"))
     return Passage(cell_text(row, "id") or content_id(title, text), title, text, source=source)
+
+
+def split_contents(contents: str) -> tuple[str, str]:
+    """Return title and text of what FlashRAG and Search-R1 write as one: the title in quotes, on a line of its own."""
+    first, newline, rest = contents.lstrip().partition("\n")
+    title, text = first.strip(), rest.strip()
+    return (title.strip('"'), text) if text or (newline and title.startswith('"')) else ("", title)
 
 
 def cell_text(row: Row, column: str) -> str:

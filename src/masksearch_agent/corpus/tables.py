@@ -1,8 +1,6 @@
 """Rows of tables, one at a time: JSON lines, JSON lists, CSV, Parquet and Hugging Face datasets.
 
-A reader yields where each row stands (`line 7`) and a function that returns the row or raises
-`UnreadableDocumentError`; so a bad row costs itself and not the rest of the table. The index and the evaluation read
-through the same ones.
+The index and the evaluation read through the same readers.
 """
 
 from __future__ import annotations
@@ -16,6 +14,7 @@ import re
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
@@ -23,13 +22,11 @@ from typing import Any
 
 from masksearch_agent.config.corpus import CorpusSettings
 from masksearch_agent.corpus.documents import find_encoding
+from masksearch_agent.corpus.placed import Placed, failing, given
 from masksearch_agent.corpus.rows import PASSAGE_KEYS
 from masksearch_agent.errors import CorpusError, UnreadableDocumentError, needs_extra
 
-__all__ = ("TABLE_READERS", "Row", "open_hf_dataset", "read_hf_dataset", "read_table", "table_ending")
-
-Row = tuple[str, Callable[[], object]]
-"""Where a row stands, and a function that returns it."""
+__all__ = ("TABLE_READERS", "open_hf_dataset", "read_hf_dataset", "read_table", "table_ending")
 
 _SAMPLE_BYTES = 1 << 20
 _SAMPLE_LINES = 100
@@ -43,18 +40,18 @@ _PARQUET_BATCH_ROWS = 512
 _DATASET = re.compile(r"(?P<name>[^@:]+)(?:@(?P<config>[^:]+))?(?::(?P<split>.+))?")
 
 
-def read_table(file: Path, settings: CorpusSettings) -> Iterator[Row]:
+def read_table(file: Path, settings: CorpusSettings) -> Iterator[Placed[object]]:
     """Yield the rows of a table, by the reader of its file name ending."""
     return TABLE_READERS[table_ending(file)](file, settings)
 
 
-def read_hf_dataset(name: str) -> Iterator[Row]:
+def read_hf_dataset(name: str) -> Iterator[Placed[object]]:
     """Stream the rows of a Hugging Face dataset; arguments and errors are those of `open_hf_dataset`."""
     return _numbered(open_hf_dataset(name, "train"))
 
 
-def _numbered(rows: Iterable[object]) -> Iterator[Row]:
-    return ((f"row {number}", partial(_same, row)) for number, row in enumerate(rows, start=1))
+def _numbered(rows: Iterable[object]) -> Iterator[Placed[object]]:
+    return ((f"row {number}", given(row)) for number, row in enumerate(rows, start=1))
 
 
 def open_hf_dataset(name: str, default_split: str) -> Iterator[dict[str, Any]]:
@@ -90,85 +87,76 @@ def open_hf_dataset(name: str, default_split: str) -> Iterator[dict[str, Any]]:
     return map(dict, rows)
 
 
-def _read_json(path: Path, settings: CorpusSettings) -> Iterator[Row]:
+def _read_json(path: Path, settings: CorpusSettings) -> Iterator[Placed[object]]:
     """Read JSON lines or one JSON list, whichever it is, packed by gzip or not."""
-    # Bytes are decoded by json, so that a line with a wrong encoding is reported with its number.
     number, limit = 0, settings.max_file_bytes
     try:
         with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as packed:
-            file = _as_utf8(packed, settings.encoding)
-            if _is_one_value(path, file):
-                file.seek(0)
-                yield from _numbered(_rows_of_value(_parse_json(file.read(), "utf-8-sig")))
-                return
+            file = _decoded(packed, _json_encoding(packed, settings.encoding), "\n")
+            is_one_value = _is_one_value(path, file)
             file.seek(0)
+            if is_one_value:
+                yield from _numbered(_rows_of_value(_parse_json(file.read())))
+                return
             while line := file.readline(limit + 1):
                 number += 1
                 if len(line) > limit:
-                    yield f"line {number}", partial(_refuse_line, limit)
-                    while line and not line.endswith(b"\n"):
+                    detail = f"longer than {limit:,} bytes (corpus.max_file_bytes)"
+                    yield f"line {number}", failing(UnreadableDocumentError("too large", detail))
+                    while line and not line.endswith("\n"):
                         line = file.readline(limit)
                 elif line.strip():
-                    yield (
-                        f"line {number}",
-                        partial(_parse_json, line, "utf-8-sig" if number == 1 else "utf-8"),
-                    )
+                    yield f"line {number}", partial(_parse_json, line)
     except (EOFError, gzip.BadGzipFile, zlib.error) as failure:
         detail = f"after line {number}: not readable as gzip ({failure})"
         raise UnreadableDocumentError("damaged gzip", detail) from failure
 
 
-class _Recoded:
-    """The bytes that a file would have in UTF-8."""
-
-    def __init__(self, file: Any, encoding: str) -> None:
-        self._text = io.TextIOWrapper(file, encoding, errors="replace", newline="\n")
-
-    def read(self, size: int = -1) -> bytes:
-        return self._text.read(size).encode(errors="replace")
-
-    def readline(self, size: int) -> bytes:
-        return self._text.readline(size).encode(errors="replace")
-
-    def seek(self, place: int) -> None:
-        self._text.seek(place)
+def _decoded(file: Any, encoding: str, newline: str) -> io.TextIOWrapper:
+    """Return a file as text. Wrong bytes become surrogates, so that they cost their row and not all that follow."""
+    errors = "surrogateescape" if encoding[:3] == "utf" else "replace"
+    return io.TextIOWrapper(file, encoding, errors=errors, newline=newline)
 
 
-def _as_utf8(file: Any, encoding: str) -> Any:
-    """Return a JSON file in UTF-8: what its byte order mark says it is, else the settings, else UTF-8."""
+def _is_damaged(text: str) -> bool:
+    return not text.isascii() and any("\udc80" <= char <= "\udcff" for char in text)
+
+
+def _json_encoding(file: Any, encoding: str) -> str:
+    """Return the encoding of a JSON file: what its byte order mark says it is, else the settings, else UTF-8."""
     start = file.read(len(codecs.BOM_UTF8))
     file.seek(0)
     if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return _Recoded(file, "utf-16")
-    is_utf8 = start == codecs.BOM_UTF8 or encoding in ("", "utf-8", "utf-8-sig")
-    return file if is_utf8 else _Recoded(file, encoding)
+        return "utf-16"
+    return "utf-8-sig" if start == codecs.BOM_UTF8 else encoding or "utf-8"
 
 
-def _is_one_value(path: Path, file: Any) -> bool:
+def _is_one_value(path: Path, file: io.TextIOWrapper) -> bool:
     """Whether a file holds one JSON value and not one a line; only a list may stand in a file of lines."""
     # Of a packed file that is cut off no more can be read than is there.
     is_json = ".json" in (suffix.lower() for suffix in path.suffixes)
     size = _SAMPLE_BYTES if is_json else 64
-    start: bytes = file.read(size).removeprefix(b"\xef\xbb\xbf").lstrip()
-    if start.startswith(b"[") or not start or not is_json:
-        return start.startswith(b"[")
-    first, _, rest = start.partition(b"\n")
+    start = file.read(size).lstrip()
+    if start.startswith("[") or not start or not is_json:
+        return start.startswith("[")
+    first, _, rest = start.partition("\n")
     try:
         json.loads(first)
+    except RecursionError:
+        return False
     except ValueError:
         return True
     return not rest.strip()
 
 
-def _refuse_line(limit: int) -> object:
-    raise UnreadableDocumentError("too large", f"longer than {limit:,} bytes (corpus.max_file_bytes)")
-
-
-def _parse_json(line: bytes, encoding: str) -> object:
+def _parse_json(text: str) -> object:
     try:
-        return json.loads(line.decode(encoding))
+        value: object = json.loads(text)
     except (ValueError, RecursionError) as failure:
         raise UnreadableDocumentError("not JSON", f"not JSON ({failure})") from failure
+    if _is_damaged(text):
+        raise UnreadableDocumentError("wrong encoding", "not UTF-8; set corpus.encoding")
+    return value
 
 
 def _rows_of_value(value: object) -> list[object]:
@@ -182,17 +170,15 @@ def _rows_of_value(value: object) -> list[object]:
     return value
 
 
-def _read_csv(path: Path, settings: CorpusSettings) -> Iterator[Row]:
+def _read_csv(path: Path, settings: CorpusSettings) -> Iterator[Placed[object]]:
     csv.field_size_limit(min(settings.max_file_bytes, 2**31 - 1))
     with path.open("rb") as raw:
         sample = raw.read(_SAMPLE_BYTES)
         raw.seek(0)
-        whole_lines = sample[: sample.rfind(b"\n") + 1] or sample
-        encoding = settings.encoding or find_encoding(whole_lines)
-        # Wrong bytes become surrogates, so that they cost their row and not the rest of the file.
-        file = io.TextIOWrapper(
-            raw, encoding, errors="surrogateescape" if encoding[:3] == "utf" else "replace", newline=""
-        )
+        if len(sample) == _SAMPLE_BYTES:  # It may end within a character.
+            sample = sample[: sample.rfind(b"\n") + 1] or sample
+        encoding = settings.encoding or find_encoding(sample)
+        file = _decoded(raw, encoding, "")
         opening = list(islice(file, _SAMPLE_LINES))
         if opening:
             opening[0] = opening[0].removeprefix("\ufeff")
@@ -205,6 +191,12 @@ def _read_csv(path: Path, settings: CorpusSettings) -> Iterator[Row]:
             first[0] if first else (0, []),
         )
         names = [cell.strip() for cell in header]
+        for name in sorted(wanted):
+            if names.count(name) > 1:
+                detail = (
+                    f"has {names.count(name)} columns {name!r}; expected one, give the others another name"
+                )
+                raise UnreadableDocumentError("columns of one name", detail)
         below = chain(opening[header_end:], file)
         for number, cells in _records(below, delimiter, settings.quote, header_end, len(names)):
             if any(cells):
@@ -216,7 +208,9 @@ def _delimiter_of(lines: list[str]) -> str:
     header = lines[0] if lines else ""
 
     def score(delimiter: str) -> tuple[int, int]:
-        rows = [len(row) for row in csv.reader(lines, delimiter=delimiter)]
+        rows: list[int] = []
+        with suppress(csv.Error):  # A cell that is too large costs its row, not the table.
+            rows.extend(len(row) for row in csv.reader(lines, delimiter=delimiter))
         return sum(count == rows[0] for count in rows) if rows and rows[0] > 1 else 0, header.count(delimiter)
 
     return max(_DELIMITERS, key=score)
@@ -281,12 +275,12 @@ def _swallows_rows(lines: list[str], cells: list[str], delimiter: str, width: in
 def _row_of_cells(names: list[str], cells: list[str]) -> object:
     if len(cells) != len(names):
         raise UnreadableDocumentError("uneven row", f"has {len(cells)} cells; there are {len(names)} columns")
-    if any("\udc80" <= char <= "\udcff" for cell in cells if not cell.isascii() for char in cell):
+    if any(map(_is_damaged, cells)):
         raise UnreadableDocumentError("wrong encoding", "not UTF-8; set corpus.encoding")
     return dict(zip(names, cells, strict=True))
 
 
-def _read_parquet(path: Path, settings: CorpusSettings) -> Iterator[Row]:
+def _read_parquet(path: Path, settings: CorpusSettings) -> Iterator[Placed[object]]:
     with needs_extra("corpus"):
         import pyarrow
         import pyarrow.parquet
@@ -295,17 +289,13 @@ def _read_parquet(path: Path, settings: CorpusSettings) -> Iterator[Row]:
         with pyarrow.parquet.ParquetFile(path) as file:
             batches = (batch.to_pylist() for batch in file.iter_batches(batch_size=_PARQUET_BATCH_ROWS))
             for number, row in enumerate(chain.from_iterable(batches), start=1):
-                yield f"row {number}", partial(_same, row)
+                yield f"row {number}", given(row)
     except (pyarrow.ArrowException, OSError) as failure:
         detail = f"after row {number}: not readable as Parquet ({failure})"
         raise UnreadableDocumentError("damaged Parquet", detail) from failure
 
 
-def _same(row: object) -> object:
-    return row
-
-
-TABLE_READERS: Mapping[str, Callable[[Path, CorpusSettings], Iterator[Row]]] = {
+TABLE_READERS: Mapping[str, Callable[[Path, CorpusSettings], Iterator[Placed[object]]]] = {
     **dict.fromkeys((".jsonl", ".jsonl.gz", ".ndjson", ".json", ".json.gz"), _read_json),
     **dict.fromkeys((".csv", ".tsv"), _read_csv),
     ".parquet": _read_parquet,

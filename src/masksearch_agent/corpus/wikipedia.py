@@ -21,15 +21,12 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+from masksearch_agent.corpus.placed import Placed
 from masksearch_agent.errors import UnreadableDocumentError, needs_extra
 
-__all__ = ("DUMP_SUFFIXES", "WikipediaPage", "article_text", "read_dump", "read_wikitext")
+__all__ = ("DUMP_SUFFIXES", "article_text", "read_dump", "read_wikitext")
 
 DUMP_SUFFIXES = (".xml", ".xml.bz2", ".xml.gz")
-
-WikipediaPage = tuple[str, Callable[[], tuple[str, str, bytes]]]
-"""What a page is called in messages, and a function that returns its id, its title and what `read_wikitext` reads, or
-raises `UnreadableDocumentError`."""
 
 _ARTICLE_NAMESPACE = "0"
 _UNREAD_NAMESPACES = ("6", "14")
@@ -64,8 +61,10 @@ _TITLE = re.compile(rb"<title>(.{1,500}?)</title>", re.DOTALL)
 _NAMESPACE = re.compile(rb"""<namespace key=["'](-?\d+)["'][^>]*>([^<]+)</namespace>""")
 
 
-def read_dump(path: Path, max_page_bytes: int) -> Iterator[WikipediaPage]:
+def read_dump(path: Path, max_page_bytes: int) -> Iterator[Placed[tuple[str, str, bytes]]]:
     """Yield the pages of a dump (XML, plain or packed by bzip2 or gzip), redirects and other namespaces included.
+
+    A page is its id, its title and what `read_wikitext` reads.
 
     Raises:
         UnreadableDocumentError: While iterating, where the file is no dump, damaged or cut off.
@@ -132,7 +131,7 @@ def _unread_prefixes(head: bytes) -> tuple[str, ...]:
 
 
 def read_wikitext(payload: bytes) -> str:
-    """Return the prose of an article; see `WikipediaPage`."""
+    """Return the prose of an article, of what `read_dump` says of it."""
     wanted = json.loads(payload)
     return article_text(wanted["text"], tuple(wanted["prefixes"]))
 

@@ -9,24 +9,30 @@ remembered.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from langchain_core.language_models import BaseLanguageModel
 from langchain_core.retrievers import BaseRetriever
-from langchain_core.runnables import Runnable, RunnableConfig, RunnableSequence, ensure_config
+from langchain_core.runnables import (
+    Runnable,
+    RunnableConfig,
+    RunnableLambda,
+    RunnableSequence,
+    ensure_config,
+)
 from langchain_core.runnables.base import RunnableBindingBase
 from langchain_core.runnables.configurable import DynamicRunnable
 from langchain_core.runnables.utils import accepts_config
-from langchain_core.tools import BaseTool, StructuredTool
+from langchain_core.tools import BaseTool
 from langchain_core.utils.pydantic import model_json_schema
 from langchain_core.vectorstores import VectorStore, VectorStoreRetriever
 
 from masksearch_agent.concurrency import finish_in_thread
 from masksearch_agent.config.calls import CallSettings
-from masksearch_agent.config.retrieval import RetrievalSettings, WebSearchSettings
+from masksearch_agent.config.retrieval import RetrievalSettings, ServedSearchSettings, WebSearchSettings
 from masksearch_agent.errors import RetrievalError
 from masksearch_agent.retrieval.backends import SearchBackend
 from masksearch_agent.retrieval.index import open_index
@@ -56,14 +62,19 @@ def open_search(index: str | Path, settings: RetrievalSettings) -> Search:
         RetrievalError: There is no such index.
         ServiceRefusedError: The web search lacks its key.
     """
-    source = web_source(str(index))
+    search = _open_remote(str(index), settings.web, settings.served)
+    if search is None:
+        store = None if isinstance(settings.dense, str) else settings.dense
+        search = Search(open_index(Path(index), settings.chosen_mode, vector_store=store))
+    return search.for_run()
+
+
+def _open_remote(name: str, web: WebSearchSettings, served: ServedSearchSettings) -> Search | None:
+    """Return the search on the web or at a server that is named so; None for any other name."""
+    source, url = web_source(name), served_url(name)
     if source is not None:
-        return open_web_search(source, settings.web).for_run()
-    url = served_url(index)
-    if url is not None:
-        return open_served_search(url, settings.served).for_run()
-    store = None if isinstance(settings.dense, str) else settings.dense
-    return Search(open_index(Path(index), settings.chosen_mode, vector_store=store)).for_run()
+        return open_web_search(source, web)
+    return open_served_search(url, served) if url is not None else None
 
 
 def as_search(obj: object, *, cache_size: int = 0, calls: CallSettings | None = None) -> Search:
@@ -84,13 +95,11 @@ def as_search(obj: object, *, cache_size: int = 0, calls: CallSettings | None = 
     """
     if isinstance(obj, Search):
         return obj
-    source = web_source(str(obj)) if isinstance(obj, str | Path) else None
-    if source is not None:
+    if isinstance(obj, str | Path):
         # The cache on disk is for runs, which have a folder; whoever only searches wants no file.
-        return open_web_search(source, WebSearchSettings(cache=None))
-    url = served_url(obj) if isinstance(obj, str | Path) else None
-    if url is not None:
-        return open_served_search(url)
+        search = _open_remote(str(obj), WebSearchSettings(cache=None), ServedSearchSettings())
+        if search is not None:
+            return search
     backend = _backend(obj)
     if calls is not None:
         backend = PatientBackend(backend, f"the search over a {type(obj).__name__}", calls)
@@ -102,15 +111,15 @@ def _backend(obj: object) -> SearchBackend:
     match obj:
         case str() | Path():
             return open_index(Path(obj))
-        case BaseTool():
-            return _of_tool(obj)
         case VectorStore():
             return AwaitedSource(
                 lambda query, limit: obj.asimilarity_search(query, k=limit),
                 lambda query, limit: obj.similarity_search(query, k=limit),
             )
+        case BaseTool():
+            return _of_runnable(obj, _tool_input(obj))
         case Runnable() if not isinstance(obj, BaseLanguageModel):
-            return _of_runnable(obj)
+            return _of_runnable(obj, _chain_input(obj))
         case SearchBackend() if not isinstance(obj, type | Runnable):
             return obj
     if not callable(obj) or isinstance(obj, type | BaseLanguageModel):
@@ -131,37 +140,53 @@ def _ask_with_config(function: Callable[..., Any], query: str) -> Any:
     return function(query, config=ensure_config())
 
 
-def _of_tool(tool: BaseTool) -> AwaitedSource:
-    wrap = partial(_tool_input, tool, _query_argument(tool))
-
-    def ask(query: str, _limit: int) -> object:
-        called, config = wrap(query), ensure_config()
-        if isinstance(tool, StructuredTool) and tool.func is None:  # As those of MCP servers.
-            return finish_in_thread(lambda: tool.ainvoke(called, config))
-        return _call_or_await(lambda: tool.invoke(called, config), lambda: tool.ainvoke(called, config))
-
-    return AwaitedSource(lambda query, _: tool.ainvoke(wrap(query), ensure_config()), ask)
-
-
-def _of_runnable(runnable: Runnable[Any, Any]) -> AwaitedSource:
-    """Return a source over a retriever, a chain, or what is made of one (`with_retry`, `configurable_fields`, …)."""
-    wrap = _chain_input(runnable)
-
-    def ask(query: str, limit: int) -> object:
-        asked, config = wrap(query), ensure_config()
-        options = _retriever_options(runnable, config, limit)
-        return _call_or_await(
-            lambda: runnable.invoke(asked, config, **options),
-            lambda: runnable.ainvoke(asked, config, **options),
-        )
+def _of_runnable(runnable: Runnable[Any, Any], wrap: Callable[[str], Any]) -> AwaitedSource:
+    """Return a source over a tool, a retriever, a chain, or what is made of one; `wrap` makes its input of a query."""
+    is_awaited = _must_be_awaited(runnable)
 
     async def aask(query: str, limit: int) -> object:
         config = ensure_config()
         return await runnable.ainvoke(wrap(query), config, **_retriever_options(runnable, config, limit))
 
+    def ask(query: str, limit: int) -> object:
+        nonlocal is_awaited
+        config = ensure_config()
+        if not is_awaited:
+            try:
+                return runnable.invoke(wrap(query), config, **_retriever_options(runnable, config, limit))
+            except NotImplementedError:
+                # So says what has no sync form and cannot be known for it beforehand, such as a retriever. Steps of a
+                # chain that stand before it run again, for the queries of this call and no others.
+                is_awaited = True
+        return finish_in_thread(lambda: aask(query, limit))
+
     source = AwaitedSource(aask, ask)
     source.is_traced = _ends_in_retriever(runnable)
     return source
+
+
+def _must_be_awaited(runnable: Runnable[Any, Any]) -> bool:
+    """Whether something is made of an async function, chain step, tool or graph node without a sync form beside it."""
+    seen: set[int] = set()
+    parts: list[object] = [runnable]
+    while parts:
+        part = parts.pop()
+        if id(part) in seen:
+            continue
+        seen.add(id(part))
+        match part:
+            case Runnable():
+                known = vars(part)
+                if (known.get("afunc") or known.get("coroutine")) and not known.get("func"):
+                    return True
+                parts += [*known.values(), *(part.deps if isinstance(part, RunnableLambda) else ())]
+            case Mapping():
+                parts += part.values()
+            case list() | tuple():
+                parts += part
+            case object(bound=Runnable() as inner):  # A node of a LangGraph graph.
+                parts.append(inner)
+    return False
 
 
 def _ends_in_retriever(runnable: object) -> bool:
@@ -176,19 +201,6 @@ def _ends_in_retriever(runnable: object) -> bool:
             case _:
                 return False
     return True
-
-
-def _call_or_await(call: Callable[[], object], acall: Callable[[], Coroutine[Any, Any, object]]) -> object:
-    """Call what has a sync form, and await in another thread what has none and says so."""
-    try:
-        return call()
-    except NotImplementedError:
-        return finish_in_thread(acall)
-    except TypeError as failure:
-        # What a RunnableLambda of an async function says, alone or as a step of a chain.
-        if "Cannot invoke a coroutine function synchronously" not in str(failure):
-            raise
-        return finish_in_thread(acall)
 
 
 def _retriever_options(runnable: Runnable[Any, Any], config: RunnableConfig, limit: int) -> dict[str, Any]:
@@ -224,8 +236,8 @@ def _chain_input(runnable: Runnable[Any, Any]) -> Callable[[str], object]:
     return lambda query: {names[0]: query}
 
 
-def _query_argument(tool: BaseTool) -> str:
-    """Return the name of the argument that takes the query."""
+def _tool_input(tool: BaseTool) -> Callable[[str], object]:
+    """Return what makes a tool's input of a query."""
     schema = tool.tool_call_schema
     described = schema if isinstance(schema, dict) else model_json_schema(schema)
     names = list(described.get("properties", {}))
@@ -235,12 +247,9 @@ def _query_argument(tool: BaseTool) -> str:
         raise RetrievalError(
             f"cannot search with the tool {tool.name!r}: it takes {takes}; expected one argument, the query"
         )
-    return str(next((name for name in (*required, "query") if name in names), names[0]))
-
-
-def _tool_input(tool: BaseTool, argument: str, query: str) -> dict[str, Any]:
-    arguments = {argument: query}
+    argument = next((name for name in (*required, "query") if name in names), names[0])
     if tool.response_format == "content":
-        return arguments
+        return lambda query: {argument: query}
     # An artifact is only returned to a tool call.
-    return {"type": "tool_call", "id": "search", "name": tool.name, "args": arguments}
+    call = {"type": "tool_call", "id": "search", "name": tool.name}
+    return lambda query: {**call, "args": {argument: query}}

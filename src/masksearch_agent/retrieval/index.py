@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from masksearch_agent.config.corpus import CorpusSettings
 from masksearch_agent.config.retrieval import RetrievalSettings
@@ -23,9 +23,10 @@ from masksearch_agent.corpus.loaded import Loaded, passages_of_loaded
 from masksearch_agent.errors import RetrievalError
 from masksearch_agent.failures import Failures
 from masksearch_agent.plugins import RETRIEVER_MODES
+from masksearch_agent.records import Passage
 from masksearch_agent.retrieval.backends import IndexPart, RetrieverMode, SearchBackend
 from masksearch_agent.retrieval.embedders import Embedder, SentenceEmbedder
-from masksearch_agent.retrieval.manifest import BUILD_PREFIX, Manifest, usable_manifest, writing
+from masksearch_agent.retrieval.manifest import BUILD_PREFIX, Manifest, is_index, writing
 from masksearch_agent.retrieval.passages import Extent, PassageFile
 
 __all__ = ("IndexReport", "build_index", "open_index", "update_index")
@@ -33,9 +34,6 @@ __all__ = ("IndexReport", "build_index", "open_index", "update_index")
 _MAX_DEAD = 4
 """One passage in so many may be of those that were taken out; with more, a new build is made."""
 _OPEN_ATTEMPTS = 3
-
-_Append = Callable[[Path, PassageFile | None], Extent]
-"""Writes passages into a folder, behind those that are there."""
 
 logger = logging.getLogger(__name__)
 
@@ -84,13 +82,14 @@ def build_index(
         RetrievalError: There is no passage, two passages share an id, the folder holds something that is not an index,
             or another process is building there.
     """
-    from masksearch_agent.retrieval.passage_writer import append_passages
-
     settings, directory = settings or RetrievalSettings(), Path(directory)
     with writing(directory):
-        return _Writer(directory, settings, embedder, usable_manifest(directory)).write(
-            lambda folder, known: append_passages(folder, known, passages_of_loaded(passages, reading))
-        )
+        try:
+            old = _open_old(directory) if is_index(directory) else None
+        except RetrievalError as failure:
+            logger.warning("all passages count as new: %s", failure)
+            old = None
+        return _Writer(directory, settings, embedder, old).write(passages_of_loaded(passages, reading))
 
 
 def update_index(
@@ -115,29 +114,46 @@ def update_index(
         reading: How documents are cut into passages.
 
     Raises:
-        RetrievalError: There is no index, nothing would be left in it, or another process is building there.
+        RetrievalError: There is no index, or none whose passages can be read; nothing would be left in it, another
+            process is building there, or `removed` is no list of ids.
     """
-    from masksearch_agent.retrieval.passage_writer import append_passages
-
     directory = Path(directory)
+    ids = list(removed)
+    if isinstance(removed, str) or not all(isinstance(each, str) for each in ids):
+        raise RetrievalError(f"removed is {str(removed)[:80]!r}; expected a list of ids, which are strings")
     Manifest.read(directory)  # Nothing is created where there is no index.
     with writing(directory):
-        old = Manifest.read(directory)
-        dense = settings.dense if settings is not None else "chroma"
+        old = _open_old(directory)
         as_built = RetrievalSettings(
-            mode=old.mode, rrf_k=old.rrf_k, embedder=old.embedder or "minilm", dense=dense
+            mode=old.manifest.mode,
+            rrf_k=old.manifest.rrf_k,
+            embedder=old.manifest.embedder or "minilm",
+            dense=settings.dense if settings is not None else "chroma",
         )
         writer = _Writer(directory, as_built, embedder, old)
-        return writer.write(
-            lambda folder, known: append_passages(folder, known, passages_of_loaded(added, reading), removed)
-        )
+        return writer.write(passages_of_loaded(added, reading), ids)
+
+
+class _Old(NamedTuple):
+    """What an index was before it is changed."""
+
+    manifest: Manifest
+    passages: PassageFile
+
+
+def _open_old(directory: Path) -> _Old:
+    manifest = Manifest.read(directory)
+    try:
+        return _Old(manifest, PassageFile(directory / manifest.folder, manifest.extent, is_kept=False))
+    except RetrievalError as failure:
+        raise RetrievalError(f"{failure}; run `masksearch index` to build the index again") from failure
 
 
 class _Writer:
     """Changes an index, or writes the first. `old` is what there is."""
 
     def __init__(
-        self, directory: Path, settings: RetrievalSettings, embedder: Embedder | None, old: Manifest | None
+        self, directory: Path, settings: RetrievalSettings, embedder: Embedder | None, old: _Old | None
     ) -> None:
         self._directory = directory
         self._settings = settings
@@ -145,11 +161,13 @@ class _Writer:
         self._parts = _parts_of(settings.mode)
         self._failures = Failures()
         self._old = old
-        self._before = self._open_old()
 
-    def write(self, append: _Append) -> IndexReport:
-        """Let passages be appended, bring the parts in line, and make it the index."""
-        embeds = _embeds(self._parts) and isinstance(self._settings.dense, str)
+    def write(self, passages: Iterable[Passage], removed: Collection[str] | None = None) -> IndexReport:
+        """Append passages (`append_passages`), bring the parts in line, and make it the index."""
+        from masksearch_agent.retrieval.passage_writer import append_passages
+
+        old = self._old
+        embeds = any(mode.embeds for mode in self._parts.values()) and isinstance(self._settings.dense, str)
         wanted = Manifest(
             extent=Extent(),
             parts=tuple(sorted(self._parts)),
@@ -158,45 +176,46 @@ class _Writer:
             rrf_k=self._settings.rrf_k,
             folder="",
         )
-        old, before = self._old, self._before
-        if old is None or before is None:
-            build = self._new_build()
-            return self._build(replace(wanted, folder=build.name, extent=append(build, None)))
-        folder = self._directory / old.folder
-        extent = append(folder, before)
-        wanted = replace(wanted, folder=old.folder, extent=extent)
-        if extent == before.extent and self._serves(old, wanted):
-            logger.info("the index in %s is up to date", self._directory)
-            if (old.mode, old.rrf_k) != (wanted.mode, wanted.rrf_k):
-                replace(old, mode=wanted.mode, rrf_k=wanted.rrf_k).write(self._directory)
-            return IndexReport(len(before), added=0, removed=0, embedded=0, failures=old.failures)
-        if self._grows(old, wanted):
-            return self._grow(old, wanted)
-        from masksearch_agent.retrieval.passage_writer import append_passages
-
-        build, passages = self._new_build(), PassageFile(folder, extent, is_kept=False)
+        if old is not None:
+            folder = self._directory / old.manifest.folder
+            extent = append_passages(folder, old.passages, passages, removed)
+            wanted = replace(wanted, folder=old.manifest.folder, extent=extent)
+            if extent == old.passages.extent and self._serves(old, wanted):
+                logger.info("the index in %s is up to date", self._directory)
+                if (old.manifest.mode, old.manifest.rrf_k) != (wanted.mode, wanted.rrf_k):
+                    replace(old.manifest, mode=wanted.mode, rrf_k=wanted.rrf_k).write(self._directory)
+                return IndexReport(len(old.passages), 0, 0, embedded=0, failures=old.manifest.failures)
+            if self._grows(old, wanted):
+                return self._grow(old, wanted)
+            passages = PassageFile(folder, extent, is_kept=False)
+        build = Path(tempfile.mkdtemp(prefix=BUILD_PREFIX, dir=self._directory))
         return self._build(replace(wanted, folder=build.name, extent=append_passages(build, None, passages)))
 
     def _build(self, wanted: Manifest) -> IndexReport:
         """Write all parts, taking over what the old ones have."""
-        old, before = self._old, self._before
+        old = self._old
         passages = PassageFile(self._directory / wanted.folder, wanted.extent, is_kept=False)
         embedded = 0
         for name, mode in self._parts.items():
             older = None
-            is_usable = old is not None and (not mode.embeds or old.embedder == wanted.embedder)
-            if old is not None and before is not None and is_usable and name in old.parts:
-                older = self._part(old, name, before)
+            if old is not None and name in old.manifest.parts:
+                is_usable = not mode.embeds or old.manifest.embedder == wanted.embedder
+                older = self._part(old.manifest, name, old.passages) if is_usable else None
             embedded += mode.build(self._part(wanted, name, passages), older)
         extent = replace(wanted.extent, purged=wanted.extent.dead)
         replace(wanted, extent=extent, failures=dict(self._failures.reasons)).write(self._directory)
-        self._drop_old()
-        return _report(before, passages, embedded, self._failures)
+        if old is not None:
+            for mode, part in self._installed(old):
+                try:
+                    mode.drop(part)
+                except RetrievalError as failure:
+                    logger.warning("what the old index kept elsewhere stays there: %s", failure)
+        return self._report(passages, embedded)
 
-    def _grow(self, old: Manifest, wanted: Manifest) -> IndexReport:
+    def _grow(self, old: _Old, wanted: Manifest) -> IndexReport:
         """Add to all parts, tell of it, and then take out of them what the index has forgotten."""
         passages = PassageFile(self._directory / wanted.folder, wanted.extent, is_kept=False)
-        first = old.extent.rows
+        first = old.manifest.extent.rows
         embedded = sum(
             mode.add(self._part(wanted, name, passages), first) for name, mode in self._parts.items()
         )
@@ -207,58 +226,56 @@ class _Writer:
             for name, mode in self._parts.items():
                 mode.remove(self._part(wanted, name, passages), dead)
             replace(wanted, extent=replace(wanted.extent, purged=wanted.extent.dead)).write(self._directory)
-        return _report(self._before, passages, embedded, self._failures)
+        return self._report(passages, embedded)
 
-    def _grows(self, old: Manifest, wanted: Manifest) -> bool:
+    def _grows(self, old: _Old, wanted: Manifest) -> bool:
         return (
             all(mode.grows for mode in self._parts.values())
-            and (old.parts, old.embedder) == (wanted.parts, wanted.embedder)
+            and (old.manifest.parts, old.manifest.embedder) == (wanted.parts, wanted.embedder)
             and _MAX_DEAD * wanted.extent.dead <= wanted.extent.rows
             and self._is_whole(old)
         )
 
-    def _serves(self, old: Manifest, wanted: Manifest) -> bool:
+    def _serves(self, old: _Old, wanted: Manifest) -> bool:
         """Tell whether an index of the same passages is what is wanted, however it is to be opened."""
-        has_parts = set(wanted.parts) <= set(old.parts) and wanted.embedder in ("", old.embedder)
-        return has_parts and old.extent.purged == old.extent.dead and self._is_whole(old)
+        known, extent = old.manifest, old.manifest.extent
+        has_parts = set(wanted.parts) <= set(known.parts) and wanted.embedder in ("", known.embedder)
+        return has_parts and extent.purged == extent.dead and self._is_whole(old)
 
-    def _is_whole(self, old: Manifest) -> bool:
-        if self._before is None:
-            return False
+    def _is_whole(self, old: _Old) -> bool:
         try:
-            # A part may be of a mode that is not installed any more.
-            for name in set(RETRIEVER_MODES.names()) & set(old.parts):
-                RETRIEVER_MODES.get(name).check(self._part(old, name, self._before))
+            for mode, part in self._installed(old):
+                mode.check(part)
         except RetrievalError as failure:
             logger.warning("building the index again: %s", failure)
             return False
         return True
 
-    def _open_old(self) -> PassageFile | None:
-        if self._old is None:
-            return None
-        try:
-            return PassageFile(self._directory / self._old.folder, self._old.extent, is_kept=False)
-        except RetrievalError:
-            logger.warning("the passages of the old index are damaged; all count as new")
-            return None
-
-    def _drop_old(self) -> None:
-        if self._old is None or self._before is None:
-            return
-        for name in set(RETRIEVER_MODES.names()) & set(self._old.parts):
-            try:
-                RETRIEVER_MODES.get(name).drop(self._part(self._old, name, self._before))
-            except RetrievalError as failure:
-                logger.warning("what the old index kept elsewhere stays there: %s", failure)
-        self._before = self._old = None
-
-    def _new_build(self) -> Path:
-        return Path(tempfile.mkdtemp(prefix=BUILD_PREFIX, dir=self._directory))
+    def _installed(self, old: _Old) -> list[tuple[RetrieverMode, IndexPart]]:
+        """Return the old parts but those of modes that are not installed any more."""
+        names = set(RETRIEVER_MODES.names()) & set(old.manifest.parts)
+        return [(RETRIEVER_MODES.get(name), self._part(old.manifest, name, old.passages)) for name in names]
 
     def _part(self, manifest: Manifest, name: str, passages: PassageFile) -> IndexPart:
         folder = self._directory / manifest.folder / name
         return IndexPart(folder, passages, self._embedder, self._settings.dense_place, self._failures)
+
+    def _report(self, now: PassageFile, embedded: int) -> IndexReport:
+        """Compare the index with what it was, by the titles and texts of its passages."""
+        import numpy as np
+
+        before = self._old.passages if self._old is not None else None
+        there, first = now.is_there(), 0
+        gone = now.rows["text"][:0]
+        if before is not None:
+            is_gone = before.is_there()
+            if before.directory == now.directory:
+                first = before.extent.rows
+                is_gone &= ~there[:first]
+            gone = before.rows["text"][is_gone]
+        new = now.rows["text"][first:][there[first:]]
+        added, removed = (int(np.isin(a, b, invert=True).sum()) for a, b in ((new, gone), (gone, new)))
+        return IndexReport(len(now), added, removed, embedded, dict(self._failures.reasons))
 
 
 def open_index(
@@ -279,15 +296,16 @@ def open_index(
     Raises:
         RetrievalError: If there is no index, if it is damaged, or if it lacks what the mode needs.
     """
-    for attempt in range(_OPEN_ATTEMPTS):
-        manifest = Manifest.read(directory)
+    manifest = Manifest.read(directory)
+    for _ in range(_OPEN_ATTEMPTS - 1):
         try:
             return _open(directory, manifest, mode or manifest.mode, embedder, vector_store)
         except RetrievalError:
             # A writer may have replaced the index while it was being opened.
-            if attempt == _OPEN_ATTEMPTS - 1 or Manifest.read(directory) == manifest:
+            before, manifest = manifest, Manifest.read(directory)
+            if manifest == before:
                 raise
-    raise AssertionError
+    return _open(directory, manifest, mode or manifest.mode, embedder, vector_store)
 
 
 def _open(
@@ -306,7 +324,8 @@ def _open(
             f"needs; run `masksearch index` with retrieval mode {mode!r}"
         )
     chosen = embedder or SentenceEmbedder(manifest.embedder)
-    if _embeds(parts) and manifest.embedder and chosen.name != manifest.embedder:
+    embeds = any(part.embeds for part in parts.values())
+    if embeds and manifest.embedder and chosen.name != manifest.embedder:
         raise RetrievalError(
             f"the index was built with embedder {manifest.embedder!r}, not {chosen.name!r}; "
             "run `masksearch index` to build the index again"
@@ -326,25 +345,3 @@ def _open(
 def _parts_of(mode: str) -> dict[str, RetrieverMode]:
     """Return the modes whose parts a mode searches: itself, or those that it names."""
     return {name: RETRIEVER_MODES.get(name) for name in RETRIEVER_MODES.get(mode).parts or (mode,)}
-
-
-def _embeds(parts: dict[str, RetrieverMode]) -> bool:
-    return any(part.embeds for part in parts.values())
-
-
-def _report(before: PassageFile | None, now: PassageFile, embedded: int, failures: Failures) -> IndexReport:
-    """Compare two states of an index by the titles and texts of their passages."""
-    import numpy as np
-
-    is_grown = before is not None and before.directory == now.directory
-    first = before.extent.rows if before is not None and is_grown else 0
-    is_there = now.is_there()
-    new = now.rows["text"][first:][is_there[first:]]
-    gone = new[:0]
-    if before is not None:
-        is_gone = before.is_there()
-        if is_grown:
-            is_gone &= ~is_there[:first]
-        gone = before.rows["text"][is_gone]
-    added, removed = (int(np.isin(a, b, invert=True).sum()) for a, b in ((new, gone), (gone, new)))
-    return IndexReport(len(now), added, removed, embedded, dict(failures.reasons))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -17,13 +16,11 @@ from masksearch_agent.files import is_held, open_locked, replace_text
 from masksearch_agent.jsonl import load_record
 from masksearch_agent.retrieval.passages import Extent
 
-__all__ = ("BUILD_PREFIX", "Manifest", "is_index", "usable_manifest", "writing")
+__all__ = ("BUILD_PREFIX", "Manifest", "is_index", "writing")
 
 _FORMAT_VERSION = 3
 _MANIFEST = "index.json"
 BUILD_PREFIX = "build-"
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +50,14 @@ class Manifest:
             RetrievalError: There is none, or it is damaged or of another version.
         """
         path = directory / _MANIFEST
-        if not path.is_file():
+        if not is_index(directory):
             raise RetrievalError(f"no index in {directory}; run `masksearch index` to build one")
         try:
             data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
             version = data.get("format_version")
             if version == _FORMAT_VERSION:
                 return load_record(cls, data, RetrievalError)
-        except (ValueError, AttributeError, RetrievalError) as failure:
+        except (ValueError, RecursionError, AttributeError, RetrievalError) as failure:
             raise RetrievalError(
                 f"{path} is damaged ({failure}); run `masksearch index` to build the index again"
             ) from failure
@@ -72,18 +69,7 @@ class Manifest:
 
 def is_index(directory: Path) -> bool:
     """Tell whether a folder has a manifest, whole or not."""
-    return (directory / _MANIFEST).is_file()
-
-
-def usable_manifest(directory: Path) -> Manifest | None:
-    """Return the manifest of a folder; None where there is none that can be read."""
-    if not is_index(directory):
-        return None
-    try:
-        return Manifest.read(directory)
-    except RetrievalError:
-        logger.warning("the index in %s is damaged or of another version; building it again", directory)
-        return None
+    return os.path.isfile(directory / _MANIFEST)  # Which says no to a name that no file can have.
 
 
 @contextmanager
@@ -115,7 +101,8 @@ def writing(directory: Path) -> Iterator[None]:
 
 def _is_free(directory: Path) -> bool:
     """Tell whether a folder holds nothing but what killed builds left behind."""
-    return directory.is_dir() and all(entry.name.startswith(BUILD_PREFIX) for entry in directory.iterdir())
+    entries = directory.iterdir() if directory.is_dir() else [directory]
+    return all(entry.is_dir() and entry.name.startswith(BUILD_PREFIX) for entry in entries)
 
 
 def _remove_other_builds(directory: Path) -> None:
@@ -125,5 +112,5 @@ def _remove_other_builds(directory: Path) -> None:
     except RetrievalError:
         keep = ""
     for build in directory.glob(f"{BUILD_PREFIX}*"):
-        if build.name != keep and not is_held(build):
+        if build.is_dir() and build.name != keep and not is_held(build):
             shutil.rmtree(build)

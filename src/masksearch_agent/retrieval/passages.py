@@ -62,6 +62,10 @@ class PassageFile(Sequence[Passage]):
         with needs_extra("index"):
             import numpy as np
         self.directory, self.extent = directory, extent
+        if not 0 <= extent.dead < extent.rows:
+            raise RetrievalError(
+                f"the index in {directory} is damaged: {extent.dead} of {extent.rows} rows are dead"
+            )
         try:
             self._hold = FolderHold(directory) if is_kept else None
             self._path = directory / LINES
@@ -82,6 +86,7 @@ class PassageFile(Sequence[Passage]):
         self._lines = _Lines(file, self._path, self.rows["end"])
         self.at: Callable[[int], Passage] = lru_cache(_REMEMBERED)(self._lines.read)
         """Return the passage of a row."""
+        self.at(extent.rows - 1)  # What a power failure cuts off or leaves blank is at the end.
 
     def __len__(self) -> int:
         return self.extent.rows - self.extent.dead
@@ -167,5 +172,5 @@ class _Lines:
 def _parse(line: bytes, path: Path) -> Passage:
     try:
         return load_record(Passage, json.loads(line), RetrievalError)
-    except ValueError as failure:
+    except (ValueError, RecursionError) as failure:
         raise RetrievalError(f"{path} is damaged ({failure})") from failure

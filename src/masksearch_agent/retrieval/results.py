@@ -87,14 +87,14 @@ def hits_from_output(output: object, limit: int) -> list[ScoredPassage]:
         if output.status == "error":
             raise RetrievalError(f"the search tool {output.name!r} failed: {output.text}")
         output = (output.content, output.artifact)
-    passages = _passages(output)
+    try:
+        passages = _passages(output)
+    except RecursionError:
+        passages = None
     if passages is None:
-        kind = type(output).__name__
-        what = (
-            f"a list with a {type(output[0]).__name__}"
-            if isinstance(output, list) and output
-            else f"a {kind}"
-        )
+        what = f"a {type(output).__name__}"
+        if isinstance(output, list) and output:
+            what = f"a list with a {type(output[0]).__name__}"
         raise RetrievalError(
             f"a search returned {what}; expected a str, or a list of str, dict (title and text, "
             "content or snippet), Document or Passage"

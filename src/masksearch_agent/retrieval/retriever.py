@@ -14,6 +14,7 @@ from langchain_core.embeddings import Embeddings
 from langchain_core.retrievers import BaseRetriever
 from pydantic import Field
 
+from masksearch_agent.errors import RetrievalError
 from masksearch_agent.retrieval.embedders import SentenceEmbedder
 from masksearch_agent.retrieval.index import open_index
 from masksearch_agent.retrieval.results import document_of
@@ -69,7 +70,11 @@ class MaskSearchRetriever(BaseRetriever):
         return await asyncio.to_thread(self._find, query, **options)
 
     def _find(self, query: str, k: int | None = None, filter: MetadataFilter | None = None) -> list[Document]:
-        limit, wanted = k or self.k, self.filter if filter is None else filter
+        limit, wanted = self.k if k is None else k, self.filter if filter is None else filter
+        if not (wanted is None or isinstance(wanted, Mapping) or callable(wanted)):
+            raise RetrievalError(
+                f"the filter is a {type(wanted).__name__}; expected a dictionary or a function"
+            )
         depth = limit
         while True:
             [hits] = self._search.search([query], depth)

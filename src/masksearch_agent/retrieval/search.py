@@ -130,10 +130,13 @@ class Search:
             rankings = await asearch_of(self._backend, *request)
 
     def _plan(self, queries: Sequence[str], limit: int, guard: LeakGuard | None) -> _Plan[_Rankings]:
-        if limit < 1:
-            raise RetrievalError(f"search limit is {limit}; expected at least 1")
+        given = list(queries)
+        if isinstance(queries, str) or not all(isinstance(query, str) for query in given):
+            raise RetrievalError(f"queries is {str(queries)[:80]!r}; expected a list of strings")
+        if not isinstance(limit, int) or limit < 1:
+            raise RetrievalError(f"search limit is {limit!r}; expected at least 1")
         guard = guard if self._is_guarded else None
-        normal = [" ".join(query.split()) for query in queries]
+        normal = [" ".join(query.split()) for query in given]
         kept: dict[str, list[ScoredPassage]] = {}
         pending = list(dict.fromkeys(filter(None, normal)))
         fetch = limit if guard is None else limit + _EXTRA
@@ -174,12 +177,8 @@ class Search:
 
 def cut_to_words(passage: Passage, limit: int | None) -> Passage:
     """Return a passage with at most so many words of its text, separated by spaces; None leaves it whole."""
-    words = passage.text.split() if limit is not None else []
-    return (
-        replace(passage, text=" ".join(words[:limit]))
-        if limit is not None and len(words) > limit
-        else passage
-    )
+    words = [] if limit is None else passage.text.split()
+    return replace(passage, text=" ".join(words[:limit])) if len(words) > (limit or 0) else passage
 
 
 def interleave(

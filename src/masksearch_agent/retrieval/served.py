@@ -20,7 +20,9 @@ from typing import Any
 import httpx
 
 from masksearch_agent.calls.patience import PatientCaller
+from masksearch_agent.concurrency import finish_in_thread
 from masksearch_agent.config.retrieval import ServedSearchSettings
+from masksearch_agent.corpus.rows import split_contents
 from masksearch_agent.errors import RetrievalError
 from masksearch_agent.jsonl import dump_record, load_record
 from masksearch_agent.records import Passage, ScoredPassage, content_id
@@ -73,8 +75,7 @@ class ServedBackend:
 
     def search(self, queries: Sequence[str], limit: int) -> list[list[ScoredPassage]]:
         """Return what `asearch` returns; works inside a running event loop too."""
-        with ThreadPoolExecutor(1) as thread:
-            return thread.submit(asyncio.run, self.asearch(queries, limit)).result()
+        return finish_in_thread(lambda: self.asearch(queries, limit))
 
     async def asearch(self, queries: Sequence[str], limit: int) -> list[list[ScoredPassage]]:
         """Return one list per query, best first, asking for all of them in one request.
@@ -133,9 +134,8 @@ def _read_document(document: Mapping[str, Any], text_field: str) -> Passage:
         return load_record(Passage, kept, RetrievalError)
     title, text = document.get("title"), document[text_field]
     if text_field == "contents" or not isinstance(title, str):
-        # A corpus made for Search-R1 has the title in quotes on the first line.
-        first, newline, rest = text.partition("\n")
-        title, text = (first.strip().strip('"'), rest) if newline else (title or "", first)
+        first_line, text = split_contents(text)
+        title = first_line or (title if isinstance(title, str) else "")
     given, source = document.get("id"), document.get("source")
     return Passage(
         content_id(title, text.strip()) if given in (None, "") else str(given),

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
+import signal
+import threading
 import zipfile
 from pathlib import Path
 
@@ -305,6 +308,28 @@ def test_a_document_that_takes_too_long_costs_that_document() -> None:
         assert [piece.text for piece in process.read(".html", b"<p>Two.</p>", "b", "", 10**6)] == ["Two."]
     finally:
         process.close()
+
+
+def test_the_time_of_a_busy_machine_is_no_document_s() -> None:
+    process = ParserProcess(3, 100)
+    try:
+        process.read(".html", b"<p>One.</p>", "a", "", 10**6)
+        assert process._process is not None
+        pid = process._process.pid
+        # The parser stands still for longer than it may work.
+        pauses = [
+            threading.Timer(0.1, os.kill, (pid, signal.SIGSTOP)),
+            threading.Timer(4, os.kill, (pid, signal.SIGCONT)),
+        ]
+        for pause in pauses:
+            pause.start()
+        page = "".join(f"<p>Paragraph {n} about a harbour.</p>" for n in range(10_000)).encode()
+        pieces = process.read(".html", page, "p", "", 10**8)
+        for pause in pauses:
+            pause.join()
+    finally:
+        process.close()
+    assert sum(piece.text.count("Paragraph") for piece in pieces) == 10_000
 
 
 def test_a_parser_that_crashes_costs_that_document(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ import pytest
 from masksearch_agent.config.retrieval import RetrievalSettings
 from masksearch_agent.corpus.readers import read_passages
 from masksearch_agent.corpus.report import CorpusReport
+from masksearch_agent.errors import CorpusError
 from masksearch_agent.retrieval.index import build_index
 
 
@@ -102,7 +103,26 @@ def test_a_readme_beside_other_data_is_read(tmp_path: Path, name: str, content: 
     assert texts_of(tmp_path)[0] == ["Read me."]
 
 
-@pytest.mark.parametrize("name", ["README.md", "readme.zh-CN.md", "README_de.md", "LICENSE-MIT.txt"])
+@pytest.mark.parametrize("name", ["pipe.txt", "pipe.jsonl", "pipe.xml", "pipe.warc", "pipe"])
+def test_a_pipe_as_the_source_is_refused(tmp_path: Path, name: str):
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(CorpusError, match="a pipe, a socket or a device; expected a file or a folder"):
+        read_passages(tmp_path / name)
+
+
+def test_a_name_that_no_file_can_have_is_refused():
+    with pytest.raises(CorpusError, match="no corpus at"):
+        read_passages("What is asked, in place of a path. " * 100)
+
+
+ABOUT_DATA = [
+    *("README.md", "readme.zh-CN.md", "README_de.md", "CHANGELOG.md", "README", "CHANGELOG"),
+    *("LICENSE", "LICENSE.txt", "LICENSE-MIT", "LICENSE-MIT.txt", "LICENSE-APACHE.md", "LICENSE-APACHE-2.0"),
+    *("LICENCE_CC-BY-SA-4.0.txt", "COPYING", "COPYING.md", "COPYING.LESSER", "COPYING.LESSER.txt"),
+]
+
+
+@pytest.mark.parametrize("name", ABOUT_DATA)
 def test_what_tells_about_passages_is_left_out(tmp_path: Path, name: str):
     (tmp_path / name).write_text("About.")
     (tmp_path / "c.csv").write_text("title,text\nT,A passage.\n")
@@ -110,7 +130,18 @@ def test_what_tells_about_passages_is_left_out(tmp_path: Path, name: str):
     assert (texts, report.skipped) == (["A passage."], {"about the data": 1})
 
 
-@pytest.mark.parametrize("name", ["notice-period.md", "licensees.md", "Citation_rules.md"])
+@pytest.mark.parametrize("name", [name for name in ABOUT_DATA if name.endswith((".md", ".txt"))])
+def test_what_tells_about_documents_is_one_of_them(tmp_path: Path, name: str):
+    (tmp_path / name).write_text("About.")
+    (tmp_path / "a.txt").write_text("A document.")
+    (tmp_path / "c.csv").write_text("title,text\nT,A passage.\n")
+    assert sorted(texts_of(tmp_path)[0]) == ["A document.", "A passage.", "About."]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["notice-period.md", "licensees.md", "Citation_rules.md", "LICENSE-plates.md", "copying-machines.md"],
+)
 def test_a_name_that_only_begins_like_a_readme_is_a_document(tmp_path: Path, name: str):
     (tmp_path / name).write_text("A document.")
     (tmp_path / "z.csv").write_text("title,text\nT,A passage.\n")

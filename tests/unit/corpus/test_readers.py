@@ -13,7 +13,7 @@ from masksearch_agent.config.retrieval import RetrievalSettings
 from masksearch_agent.corpus import tables
 from masksearch_agent.corpus.readers import read_passages
 from masksearch_agent.corpus.report import CorpusReport
-from masksearch_agent.corpus.rows import passages_from_row
+from masksearch_agent.corpus.rows import passages_from_row, split_contents
 from masksearch_agent.errors import CorpusError
 from masksearch_agent.jsonl import write_jsonl
 from masksearch_agent.records import Passage, content_id
@@ -50,6 +50,22 @@ def test_flashrag_contents_are_title_and_text(tmp_path: Path):
 def test_flashrag_contents_of_one_line_have_no_title():
     (passage,) = passages_from_row({"id": "7", "contents": "only text"})
     assert (passage.title, passage.text) == ("", "only text")
+
+
+@pytest.mark.parametrize(
+    ("contents", "expected"),
+    [
+        ('"T"\nbody', ("T", "body")),
+        ('\n "T" \n\nbody\n', ("T", "body")),
+        ("T\nbody\nmore", ("T", "body\nmore")),
+        ("one line\n", ("", "one line")),
+        ('"a quotation"', ("", '"a quotation"')),
+        ('"T"\n ', ("T", "")),
+        (" ", ("", "")),
+    ],
+)
+def test_contents_are_a_title_and_a_text_or_a_text_alone(contents: str, expected: tuple[str, str]):
+    assert split_contents(contents) == expected
 
 
 def test_hotpotqa_contexts_become_distinct_passages(tmp_path: Path):

@@ -4,12 +4,14 @@ import gzip
 import json
 import random
 import sys
+from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 
 import pytest
 
 from masksearch_agent.config.corpus import CorpusSettings
+from masksearch_agent.corpus import tables
 from masksearch_agent.corpus.readers import read_passages
 from masksearch_agent.corpus.report import CorpusReport
 from masksearch_agent.errors import CorpusError, MissingExtraError
@@ -296,3 +298,53 @@ def test_records_without_an_id_get_one_of_their_content(tmp_path: Path):
     assert [each.id for each in read_passages(tmp_path / "c.jsonl")] == [
         content_id("", text) for text in texts
     ]
+
+
+def test_a_first_line_of_json_that_is_nested_too_deeply_costs_that_line(tmp_path: Path):
+    deep = '{"text": ' + "[" * 100_000 + "]" * 100_000 + "}"
+    (tmp_path / "c.json").write_text(f'{deep}\n{{"text": "fine"}}\n')
+    report = CorpusReport()
+    assert [each.text for each in read_passages(tmp_path / "c.json", report=report)] == ["fine"]
+    assert report.failures == {"not JSON": 1}
+
+
+def test_two_columns_of_one_name_are_refused_and_not_read_as_the_last(tmp_path: Path):
+    (tmp_path / "c.csv").write_text("note,note,text\na,b,one\n")
+    (tmp_path / "d.csv").write_text("text,title,text\nfirst,T,second\n")
+    report = CorpusReport()
+    assert [each.text for each in read_passages(tmp_path, report=report)] == ["one"]
+    assert report.failures == {"columns of one name": 1}
+    assert "has 2 columns 'text'" in report.examples[0]
+
+
+def test_a_cell_that_is_too_large_costs_its_row(tmp_path: Path):
+    (tmp_path / "c.csv").write_text(f"title,text\nT,{'x' * 300}\nU,fine\n")
+    report = CorpusReport()
+    passages = read_passages(tmp_path / "c.csv", CorpusSettings(max_file_bytes=200), report)
+    assert [each.text for each in passages] == ["fine"]
+    assert report.failures == {"uneven row": 1}
+
+
+@pytest.mark.parametrize("encoding", ["hex", "rot13", "no-such"])
+def test_an_encoding_that_is_none_of_text_is_refused(encoding: str):
+    with pytest.raises(ValueError, match=f"unknown text encoding '{encoding}'"):
+        CorpusSettings(encoding=encoding)
+
+
+def test_a_dataset_that_breaks_halfway_keeps_its_rows(monkeypatch: pytest.MonkeyPatch):
+    def rows(name: str, split: str) -> Iterator[dict[str, str]]:
+        yield {"text": "one"}
+        raise ConnectionError("gone")
+
+    monkeypatch.setattr(tables, "open_hf_dataset", rows)
+    report = CorpusReport()
+    assert [each.text for each in read_passages("hf:a/b", report=report)] == ["one"]
+    assert report.examples == ["a/b: gone"]
+    assert report.failed == 1
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_a_table_of_wide_characters_is_read_with_and_without_a_mark(tmp_path: Path, encoding: str):
+    rows = "".join(f"T{number},The harbour of town {number}\n" for number in range(40))
+    (tmp_path / "c.csv").write_bytes(("title,text\n" + rows).encode(encoding))
+    assert len(list(read_passages(tmp_path / "c.csv"))) == 40

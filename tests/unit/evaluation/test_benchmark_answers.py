@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from masksearch_agent.corpus.readers import read_passages
 from masksearch_agent.errors import EvaluationError
 from masksearch_agent.evaluation.sources import read_tasks
 
@@ -93,3 +95,51 @@ def test_triviaqa_as_published_is_read_as_triviaqa(tmp_path: Path) -> None:
     row = {"Question": "Q", "QuestionId": "tc_1", "Answer": answer}
     [task] = read_tasks(write(tmp_path / "wikipedia-dev.json", {"Data": [row], "Version": 1.0}))
     assert (task.id, task.category, task.answers) == ("tc_1", "triviaqa", (("V", "W"),))
+
+
+def flashrag(metadata: object) -> dict[str, Any]:
+    return {"id": "0", "question": "Q", "golden_answers": ["a"], "metadata": metadata}
+
+
+@pytest.mark.parametrize(
+    ("metadata", "category", "titles"),
+    [
+        (None, "", ()),
+        ("a remark", "", ()),
+        ("{broken", "", ()),
+        ("[1]", "", ()),
+        ('{"type": "bridge", "supporting_facts": {"title": ["T", "U"]}}', "bridge", ("T", "U")),
+        ({"type": None, "supporting_facts": None}, "", ()),
+        ({"type": 7, "supporting_facts": {"title": None}}, "7", ()),
+        ({"supporting_facts": {"title": [None, "T", "T"]}}, "", ("T",)),
+        ({"supporting_facts": {"title": "The title"}}, "", ("The title",)),
+        ({"supporting_facts": [["T", 0], ["U", 1], [None, 2], []]}, "", ("T", "U")),
+    ],
+)
+@pytest.mark.parametrize("make", [flashrag, lambda metadata: searchr1("a") | {"metadata": metadata}])
+def test_metadata_says_what_it_can(
+    tmp_path: Path, make: Callable[[object], dict[str, Any]], metadata: object, category: str, titles: object
+) -> None:
+    [task] = read_tasks(write(tmp_path / "q.jsonl", make(metadata)))
+    assert task.gold_titles == titles
+    assert task.category == (category if make is flashrag else "nq")
+
+
+@pytest.mark.parametrize("question", [None, " ", ["Q"]])
+def test_a_row_without_a_question_is_an_error_that_says_so(tmp_path: Path, question: object) -> None:
+    row = flashrag({}) | {"question": question}
+    with pytest.raises(EvaluationError, match=r"has no question|is a list; expected text"):
+        list(read_tasks(write(tmp_path / "q.jsonl", row)))
+
+
+def test_a_null_title_of_a_shipped_passage_is_none(tmp_path: Path) -> None:
+    natural = {"id": 1, "question": "Q", "answers": ["a"], "title": None, "passage": "A text."}
+    paragraph = {"idx": 0, "title": None, "paragraph_text": "A text.", "is_supporting": True}
+    step = {"question": "q", "answer": "a", "paragraph_support_idx": 0}
+    musique = {"id": "2__x", "question": "Q", "answer": "a", "answer_aliases": [], "paragraphs": [paragraph]}
+    for row in (natural, musique | {"question_decomposition": [step]}):
+        path = write(tmp_path / "q.jsonl", row)
+        [task] = read_tasks(path)
+        [passage] = read_passages(path)
+        assert (passage.title, passage.text) == ("", "A text.")
+        assert task.gold_passage_ids == (passage.id,)

@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Callable
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import pytest
 from fakes.chat_models import ScriptedChatModel
@@ -16,6 +16,7 @@ from langchain_core.embeddings import DeterministicFakeEmbedding
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import (
     ConfigurableField,
+    RunnableBranch,
     RunnableConfig,
     RunnableLambda,
     RunnableParallel,
@@ -23,6 +24,7 @@ from langchain_core.runnables import (
 )
 from langchain_core.tools import StructuredTool, Tool, tool
 from langchain_core.vectorstores import InMemoryVectorStore
+from langgraph.graph import START, StateGraph
 from pydantic import PrivateAttr
 
 from masksearch_agent.agent.runnable import MaskSearchAgent
@@ -263,6 +265,89 @@ async def test_a_chain_that_can_only_be_awaited_serves_sync_code_too():
     assert texts(as_search(RunnableLambda(ashout) | EchoRetriever()), "a", "b") == [["async A"], ["async B"]]
 
 
+class RemoteRetriever(BaseRetriever):
+    """A retriever that can only be awaited."""
+
+    def _get_relevant_documents(self, query, *, run_manager):
+        raise NotImplementedError("use ainvoke")
+
+    async def _aget_relevant_documents(self, query, *, run_manager):
+        await asyncio.sleep(0)
+        return [Document(f"about {query}")]
+
+
+class CountingRetriever(RemoteRetriever):
+    """One that counts how often it is asked."""
+
+    asked: list[str]
+
+    def _get_relevant_documents(self, query, *, run_manager):
+        self.asked.append(f"sync {query}")
+        return super()._get_relevant_documents(query, run_manager=run_manager)
+
+
+class State(TypedDict, total=False):
+    query: str
+    documents: list[str]
+
+
+def make_graph() -> Any:
+    async def find(state: State) -> State:
+        return {"documents": [await ashout(state["query"])]}
+
+    return StateGraph(State).add_node("find", find).add_edge(START, "find").compile()
+
+
+@tool
+async def only_awaited(query: str) -> str:
+    """Search."""
+    return query.upper()
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        RunnableLambda(ashout),
+        RunnableLambda(ashout).with_retry().with_config(tags=["t"]),
+        RunnableParallel(context=RunnableLambda(ashout) | (lambda found: [found])),
+        RunnableBranch((lambda query: True, RunnableLambda(ashout)), RunnableLambda(shout)),
+        RunnableLambda(ashout).with_fallbacks([RunnableLambda(shout)]),
+        RunnableLambda(lambda query: only_awaited),
+        only_awaited,
+        RunnableLambda(lambda query: {"query": query}) | make_graph(),
+    ],
+    ids=["function", "bound", "parallel", "branch", "fallbacks", "returned", "tool", "graph"],
+)
+def test_no_step_of_a_chain_runs_twice_because_another_can_only_be_awaited(last: Any):
+    asked: list[str] = []
+
+    def rewrite(query: str) -> str:
+        asked.append(query)
+        return query.lower()
+
+    assert texts(as_search(RunnableLambda(rewrite) | last), "A", "B") == [["A"], ["B"]]
+    assert sorted(asked) == ["A", "B"]
+
+
+def test_what_turns_out_to_be_only_awaited_is_not_tried_again():
+    retriever = CountingRetriever(asked=[])
+    search = as_search(retriever)
+    assert [texts(search, query) for query in "abc"] == [[["about a"]], [["about b"]], [["about c"]]]
+    assert retriever.asked == ["sync a"]
+
+
+def test_an_error_that_speaks_of_coroutines_is_raised_as_it_is():
+    asked: list[str] = []
+
+    def fail(query: str) -> list[str]:
+        asked.append(query)
+        raise TypeError("Cannot invoke a coroutine function synchronously")
+
+    with pytest.raises(TypeError):
+        as_search(RunnableLambda(fail)).search(["a"], 1)
+    assert asked == ["a"]
+
+
 def test_a_chain_that_needs_more_than_a_query_is_refused():
     chain = {"a": itemgetter("query"), "b": itemgetter("tenant")} | RunnableLambda(str)
     with pytest.raises(RetrievalError, match=r"it takes query, tenant; expected a query, or a dictionary"):
@@ -292,17 +377,6 @@ async def test_a_tool_that_can_only_be_awaited_serves_sync_code_too():
     assert texts(search, "a", "b") == [["about a"], ["about b"]]
     [[hit]] = await asyncio.to_thread(search.search, ["c"], 1)
     assert (hit.passage.title, hit.passage.text, hit.passage.source) == ("T", "about c", "http://x")
-
-
-class RemoteRetriever(BaseRetriever):
-    """A retriever that can only be awaited."""
-
-    def _get_relevant_documents(self, query, *, run_manager):
-        raise NotImplementedError("use ainvoke")
-
-    async def _aget_relevant_documents(self, query, *, run_manager):
-        await asyncio.sleep(0)
-        return [Document(f"about {query}")]
 
 
 async def test_a_retriever_that_can_only_be_awaited_serves_sync_code_too():

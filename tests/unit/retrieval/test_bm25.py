@@ -208,3 +208,14 @@ class Rows:
 
     def since(self, first: int) -> Iterator[tuple[int, Passage]]:
         return enumerate(self.passages)
+
+
+@pytest.mark.parametrize(
+    "query", ["fox " * 10_000, "?!.,;:-()[]", "", "\ud800 fox", 'words:"fox" OR (', "x" * 10**6]
+)
+def test_any_query_and_any_limit_is_answered(tmp_path: Path, query: str):
+    opened = built(tmp_path, make_passages(*TEXTS))
+    for limit in (1, 10**12):  # tantivy would abort the process for want of memory.
+        [hits] = opened.search([query], limit)
+        assert set(ids(hits)) <= ({"p0", "p3"} if "fox" in query else set())
+    assert len(opened.search(["the fox wine blue"], 10**12)[0]) == 4

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fakes.passages import WordEmbedder, ids, make_passages
@@ -357,11 +360,13 @@ def test_two_builds_in_one_place_are_kept_apart(tmp_path: Path):
     assert ids(open_index(tmp_path / "index").search(["whale"], 1)[0]) == ["p2"]
 
 
-def test_a_folder_that_is_no_index_is_not_overwritten(tmp_path: Path):
-    (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(RetrievalError, match="exists and is not an index"):
-        build_index(make_passages("x"), tmp_path, BM25_ONLY)
-    assert (tmp_path / "thesis.txt").read_text() == "years of work"
+@pytest.mark.parametrize("name", ["thesis.txt", "build-thesis.txt"])
+def test_a_folder_that_is_no_index_is_not_overwritten(tmp_path: Path, name: str):
+    (tmp_path / name).write_text("years of work")
+    for place in (tmp_path, tmp_path / name):
+        with pytest.raises(RetrievalError, match="exists and is not an index"):
+            build_index(make_passages("x"), place, BM25_ONLY)
+    assert (tmp_path / name).read_text() == "years of work"
 
 
 def test_a_missing_part_or_index_says_what_to_run(tmp_path: Path):
@@ -384,6 +389,75 @@ def test_a_damaged_index_is_an_error_and_is_built_anew(tmp_path: Path, damage: s
         open_index(tmp_path / "index")
     build_index(make_passages(*TEXTS), tmp_path / "index", BM25_ONLY)
     assert ids(open_index(tmp_path / "index").search(["whale"], 1)[0]) == ["p2"]
+
+
+def damaged(name: str, content: str | None) -> Callable[[Path], None]:
+    """Return what overwrites a file of an index, whole (None: by as many blanks as it has bytes)."""
+
+    def damage(index: Path) -> None:
+        (path,) = index.glob(name)
+        path.write_text(" " * path.stat().st_size if content is None else content)
+
+    return damage
+
+
+def with_manifest(**changes: object) -> Callable[[Path], None]:
+    def damage(index: Path) -> None:
+        manifest = json.loads((index / "index.json").read_text())
+        (index / "index.json").write_text(json.dumps(manifest | changes))
+
+    return damage
+
+
+def without_build(index: Path) -> None:
+    for build in index.glob("build-*/"):
+        shutil.rmtree(build)
+        build.write_text("no folder")
+
+
+@pytest.mark.parametrize(
+    ("damage", "is_updated"),
+    [
+        (damaged("index.json", "[]"), False),
+        (damaged("index.json", "[" * 100_000), False),
+        (with_manifest(extent={"rows": 0, "dead": 0, "purged": 0}), False),
+        (with_manifest(extent={"rows": -1, "dead": 0, "purged": 0}), False),
+        (with_manifest(extent={"rows": 3, "dead": 3, "purged": 0}), False),
+        (with_manifest(folder="../elsewhere"), False),
+        (without_build, False),
+        (damaged("*/passages.rows", ""), False),
+        (damaged("*/passages.jsonl", None), False),
+        (damaged("*/dense/vectors.json", "[" * 100_000), True),
+        (damaged("*/dense/gaps.json", '["one"]'), True),
+        (damaged("*/dense/gaps.json", "null"), True),
+        (damaged("*/dense/chroma.sqlite3", None), True),
+    ],
+)
+def test_damage_of_any_kind_is_told_and_building_again_mends_it(
+    tmp_path: Path, damage: Callable[[Path], None], is_updated: bool
+):
+    index, embedder, added = tmp_path / "index", WordEmbedder(), [Passage("n", "", "a red hen")]
+    build_index(make_passages(*TEXTS), index, embedder=embedder)
+    damage(index)
+    with pytest.raises(RetrievalError):
+        open_index(index, embedder=embedder)
+    if is_updated:
+        assert update_index(index, added, embedder=embedder).passages == 4
+    else:  # Not by an index of what was added alone.
+        with pytest.raises(RetrievalError, match="run `masksearch index`"):
+            update_index(index, added, embedder=embedder)
+    damage(index)
+    assert build_index(make_passages(*TEXTS), index, embedder=embedder).passages == 3
+    opened = open_index(index, embedder=embedder)
+    assert [ids(hits)[0] for hits in opened.search(["whale sings", "fox runs"], 2)] == ["p2", "p0"]
+
+
+@pytest.mark.parametrize("removed", ["p1", [1, 2]])
+def test_what_is_no_list_of_ids_removes_nothing(tmp_path: Path, removed: Any):
+    build_index(make_passages(*TEXTS), tmp_path / "index", BM25_ONLY)
+    with pytest.raises(RetrievalError, match="expected a list of ids"):
+        update_index(tmp_path / "index", removed=removed)
+    assert update_index(tmp_path / "index", removed=(each for each in ["p1"])).removed == 1  # type: ignore[arg-type]
 
 
 def test_an_index_of_another_version_is_refused(tmp_path: Path):

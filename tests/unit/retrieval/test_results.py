@@ -117,3 +117,14 @@ def test_what_a_retriever_knows_of_a_document_stays_with_its_passage():
     [result] = passages([{"type": "text", "title": "T", "content": "c", "url": "http://x", "score": 0.5}])
     assert (result.source, result.metadata) == ("http://x", {"url": "http://x", "score": 0.5})
     assert passages(["text"])[0].metadata == {}
+
+
+def test_an_output_without_an_end_is_refused():
+    cyclic: dict[str, Any] = {}
+    cyclic["results"] = cyclic
+    deep: object = ["x"]
+    for _ in range(10_000):
+        deep = {"result": deep}
+    for output in (cyclic, deep):
+        with pytest.raises(RetrievalError, match="a search returned a dict; expected"):
+            hits_from_output(output, 3)

@@ -273,3 +273,25 @@ def test_what_is_no_document_is_refused(tmp_path: Path):
     with pytest.raises(CorpusError, match="cannot index a str; expected a Passage or a LangChain Document"):
         build_index(["a text"], tmp_path / "i", BM25)  # type: ignore[list-item]
     assert not (tmp_path / "i").exists()
+
+
+@pytest.mark.parametrize("loaded", [None, "a path", PAGES[0], Passage("p", "", "x"), 5])
+def test_one_document_or_none_is_no_list_of_them(tmp_path: Path, loaded: Any):
+    with pytest.raises(
+        CorpusError, match=r"cannot index a \w+; expected a list of passages or LangChain documents"
+    ):
+        build_index(loaded, tmp_path / "i", BM25)
+    assert not (tmp_path / "i").exists()
+
+
+def test_no_documents_are_never_the_usual_number_of_them(folder: Path):
+    with pytest.raises(RetrievalError, match="search limit is 0"):
+        MaskSearchRetriever(index=folder).invoke("fox", k=0)
+
+
+def test_a_filter_of_another_type_is_refused_and_a_missing_key_fits_nothing(folder: Path):
+    retriever = MaskSearchRetriever(index=folder)
+    with pytest.raises(RetrievalError, match="the filter is a str; expected a dictionary or a function"):
+        retriever.invoke("fox", filter="language")
+    assert retriever.invoke("fox", filter={"no such key": "x"}) == []
+    assert len(retriever.invoke("fox", filter={"no such key": None})) == 5

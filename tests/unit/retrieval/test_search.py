@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from fakes.passages import ListBackend, ListedPassages, ids, make_passages
@@ -201,3 +202,18 @@ def test_interleave_takes_turns_and_drops_repetitions():
     assert ids(interleave([[a, b, c], [b, d], [e]], 10)) == ["p0", "p1", "p4", "p3", "p2"]
     assert ids(interleave([[a, b, c], [b, d], [e]], 2)) == ["p0", "p1"]
     assert interleave([], 3) == interleave([[], []], 3) == []
+
+
+@pytest.mark.parametrize("queries", ["q", [None], [5], ["q", b"r"]])
+async def test_what_is_no_list_of_strings_is_refused(backend: ListBackend, queries: Any):
+    with pytest.raises(RetrievalError, match="expected a list of strings"):
+        Search(backend).search(queries, 1)
+    with pytest.raises(RetrievalError, match="expected a list of strings"):
+        await Search(backend).asearch(queries, 1)
+    assert backend.requests == []
+
+
+@pytest.mark.parametrize("limit", [0, -1, "3", None, 1.5])
+def test_a_limit_that_is_no_number_of_passages_is_refused(backend: ListBackend, limit: Any):
+    with pytest.raises(RetrievalError, match=r"search limit is .*; expected at least 1"):
+        Search(backend).search(["q"], limit)

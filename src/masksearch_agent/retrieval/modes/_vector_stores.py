@@ -29,7 +29,15 @@ from masksearch_agent.records import Passage, ScoredPassage
 from masksearch_agent.retrieval.backends import IndexPart
 from masksearch_agent.retrieval.passages import PassageFile
 
-__all__ = ("ChromaVectors", "StoreIndex", "StoredTexts", "VectorPlace", "choose_place", "embedded_text")
+__all__ = (
+    "ChromaVectors",
+    "StoreIndex",
+    "StoredTexts",
+    "VectorPlace",
+    "check_chroma",
+    "choose_place",
+    "embedded_text",
+)
 
 _PLACE = "vectors.json"
 _ROW, _INDEX = "masksearch_row", "masksearch_index"
@@ -71,7 +79,7 @@ class VectorPlace:
         try:
             data = json.loads((folder / _PLACE).read_text(encoding="utf-8"))
             return load_record(cls, data, RetrievalError)
-        except (OSError, ValueError) as failure:
+        except (OSError, ValueError, RecursionError) as failure:
             raise RetrievalError(f"no dense index in {folder}: {failure}") from failure
 
 
@@ -165,6 +173,22 @@ def _connect(url: str) -> Any:
     )
 
 
+def check_chroma(folder: Path) -> None:
+    """Look whether Chroma's main file is what it should be. Opening it tells more, and would write to it.
+
+    Raises:
+        RetrievalError: It is missing or damaged.
+    """
+    path = folder / "chroma.sqlite3"
+    try:
+        with path.open("rb") as file:
+            is_database = file.read(16) == b"SQLite format 3\0"
+    except OSError as failure:
+        raise RetrievalError(f"cannot read the dense index in {folder}: {failure}") from failure
+    if not is_database:
+        raise RetrievalError(f"cannot read the dense index in {folder}: {path.name} is damaged")
+
+
 def _open_folder(folder: Path, version: int | None) -> Any:
     chromadb = _import_chromadb()
     settings = chromadb.config.Settings(anonymized_telemetry=False)
@@ -234,12 +258,10 @@ class StoredTexts:
         while batch := list(islice(ids, _STORE_BATCH)):
             self.store.delete(batch)
 
-    def rank(self, documents: Sequence[Any]) -> list[tuple[int, float]]:
-        """Return the rows of what the store found, and one that no passage has for other documents that it holds."""
-        rows = (
-            int(each.metadata[_ROW]) if each.metadata.get(_INDEX) == self._prefix else -1
-            for each in documents
-        )
+    def find(self, query: str, limit: int) -> list[tuple[int, float]]:
+        """Return the rows that the store finds, and one that no passage has for other documents that it holds."""
+        found = [each.metadata for each in self.store.similarity_search(query, k=limit)]
+        rows = (int(known[_ROW]) if known.get(_INDEX) == self._prefix else -1 for known in found)
         return [(row, 1 / place) for place, row in enumerate(rows, start=1)]
 
     def _id(self, row: int) -> str:
@@ -256,12 +278,9 @@ class StoreIndex:
 
     def search(self, queries: Sequence[str], limit: int) -> list[list[ScoredPassage]]:
         """Return the best passages for each query."""
-        return [self.searched_passages.best(partial(self._find, query), limit) for query in queries]
+        return [self.searched_passages.best(partial(self.texts.find, query), limit) for query in queries]
 
     async def asearch(self, queries: Sequence[str], limit: int) -> list[list[ScoredPassage]]:
         """Return the best passages for each query, searched for at once."""
         searches = (asyncio.to_thread(self.search, [query], limit) for query in queries)
         return [hits for (hits,) in await asyncio.gather(*searches)]
-
-    def _find(self, query: str, wanted: int) -> list[tuple[int, float]]:
-        return self.texts.rank(self.texts.store.similarity_search(query, k=wanted))

@@ -83,7 +83,8 @@ class BM25Index:
     def _find(self, words: list[str], limit: int) -> list[tuple[int, float]]:
         """Return the best rows and their scores, the best first."""
         tantivy = _import_tantivy()
-        clauses = [(tantivy.Occur.Should, self._query(word)) for word in words]
+        query = partial(tantivy.Query.term_query, self._index.schema, _WORDS, index_option="freq")
+        clauses = [(tantivy.Occur.Should, query(word)) for word in words]
         if self._searcher.num_docs > _LARGE:
             holders = _SHARE * self._searcher.num_docs
             rare = [word for word in words if self._searcher.doc_freq(_WORDS, word) < holders]
@@ -96,13 +97,12 @@ class BM25Index:
 
     def _best(self, clauses: list[tuple[Any, Any]], limit: int) -> list[tuple[int, float]]:
         asked = _import_tantivy().Query.boolean_query(clauses)
-        found = self._searcher.search(asked, limit + _SPARE, count=False).hits
+        # tantivy sets aside room for as many as it is asked for, and aborts the process where there is none.
+        wanted = min(limit + _SPARE, max(self._searcher.num_docs, 1))
+        found = self._searcher.search(asked, wanted, count=False).hits
         rows = self._searcher.fast_field_values(_ROW, [address for _, address in found])
         hits = [(row, score) for row, (score, _) in zip(rows, found, strict=True)]
         return sorted(hits, key=lambda hit: (-hit[1], hit[0]))[:limit]
-
-    def _query(self, word: str) -> Any:
-        return _import_tantivy().Query.term_query(self._index.schema, _WORDS, word, index_option="freq")
 
 
 def _open(directory: Path) -> tuple[Any, Any]:

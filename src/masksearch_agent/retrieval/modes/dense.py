@@ -27,6 +27,7 @@ from masksearch_agent.retrieval.modes._vector_stores import (
     StoredTexts,
     StoreIndex,
     VectorPlace,
+    check_chroma,
     choose_place,
     embedded_text,
 )
@@ -127,41 +128,33 @@ class DenseIndex:
         return [passages.best(partial(rank, place), limit) for place in range(len(vectors))]
 
 
-class _KnownVectors:
-    """The vectors of an index, found by the texts of its passages.
+_FindVectors = Callable[[np.ndarray[Any, Any]], dict[int, np.ndarray[Any, Any]]]
+"""Returns the known vectors of texts, given by their hashes, by where these stand."""
 
-    Chroma is not opened: it would write to its files.
 
-    Raises:
-        RetrievalError: If the vectors are missing or damaged.
+def _known_vectors(folder: Path, texts: np.ndarray[Any, Any]) -> _FindVectors:
+    """Return what finds the vectors of an index, whose texts have these hashes, in the order of its rows.
+
+    Chroma is not opened: it would write to its files. Vectors that are missing or damaged are not known.
     """
-
-    def __init__(self, folder: Path, texts: np.ndarray[Any, Any]) -> None:
-        shape = (len(texts), VectorPlace.read(folder).size)
-        try:
-            self._vectors = np.memmap(folder / _VECTORS, dtype=np.float32, mode="r", shape=shape)
-        except (OSError, ValueError) as failure:
-            raise RetrievalError(f"cannot read the vectors in {folder}: {failure}") from failure
-        self._order = np.argsort(texts, kind="stable")
-        self._texts = texts[self._order]
-
-    def find(self, texts: np.ndarray[Any, Any]) -> dict[int, np.ndarray[Any, Any]]:
-        """Return the known vectors by where the hash of their text stands in `texts`."""
-        places = np.minimum(np.searchsorted(self._texts, texts), len(self._texts) - 1)
-        offsets = np.flatnonzero(self._texts[places] == texts)
-        found = {int(offset): self._vectors[self._order[places[offset]]] for offset in offsets}
-        return {offset: vector for offset, vector in found.items() if vector.any()}
-
-
-def _known_vectors(folder: Path, texts: np.ndarray[Any, Any]) -> _KnownVectors | None:
     try:
-        return _KnownVectors(folder, texts)
-    except RetrievalError as failure:
-        logger.warning("embedding all passages again: %s", failure)
-        return None
+        shape = (len(texts), VectorPlace.read(folder).size)
+        vectors = np.memmap(folder / _VECTORS, dtype=np.float32, mode="r", shape=shape)
+    except (OSError, ValueError, RetrievalError) as failure:
+        logger.warning("embedding all passages again: cannot read the vectors in %s: %s", folder, failure)
+        return lambda wanted: {}
+    order = np.argsort(texts, kind="stable")
+    texts = texts[order]
+
+    def find(wanted: np.ndarray[Any, Any]) -> dict[int, np.ndarray[Any, Any]]:
+        places = np.minimum(np.searchsorted(texts, wanted), len(texts) - 1)
+        found = {int(at): vectors[order[places[at]]] for at in np.flatnonzero(texts[places] == wanted)}
+        return {at: vector for at, vector in found.items() if vector.any()}
+
+    return find
 
 
-def _add_vectors(part: IndexPart, first: int, known: _KnownVectors | None) -> int:
+def _add_vectors(part: IndexPart, first: int, find_known: _FindVectors) -> int:
     """Embed the passages from a row on and those that have no vector yet, but for known vectors; keep the vectors."""
     place, passages = VectorPlace.read(part.folder), part.passages
     texts, is_there = passages.rows["text"], passages.is_there()
@@ -173,11 +166,11 @@ def _add_vectors(part: IndexPart, first: int, known: _KnownVectors | None) -> in
         file.truncate(4 * place.size * first)
         while batch := list(islice(new, min(_BATCH, vectors.max_batch))):
             rows = np.array([row for row, _ in batch])
-            found = known.find(texts[rows]) if known else {}
-            missing = [offset for offset in range(len(batch)) if offset not in found]
+            found = find_known(texts[rows])
+            missing = {offset: passage for offset, (_, passage) in enumerate(batch) if offset not in found}
             if missing:
-                made = _embed(part, [batch[offset][1] for offset in missing])
-                found |= {missing[which]: vector for which, vector in made.items()}
+                made = _embed(part, missing)
+                found |= made
                 embedded += len(made)
             gaps += [row for offset, (row, _) in enumerate(batch) if offset not in found]
             if found:
@@ -196,22 +189,25 @@ def _add_vectors(part: IndexPart, first: int, known: _KnownVectors | None) -> in
     return embedded
 
 
-def _embed(part: IndexPart, passages: Sequence[Passage]) -> dict[int, np.ndarray[Any, Any]]:
-    """Return the vectors of passages by their places; count those that have none."""
+def _embed(part: IndexPart, passages: dict[int, Passage]) -> dict[int, np.ndarray[Any, Any]]:
+    """Return the vectors of passages by their keys; count those that have none."""
+    keys, texts = list(passages), [embedded_text(passage) for passage in passages.values()]
 
     def note(place: int, failure: Exception) -> None:
-        part.failures.add(f"passage {passages[place].id}", failure)
+        part.failures.add(f"passage {passages[keys[place]].id}", failure)
 
-    return embed_each(part.embedder, [embedded_text(passage) for passage in passages], note)
+    return {keys[place]: vector for place, vector in embed_each(part.embedder, texts, note).items()}
 
 
 def _read_gaps(folder: Path) -> list[int]:
     try:
-        gaps: list[int] = json.loads((folder / _GAPS).read_text(encoding="utf-8"))
+        gaps = json.loads((folder / _GAPS).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return []
-    except (OSError, ValueError) as failure:
+    except (OSError, ValueError, RecursionError) as failure:
         raise RetrievalError(f"cannot read the dense index in {folder}: {failure}") from failure
+    if not isinstance(gaps, list) or not all(isinstance(row, int) for row in gaps):
+        raise RetrievalError(f"cannot read the dense index in {folder}: {_GAPS} is no list of rows")
     return gaps
 
 
@@ -219,14 +215,13 @@ class _DenseMode(RetrieverMode):
     embeds = True
     grows = True
 
-    # Chroma would write to the files that it opens, so nothing more than the folder is checked beforehand.
-
     def build(self, part: IndexPart, older: IndexPart | None) -> int:
         part.folder.mkdir()
         if choose_place(part.dense).write(part.folder).store:
             return StoredTexts(part).add(0)
-        known = _known_vectors(older.folder, older.passages.rows["text"]) if older is not None else None
-        return _add_vectors(part, 0, known)
+        if older is None:
+            return _add_vectors(part, 0, lambda wanted: {})
+        return _add_vectors(part, 0, _known_vectors(older.folder, older.passages.rows["text"]))
 
     def add(self, part: IndexPart, first: int) -> int:
         if VectorPlace.read(part.folder).store:
@@ -250,7 +245,10 @@ class _DenseMode(RetrieverMode):
                 vectors.drop()
 
     def check(self, part: IndexPart) -> None:
-        VectorPlace.read(part.folder)
+        place = VectorPlace.read(part.folder)
+        _read_gaps(part.folder)
+        if not place.store and not place.url:
+            check_chroma(part.folder)
 
     def open(self, part: IndexPart) -> SearchBackend:
         place = VectorPlace.read(part.folder)
