@@ -16,10 +16,11 @@ mkdir -p "$out/1/wheels" "$out/2" "$out/3"
 
 # In the versions of this environment, and without their needs: a wheel of torch must not come along.
 packages=(
-  annotated-types datasets dill distro gguf httpcore2 httpx2 hypothesis jsonpatch jsonpointer langchain-core
-  langchain-protocol langgraph langgraph-checkpoint langgraph-prebuilt langgraph-sdk langsmith multiprocess orjson
-  ormsgpack pydantic pydantic-core pytest-asyncio requests-toolbelt sniffio tantivy tenacity transformers trl truststore
-  typing-inspection uuid-utils uvloop websockets xxhash zstandard
+  annotated-types anyio certifi charset-normalizer datasets dill distro gguf h11 httpcore httpcore2 httpx httpx2
+  hypothesis idna jsonpatch jsonpointer langchain-core langchain-protocol langgraph langgraph-checkpoint
+  langgraph-prebuilt langgraph-sdk langsmith multiprocess orjson ormsgpack pydantic pydantic-core pytest-asyncio
+  requests requests-toolbelt sniffio tantivy tenacity transformers trl truststore typing-inspection urllib3 uuid-utils
+  uvloop websockets xxhash zstandard
 )
 mapfile -t pinned < <("$bin/python" -c '
 import sys

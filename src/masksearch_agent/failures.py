@@ -68,9 +68,9 @@ _FULL_IN_SQLITE = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE)
 _FULL_IN_WORDS = re.compile(
     r"No space left on device|StorageFull|disk is full|File too large \(os error|PytorchStreamWriter failed writing|"
     r"unexpected pos \d+ vs|\d+ requested and \d+ written|[Cc]an(?:'t|not) allocate memory|std::bad_alloc|"
-    r"can't start new thread"
+    r"can't start new thread|Failed to spawn|failed to map segment"
 )
-"""What safetensors, Chroma, torch and numpy say in words only, of disk and of memory."""
+"""What safetensors, Chroma, tantivy, torch, numpy and the loader of libraries say in words only, of disk and memory."""
 _SPEAKERS = frozenset({"chromadb", "safetensors", "safetensors_rust"})
 """Modules of exceptions that say so; others raise plain ones."""
 _MAX_REASON_CHARS = 300
@@ -178,7 +178,7 @@ def _says_exhausted(failure: BaseException) -> bool:
         return True
     # Other exceptions may quote a document that is about full disks.
     kind = type(failure)
-    is_of_library = kind in (OSError, RuntimeError) or kind.__module__.partition(".")[0] in _SPEAKERS
+    is_of_library = kind in (OSError, RuntimeError, ImportError) or kind.__module__.partition(".")[0] in _SPEAKERS
     return is_of_library and _FULL_IN_WORDS.search(str(failure)) is not None
 
 

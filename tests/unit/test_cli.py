@@ -415,6 +415,18 @@ def test_ctrl_c_ends_with_130_and_says_how_to_go_on(run: CommandLine, monkeypatc
     assert "Stopped. Run the same command again to go on from here." in stopped.err
 
 
+def test_ctrl_c_before_a_command_has_begun_is_told_alike(
+    run: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*arguments: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("masksearch_agent.cli.application.app", interrupt)
+    stopped = run("world")
+    assert (stopped.code, stopped.out) == (130, "")
+    assert "Stopped. Run the same command again to go on from here." in stopped.err
+
+
 def test_an_error_that_is_not_ours_is_not_hidden(run: CommandLine, monkeypatch: pytest.MonkeyPatch):
     def fail(*arguments: object) -> None:
         raise sqlite3.ProgrammingError("a bug")

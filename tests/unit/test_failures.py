@@ -62,12 +62,15 @@ def test_items_that_failed_alike_are_counted_together(reason: str, kind: str) ->
         "4096 requested and 512 written",
         "database or disk is full",
         "can't start new thread",
+        "System error.'Failed to spawn segment merging thread'",
+        "loop.cpython-311-x86_64-linux-gnu.so: failed to map segment from shared object",
     ],
 )
 def test_a_full_disk_is_known_by_what_libraries_say_of_it(said: str) -> None:
     failure = RuntimeError("the checkpoint could not be saved")
     failure.__cause__ = RuntimeError(said)
     assert is_exhausted(failure)
+    assert is_exhausted(ImportError(said))
     assert stops_run(failure)
     of_library = type("SafetensorError", (Exception,), {"__module__": "safetensors._safetensors_rust"})
     assert is_exhausted(of_library(said))

@@ -104,8 +104,9 @@ def main() -> None:
     try:
         with _stopped_by_sigterm() as terminations:
             app()
-    except SystemExit as ended:
-        if ended.code != _STOPPED:
+    except (SystemExit, KeyboardInterrupt) as ended:
+        # Before a command has begun, Typer does not make an exit code of Ctrl-C.
+        if isinstance(ended, SystemExit) and ended.code != _STOPPED:
             raise
         MESSAGES.print("\nStopped. Run the same command again to go on from here.")
         sys.exit(_TERMINATED if terminations else _STOPPED)
