@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import threading
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,7 @@ from masksearch_agent.rewards.mix import RewardMix, count_sampled_tokens  # noqa
 from masksearch_agent.trainers.batches import collate_rows  # noqa: E402
 from masksearch_agent.trainers.dapo import DAPOConfig, DAPOTrainer  # noqa: E402
 from masksearch_agent.trainers.logprobs import score_completions  # noqa: E402
+from masksearch_agent.trainers.loss import importance_weights  # noqa: E402
 from masksearch_agent.trainers.rollouts import RolloutRunner  # noqa: E402
 from masksearch_agent.trainers.weight_sync import CopiedWeights  # noqa: E402
 
@@ -148,18 +151,89 @@ def test_a_policy_that_is_not_the_one_that_samples_stops_the_run(
         trainer.train()
 
 
-def test_rollouts_ahead_are_of_the_weights_before_and_say_so(
+def test_a_rollout_under_way_goes_on_with_new_weights_and_trains_by_its_turns_own(
+    tiny_tokenizer: Any,
+) -> None:
+    versions = {f"tiny@{seed}": make_test_model(tiny_tokenizer, seed=seed).double() for seed in (0, 1)}
+    policy = LocalChatModel(
+        model=copy.deepcopy(versions["tiny@0"]),
+        tokenizer=tiny_tokenizer,
+        model_version="tiny@0",
+        is_reproducible=False,  # Callers in lockstep are waited for; here one of them waits for the weights.
+    )
+    submit = policy._engine.submit
+
+    def exchange() -> None:
+        with policy.exchange():
+            policy.model.load_state_dict(versions["tiny@1"].state_dict())
+            policy.model_version = "tiny@1"
+
+    def submit_after(prompt_ids: Any, *given: Any) -> Any:
+        """Exchange the weights before the first second turn."""
+        is_second = policy.tokenizer.decode(prompt_ids).count("assistant\n") > 1
+        if is_second and policy.model_version == "tiny@0":
+            thread = threading.Thread(target=exchange)
+            thread.start()
+            thread.join(60)
+        return submit(prompt_ids, *given)
+
+    policy._engine.submit = submit_after  # type: ignore[method-assign]
+    agent = MaskSearchAgent(policy, Search(OverlapBackend(make_passages(*LINES))), LIMITS, COMPACT_PROMPTS)
+    reward = RewardMix(RewardSettings(), reward_of_variety)
+    [group] = RolloutRunner(agent, reward, Sampling(temperature=1.0), 4).run(TASKS[:1], seed=0)
+    policy.close()
+    for rollout in group.rollouts:
+        of_turns = [turn.model_version for turn in rollout.trajectory.turns]
+        assert of_turns[0] == "tiny@0"
+        assert set(of_turns[1:]) == {"tiny@1"}
+        sampled = [token for turn in rollout.trajectory.turns for token in turn.sampled_ids]
+        [row] = rollout.rows
+        trained = [token for token, trains in zip(row.input_ids, row.trainable, strict=True) if trains]
+        assert trained == sampled
+        batch = collate_rows([row], [1.0], tiny_tokenizer.pad_token_id)
+        # What a trainer of the new weights does, against each token scored by the weights of its own turn.
+        new, old = (score_completions(versions[f"tiny@{n}"], batch)[0].detach() for n in (1, 0))
+        mask = batch["tool_mask"]
+        weights = importance_weights(new, batch["sampling_per_token_logps"], mask, 1e9)[mask.bool()]
+        first = len(rollout.trajectory.turns[0].sampled_ids)
+        expected = torch.exp(new - old)[mask.bool()]
+        assert (expected[:first] - 1).abs().max() > 0.1, "the two versions differ"
+        torch.testing.assert_close(weights[:first], expected[:first], rtol=1e-5, atol=1e-5, check_dtype=False)
+        torch.testing.assert_close(
+            weights[first:], torch.ones_like(weights[first:]), rtol=1e-5, atol=1e-5, check_dtype=False
+        )
+
+
+def test_rollouts_ahead_begin_with_the_weights_before_and_say_so(
     policy: LocalChatModel, runner: RolloutRunner, tmp_path: Path
 ) -> None:
-    """While a step trains, the next one's rollouts are sampled from a copy, which is renewed between batches only."""
+    """While a step trains, the next one's rollouts are sampled from a copy, which is renewed once the step is done."""
     trained = copy.deepcopy(policy.model)
     settings = SETTINGS.model_copy(update={"max_staleness": 1, "max_steps": 3})
     config = DAPOConfig.from_settings(settings, tmp_path)
-    trainer = DAPOTrainer(trained, config, TASKS, runner, policy.tokenizer, weight_sync=CopiedWeights(policy))
     versions: list[set[str]] = []
+    runs = 0
+    is_sampled = defaultdict[int, threading.Event](threading.Event)
     run = runner.run
 
+    class LateWeights(CopiedWeights):
+        """Come when something of the batch ahead was sampled, however fast the trainer is."""
+
+        def refresh(self, trainer: Any, step: int) -> None:
+            assert step == 0 or is_sampled[step + 1].wait(60)
+            super().refresh(trainer, step)
+
+    trainer = DAPOTrainer(trained, config, TASKS, runner, policy.tokenizer, weight_sync=LateWeights(policy))
+
+    def watch(model: Any, args: Any, kwargs: dict[str, Any]) -> None:
+        if "past_key_values" in kwargs:
+            is_sampled[runs].set()
+
+    policy.model.register_forward_pre_hook(watch, with_kwargs=True)
+
     def noted(*given: Any) -> Any:
+        nonlocal runs
+        runs += 1
         groups = run(*given)
         turns = [t for group in groups for r in group.rollouts for t in r.trajectory.turns]
         versions.append({str(turn.model_version) for turn in turns})
@@ -167,7 +241,9 @@ def test_rollouts_ahead_are_of_the_weights_before_and_say_so(
 
     runner.run = noted  # type: ignore[method-assign]
     trainer.train()
-    assert versions == [{"tiny@0"}, {"tiny@0"}, {"tiny@1"}]
+    assert versions[0] == {"tiny@0"}
+    assert {"tiny@0"} <= versions[1] <= {"tiny@0", "tiny@1"}
+    assert {"tiny@1"} <= versions[2] <= {"tiny@1", "tiny@2"}
     history = [entry for entry in trainer.state.log_history if "loss" in entry]
     differences = [entry["sampling/sampling_logp_difference/max"] for entry in history]
     assert differences[0] < 1e-4

@@ -126,7 +126,9 @@ class DAPOSettings(Settings):
     max_staleness: int = Field(default=0, ge=0, le=1)
     """Batches of rollouts by which the weights that sample may be behind those that are trained. 1: the next batch is
     sampled while one is trained on (`trainers.ahead`), by one process that trains; the local engine then holds a copy
-    of the weights. A run that is killed samples the batch after its checkpoint anew, with the newest weights."""
+    of the weights. Rollouts that are under way when a step is done go on with its weights from their next turn. When
+    that is depends on the clock, so two runs of one seed differ. A run that is killed samples the batch after its
+    checkpoint anew, with the newest weights."""
     updates_per_rollout: int = Field(default=1, gt=0)
     """Optimizer steps on each batch of rollouts; the paper takes 16."""
     dynamic_sampling: bool = True

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import queue
+import threading
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeAlias
 
 from masksearch_agent.models.answer_spans import AnswerSpans
 from masksearch_agent.models.heard import TokenListener
@@ -17,7 +19,7 @@ from masksearch_agent.records import Sampling
 if TYPE_CHECKING:
     from masksearch_agent.models.engine import BatchingEngine
 
-__all__ = ("Arrivals", "Request")
+__all__ = ("Arrivals", "Exchange", "Message", "Request")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,15 +34,31 @@ class Request:
     """Who asks, where that is one of several who are sampled in lockstep."""
     hear: TokenListener | None = None
     """Told each token; None where nobody listens."""
+    version: Callable[[], str] = str
+    """Says what the weights are called."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Exchange:
+    """A change of the weights, which another thread makes while nothing is sampled."""
+
+    may_begin: threading.Event = field(default_factory=threading.Event)
+    is_over: threading.Event = field(default_factory=threading.Event)
+
+
+Message: TypeAlias = Request | Party | Exchange | None
+"""What an engine's queue holds: a party has left; None: close."""
 
 
 class Arrivals:
     """The engine's queue, as a batch takes from it."""
 
-    def __init__(self, engine: BatchingEngine, first: Request | Party) -> None:
+    def __init__(self, engine: BatchingEngine, first: Request | Party | Exchange) -> None:
         self.engine = engine
         self.waiting = deque[Request]()
         """Those that join as soon as there is room."""
+        self.exchanges: list[Exchange] = []
+        """Those that wait until nothing is sampled; until they are over, nobody joins."""
         self.is_closing = False
         """Whether the engine is to stop."""
         self._take(first)
@@ -49,7 +67,7 @@ class Arrivals:
     def is_open(self) -> bool:
         """Whether there is somebody to sample for, or will be."""
         lockstep = self.engine.lockstep
-        return bool(self.waiting) or (lockstep is not None and lockstep.is_open)
+        return bool(self.waiting or self.exchanges) or (lockstep is not None and lockstep.is_open)
 
     def collect(self, linger_s: float) -> None:
         """Take what has arrived; wait up to `linger_s` for each further request while there is room."""
@@ -69,6 +87,13 @@ class Arrivals:
             self.waiting += lockstep.due()
         else:
             self.disband()
+
+    def exchange_weights(self) -> None:
+        """Let those change the weights who asked to, one after the other; nothing may be sampled now."""
+        for exchange in self.exchanges:
+            exchange.may_begin.set()
+            exchange.is_over.wait()
+        self.exchanges.clear()
 
     def count_token(self) -> None:
         """Note that each row was sampled a token."""
@@ -96,10 +121,12 @@ class Arrivals:
         """Take one message; raise `queue.Empty` where none comes in that time, in seconds."""
         self._take(self.engine.requests.get(block=timeout_s > 0, timeout=timeout_s))
 
-    def _take(self, message: Request | Party | None) -> None:
+    def _take(self, message: Message) -> None:
         if message is None:
             self.is_closing = True
             self.disband()
+        elif isinstance(message, Exchange):
+            self.exchanges.append(message)
         elif isinstance(message, Party):
             message.lockstep.awaited.pop(message, None)
         elif message.party is not None and message.party.lockstep is self.engine.lockstep:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 
-from masksearch_agent.models.arrivals import Arrivals, Request
+from masksearch_agent.models.arrivals import Arrivals, Exchange, Request
 from masksearch_agent.models.held_answers import HeldAnswer
 from masksearch_agent.models.lockstep import Party
 from masksearch_agent.models.prefixes import shared_length
@@ -51,6 +51,8 @@ class Row:
     sampler: RowSampler
     held: HeldAnswer | None
     """What holds its answer to the texts that were shown; None where it is free."""
+    version: str
+    """Of the weights that sample it."""
     end: int = 0
     """Tokens of it whose keys and values its slot holds."""
     ids: list[int] = field(default_factory=list)
@@ -67,7 +69,7 @@ class Row:
 class Batch:
     """The rows being sampled, from the moment an idle engine gets a request until it is idle again."""
 
-    def __init__(self, engine: BatchingEngine, first: Request | Party) -> None:
+    def __init__(self, engine: BatchingEngine, first: Request | Party | Exchange) -> None:
         self.engine = engine
         self.model: PreTrainedModel = engine.model
         self.arrivals = Arrivals(engine, first)
@@ -97,6 +99,7 @@ class Batch:
             for request in [*(row.request for row in self.rows), *self.arrivals.waiting]:
                 if request.future.set_running_or_notify_cancel():
                     request.future.set_exception(failure)
+            self.arrivals.exchange_weights()
             return self.arrivals.is_closing
         # The last ones are told when the model is in its own mode again, because a trainer may be next.
         _resolve(finished)
@@ -106,6 +109,9 @@ class Batch:
     def _step(self) -> list[Row]:
         """Sample one token for every row, new ones included, and return the rows that are finished."""
         self._free([row for row in self.rows if row.request.future.cancelled()])
+        if self.arrivals.exchanges and not self.rows:
+            self.arrivals.exchange_weights()
+            self.engine.drop_stale_prefixes()
         self.arrivals.join_in_lockstep(is_idle=not self.rows)
         known, fresh = list(self.rows), self._admit()
         self.rows += fresh
@@ -149,13 +155,16 @@ class Batch:
         """Return the requests that join now: as many as there is room for in the batch."""
         fresh: list[Row] = []
         waiting = self.arrivals.waiting
+        if self.arrivals.exchanges:
+            return fresh
         while waiting and len(self.rows) + len(fresh) < self.engine.max_batch_size:
             request = waiting.popleft()
             if request.future.cancelled():
                 self.arrivals.note_answered(request)
                 continue
             slot = len(self.rows) + len(fresh)
-            fresh.append(Row(request, slot, RowSampler(request.sampling), self._held(request)))
+            sampler, held = RowSampler(request.sampling), self._held(request)
+            fresh.append(Row(request, slot, sampler, held, request.version()))
         return fresh
 
     def _held(self, request: Request) -> HeldAnswer | None:
@@ -277,7 +286,9 @@ def _resolve(rows: Sequence[Row]) -> None:
         future = row.request.future
         if row.finish_reason is not None and future.set_running_or_notify_cancel():
             is_held = row.held is not None and row.held.is_open
-            future.set_result(Completion(tuple(row.ids), tuple(row.logprobs), row.finish_reason, is_held))
+            future.set_result(
+                Completion(tuple(row.ids), tuple(row.logprobs), row.finish_reason, is_held, row.version)
+            )
 
 
 @contextmanager

@@ -11,13 +11,13 @@ from __future__ import annotations
 import atexit
 import queue
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
 
 from masksearch_agent.models.answer_spans import AnswerSpans
-from masksearch_agent.models.arrivals import Request
+from masksearch_agent.models.arrivals import Exchange, Message, Request
 from masksearch_agent.models.batch import Batch, Row
 from masksearch_agent.models.heard import TokenListener
 from masksearch_agent.models.lockstep import Lockstep, Party, current_party
@@ -47,7 +47,7 @@ class BatchingEngine:
 
     Args:
         model: A causal language model, each of whose layers attends to all or to a sliding window; the engine reads
-            its weights as they are at each token, so do not change them while requests are open.
+            its weights as they are at each token, so do not change them while requests are open, but in `exchange`.
         end_of_turn_id: The token that ends an assistant turn.
         max_batch_size: Requests sampled together at most; memory grows with it.
         linger_s: How long an idle engine waits for another request before it starts, in seconds.
@@ -71,8 +71,8 @@ class BatchingEngine:
         self.end_of_turn_id = end_of_turn_id
         self.max_batch_size = max_batch_size
         self.linger_s = linger_s
-        self.requests: queue.SimpleQueue[Request | Party | None] = queue.SimpleQueue()
-        """Those that no batch has taken yet; a party: it has left; None: close."""
+        self.requests: queue.SimpleQueue[Message] = queue.SimpleQueue()
+        """Those that no batch has taken yet."""
         self.lockstep: Lockstep[Request] | None = None
         """Of those who are sampled reproducibly now."""
         self.prefixes = PrefixStore(_KEPT_BYTES if kept_bytes is None else kept_bytes)
@@ -90,10 +90,12 @@ class BatchingEngine:
         sampling: Sampling,
         answers: AnswerSpans | None = None,
         hear: TokenListener | None = None,
+        version: Callable[[], str] = str,
     ) -> Future[Completion]:
         """Queue a request; `answers` says what may stand in `<answer>`, None that anything may.
 
-        What listens is told each token once it is sampled.
+        What listens is told each token once it is sampled. `version` is asked what the weights are called when the
+        request joins the batch.
 
         Raises:
             ModelError: The prompt is empty or leaves no room in the model's context, or the settings cannot be sampled
@@ -102,7 +104,7 @@ class BatchingEngine:
         require_usable(sampling)
         limit = getattr(self.model.config, "max_position_embeddings", None)
         sampling = fit_context(prompt_ids, sampling, limit, "model")
-        request = Request(tuple(prompt_ids), sampling, Future(), answers, current_party(), hear)
+        request = Request(tuple(prompt_ids), sampling, Future(), answers, current_party(), hear, version)
         with self._lock:
             self._start()
             self.requests.put(request)
@@ -141,6 +143,22 @@ class BatchingEngine:
                 # Until the model is in its own mode again.
                 lockstep.is_over.wait()
 
+    @contextmanager
+    def exchange(self) -> Iterator[None]:
+        """Sample nothing inside the context, in which the weights may change.
+
+        Requests in the batch are finished before it begins; the others join after it, and read their prompts anew.
+        """
+        exchange = Exchange()
+        with self._lock:
+            self._start()
+            self.requests.put(exchange)
+        exchange.may_begin.wait()
+        try:
+            yield
+        finally:
+            exchange.is_over.set()
+
     def close(self) -> None:
         """Finish what is queued and stop the worker; a later `submit` starts it again."""
         with self._lock:
@@ -174,7 +192,7 @@ class BatchingEngine:
             if is_closing:
                 return
 
-    def _next_request(self) -> Request | Party | None:
+    def _next_request(self) -> Message:
         """Wait for a request. Where none comes for long, others need the memory more: a trainer, say."""
         try:
             return self.requests.get(timeout=_KEPT_IDLE_S)

@@ -79,7 +79,11 @@ class LocalChatModel(RecordingChatModel):
         answers: AnswerSpans | None = None,
         hear: TokenListener | None = None,
     ) -> Future[Completion]:
-        return self._engine.submit(prompt_ids, sampling, answers, hear)
+        return self._engine.submit(prompt_ids, sampling, answers, hear, lambda: self.model_version)
+
+    def exchange(self) -> AbstractContextManager[None]:
+        """Return a context in which nothing is sampled; see `RecordingChatModel`."""
+        return self._engine.exchange()
 
     @contextmanager
     def rollouts(

@@ -13,6 +13,7 @@ import queue
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
@@ -46,6 +47,8 @@ class Completion:
     """`stop` at the end-of-turn token or a stop string, `length` at the token limit."""
     is_constrained: bool = False
     """Whether some of it was held to given answers, and so not sampled from the distribution of `logprobs`."""
+    model_version: str = ""
+    """Of the weights that all of it was sampled from; empty where nobody said."""
 
 
 def fit_context(
@@ -75,7 +78,8 @@ class RecordingChatModel(BaseChatModel):
         temperature: 0 is greedy.
         max_tokens: Limit on sampled tokens of a call.
         stop: What ends a reply, for calls that do not say it themselves; stop strings are kept in the reply.
-        model_version: Recorded with every turn; a trainer raises it whenever it changes the weights.
+        model_version: Recorded with every turn; a trainer raises it whenever it changes the weights, inside `exchange`
+            where calls may be under way.
         allow_rewriting_template: Take a chat template that rewrites earlier turns (drops their reasoning, say). A call
             whose conversation is no longer what was sent then starts a sequence of its own, which is counted as a fork.
     """
@@ -129,7 +133,15 @@ class RecordingChatModel(BaseChatModel):
         """Start sampling after a prompt; cancelling the future stops it.
 
         Only a model that `can_hold_answers` is given `answers`. What listens has heard every token before the future is
-        done.
+        done. The completion's version is the `model_version` at the time when its first token is sampled.
+        """
+
+    @abstractmethod
+    def exchange(self) -> AbstractContextManager[None]:
+        """Return a context in which nothing is sampled, for changes of the weights and of `model_version`.
+
+        Replies under way are finished before it begins, and calls that come meanwhile wait, so each reply is sampled
+        from one version. What was computed with the old weights is not used afterwards.
         """
 
     @abstractmethod
@@ -210,7 +222,7 @@ class RecordingChatModel(BaseChatModel):
         Raises:
             ModelError: The text leaves no room in the model's context.
         """
-        model_version, prompt_ids = self.model_version, list(self.tokenizer(text)["input_ids"])
+        prompt_ids = list(self.tokenizer(text)["input_ids"])
         completion = await asyncio.wrap_future(self._submit(prompt_ids, sampling))
         options = {"skip_special_tokens": True, "clean_up_tokenization_spaces": False}
         return Turn(
@@ -223,7 +235,7 @@ class RecordingChatModel(BaseChatModel):
             sampled_ids=completion.ids,
             logprobs=completion.logprobs,
             finish_reason=completion.finish_reason,
-            model_version=model_version,
+            model_version=completion.model_version,
             sampling=sampling,
         )
 
@@ -264,8 +276,6 @@ class _Call:
         self.context_ids = added
         self.prompt_ids = [*prefix_ids, *added]
         self.sampling = self._effective_sampling(stop, kwargs)
-        # The version that begins the reply: where the weights change meanwhile, a trainer has to take it for the older.
-        self.model_version = owner.model_version
 
     def _effective_sampling(self, stop: list[str] | None, kwargs: dict[str, Any]) -> Sampling:
         """Return the settings of the recording, else of the model, with what the call itself says over them."""
@@ -296,7 +306,7 @@ class _Call:
 
     def _record(self, completion: Completion) -> AIMessage:
         text = self.owner.chat_format.decode_reply(completion.ids)
-        metadata = {"model_name": self.model_version, "finish_reason": completion.finish_reason}
+        metadata = {"model_name": completion.model_version, "finish_reason": completion.finish_reason}
         if self.recording is not None:
             turn = Turn(
                 id=new_turn_id(),
@@ -308,7 +318,7 @@ class _Call:
                 sampled_ids=completion.ids,
                 logprobs=completion.logprobs,
                 finish_reason=completion.finish_reason,
-                model_version=self.model_version,
+                model_version=completion.model_version,
                 sampling=self.sampling,
                 forked_from=self.recording.parent_id if self.parent_id is None else None,
                 is_constrained=completion.is_constrained,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import Future
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,13 @@ class VLLMChatModel(RecordingChatModel):
         advice = ", or serve with a larger `max_model_tokens`"
         sampling = fit_context(prompt_ids, sampling, self._context_tokens, "server", advice)
         end_of_turn_id = self.chat_format.end_of_turn_id
-        return self._client.submit(self._served_name, prompt_ids, sampling, end_of_turn_id, hear)
+        return self._client.submit(
+            self._served_name, prompt_ids, sampling, end_of_turn_id, hear, lambda: self.model_version
+        )
+
+    def exchange(self) -> AbstractContextManager[None]:
+        """Return a context in which nothing is sampled; see `RecordingChatModel`."""
+        return self._client.exchange()
 
     def close(self) -> None:
         """Close the connections; a later call opens them again."""

@@ -13,8 +13,9 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
@@ -93,7 +94,7 @@ class VLLMClient:
 
     Args:
         base_url: Where the server is, without `/v1`: `http://127.0.0.1:8000`.
-        max_concurrent_requests: Further ones wait here.
+        max_concurrent_requests: Prompts that the server has at most; further ones wait here.
         timeout_s: How long a reply may take, in seconds, once the server has the request.
         transport: What carries the requests; None for the network.
     """
@@ -110,6 +111,7 @@ class VLLMClient:
         self.timeout_s = timeout_s
         self._transport = transport
         self._lock = threading.Lock()
+        self._exchange_lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._http: httpx.AsyncClient | None = None
@@ -122,11 +124,13 @@ class VLLMClient:
         sampling: Sampling,
         end_of_turn_id: int,
         hear: TokenListener | None = None,
+        version: Callable[[], str] = str,
     ) -> Future[Completion]:
         """Send a prompt to the model that the server knows under a name.
 
-        Nothing that the checkpoint's `generation_config.json` says is added to the settings. The future's exception is
-        a `ServingError` where the server cannot be reached, refuses, or leaves out ids or log-probabilities.
+        `version` is asked what its weights are called when the prompt is sent. Nothing that the checkpoint's
+        `generation_config.json` says is added to the settings. The future's exception is a `ServingError` where the
+        server cannot be reached, refuses, or leaves out ids or log-probabilities.
         """
         body = {
             "model": model,
@@ -153,10 +157,13 @@ class VLLMClient:
         }
         if hear is not None:
             body |= {"stream": True, "stream_options": {"include_usage": True}}
-        return self._start(self._complete(body, _read_whole if hear is None else partial(_read_events, hear)))
+        read = _read_whole if hear is None else partial(_read_events, hear)
+        return self._start(self._complete(body, read, version))
 
-    async def _complete(self, body: dict[str, Any], read: _Reader) -> Completion:
-        reply = await self._request("POST", "/v1/completions", read, json=body)
+    async def _complete(self, body: dict[str, Any], read: _Reader, version: Callable[[], str]) -> Completion:
+        async with self._places:
+            model_version = version()
+            reply = await self._request("POST", "/v1/completions", read, json=body)
         try:
             [choice] = reply["choices"]
             prompt_ids, ids = choice["prompt_token_ids"], tuple(choice["token_ids"])
@@ -179,7 +186,28 @@ class VLLMClient:
                 f"{self.base_url} ended a request with {finish_reason!r} after {len(ids)} tokens and {len(logprobs)} "
                 f"log-probabilities; expected `stop` or `length` and one for each token"
             )
-        return Completion(ids, logprobs, finish_reason)
+        return Completion(ids, logprobs, finish_reason, model_version=model_version)
+
+    @contextmanager
+    def exchange(self) -> Iterator[None]:
+        """Send no prompt inside the context, in which the server's weights may change.
+
+        It begins once all prompts that were submitted before are answered.
+        """
+        with self._exchange_lock:
+            self._start(self._take_all_places()).result()
+            try:
+                yield
+            finally:
+                self._start(self._free_all_places()).result()
+
+    async def _take_all_places(self) -> None:
+        for _ in range(self.max_concurrent_requests):
+            await self._places.acquire()
+
+    async def _free_all_places(self) -> None:
+        for _ in range(self.max_concurrent_requests):
+            self._places.release()
 
     def served_model(self) -> tuple[str, int]:
         """Return the name of the model that the server has, and the tokens that it reads at most."""
@@ -279,7 +307,7 @@ class VLLMClient:
 
     async def _request_once(self, method: str, path: str, read: _Reader, **arguments: Any) -> Any:
         assert self._http is not None
-        async with self._places, self._http.stream(method, path, **arguments) as response:
+        async with self._http.stream(method, path, **arguments) as response:
             if response.is_error:
                 await response.aread()
             if response.status_code in _BUSY_STATUS:

@@ -1,8 +1,10 @@
 """Rollouts that don't wait: while one batch of them is trained on, the next one is sampled, with weights of before.
 
-A batch ahead, as in one-step off-policy RL: what samples has weights of its own, which are exchanged only between two
-batches. So every rollout is of one version of them, which its turns record, and importance weights correct for the
-difference. Where nothing is sampled ahead, this calls the sampler and no more.
+A batch ahead, as in one-step off-policy RL. What samples has weights of its own, which are exchanged as soon as the
+trainer asks for the batch: rollouts that are still under way go on with the new ones, as in AReaL (arXiv 2505.24298),
+but from their next turn on. So each turn is of one version, which it records, at most one batch of rollouts behind the
+weights that train on it, and importance weights correct for the difference token by token. Where nothing is sampled
+ahead, this calls the sampler and no more.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ class RolloutsAhead:
     Args:
         curriculum: What `sample` draws from.
         sample: Rolls out the batch of an optimizer step.
-        refresh: Brings the weights, as they are after so many steps, to what samples, which rests when it is called.
+        refresh: Brings the weights, as they are after so many steps, to what samples, also while it does.
         is_ahead: Whether to sample the next batch while one is trained on.
     """
 
@@ -44,11 +46,9 @@ class RolloutsAhead:
 
     def take(self, step: int, next_step: int | None) -> SampledBatch:
         """Return the batch of a step, and begin with that of the step that asks next; None: none does."""
-        sampled = None if self._pending is None else self._pending.result()
-        self._pending = None
         self.refresh(step)
-        if sampled is None:
-            sampled = self.sample(step)
+        sampled = self.sample(step) if self._pending is None else self._pending.result()
+        self._pending = None
         if self.is_ahead and next_step is not None:
             self._begin(next_step)
         return sampled

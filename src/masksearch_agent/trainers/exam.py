@@ -106,9 +106,9 @@ class Exam:
         accelerator = trainer.accelerator
         ranks = Ranks(accelerator.process_index, accelerator.num_processes, gather_object)
         if self.weight_sync is not None:
-            if (ahead := getattr(trainer, "ahead", None)) is not None:
-                ahead.rest()  # Weights are not exchanged while rollouts are sampled from them.
             self.weight_sync.refresh(trainer, trainer.state.global_step)
+            if (ahead := getattr(trainer, "ahead", None)) is not None:
+                ahead.rest()  # Beside rollouts an exam would be sampled in another order each time.
         if self._references is None:
             limit = getattr(trainer.model.config, "max_position_embeddings", None)
             self._references = run_many(self._read_references(limit))

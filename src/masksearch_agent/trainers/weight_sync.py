@@ -2,7 +2,8 @@
 
 A trainer calls `refresh` before each batch of rollouts, so rollouts are always sampled from the newest weights, also
 where a run goes on from a checkpoint. Afterwards the chat model's version is that of the weights which the sampler
-really has; every turn records it.
+really has; every turn records it. Rollouts that are under way go on with the new weights from their next turn
+(`RecordingChatModel.exchange`), but for `SharedWeights`, with which there are none.
 """
 
 from __future__ import annotations
@@ -59,13 +60,14 @@ class CopiedWeights:
         self.chat_model = chat_model
 
     def refresh(self, trainer: Any, step: int) -> None:
-        """Copy the weights, adapters merged, and name them after the step; nothing may be sampled meanwhile."""
+        """Copy the weights, adapters merged, and name them after the step."""
         state = trainer.accelerator.get_state_dict(trainer.model)
         model = trainer.accelerator.unwrap_model(trainer.model)
         if hasattr(model, "peft_config"):
             state = merge_adapters(model, state)
-        self.chat_model.model.load_state_dict(state)
-        self.chat_model.model_version = _version_at(self.chat_model, step)
+        with self.chat_model.exchange():
+            self.chat_model.model.load_state_dict(state)
+            self.chat_model.model_version = _version_at(self.chat_model, step)
 
 
 class DiskSync:
@@ -82,25 +84,28 @@ class DiskSync:
 
     def refresh(self, trainer: Any, step: int) -> None:
         """Write the weights and have the server read them."""
-        version = _version_at(self.chat_model, step)
+        version, target = _version_at(self.chat_model, step), self.directory / f"step-{step}"
         # Sharded weights are gathered, in which every rank has to take part.
         state = trainer.accelerator.get_state_dict(trainer.model)
-        if trainer.accelerator.is_main_process:
-            self._replace(trainer, state, version, self.directory / f"step-{step}")
-        trainer.accelerator.wait_for_everyone()
-        _take_version(self.chat_model, version)
+        is_main = trainer.accelerator.is_main_process
+        if is_main:
+            self._write(trainer, state, target)
+        with self.chat_model.exchange():
+            if is_main:
+                self.chat_model.client.reload_weights(target, version)
+            trainer.accelerator.wait_for_everyone()
+            _take_version(self.chat_model, version)
+        if is_main and self._current is not None and self._current != target:
+            shutil.rmtree(self._current)
+        self._current = target
 
-    def _replace(self, trainer: Any, state: Mapping[str, torch.Tensor], version: str, target: Path) -> None:
+    def _write(self, trainer: Any, state: Mapping[str, torch.Tensor], target: Path) -> None:
         model = trainer.accelerator.unwrap_model(trainer.model)
         if hasattr(model, "peft_config"):
             state = merge_adapters(model, state)
             model = model.get_base_model()
         shutil.rmtree(target, ignore_errors=True)
         write_served_weights(model, state, trainer.processing_class, target)
-        self.chat_model.client.reload_weights(target, version)
-        if self._current is not None and self._current != target:
-            shutil.rmtree(self._current)
-        self._current = target
 
 
 class NCCLSync:
@@ -127,11 +132,12 @@ class NCCLSync:
                 mode="server",
                 server_base_url=self.chat_model.client.base_url,
             )
-        self._transfer.sync_weights()
-        if trainer.accelerator.is_main_process:
-            self.chat_model.client.label_weights(version)
-        trainer.accelerator.wait_for_everyone()
-        _take_version(self.chat_model, version)
+        with self.chat_model.exchange():
+            self._transfer.sync_weights()
+            if trainer.accelerator.is_main_process:
+                self.chat_model.client.label_weights(version)
+            trainer.accelerator.wait_for_everyone()
+            _take_version(self.chat_model, version)
 
 
 def merge_adapters(model: PreTrainedModel, state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

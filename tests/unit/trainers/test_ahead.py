@@ -30,12 +30,13 @@ def useful(task: SearchTask, seed: int) -> Group:
 
 
 class NotedWeights:
-    """Notes which weights it was given, as a sampler with a copy of its own would have them."""
+    """Notes which weights it was given, as a sampler with a copy of its own would have them, once it rests."""
 
     def __init__(self, runner: ScriptedRunner) -> None:
         self.runner = runner
 
     def refresh(self, trainer: Any, step: int) -> None:
+        trainer.ahead.rest()
         self.runner.agent.model.model_version = f"tiny@{step}"
 
 
@@ -67,6 +68,21 @@ def test_each_batch_but_the_first_is_sampled_with_the_weights_before() -> None:
         ahead.rest()
     assert taken == [0, 1, 2]
     assert done == ["weights 0", "sampled 0", "sampled 1", "weights 1", "sampled 2", "weights 2"]
+
+
+def test_rollouts_under_way_are_given_the_new_weights() -> None:
+    are_new = threading.Event()
+    ahead, done, _ = make_ahead(lambda step: step == 0 or are_new.wait(WAIT_S))
+    ahead.take(0, 1)
+    refresh = ahead.refresh
+
+    def note(step: int) -> None:
+        refresh(step)
+        are_new.set()
+
+    ahead.refresh = note
+    assert ahead.take(1, None) == 1
+    assert done == ["weights 0", "sampled 0", "weights 1", "sampled 1"]
 
 
 def test_without_it_every_batch_is_sampled_with_its_own_weights() -> None:

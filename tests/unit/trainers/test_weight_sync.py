@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -33,11 +35,15 @@ class FakeClient:
         self.loaded: list[dict[str, torch.Tensor]] = []
         self.folders: list[Path] = []
         self.is_stubborn = False
+        self.written: list[str] | None = None
+        """The folders that lay there when the sampler came to rest; None: it samples."""
 
     def server_info(self) -> dict[str, Any]:
         return self.info
 
     def reload_weights(self, directory: Path, version: str) -> None:
+        assert self.written is not None, "somebody may be sampling"
+        assert directory.name in self.written, "the sampler waited while the weights were written"
         model, _ = load_checkpoint(directory)
         self.loaded.append({name: tensor.clone() for name, tensor in model.state_dict().items()})
         self.folders.append(directory)
@@ -47,8 +53,19 @@ class FakeClient:
         return self.version
 
 
-def chat_model_of(client: FakeClient) -> Any:
-    return SimpleNamespace(client=client, base_url=client.base_url, model_version="tiny#12ab")
+def chat_model_of(client: FakeClient, directory: Path | None = None) -> Any:
+    @contextmanager
+    def exchange() -> Iterator[None]:
+        before = chat_model.model_version
+        client.written = [folder.name for folder in directory.iterdir()] if directory else []
+        yield
+        client.written = None
+        assert chat_model.model_version != before, "what is sampled now has a new name"
+
+    chat_model = SimpleNamespace(
+        client=client, base_url=client.base_url, model_version="tiny#12ab", exchange=exchange
+    )
+    return chat_model
 
 
 def trainer_of(model: Any, tokenizer: Any) -> Any:
@@ -70,7 +87,7 @@ def test_the_server_gets_each_step_s_weights_and_turns_its_version(
 ) -> None:
     model = make_test_model(tiny_tokenizer)
     client = FakeClient()
-    chat_model = chat_model_of(client)
+    chat_model = chat_model_of(client, tmp_path)
     sync = DiskSync(chat_model, tmp_path)
     trainer = trainer_of(model, tiny_tokenizer)
     for step in (0, 1):
@@ -88,7 +105,7 @@ def test_the_server_gets_each_step_s_weights_and_turns_its_version(
 def test_a_server_with_other_weights_stops_the_run(tiny_tokenizer: Any, tmp_path: Path) -> None:
     client = FakeClient()
     client.is_stubborn = True
-    sync = DiskSync(chat_model_of(client), tmp_path)
+    sync = DiskSync(chat_model_of(client, tmp_path), tmp_path)
     with pytest.raises(TrainingError, match="has the weights 'default' instead of 'tiny#12ab@1'"):
         sync.refresh(trainer_of(make_test_model(tiny_tokenizer), tiny_tokenizer), 1)
 
@@ -116,7 +133,7 @@ def test_adapters_are_merged_without_touching_the_model(tiny_tokenizer: Any, tmp
     ids = torch.tensor([[1, 2, 3, 4]])
     expected = model(ids).logits
     client = FakeClient()
-    DiskSync(chat_model_of(client), tmp_path).refresh(trainer_of(model, tiny_tokenizer), 0)
+    DiskSync(chat_model_of(client, tmp_path), tmp_path).refresh(trainer_of(model, tiny_tokenizer), 0)
     plain = make_test_model(tiny_tokenizer)
     plain.load_state_dict(client.loaded[0], strict=False)
     assert (plain(ids).logits - expected).abs().max() < 1e-3
