@@ -1,4 +1,5 @@
-# `make quickstart` and `make test` do all the set-up they need, in .venv; `make test-vllm` in .venv-vllm too.
+# `make quickstart` and `make test` do all the set-up they need, in .venv (`make test` in .venv-langgraph too, `make
+# test-vllm` in .venv-vllm).
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -7,8 +8,10 @@ STAMP := $(VENV)/.installed
 DATA ?= ../shared/data
 VLLM_VENV := .venv-vllm
 VLLM_STAMP := $(VLLM_VENV)/.installed
+LANGGRAPH_VENV := .venv-langgraph
+LANGGRAPH_STAMP := $(LANGGRAPH_VENV)/.installed
 
-.PHONY: install install-vllm quickstart try laptop real-text ablate chaos test test-fast test-vllm lint type docs format clean
+.PHONY: install install-vllm install-langgraph quickstart try laptop real-text ablate chaos test test-fast test-vllm lint type docs format clean
 
 install: $(STAMP)
 
@@ -29,6 +32,14 @@ $(VLLM_STAMP): constraints-vllm.txt
 	# They come built for CUDA, and transformers then cannot be imported; models of text need none of them.
 	$(VLLM_VENV)/bin/pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	touch $(VLLM_STAMP)
+
+install-langgraph: $(LANGGRAPH_STAMP)
+
+# A LangGraph server beside the library without torch, in an environment of its own: it wants an older protobuf and grpcio.
+$(LANGGRAPH_STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(LANGGRAPH_VENV)
+	$(LANGGRAPH_VENV)/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[llm]' 'langgraph-cli[inmem]'
+	touch $(LANGGRAPH_STAMP)
 
 quickstart: $(STAMP)
 	$(BIN)/masksearch quickstart --out runs/quickstart
@@ -65,7 +76,7 @@ ablate: $(STAMP)
 	cp runs/ablate/ablation.md runs/ablate/ablation-*.svg docs/results/
 
 # Two workers with a thread of torch each: with as many threads as cores and a second process, threads of torch spin.
-test: $(STAMP)
+test: $(STAMP) $(LANGGRAPH_STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m 'not vllm' -n 2 --dist loadfile
 
 test-fast: $(STAMP)
@@ -97,4 +108,4 @@ format: $(STAMP)
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) $(VLLM_VENV) build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VLLM_VENV) $(LANGGRAPH_VENV) build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis

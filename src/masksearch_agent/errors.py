@@ -115,8 +115,12 @@ class BundleError(MaskSearchError):
     """An agent bundle is missing a file, is malformed, or was written for another protocol version."""
 
 
-class AgentError(MaskSearchError):
-    """The search agent received input it cannot use."""
+class AgentError(MaskSearchError, ValueError):
+    """The search agent received input it cannot use.
+
+    A `ValueError`, because a LangGraph server tells its clients the message of one and hides those of errors that it
+    does not know.
+    """
 
 
 class OutOfTimeError(MaskSearchError):

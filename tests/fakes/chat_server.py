@@ -1,4 +1,4 @@
-"""A local chat server that plays the generator's roles, with the faults of a bad day, and a client for it."""
+"""A local chat server that plays the generator's roles, with the faults of a bad day, or another part; its client."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import struct
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -23,6 +24,7 @@ from masksearch_agent.records import Hop, Passage, SearchTask
 
 FAULTS = ("429", "503", "slow", "reset", "html", "nonsense")
 """What the server does instead of answering, at random; storms are of 429 alone."""
+_STREAMED_CHARS = 4
 _DRAWN = tuple(fault for fault in FAULTS for _ in range(1 if fault == "slow" else 3))
 
 
@@ -63,6 +65,7 @@ class ChatServer:
         storm_length: Calls of a storm, all refused.
         latency_s: Time that a good reply takes.
         slow_s: Time that a `slow` fault takes; longer than the client waits, if it is to be a fault.
+        reply: Writes the reply to messages; it may take its time, as each call is a thread.
     """
 
     def __init__(
@@ -73,7 +76,9 @@ class ChatServer:
         latency_s: float = 0.0,
         slow_s: float = 0.0,
         seed: int = 0,
+        reply: Callable[[list[dict[str, str]]], str] = play_role,
     ) -> None:
+        self.reply = reply
         self.fault_share = fault_share
         self.storm_every = storm_every
         self.storm_length = storm_length
@@ -136,8 +141,12 @@ class ChatServer:
                     self._send(200, b"<h1>Welcome to nginx</h1>", {"content-type": "text/html"})
                 else:
                     time.sleep(server.slow_s if what == "slow" else server.latency_s)
-                    text = "I would rather talk." if what == "nonsense" else play_role(body["messages"])
-                    self._send(200, json.dumps(_completion(body, text)).encode())
+                    text = "I would rather talk." if what == "nonsense" else server.reply(body["messages"])
+                    if body.get("stream"):
+                        self.close_connection = True
+                        self._send(200, _events(body, text), {"content-type": "text/event-stream"})
+                    else:
+                        self._send(200, json.dumps(_completion(body, text)).encode())
 
             def _send(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
                 try:
@@ -164,6 +173,23 @@ def _completion(body: dict[str, Any], text: str) -> dict[str, Any]:
         "choices": [{"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}],
         "usage": {"prompt_tokens": read, "completion_tokens": wrote, "total_tokens": read + wrote},
     }
+
+
+def _events(body: dict[str, Any], text: str) -> bytes:
+    """Return a reply as it is streamed, a few characters at a time."""
+    pieces = [text[start : start + _STREAMED_CHARS] for start in range(0, len(text), _STREAMED_CHARS)]
+    deltas: list[dict[str, Any]] = [
+        {"role": "assistant", "content": ""},
+        *({"content": p} for p in pieces),
+        {},
+    ]
+    event = {"id": "c", "object": "chat.completion.chunk", "created": 0, "model": body["model"]}
+    lines = []
+    for place, delta in enumerate(deltas):
+        reason = "stop" if place == len(deltas) - 1 else None
+        choice = {"index": 0, "delta": delta, "finish_reason": reason}
+        lines.append(f"data: {json.dumps({**event, 'choices': [choice]})}\n\n")
+    return ("".join(lines) + "data: [DONE]\n\n").encode()
 
 
 class HttpChatModel(BaseChatModel):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -46,3 +47,15 @@ def test_an_agent_that_several_processes_start_from_is_made_by_one(
     assert "several processes cannot make out/base together" in ran.err
     assert "`--set ramp_dapo.max_steps=1`" in " ".join(ran.err.split())
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("command", ["sft --traces traces.sqlite", "dapo --tasks tasks.jsonl"])
+def test_a_tracker_that_is_not_installed_is_told_before_anything_is_read(
+    run: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    pytest.importorskip("trl")
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    ran = run(*command.split(), "--out", "out", "--set", "report_to=wandb")
+    assert ran.code == 1
+    assert "pip install 'masksearch-agent[wandb]'" in " ".join(ran.err.split())
+    assert list(tmp_path.iterdir()) == []

@@ -16,6 +16,7 @@ from masksearch_agent.retrieval.search import Search
 
 if TYPE_CHECKING:
     from masksearch_agent.config.recipe import Recipe
+    from masksearch_agent.lab.recipe import LabRecipe
     from masksearch_agent.records import Trajectory
     from masksearch_agent.stages.training import ExamTasks
 
@@ -71,7 +72,7 @@ def sft(
     from masksearch_agent.stages.plan import prompts_of
     from masksearch_agent.stages.sft import run_sft
 
-    resolved = cli.resolve_recipe(recipe, settings, max_failed=max_failed)
+    resolved = _resolve_recipe(recipe, settings, max_failed)
     source, stage = Path(agent) if agent else out / "base", stage or use.removesuffix("_sft")
     chosen = getattr(resolved, use)
     _check_mix(ramp_traces, "--ramp-traces", f"{use}.ramp_share", chosen.ramp_share)
@@ -84,11 +85,11 @@ def sft(
         ramp = _read_ramp(ramp_traces or traces) if chosen.ramp_share else []
         if not agent:
             make_base_bundle(resolved.base_model, resolved.name, prompts_of(resolved), resolved.agent, source)
-        search = _open_search(index, source, resolved) if exam is not None else None
-        chosen, tasks = _examine(chosen, exam, search)
+        chosen, tasks = _examine(chosen, exam, _open_search(index, source, resolved) if exam else None)
         spent = run_sft(
-            source, trajectories, chosen, out, f"{stage}_sft", bar.training_listener(), index, ramp, tasks
-        )
+            source, trajectories, chosen, out, f"{stage}_sft", bar.training_listener(), index, ramp, tasks,
+            resolved.report_to,
+        )  # fmt: skip
     cli.print_result({"agent": str(out), **dataclasses.asdict(spent)}, as_json)
     cli.exit_by_stages([spent], resolved.max_failed, can_retry=False)
 
@@ -124,7 +125,7 @@ def dapo(
     from masksearch_agent.stages.plan import rollouts_of
     from masksearch_agent.stages.tasks import read_task_files
 
-    resolved = cli.resolve_recipe(recipe, settings, max_failed=max_failed)
+    resolved = _resolve_recipe(recipe, settings, max_failed)
     chosen = getattr(resolved, use)
     if chosen is None:
         raise ConfigError(f"the recipe has no {use}; add it, or pass `--use ramp_dapo`")
@@ -138,10 +139,19 @@ def dapo(
     with Display(cli.MESSAGES).stage("DAPO", total=chosen.max_steps) as bar:
         spent = run_dapo(
             source, read_task_files(tasks), search, chosen, rollouts_of(resolved), out, "dapo",
-            bar.training_listener(), index, ramp, exam_tasks,
+            bar.training_listener(), index, ramp, exam_tasks, resolved.report_to,
         )  # fmt: skip
     cli.print_result({"agent": str(out), **dataclasses.asdict(spent)}, as_json)
     cli.exit_by_stages([spent], resolved.max_failed, can_retry=False)
+
+
+def _resolve_recipe(path: Path | None, settings: list[str] | None, max_failed: float | None) -> LabRecipe:
+    """Return the recipe of a command, once what it logs to is seen to be installed."""
+    from masksearch_agent.trainers.trackers import require_trackers
+
+    resolved = cli.resolve_recipe(path, settings, max_failed=max_failed)
+    require_trackers(resolved.report_to)
+    return resolved
 
 
 def _start_agent(recipe: Recipe, folder: Path, use: str) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from masksearch_agent.config.agent import AgentSettings
 from masksearch_agent.config.base import Settings
@@ -27,11 +27,14 @@ from masksearch_agent.config.serving import RolloutEngineSettings, ServingSettin
 from masksearch_agent.config.trainers import DAPOSettings, SFTSettings
 from masksearch_agent.errors import ConfigError
 
-__all__ = ("Recipe", "RecipeT", "load_recipe")
+__all__ = ("Recipe", "RecipeT", "Tracker", "load_recipe")
 
 RecipeT = TypeVar("RecipeT", bound="Recipe")
 
 _LEAST_QUESTIONS = 0.5
+
+Tracker = Literal["tensorboard", "trackio", "wandb"]
+"""What training can be logged to; the package and the extra are of the same name."""
 
 
 class Recipe(Settings):
@@ -42,6 +45,9 @@ class Recipe(Settings):
     max_failed: float = Field(default=0.0, ge=0, le=1)
     """Share of a command's items (questions, tasks, documents, …) that may fail before its exit code is 3 and not 0.
     Whatever it is, the command goes on and ends its work."""
+    report_to: tuple[Tracker, ...] = ()
+    """Where SFT and DAPO log to, beside `metrics.jsonl` (`trainers.trackers`). No stage depends on it: a run that is
+    started again with another one goes on."""
     base_model: str = "Qwen/Qwen2.5-1.5B-Instruct"
     """Checkpoint folder, hub id or registered name (`plugins.BASE_MODELS`) to start from. The paper's smallest; `tiny`
     is the model of the experiments, which the package ships and which knows the closed world only."""
@@ -81,6 +87,11 @@ class Recipe(Settings):
     """The exam on held-out documents; read by `masksearch pretrain` only."""
     engine: EngineSettings = EngineSettings()
     """Where `generate`, `ramp build` and `eval` do their work; nothing else reads it."""
+
+    @field_validator("report_to", mode="before")
+    @classmethod
+    def _one_is_some(cls, value: object) -> object:
+        return (value,) if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _stage_one_is_ramp(self) -> Self:

@@ -41,7 +41,7 @@ class Ablation:
         check_ablation(recipe)
         self.recipe = recipe
         self.directory = directory
-        self.graph = StageGraph(directory / "stages", display)
+        self.graph = StageGraph(directory / "stages", display, recipe.report_to)
         self.exams: list[Stage] = []
 
     def run(self) -> AblationReport:

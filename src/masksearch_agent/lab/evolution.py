@@ -39,7 +39,7 @@ class WorldEvolution:
         pool = make.tasks(world.split("train"), searched)
         held_out = make.tasks(world.split("test"), searched, "held_out_tasks", "test")
         split = split_tasks(make, [pool], [held_out], recipe.evolution)
-        graph = StageGraph(directory, display)
+        graph = StageGraph(directory, display, recipe.report_to)
         graph.check([split])
         self.rounds = Rounds(graph, make, split, searched, base, recipe.evolution, recipe.ramp_sft)
 

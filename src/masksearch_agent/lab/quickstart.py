@@ -68,7 +68,7 @@ class Quickstart:
         rows["agent"] = self.agent
         self.exams = [make.evaluation(name, row, asked) for name, row in rows.items()]
         self.exams.insert(1, make.evaluation("rag", self.agent, asked, "rag"))
-        self.graph = StageGraph(directory, display)
+        self.graph = StageGraph(directory, display, recipe.report_to)
         self.graph.check(self.exams)
 
     def run(self) -> RunReport:

@@ -97,7 +97,7 @@ class RealText:
         exam = DocumentExam(make, passages, self.searched)
         self.agents = {row: agent for row, agent in self._train(data, exam).items() if row in rows}
         self.evaluations = self._ask(data, exam)
-        self.graph = StageGraph(directory, display)
+        self.graph = StageGraph(directory, display, recipe.report_to)
         self.graph.check(self.evaluations)
         self.documents = documents
 

@@ -44,7 +44,7 @@ class Evolution:
         held_out: Sequence[Path] = (),
         display: Display | None = None,
     ) -> None:
-        self.graph = StageGraph(directory, display)
+        self.graph = StageGraph(directory, display, recipe.report_to)
         make = RecipeStages(recipe)
         searched = make.search(IndexFolder(str(index)))
         base = make.base(searched.index if is_folder(index) else None)

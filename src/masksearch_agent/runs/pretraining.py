@@ -65,7 +65,10 @@ class Pretraining:
             make.evaluation(name, base, asked, mode, is_trained=False) for name, mode in BASELINES.items()
         ]
         self.evaluations += [make.evaluation(name, agent, asked) for name, agent in self.trained.items()]
-        self.graph, self.stages = StageGraph(directory, display), [*lineage(self.agent), *self.evaluations]
+        self.graph, self.stages = (
+            StageGraph(directory, display, recipe.report_to),
+            [*lineage(self.agent), *self.evaluations],
+        )
         self.graph.check(self.stages)
 
     def run(self) -> RunReport:

@@ -34,6 +34,7 @@ from masksearch_agent.stages.training import (
     training_dtype,
     working_in,
 )
+from masksearch_agent.trainers.trackers import tracked, tracker_arguments
 
 if TYPE_CHECKING:
     from masksearch_agent.trainers.dapo import DAPOTrainer
@@ -75,7 +76,7 @@ class DAPO(AgentStage):
         ramp = read_task_files([site.where(file) for file in self.ramp]) if self.ramp else ()
         return run_dapo(
             source, tasks, site.search(self.searched), self.settings, self.rollouts, folder, self.label,
-            bar.training_listener(), ramp=ramp, exam=exam_of(self.exam, site),
+            bar.training_listener(), ramp=ramp, exam=exam_of(self.exam, site), report_to=site.report_to,
         )  # fmt: skip
 
 
@@ -91,6 +92,7 @@ def run_dapo(
     index: Path | None = None,
     ramp: Sequence[SearchTask] = (),
     exam: ExamTasks | None = None,
+    report_to: Sequence[str] = (),
 ) -> Spent:
     """Train a bundle's model by DAPO with rollouts through its own graph, and save the result as a bundle.
 
@@ -102,6 +104,7 @@ def run_dapo(
         index: Index that the new agent searches by default; None for that of the source.
         ramp: Tasks that `settings.ramp_share` is drawn from.
         exam: What it is examined on while it trains, where `settings.monitor` says when; None: nothing.
+        report_to: Where training is logged to, beside `metrics.jsonl`.
 
     Raises:
         TrainingError: There is nothing to mix in.
@@ -125,15 +128,13 @@ def run_dapo(
         runner = _runner(sampler, search, info, settings, rollouts.rewards)
         trainer = DAPOTrainer(
             model=model,
-            args=DAPOConfig.from_settings(settings, output),
+            args=DAPOConfig.from_settings(settings, output, **tracker_arguments(report_to, output)),
             tasks=drawn_from,
-            runner=runner,
-            processing_class=tokenizer,
+            runner=runner, processing_class=tokenizer,
             callbacks=[MetricsLog(metrics, listener)],
-            weight_sync=weight_sync,
-            monitor=monitor,
-        )
-        with closing(trainer.ahead):
+            weight_sync=weight_sync, monitor=monitor,
+        )  # fmt: skip
+        with closing(trainer.ahead), tracked(report_to):
             trainer.train(resume_from_checkpoint=find_last_checkpoint(output))
     described = next_info(info, source, directory, label, settings, index, mixed)
     _save(trainer, source, settings, described, directory, are_weights_new=bool(monitor.kept_step))

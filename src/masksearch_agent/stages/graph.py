@@ -13,7 +13,7 @@ import json
 import resource
 import time
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,7 @@ from masksearch_agent.errors import ConfigError
 from masksearch_agent.files import holding, replace_text
 from masksearch_agent.stages.display import Display
 from masksearch_agent.stages.stage import Artifact, Site, Spent, Stage
+from masksearch_agent.trainers.trackers import require_trackers
 
 __all__ = ("FinishedStage", "StageGraph")
 
@@ -57,13 +58,18 @@ class StageGraph(Site):
 
     Args:
         directory: Holds a folder for each stage.
+        report_to: Where training is logged to, too.
 
     Raises:
         ConfigError: The directory holds a run of a version that kept its stages in another way.
+        MissingExtraError: What training is to be logged to is not installed.
     """
 
-    def __init__(self, directory: Path, display: Display | None = None) -> None:
-        super().__init__()
+    def __init__(
+        self, directory: Path, display: Display | None = None, report_to: Sequence[str] = ()
+    ) -> None:
+        super().__init__(report_to)
+        require_trackers(report_to)
         self.directory = directory
         self.display = display or Display()
         self._finished: dict[str, FinishedStage] = {}

@@ -55,7 +55,10 @@ class SFT(AgentStage):
             for read in (self.traces, self.ramp)
         )
         source, listener, exam = site.where(self.agent), bar.training_listener(), exam_of(self.exam, site)
-        return run_sft(source, accepted, self.settings, folder, self.label, listener, ramp=ramp, exam=exam)
+        return run_sft(
+            source, accepted, self.settings, folder, self.label, listener, ramp=ramp, exam=exam,
+            report_to=site.report_to,
+        )  # fmt: skip
 
 
 def read_accepted(stores: Sequence[tuple[Path, str]]) -> list[Trajectory]:
@@ -77,6 +80,7 @@ def run_sft(
     index: Path | None = None,
     ramp: Sequence[Trajectory] = (),
     exam: ExamTasks | None = None,
+    report_to: Sequence[str] = (),
 ) -> Spent:
     """Fine-tune a bundle's model on trajectories and save the result as a bundle.
 
@@ -88,6 +92,7 @@ def run_sft(
         index: Index that the new agent searches by default; None for that of the source.
         ramp: What `settings.ramp_share` is drawn from.
         exam: What it is examined on while it trains, where `settings.monitor` says when; None: nothing.
+        report_to: Where training is logged to, beside `metrics.jsonl`.
 
     Raises:
         TrainingError: There is nothing to train on, or nothing to mix in.
@@ -113,7 +118,7 @@ def run_sft(
             sampler = stack.enter_context(closing(local))
         monitor = monitor_of(settings, exam, sampler, info)
         trained = train_sft(
-            model, tokenizer, ordered, settings, directory / "trainer", [log], monitor, failures
+            model, tokenizer, ordered, settings, directory / "trainer", [log], monitor, failures, report_to
         )
     if not monitor.kept_step:
         trained, _ = load_checkpoint(source, training_dtype(settings))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -139,9 +139,11 @@ class Spent:
 class Site:
     """Where stages work: tells them where artifacts are, and opens what they search once for all of them."""
 
-    def __init__(self) -> None:
+    def __init__(self, report_to: Sequence[str] = ()) -> None:
         self.retry_failed = False
         """Whether stages try again what failed in them before."""
+        self.report_to = tuple(report_to)
+        """Where training is logged to, too. Not in the stages, which are known by what they depend on."""
         self._searches: dict[str, Search] = {}
 
     def where(self, artifact: Artifact) -> Path:

@@ -106,7 +106,7 @@ class DAPOConfig(GRPOConfig):  # type: ignore[misc]
 
     @classmethod
     def from_settings(
-        cls, settings: DAPOSettings, output_dir: Path, processes: int | None = None
+        cls, settings: DAPOSettings, output_dir: Path, processes: int | None = None, **others: Any
     ) -> DAPOConfig:
         """Translate a recipe's settings, whose batches are those of all processes: where their names meet TRL's.
 
@@ -114,6 +114,7 @@ class DAPOConfig(GRPOConfig):  # type: ignore[misc]
             settings: Of the recipe.
             output_dir: Where the trainer keeps its checkpoints.
             processes: That train together; None for as many as torchrun or accelerate launched.
+            others: Of TRL's own, such as `trackers.tracker_arguments`.
 
         Raises:
             TrainingError: The batch sizes do not divide each other.
@@ -147,7 +148,7 @@ class DAPOConfig(GRPOConfig):  # type: ignore[misc]
             save_steps=-(-settings.save_steps // updates) * updates,
             logging_steps=1,
             **{name: getattr(settings, name) for name in _NAMES_OF_BOTH},
-            **shared_arguments(settings, output_dir),
+            **(shared_arguments(settings, output_dir) | others),
         )
 
     @property

@@ -20,10 +20,12 @@ from masksearch_agent.traces.rows import make_rows
 from masksearch_agent.trainers.checkpoints import find_last_checkpoint
 from masksearch_agent.trainers.optimization import lora_config, optimizer_arguments, shared_arguments
 from masksearch_agent.trainers.ranks import leave_group_at_exit
+from masksearch_agent.trainers.trackers import tracked, tracker_arguments
 
 if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
+    from trl import SFTConfig
 
     from masksearch_agent.trainers.monitor import Monitor
 
@@ -43,6 +45,7 @@ def train_sft(
     callbacks: Sequence[TrainerCallback] = (),
     monitor: Monitor | None = None,
     failures: Failures | None = None,
+    report_to: Sequence[str] = (),
 ) -> PreTrainedModel:
     """Fine-tune a model on trajectories; goes on from the last checkpoint in `output_dir` if there is one.
 
@@ -53,13 +56,14 @@ def train_sft(
         monitor: Watches the run; None warns of what the log says and no more. Where its `kept_step` is 0, the weights
             that it began with were better, and are not loaded.
         failures: Counts the trajectories that no rows can be made of; they are left out.
+        report_to: Where the run is logged to, too.
 
     Raises:
         TrainingError: No row fits `settings.max_tokens`; or what the monitor raises.
     """
     import torch
     from transformers import PrinterCallback
-    from trl import SFTConfig, SFTTrainer
+    from trl import SFTTrainer
 
     from masksearch_agent.trainers.logprobs import LabelledHeadTrainer
     from masksearch_agent.trainers.monitor import Monitor
@@ -69,19 +73,7 @@ def train_sft(
     _, optimizer = optimizer_arguments(settings.optimizer)
     trainer = (SFTTrainer if torch.cuda.is_available() else LabelledHeadTrainer)(
         model=model,
-        args=SFTConfig(
-            per_device_train_batch_size=settings.batch_size,
-            gradient_accumulation_steps=settings.gradient_accumulation,
-            num_train_epochs=settings.epochs,
-            max_length=None,
-            # Few widths: on a CPU, bfloat16 kernels are made for each one and kept, hundreds of megabytes of them.
-            pad_to_multiple_of=64,
-            # Not by length: rows are as long as their tasks are hard, and stretches of one kind undo each other.
-            train_sampling_strategy="sequential" if settings.curriculum else "random",
-            save_steps=settings.save_steps,
-            logging_steps=10,
-            **shared_arguments(settings, output_dir),
-        ),
+        args=_arguments(settings, output_dir, report_to),
         train_dataset=dataset,
         processing_class=tokenizer,
         optimizer_cls_and_kwargs=optimizer,
@@ -91,9 +83,28 @@ def train_sft(
     monitor.attach(trainer)
     leave_group_at_exit()
     trainer.remove_callback(PrinterCallback)  # It prints to standard output, which is for results.
-    trainer.train(resume_from_checkpoint=find_last_checkpoint(output_dir))
+    with tracked(report_to):
+        trainer.train(resume_from_checkpoint=find_last_checkpoint(output_dir))
     trained = trainer.accelerator.unwrap_model(trainer.model)
     return trained.merge_and_unload() if settings.lora_rank else trained
+
+
+def _arguments(settings: SFTSettings, output_dir: Path, report_to: Sequence[str]) -> SFTConfig:
+    from trl import SFTConfig
+
+    return SFTConfig(
+        per_device_train_batch_size=settings.batch_size,
+        gradient_accumulation_steps=settings.gradient_accumulation,
+        num_train_epochs=settings.epochs,
+        max_length=None,
+        # Few widths: on a CPU, bfloat16 kernels are made for each one and kept, hundreds of megabytes of them.
+        pad_to_multiple_of=64,
+        # Not by length: rows are as long as their tasks are hard, and stretches of one kind undo each other.
+        train_sampling_strategy="sequential" if settings.curriculum else "random",
+        save_steps=settings.save_steps,
+        logging_steps=10,
+        **(shared_arguments(settings, output_dir) | tracker_arguments(report_to, output_dir)),
+    )
 
 
 def make_sft_dataset(

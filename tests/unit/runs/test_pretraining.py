@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from fakes.evaluation_results import result
 from fakes.stages import NotedWork
 
 from masksearch_agent.config.recipe import Recipe
-from masksearch_agent.errors import ConfigError, CorpusError, EvaluationError
+from masksearch_agent.errors import ConfigError, CorpusError, EvaluationError, MissingExtraError
 from masksearch_agent.evaluation.results import read_results
 from masksearch_agent.evaluation.runner import summarise
 from masksearch_agent.jsonl import read_jsonl, write_jsonl
@@ -51,15 +52,21 @@ class Notes(NotedWork):
             tasks=lambda stage, folder, site: self.masked.update(
                 {stage.name: [p.id for p in corpus_passages(site.where(stage.corpus))]}
             ),
-            sft=lambda stage, *_: Spent(2, 20),
-            dapo=lambda stage, *_: Spent(3, 30),
+            sft=lambda *given: self.train(*given, Spent(2, 20)),
+            dapo=lambda *given: self.train(*given, Spent(3, 30)),
         )
         self.asked: list[tuple[str, str, str, str]] = []
         self.masked: dict[str, list[str]] = {}
         """Passages that tasks were made from, by stage."""
+        self.logged_to: dict[str, tuple[str, ...]] = {}
+        """By the stage that trains."""
         self.chosen = ""
         self.recalls = RECALLS
         monkeypatch.setattr(pretraining, "report_pretraining", lambda run: run)
+
+    def train(self, stage: SFT | DAPO, folder: Path, site: Site, spent: Spent) -> Spent:
+        self.logged_to[stage.name] = site.report_to
+        return spent
 
     def ask(self, stage: Evaluation, folder: Path, site: Site) -> None:
         for dataset, asked in stage.asked.items():
@@ -241,3 +248,22 @@ def test_missing_data_is_named_before_anything_is_done(corpus: Path) -> None:
     with pytest.raises(ConfigError, match="nothing to evaluate on"):
         Pretraining(Recipe(exam={"documents": 0}), corpus, (), folder / "run")
     assert not (folder / "run").exists()
+
+
+def test_where_training_is_logged_to_makes_no_stage_anew(notes: Notes, corpus: Path) -> None:
+    notes.killed_at = "ramp_dapo"
+    with pytest.raises(KeyboardInterrupt):
+        make_run(corpus).run()
+    make_run(corpus, report_to="tensorboard").run()
+    assert notes.names == NOTED
+    assert notes.logged_to == {"ramp_sft": (), "ramp_dapo": ("tensorboard",)}
+
+
+def test_a_tracker_that_is_not_installed_is_told_before_anything_is_done(
+    notes: Notes, corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "trackio", None)
+    with pytest.raises(MissingExtraError, match=r"masksearch-agent\[trackio\]"):
+        make_run(corpus, report_to="trackio")
+    assert notes.done == []
+    assert not (corpus.parent / "run").exists()

@@ -25,9 +25,8 @@ class Stopped(Exception):
     """Raised in the trainer's place."""
 
 
-def test_a_share_of_the_tasks_that_are_drawn_from_is_ramps(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def asked_of_trainer(monkeypatch: pytest.MonkeyPatch, folder: Path, **changes: Any) -> dict[str, Any]:
+    """Return what a stage makes its trainer of."""
     seen: dict[str, Any] = {}
 
     def stop(**arguments: Any) -> None:
@@ -35,22 +34,31 @@ def test_a_share_of_the_tasks_that_are_drawn_from_is_ramps(
         raise Stopped
 
     monkeypatch.setattr(dapo, "DAPOTrainer", stop)
-    make_base_bundle("tiny", "run", choose_prompts("compact", "fills"), AgentSettings(), tmp_path / "agent")
+    make_base_bundle("tiny", "run", choose_prompts("compact", "fills"), AgentSettings(), folder / "agent")
     own = [SearchTask(id=f"own{n}", kind="qa", question="?", answers=(("a",),)) for n in range(6)]
-    ramp = [SearchTask(id=f"ramp{n}", kind="ramp", question="[mask]", answers=(("a",),)) for n in range(9)]
-    settings, search = DAPOSettings(ramp_share=0.4), as_search(lambda query: [])
+    settings, search = changes.pop("settings", DAPOSettings()), as_search(lambda query: [])
+    rollouts, new = rollouts_of(Recipe()), folder / "run" / "qa_dapo"
     with pytest.raises(Stopped):
-        run_dapo(
-            tmp_path / "agent",
-            own,
-            search,
-            settings,
-            rollouts_of(Recipe()),
-            tmp_path / "new",
-            "qa_dapo",
-            ramp=ramp,
-        )
+        run_dapo(folder / "agent", own, search, settings, rollouts, new, "qa_dapo", **changes)
+    return seen
+
+
+def test_a_share_of_the_tasks_that_are_drawn_from_is_ramps(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    ramp = [SearchTask(id=f"ramp{n}", kind="ramp", question="[mask]", answers=(("a",),)) for n in range(9)]
+    seen = asked_of_trainer(monkeypatch, tmp_path, settings=DAPOSettings(ramp_share=0.4), ramp=ramp)
     assert Counter(task.kind for task in seen["tasks"]) == {"qa": 6, "ramp": 4}
+
+
+def test_training_is_logged_to_trackers_only_where_that_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pytest.importorskip("tensorboard")
+    arguments = asked_of_trainer(monkeypatch, tmp_path)["args"]
+    assert arguments.report_to == []
+    arguments = asked_of_trainer(monkeypatch, tmp_path, report_to=("tensorboard",))["args"]
+    assert (arguments.report_to, arguments.run_name) == (["tensorboard"], "run/qa_dapo")
 
 
 def test_failed_rollouts_of_all_steps_are_told() -> None:

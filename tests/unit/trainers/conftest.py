@@ -58,6 +58,7 @@ def make_trainer(tiny_tokenizer: Any, tmp_path: Path) -> MakeTrainer:
     from fakes.tiny_models import make_test_model
 
     from masksearch_agent.trainers.dapo import DAPOConfig, DAPOTrainer
+    from masksearch_agent.trainers.trackers import tracker_arguments
 
     def make(runner: Any, tasks: Sequence[SearchTask] = TASKS, callbacks: Any = (), **changes: Any) -> Any:
         output_dir = changes.pop("output_dir", tmp_path)
@@ -65,11 +66,14 @@ def make_trainer(tiny_tokenizer: Any, tmp_path: Path) -> MakeTrainer:
         model = changes.pop("model", None) or make_test_model(tiny_tokenizer)
         weight_sync = changes.pop("weight_sync", None)
         monitor = changes.pop("monitor", None)
+        report_to = changes.pop("report_to", ())
         if monitor is not None:
             changes["monitor"] = monitor.settings
         small = {"prompts_per_step": 2, "group_size": 2, "row_batch_size": 2, "max_steps": 4}
         settings = DAPOSettings.model_validate({**small, "max_sampler_drift": None, **changes})
-        config = DAPOConfig.from_settings(settings, output_dir, processes)
+        config = DAPOConfig.from_settings(
+            settings, output_dir, processes, **tracker_arguments(report_to, output_dir)
+        )
         return DAPOTrainer(
             model, config, tasks, runner, tiny_tokenizer, callbacks, weight_sync=weight_sync, monitor=monitor
         )
