@@ -19,8 +19,8 @@ packages=(
   annotated-types anyio certifi charset-normalizer datasets dill distro gguf h11 httpcore httpcore2 httpx httpx2
   hypothesis idna jsonpatch jsonpointer langchain-core langchain-protocol langgraph langgraph-checkpoint
   langgraph-prebuilt langgraph-sdk langsmith multiprocess orjson ormsgpack pydantic pydantic-core pytest-asyncio
-  requests requests-toolbelt sniffio tantivy tenacity transformers trl truststore typing-inspection urllib3 uuid-utils
-  uvloop websockets xxhash zstandard
+  requests requests-toolbelt sniffio sortedcontainers tantivy tenacity transformers trl truststore typing-inspection
+  urllib3 uuid-utils uvloop websockets xxhash zstandard
 )
 mapfile -t pinned < <("$bin/python" -c '
 import sys
