@@ -29,7 +29,7 @@ from masksearch_agent.ramp.soundness import (
 )
 from masksearch_agent.ramp.wording import all_tokens, has_base, inverted, predicate, rest_of, text_of, tidy
 
-__all__ = ("KIND", "POINTING", "ask")
+__all__ = ("KIND", "POINTING", "ask", "fits_kind")
 
 KIND = "[kind]"
 """Stands in a question for what the corpus calls the answer."""
@@ -38,8 +38,9 @@ _PLACES = frozenset({"GPE", "LOC", "FAC"})
 _NUMBERS = frozenset({"CARDINAL", "QUANTITY", "PERCENT", "MONEY", "ORDINAL"})
 _OF_NOTHING_ASKED = frozenset({"as", "of", "like", "than", "per", "including", "such", "via"})
 """Prepositions whose noun no question word asks for."""
-_DATED = re.compile(r"\b(?:1\d|20)\d\ds?\b|\d+(?:st|nd|rd|th) century|\b\d+ (?:BC|AD|BCE|CE)\b")
-"""`every four years` is no answer to `when`."""
+_DATED = re.compile(r"\b(?:1\d|20)\d\d\b|\b\d+ (?:BC|AD|BCE|CE)\b")
+_ROUGHLY = re.compile(r"\b(?:early|mid|late|beginning|end|around|about|circa|before|after|until|since)\b")
+"""`every four years` is no answer to `when`, and `the late 1960s` says less than whoever asks wants to know."""
 POINTING = re.compile(
     r"\b(?:this|these|those|it|its|they|their|above|below|following|here|see|same|such)\b", re.IGNORECASE
 )
@@ -49,10 +50,19 @@ _NO_PLACE = re.compile(
     r"|Army|Navy|Force|Party|Series|Division|Conference|Records|University|Award|Prize|Order)\b"
 )
 """What is taken for a place, and asked for with `in what`, if at all."""
+_OF_CITY = frozenset({"in", "near", "of", "through"})
+"""Behind other prepositions a city is a club, a court or a university: `he played for Houston`."""
 _EVERYWHERE = frozenset(
     ["release", "air", "premiere", "publish", "issue", "broadcast", "launch", "distribute"]
 )
 """What happens in several places on one day."""
+_CITIES = frozenset({"city", "town", "village", "municipality", "commune", "suburb", "hamlet", "capital"})
+_SUPPOSED = frozenset({"would", "could", "might"})
+_ALSO = frozenset({"also", "too", "additionally"})
+_OF_EVENT = frozenset({"after", "before", "since", "until", "upon", "following"})
+_LIFE = re.compile(r"\s?\((?:born |c\. ?|ca\. ?)?[^()]{0,30}\b\d{3,4} ?[-–—] ?[^()]{0,30}\d{3,4}\s?\)")
+_MAX_LIFE = 90
+"""Characters."""
 _MIN_WORDS, _MAX_WORDS = 5, 26
 _MAX_SUBJECT_WORDS = 14
 
@@ -82,6 +92,14 @@ def ask(clause: Clause, answer: Any, label: str, kind: str) -> str:
         question = _of_object(clause, head, answer, label, kind)
     if is_listing(clause) or any(child.dep_ == "ccomp" for child in clause.root.lefts):
         return ""
+    if any(child.lower_ in _SUPPOSED for child in clause.auxiliaries):
+        return ""
+    if any(child.lower_ in _ALSO for child in clause.root.children) and not _is_dated(label):
+        return ""  # So does another.
+    # What stood before the subject comes to stand behind a part of it that has a verb of its own, and is said of that.
+    is_shifted = any(child != head for child in clause.before)
+    if is_shifted and any(token.pos_ in ("VERB", "AUX") for part in clause.after for token in part.subtree):
+        return ""
     if any(child.dep_ == "ccomp" and child.i < answer.start for child in clause.after):
         return ""
     if any(token.pos_ == "PROPN" for head in clause.adverbs for token in head.subtree):
@@ -95,6 +113,26 @@ def ask(clause: Clause, answer: Any, label: str, kind: str) -> str:
     if is_broken(question) or is_cut(clause, question):
         return ""
     return question if _MIN_WORDS <= len(question.split()) <= _MAX_WORDS else ""
+
+
+def _is_dated(label: str) -> bool:
+    return label in ("DATE", *_NUMBERS)
+
+
+def fits_kind(question: str, kind: str) -> bool:
+    """Whether a question may ask for its answer by a kind, which the corpus tells of the name: a city that plays or is
+    played for is a club.
+
+    Args:
+        question: With `KIND` in it.
+        kind: What the corpus calls the answer.
+    """
+    if not _is_place(kind):
+        return True
+    word = re.search(rf"(?:(\w+) )?which {re.escape(KIND)}(?: (\w+))?", question, re.IGNORECASE)
+    if word is None or word[1] is None:
+        return word is not None and word[2] in ("is", "was", "are", "were", "has", "had", "did", "does", "do")
+    return not _is_city(kind) or word[1].lower() in _OF_CITY
 
 
 def _next_word(answer: Any, clause: Clause) -> str:
@@ -131,18 +169,19 @@ def _of_subject(clause: Clause, answer: Any, label: str, kind: str) -> str:
         is_person = all(
             PERSON_NOUN.search(noun.lower_) or KINDS.get(noun.lower_) == "person" for noun in attributes
         )
-        if label == "PERSON" and not is_person:
+        if (label == "PERSON" or _has_life(answer)) and not is_person:
             return ""  # "Commandment Rock is a large rock": one of the two is wrong.
         label = "PERSON" if is_person else ""
-    if label in _PLACES and not attributes and not kind:
-        return ""  # "What founded colonies in …?"
+    is_acting = not attributes and not any(child.dep_ == "auxpass" for child in clause.auxiliaries)
+    if (label in _PLACES and not attributes and not kind) or (_is_place(kind) and is_acting):
+        return ""  # "What founded colonies in …?" "Which city won the second leg?"
     word = "who" if label == "PERSON" and kind in ("", "person") else f"which {kind}" if kind else "what"
     told = predicate(clause)
     if word == "what" and re.search(r"\b(?:his|her|he|she)\b", told):
         word = "who"
     if word == "who" and len(answer) == 1 and not attributes:
         return ""  # Half of a name.
-    is_name = word == "what" and not attributes and all(token.pos_ == "PROPN" for token in answer)
+    is_name = word == "what" and not attributes and _is_name(answer)
     return f"{'who or what' if is_name and label not in _PLACES else word} {told}"
 
 
@@ -168,6 +207,8 @@ def _of_object(clause: Clause, head: Any, answer: Any, label: str, kind: str) ->
             return ""
         if clause.root.text.isupper() or (is_common(answer) and len(answer) == 1):
             return ""
+        if head.dep_ == "dobj" and _is_city(kind):
+            return ""  # A city that is beaten is a club.
         if clause.root.lemma_ == "be" and any(child.lower_ == "as" for child in clause.after):
             return ""
         is_told = has_rest(clause, head) or (label in _NUMBERS and clause.root.lemma_ == "have")
@@ -176,13 +217,12 @@ def _of_object(clause: Clause, head: Any, answer: Any, label: str, kind: str) ->
         if _is_whole(answer, subtree(head, clause)) and (is_thing or is_number):
             if head.dep_ == "attr" and head.left_edge.lower_ in ("a", "an") and not is_number:
                 return ""
+            is_described = clause.subject.pos_ == "NOUN" and clause.subject.i not in clause.names
+            if head.dep_ == "attr" and not is_number and not is_described:
+                return ""  # "What is the Church of England?" has as many answers as words.
             has_done = any(child.lower_ in ("has", "have") for child in clause.auxiliaries)
-            if (
-                head.dep_ == "dobj"
-                and not kind
-                and (label == "ORG" or has_done or clause.root.lemma_ == "have")
-            ):
-                return ""  # "What has X led?" asks for one of many.
+            if head.dep_ == "dobj" and not kind and (label != "PERSON" or has_done):
+                return ""  # "What has X led?" "What did she win?" Much.
             is_called = clause.subject.lower_ in ("name", "nickname", "pseudonym", "title")
             return f"{'what' if is_called else _word(label, kind)} {inverted(clause, head)}"
         return (
@@ -192,7 +232,7 @@ def _of_object(clause: Clause, head: Any, answer: Any, label: str, kind: str) ->
         )
     if head.dep_ in ("prep", "agent"):
         return _of_preposition(clause, head, answer, label, kind)
-    if head.dep_ in ("npadvmod", "tmod") and label == "DATE" and _DATED.search(answer.text):
+    if head.dep_ in ("npadvmod", "tmod") and label == "DATE" and _is_exact(answer.text):
         return f"when {inverted(clause, head)}" if _is_whole(answer, subtree(head, clause)) else ""
     return ""
 
@@ -211,11 +251,13 @@ def _of_preposition(clause: Clause, head: Any, answer: Any, label: str, kind: st
         return ""
     asked = inverted(clause, head)
     if label == "DATE":
-        return _of_date(clause, preposition, answer, asked)
+        return _of_date(clause, head, answer, asked)
     if label in (*_NUMBERS, "TIME") or preposition in _OF_NOTHING_ASKED:
         return ""
     if preposition == "by":
         return _of_agent(clause, head, answer, label, kind, asked)
+    if _is_city(kind) and preposition not in _OF_CITY:
+        return ""
     if kind:
         return f"{preposition} which {kind} {asked}"
     if label in _PLACES and (preposition not in ("in", "at", "from") or _NO_PLACE.search(answer.text)):
@@ -233,14 +275,21 @@ def _of_preposition(clause: Clause, head: Any, answer: Any, label: str, kind: st
     return ""
 
 
-def _of_date(clause: Clause, preposition: str, answer: Any, asked: str) -> str:
+def _of_date(clause: Clause, head: Any, answer: Any, asked: str) -> str:
     # "When is X considered one of the most important …?" has a century for a scope.
     finite = clause.auxiliaries[0] if clause.auxiliaries else clause.root
-    is_told = _DATED.search(answer.text) and finite.tag_ == "VBD"
-    if not is_told or preposition not in ("in", "on", "at") or clause.root.lemma_ == "be":
+    is_told = _is_exact(answer.text) and finite.tag_ == "VBD"
+    place = clause.after.index(head) if head in clause.after else 0
+    if place and clause.after[place - 1].lower_ in _OF_EVENT and head.nbor(-1).text != ",":
+        return ""  # "after the passage of the Acts in 1774" dates the Acts.
+    if not is_told or head.lower_ not in ("in", "on", "at") or clause.root.lemma_ == "be":
         return ""
-    is_year = preposition == "in" and _YEAR.fullmatch(answer.text)
+    is_year = head.lower_ == "in" and _YEAR.fullmatch(answer.text)
     return f"in what year {asked}" if is_year else f"when {asked}"
+
+
+def _is_exact(date: str) -> bool:
+    return _DATED.search(date) is not None and _ROUGHLY.search(date.lower()) is None
 
 
 def _of_agent(clause: Clause, head: Any, answer: Any, label: str, kind: str, asked: str) -> str:
@@ -264,6 +313,8 @@ def _in_place(clause: Clause, head: Any, answer: Any, kind: str) -> str:
     if not kind or last.dep_ != "pobj" or last.head.lower_ not in ("of", "in", "by", "from", "for", "with"):
         return ""
     if clause.before or head != clause.after[-1] or clause.root.lemma_ != "be":
+        return ""
+    if _is_city(kind) and last.head.lower_ not in _OF_CITY:
         return ""
     rest = [token for token in subtree(head, clause) if token.pos_ != "PUNCT"]
     if not _is_whole(answer, subtree(last, clause)) or rest[-1].i != answer[-1].i:
@@ -318,6 +369,26 @@ def _how_many(clause: Clause, head: Any, noun: Any, answer: Any, label: str) -> 
 def _counts(answer: Any, noun: Any) -> bool:
     is_many = answer.text not in ("1", "one")
     return bool(is_many and answer.root.dep_ == "nummod" and answer.root.head == noun and noun.tag_ == "NNS")
+
+
+def _is_place(kind: str) -> bool:
+    return KINDS.get(kind) == "place" or kind in ("continent", "region")
+
+
+def _is_city(kind: str) -> bool:
+    return kind in _CITIES
+
+
+def _is_name(answer: Any) -> bool:
+    """Whether all words of an answer that may have a capital have one."""
+    is_capital = all(token.text[:1].isupper() or token.is_stop or not token.is_alpha for token in answer)
+    return is_capital and any(token.pos_ == "PROPN" for token in answer)
+
+
+def _has_life(answer: Any) -> bool:
+    """Whether the years of a life stand behind a name."""
+    after = answer.doc.text[answer.end_char : answer.end_char + _MAX_LIFE]
+    return _LIFE.match(after) is not None
 
 
 def _word(label: str, kind: str) -> str:

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from masksearch_agent.config.ramp import RampSettings
 from masksearch_agent.ramp.glossary import Glossary
 from masksearch_agent.ramp.spans import IDENTIFIER, TERM, Span
+from masksearch_agent.ramp.titles import is_manual
 from masksearch_agent.ramp.wholeness import is_said_beside
 from masksearch_agent.records import MASK, Passage
 from masksearch_agent.text.matching import contains_phrase
@@ -138,6 +139,8 @@ def _span_flaw(passage: Passage, span: Span, settings: RampSettings) -> str:
             return "enumeration"
         if is_said_beside(passage.text, span, passage.title):
             return "said_beside"
+    if span.label == TERM and span.text.islower() and is_manual(passage.title):
+        return "common_noun"  # `transactions`: without a question, others fit as well.
     # "first" or "two years" can be guessed from the sentence and is found by chance in any other one.
     if (
         span.hop is None
