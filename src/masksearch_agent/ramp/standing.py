@@ -170,6 +170,10 @@ def _points_elsewhere(question: str, clause: Clause, topic: Topic) -> bool:
     finite = clause.auxiliaries[0] if clause.auxiliaries else clause.root
     if finite.tag_ in _NOW and _IN_YEAR.search(question):
         return True
+    subject = clause.subject
+    is_told = subject.i in clause.names or subject.lower_ in UNIQUE_NOUNS or is_manual(topic.title)
+    if subject.pos_ == "NOUN" and is_bare(subject) and not is_told:
+        return True  # "When was the structure renamed?"
     if not _OF_PERSON.search(question):
         return False
     if question.startswith(("Who ", "By whom ")):

@@ -76,5 +76,6 @@ def test_what_two_entries_do_alike_tells_neither() -> None:
 
 def test_half_of_an_inner_clause_is_not_asked() -> None:
     assert not questions(
-        "hot_kettle (boolean)\n\nSpecifies whether or not you can brew and pour tea at night.", "20.1. Tea"
+        "hot_kettle (boolean)\n\nSpecifies whether or not you can brew and print labels at night.",
+        "20.1. Tea",
     )

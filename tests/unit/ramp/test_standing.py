@@ -210,6 +210,8 @@ def test_a_question_says_all_that_its_sentence_leaves_to_the_page(
         # Whose album?
         ("Harbour Song", "Harbour Song was released as the first single from his album Sunset on 4 May 2007.",
          "4 May 2007"),
+        # The structure, on a page that is named by the way.
+        ("Berger Tower", "The structure was renamed by the Berger Group of Leipzig in 2009.", "2009"),
         # A year that was now.
         ("Anna Berger", "In 2014 Anna Berger is based in Leipzig.", "Leipzig"),
         # The page is named twice.
