@@ -73,8 +73,8 @@ def described(text: str, entry: Span, title: str) -> Span | None:
         return None  # "whether you can connect and run queries": both are one clause's.
     rest = rest[: also.start() if also else None]
     question = tidy(f"{f'which {entry.label}' if entry.label else 'what'} {verb} {rest}")
-    if text.count(rest) > 1:
-        return None  # So does another entry.
+    if text.count(rest) > 1 or rest.startswith("and "):
+        return None  # So does another entry; "reads and return".
     is_whole = _MIN_WORDS <= len(rest.split()) <= _MAX_WORDS and not is_broken(question)
     if not is_whole or POINTING.search(rest) or contains_phrase(question, entry.text):
         return None

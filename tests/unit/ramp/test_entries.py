@@ -79,3 +79,7 @@ def test_half_of_an_inner_clause_is_not_asked() -> None:
         "hot_kettle (boolean)\n\nSpecifies whether or not you can brew and print labels at night.",
         "20.1. Tea",
     )
+
+
+def test_two_verbs_in_a_row_are_not_asked() -> None:
+    assert not questions("pour(cup)\n\nRead and return the colour of the tea in the cup.", "9.1. Tea")
