@@ -9,9 +9,18 @@ Generation" (NAACL 2010) make questions in this way and rank them; here the doub
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from typing import Any
 
+from masksearch_agent.ramp.answer_kinds import (
+    OF_CITY,
+    counts,
+    has_life,
+    is_city,
+    is_exact,
+    is_name,
+    is_place,
+    is_whole,
+)
 from masksearch_agent.ramp.clauses import Clause, subtree
 from masksearch_agent.ramp.fact_patterns import KINDS
 from masksearch_agent.ramp.rule_words import ARBITRARY, PERSON_NOUN
@@ -29,18 +38,13 @@ from masksearch_agent.ramp.soundness import (
 )
 from masksearch_agent.ramp.wording import all_tokens, has_base, inverted, predicate, rest_of, text_of, tidy
 
-__all__ = ("KIND", "POINTING", "ask", "fits_kind")
+__all__ = ("POINTING", "ask")
 
-KIND = "[kind]"
-"""Stands in a question for what the corpus calls the answer."""
 
 _PLACES = frozenset({"GPE", "LOC", "FAC"})
 _NUMBERS = frozenset({"CARDINAL", "QUANTITY", "PERCENT", "MONEY", "ORDINAL"})
 _OF_NOTHING_ASKED = frozenset({"as", "of", "like", "than", "per", "including", "such", "via"})
 """Prepositions whose noun no question word asks for."""
-_DATED = re.compile(r"\b(?:1\d|20)\d\d\b|\b\d+ (?:BC|AD|BCE|CE)\b")
-_ROUGHLY = re.compile(r"\b(?:early|mid|late|beginning|end|around|about|circa|before|after|until|since)\b")
-"""`every four years` is no answer to `when`, and `the late 1960s` says less than whoever asks wants to know."""
 POINTING = re.compile(
     r"\b(?:this|these|those|it|its|they|their|above|below|following|here|see|same|such)\b", re.IGNORECASE
 )
@@ -50,19 +54,13 @@ _NO_PLACE = re.compile(
     r"|Army|Navy|Force|Party|Series|Division|Conference|Records|University|Award|Prize|Order)\b"
 )
 """What is taken for a place, and asked for with `in what`, if at all."""
-_OF_CITY = frozenset({"in", "near", "of", "through"})
-"""Behind other prepositions a city is a club, a court or a university: `he played for Houston`."""
 _EVERYWHERE = frozenset(
     ["release", "air", "premiere", "publish", "issue", "broadcast", "launch", "distribute"]
 )
 """What happens in several places on one day."""
-_CITIES = frozenset({"city", "town", "village", "municipality", "commune", "suburb", "hamlet", "capital"})
 _SUPPOSED = frozenset({"would", "could", "might"})
 _ALSO = frozenset({"also", "too", "additionally"})
 _OF_EVENT = frozenset({"after", "before", "since", "until", "upon", "following"})
-_LIFE = re.compile(r"\s?\((?:born |c\. ?|ca\. ?)?[^()]{0,30}\b\d{3,4} ?[-–—] ?[^()]{0,30}\d{3,4}\s?\)")
-_MAX_LIFE = 90
-"""Characters."""
 _MIN_WORDS, _MAX_WORDS = 5, 26
 _MAX_SUBJECT_WORDS = 14
 
@@ -119,22 +117,6 @@ def _is_dated(label: str) -> bool:
     return label in ("DATE", *_NUMBERS)
 
 
-def fits_kind(question: str, kind: str) -> bool:
-    """Whether a question may ask for its answer by a kind, which the corpus tells of the name: a city that plays or is
-    played for is a club.
-
-    Args:
-        question: With `KIND` in it.
-        kind: What the corpus calls the answer.
-    """
-    if not _is_place(kind):
-        return True
-    word = re.search(rf"(?:(\w+) )?which {re.escape(KIND)}(?: (\w+))?", question, re.IGNORECASE)
-    if word is None or word[1] is None:
-        return word is not None and word[2] in ("is", "was", "are", "were", "has", "had", "did", "does", "do")
-    return not _is_city(kind) or word[1].lower() in _OF_CITY
-
-
 def _next_word(answer: Any, clause: Clause) -> str:
     """Return the word behind an answer, of those that a question keeps."""
     rest = (token for token in answer.doc[answer.end :] if token.i not in clause.dropped)
@@ -144,13 +126,13 @@ def _next_word(answer: Any, clause: Clause) -> str:
 def _of_subject(clause: Clause, answer: Any, label: str, kind: str) -> str:
     """Who or what does what the sentence says."""
     whole = subtree(clause.subject, clause)
-    if label in _NUMBERS and _counts(answer, clause.subject) and not clause.before and clause.after:
+    if label in _NUMBERS and counts(answer, clause.subject) and not clause.before and clause.after:
         # "Five ships sank." -> "How many ships sank?"
         rest = [token for token in whole if token.i > answer[-1].i]
         if whole[0].i == answer[0].i and rest:
             return f"How many {text_of(rest, clause)} {predicate(clause)}"
         return ""
-    if not _is_whole(answer, whole) or label in (*_NUMBERS, "DATE", "TIME"):
+    if not is_whole(answer, whole) or label in (*_NUMBERS, "DATE", "TIME"):
         return ""
     if not fits_subject(clause, answer, kind):
         return ""
@@ -169,11 +151,11 @@ def _of_subject(clause: Clause, answer: Any, label: str, kind: str) -> str:
         is_person = all(
             PERSON_NOUN.search(noun.lower_) or KINDS.get(noun.lower_) == "person" for noun in attributes
         )
-        if (label == "PERSON" or _has_life(answer)) and not is_person:
+        if (label == "PERSON" or has_life(answer)) and not is_person:
             return ""  # "Commandment Rock is a large rock": one of the two is wrong.
         label = "PERSON" if is_person else ""
     is_acting = not attributes and not any(child.dep_ == "auxpass" for child in clause.auxiliaries)
-    if (label in _PLACES and not attributes and not kind) or (_is_place(kind) and is_acting):
+    if (label in _PLACES and not attributes and not kind) or (is_place(kind) and is_acting):
         return ""  # "What founded colonies in …?" "Which city won the second leg?"
     word = "who" if label == "PERSON" and kind in ("", "person") else f"which {kind}" if kind else "what"
     told = predicate(clause)
@@ -181,8 +163,8 @@ def _of_subject(clause: Clause, answer: Any, label: str, kind: str) -> str:
         word = "who"
     if word == "who" and len(answer) == 1 and not attributes:
         return ""  # Half of a name.
-    is_name = word == "what" and not attributes and _is_name(answer)
-    return f"{'who or what' if is_name and label not in _PLACES else word} {told}"
+    is_called_so = word == "what" and not attributes and is_name(answer)
+    return f"{'who or what' if is_called_so and label not in _PLACES else word} {told}"
 
 
 def _of_object(clause: Clause, head: Any, answer: Any, label: str, kind: str) -> str:
@@ -207,14 +189,14 @@ def _of_object(clause: Clause, head: Any, answer: Any, label: str, kind: str) ->
             return ""
         if clause.root.text.isupper() or (is_common(answer) and len(answer) == 1):
             return ""
-        if head.dep_ == "dobj" and _is_city(kind):
+        if head.dep_ == "dobj" and is_city(kind):
             return ""  # A city that is beaten is a club.
         if clause.root.lemma_ == "be" and any(child.lower_ == "as" for child in clause.after):
             return ""
         is_told = has_rest(clause, head) or (label in _NUMBERS and clause.root.lemma_ == "have")
         if head.dep_ == "dobj" and not (kind or is_told):
             return ""
-        if _is_whole(answer, subtree(head, clause)) and (is_thing or is_number):
+        if is_whole(answer, subtree(head, clause)) and (is_thing or is_number):
             if head.dep_ == "attr" and head.left_edge.lower_ in ("a", "an") and not is_number:
                 return ""
             is_described = clause.subject.pos_ == "NOUN" and clause.subject.i not in clause.names
@@ -232,8 +214,8 @@ def _of_object(clause: Clause, head: Any, answer: Any, label: str, kind: str) ->
         )
     if head.dep_ in ("prep", "agent"):
         return _of_preposition(clause, head, answer, label, kind)
-    if head.dep_ in ("npadvmod", "tmod") and label == "DATE" and _is_exact(answer.text):
-        return f"when {inverted(clause, head)}" if _is_whole(answer, subtree(head, clause)) else ""
+    if head.dep_ in ("npadvmod", "tmod") and label == "DATE" and is_exact(answer.text):
+        return f"when {inverted(clause, head)}" if is_whole(answer, subtree(head, clause)) else ""
     return ""
 
 
@@ -241,7 +223,7 @@ def _of_preposition(clause: Clause, head: Any, answer: Any, label: str, kind: st
     noun = next((child for child in head.children if child.dep_ == "pobj"), None)
     if noun is None:
         return ""
-    if not _is_whole(answer, subtree(noun, clause)):
+    if not is_whole(answer, subtree(noun, clause)):
         return _how_many(clause, head, noun, answer, label) or _in_place(clause, head, answer, kind)
     preposition = head.lower_
     if clause.root.lemma_ == "be" and any(child.dep_ == "attr" for child in clause.after):
@@ -256,7 +238,7 @@ def _of_preposition(clause: Clause, head: Any, answer: Any, label: str, kind: st
         return ""
     if preposition == "by":
         return _of_agent(clause, head, answer, label, kind, asked)
-    if _is_city(kind) and preposition not in _OF_CITY:
+    if is_city(kind) and preposition not in OF_CITY:
         return ""
     if kind:
         return f"{preposition} which {kind} {asked}"
@@ -278,7 +260,7 @@ def _of_preposition(clause: Clause, head: Any, answer: Any, label: str, kind: st
 def _of_date(clause: Clause, head: Any, answer: Any, asked: str) -> str:
     # "When is X considered one of the most important …?" has a century for a scope.
     finite = clause.auxiliaries[0] if clause.auxiliaries else clause.root
-    is_told = _is_exact(answer.text) and finite.tag_ == "VBD"
+    is_told = is_exact(answer.text) and finite.tag_ == "VBD"
     place = clause.after.index(head) if head in clause.after else 0
     if place and clause.after[place - 1].lower_ in _OF_EVENT and head.nbor(-1).text != ",":
         return ""  # "after the passage of the Acts in 1774" dates the Acts.
@@ -286,10 +268,6 @@ def _of_date(clause: Clause, head: Any, answer: Any, asked: str) -> str:
         return ""
     is_year = head.lower_ == "in" and _YEAR.fullmatch(answer.text)
     return f"in what year {asked}" if is_year else f"when {asked}"
-
-
-def _is_exact(date: str) -> bool:
-    return _DATED.search(date) is not None and _ROUGHLY.search(date.lower()) is None
 
 
 def _of_agent(clause: Clause, head: Any, answer: Any, label: str, kind: str, asked: str) -> str:
@@ -301,8 +279,10 @@ def _of_agent(clause: Clause, head: Any, answer: Any, label: str, kind: str, ask
         return ""
     if label == "PERSON" and head == clause.after[-1] and not clause.before:
         return f"who {asked} by"
-    is_name = label in ("PERSON", "ORG") or all(token.pos_ == "PROPN" for token in answer)
-    return f"by {f'which {kind}' if kind else 'whom' if is_name and label not in _PLACES else 'what'} {asked}"
+    is_named = label in ("PERSON", "ORG") or all(token.pos_ == "PROPN" for token in answer)
+    return (
+        f"by {f'which {kind}' if kind else 'whom' if is_named and label not in _PLACES else 'what'} {asked}"
+    )
 
 
 def _in_place(clause: Clause, head: Any, answer: Any, kind: str) -> str:
@@ -314,10 +294,10 @@ def _in_place(clause: Clause, head: Any, answer: Any, kind: str) -> str:
         return ""
     if clause.before or head != clause.after[-1] or clause.root.lemma_ != "be":
         return ""
-    if _is_city(kind) and last.head.lower_ not in _OF_CITY:
+    if is_city(kind) and last.head.lower_ not in OF_CITY:
         return ""
     rest = [token for token in subtree(head, clause) if token.pos_ != "PUNCT"]
-    if not _is_whole(answer, subtree(last, clause)) or rest[-1].i != answer[-1].i:
+    if not is_whole(answer, subtree(last, clause)) or rest[-1].i != answer[-1].i:
         return ""
     kept = [token for token in all_tokens(clause) if token.i < subtree(last, clause)[0].i]
     if any(
@@ -340,7 +320,7 @@ def _of_amount(clause: Clause, head: Any, answer: Any) -> str:
     amount = [token for child in of.children for token in subtree(child, clause)]
     if (
         answer.label_ not in _NUMBERS
-        or not _is_whole(answer, amount)
+        or not is_whole(answer, amount)
         or head.left_edge.lower_ not in ("a", "an")
     ):
         return ""
@@ -352,7 +332,7 @@ def _of_amount(clause: Clause, head: Any, answer: Any) -> str:
 
 def _how_many(clause: Clause, head: Any, noun: Any, answer: Any, label: str) -> str:
     """ "How many districts does X have?" of the number before an object, "in how many …" behind a preposition."""
-    if label not in _NUMBERS or not _counts(answer, noun):
+    if label not in _NUMBERS or not counts(answer, noun):
         return ""
     if head.dep_ != "dobj" and (clause.root.lemma_ == "be" and not clause.auxiliaries):
         return ""
@@ -366,43 +346,7 @@ def _how_many(clause: Clause, head: Any, noun: Any, answer: Any, label: str) -> 
     return f"{preposition}how many {text_of(rest, clause)} {inverted(clause, head)}"
 
 
-def _counts(answer: Any, noun: Any) -> bool:
-    is_many = answer.text not in ("1", "one")
-    return bool(is_many and answer.root.dep_ == "nummod" and answer.root.head == noun and noun.tag_ == "NNS")
-
-
-def _is_place(kind: str) -> bool:
-    return KINDS.get(kind) == "place" or kind in ("continent", "region")
-
-
-def _is_city(kind: str) -> bool:
-    return kind in _CITIES
-
-
-def _is_name(answer: Any) -> bool:
-    """Whether all words of an answer that may have a capital have one."""
-    is_capital = all(token.text[:1].isupper() or token.is_stop or not token.is_alpha for token in answer)
-    return is_capital and any(token.pos_ == "PROPN" for token in answer)
-
-
-def _has_life(answer: Any) -> bool:
-    """Whether the years of a life stand behind a name."""
-    after = answer.doc.text[answer.end_char : answer.end_char + _MAX_LIFE]
-    return _LIFE.match(after) is not None
-
-
 def _word(label: str, kind: str) -> str:
     if label == "PERSON" and kind in ("", "person"):
         return "who"
     return f"which {kind}" if kind else "what"
-
-
-def _is_whole(answer: Any, tokens: Sequence[Any]) -> bool:
-    """Whether an answer is all that a phrase says, articles and punctuation left out."""
-    answered = {token.i for token in answer}
-    return all(
-        token.i in answered
-        or token.pos_ in ("PUNCT", "SPACE")
-        or (token.lower_ in ("the", "a", "an") and token.dep_ == "det")
-        for token in tokens
-    )

@@ -13,11 +13,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from masksearch_agent.ramp.answer_kinds import KIND
 from masksearch_agent.ramp.clauses import Clause, Topic, find_clause, is_of_topic, topic_of
 from masksearch_agent.ramp.entries import described, find_entries, purpose
 from masksearch_agent.ramp.expansions import expansions
 from masksearch_agent.ramp.glossary import general_words
-from masksearch_agent.ramp.questions import KIND, ask
+from masksearch_agent.ramp.questions import ask
 from masksearch_agent.ramp.rule_words import EMPTY_ADJECTIVES, KIND_NOUNS, NAMED_KINDS
 from masksearch_agent.ramp.spans import IDENTIFIER, TERM, Span, trimmed_spans
 from masksearch_agent.ramp.standing import standing
