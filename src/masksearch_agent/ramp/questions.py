@@ -92,7 +92,7 @@ def ask(clause: Clause, answer: Any, label: str, kind: str) -> str:
         return ""
     if any(child.lower_ in _SUPPOSED for child in clause.auxiliaries):
         return ""
-    if any(child.lower_ in _ALSO for child in clause.root.children) and not _is_dated(label):
+    if any(child.lower_ in _ALSO for child in clause.root.children) and label not in ("DATE", *_NUMBERS):
         return ""  # So does another.
     # What stood before the subject comes to stand behind a part of it that has a verb of its own, and is said of that.
     is_shifted = any(child != head for child in clause.before)
@@ -111,10 +111,6 @@ def ask(clause: Clause, answer: Any, label: str, kind: str) -> str:
     if is_broken(question) or is_cut(clause, question):
         return ""
     return question if _MIN_WORDS <= len(question.split()) <= _MAX_WORDS else ""
-
-
-def _is_dated(label: str) -> bool:
-    return label in ("DATE", *_NUMBERS)
 
 
 def _next_word(answer: Any, clause: Clause) -> str:
