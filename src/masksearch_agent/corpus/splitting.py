@@ -15,7 +15,7 @@ from masksearch_agent.errors import needs_extra
 from masksearch_agent.text.cleaning import clean_text
 from masksearch_agent.text.words import count_words
 
-__all__ = ("Piece", "split_document", "split_text")
+__all__ = ("BETWEEN_HEADINGS", "Piece", "split_document", "split_text")
 
 _MAX_CHARS_PER_WORD = 20
 """What goes beyond it on average is no text: code without spaces, encoded bytes."""
@@ -24,7 +24,7 @@ _BLOCK_CHARS = 4_000
 """The splitter's time grows faster than its text, so it gets a long one in blocks."""
 _BLOCK = re.compile(r"(?s).{1,N}\Z|.{1,N}(?=\n\n)|.{1,N}(?=\s)|.{1,N}".replace("N", str(_BLOCK_CHARS)))
 _GAP = re.compile(r"[ \t\xa0]*\n(?:[^\S\f]*\n)?|[^\S\n\f]{20,}")
-_BETWEEN_HEADINGS = " › "
+BETWEEN_HEADINGS = " › "
 
 
 class Piece(NamedTuple):
@@ -48,7 +48,7 @@ def split_document(document: Document, name: str, max_words: int) -> Iterator[Pi
         path = tuple(filter(None, map(_line, headings)))
         # A page's title mostly says its first heading too.
         below = path[1:] if path and title and path[0].casefold() in title.casefold() else path
-        full = shorten_title(_BETWEEN_HEADINGS.join(filter(None, (title, *below)))) or opening
+        full = shorten_title(BETWEEN_HEADINGS.join(filter(None, (title, *below)))) or opening
         if joined and joined[-1][0] == full:
             joined[-1] = (full, joined[-1][1] or path, [*joined[-1][2], text])
         else:

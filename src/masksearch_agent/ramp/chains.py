@@ -33,7 +33,7 @@ from masksearch_agent.ramp.chain_wording import (
 from masksearch_agent.ramp.comparisons import comparisons
 from masksearch_agent.ramp.fact_patterns import WORK_KINDS
 from masksearch_agent.ramp.facts import Profile, read_profile
-from masksearch_agent.ramp.titles import plain_name
+from masksearch_agent.ramp.titles import page_title, plain_name, sense_of
 from masksearch_agent.records import Evidence, Hop, Passage, SearchTask, content_id
 from masksearch_agent.text.matching import contains_phrase
 
@@ -46,6 +46,13 @@ _MOST_OF_ONE = 3
 _MOST_OF_PAIR = 2
 _MOST_TO_ONE = 16
 """Questions that one passage answers: every village leads to its country."""
+_OF_OTHERS = frozenset({"author", "artist", "model", "editor"})
+"""What somebody is called in parentheses who hardly made the film of a namesake."""
+_MADE = frozenset({"director", "writer", "author", "performer", "producer", "composer", "creator"})
+_STILL = frozenset({"teaches_at", "plays_for"})
+"""What the dead don't do."""
+_LEAST_AGE, _MOST_AFTER_DEATH = 8, 3
+"""Years, of who makes a work."""
 _PARENTS = {"male": "father", "female": "mother"}
 _SPOUSES = {"male": "husband", "female": "wife"}
 
@@ -70,10 +77,11 @@ def two_passage_questions(
     for passage in passages:
         try:
             name = plain_name(passage.title)
-            titles.setdefault(name.casefold(), set()).add(passage.title)
+            page = page_title(passage.title)
+            titles.setdefault(name.casefold(), set()).add(page)
             # Of several passages with one title the first opens the document.
-            if passage.title not in profiles and (profile := read_profile(passage)):
-                profiles[passage.title] = profile
+            if page not in profiles and (profile := read_profile(passage)):
+                profiles[page] = profile
         except Exception as failure:  # noqa: BLE001 (raised again where it is more than a passage's)
             failures.add(f"passage {passage.id}", failure)
     # By title, so that the order of the corpus does not matter.
@@ -197,12 +205,34 @@ def _bridges(
 def _chains_from(start: Profile, names: _Names) -> Iterator[_Chain]:
     for relation, link in LINKS.items():
         end = names.find(start.facts[relation], link) if relation in start.facts else None
-        if end is None or end.title == start.title:
+        if end is None or end.title == start.title or not _is_meant(start, relation, end, link):
             continue
         facts = {**end.facts, "nationality": end.nationality}
         for asked, how in ASKED.items():
             if facts.get(asked) and end.kind in how.kinds and belongs(start, relation, end, asked):
                 yield _Chain(start, relation, end, asked)
+
+
+def _is_meant(start: Profile, relation: str, end: Profile, link: Link) -> bool:
+    """Whether a thing is the one that another passage names, and no namesake.
+
+    A title that needs parentheses has namesakes: the author Christopher Nolan directed no film. And nobody makes a work
+    as a child or years after their death.
+    """
+    if relation in _STILL and "death_date" in start.facts:
+        return False  # "the university where Paul Dirac is a professor"
+    if end.kind != "person":
+        return True
+    sense = sense_of(end.title)
+    named = (link.nouns or frozenset()) - _OF_OTHERS | {relation}
+    if sense and (re.search(r"\d", sense) or sense.split()[-1] not in named):
+        return False
+    if relation not in _MADE or "year" not in start.facts:
+        return True
+    year = int(start.facts["year"])
+    born, died = (re.findall(r"\d{4}", end.facts.get(fact, "")) for fact in ("birth_date", "death_date"))
+    is_too_late = died and year > int(died[0]) + _MOST_AFTER_DEATH and relation not in ("writer", "author")
+    return not (is_too_late or (born and year < int(born[0]) + _LEAST_AGE))
 
 
 def _bridge(

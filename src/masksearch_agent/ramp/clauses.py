@@ -62,6 +62,13 @@ class Topic:
     """What the lines above describe, as manuals do: a function, a setting, an option."""
     title: str = ""
     """Of the passage."""
+    article: str = ""
+    """`the ` where the first sentence has it before the name."""
+
+    @property
+    def shown(self) -> str:
+        """The name as it stands in a sentence."""
+        return f"{self.article}{self.name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +142,7 @@ def find_clause(sentence: Any, topic: Topic) -> Clause | str:
     for token in sentence:
         nouns = (topic.noun, head if topic.name else "")
         if token.lower_ in nouns and token.lower_ and is_bare(token):
-            names = {**names, token.i - 1: topic.name, token.i: ""}
+            names = {**names, token.i - 1: topic.shown, token.i: ""}
     return Clause(root, subject, auxiliaries, tuple(before), tuple(adverbs), tuple(after), names, dropped)
 
 
@@ -167,7 +174,8 @@ def topic_of(title: str, sentences: Sequence[Any]) -> Topic:
     )
     # "Ranji Trophy is a championship": what it is called knows better than the recogniser.
     is_person = is_person and (not noun or bool(PERSON_NOUN.search(noun)) or KINDS.get(noun) == "person")
-    return Topic(name, is_person, noun, title=title)
+    has_article = subject is not None and subject.left_edge.lower_ == "the" and not name.startswith("The ")
+    return Topic(name, is_person, noun, title=title, article="the " if has_article else "")
 
 
 def is_of_topic(sentence: Any, topic: Topic) -> bool:
@@ -181,7 +189,7 @@ def is_of_topic(sentence: Any, topic: Topic) -> bool:
 
 def is_bare(noun: Any) -> bool:
     """Whether a noun stands with `the` alone, so that an earlier sentence says which one is meant."""
-    children = list(noun.children)
+    children = [child for child in noun.children if child.dep_ != "case"]  # "the band's predecessor"
     return (
         [child.lower_ for child in children] == ["the"]
         and children[0].i == noun.i - 1
@@ -251,6 +259,8 @@ def _sentence_flaw(sentence: Any, root: Any, pointed: dict[int, str]) -> str:
 
 def _is_connector(token: Any) -> bool:
     is_of_verb = token.dep_ == "advmod" and token.head.dep_ in ("ROOT", "ccomp")
+    if token.lower_ == "first" and token.i + 1 == token.head.i:
+        return False  # "was first described": what happened again has other dates.
     return is_of_verb and token.lower_ in CONNECTORS
 
 
@@ -281,6 +291,7 @@ def _asides(sentence: Any) -> frozenset[int]:
         first = token.left_edge
         if (
             token.dep_ in ("relcl", "appos", "acl")
+            and not (token.ent_type_ == "DATE" and token.text.isdigit())  # "December 31, 2015"
             and first.i > sentence.start
             and first.nbor(-1).text == ","
         ):
@@ -298,13 +309,13 @@ def _names(sentence: Any, subject: Any, topic: Topic) -> dict[int, str] | str:
         is_person = subject.lower_ in _PERSONS
         if not topic.name or is_person != topic.is_person or subject.lower_ == "they":
             return "pronoun"
-        names[subject.i] = topic.name
+        names[subject.i] = topic.shown
     elif whole[0].lower_ in _POSSESSIVES:
         if not topic.name or whole[0].lower_ == "their" or (whole[0].lower_ == "its") == topic.is_person:
             return "pronoun"
         if topic.is_person and _names_another(sentence, topic):
             return "pronoun"  # Whose sister?
-        names[whole[0].i] = f"{topic.name}'" if topic.name.endswith("s") else f"{topic.name}'s"
+        names[whole[0].i] = f"{topic.shown}'" if topic.name.endswith("s") else f"{topic.shown}'s"
     is_named = bool(names)
     for token in sentence:
         if token.i in names or token.lower_ not in _PRONOUNS | _POSSESSIVES:

@@ -11,9 +11,9 @@ from __future__ import annotations
 import random
 from typing import Literal
 
+from masksearch_agent.ramp.answer_kinds import KIND, fits_kind
 from masksearch_agent.ramp.glossary import Glossary
 from masksearch_agent.ramp.hops import content_words, kind_of
-from masksearch_agent.ramp.questions import KIND
 from masksearch_agent.ramp.spans import TERM, Span
 from masksearch_agent.ramp.titles import CONTEXT
 from masksearch_agent.records import Evidence, Hop, Passage, SearchTask, content_id
@@ -30,6 +30,7 @@ def worded_question(span: Span, glossary: Glossary | None) -> tuple[str, str]:
     The kind is what the corpus calls the answer, where it does.
     """
     kind = glossary.kind_of(span) if glossary is not None and span.kind_question else ""
+    kind = kind if fits_kind(span.kind_question, kind) else ""
     draw = random.Random(content_id("kind", span.question, span.text)).random()
     # "Which food is a type of food …?"
     is_new = kind not in span.kind_question.split()
@@ -54,6 +55,8 @@ def build_question(
     """
     question, kind = worded_question(span, glossary)
     if not question:
+        return None
+    if question.startswith(CONTEXT) and glossary is not None and glossary.is_ambiguous(passage.title):
         return None
     kind = kind or "answer"
     asked = question.removesuffix("?").removeprefix(CONTEXT)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -157,7 +158,7 @@ def comparisons(
         unlike = [
             pair for pair in tied_pairs(having, drawn, _year, _are_of_one_time) if not _are_alike(same, *pair)
         ]
-        both = alike(having, partial(_value, fact=same.fact), drawn)
+        both = alike(having, partial(_spelt, fact=same.fact), drawn)
         told = (
             [task for pair in pairs if (task := _shared(same, *pair, drawn, split))]
             for pairs in (both, unlike)
@@ -173,6 +174,10 @@ def _having(how: _Order | _Same, profiles: Sequence[Profile]) -> list[Profile]:
 
 def _value(profile: Profile, fact: str) -> str:
     return profile.facts.get(fact, "")
+
+
+def _spelt(profile: Profile, fact: str) -> str:
+    return _letters(_value(profile, fact))
 
 
 def _year(profile: Profile) -> float:
@@ -206,9 +211,19 @@ def _least_difference(order: _Order, one: Profile) -> float:
 
 
 def _are_alike(same: _Same, one: Profile, other: Profile) -> bool:
-    """Whether two values may be the same: equal, or one within the other."""
-    first, second = (_value(profile, same.fact).casefold() for profile in (one, other))
-    return first in second or second in first
+    """Whether two values may be the same: but for signs and spaces, or one within the other, or one last name."""
+    values = [_value(profile, same.fact) for profile in (one, other)]
+    first, second = map(_letters, values)
+    return first in second or second in first or _last_name(values[0]) == _last_name(values[1])
+
+
+def _letters(value: str) -> str:
+    """Return a name as it sounds: `S A Roy` is `S. A. Roy`."""
+    return re.sub(r"[\W_]", "", unicodedata.normalize("NFKD", value).casefold())
+
+
+def _last_name(value: str) -> str:
+    return _letters(value.split()[-1])
 
 
 def _ordered(
@@ -227,7 +242,7 @@ def _shared(
     same: _Same, one: Profile, other: Profile, drawn: random.Random, split: Literal["train", "test"]
 ) -> SearchTask | None:
     values = [_value(profile, same.fact) for profile in (one, other)]
-    is_same = values[0] == values[1]
+    is_same = _letters(values[0]) == _letters(values[1])
     answer = "yes" if is_same else "no"
     said = f"is {values[0]} for both" if is_same else f"is {values[0]} for one and {values[1]} for the other"
     conclusion = f"The {same.sought} {said}, so the answer is {answer}."

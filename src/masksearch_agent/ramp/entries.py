@@ -32,6 +32,7 @@ _DESCRIPTION = re.compile(r"[^\n]*\n\s*(?P<verb>[A-Z][a-z]+) (?P<rest>[^\n]+)")
 _END = re.compile(
     r"[.!](?:\s|$)|[;:(—]|,? (?:and|but|then) (?:exit|then|also)\b|, (?:but|and|or|which|if|i\.e)\b"
 )
+_INNER = re.compile(r"\b(?:can|could|may|to|that|which|who|whether|if|when|you)\b")
 _ALSO = re.compile(r",? and (?P<verb>[a-z]+)\b")
 _PURPOSE = re.compile(
     r"^(?P<name>\S[^\n—]{1,60}?) — (?P<verb>[a-z]+) (?P<rest>[^\n.;:(]{5,110})(?=[\n(]|$)", re.M
@@ -68,8 +69,12 @@ def described(text: str, entry: Span, title: str) -> Span | None:
     end = _END.search(found["rest"])
     rest = found["rest"][: end.start() if end else None].strip()
     also = next((more for more in _ALSO.finditer(rest) if more["verb"] in DESCRIBING), None)
+    if also and _INNER.search(rest[: also.start()]):
+        return None  # "whether you can connect and run queries": both are one clause's.
     rest = rest[: also.start() if also else None]
     question = tidy(f"{f'which {entry.label}' if entry.label else 'what'} {verb} {rest}")
+    if text.count(rest) > 1 or rest.startswith("and "):
+        return None  # So does another entry; "reads and return".
     is_whole = _MIN_WORDS <= len(rest.split()) <= _MAX_WORDS and not is_broken(question)
     if not is_whole or POINTING.search(rest) or contains_phrase(question, entry.text):
         return None

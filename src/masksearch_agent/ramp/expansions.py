@@ -13,8 +13,6 @@ __all__ = ("expansions",)
 
 _BEHIND = re.compile(r"(?P<words>(?:[A-Za-z][\w'’-]*[ -]){2,8})\((?P<letters>[A-Z][A-Za-z]{1,6})[),;]")
 _WITHIN = re.compile(r"(?<![\w.])(?P<letters>[A-Z]{2,7})\s\((?P<words>[^(),;]{5,70})\)")
-_MIN_TIMES = 3
-"""What a page calls by its letters once or twice, it is not about."""
 _SMALL = frozenset(["of", "and", "for", "the", "in", "to", "on", "a", "an", "de"])
 
 
@@ -27,8 +25,8 @@ def expansions(text: str, title: str) -> Iterator[Span]:
             if not whole or not sum(letter.isupper() for letter in found["letters"]) > 1:
                 continue
             start += found["words"].rindex(whole)
-            letters = re.findall(rf"\b{found['letters']}\b", text)
-            if not NUMBERING.match(title) and len(letters) < _MIN_TIMES and found["letters"] not in title:
+            # Nobody looks the letters of a league up on the page of a player; a chapter explains those that it uses.
+            if not NUMBERING.match(title) and not re.search(rf"\b{found['letters']}\b", title):
                 continue
             # The same letters stand for other things elsewhere.
             asked = f"What does {found['letters']} stand for?"

@@ -6,7 +6,17 @@ import re
 
 from masksearch_agent.ramp.nationalities import NATIONALITIES
 
-__all__ = ("KINDS", "MONTH_DATE", "NATIONALITY", "PATTERNS", "PLACE", "SENTENCES", "WORK_KINDS", "YEAR")
+__all__ = (
+    "KINDS",
+    "MONTH_DATE",
+    "NATIONALITY",
+    "OF_PART",
+    "PATTERNS",
+    "PLACE",
+    "SENTENCES",
+    "WORK_KINDS",
+    "YEAR",
+)
 
 _NOUNS = {
     "film": "film movie documentary",
@@ -144,7 +154,7 @@ PATTERNS: dict[str, tuple[tuple[str, ...], re.Pattern[str]]] = {
         ),
     ),
     "founder": (
-        ("company", "group", "school", "team", "thing"),
+        ("company", "group", "school", "team"),
         _by("founded|established|started|formed|created"),
     ),
     "discoverer": (("thing", "landmark", "taxon"), _by("discovered")),
@@ -288,6 +298,9 @@ PATTERNS: dict[str, tuple[tuple[str, ...], re.Pattern[str]]] = {
     ),
 }
 """By relation: the kinds of things that have it, and the pattern; its first group that took part is the value."""
+
+OF_PART = frozenset({"based", "capital", "population", "area", "length"})
+"""What a sentence says of a thing that speaks of a part of it: "Its headquarters are in …"."""
 
 SENTENCES: dict[str, tuple[tuple[str, ...], re.Pattern[str]]] = {
     "capital": (

@@ -15,6 +15,7 @@ from masksearch_agent.ramp.fact_patterns import (
     KINDS,
     MONTH_DATE,
     NATIONALITY,
+    OF_PART,
     PATTERNS,
     PLACE,
     SENTENCES,
@@ -92,7 +93,7 @@ def read_profile(passage: Passage) -> Profile | None:
     """Return what a passage says of its title, or None where it does not open with a definition of a known kind."""
     name = plain_name(passage.title)
     first, *others = _SENTENCE_END.split(_tidy(passage.text[:_MOST_CHARACTERS]))
-    without, remarks = _pull_parentheses(first)
+    without = _pull_parentheses(first)[0]
     found = _DEFINITION.match(without)
     if not name or found is None or not _is_about(found["subject"], name):
         return None
@@ -103,14 +104,16 @@ def read_profile(passage: Passage) -> Profile | None:
         return None
     nationalities = _NATIONALITY.findall(phrase)
     facts: dict[str, str] = {}
-    _read_life(remarks, facts)
+    _read_life(_pull_parentheses(_before_verb(first, found["verb"]))[1], facts)
     if kind != "person" and "birth_date" in facts:
         return None  # Somebody, whose occupation is none of `KINDS`.
     if kind != "person" and (year := re.match(rf"(?:{YEAR})(?=\s)", phrase)):
         facts["year"] = year[0]
     clauses = [rest, *_predicates(others, name, noun, kind)]
+    parts = _parts(others, name, kind)
     for relation, (kinds, pattern) in PATTERNS.items():
-        if kind in kinds and relation not in facts and (value := _find(pattern, clauses, relation)):
+        told = [*clauses, *parts] if relation in OF_PART else clauses
+        if kind in kinds and relation not in facts and (value := _find(pattern, told, relation)):
             facts[relation] = value
     for relation, (kinds, pattern) in SENTENCES.items():
         if kind in kinds and relation not in facts and (value := _find(pattern, others, relation)):
@@ -162,6 +165,16 @@ def _pull_parentheses(sentence: str) -> tuple[str, list[str]]:
     while (shorter := PARENTHESES.sub(take, sentence)) != sentence:
         sentence = shorter
     return re.sub(r"\s+([,.;:])", r"\1", sentence), remarks
+
+
+def _before_verb(sentence: str, verb: str) -> str:
+    """Return a sentence up to its verb: "her trilogy (1941–1955)" behind it tells of no life."""
+    depth = 0
+    for found in re.finditer(rf"[()]|\s{verb}\s", sentence):
+        depth += {"(": 1, ")": -1}.get(found[0], 0)
+        if not depth and found[0] != ")":
+            return sentence[: found.start()]
+    return sentence
 
 
 def _is_about(subject: str, name: str) -> bool:
@@ -221,13 +234,24 @@ def _read_life(remarks: list[str], facts: dict[str, str]) -> None:
 
 def _predicates(sentences: list[str], name: str, noun: str, kind: str) -> list[str]:
     """Return what the sentences that begin with the title, or with a word for it, say of it."""
-    words = (name.split()[-1], "He", "She", "His", "Her") if kind == "person" else ("It", "Its", "They")
-    subjects = (name, f"{name}'s", f"The {noun}", f"This {noun}", *words)
+    words = (name.split()[-1], "He", "She") if kind == "person" else ("It", "They")
+    subjects = (name, f"The {noun}", f"This {noun}", *words)
     return [
         _pull_parentheses(sentence[len(subject) :])[0]
         for sentence in sentences
         for subject in subjects
         if sentence.startswith(f"{subject} ") and sentence[len(subject) + 1 : len(subject) + 2].islower()
+    ]
+
+
+def _parts(sentences: list[str], name: str, kind: str) -> list[str]:
+    """Return what is said of something that belongs to the title: "Its call sign is named after …"."""
+    owners = (f"{name}'s", *(("His", "Her") if kind == "person" else ("Its",)))
+    return [
+        _pull_parentheses(sentence[len(owner) :])[0]
+        for sentence in sentences
+        for owner in owners
+        if sentence.startswith(f"{owner} ")
     ]
 
 

@@ -20,9 +20,10 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from masksearch_agent.failures import reason_of, stops_run
+from masksearch_agent.ramp.fact_patterns import KINDS
 from masksearch_agent.ramp.rule_words import KIND_NOUNS, PERSON_NOUN, POINTERS, VAGUE, WORKS
 from masksearch_agent.ramp.spans import IDENTIFIER, TERM, Span
-from masksearch_agent.ramp.titles import heading_name, plain_name
+from masksearch_agent.ramp.titles import NUMBERING, heading_name, page_title, plain_name
 from masksearch_agent.records import Passage
 from masksearch_agent.text.matching import phrase_form
 
@@ -54,6 +55,20 @@ _END_OF_NOUN = re.compile(
     r"between|under|about|into|using|used|based|located|situated|known|written|directed|made|born|set|than|but|"
     r"released|published|produced|held|played|developed|founded|created|designed|consisting|containing|running)\b.*"
 )
+_POLITIES = frozenset(
+    [
+        "continent",
+        "subregion",
+        "territory",
+        "kingdom",
+        "empire",
+        "republic",
+        "emirate",
+        "nation",
+        "duchy",
+        "colony",
+    ]
+)
 _MIN_USED = 2
 """Things that are called so, from which a word is a kind of thing."""
 _NOUN = re.compile(r"[a-z][a-z-]{2,}")
@@ -71,6 +86,8 @@ class Glossary:
         self._most = np.iinfo(np.uint16).max
         self._title_words: set[str] = set()
         self._defined: set[str] = set()
+        self._headings: dict[str, set[str]] = {}
+        """Of numbered pages: the pages with a heading."""
         self.broken: dict[str, Exception] = {}
         """Why passages are left out, by their ids."""
         kinds: dict[str, Counter[str]] = {}
@@ -91,6 +108,9 @@ class Glossary:
         words = phrase_form(f"{passage.title}\n{passage.text}").split()
         slots = self._slots(set(_phrases(words)))
         title_words = phrase_form(passage.title).split()
+        if NUMBERING.match(passage.title):
+            name = heading_name(passage.title).casefold()
+            self._headings.setdefault(name, set()).add(page_title(passage.title))
         defined, definitions = set(_defined(passage)), list(_definitions(passage))
         self._title_words.update(title_words)
         # A slot that is full stays so; nothing is asked of such frequent phrases but that they are frequent.
@@ -108,6 +128,10 @@ class Glossary:
         parts = [" ".join(words[start : start + longest]) for start in range(len(words) - longest + 1)]
         return int(self._counts[self._slots(parts)].min())
 
+    def is_ambiguous(self, title: str) -> bool:
+        """Return whether several numbered pages have one heading, as each part of a manual has its `Implementation`."""
+        return len(self._headings.get(heading_name(title).casefold(), ())) > 1
+
     def kind_of(self, span: Span) -> str:
         """Return what the corpus calls a thing of this name: `river`; `""` where it does not say, says several, or
         means another thing: a film that is named like a person.
@@ -118,6 +142,8 @@ class Glossary:
             return kind if is_person else ""
         if span.label in ("GPE", "LOC") and kind.endswith("s"):
             return ""
+        if span.label == "GPE" and kind not in _POLITIES and KINDS.get(kind) != "place":
+            return ""  # The phoenix is a bird, and a city.
         return (
             ""
             if (kind in WORKS and span.label not in (TERM, "WORK_OF_ART"))

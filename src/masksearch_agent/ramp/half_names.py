@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from masksearch_agent.ramp.titles import NUMBERING, heading_name
+from masksearch_agent.ramp.titles import NUMBERING, heading_name, page_title
 
 __all__ = ("whole_names",)
 
@@ -44,7 +44,7 @@ def whole_names(sentence: Any, title: str) -> dict[int, str] | None:
 
 def _runs(sentence: Any, title: str) -> Iterator[Any]:
     """Yield the names of a sentence: words in a row that are parts of names."""
-    entitled = {word for word in title.split() if word[:1].isupper() and len(word) > 3}
+    entitled = {word for word in page_title(title).split() if word[:1].isupper() and len(word) > 3}
     start = sentence.start
     while start < sentence.end:
         end = start
@@ -86,6 +86,9 @@ def _of_person(run: Any, title: str) -> str:
     full = {
         entity.text
         for entity in run.doc.ents
-        if entity.label_ == "PERSON" and len(entity) > 1 and entity.text.split()[-1] == run.text
+        if entity.label_ == "PERSON"
+        and len(entity) > 1
+        and entity.text.split()[-1] == run.text
+        and "/" not in entity.text  # `Barry Allen / The Flash` is two names.
     }
     return str(full.pop()) if len(full) == 1 else ""

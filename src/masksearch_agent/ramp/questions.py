@@ -9,9 +9,18 @@ Generation" (NAACL 2010) make questions in this way and rank them; here the doub
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from typing import Any
 
+from masksearch_agent.ramp.answer_kinds import (
+    OF_CITY,
+    counts,
+    has_life,
+    is_city,
+    is_exact,
+    is_name,
+    is_place,
+    is_whole,
+)
 from masksearch_agent.ramp.clauses import Clause, subtree
 from masksearch_agent.ramp.fact_patterns import KINDS
 from masksearch_agent.ramp.rule_words import ARBITRARY, PERSON_NOUN
@@ -29,17 +38,13 @@ from masksearch_agent.ramp.soundness import (
 )
 from masksearch_agent.ramp.wording import all_tokens, has_base, inverted, predicate, rest_of, text_of, tidy
 
-__all__ = ("KIND", "POINTING", "ask")
+__all__ = ("POINTING", "ask")
 
-KIND = "[kind]"
-"""Stands in a question for what the corpus calls the answer."""
 
 _PLACES = frozenset({"GPE", "LOC", "FAC"})
 _NUMBERS = frozenset({"CARDINAL", "QUANTITY", "PERCENT", "MONEY", "ORDINAL"})
 _OF_NOTHING_ASKED = frozenset({"as", "of", "like", "than", "per", "including", "such", "via"})
 """Prepositions whose noun no question word asks for."""
-_DATED = re.compile(r"\b(?:1\d|20)\d\ds?\b|\d+(?:st|nd|rd|th) century|\b\d+ (?:BC|AD|BCE|CE)\b")
-"""`every four years` is no answer to `when`."""
 POINTING = re.compile(
     r"\b(?:this|these|those|it|its|they|their|above|below|following|here|see|same|such)\b", re.IGNORECASE
 )
@@ -53,6 +58,9 @@ _EVERYWHERE = frozenset(
     ["release", "air", "premiere", "publish", "issue", "broadcast", "launch", "distribute"]
 )
 """What happens in several places on one day."""
+_SUPPOSED = frozenset({"would", "could", "might"})
+_ALSO = frozenset({"also", "too", "additionally"})
+_OF_EVENT = frozenset({"after", "before", "since", "until", "upon", "following"})
 _MIN_WORDS, _MAX_WORDS = 5, 26
 _MAX_SUBJECT_WORDS = 14
 
@@ -82,6 +90,14 @@ def ask(clause: Clause, answer: Any, label: str, kind: str) -> str:
         question = _of_object(clause, head, answer, label, kind)
     if is_listing(clause) or any(child.dep_ == "ccomp" for child in clause.root.lefts):
         return ""
+    if any(child.lower_ in _SUPPOSED for child in clause.auxiliaries):
+        return ""
+    if any(child.lower_ in _ALSO for child in clause.root.children) and label not in ("DATE", *_NUMBERS):
+        return ""  # So does another.
+    # What stood before the subject comes to stand behind a part of it that has a verb of its own, and is said of that.
+    is_shifted = any(child != head for child in clause.before)
+    if is_shifted and any(token.pos_ in ("VERB", "AUX") for part in clause.after for token in part.subtree):
+        return ""
     if any(child.dep_ == "ccomp" and child.i < answer.start for child in clause.after):
         return ""
     if any(token.pos_ == "PROPN" for head in clause.adverbs for token in head.subtree):
@@ -106,13 +122,13 @@ def _next_word(answer: Any, clause: Clause) -> str:
 def _of_subject(clause: Clause, answer: Any, label: str, kind: str) -> str:
     """Who or what does what the sentence says."""
     whole = subtree(clause.subject, clause)
-    if label in _NUMBERS and _counts(answer, clause.subject) and not clause.before and clause.after:
+    if label in _NUMBERS and counts(answer, clause.subject) and not clause.before and clause.after:
         # "Five ships sank." -> "How many ships sank?"
         rest = [token for token in whole if token.i > answer[-1].i]
         if whole[0].i == answer[0].i and rest:
             return f"How many {text_of(rest, clause)} {predicate(clause)}"
         return ""
-    if not _is_whole(answer, whole) or label in (*_NUMBERS, "DATE", "TIME"):
+    if not is_whole(answer, whole) or label in (*_NUMBERS, "DATE", "TIME"):
         return ""
     if not fits_subject(clause, answer, kind):
         return ""
@@ -131,19 +147,20 @@ def _of_subject(clause: Clause, answer: Any, label: str, kind: str) -> str:
         is_person = all(
             PERSON_NOUN.search(noun.lower_) or KINDS.get(noun.lower_) == "person" for noun in attributes
         )
-        if label == "PERSON" and not is_person:
+        if (label == "PERSON" or has_life(answer)) and not is_person:
             return ""  # "Commandment Rock is a large rock": one of the two is wrong.
         label = "PERSON" if is_person else ""
-    if label in _PLACES and not attributes and not kind:
-        return ""  # "What founded colonies in …?"
+    is_acting = not attributes and not any(child.dep_ == "auxpass" for child in clause.auxiliaries)
+    if (label in _PLACES and not attributes and not kind) or (is_place(kind) and is_acting):
+        return ""  # "What founded colonies in …?" "Which city won the second leg?"
     word = "who" if label == "PERSON" and kind in ("", "person") else f"which {kind}" if kind else "what"
     told = predicate(clause)
     if word == "what" and re.search(r"\b(?:his|her|he|she)\b", told):
         word = "who"
     if word == "who" and len(answer) == 1 and not attributes:
         return ""  # Half of a name.
-    is_name = word == "what" and not attributes and all(token.pos_ == "PROPN" for token in answer)
-    return f"{'who or what' if is_name and label not in _PLACES else word} {told}"
+    is_called_so = word == "what" and not attributes and is_name(answer)
+    return f"{'who or what' if is_called_so and label not in _PLACES else word} {told}"
 
 
 def _of_object(clause: Clause, head: Any, answer: Any, label: str, kind: str) -> str:
@@ -168,21 +185,22 @@ def _of_object(clause: Clause, head: Any, answer: Any, label: str, kind: str) ->
             return ""
         if clause.root.text.isupper() or (is_common(answer) and len(answer) == 1):
             return ""
+        if head.dep_ == "dobj" and is_city(kind):
+            return ""  # A city that is beaten is a club.
         if clause.root.lemma_ == "be" and any(child.lower_ == "as" for child in clause.after):
             return ""
         is_told = has_rest(clause, head) or (label in _NUMBERS and clause.root.lemma_ == "have")
         if head.dep_ == "dobj" and not (kind or is_told):
             return ""
-        if _is_whole(answer, subtree(head, clause)) and (is_thing or is_number):
+        if is_whole(answer, subtree(head, clause)) and (is_thing or is_number):
             if head.dep_ == "attr" and head.left_edge.lower_ in ("a", "an") and not is_number:
                 return ""
+            is_described = clause.subject.pos_ == "NOUN" and clause.subject.i not in clause.names
+            if head.dep_ == "attr" and not is_number and not is_described:
+                return ""  # "What is the Church of England?" has as many answers as words.
             has_done = any(child.lower_ in ("has", "have") for child in clause.auxiliaries)
-            if (
-                head.dep_ == "dobj"
-                and not kind
-                and (label == "ORG" or has_done or clause.root.lemma_ == "have")
-            ):
-                return ""  # "What has X led?" asks for one of many.
+            if head.dep_ == "dobj" and not kind and (label != "PERSON" or has_done):
+                return ""  # "What has X led?" "What did she win?" Much.
             is_called = clause.subject.lower_ in ("name", "nickname", "pseudonym", "title")
             return f"{'what' if is_called else _word(label, kind)} {inverted(clause, head)}"
         return (
@@ -192,8 +210,8 @@ def _of_object(clause: Clause, head: Any, answer: Any, label: str, kind: str) ->
         )
     if head.dep_ in ("prep", "agent"):
         return _of_preposition(clause, head, answer, label, kind)
-    if head.dep_ in ("npadvmod", "tmod") and label == "DATE" and _DATED.search(answer.text):
-        return f"when {inverted(clause, head)}" if _is_whole(answer, subtree(head, clause)) else ""
+    if head.dep_ in ("npadvmod", "tmod") and label == "DATE" and is_exact(answer.text):
+        return f"when {inverted(clause, head)}" if is_whole(answer, subtree(head, clause)) else ""
     return ""
 
 
@@ -201,7 +219,7 @@ def _of_preposition(clause: Clause, head: Any, answer: Any, label: str, kind: st
     noun = next((child for child in head.children if child.dep_ == "pobj"), None)
     if noun is None:
         return ""
-    if not _is_whole(answer, subtree(noun, clause)):
+    if not is_whole(answer, subtree(noun, clause)):
         return _how_many(clause, head, noun, answer, label) or _in_place(clause, head, answer, kind)
     preposition = head.lower_
     if clause.root.lemma_ == "be" and any(child.dep_ == "attr" for child in clause.after):
@@ -211,11 +229,13 @@ def _of_preposition(clause: Clause, head: Any, answer: Any, label: str, kind: st
         return ""
     asked = inverted(clause, head)
     if label == "DATE":
-        return _of_date(clause, preposition, answer, asked)
+        return _of_date(clause, head, answer, asked)
     if label in (*_NUMBERS, "TIME") or preposition in _OF_NOTHING_ASKED:
         return ""
     if preposition == "by":
         return _of_agent(clause, head, answer, label, kind, asked)
+    if is_city(kind) and preposition not in OF_CITY:
+        return ""
     if kind:
         return f"{preposition} which {kind} {asked}"
     if label in _PLACES and (preposition not in ("in", "at", "from") or _NO_PLACE.search(answer.text)):
@@ -233,13 +253,16 @@ def _of_preposition(clause: Clause, head: Any, answer: Any, label: str, kind: st
     return ""
 
 
-def _of_date(clause: Clause, preposition: str, answer: Any, asked: str) -> str:
+def _of_date(clause: Clause, head: Any, answer: Any, asked: str) -> str:
     # "When is X considered one of the most important …?" has a century for a scope.
     finite = clause.auxiliaries[0] if clause.auxiliaries else clause.root
-    is_told = _DATED.search(answer.text) and finite.tag_ == "VBD"
-    if not is_told or preposition not in ("in", "on", "at") or clause.root.lemma_ == "be":
+    is_told = is_exact(answer.text) and finite.tag_ == "VBD"
+    place = clause.after.index(head) if head in clause.after else 0
+    if place and clause.after[place - 1].lower_ in _OF_EVENT and head.nbor(-1).text != ",":
+        return ""  # "after the passage of the Acts in 1774" dates the Acts.
+    if not is_told or head.lower_ not in ("in", "on", "at") or clause.root.lemma_ == "be":
         return ""
-    is_year = preposition == "in" and _YEAR.fullmatch(answer.text)
+    is_year = head.lower_ == "in" and _YEAR.fullmatch(answer.text)
     return f"in what year {asked}" if is_year else f"when {asked}"
 
 
@@ -252,8 +275,10 @@ def _of_agent(clause: Clause, head: Any, answer: Any, label: str, kind: str, ask
         return ""
     if label == "PERSON" and head == clause.after[-1] and not clause.before:
         return f"who {asked} by"
-    is_name = label in ("PERSON", "ORG") or all(token.pos_ == "PROPN" for token in answer)
-    return f"by {f'which {kind}' if kind else 'whom' if is_name and label not in _PLACES else 'what'} {asked}"
+    is_named = label in ("PERSON", "ORG") or all(token.pos_ == "PROPN" for token in answer)
+    return (
+        f"by {f'which {kind}' if kind else 'whom' if is_named and label not in _PLACES else 'what'} {asked}"
+    )
 
 
 def _in_place(clause: Clause, head: Any, answer: Any, kind: str) -> str:
@@ -265,8 +290,10 @@ def _in_place(clause: Clause, head: Any, answer: Any, kind: str) -> str:
         return ""
     if clause.before or head != clause.after[-1] or clause.root.lemma_ != "be":
         return ""
+    if is_city(kind) and last.head.lower_ not in OF_CITY:
+        return ""
     rest = [token for token in subtree(head, clause) if token.pos_ != "PUNCT"]
-    if not _is_whole(answer, subtree(last, clause)) or rest[-1].i != answer[-1].i:
+    if not is_whole(answer, subtree(last, clause)) or rest[-1].i != answer[-1].i:
         return ""
     kept = [token for token in all_tokens(clause) if token.i < subtree(last, clause)[0].i]
     if any(
@@ -289,7 +316,7 @@ def _of_amount(clause: Clause, head: Any, answer: Any) -> str:
     amount = [token for child in of.children for token in subtree(child, clause)]
     if (
         answer.label_ not in _NUMBERS
-        or not _is_whole(answer, amount)
+        or not is_whole(answer, amount)
         or head.left_edge.lower_ not in ("a", "an")
     ):
         return ""
@@ -301,7 +328,7 @@ def _of_amount(clause: Clause, head: Any, answer: Any) -> str:
 
 def _how_many(clause: Clause, head: Any, noun: Any, answer: Any, label: str) -> str:
     """ "How many districts does X have?" of the number before an object, "in how many …" behind a preposition."""
-    if label not in _NUMBERS or not _counts(answer, noun):
+    if label not in _NUMBERS or not counts(answer, noun):
         return ""
     if head.dep_ != "dobj" and (clause.root.lemma_ == "be" and not clause.auxiliaries):
         return ""
@@ -315,23 +342,7 @@ def _how_many(clause: Clause, head: Any, noun: Any, answer: Any, label: str) -> 
     return f"{preposition}how many {text_of(rest, clause)} {inverted(clause, head)}"
 
 
-def _counts(answer: Any, noun: Any) -> bool:
-    is_many = answer.text not in ("1", "one")
-    return bool(is_many and answer.root.dep_ == "nummod" and answer.root.head == noun and noun.tag_ == "NNS")
-
-
 def _word(label: str, kind: str) -> str:
     if label == "PERSON" and kind in ("", "person"):
         return "who"
     return f"which {kind}" if kind else "what"
-
-
-def _is_whole(answer: Any, tokens: Sequence[Any]) -> bool:
-    """Whether an answer is all that a phrase says, articles and punctuation left out."""
-    answered = {token.i for token in answer}
-    return all(
-        token.i in answered
-        or token.pos_ in ("PUNCT", "SPACE")
-        or (token.lower_ in ("the", "a", "an") and token.dep_ == "det")
-        for token in tokens
-    )

@@ -13,15 +13,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from masksearch_agent.ramp.answer_kinds import KIND
 from masksearch_agent.ramp.clauses import Clause, Topic, find_clause, is_of_topic, topic_of
 from masksearch_agent.ramp.entries import described, find_entries, purpose
 from masksearch_agent.ramp.expansions import expansions
 from masksearch_agent.ramp.glossary import general_words
-from masksearch_agent.ramp.questions import KIND, ask
+from masksearch_agent.ramp.questions import ask
 from masksearch_agent.ramp.rule_words import EMPTY_ADJECTIVES, KIND_NOUNS, NAMED_KINDS
 from masksearch_agent.ramp.spans import IDENTIFIER, TERM, Span, trimmed_spans
 from masksearch_agent.ramp.standing import standing
-from masksearch_agent.ramp.titles import NUMBERING
+from masksearch_agent.ramp.titles import NUMBERING, is_manual
 from masksearch_agent.ramp.wholeness import is_part
 from masksearch_agent.text.matching import contains_phrase
 from masksearch_agent.text.words import words_of
@@ -158,7 +159,9 @@ def _asked(candidate: _Candidate, clause: Clause, topic: Topic, sentence: Any, f
         return _with(candidate.span, flaw=flaw)  # Half of a name, or no name at all.
     is_title = answer.lower() == topic.name.lower()
     found = []
-    for kind in (candidate.kind, candidate.kind or KIND):
+    # Turned round, a manual's sentence about a common thing asks what nobody would: "What is complete when …?"
+    is_common = candidate.label == TERM and not candidate.kind and is_manual(topic.title)
+    for kind in (KIND if is_common else candidate.kind, candidate.kind or KIND):
         question = ask(clause, candidate.covered, label, kind)
         # "The earthquake caused …": the answer is not the word for what the passage is about, but which one it is.
         is_generic = answer.islower() and contains_phrase(topic.name, answer)
@@ -166,6 +169,7 @@ def _asked(candidate: _Candidate, clause: Clause, topic: Topic, sentence: Any, f
         found.append(standing(question, answer, clause, topic, sentence) if is_fair else "")
     if topic.is_person and is_title:
         found[0] = re.sub("^What ", "Who ", found[0])
+    found[0] = "" if KIND in found[0] else found[0]
     return _with(candidate.span, found[0], found[1] if KIND in found[1] else "", flaw)
 
 
@@ -173,9 +177,14 @@ def _is_told(question: str, answer: str) -> bool:
     """Whether a question holds its answer, or all words of a common noun in another form."""
     if contains_phrase(question, answer):
         return True
+    held = {word.lower()[:_STEM] for word in words_of(question)}
+    names = [word for word in words_of(answer) if word.istitle() and len(word) >= _STEM - 1]
+    if any(name.lower() not in general_words() and name.lower()[:_STEM] in held for name in names):
+        return True  # "A school of which university is Harvard …?"
+    if len(names) > 1 and contains_phrase(question, " ".join(names[:2])):
+        return True  # "The Grand Valley State Lakers are of which university?"
     if not answer[1:].islower() or not answer.replace(" ", "").isalpha():
         return False
-    held = {word.lower()[:_STEM] for word in words_of(question)}
     return any(word.lower()[:_STEM] in held for word in words_of(answer) if len(word) >= _STEM - 1)
 
 
@@ -284,6 +293,8 @@ def _term(document: Any, chunk: Any, people: str) -> Iterator[_Candidate]:
         return
     if not len(kept) or kept.root.pos_ not in ("NOUN", "PROPN") or "\n" in kept.text:
         return
+    if not kept.text[:1].isalnum():
+        return  # `-length`
     if named := _named_kind(kept):
         yield named
         return

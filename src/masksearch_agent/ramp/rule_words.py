@@ -88,7 +88,7 @@ EMPTY_ADJECTIVES = _words("""
 """)
 
 VAGUE = _words("""
-    hard field subdivision body record completion
+    hard well field subdivision body record completion
     system type name part member number one set kind form series group term way
     list result case example time thing
     use lot place version branch piece variant collection range class person people man woman subject most
@@ -131,6 +131,8 @@ EMPTY_HEADINGS = _words("""
     notes of on options other our overview parameters part preface presenting problems procedures recommendations
     reference references release remedial see section setup short solving step structure study summary
     support the tips to topics tutorial types usage use uses using various vs what with working your
+    background caution caveats conventions definitions extensibility implementation important limitations motivation
+    note preliminaries purpose rationale requirements synopsis terminology tip warning
 """)
 """A heading of such words alone says nothing."""
 

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from masksearch_agent.config.ramp import RampSettings
 from masksearch_agent.ramp.glossary import Glossary
 from masksearch_agent.ramp.spans import IDENTIFIER, TERM, Span
+from masksearch_agent.ramp.titles import is_manual
 from masksearch_agent.ramp.wholeness import is_said_beside
 from masksearch_agent.records import MASK, Passage
 from masksearch_agent.text.matching import contains_phrase
@@ -42,6 +43,8 @@ _FIRST_ITEM = re.compile(r"\s*,\s[\w-]+(?:\s[\w-]+)?\s?,\s")
 _ITEM_AFTER = re.compile(r"\s*(?:,|(?:and|or)\b)")
 _MAX_NAVIGATION_WORDS = 40
 """A longer passage that links to the next page tells something too."""
+_UNTOLD = frozenset({TERM, "CARDINAL", "ORDINAL", "QUANTITY", "PERCENT", "ORG", "PRODUCT", "WORK_OF_ART"})
+"""What a manual has too many of for a mask of it to have one fill."""
 _NUMBERED_HEADING = re.compile(r"(?<![\w.])(?:[A-Z]|\d+)(?:\.\d+)+\.?\s+[A-Z]|\.{4,}\s*\d+|(?:\. ){4,}\s*\d+")
 _MIN_HEADINGS = 4
 _SENTENCE = re.compile(r"(?:[^\W\d_][\w'’-]*[,;]?\s+){4,}[^\n]*?[.!?:](?=[\s\"”’)\]]|$)|[。！？]")
@@ -138,6 +141,8 @@ def _span_flaw(passage: Passage, span: Span, settings: RampSettings) -> str:
             return "enumeration"
         if is_said_beside(passage.text, span, passage.title):
             return "said_beside"
+    if span.hop is None and span.label in _UNTOLD and is_manual(passage.title):
+        return "no_identifier"  # `transactions`, `32`: without a question, others fit as well.
     # "first" or "two years" can be guessed from the sentence and is found by chance in any other one.
     if (
         span.hop is None

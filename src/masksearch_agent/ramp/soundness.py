@@ -35,13 +35,15 @@ _BROKEN = re.compile(
     r"^What only|, (?:its|his|her|their) [\w ]+\?$|``|''|\?.|\. \d|with how many|"
     r"\b(?:nonetheless|in which case|either|neither|similar(?:ly)?|corresponding|respective|specified|"
     r"given|others?|another|homonymous|in some cases|in question|same|just|even|for example|such as|like|etc|too|"
-    r"reasoning|words|direction|first\?|various|certain|some)\b"
+    r"reasoning|words|direction|first\?|various|certain|some)\b|"
+    r", but\b|, (?:and|or) (?:is|are|was|were|has|had)\b"
 )
 """What points out of a sentence, or is left of something that was cut from it."""
 _LOOSE_ENDS = re.compile(
     r"\b(?:ever since|since then|to date|so far|as of yet|all (?:two|three|four|five|six)|current(?:ly)?|incumbent"
     r"|at the time|in (?:total|addition|return)|in (?:\d[\d,]*|\w+) (?:families|households)|it|them|themselves"
     r"|the disease|(?<!is )(?<!are )(?<!was )(?<!were )being)\b"
+    r"|[a-z\d]\.[A-Z]| -\w"  # Of two sentences without a space between them; of a dash.
     r"|\b[Bb]y what\b|\bup\?$|^(?:Who|What)(?: or what)? (?:since|in|after|most commonly|also|best) "
 )
 """Of a text that tells a story; a manual speaks of `the current transaction`."""
@@ -83,6 +85,11 @@ def singles_out(clause: Clause) -> bool:
     if nouns[0].tag_ in ("NNS", "NNPS") or is_plural:
         return nouns[0].left_edge.lower_ == "the" and not is_plural
     tokens = [token for noun in nouns for token in subtree(noun, clause)]
+    if any(
+        token.lower_ == "one" and token.i + 1 < len(token.doc) and token.nbor(1).lower_ == "of"
+        for token in tokens
+    ):
+        return False
     if tokens and (tokens[0].lower_ == "the" or tokens[0].tag_ in ("PRP$", "NNP", "CD")):
         return True
     if any(token.tag_ in ("JJS", "RBS") or token.lower_ in ("only", "first") for token in tokens):

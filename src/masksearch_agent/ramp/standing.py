@@ -14,17 +14,24 @@ from masksearch_agent.ramp.fact_patterns import KINDS
 from masksearch_agent.ramp.hops import content_words
 from masksearch_agent.ramp.rule_words import ORDINALS, PERSON_NOUN, QUESTION_WORDS, UNIQUE_NOUNS, VAGUE_NOUNS
 from masksearch_agent.ramp.soundness import has_loose_ends, identifies, singles_out
-from masksearch_agent.ramp.titles import CONTEXT, NUMBERING, context_of, heading_name, sense_of
+from masksearch_agent.ramp.titles import (
+    CONTEXT,
+    NUMBERING,
+    context_of,
+    heading_name,
+    is_manual,
+    sense_of,
+)
 from masksearch_agent.text.matching import contains_phrase
 
 __all__ = ("in_context", "standing")
 
-_CODE = re.compile(r"[a-z_][\w.-]*|[A-Z_]{2,}(?: [A-Z_]+)*|\S*[_.]\S*")
 _PROGRAM = re.compile(r"[a-z][\w.+-]*")
 _OF_READER = re.compile(r"\b(?:if|when|that|which|\w+ion|package|command|do|does|can|should|must|will) you\b")
 _STEM = 5
-_NO_NAMES = frozenset({"DATE", "TIME", "NORP", "LANGUAGE"})
-"""What says nothing of what is asked about."""
+_NOW = frozenset({"VBZ", "VBP"})
+_IN_YEAR = re.compile(r"\bin (?:1\d|20)\d\d\b")
+_OF_PERSON = re.compile(r"\b(?:he|she|his|her|him)\b")
 _DATED = re.compile(r"\b(?:1\d|20)\d\d\b|\b(?:first|only|last|largest|smallest|highest|longest|oldest)\b")
 
 
@@ -46,28 +53,35 @@ def standing(question: str, answer: str, clause: Clause, topic: Topic, sentence:
 
 def _standing(question: str, answer: str, clause: Clause, topic: Topic, sentence: Any) -> str:
     name = heading_name(topic.title)
-    is_manual = bool(NUMBERING.match(topic.title) or _CODE.fullmatch(name))
-    if not is_manual and topic.title and not (_stands_alone(question, answer, clause)):
+    is_of_manual = is_manual(topic.title)
+    if not is_of_manual and topic.title and not (_stands_alone(question, answer, clause)):
         return ""
-    if is_manual and (clause.root.tag_ == "VBD" or _OF_READER.search(question)):
+    if is_of_manual and (clause.root.tag_ == "VBD" or _OF_READER.search(question)):
         return ""  # A manual tells of what is; the past is that of an example.
     if answer.startswith("-") and not _PROGRAM.fullmatch(name):
         return ""  # An option can't be told without its program.
     is_listed = question.startswith("How many") and clause.root.lemma_ == "be"  # By the output of a program.
-    if is_manual and (is_listed or question.partition(" ")[0].lower() not in QUESTION_WORDS):
+    if is_of_manual and (is_listed or question.partition(" ")[0].lower() not in QUESTION_WORDS):
         return ""
-    if is_manual:
+    if is_of_manual:
         person = r"^[Ww]ho (?:or what )?" if " " not in answer else r"^[Ww]ho or what "
         question = re.sub(person, "What ", question)
         if "by whom" in question.lower() and " " not in answer:
             return ""  # Programs are no persons.
-    if "the default" in question and not re.search(r"\b(?:of|for)\b", question):
+    if "the default" in question and not contains_phrase(question, f"default of {topic.entry}"):
         return ""  # Of what?
     if not _is_specific(question, topic, sentence, clause):
         return ""
-    if (topic.entry and contains_phrase(question, topic.entry)) or _names(question, topic.title):
+    if _points_elsewhere(question, clause, topic):
+        return ""
+    if topic.entry and contains_phrase(question, topic.entry):
+        # An option says nothing without its program.
+        return in_context(question, topic.title, answer) if topic.entry.startswith("-") else question
+    if topic.name and question.lower().count(topic.name.lower()) > 1:
+        return ""  # "Was the academy built for the academy?"
+    if _names(question, topic.title):
         return question
-    asked = set(re.findall(r"[\w'-]+", question.lower()))
+    asked = set(re.findall(r"\w[\w-]*", question.lower()))
     words = [token for token in sentence if token.lower_ in asked and token.i not in clause.names]
     is_pointing = any(
         token.pos_ == "NOUN" and is_bare(token) and token.lower_ not in UNIQUE_NOUNS for token in words
@@ -78,20 +92,9 @@ def _standing(question: str, answer: str, clause: Clause, topic: Topic, sentence
     if _tells(name, answer):
         is_told = clause.root.lemma_ == "be" or _DATED.search(question)
         return question if is_told and is_identified and not is_pointing else ""
-    is_listed = topic.title.startswith(("List of ", "Lists of "))
-    names = (
-        0
-        if is_listed
-        else sum(
-            token.pos_ == "PROPN" and token.nbor(-1).pos_ != "PROPN" and token.ent_type_ not in _NO_NAMES
-            for token in words
-            if token.i
-        )
-    )
-    if names > 1 and is_identified and not is_pointing and not is_manual:
-        return question
-    lead = in_context(question, topic.title, answer)
-    return lead if is_manual or is_identified else ""
+    if not is_of_manual and (is_pointing or not is_identified):
+        return ""  # "The browser" of a page on the web.
+    return in_context(question, topic.title, answer)
 
 
 def in_context(question: str, title: str, answer: str) -> str:
@@ -160,6 +163,24 @@ def _sensed(question: str, title: str, answer: str) -> str:
     shown = f"the {sense} {name}" if is_noun else f"{name} ({sense})"
     told = f"{before}{shown}{question[start + len(name) :]}"
     return f"{told[:1].upper()}{told[1:]}"
+
+
+def _points_elsewhere(question: str, clause: Clause, topic: Topic) -> bool:
+    """Whether a question speaks of somebody whom it does not name, or of a year as if it were now."""
+    finite = clause.auxiliaries[0] if clause.auxiliaries else clause.root
+    if finite.tag_ in _NOW and _IN_YEAR.search(question):
+        return True
+    subject = clause.subject
+    is_told = subject.i in clause.names or subject.lower_ in UNIQUE_NOUNS or is_manual(topic.title)
+    if subject.pos_ == "NOUN" and is_bare(subject) and not is_told:
+        return True  # "When was the structure renamed?"
+    if not _OF_PERSON.search(question):
+        return False
+    if question.startswith(("Who ", "By whom ")):
+        # "Who described her?" Somebody else.
+        return any(child.tag_ == "PRP" and child.i not in clause.names for child in clause.root.rights)
+    is_named = clause.subject.i in clause.names and topic.is_person
+    return not (is_named or any(token.ent_type_ == "PERSON" for token in clause.subject.subtree))
 
 
 def _names(question: str, title: str) -> bool:

@@ -13,13 +13,14 @@ from collections.abc import Iterator
 
 from masksearch_agent.ramp.glossary import general_words
 from masksearch_agent.ramp.hops import SENTENCE_END, content_words
-from masksearch_agent.ramp.titles import NUMBERING, plain_name
+from masksearch_agent.ramp.titles import NUMBERING, heading_name, is_code_name
 from masksearch_agent.records import Hop, Passage
 from masksearch_agent.text.matching import contains_phrase, tokenize_answer
 from masksearch_agent.text.words import is_chinese
 
 __all__ = ("supports",)
 
+_OF_CHAPTER = 0.75
 _MIN_SHARED = 2
 """Words of what is asked that the sentence itself holds, beside the answer: one is chance."""
 _IS_SENTENCE = re.compile(r"[.!?:;][\"'”’)\]]*$")
@@ -43,6 +44,9 @@ def supports(found: Passage, hop: Hop, source: Passage, overlap: float) -> bool:
     if not overlap or is_chinese(text):
         return True
     asked, names = _asked(hop.query, source.title)
+    if NUMBERING.match(source.title):
+        # A chapter tells of siblings in the same words, and its title is no name that would keep them apart.
+        overlap = max(overlap, _OF_CHAPTER)
     title = set(tokenize_answer(found.title))
     # Of an article, the title is what its sentences are about; that of a chapter is not.
     is_entitled = not NUMBERING.match(found.title) and contains_phrase(found.title, hop.answer)
@@ -65,8 +69,8 @@ def _asked(query: str, title: str) -> tuple[set[str], set[str]]:
     is_led = bool(title) and query.startswith(title)
     words = query[len(title) :].split() if is_led else query.split()
     names = [word for word in words if _is_name(word)]
-    if is_led and not NUMBERING.match(title):
-        names += content_words(plain_name(title))
+    if is_led and (not NUMBERING.match(title) or is_code_name(heading_name(title))):
+        names += content_words(heading_name(title))
     return set(tokenize_answer(" ".join(words))), set(tokenize_answer(" ".join(names)))
 
 

@@ -25,6 +25,7 @@ _PLACES = frozenset({"GPE", "LOC", "NORP", "FAC", "DATE"})
 """A town is one in the names of its clubs, too."""
 _LETTERS_BESIDE = re.compile(r"\s?[(\[][^)\]]*[^\W\d_]{2}")
 _REFERENCE = re.compile(r"\b(?:section|chapter|table|figure|appendix|part)\s[\w.]+,?\s[\"“‘]$", re.IGNORECASE)
+_NUMBERED = re.compile(r"\b(?:Section|Chapter|Table|Figure|Example|Appendix|Part)\s$")
 _STEM = 5
 """Letters in which two forms of a word agree."""
 
@@ -32,7 +33,7 @@ _STEM = 5
 def is_part(text: str, span: Span) -> bool:
     """Return whether a span of a text is a part of a longer name, path or piece of code."""
     before, after = text[: span.start], text[span.end :]
-    if _CODE_BEFORE.search(before) or _CODE_AFTER.match(after):
+    if _NUMBERED.search(before) or _CODE_BEFORE.search(before) or _CODE_AFTER.match(after):
         return True
     if not span.text[:1].isupper():
         return False

@@ -50,6 +50,19 @@ def test_no_question_gives_away_the_bridge_or_the_answer():
         ([Passage("a", "X", "X is a 1932 film directed by Ann Lee and Bo Ek."), DIRECTOR], "two directors"),
         ([FILM, DIRECTOR, Passage("d", "Ann Lee (director)", DIRECTOR.text)], "two of that name"),
         (
+            [
+                FILM,
+                Passage("b", "Ann Lee (author)", "Ann Lee (born 1890) is an author. She was born in Perth."),
+            ],
+            "author",
+        ),
+        ([FILM, Passage("b", "Ann Lee (director born 1890)", DIRECTOR.text)], "one of several directors"),
+        (
+            [FILM, Passage("b", "Ann Lee", DIRECTOR.text.replace("1890 – 1950", "1890 – 1925"))],
+            "dead by then",
+        ),
+        ([FILM, Passage("b", "Ann Lee", DIRECTOR.text.replace("1890", "1930"))], "a child then"),
+        (
             [Passage("a", "X", "X is a 1932 film based on a play directed by Ann Lee."), DIRECTOR],
             "not the film's",
         ),
@@ -138,12 +151,12 @@ def test_a_namesake_is_told_apart_or_not_asked_about(title: str, named: str) -> 
 
 def test_a_song_that_others_share_the_name_of_is_not_asked_about_without_its_band() -> None:
     song = Passage(
-        "a", "Our Yard (Oars song)", "Our Yard is a 1982 song written by Bo Ek and produced by Ann Lee."
+        "a", "Our Yard (Oars song)", "Our Yard is a 1932 song written by Bo Ek and produced by Ann Lee."
     )
     assert not of_category([song, DIRECTOR], "bridge")
     alone = Passage("a", "Our Yard (song)", song.text)
     found = {need for need, _ in needs([alone, DIRECTOR])}
-    assert found == {"the producer of the song Our Yard", "the producer of the 1982 song Our Yard"}
+    assert found == {"the producer of the song Our Yard", "the producer of the 1932 song Our Yard"}
 
 
 def test_a_pair_that_breaks_a_rule_costs_its_question_and_is_counted(monkeypatch: pytest.MonkeyPatch):
@@ -161,3 +174,21 @@ def test_a_pair_that_breaks_a_rule_costs_its_question_and_is_counted(monkeypatch
     starts = {task.evidence[0].title for task in tasks if task.category == "bridge"}
     assert starts == {film.title}
     assert failures.reasons["KeyError: …"] >= 1
+
+
+def test_the_dead_teach_nowhere() -> None:
+    school = Passage(
+        "s", "Perth University", "Perth University is a university in Perth, Scotland, founded in 1901."
+    )
+    living = "Bo Ek (born 1900) is a Danish physicist. He is a professor at Perth University."
+    asked = [of_category([Passage("p", "Bo Ek", text), school], "bridge")
+             for text in (living, living.replace("born 1900", "1900 – 1950"))]  # fmt: skip
+    assert asked[0]
+    assert not asked[1]
+
+
+def test_sections_of_a_page_are_no_namesakes() -> None:
+    section = Passage(
+        "c", "Down to Earth (1932 film) › Plot", "The hero comes down to earth and stays there."
+    )
+    assert of_category([FILM, DIRECTOR, section], "bridge")

@@ -166,3 +166,15 @@ def test_a_comparison_that_fails_costs_itself_and_is_counted(monkeypatch: pytest
     assert by_year
     assert not any("Amy Do1" in task.question for task in by_year)
     assert failures.reasons == {"IndexError: it has no year": 1}
+
+
+@pytest.mark.parametrize("other", ["A B Lee", "A. B. Lee", "AB Lee", "Ann Lee"])
+def test_names_that_differ_in_their_signs_are_one(other: str) -> None:
+    films = [
+        Passage(str(n), f"{name} Door", f"{name} Door is a 1961 Polish crime film directed by {maker}.")
+        for n, (name, maker) in enumerate([("Amber", "A. B. Lee"), ("Brass", other), ("Cold", "Cy Do")])
+    ]
+    for seed in range(20):
+        for task in two_passage_questions(films, seed):
+            if "Amber" in task.question and "Brass" in task.question and task.answers[0][0] in ("yes", "no"):
+                assert task.answers[0][0] == "yes"

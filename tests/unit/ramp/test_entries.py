@@ -66,3 +66,20 @@ def test_the_first_line_of_a_manual_page_asks_for_its_command() -> None:
     assert (span.text, span.question) == ("BREW", "Which command is used to prepare a pot of strong tea?")
     assert purpose("BREW — the tea program of the house", "BREW") is None
     assert purpose("POUR — fill a cup with hot tea", "BREW") is None
+
+
+def test_what_two_entries_do_alike_tells_neither() -> None:
+    same = "Produces a table of the teas of the whole house.\n\n"
+    text = f"brew(pot)\n\n{same}brew_all(pot)\n\n{same}"
+    assert not questions(text, "9.1. Kitchen Tools")
+
+
+def test_half_of_an_inner_clause_is_not_asked() -> None:
+    assert not questions(
+        "hot_kettle (boolean)\n\nSpecifies whether or not you can brew and print labels at night.",
+        "20.1. Tea",
+    )
+
+
+def test_two_verbs_in_a_row_are_not_asked() -> None:
+    assert not questions("pour(cup)\n\nRead and return the colour of the tea in the cup.", "9.1. Tea")

@@ -96,3 +96,18 @@ def test_the_noun_of_two_fields_is_the_one_behind_them():
     profile = read_profile(Passage("p", "Ann Lee", "Ann Lee is an American film and television director."))
     assert profile is not None
     assert (profile.kind, profile.noun, profile.nationality) == ("person", "director", "American")
+
+
+def test_years_behind_the_verb_are_no_life() -> None:
+    found = facts("Bo Ek", "Bo Ek was a Danish poet whose trilogy (1941–1955) is read in Perth.")
+    assert "birth_date" not in found
+
+
+def test_what_is_said_of_a_part_is_not_said_of_the_whole() -> None:
+    text = "Go Air is an airline from Perth. Its call sign Bird is named after the poet Bo Ek."
+    assert "named_after" not in facts("Go Air", text)
+    assert facts("Go Air", "Go Air is an airline. Its headquarters are in Perth.")["based"] == "Perth"
+
+
+def test_who_made_a_character_founded_nothing() -> None:
+    assert "founder" not in facts("Mario", "Mario is a character created by designer Bo Ek.")

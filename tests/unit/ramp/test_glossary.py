@@ -93,3 +93,19 @@ def test_a_passage_that_breaks_is_left_out_with_its_reason(monkeypatch: pytest.M
     assert {number: str(failure) for number, failure in made.broken.items()} == {"1": "it breaks"}
     assert (made.frequency("dead tuples"), made.frequency("widget")) == (1, 58)
     assert GLOSSARY.broken == {}
+
+
+def test_a_heading_of_several_chapters_is_ambiguous() -> None:
+    glossary = Glossary(
+        [
+            Passage(number, f"{number}. {name} › Note", "Some text of the chapter.")
+            for number, name in (
+                ("7.1", "Brewing"),
+                ("7.1", "Brewing"),
+                ("8.1", "Pouring"),
+                ("9.1", "pouring"),
+            )
+        ]
+    )
+    assert glossary.is_ambiguous("8.1. Pouring")
+    assert not glossary.is_ambiguous("7.1. Brewing › Note")

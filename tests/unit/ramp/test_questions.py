@@ -179,3 +179,53 @@ def test_a_name_is_no_who(extractor: SpacySpanExtractor) -> None:
         extractor, "The guard's name in Five Nights at Leipzig is Mike Brandt.", "Five Nights at Leipzig"
     )
     assert asked["Mike Brandt"] == "What is the guard's name in Five Nights at Leipzig?"
+
+
+@pytest.mark.parametrize(
+    ("text", "title", "answer"),
+    [
+        # A decade, and what is said to be early or late, says less than whoever asks wants to know.
+        ("Otto Brandt founded the Harbour Theatre of Leipzig in the 1970s.", "Otto Brandt", "1970s"),
+        ("Otto Brandt founded the Harbour Theatre of Leipzig in early 1974.", "Otto Brandt", "early 1974"),
+        # The passage of the Acts was in 1774.
+        ("The Harbour Theatre grew after the passage of the Tea Acts in 1774.", "Harbour Theatre", "1774"),
+        # Others do so, too.
+        ("The Harbour Theatre is also located near the north entrance of Lindenau Park.", "Lindenau Park",
+         "Harbour Theatre"),
+        # It was only supposed.
+        ("Otto Brandt would open the Harbour Theatre of Leipzig in 1974.", "Otto Brandt", "1974"),
+        # Much has been won.
+        ("Anna Berger won the Silver Teapot against the boys of Leipzig.", "Anna Berger", "Silver Teapot"),
+        # A description, of which there are many.
+        ("The Church of Lindenau is the Established Church of Saxony.", "Church of Lindenau",
+         "Established Church of Saxony"),
+        # One of several.
+        ("Otto Brandt was a German general who was one of the main architects of the Peace of Leipzig in 1648.",
+         "Otto Brandt", "Otto Brandt"),
+        # "…, which was so poor by the 1840s": said of another verb.
+        ("By 1840, Lindenau Island was so poor that the people of Leipzig sent Anna Berger.", "Islands",
+         "Lindenau Island"),
+        # The rest of a second clause.
+        ("Lindenau Tea was sold by Anna Berger in 1974, but was withdrawn by Otto Brandt.", "Lindenau Tea",
+         "Otto Brandt"),
+    ],
+)  # fmt: skip
+def test_what_has_a_poor_answer_or_several_is_not_asked(
+    extractor: SpacySpanExtractor, text: str, title: str, answer: str
+) -> None:
+    assert answer not in ask(extractor, text, title)
+
+
+@pytest.mark.parametrize(
+    ("text", "kinds", "answer"),
+    [
+        ("Otto Brandt played college football for Houston in the years before the war.", "city", "Houston"),
+        ("Houston won the second leg of the final against Leipzig in 1974.", "city", "Houston"),
+    ],
+)
+def test_a_city_that_plays_is_a_club(
+    extractor: SpacySpanExtractor, text: str, kinds: str, answer: str
+) -> None:
+    ((_, spans),) = extractor.extract([Passage("p", "Otto Brandt", text)])
+    cities = [Passage(name, name, f"{name} is a {kinds} in Europe.") for name in (answer, "Leipzig")]
+    assert not any(worded_question(span, Glossary(cities))[0] for span in spans if span.text == answer)

@@ -8,7 +8,7 @@ from fakes.spans import find_span
 
 from masksearch_agent.config.ramp import RampSettings
 from masksearch_agent.ramp.rules import passage_flaw, usable_spans
-from masksearch_agent.ramp.spans import Span
+from masksearch_agent.ramp.spans import TERM, Span
 from masksearch_agent.records import Hop, Passage
 
 SETTINGS = RampSettings(max_span_words=3, min_passage_words=5)
@@ -134,3 +134,10 @@ def test_numbers_of_nothing_and_items_of_lists_are_not_masked(fragment: str, rul
 def test_the_ends_of_a_list_are_items_of_it_too(fragment: str) -> None:
     text = "The towns that she saw were Paris, Oslo, Bonn, and Rome of old."
     assert judge(Passage("p", "Journey", text), find_span(text, fragment)) == ((), {"enumeration": 1})
+
+
+@pytest.mark.parametrize(("title", "drops"), [("9.1. Brewing", {"no_identifier": 1}), ("Brewing", {})])
+def test_a_common_noun_of_a_chapter_is_not_masked(title: str, drops: dict[str, int]) -> None:
+    text = "The kettle waits for the lids of all pots to close."
+    term = dataclasses.replace(find_span(text, "lids"), label=TERM)
+    assert judge(Passage("p", title, text), term)[1] == drops

@@ -31,7 +31,7 @@ def ask(extractor: SpacySpanExtractor, text: str, title: str) -> dict[str, str]:
          "In what year did Anna Berger found a theatre in Leipzig?"),
         # `the bridge` of a page about a bridge has its name.
         ("Lindenau Bridge", "The Lindenau Bridge is a bridge in Leipzig. The bridge was opened by Anna Berger in 1911.",
-         "1911", "In what year was Lindenau Bridge opened by Anna Berger?"),
+         "1911", "In what year was the Lindenau Bridge opened by Anna Berger?"),
         ("12.1. Desktop", "The xkettle package provides the tools that boil a pot of tea.", "xkettle",
          "In the context of Desktop, which package provides the tools that boil a pot of tea?"),
         # What the sentence leaves out, the title of the page says first.
@@ -178,3 +178,72 @@ def test_a_definition_of_one_thing_alone_is_asked_for(
     extractor: SpacySpanExtractor, title: str, text: str, answer: str, question: str
 ) -> None:
     assert ask(extractor, text, title)[answer] == question
+
+
+@pytest.mark.parametrize(
+    ("title", "text", "answer", "question"),
+    [
+        # What a page of the world does not name by itself is told by its title.
+        ("Lindenau Road", "Anna Berger opened the Harbour Theatre in Leipzig on 4 May 1911.", "4 May 1911",
+         "In the context of Lindenau Road, when did Anna Berger open the Harbour Theatre in Leipzig?"),
+        ("pour", "--strength\n\nSets the number of spoons.\n\nThe default is 12 spoons.", "12 spoons", None),
+        # The headings over a passage are not its page.
+        ("12.1. Desktop › 12.1.1. Overview › Note", "The xkettle package provides the tools that boil a pot of tea.",
+         "xkettle", "In the context of Desktop, which package provides the tools that boil a pot of tea?"),
+        # What happened again has other dates.
+        ("Tea fever", "Tea fever was first described by Anna Berger of Leipzig in 1957.", "1957",
+         "In what year was tea fever first described by Anna Berger of Leipzig?"),
+    ],
+)  # fmt: skip
+def test_a_question_says_all_that_its_sentence_leaves_to_the_page(
+    extractor: SpacySpanExtractor, title: str, text: str, answer: str, question: str | None
+) -> None:
+    assert ask(extractor, text, title).get(answer) == question
+
+
+@pytest.mark.parametrize(
+    ("title", "text", "answer"),
+    [
+        # The browser of nowhere, and whose predecessor?
+        ("Tea on the web", "The browser was released outside Leipzig in 1991 for several teas.", "1991"),
+        ("The Kettles", "The pot's predecessor was formed in Leipzig by Anna Berger in 2001.", "2001"),
+        # Whose album?
+        ("Harbour Song", "Harbour Song was released as the first single from his album Sunset on 4 May 2007.",
+         "4 May 2007"),
+        # The structure, on a page that is named by the way.
+        ("Berger Tower", "The structure was renamed by the Berger Group of Leipzig in 2009.", "2009"),
+        # A year that was now.
+        ("Anna Berger", "In 2014 Anna Berger is based in Leipzig.", "Leipzig"),
+        # The page is named twice.
+        ("Lindenau School", "Lindenau School is a school. It was built for the Lindenau School in 1891.", "1891"),
+        # Two sentences without a space between them.
+        ("Otto Brandt", "Otto Brandt was elected to the council for Lindenau in 1874.He left in 1880.", "1880"),
+        # The answer, or a part of it, is said.
+        ("Harbour School", "The Harbour School is the graduate school of Harbour University.", "Harbour University"),
+        # `The default` of what?
+        ("20.1. Kitchen", "The default for an ascending series of teas is 12 spoons.", "12 spoons"),
+    ],
+)  # fmt: skip
+def test_what_speaks_of_something_untold_is_not_asked(
+    extractor: SpacySpanExtractor, title: str, text: str, answer: str
+) -> None:
+    assert answer not in ask(extractor, text, title)
+
+
+def test_a_manual_is_not_asked_for_common_things_by_sentences_turned_round(
+    extractor: SpacySpanExtractor,
+) -> None:
+    text = "Strong tea is considered ready when the spoon of the cook stands upright in the pot."
+    asked = ask(extractor, text, "12.1. Kitchen Work")
+    assert not asked
+
+
+def test_a_name_of_two_is_no_whole_name(extractor: SpacySpanExtractor) -> None:
+    text = "The series follows Otto Brandt / Flash. Flash was renewed for a third season on 4 May 2016."
+    assert not any("/" in question for question in ask(extractor, text, "List of Flash episodes").values())
+
+
+def test_a_date_keeps_its_year(extractor: SpacySpanExtractor) -> None:
+    text = "The play directed by Anna Berger opened on Leipzig Radio on December 31 , 2015 ."
+    asked = ask(extractor, text, "Leipzig Radio")
+    assert not any("December 31" in question and "2015" not in question for question in asked.values())

@@ -34,3 +34,22 @@ def test_the_title_of_a_chapter_is_no_name_that_support_must_hold() -> None:
 
 def test_without_overlap_the_answer_is_enough() -> None:
     assert supports(Passage("f", "", "a transaction block"), HOP, SOURCE, 0.0)
+
+
+def test_a_sibling_in_a_chapter_says_it_of_something_else() -> None:
+    source = Passage("s", "53.64. pg_type", "The default is stored as a string of the form nodeToString().")
+    hop = Hop("", "53.64. pg_type default stored string form", "nodeToString()")
+    text = "The default is stored as a string of the form nodeToString()."
+    assert not supports(Passage("f", "53.39. pg_proc", text), hop, source, 0.5)
+    assert supports(Passage("f", "Catalog", f"In pg_type the {text[4:]}"), hop, source, 0.5)
+
+
+def test_a_chapter_needs_nearly_the_same_sentence() -> None:
+    source = Passage(
+        "s", "9.3. Services", "The daemon cron runs the commands of users at given times of a day."
+    )
+    hop = Hop("", "9.3. Services daemon runs commands users given times day", "cron")
+    half = Passage("f", "Tools", "With cron one lists the commands and the users at any time.")
+    assert not supports(half, hop, source, 0.5)
+    whole = Passage("f", "Tools", "As a daemon, cron runs commands of all users at the given times.")
+    assert supports(whole, hop, source, 0.5)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from masksearch_agent.ramp.titles import context_of, heading_name
+from masksearch_agent.ramp.titles import context_of, heading_name, is_manual, page_title, plain_name, sense_of
 
 
 @pytest.mark.parametrize(
@@ -24,3 +24,21 @@ def test_a_title_tells_the_context_or_says_nothing(title: str, context: str) -> 
 
 def test_a_heading_loses_its_number_and_its_parentheses() -> None:
     assert heading_name("Chapter 7. Kettles (Electric)") == "Kettles"
+
+
+def test_the_headings_over_a_passage_are_no_part_of_the_name_of_its_page() -> None:
+    title = "9.1. Tea Functions (Hot) › 9.1.2. Notes"
+    assert page_title(title) == "9.1. Tea Functions (Hot)"
+    assert (heading_name(title), plain_name(title), sense_of(title)) == (
+        "Tea Functions",
+        "9.1. Tea Functions",
+        "Hot",
+    )
+
+
+@pytest.mark.parametrize(
+    ("title", "is_it"),
+    [("9.1. Tea", True), ("POUR TEA › Notes", True), ("pg_tea", True), ("Tea", False), ("", False)],
+)
+def test_a_manual_is_known_by_its_titles(title: str, is_it: bool) -> None:
+    assert is_manual(title) is is_it

@@ -15,6 +15,7 @@ from masksearch_agent.ramp.wholeness import is_part, is_said_beside
         ("In Orly stands the Orly Club.", "Orly", "GPE", False),
         ("The actions are CONTINUE and GO TO only.", "GO", "IDENTIFIER", True),
         ("See /etc/hosts.conf for more of it.", "hosts", "TERM", True),
+        ("Brewing is hot (see Section 32.2) at night.", "32.2", "CARDINAL", True),
         ("The Danube rises in the Black Forest.", "Danube", "LOC", False),
     ],
 )
