@@ -178,7 +178,9 @@ def _says_exhausted(failure: BaseException) -> bool:
         return True
     # Other exceptions may quote a document that is about full disks.
     kind = type(failure)
-    is_of_library = kind in (OSError, RuntimeError, ImportError) or kind.__module__.partition(".")[0] in _SPEAKERS
+    is_of_library = (
+        kind in (OSError, RuntimeError, ImportError) or kind.__module__.partition(".")[0] in _SPEAKERS
+    )
     return is_of_library and _FULL_IN_WORDS.search(str(failure)) is not None
 
 
