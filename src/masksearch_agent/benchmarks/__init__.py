@@ -36,7 +36,7 @@ __all__ = (
         "flatten_answer",
         "make_question",
     ),
-    *("passages_of", "published_answers", "recognise", "unpacked"),
+    *("passages_of", "published_answers", "recognise", "remark", "unpacked"),
 )
 
 Row = dict[str, Any]
@@ -217,12 +217,17 @@ def unpacked(value: object) -> Row:
     return value if isinstance(value, dict) else {}
 
 
+def remark(value: object) -> str:
+    """Return what metadata says in one place as text; nothing for a list or a dictionary, which costs no row."""
+    return "" if isinstance(value, dict | list) else as_text(value)
+
+
 def fact_titles(metadata: Row) -> tuple[str, ...]:
     """Return the titles of the `supporting_facts` in a row's metadata, each once: HotpotQA's columns or pairs."""
     facts = metadata.get("supporting_facts")
     pairs = [as_list(fact)[:1] for fact in facts] if isinstance(facts, list) else []
     titles = chain.from_iterable(pairs) if pairs else as_list(unpacked(facts).get("title"))
-    return tuple(dict.fromkeys(filter(None, map(as_text, titles))))
+    return tuple(dict.fromkeys(filter(None, map(remark, titles))))
 
 
 def answer_items(answer: object) -> tuple[str, ...]:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from masksearch_agent.benchmarks import Benchmark, Row, fact_titles, make_question, unpacked
+from masksearch_agent.benchmarks import Benchmark, Row, fact_titles, make_question, remark, unpacked
 from masksearch_agent.errors import EvaluationError
 from masksearch_agent.records import SearchTask
-from masksearch_agent.text.values import as_text
 
 __all__ = ("BENCHMARK",)
 
@@ -19,7 +18,7 @@ def _task(row: Row) -> SearchTask:
         row["id"],
         row["question"],
         golden,
-        category=as_text(metadata.get("type")),
+        category=remark(metadata.get("type")),
         gold_titles=fact_titles(metadata),
     )
 

@@ -60,6 +60,7 @@ class GeneratorSettings(Settings):
 
     @model_validator(mode="after")
     def _check_shares(self) -> GeneratorSettings:
-        if min(self.fewer_passages, default=0) < 0 or sum(self.fewer_passages) > 1 + 1e-9:
+        # So written that it holds for no NaN.
+        if not (all(share >= 0 for share in self.fewer_passages) and sum(self.fewer_passages) <= 1 + 1e-9):
             raise ValueError("fewer_passages are shares of all tasks: none below 0, at most 1 together")
         return self

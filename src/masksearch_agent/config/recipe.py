@@ -93,6 +93,11 @@ class Recipe(Settings):
     def _one_is_some(cls, value: object) -> object:
         return (value,) if isinstance(value, str) else value
 
+    @field_validator("report_to")
+    @classmethod
+    def _each_once(cls, value: tuple[Tracker, ...]) -> tuple[Tracker, ...]:
+        return tuple(dict.fromkeys(value))  # Named twice, one would be told everything twice.
+
     @model_validator(mode="after")
     def _stage_one_is_ramp(self) -> Self:
         for name in ("ramp_sft", "ramp_dapo"):

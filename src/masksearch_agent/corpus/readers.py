@@ -39,7 +39,7 @@ _Documents = Iterator[Placed[Iterable[Passage]]]
 _DATASET_PREFIX = "hf:"
 _ABOUT_DATA = re.compile(
     r"(readme|changelog|citation|notice|dataset_card|datasheet|(licen[sc]e|copying)"
-    r"([._-](mit|isc|bsd|apache|[al]?gpl|lesser|mpl|unlicense|odbl|cdla|cc0?|by|sa|nc|nd|clause|v?\d+(\.\d+)*))*)"
+    r"([._-](mit|isc|bsd|apache|[al]?gpl|lesser|mpl|unlicense|odbl|cdla|cc0?|by|sa|nc|nd|clause|v?\d+))*)"
     r"([._-][a-z]{2,3}([_-][a-z]{2,4})?)?"
 )
 """Names of the documents of a folder of data files that tell about them; of each licence, as in `LICENSE-MIT.txt`, and

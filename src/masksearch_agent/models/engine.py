@@ -153,10 +153,10 @@ class BatchingEngine:
         with self._lock:
             self._start()
             self.requests.put(exchange)
-        exchange.may_begin.wait()
         try:
+            exchange.may_begin.wait()
             yield
-        finally:
+        finally:  # Also where Ctrl-C ends the waiting: the worker would wait for ever otherwise, and `close` for it.
             exchange.is_over.set()
 
     def close(self) -> None:

@@ -194,19 +194,22 @@ class VLLMClient:
 
         It begins once all prompts that were submitted before are answered.
         """
+        taken: list[bool] = []
         with self._exchange_lock:
-            self._start(self._take_all_places()).result()
+            taking = self._start(self._take_all_places(taken))
             try:
+                taking.result()
                 yield
-            finally:
-                self._start(self._free_all_places()).result()
+            finally:  # Also where Ctrl-C ends the waiting: what is asked later would wait for ever otherwise.
+                taking.cancel()
+                self._start(self._free_places(taken)).result()
 
-    async def _take_all_places(self) -> None:
-        for _ in range(self.max_concurrent_requests):
-            await self._places.acquire()
+    async def _take_all_places(self, taken: list[bool]) -> None:
+        while len(taken) < self.max_concurrent_requests:
+            taken.append(await self._places.acquire())
 
-    async def _free_all_places(self) -> None:
-        for _ in range(self.max_concurrent_requests):
+    async def _free_places(self, taken: list[bool]) -> None:
+        for _ in taken:
             self._places.release()
 
     def served_model(self) -> tuple[str, int]:

@@ -182,8 +182,8 @@ def _must_be_awaited(runnable: Runnable[Any, Any]) -> bool:
                 parts += [*known.values(), *(part.deps if isinstance(part, RunnableLambda) else ())]
             case Mapping():
                 parts += part.values()
-            case list() | tuple():
-                parts += part
+            case list() | tuple():  # Maybe of a million documents.
+                parts += (each for each in part if isinstance(each, Runnable | Mapping | list | tuple))
             case object(bound=Runnable() as inner):  # A node of a LangGraph graph.
                 parts.append(inner)
     return False

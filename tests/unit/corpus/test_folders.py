@@ -3,6 +3,7 @@ from __future__ import annotations
 import bz2
 import json
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -120,6 +121,14 @@ ABOUT_DATA = [
     *("LICENSE", "LICENSE.txt", "LICENSE-MIT", "LICENSE-MIT.txt", "LICENSE-APACHE.md", "LICENSE-APACHE-2.0"),
     *("LICENCE_CC-BY-SA-4.0.txt", "COPYING", "COPYING.md", "COPYING.LESSER", "COPYING.LESSER.txt"),
 ]
+
+
+def test_a_long_number_in_a_name_costs_no_time(tmp_path: Path):
+    (tmp_path / f"license{28 * '.1'}.x!.txt").write_text("Text.")  # Once, each digit doubled the time.
+    (tmp_path / "c.csv").write_text("title,text\nT,A passage.\n")
+    begun = time.process_time()
+    texts_of(tmp_path)
+    assert time.process_time() - begun < 5
 
 
 @pytest.mark.parametrize("name", ABOUT_DATA)

@@ -114,6 +114,7 @@ def flashrag(metadata: object) -> dict[str, Any]:
         ({"supporting_facts": {"title": [None, "T", "T"]}}, "", ("T",)),
         ({"supporting_facts": {"title": "The title"}}, "", ("The title",)),
         ({"supporting_facts": [["T", 0], ["U", 1], [None, 2], []]}, "", ("T", "U")),
+        ({"type": ["bridge"], "supporting_facts": [{"title": "T"}, ["U", 1]]}, "", ("U",)),
     ],
 )
 @pytest.mark.parametrize("make", [flashrag, lambda metadata: searchr1("a") | {"metadata": metadata}])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import signal
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -169,3 +170,28 @@ def test_a_failing_model_does_not_hold_up_an_exchange(sampler: Any, tiny_tokeniz
     assert exchanged.wait(WAIT_S)
     assert engine.submit([5, 6], Sampling(max_tokens=2)).result(WAIT_S).ids
     engine.close()
+
+
+def test_an_exchange_that_is_stopped_while_it_waits_holds_up_nobody(
+    chat: RecordingChatModel, sampler: Any
+) -> None:
+    under_way, may_go_on = threading.Event(), threading.Event()
+
+    def watch(*_: Any) -> None:
+        under_way.set()
+        assert may_go_on.wait(WAIT_S)
+
+    hook = sampler.register_forward_pre_hook(watch)
+    stop = threading.Timer(0.3, signal.pthread_kill, (threading.get_ident(), signal.SIGINT))
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(chat.invoke, "Who is the mayor?")
+        assert under_way.wait(WAIT_S)
+        stop.start()
+        with pytest.raises(KeyboardInterrupt), chat.exchange():
+            pytest.fail("began while something was sampled")
+        hook.remove()
+        may_go_on.set()
+        assert first.result(WAIT_S)
+        assert pool.submit(chat.invoke, "Who else?").result(WAIT_S)
+        with chat.exchange():
+            pass

@@ -329,6 +329,19 @@ def test_no_step_of_a_chain_runs_twice_because_another_can_only_be_awaited(last:
     assert sorted(asked) == ["A", "B"]
 
 
+def test_what_a_retriever_holds_is_not_asked_for_anything():
+    class Record:
+        @property
+        def bound(self) -> object:
+            raise RuntimeError("not for you")
+
+    class Holding(EchoRetriever):
+        records: list[Any]
+
+    [hits] = as_search(Holding(records=[Record()])).search(["kelm"], 1)
+    assert hits
+
+
 def test_what_turns_out_to_be_only_awaited_is_not_tried_again():
     retriever = CountingRetriever(asked=[])
     search = as_search(retriever)

@@ -206,6 +206,7 @@ def test_a_recipe_names_one_tracker_or_several() -> None:
     assert Recipe().report_to == ()
     assert load_recipe(overrides=["report_to=wandb"]).report_to == ("wandb",)
     assert load_recipe(overrides=["report_to=[tensorboard, trackio]"]).report_to == ("tensorboard", "trackio")
+    assert load_recipe(overrides=["report_to=[wandb, trackio, wandb]"]).report_to == ("wandb", "trackio")
     with pytest.raises(
         ConfigError, match=r"report_to\.0: Input should be 'tensorboard', 'trackio' or 'wandb'"
     ):
