@@ -173,7 +173,7 @@ def test_a_failing_model_does_not_hold_up_an_exchange(sampler: Any, tiny_tokeniz
 
 
 def test_an_exchange_that_is_stopped_while_it_waits_holds_up_nobody(
-    chat: RecordingChatModel, sampler: Any
+    chat: RecordingChatModel, sampler: Any, ctrl_c: None
 ) -> None:
     under_way, may_go_on = threading.Event(), threading.Event()
 
