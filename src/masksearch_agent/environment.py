@@ -36,11 +36,14 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
-def computes_bfloat16() -> bool:
+def computes_bfloat16(is_on_cpu: bool = False) -> bool:
     """Whether torch computes in bfloat16 here, on the GPU where there is one; other CPUs take fifty times as long.
 
     What a recipe or a checkpoint holds in bfloat16 is computed in float32 then.
+
+    Args:
+        is_on_cpu: Ask of the CPU, GPU or not.
     """
     import torch
 
-    return torch.cuda.is_available() or torch.cpu._is_avx512_bf16_supported()
+    return (torch.cuda.is_available() and not is_on_cpu) or torch.cpu._is_avx512_bf16_supported()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +14,8 @@ Skip = Callable[[Path, str, str, bool], None]
 
 # The room of indexes comes after this one, so the names of its files are written out here.
 _BUILD_PREFIX, _BUILD_FILE = "build-", "passages.rows"
+_MANIFEST, _MANIFEST_KEYS = "index.json", {"format_version", "folder"}
+_MAX_MANIFEST_BYTES = 1 << 20
 
 
 def files_of(folder: Path, skip: Skip) -> Iterator[Path]:
@@ -22,10 +25,11 @@ def files_of(folder: Path, skip: Skip) -> Iterator[Path]:
         skip(Path(failure.filename), "folder cannot be opened", str(failure), True)
 
     for place, folders, names in os.walk(folder, onerror=fail):
-        # Whether or not it has a manifest yet, or still.
-        if any(
+        # Whether or not it has a manifest yet, or still; those of earlier versions had no such files.
+        is_built = any(
             each.startswith(_BUILD_PREFIX) and Path(place, each, _BUILD_FILE).is_file() for each in folders
-        ):
+        )
+        if is_built or (_MANIFEST in names and _is_manifest(Path(place, _MANIFEST))):
             skip(Path(place), "an index", "an index, which is no document", False)
             folders.clear()
             continue
@@ -40,3 +44,14 @@ def files_of(folder: Path, skip: Skip) -> Iterator[Path]:
                 skip(path, "no regular file", "a pipe, a socket or a device; expected a regular file", False)
             else:
                 yield path
+
+
+def _is_manifest(path: Path) -> bool:
+    """Whether an `index.json` is that of an index of ours, of whichever version."""
+    try:
+        if not path.is_file() or path.stat().st_size > _MAX_MANIFEST_BYTES:
+            return False
+        data = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(data, dict) and data.keys() >= _MANIFEST_KEYS

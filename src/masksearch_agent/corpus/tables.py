@@ -101,7 +101,7 @@ def _read_json(path: Path, settings: CorpusSettings) -> Iterator[Placed[object]]
             while line := file.readline(limit + 1):
                 number += 1
                 if len(line) > limit:
-                    detail = f"longer than {limit:,} bytes (corpus.max_file_bytes)"
+                    detail = f"longer than {limit:,} characters (corpus.max_file_bytes)"
                     yield f"line {number}", failing(UnreadableDocumentError("too large", detail))
                     while line and not line.endswith("\n"):
                         line = file.readline(limit)

@@ -9,18 +9,8 @@ from typing import Any
 from masksearch_agent.ramp.fact_patterns import KINDS
 
 __all__ = (
-    *(
-        "KIND",
-        "OF_CITY",
-        "counts",
-        "fits_kind",
-        "has_life",
-        "is_city",
-        "is_exact",
-        "is_name",
-        "is_place",
-        "is_whole",
-    ),
+    *("KIND", "OF_CITY", "counts", "fits_kind", "has_life", "is_city", "is_exact", "is_name", "is_place"),
+    "is_whole",
 )
 
 KIND = "[kind]"

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Protocol
 
+from masksearch_agent.environment import computes_bfloat16
 from masksearch_agent.errors import RetrievalError, needs_extra
 from masksearch_agent.failures import is_outage, stops_run
 
@@ -143,7 +144,7 @@ def _load(name: str) -> Any:
             name = str(get_model_path())
     # Twice as fast where the CPU has bfloat16 arithmetic, slower where it has not. The vectors of the two
     # agree to a cosine of 0.9999, so an index may be built on one machine and searched on another.
-    dtype = torch.bfloat16 if torch.cpu._is_avx512_bf16_supported() else torch.float32
+    dtype = torch.bfloat16 if computes_bfloat16(is_on_cpu=True) else torch.float32
     return SentenceTransformer(
         name, device="cpu", local_files_only=is_packaged, model_kwargs={"dtype": dtype}
     )

@@ -162,3 +162,12 @@ def test_a_dump_with_a_name_in_upper_case_is_unpacked(tmp_path: Path):
     (tmp_path / "D.XML.BZ2").write_bytes(bz2.compress(f"<mediawiki>{page}</mediawiki>".encode()))
     (passage,) = read_passages(tmp_path / "D.XML.BZ2")
     assert (passage.title, passage.text) == ("T", "An article.")
+
+
+def test_an_index_of_an_earlier_version_is_no_document_either(tmp_path: Path):
+    index = tmp_path / "index"
+    index.mkdir()
+    (index / "index.json").write_text('{"format_version": 1, "folder": "passages-1"}')
+    (index / "passages.jsonl").write_text('{"id": "a", "title": "A", "text": "A passage of the index."}\n')
+    (tmp_path / "a.txt").write_text("A document.")
+    assert texts_of(tmp_path)[0] == ["A document."]
