@@ -37,13 +37,14 @@ def usable_cores() -> int:
 
 
 def computes_bfloat16(is_on_cpu: bool = False) -> bool:
-    """Whether torch computes in bfloat16 here, on the GPU where there is one; other CPUs take fifty times as long.
+    """Whether torch is to compute in bfloat16 here: on a GPU, and on CPUs that multiply matrices of it (AMX).
 
-    What a recipe or a checkpoint holds in bfloat16 is computed in float32 then.
+    Other CPUs take twice as long in bfloat16 (AVX-512) or fifty times (AVX2), so what a recipe or a checkpoint holds in
+    it is computed in float32 there.
 
     Args:
         is_on_cpu: Ask of the CPU, GPU or not.
     """
     import torch
 
-    return (torch.cuda.is_available() and not is_on_cpu) or torch.cpu._is_avx512_bf16_supported()
+    return (torch.cuda.is_available() and not is_on_cpu) or torch.cpu._is_amx_tile_supported()

