@@ -90,18 +90,21 @@ class Curriculum:
             self.position = end
         return drawn
 
-    def draw_unsolved(self) -> int:
-        """Return the index of the next task that is not solved; those that are count as rolled out, and right.
+    def draw_hopeful(self) -> int:
+        """Return the index of the next task that is neither solved nor waits (`prospects`).
 
-        Where all are, they are taken for new ones.
+        Those that are count as rolled out, and right or wrong. Where all are, they are taken for new ones.
         """
         for _ in self._eligible:
             [index] = self.draw(1)
-            if not self.prospects.is_solved(index):
+            is_solved = self.prospects.is_solved(index)
+            if not (is_solved or self.prospects.waits(index)):
                 return index
-            self.observe(self.tasks[index].mask_count, 1.0)
-        logger.info("all tasks of up to %s masks were solved; they are drawn again", self.max_masks)
-        self.prospects.forget_solved()
+            self.observe(self.tasks[index].mask_count, float(is_solved))
+        logger.info(
+            "all tasks of up to %s masks were solved, or wrong throughout; they are drawn again", self.max_masks
+        )
+        self.prospects.forget_idle()
         return self.draw(1)[0]
 
     def observe(self, mask_count: int, success_rate: float) -> None:

@@ -2,7 +2,7 @@
 
 Groups whose rewards are all equal, or that could not be scored, are replaced by fresh groups of the same curriculum
 stream until the batch is full or as many groups were rolled out as `max_batches` batches have. Only so many are drawn
-as are likely to fill it (`prospects`), and none of a task whose last group was all right. All ranks decide alike,
+as are likely to fill it (`prospects`), none of a task whose last group was all right, and fewer of tasks that stay wrong. All ranks decide alike,
 because each of them knows what became of every group; and the batch does not depend on how many ranks there are.
 """
 
@@ -132,7 +132,7 @@ class DynamicSampler:
         expected = 0.0
         # A sum of likelihoods is not exact.
         while len(drawn) < limit and expected < missing - 1e-9:
-            index = self.curriculum.draw_unsolved()
+            index = self.curriculum.draw_hopeful()
             drawn.append(index)
             expected += self.curriculum.prospects.likelihood(index, self.curriculum.tasks[index].mask_count)
         return drawn

@@ -110,12 +110,28 @@ def test_a_task_that_was_always_right_is_not_sampled_again_and_counts_as_right()
     assert sampler.curriculum.success_rate == pytest.approx((1 + 5 * 0.5) / 6)
 
 
+def test_a_task_that_was_all_wrong_misses_a_pass_and_counts_as_wrong_in_it() -> None:
+    hard = stream(2)
+    stages = (CurriculumLevel(max_masks=2, window=100),)
+    sampler, runner = make_sampler(
+        lambda task, seed: (all_wrong if task.id in hard else useful)(task), max_batches=1, stages=stages
+    )
+    for step in range(17):
+        sampler.sample(2, step)
+    asked = [name for _, tasks in runner.asked for name in tasks]
+    every, easy = {task.id for task in TASKS}, {task.id for task in TASKS} - set(hard)
+    passes = [asked[:12], asked[12:22], asked[22:34]]
+    assert [sorted(names) for names in passes] == [sorted(every), sorted(easy), sorted(every)]
+    assert [name for name in hard if name.startswith("2")] == ["2-1"]
+    assert sampler.curriculum.success_rate == pytest.approx(5 * 0.5 / 6)
+
+
 def test_where_all_tasks_are_solved_they_are_drawn_again(caplog: pytest.LogCaptureFixture) -> None:
     sampler, runner = make_sampler(all_right, max_batches=1)
     with caplog.at_level(logging.INFO):
         for step in range(7):
             sampler.sample(2, step)
-    assert "all tasks of up to None masks were solved; they are drawn again" in caplog.text
+    assert "all tasks of up to None masks were solved, or wrong throughout; they are drawn again" in caplog.text
     assert [len(tasks) for _, tasks in runner.asked] == [2] * 7
 
 

@@ -35,16 +35,39 @@ def test_solved_is_what_was_all_right_at_last() -> None:
     prospects.observe(3, 1, "useful")
     assert not prospects.is_solved(3)
     prospects.observe(5, 1, "all_right")
-    prospects.forget_solved()
+    prospects.forget_idle()
     assert not prospects.is_solved(5)
+
+
+def test_a_task_is_passed_over_as_often_as_it_was_all_wrong_in_a_row() -> None:
+    prospects = Prospects()
+
+    def passed_over() -> int:
+        return next(count for count in range(10) if not prospects.waits(3))
+
+    assert passed_over() == 0
+    for in_a_row in (1, 2, 3):
+        prospects.observe(3, 1, "all_wrong")
+        assert passed_over() == in_a_row
+        assert passed_over() == 0, "until it is rolled out again"
+    prospects.observe(3, 1, "unscorable")
+    assert passed_over() == 0
+    prospects.observe(3, 1, "useful")
+    prospects.observe(3, 1, "all_wrong")
+    assert passed_over() == 1
+    prospects.observe(3, 1, "all_wrong")
+    prospects.forget_idle()
+    assert passed_over() == 0
 
 
 def test_its_state_comes_back_from_json() -> None:
     prospects, other = Prospects(), Prospects()
     for task in range(70):
         prospects.observe(task % 40, task % 3, ("useful", "all_right", "all_wrong", "all_equal")[task % 4])
+    assert prospects.waits(2)
     other.restore(json.loads(json.dumps(prospects.state())))
     assert other.state() == prospects.state()
+    assert [other.waits(task) for task in range(50)] == [prospects.waits(task) for task in range(50)]
     assert [other.likelihood(task, 1) for task in range(50)] == [
         prospects.likelihood(task, 1) for task in range(50)
     ]
