@@ -48,7 +48,7 @@ class Curriculum:
         self.position = 0
         """Tasks drawn in this pass."""
         self._order: list[int] = []
-        self.prospects = Prospects()
+        self.prospects = Prospects([f"{task.kind}, {task.mask_count} masks" for task in self.tasks])
         """What became of the tasks that were drawn."""
         if not self.tasks:
             raise TrainingError("there are no tasks to train on; build them with `masksearch ramp`")
@@ -91,21 +91,25 @@ class Curriculum:
         return drawn
 
     def draw_hopeful(self) -> int:
-        """Return the index of the next task that is neither solved nor waits (`prospects`).
+        """Return the index of the next task that is likely to be of use (`prospects`), by chance.
 
-        Those that are count as rolled out, and right or wrong. Where all are, they are taken for new ones.
+        One that is passed over because its last group was all right, or all wrong, counts as rolled out like that.
+        Where all tasks are solved, they are taken for new ones.
         """
         for _ in self._eligible:
+            chance = random.Random(f"chance:{self.seed}:{self.level}:{self.passes}:{self.position}")
             [index] = self.draw(1)
             is_solved = self.prospects.is_solved(index)
-            if not (is_solved or self.prospects.waits(index)):
+            if not is_solved and chance.random() < self.prospects.chance(index):
                 return index
-            self.observe(self.tasks[index].mask_count, float(is_solved))
-        logger.info(
-            "all tasks of up to %s masks were solved, or wrong throughout; they are drawn again", self.max_masks
-        )
-        self.prospects.forget_idle()
-        return self.draw(1)[0]
+            if is_solved or self.prospects.is_hopeless(index):
+                self.observe(self.tasks[index].mask_count, float(is_solved))
+        if all(map(self.prospects.is_solved, self._eligible)):
+            logger.info("all tasks of up to %s masks were solved; they are drawn again", self.max_masks)
+            self.prospects.forget_solved()
+        while self.prospects.is_solved(index := self.draw(1)[0]):
+            pass
+        return index
 
     def observe(self, mask_count: int, success_rate: float) -> None:
         """Note a group's share of wholly right answers; only the level's hardest tasks tell whether it is mastered."""

@@ -2,7 +2,7 @@
 
 Groups whose rewards are all equal, or that could not be scored, are replaced by fresh groups of the same curriculum
 stream until the batch is full or as many groups were rolled out as `max_batches` batches have. Only so many are drawn
-as are likely to fill it (`prospects`), none of a task whose last group was all right, and fewer of tasks that stay wrong. All ranks decide alike,
+as are likely to fill it, those that are likely to be of use before others (`prospects`). All ranks decide alike,
 because each of them knows what became of every group; and the batch does not depend on how many ranks there are.
 """
 
@@ -106,7 +106,7 @@ class DynamicSampler:
             groups, outcomes = self._roll_out(drawn, step, batches)
             sampled += outcomes
             for outcome in outcomes:
-                self.curriculum.prospects.observe(outcome.index, outcome.mask_count, outcome.fate)
+                self.curriculum.prospects.observe(outcome.index, outcome.fate)
             _require_rollouts(sampled)
             chosen = [outcome for outcome in outcomes if self._is_kept(outcome)][:missing]
             kept += chosen
@@ -134,7 +134,7 @@ class DynamicSampler:
         while len(drawn) < limit and expected < missing - 1e-9:
             index = self.curriculum.draw_hopeful()
             drawn.append(index)
-            expected += self.curriculum.prospects.likelihood(index, self.curriculum.tasks[index].mask_count)
+            expected += self.curriculum.prospects.likelihood(index)
         return drawn
 
     def _is_kept(self, outcome: _Outcome) -> bool:
