@@ -46,6 +46,9 @@ _SHARE = 0.2
 """Of the passages, for a word to stand everywhere."""
 _CANDIDATES, _DEPTH = 50, 4
 """Passages that are found and then ranked by all words: at least so many, and so many times what is asked for."""
+_TITLE_WEIGHT = 3
+"""Times the words of a title count: a question about a thing finds what is about it before what only names it. Two
+raises recall@3 of gold passages less, four hardly more. An index of before counts them once, and can be read."""
 _LOCK = ".tantivy-meta.lock"
 _ENDED = "writer was killed"
 
@@ -191,7 +194,8 @@ class _BM25Mode(RetrieverMode):
             writer.delete_documents_by_query(tantivy.Query.range_query(index.schema, _ROW, kind, first))
             for row, passage in part.passages.since(first):
                 document = tantivy.Document()
-                document.add_text(_WORDS, " ".join(search_terms(f"{passage.title} {passage.text}")))
+                words = search_terms(passage.title) * _TITLE_WEIGHT + search_terms(passage.text)
+                document.add_text(_WORDS, " ".join(words))
                 document.add_unsigned(_ROW, row)
                 writer.add_document(document)
         return 0
