@@ -48,7 +48,7 @@ def reference_scores(query: str, texts: list[str], k1: float = 1.2, b: float = 0
 
 def test_scores_equal_the_bm25_formula_over_title_three_times_and_text(tmp_path: Path):
     passages = make_passages(*TEXTS)
-    expected = reference_scores("red fox T3", [f"{f"{each.title} " * 3}{each.text}" for each in passages])
+    expected = reference_scores("red fox T3", [" ".join([each.title] * 3 + [each.text]) for each in passages])
     (hits,) = built(tmp_path, passages).search(["red fox T3"], 4)
     assert {hit.passage.id: pytest.approx(hit.score, rel=1e-5) for hit in hits} == {
         f"p{position}": score for position, score in enumerate(expected) if score > 0
