@@ -72,7 +72,7 @@ def main() -> None:
         }
         for dtype in (torch.float32, torch.bfloat16)
     ]
-    taken = "bfloat16" if computes_bfloat16(is_on_cpu=True) else "float32"
+    taken = "bfloat16" if computes_bfloat16() else "float32"
     finish_rows(arguments, rows, f"the library computes in {taken} on this processor")
 
 

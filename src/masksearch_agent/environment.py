@@ -36,15 +36,12 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
-def computes_bfloat16(is_on_cpu: bool = False) -> bool:
+def computes_bfloat16() -> bool:
     """Whether torch is to compute in bfloat16 here: on a GPU, and on CPUs that multiply matrices of it (AMX).
 
-    Other CPUs take twice as long in bfloat16 (AVX-512) or fifty times (AVX2), so what a recipe or a checkpoint holds in
-    it is computed in float32 there.
-
-    Args:
-        is_on_cpu: Ask of the CPU, GPU or not.
+    Other CPUs take twice as long in bfloat16 (AVX-512, `benchmarks/precision.py`) or fifty times (AVX2), so what a
+    recipe or a checkpoint holds in it is computed in float32 there.
     """
     import torch
 
-    return (torch.cuda.is_available() and not is_on_cpu) or torch.cpu._is_amx_tile_supported()
+    return torch.cuda.is_available() or torch.cpu._is_amx_tile_supported()

