@@ -7,6 +7,7 @@ carry a loss and no chat template is applied a second time.
 from __future__ import annotations
 
 import logging
+import random
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -69,6 +70,10 @@ def train_sft(
     from masksearch_agent.trainers.monitor import Monitor
 
     monitor = monitor or Monitor()
+    if _sampling_strategy(settings) == "batch_rebalance":
+        # Its sampler has a seed of its own, always the same.
+        rows = list(trajectories)
+        trajectories = random.Random(f"rows:{settings.seed}").sample(rows, len(rows))
     dataset = make_sft_dataset(trajectories, ChatFormat(tokenizer), settings.max_tokens, failures)
     _, optimizer = optimizer_arguments(settings.optimizer)
     trainer = (SFTTrainer if torch.cuda.is_available() else LabelledHeadTrainer)(
@@ -99,12 +104,23 @@ def _arguments(settings: SFTSettings, output_dir: Path, report_to: Sequence[str]
         max_length=None,
         # Few widths: on a CPU, bfloat16 kernels are made for each one and kept, hundreds of megabytes of them.
         pad_to_multiple_of=64,
-        # Not by length: rows are as long as their tasks are hard, and stretches of one kind undo each other.
-        train_sampling_strategy="sequential" if settings.curriculum else "random",
+        train_sampling_strategy=_sampling_strategy(settings),
         save_steps=settings.save_steps,
         logging_steps=10,
         **(shared_arguments(settings, output_dir) | tracker_arguments(report_to, output_dir)),
     )
+
+
+def _sampling_strategy(settings: SFTSettings) -> str:
+    """Return how a step's rows are chosen and put into micro-batches.
+
+    They are never chosen by length: rows are as long as their tasks are hard, and stretches of one kind undo each
+    other. But those of one step may be divided by it, so that less is padded.
+    """
+    if settings.curriculum:
+        return "sequential"
+    is_divided = settings.gradient_accumulation > 1 and settings.batch_size > 1
+    return "batch_rebalance" if is_divided else "random"
 
 
 def make_sft_dataset(

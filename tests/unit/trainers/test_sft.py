@@ -146,19 +146,25 @@ def test_a_tiny_model_learns_four_trajectories_by_heart(tiny_tokenizer: Any, tmp
     assert loss_of(trained, tiny_tokenizer, TRAJECTORIES) < 0.1
 
 
-def test_a_run_that_was_cut_off_goes_on_from_its_checkpoint(tiny_tokenizer: Any, tmp_path: Path) -> None:
-    limits = SFTSettings(batch_size=2, max_steps=6, save_steps=2, optimizer=MUON)
+@pytest.mark.parametrize("accumulation", [1, 2])
+def test_a_run_that_was_cut_off_goes_on_from_its_checkpoint(
+    tiny_tokenizer: Any, tmp_path: Path, accumulation: int
+) -> None:
+    trajectories = [make_trajectory(name) for name in NAMES * 3]
+    limits = SFTSettings(
+        batch_size=2, gradient_accumulation=accumulation, max_steps=6, save_steps=2, optimizer=MUON
+    )
     straight = train_sft(
-        make_test_model(tiny_tokenizer), tiny_tokenizer, TRAJECTORIES, limits, tmp_path / "straight"
+        make_test_model(tiny_tokenizer), tiny_tokenizer, trajectories, limits, tmp_path / "straight"
     )
     first, second = Steps(stop_after=4), Steps()
     train_sft(
-        make_test_model(tiny_tokenizer), tiny_tokenizer, TRAJECTORIES, limits, tmp_path / "cut", [first]
+        make_test_model(tiny_tokenizer), tiny_tokenizer, trajectories, limits, tmp_path / "cut", [first]
     )
     resumed = train_sft(
         make_test_model(tiny_tokenizer, seed=9),
         tiny_tokenizer,
-        TRAJECTORIES,
+        trajectories,
         limits,
         tmp_path / "cut",
         [second],
@@ -212,6 +218,41 @@ def test_the_loss_sees_every_row_as_it_was_made_and_in_order_with_a_curriculum(
     rows = [(row["input_ids"], row["labels"]) for row in dataset]
     assert (seen == rows) is curriculum
     assert sorted(seen) == sorted(rows)
+
+
+def test_the_rows_of_a_step_are_divided_among_its_micro_batches_by_length(
+    tiny_tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from trl import SFTTrainer
+
+    original = SFTTrainer.compute_loss
+    seen: list[list[list[int]]] = []
+
+    def note(self: Any, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        lengths = inputs["attention_mask"].sum(dim=1).tolist()
+        ids = inputs["input_ids"].tolist()
+        seen.append([row[:length] for row, length in zip(ids, lengths, strict=True)])
+        return original(self, model, inputs, *args, **kwargs)
+
+    monkeypatch.setattr(SFTTrainer, "compute_loss", note)
+    names = [" ".join(["Aria"] * (1 + number)) for number in range(12)]
+
+    def micro_batches(seed: int) -> list[list[list[int]]]:
+        seen.clear()
+        limits = SFTSettings(batch_size=2, gradient_accumulation=2, max_steps=3, optimizer=MUON, seed=seed)
+        trajectories = [make_trajectory(name) for name in names]
+        train_sft(make_test_model(tiny_tokenizer), tiny_tokenizer, trajectories, limits, tmp_path / str(seed))
+        return list(seen)
+
+    batches = micro_batches(0)
+    dataset = make_sft_dataset([make_trajectory(name) for name in names], ChatFormat(tiny_tokenizer), 2048)
+    assert sorted(row for batch in batches for row in batch) == sorted(dataset["input_ids"])
+    steps = list(zip(batches[::2], batches[1::2], strict=True))
+    assert [len(one) + len(other) for one, other in steps] == [4, 4, 4]
+    for one, other in steps:
+        short, long = sorted((one, other), key=lambda batch: max(map(len, batch)))
+        assert max(map(len, short)) <= min(map(len, long))
+    assert micro_batches(1) != batches, "in another order for another seed"
 
 
 @pytest.mark.parametrize("batch_size", [1, 4])
