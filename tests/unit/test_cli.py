@@ -124,6 +124,15 @@ def test_every_recipe_is_accepted_and_says_how_to_run_it(run: CommandLine, path:
     assert "# masksearch " in opening
 
 
+def test_what_is_trained_on_a_gpu_is_asked_as_its_trajectories_were_made():
+    from masksearch_agent.config.recipe import load_recipe
+
+    made, trained = (load_recipe(ROOT / "training" / f"{name}.yaml") for name in ("laptop", "gpu_smollm2"))
+    assert (trained.prompts, trained.agent, trained.retrieval, trained.rewards) == (
+        made.prompts, made.agent, made.retrieval, made.rewards,
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize("size", ["1.5b", "3b", "7b"])
 def test_the_paper_s_recipes_can_start_training(size: str, tmp_path: Path):
     pytest.importorskip("trl")
