@@ -67,7 +67,7 @@ class SFTSettings(Settings):
     """Rows per device and step."""
     gradient_accumulation: int = Field(default=1, gt=0)
     """Micro-batches of a step. With several rows each, the rows of a step are divided among them by their length, so
-    that less is padded; what a step learns from is the same."""
+    that less is padded: of short rows a micro-batch has more than `batch_size`. What a step learns from is the same."""
     epochs: float = Field(default=1.0, gt=0)
     max_steps: int = -1
     """Overrides `epochs` where positive."""
