@@ -58,7 +58,7 @@ def main(directory: Path) -> None:
         return make(task, seed, is_useful=rank == 0)
 
     def by_task(task: SearchTask, seed: int) -> Group:
-        return make(task, seed, is_useful=random.Random(f"luck:{task.id}:{seed}").random() < 0.4)
+        return make(task, seed, is_useful=random.Random(f"luck:{task.id}:{seed}").random() < 0.3)
 
     reports: dict[str, Any] = {}
     for name, luck in (("by_rank", by_rank), ("by_task", by_task)):
