@@ -1,5 +1,5 @@
-"""Tokens that dynamic sampling samples for a group of use: as many tasks as are likely to be of use, against twice as
-many as are missing.
+"""Tokens that dynamic sampling samples for a group of use: as many tasks as are likely to be of use, each in proportion
+to how likely that is, against twice as many as are missing, each as it comes.
 
     python benchmarks/dynamic_sampling.py --agent runs/quickstart/ramp_sft
 

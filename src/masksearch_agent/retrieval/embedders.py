@@ -85,8 +85,9 @@ class SentenceEmbedder:
     """A sentence-transformers model on the CPU, loaded on first use.
 
     Texts are batched with texts of as many tokens, because padding changes what bfloat16 rounds. So the vector of a
-    text is the same whatever was embedded with it (in float32 up to its last bits), and a search finds the same in a
-    batch as alone.
+    text is the same to the last bit whatever was embedded with it, and a search finds the same in a batch as alone. In
+    float32, which CPUs without bfloat16 arithmetic take, that holds where the size of a batch does not change how rows
+    are summed: with AVX2 it was tested, with AVX-512 the last bits differ.
 
     `minilm` is all-MiniLM-L6-v2 from its PyPI package, which needs no network; any other name a folder or a hub id.
     """

@@ -101,7 +101,7 @@ def test_what_is_seldom_of_use_is_drawn_seldom() -> None:
     hard = sum(name.startswith("2") for name in asked)
     # Half of the tasks. What was all wrong comes again, but seldom.
     assert 6 < hard < len(asked) / 4
-    late = [task for number, tasks in runner.asked[-10:] for task in tasks]
+    late = [task for _, tasks in runner.asked[-10:] for task in tasks]
     assert sum(name.startswith("2") for name in late) <= len(late) / 5
 
 
