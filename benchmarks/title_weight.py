@@ -23,7 +23,7 @@ from masksearch_agent.retrieval.index import build_index, open_index
 LIMIT = 3
 
 
-def recall(file: Path, weight: int) -> float:
+def recall(file: Path, weight: int, mode: str) -> float:
     """Return the mean share of a question's gold passages that are found where titles have this weight."""
     tasks = [task for task in read_tasks(file) if task.gold_passage_ids]
     with (
@@ -31,8 +31,8 @@ def recall(file: Path, weight: int) -> float:
         mock.patch("masksearch_agent.retrieval.modes.bm25._TITLE_WEIGHT", weight),
     ):
         folder = Path(scratch) / "index"
-        build_index(read_passages(file), folder, RetrievalSettings(mode="bm25"))
-        ranked = open_index(folder, "bm25").search([task.question for task in tasks], LIMIT)
+        build_index(read_passages(file), folder, RetrievalSettings(mode=mode))
+        ranked = open_index(folder, mode).search([task.question for task in tasks], LIMIT)
     return mean(
         len({hit.passage.id for hit in hits} & set(task.gold_passage_ids)) / len(set(task.gold_passage_ids))
         for task, hits in zip(tasks, ranked, strict=True)
@@ -45,9 +45,13 @@ def main() -> None:
         "files", type=Path, nargs="+", help="HotpotQA, 2Wiki or MuSiQue files with their passages."
     )
     parser.add_argument("--weights", type=int, nargs="+", default=[1, 2, 3, 4])
+    parser.add_argument("--mode", default="bm25", help="`hybrid` embeds the passages anew for each weight.")
     arguments = parser.parse_args()
     rows = [
-        {"weight": weight, **{file.parent.name: recall(file, weight) for file in arguments.files}}
+        {
+            "weight": weight,
+            **{file.parent.name: recall(file, weight, arguments.mode) for file in arguments.files},
+        }
         for weight in arguments.weights
     ]
     finish_rows(arguments, rows, f"recall@{LIMIT} of gold passages")

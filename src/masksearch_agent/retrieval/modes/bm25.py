@@ -47,9 +47,8 @@ _SHARE = 0.2
 _CANDIDATES, _DEPTH = 50, 4
 """Passages that are found and then ranked by all words: at least so many, and so many times what is asked for."""
 _TITLE_WEIGHT = 3
-"""Times the words of a title count: a question about a thing finds what is about it before what only names it. Two
-finds fewer gold passages, four hardly more (`benchmarks/title_weight.py`). An index of before counts them once, and can be
-read."""
+"""Times the words of a title count: what is about a thing comes before what only names it. Two finds fewer gold
+passages, four hardly more (`benchmarks/title_weight.py`). An index of before counts them once, and can be read."""
 _LOCK = ".tantivy-meta.lock"
 _ENDED = "writer was killed"
 
