@@ -34,8 +34,7 @@ class Quickstart:
         self.recipe, self.directory = recipe, directory
         make = RecipeStages(recipe)
         world = World(name="world", title="writing a closed world", settings=recipe.world, seed=recipe.seed)
-        # Both parts of the index are built, whichever one the agent searches, so that they can be compared.
-        index = make.index(world.passages, settings=recipe.retrieval.model_copy(update={"mode": "hybrid"}))
+        index = make.index(world.passages)
         searched = make.search(index)
         base = make.base(index)
         masks = make.tasks(world.split("train"), searched)

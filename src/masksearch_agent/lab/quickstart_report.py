@@ -71,14 +71,15 @@ def _retrieval(run: Quickstart) -> Iterable[RetrievalScore]:
     tasks = read_task_files([run.graph.where(two_hops.questions)])
     hops = [hop for task in tasks[:_RETRIEVAL_QUESTIONS] for hop in task.hops]
     limit = run.recipe.agent.passages_per_search
-    for mode in ("bm25", "dense", "hybrid"):
-        search = Search(open_index(run.graph.where(two_hops.searched.index), mode))
+    mode = run.recipe.retrieval.mode
+    for searched in ("bm25", "dense", "hybrid") if mode == "hybrid" else (mode,):
+        search = Search(open_index(run.graph.where(two_hops.searched.index), searched))
         found = search.search([hop.query for hop in hops], limit)
         hits = [
             any(contains_phrase(hit.passage.text, hop.answer) for hit in shown)
             for hop, shown in zip(hops, found, strict=True)
         ]
-        yield RetrievalScore(mode, f"answer in top {limit}", sum(hits) / len(hits))
+        yield RetrievalScore(searched, f"answer in top {limit}", sum(hits) / len(hits))
 
 
 def _samples(results: dict[str, list[QuestionResult]]) -> Iterable[Sample]:

@@ -58,8 +58,8 @@ class Topic:
     is_person: bool = False
     noun: str = ""
     """What the first sentence calls it: `film` in "X is a 1990 film"."""
-    entry: str = ""
-    """What the lines above describe, as manuals do: a function, a setting, an option."""
+    entry: str | None = ""
+    """What the lines above describe, as manuals do: a function, a setting, an option; None where they are cut off."""
     title: str = ""
     """Of the passage."""
     article: str = ""

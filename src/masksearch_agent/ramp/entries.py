@@ -9,16 +9,19 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from masksearch_agent.ramp.glossary import general_words
+from masksearch_agent.ramp.hops import content_words
 from masksearch_agent.ramp.questions import POINTING
 from masksearch_agent.ramp.rule_words import DESCRIBING
 from masksearch_agent.ramp.soundness import is_broken
 from masksearch_agent.ramp.spans import Span
 from masksearch_agent.ramp.standing import in_context
-from masksearch_agent.ramp.titles import heading_name
+from masksearch_agent.ramp.titles import heading_name, is_manual
 from masksearch_agent.ramp.wording import tidy
+from masksearch_agent.records import Passage
 from masksearch_agent.text.matching import contains_phrase
 
-__all__ = ("described", "find_entries", "purpose")
+__all__ = ("described", "entry_of", "find_entries", "is_of_manual", "purpose")
 
 _ENTRY = re.compile(
     r"^(?P<name>--?[a-zA-Z][\w-]*|[A-Za-z_][\w.]*)[ \t]*"
@@ -26,6 +29,8 @@ _ENTRY = re.compile(
     r"|^(?:-\w(?:[ =][\w\[\]-]+)?,?[ \t]+)(?P<option>--[a-z][\w-]+)(?:[ =\[][^\s]*)?$",
     re.M,
 )
+_CALL = re.compile(r"\b[a-z]\w+\(\)")
+_CLASS = re.compile(r"^(?:exception|class) (?P<name>[\w.]+)[^\n]*$", re.M)
 _CODE = re.compile(r"--?[a-zA-Z][\w-]*|[a-z]\w*(?:[._]\w+)+|[A-Z]{3,}")
 _TYPE = re.compile(r"^\((?:integer|string|boolean|enum|floating point|real|bool|int)\)$")
 _DESCRIPTION = re.compile(r"[^\n]*\n\s*(?P<verb>[A-Z][a-z]+) (?P<rest>[^\n]+)")
@@ -38,6 +43,8 @@ _PURPOSE = re.compile(
     r"^(?P<name>\S[^\n—]{1,60}?) — (?P<verb>[a-z]+) (?P<rest>[^\n.;:(]{5,110})(?=[\n(]|$)", re.M
 )
 _MIN_WORDS, _MAX_WORDS = 4, 26
+_MIN_CONTENT = 4
+_SPECIAL = re.compile(r"__\w+__")
 
 
 def find_entries(text: str) -> Iterator[Span]:
@@ -54,6 +61,26 @@ def find_entries(text: str) -> Iterator[Span]:
             yield Span(found.start(group), found.end(group), name, kind)
 
 
+def entry_of(text: str, place: int) -> str | None:
+    """Return what the entry is called that describes something at this place of a text.
+
+    Returns:
+        `""` where the text has no entries; None where one begins further below only, so that the text starts in the
+        middle of another, whose name stands in the passage before.
+    """
+    entries = [(entry.start, entry.text) for entry in find_entries(text)]
+    entries += [(found.start(), found["name"]) for found in _CLASS.finditer(text)]
+    before = [(start, name) for start, name in entries if start < place]
+    return max(before)[1] if before else None if entries else ""
+
+
+def is_of_manual(passage: Passage) -> bool:
+    """Whether a passage is of a manual, by its title, or because it holds a call or describes something in entries."""
+    if is_manual(passage.title) or _CALL.search(passage.text):
+        return True
+    return next(find_entries(passage.text), None) is not None
+
+
 def described(text: str, entry: Span, title: str) -> Span | None:
     """Return an entry with the question that the next line makes, where that says what it does; never masked.
 
@@ -64,23 +91,46 @@ def described(text: str, entry: Span, title: str) -> Span | None:
     """
     found = _DESCRIPTION.match(text, entry.end)
     verb = _third_person(found["verb"].lower()) if found else ""
-    if found is None or not verb:
+    if found is None or not verb or not _tells_itself(entry) or _is_one_of_two(text, entry):
         return None
     end = _END.search(found["rest"])
+    if end and end[0].startswith("(") and re.search(r"\w$", found["rest"][: end.start()]):
+        return None  # "up to the next len(b) bytes"
     rest = found["rest"][: end.start() if end else None].strip()
     also = next((more for more in _ALSO.finditer(rest) if more["verb"] in DESCRIBING), None)
     if also and _INNER.search(rest[: also.start()]):
         return None  # "whether you can connect and run queries": both are one clause's.
     rest = rest[: also.start() if also else None]
     question = tidy(f"{f'which {entry.label}' if entry.label else 'what'} {verb} {rest}")
-    if text.count(rest) > 1 or rest.startswith("and "):
+    if text.count(rest) > 1 or rest.startswith(("and ", "or ")):
         return None  # So does another entry; "reads and return".
     is_whole = _MIN_WORDS <= len(rest.split()) <= _MAX_WORDS and not is_broken(question)
+    is_whole = (
+        is_whole and len(content_words(f"{verb} {rest}")) >= _MIN_CONTENT
+    )  # "Which function sends data?"
     if not is_whole or POINTING.search(rest) or contains_phrase(question, entry.text):
         return None
     if not (entry.label == "parameter" or contains_phrase(question, heading_name(title))):
         question = in_context(question, title, entry.text)
     return _asked(entry, question) if question else None
+
+
+def _tells_itself(entry: Span) -> bool:
+    """Whether an entry's name is an answer, out of its page: `save` is a method of anything, and `row_count` the
+    placeholder of a synopsis as often as a name.
+    """
+    if not entry.label:
+        return entry.text.isupper() and "." not in entry.text
+    last = entry.text.rpartition(".")[2]
+    if _SPECIAL.fullmatch(last):
+        return False  # Another spelling of what other methods do.
+    return entry.label != "function" or entry.text not in general_words()
+
+
+def _is_one_of_two(text: str, entry: Span) -> bool:
+    """Whether the line before names something, too, so that the description is of both."""
+    line = text[: text.rfind("\n", 0, entry.start) + 1].rstrip("\n").rpartition("\n")[2]
+    return _ENTRY.fullmatch(line) is not None
 
 
 def purpose(text: str, title: str) -> Span | None:

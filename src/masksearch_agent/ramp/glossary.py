@@ -42,6 +42,8 @@ _LONGEST = 3
 _SLOTS_PER_PASSAGE = 512
 _MAX_SHARE = 0.03
 """A term in more passages than this says nothing of any."""
+_MAX_MASKED_SHARE = 0.005
+"""An identifier in more passages than this can be guessed: `ValueError`, `NULL`."""
 _MIN_ALLOWED = 12
 """A small corpus may say a term so often."""
 _COLLOCATED = 0.04
@@ -165,7 +167,8 @@ class Glossary:
         if span.label not in (TERM, IDENTIFIER):
             return ""
         found = self.frequency(span.text)
-        if found > max(_MIN_ALLOWED, _MAX_SHARE * self._total):
+        most = _MAX_MASKED_SHARE if is_masked and span.label == IDENTIFIER else _MAX_SHARE
+        if found > max(_MIN_ALLOWED, most * self._total):
             return "frequent_term"
         if span.label == IDENTIFIER:
             return ""

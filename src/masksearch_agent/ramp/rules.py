@@ -12,9 +12,10 @@ from collections import Counter
 from collections.abc import Sequence
 
 from masksearch_agent.config.ramp import RampSettings
+from masksearch_agent.ramp.entries import is_of_manual
 from masksearch_agent.ramp.glossary import Glossary
+from masksearch_agent.ramp.hops import sentence_around
 from masksearch_agent.ramp.spans import IDENTIFIER, TERM, Span
-from masksearch_agent.ramp.titles import is_manual
 from masksearch_agent.ramp.wholeness import is_said_beside
 from masksearch_agent.records import MASK, Passage
 from masksearch_agent.text.matching import contains_phrase
@@ -45,6 +46,14 @@ _MAX_NAVIGATION_WORDS = 40
 """A longer passage that links to the next page tells something too."""
 _UNTOLD = frozenset({TERM, "CARDINAL", "ORDINAL", "QUANTITY", "PERCENT", "ORG", "PRODUCT", "WORK_OF_ART"})
 """What a manual has too many of for a mask of it to have one fill."""
+_PLAIN_WORD = re.compile(r"[A-Z][a-z]+")
+_START_OF_SENTENCE = re.compile(r"(?:^|[.!?:\n]|^[-*•])\s*$")
+_OWN_KIND = "protocols?|function|method|parameter|option|command|class|call|routine|contents?|meaning|way"
+_LEANING = re.compile(
+    r"^\W*(?:It|They|This|These|Those|Such|Both)\b|\babove\b"
+    rf"|\b(?:this|these|those|the same) (?:{_OWN_KIND})\b"
+)
+"""A sentence of a manual that says of its subject only that it was named before."""
 _NUMBERED_HEADING = re.compile(r"(?<![\w.])(?:[A-Z]|\d+)(?:\.\d+)+\.?\s+[A-Z]|\.{4,}\s*\d+|(?:\. ){4,}\s*\d+")
 _MIN_HEADINGS = 4
 _SENTENCE = re.compile(r"(?:[^\W\d_][\w'’-]*[,;]?\s+){4,}[^\n]*?[.!?:](?=[\s\"”’)\]]|$)|[。！？]")
@@ -141,8 +150,8 @@ def _span_flaw(passage: Passage, span: Span, settings: RampSettings) -> str:
             return "enumeration"
         if is_said_beside(passage.text, span, passage.title):
             return "said_beside"
-    if span.hop is None and span.label in _UNTOLD and is_manual(passage.title):
-        return "no_identifier"  # `transactions`, `32`: without a question, others fit as well.
+    if span.hop is None and is_of_manual(passage) and (flaw := _flaw_in_manual(passage.text, span)):
+        return flaw
     # "first" or "two years" can be guessed from the sentence and is found by chance in any other one.
     if (
         span.hop is None
@@ -151,6 +160,20 @@ def _span_flaw(passage: Passage, span: Span, settings: RampSettings) -> str:
         and not re.search(r"\d", span.text)
     ):
         return "common_words"
+    return ""
+
+
+def _flaw_in_manual(text: str, span: Span) -> str:
+    before, after = text[: span.start], text[span.end :]
+    is_first = _PLAIN_WORD.fullmatch(span.text) is not None and _START_OF_SENTENCE.search(before)
+    is_plain = span.text.isalpha() and span.text.islower()
+    if span.label in _UNTOLD or is_first or is_plain:
+        # `transactions`, `32`, `Manually`, `toggles`: without a question, others fit as well.
+        return "no_identifier"
+    if _ITEM_BEFORE.search(before) or _ITEM_AFTER.match(after):
+        return "enumeration"  # "as per to_json or to_jsonb"
+    if any(_LEANING.search(part) for part in sentence_around(before, after)):
+        return "leaning"
     return ""
 
 

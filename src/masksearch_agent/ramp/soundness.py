@@ -35,7 +35,7 @@ _BROKEN = re.compile(
     r"^What only|, (?:its|his|her|their) [\w ]+\?$|``|''|\?.|\. \d|with how many|"
     r"\b(?:nonetheless|in which case|either|neither|similar(?:ly)?|corresponding|respective|specified|"
     r"given|others?|another|homonymous|in some cases|in question|same|just|even|for example|such as|like|etc|too|"
-    r"reasoning|words|direction|first\?|various|certain|some)\b|"
+    r"(?:any|some)(?:thing|one) else|reasoning|words|direction|first\?|various|certain|some)\b|"
     r", but\b|, (?:and|or) (?:is|are|was|were|has|had)\b"
 )
 """What points out of a sentence, or is left of something that was cut from it."""

@@ -26,6 +26,10 @@ from masksearch_agent.text.matching import contains_phrase
 
 __all__ = ("in_context", "standing")
 
+_IS_CODE = re.compile(r"\S*[_.]\S*|\w+\(\)|[A-Z]{3,}|[a-z]+[A-Z]\w*")
+_IS_NOUN = re.compile(r"[a-z]+(?:tion|ment|ness|ing|or|er)")
+_WHAT_IS = re.compile(r"What (?:is|are|was|will|does|contains?|holds?)\b")
+_OF_CALL = re.compile(r"\b(?:if|when|raised|raises?|returned)\b")
 _PROGRAM = re.compile(r"[a-z][\w.+-]*")
 _OF_READER = re.compile(r"\b(?:if|when|that|which|\w+ion|package|command|do|does|can|should|must|will) you\b")
 _STEM = 5
@@ -63,9 +67,12 @@ def _standing(question: str, answer: str, clause: Clause, topic: Topic, sentence
     is_listed = question.startswith("How many") and clause.root.lemma_ == "be"  # By the output of a program.
     if is_of_manual and (is_listed or question.partition(" ")[0].lower() not in QUESTION_WORDS):
         return ""
+    if is_of_manual and (clause.root.lemma_ == "exist" or _says_too_little(question, answer)):
+        return ""
     if is_of_manual:
-        person = r"^[Ww]ho (?:or what )?" if " " not in answer else r"^[Ww]ho or what "
-        question = re.sub(person, "What ", question)
+        # Many a program is taken for a person.
+        is_thing = " " not in answer or answer.isupper()
+        question = re.sub(r"^[Ww]ho (?:or what )?", "What " if is_thing else "Who or what ", question)
         if "by whom" in question.lower() and " " not in answer:
             return ""  # Programs are no persons.
     if "the default" in question and not contains_phrase(question, f"default of {topic.entry}"):
@@ -74,6 +81,8 @@ def _standing(question: str, answer: str, clause: Clause, topic: Topic, sentence
         return ""
     if _points_elsewhere(question, clause, topic):
         return ""
+    if topic.entry is None and _OF_CALL.search(question):
+        return ""  # Raised by what?
     if topic.entry and contains_phrase(question, topic.entry):
         # An option says nothing without its program.
         return in_context(question, topic.title, answer) if topic.entry.startswith("-") else question
@@ -92,9 +101,35 @@ def _standing(question: str, answer: str, clause: Clause, topic: Topic, sentence
     if _tells(name, answer):
         is_told = clause.root.lemma_ == "be" or _DATED.search(question)
         return question if is_told and is_identified and not is_pointing else ""
+    if topic.entry:
+        return _of_entry(question, topic, answer)
     if not is_of_manual and (is_pointing or not is_identified):
         return ""  # "The browser" of a page on the web.
     return in_context(question, topic.title, answer)
+
+
+def _of_entry(question: str, topic: Topic, answer: str) -> str:
+    """Return a question that begins with the entry that it was made of: `csv.writer`, or `writerow of csv`."""
+    entry, context = str(topic.entry), context_of(topic.title)
+    is_whole = not context or not re.fullmatch(r"[a-z]\w*", entry)
+    told = "" if _tells(entry, answer) else _led_by(question, entry if is_whole else f"{entry} of {context}")
+    return told or in_context(question, topic.title, answer)
+
+
+def _says_too_little(question: str, answer: str) -> bool:
+    """Whether a question of a manual counts what should be told, gives its answer away, or asks for a word of code and
+    names nothing.
+    """
+    if re.search(r"\bhow many (?:ways|things|kinds|methods)\b", question, re.IGNORECASE):
+        return True
+    words = answer.casefold().split()
+    asked = {word[:_STEM] for word in re.findall(r"\w+", question.casefold())}
+    if len(words) > 1 and any(word[:_STEM] in asked for word in words):
+        return True  # "What performs a VACUUM?" VACUUM ANALYZE.
+    if re.search(r"\bwhich (?:function|command)\b", question, re.IGNORECASE) and _IS_NOUN.fullmatch(answer):
+        return True  # "The canonicalization function" is one of many.
+    is_named = re.search(r"\w[A-Z_]|[A-Z]\w|\d", question[1:]) is not None
+    return _IS_CODE.fullmatch(answer) is not None and _WHAT_IS.match(question) is not None and not is_named
 
 
 def in_context(question: str, title: str, answer: str) -> str:
@@ -102,6 +137,10 @@ def in_context(question: str, title: str, answer: str) -> str:
     context = context_of(title)
     if not context or _tells(context, answer):
         return ""
+    return _led_by(question, context)
+
+
+def _led_by(question: str, context: str) -> str:
     first = question.split()[0]
     is_word = first.lower() in QUESTION_WORDS or first in ("The", "A", "An")
     return f"{CONTEXT}{context}, {first.lower() if is_word else first}{question[len(first) :]}"

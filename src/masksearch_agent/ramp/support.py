@@ -3,7 +3,8 @@
 A passage on one command holds the words of a passage on its sibling, and a list of years holds every year. So one
 sentence has to hold the answer, words of what is asked, and all names of it: another command, setting or person is
 another name. What a passage is about it often says in its title alone, so the title counts with the sentence; a title
-or a heading by itself says nothing.
+or a heading by itself says nothing. Of a manual the passage has to name the entry that is asked about, too, since its
+siblings are described in the same sentences.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from masksearch_agent.ramp.entries import entry_of
 from masksearch_agent.ramp.glossary import general_words
-from masksearch_agent.ramp.hops import SENTENCE_END, content_words
+from masksearch_agent.ramp.hops import SENTENCE_END, content_words, sentence_around
 from masksearch_agent.ramp.titles import NUMBERING, heading_name, is_code_name
 from masksearch_agent.records import Hop, Passage
 from masksearch_agent.text.matching import contains_phrase, tokenize_answer
@@ -26,6 +28,7 @@ _MIN_SHARED = 2
 _IS_SENTENCE = re.compile(r"[.!?:;][\"'”’)\]]*$")
 _MIN_WORDS = 5
 _NAME = re.compile(r"\w*(?:[A-Z]|\d|_)[\w'’-]*")
+_CALL = re.compile(r"\b\w+\(\)")
 
 
 def supports(found: Passage, hop: Hop, source: Passage, overlap: float) -> bool:
@@ -43,6 +46,8 @@ def supports(found: Passage, hop: Hop, source: Passage, overlap: float) -> bool:
         return False
     if not overlap or is_chinese(text):
         return True
+    if not _names_entry(text, hop.answer, source.text):
+        return False
     asked, names = _asked(hop.query, source.title)
     if NUMBERING.match(source.title):
         # A chapter tells of siblings in the same words, and its title is no name that would keep them apart.
@@ -58,6 +63,20 @@ def supports(found: Passage, hop: Hop, source: Passage, overlap: float) -> bool:
         if is_told and names <= held | title and len(asked & (held | title)) >= overlap * len(asked):
             return True
     return False
+
+
+def _names_entry(text: str, answer: str, source: str) -> bool:
+    """Whether a text names what its source describes where an answer stands: the entry, and what is called there."""
+    place = source.find(answer)
+    if place < 0:
+        return True  # The source has it in other letters.
+    entry = entry_of(source, place)
+    if entry is None:
+        return False
+    name = entry.rpartition(".")[2]
+    is_named = not name or contains_phrase(answer, name) or contains_phrase(text, name)
+    calls = {call for part in sentence_around(source[:place], source[place:]) for call in _CALL.findall(part)}
+    return is_named and all(call in answer or call in _CALL.findall(text) for call in calls)
 
 
 def _asked(query: str, title: str) -> tuple[set[str], set[str]]:

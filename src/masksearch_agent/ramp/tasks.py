@@ -40,6 +40,8 @@ _MAX_COUNTED = 100_000
 """Passages whose phrases are counted, in a minute; of more of them everything recurs."""
 _OWN_TITLE_SHARE = 0.15
 """Of the passages that could only be asked for their own title, what is asked so: who knows the title has not read."""
+_SAME_WORDS = 6
+"""At the end of a question, that make two passages say the same."""
 _LOOK_AHEAD = 256
 """Passages whose spans are looked up together."""
 
@@ -171,7 +173,7 @@ class _Candidate:
     def first_hops(self) -> Sequence[Hop]:
         """What is looked up first."""
         if self.questions:
-            return [hop for task in self.questions if not task.is_open for hop in task.hops]
+            return [hop for task in self.questions for hop in task.hops]
         return self.hops
 
 
@@ -263,12 +265,26 @@ class _TaskBuilder:
     def _ask(self, candidate: _Candidate) -> SearchTask | None:
         """Return the first question whose answer can be found."""
         questions = [task for task in candidate.questions if task.question not in self.asked]
-        if self.search is None or any(task.is_open for task in questions):
+        if self.search is None:
             return next(iter(questions), None)
+        if any(task.is_open for task in questions):
+            return next((task for task in questions if not self._is_said_of_another(task)), None)
         hops = [hop for task in questions for hop in task.hops]
         support = self._find_support(candidate.passage, hops)
         found = zip(questions, support, strict=True)
         return next((dataclasses.replace(task, gold_passage_ids=(of,)) for task, of in found if of), None)
+
+    def _is_said_of_another(self, task: SearchTask) -> bool:
+        """Whether a passage without the answer says in the same words what is asked, so that it has two answers."""
+        said = task.question.rstrip("?").split()[-_SAME_WORDS:]
+        if self.search is None or len(said) < _SAME_WORDS:
+            return False
+        (ranked,) = self.search.search([task.hops[0].query], self.settings.answerability_depth)
+        texts = [f"{found.passage.title}\n{found.passage.text}" for found in ranked]
+        answer = task.answers[0][0]
+        return any(
+            contains_phrase(text, " ".join(said)) and not contains_phrase(text, answer) for text in texts
+        )
 
     def _mask(
         self, passage: Passage, usable: Sequence[Span], hops: Sequence[Hop]

@@ -97,17 +97,19 @@ def train_sft(
 def _arguments(settings: SFTSettings, output_dir: Path, report_to: Sequence[str]) -> SFTConfig:
     from trl import SFTConfig
 
+    shared = shared_arguments(settings, output_dir) | tracker_arguments(report_to, output_dir)
     return SFTConfig(
         per_device_train_batch_size=settings.batch_size,
         gradient_accumulation_steps=settings.gradient_accumulation,
         num_train_epochs=settings.epochs,
         max_length=None,
-        # Few widths: on a CPU, bfloat16 kernels are made for each one and kept, hundreds of megabytes of them.
-        pad_to_multiple_of=64,
+        # Few widths: on a CPU, bfloat16 kernels are made for each one and kept, hundreds of megabytes of them. In
+        # float32 none are, and a row of 365 tokens would have a tenth of padding.
+        pad_to_multiple_of=64 if shared["bf16"] else None,
         train_sampling_strategy=_sampling_strategy(settings),
         save_steps=settings.save_steps,
         logging_steps=10,
-        **(shared_arguments(settings, output_dir) | tracker_arguments(report_to, output_dir)),
+        **shared,
     )
 
 

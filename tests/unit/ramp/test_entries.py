@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from masksearch_agent.ramp.entries import described, find_entries, purpose
+from masksearch_agent.ramp.entries import described, entry_of, find_entries, purpose
 
 PAGE = """
 --quiet
@@ -83,3 +83,40 @@ def test_half_of_an_inner_clause_is_not_asked() -> None:
 
 def test_two_verbs_in_a_row_are_not_asked() -> None:
     assert not questions("pour(cup)\n\nRead and return the colour of the tea in the cup.", "9.1. Tea")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        # A method of anything, another spelling of `get`, a placeholder of a synopsis.
+        "save(pot)\n\nStore the tea of the pot for the guests of tomorrow.",
+        "Pot.__getitem__(name)\n\nReturn the tea of the pot that has the given name.",
+        "row_count\n\nSpecifies the number of rows of cups on the tray.",
+        # Two things with one description.
+        "steep_hot(pot)\nsteep_cold(pot)\n\nBrew the tea of the pot with water from the kettle.",
+        # Cut off at the parenthesis of a call; half of a list of verbs; true of much else.
+        "steep(pot)\n\nBrew the tea up to the next len(pot) spoons of it.",
+        "steep(pot)\n\nBrew or remove the tea of the pot before the guests come.",
+        "steep(pot)\n\nSend the tea to the guests.",
+    ],
+)
+def test_an_entry_that_says_too_little_is_not_asked(text: str) -> None:
+    assert not questions(text, "9.1. Kitchen Tools")
+
+
+def test_the_name_of_a_class_makes_an_ordinary_word_an_answer() -> None:
+    text = "Pot.save(shelf)\n\nStore the tea of the pot for the guests of tomorrow."
+    assert list(questions(text, "9.1. Kitchen Tools")) == ["Pot.save"]
+
+
+@pytest.mark.parametrize(
+    ("text", "entry"),
+    [
+        ("steep(pot)\n\nBrew it.\n\nPot.pour(cup)\n\nFill a cup HERE.", "Pot.pour"),
+        ("exception ColdTea\n\nRaised HERE.", "ColdTea"),
+        ("The tea is HERE.", ""),
+        ("Brew it HERE.\n\nPot.pour(cup)\n\nFill a cup.", None),
+    ],
+)
+def test_a_place_belongs_to_the_entry_above_it(text: str, entry: str | None) -> None:
+    assert entry_of(text, text.index("HERE")) == entry

@@ -64,7 +64,7 @@ def test_a_lower_case_fact_of_a_closed_world_is_kept() -> None:
 def test_overlapping_spans_give_way_to_the_longer_one() -> None:
     text = "It was in the New York State Museum that he worked."
     longer, shorter = find_span(text, "New York State"), find_span(text, "New York")
-    assert judge(Passage("p", "t", text), shorter, longer) == (("New York State",), {"overlap": 1})
+    assert judge(Passage("p", "Museum", text), shorter, longer) == (("New York State",), {"overlap": 1})
 
 
 def test_a_span_over_two_lines_cannot_be_a_line_of_an_answer() -> None:
@@ -141,3 +141,18 @@ def test_a_common_noun_of_a_chapter_is_not_masked(title: str, drops: dict[str, i
     text = "The kettle waits for the lids of all pots to close."
     term = dataclasses.replace(find_span(text, "lids"), label=TERM)
     assert judge(Passage("p", title, text), term)[1] == drops
+
+
+@pytest.mark.parametrize(
+    ("text", "fragment", "rule"),
+    [
+        ("The teapot is old. Manually brewed tea is what all guests like best.", "Manually", "no_identifier"),
+        ("The teapot is old. It hangs above the stove of Kettle_Room since then.", "Kettle_Room", "leaning"),
+        ("The cup is old. For this function the guests call Fill_Cup at noon.", "Fill_Cup", "leaning"),
+    ],
+)
+def test_a_sentence_of_a_manual_that_leans_on_others_is_not_masked(
+    text: str, fragment: str, rule: str
+) -> None:
+    assert judge(Passage("p", "9.1. Tea", text), find_span(text, fragment)) == ((), {rule: 1})
+    assert judge(Passage("p", "Tea", text), find_span(text, fragment)) == ((fragment,), {})

@@ -247,3 +247,29 @@ def test_a_date_keeps_its_year(extractor: SpacySpanExtractor) -> None:
     text = "The play directed by Anna Berger opened on Leipzig Radio on December 31 , 2015 ."
     asked = ask(extractor, text, "Leipzig Radio")
     assert not any("December 31" in question and "2015" not in question for question in asked.values())
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        # It holds a word of its answer.
+        ("BREW STRONG performs a brew on all the pots of the kitchen before the guests come.", "BREW STRONG"),
+        # Much else exists.
+        ("The tea group exists by default on all the systems of the kitchen network.", "tea group"),
+        # A word of code, and nothing is named.
+        ("The total number of cups that were filled by the kettle is fill_count.", "fill_count"),
+    ],
+)
+def test_a_manual_is_not_asked_what_says_too_little(
+    extractor: SpacySpanExtractor, text: str, answer: str
+) -> None:
+    assert answer not in ask(extractor, text, "12.1. Kitchen Work")
+
+
+def test_what_is_told_of_an_entry_is_asked_of_the_entry(extractor: SpacySpanExtractor) -> None:
+    text = "tea.steep(pot)\n\nBrew the tea.\n\nIf a parent directory in the path does not exist, NoTeaError is raised."
+    asked = ask(extractor, text, "12.1. Kitchen Work")
+    question = "In the context of tea.steep, what is raised if a parent directory in the path does not exist?"
+    assert asked == {"NoTeaError": question}
+    below = f"{text.partition('pot)')[2]}\n\ntea.pour(cup)\n\nFill it."
+    assert "NoTeaError" not in ask(extractor, below, "12.1. Kitchen Work")

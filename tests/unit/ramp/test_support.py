@@ -53,3 +53,26 @@ def test_a_chapter_needs_nearly_the_same_sentence() -> None:
     assert not supports(half, hop, source, 0.5)
     whole = Passage("f", "Tools", "As a daemon, cron runs commands of all users at the given times.")
     assert supports(whole, hop, source, 0.5)
+
+
+def test_a_passage_about_another_entry_says_it_of_something_else() -> None:
+    said = "On success, 0 is returned, and a negative value such as TEA_TOO_HOT if the pouring failed."
+    source = Passage("s", "9.1. Kitchen Tools", f"pour_cup(pot)\n\nFills a cup.\n\n{said}")
+    hop = Hop("", "9.1. Kitchen Tools success returned negative value pouring failed", "TEA_TOO_HOT")
+    assert not supports(Passage("f", "Cups", f"pour_bowl(pot)\n\n{said}"), hop, source, 0.5)
+    assert supports(Passage("f", "Cups", f"pour_cup(pot)\n\n{said}"), hop, source, 0.5)
+
+
+def test_where_the_text_begins_in_the_middle_of_an_entry_nobody_knows_of_which() -> None:
+    said = "On success, 0 is returned, and a negative value such as TEA_TOO_HOT if the pouring failed."
+    source = Passage("s", "9.1. Kitchen Tools", f"{said}\n\npour_cup(pot)\n\nFills a cup.")
+    hop = Hop("", "9.1. Kitchen Tools success returned negative value pouring failed", "TEA_TOO_HOT")
+    assert not supports(Passage("f", "Cups", said), hop, source, 0.5)
+
+
+def test_a_call_that_the_sentence_names_has_to_be_named() -> None:
+    said = "When comparing the output of {}, it is recommended to use compare_teas() instead of a taste."
+    source = Passage("s", "9.1. Kitchen Tools", said.format("steep()"))
+    hop = Hop("", "9.1. Kitchen Tools comparing output recommended instead taste", "compare_teas()")
+    assert not supports(Passage("f", "Cups", said.format("oversteep()")), hop, source, 0.5)
+    assert supports(Passage("f", "Cups", said.format("steep()")), hop, source, 0.5)

@@ -265,6 +265,23 @@ def test_an_open_question_needs_no_second_passage_and_a_closed_one_does() -> Non
     assert report.kept_by_mask_count[0] == 2
 
 
+def test_a_question_that_two_passages_answer_is_not_asked() -> None:
+    question = "Which function closes the valve of the old boiler in the cellar?"
+    text = "turn_wheel(hand) closes the valve of the old boiler in the cellar and is never used."
+    source = Passage("wheel", "Boilers", text)
+    span = dataclasses.replace(find_span(text, "turn_wheel"), question=question)
+    settings = RampSettings(cloze_questions=1.0, open_share=1.0, unasked="drop", min_passage_words=5)
+
+    def asked(*others: Passage) -> int:
+        search = Search(OverlapBackend([source, *others]))
+        return len(list(build_ramp_tasks([(source, [span])], search, settings)))
+
+    other = Passage("lever", "Levers", text.replace("turn_wheel", "pull_lever"))
+    assert asked(other) == 0
+    assert asked(dataclasses.replace(other, text=text.replace("never", "seldom"))) == 1
+    assert asked(dataclasses.replace(other, text=other.text.replace("old", "new"))) == 1
+
+
 def test_what_is_said_of_something_else_is_no_support() -> None:
     other = Passage(
         "other", "Hale Mills", "Hale Mills was founded in 1923 by Cy Do in the harbour town of Ewe."
