@@ -46,7 +46,7 @@ ROWS = (
                 "agent",
             ),
             *("judging", "generator", "rewards", "trainers", "serving", "evaluation", "reports"),
-            *("stages", "runs", "cluster", "lab", "cli", "pytest_plugin"),
+            *("stages", "runs", "cluster", "lab", "cli", "__main__", "pytest_plugin"),
         )
     ),
 )
