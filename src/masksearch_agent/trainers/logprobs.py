@@ -38,10 +38,31 @@ def score_completions(model: Any, batch: Mapping[str, torch.Tensor]) -> tuple[to
     }
     width = labels.shape[1]
     if labels.device.type == "cpu":
-        scores = score_labels(model, **inputs)
-        return scores.log_probs[:, -width - 1 : -1], scores.entropy[:, -width - 1 : -1]
+        log_probs, entropy = _score_from_start(model, **inputs)
+        return log_probs[:, -width - 1 : -1], entropy[:, -width - 1 : -1]
     scores = model(**inputs, fused_lm_head=True)
     return scores.log_probs[:, -width:], scores.entropy[:, -width:].detach()
+
+
+def _score_from_start(
+    model: Any, input_ids: torch.Tensor, labels: torch.Tensor, attention_mask: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Score rows that are padded on both sides, moved to the left, where attention needs no mask.
+
+    Without one it takes half the time, and no row is as wide as the longest prompt and the longest completion together.
+
+    Returns:
+        Log-probabilities and entropies `(B, T)`, at the places that the tokens have in `input_ids`.
+    """
+    # A row's tokens stand together, so that what a place predicts stands behind it before and after the move.
+    places = attention_mask.argsort(dim=1, descending=True, stable=True)
+    places = places[:, : int(attention_mask.sum(dim=1).max())]
+    scores = score_labels(model, input_ids.gather(1, places), labels.gather(1, places))
+    moved = (
+        torch.zeros(input_ids.shape).scatter(1, places, one) for one in (scores.log_probs, scores.entropy)
+    )
+    log_probs, entropy = moved
+    return log_probs, entropy
 
 
 def score_labels(
