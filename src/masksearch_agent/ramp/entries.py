@@ -20,17 +20,21 @@ from masksearch_agent.ramp.titles import heading_name, is_manual
 from masksearch_agent.ramp.wording import tidy
 from masksearch_agent.records import Passage
 from masksearch_agent.text.matching import contains_phrase
+from masksearch_agent.text.words import is_chinese
 
 __all__ = ("described", "entry_of", "find_entries", "is_of_manual", "purpose")
 
 _ENTRY = re.compile(
     r"^(?P<name>--?[a-zA-Z][\w-]*|[A-Za-z_][\w.]*)[ \t]*"
-    r"(?P<sign>\((?![\x22\x27])[^\n]*?\))?[ \t]*(?:(?:→|->|=)[^\n]*)?¶?$"
+    r"(?P<sign>\((?![\x22\x27])[^\n]*?\))?[ \t]*(?P<gives>(?:→|->|=)[^\n]*)?¶?$"
+    r"|^(?:exception|class) (?P<class>[\w.]+)(?:\([^\n]*\))?¶?$"
     r"|^(?:-\w(?:[ =][\w\[\]-]+)?,?[ \t]+)(?P<option>--[a-z][\w-]+)(?:[ =\[][^\s]*)?$",
     re.M,
 )
 _CALL = re.compile(r"\b[a-z]\w+\(\)")
-_CLASS = re.compile(r"^(?:exception|class) (?P<name>[\w.]+)[^\n]*$", re.M)
+_FIRST_WORD = re.compile(r"\W*([A-Z][a-z]*|)")
+_LEANING = frozenset({"It", "They", "This", "These", "If", "When", "Otherwise", "Changed", "New"})
+"""First words of a text that goes on with what was said of an entry before it."""
 _CODE = re.compile(r"--?[a-zA-Z][\w-]*|[a-z]\w*(?:[._]\w+)+|[A-Z]{3,}")
 _TYPE = re.compile(r"^\((?:integer|string|boolean|enum|floating point|real|bool|int)\)$")
 _DESCRIPTION = re.compile(r"[^\n]*\n\s*(?P<verb>[A-Z][a-z]+) (?P<rest>[^\n]+)")
@@ -48,37 +52,46 @@ _SPECIAL = re.compile(r"__\w+__")
 
 
 def find_entries(text: str) -> Iterator[Span]:
-    """Yield the lines that say what the next ones describe, with what it is for a label."""
+    """Yield the lines that say what the next ones describe, with what it is for a label, in order."""
     for found in _ENTRY.finditer(text):
+        if name := found["class"]:
+            yield Span(found.start("class"), found.end("class"), name, "")
+            continue
         group = "name" if found["name"] else "option"
         name, sign = found[group], found["sign"] or ""
-        kind = "function" if sign else ""
+        is_apart = bool(sign) and found.start("sign") > found.end("name")
+        kind = "function" if sign and (not is_apart or found["gives"] or _CODE.fullmatch(name)) else ""
         if name.startswith("-"):
             kind = "option"
-        elif _TYPE.search(sign) and found.start("sign") > found.end("name"):
+        elif is_apart and _TYPE.search(sign):
             kind = "parameter"
-        if len(name) > 2 and (kind or _CODE.fullmatch(name)):
+        if len(name) > 2 and (kind or (not sign and _CODE.fullmatch(name))):
             yield Span(found.start(group), found.end(group), name, kind)
 
 
 def entry_of(text: str, place: int) -> str | None:
-    """Return what the entry is called that describes something at this place of a text.
+    """Return what the entry is called that describes something at this place of a text, or stands there.
 
     Returns:
-        `""` where the text has no entries; None where one begins further below only, so that the text starts in the
-        middle of another, whose name stands in the passage before.
+        `""` where there is none; None where the text goes on with an entry whose name stands in the passage before, as
+        its first word tells where it has entries of its own further below.
     """
-    entries = [(entry.start, entry.text) for entry in find_entries(text)]
-    entries += [(found.start(), found["name"]) for found in _CLASS.finditer(text)]
-    before = [(start, name) for start, name in entries if start < place]
-    return max(before)[1] if before else None if entries else ""
+    entries = list(find_entries(text))
+    above = [entry.text for entry in entries if entry.start <= place]
+    if above or not entries:
+        return above[-1] if above else ""
+    first = _FIRST_WORD.match(text)
+    is_cut = first is not None and (not first[1] or first[1] in _LEANING or _third_person(first[1].lower()))
+    return None if is_cut else ""
 
 
 def is_of_manual(passage: Passage) -> bool:
     """Whether a passage is of a manual, by its title, or because it holds a call or describes something in entries."""
+    if is_chinese(passage.text):
+        return False
     if is_manual(passage.title) or _CALL.search(passage.text):
         return True
-    return next(find_entries(passage.text), None) is not None
+    return any(entry.label for entry in find_entries(passage.text))
 
 
 def described(text: str, entry: Span, title: str) -> Span | None:
@@ -104,10 +117,9 @@ def described(text: str, entry: Span, title: str) -> Span | None:
     question = tidy(f"{f'which {entry.label}' if entry.label else 'what'} {verb} {rest}")
     if text.count(rest) > 1 or rest.startswith(("and ", "or ")):
         return None  # So does another entry; "reads and return".
+    if len(content_words(f"{verb} {rest}")) < _MIN_CONTENT:
+        return None  # "Which function sends data?"
     is_whole = _MIN_WORDS <= len(rest.split()) <= _MAX_WORDS and not is_broken(question)
-    is_whole = (
-        is_whole and len(content_words(f"{verb} {rest}")) >= _MIN_CONTENT
-    )  # "Which function sends data?"
     if not is_whole or POINTING.search(rest) or contains_phrase(question, entry.text):
         return None
     if not (entry.label == "parameter" or contains_phrase(question, heading_name(title))):
@@ -130,7 +142,7 @@ def _tells_itself(entry: Span) -> bool:
 def _is_one_of_two(text: str, entry: Span) -> bool:
     """Whether the line before names something, too, so that the description is of both."""
     line = text[: text.rfind("\n", 0, entry.start) + 1].rstrip("\n").rpartition("\n")[2]
-    return _ENTRY.fullmatch(line) is not None
+    return next(find_entries(line), None) is not None
 
 
 def purpose(text: str, title: str) -> Span | None:

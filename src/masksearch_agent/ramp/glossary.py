@@ -160,8 +160,8 @@ class Glossary:
 
         Args:
             span: Of any label.
-            is_masked: Whether it is to be masked. Then a common noun has to be a term that the corpus defines, and
-                a phrase of general words is none, however often they stand
+            is_masked: Whether it is to be masked. Then an identifier has to be rare, a common noun has to be a term
+                that the corpus defines, and a phrase of general words is none, however often they stand
                 together: without a question nobody can tell it from others that fit as well.
         """
         if span.label not in (TERM, IDENTIFIER):

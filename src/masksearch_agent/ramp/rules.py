@@ -47,10 +47,12 @@ _MAX_NAVIGATION_WORDS = 40
 _UNTOLD = frozenset({TERM, "CARDINAL", "ORDINAL", "QUANTITY", "PERCENT", "ORG", "PRODUCT", "WORK_OF_ART"})
 """What a manual has too many of for a mask of it to have one fill."""
 _PLAIN_WORD = re.compile(r"[A-Z][a-z]+")
-_START_OF_SENTENCE = re.compile(r"(?:^|[.!?:\n]|^[-*•])\s*$")
+_START_OF_SENTENCE = re.compile(r"(?:^|[.!?:]\s+|\n[-*•]?\s*)$")
+_ONE_OF_TWO = re.compile(r"\b(?:and|or)\s+$")
+_OTHER_OF_TWO = re.compile(r"\s+(?:and|or)\b")
 _OWN_KIND = "protocols?|function|method|parameter|option|command|class|call|routine|contents?|meaning|way"
 _LEANING = re.compile(
-    r"^\W*(?:It|They|This|These|Those|Such|Both)\b|\babove\b"
+    r"^\W*(?:It|They|This|These|Those|Such|Both)\b|\babove\b(?! \d)"
     rf"|\b(?:this|these|those|the same) (?:{_OWN_KIND})\b"
 )
 """A sentence of a manual that says of its subject only that it was named before."""
@@ -91,8 +93,9 @@ def usable_spans(
     The others are counted in `drops` by the name of the rule they break.
     """
     kept: list[Span] = []
+    is_manual = is_of_manual(passage)
     for span in sorted(spans, key=lambda span: (span.start, -span.end)):
-        flaw = _span_flaw(passage, span, settings) or (
+        flaw = _span_flaw(passage, span, settings, is_manual) or (
             glossary.flaw(span, is_masked=True) if glossary else ""
         )
         if not flaw and kept and span.start < kept[-1].end:
@@ -122,7 +125,7 @@ def askable_spans(
     ]
 
 
-def _span_flaw(passage: Passage, span: Span, settings: RampSettings) -> str:
+def _span_flaw(passage: Passage, span: Span, settings: RampSettings, is_manual: bool) -> str:
     if span.label in settings.skipped_labels:
         return "skipped_label"
     if span.flaw:
@@ -150,7 +153,7 @@ def _span_flaw(passage: Passage, span: Span, settings: RampSettings) -> str:
             return "enumeration"
         if is_said_beside(passage.text, span, passage.title):
             return "said_beside"
-    if span.hop is None and is_of_manual(passage) and (flaw := _flaw_in_manual(passage.text, span)):
+    if span.hop is None and is_manual and (flaw := _flaw_in_manual(passage.text, span)):
         return flaw
     # "first" or "two years" can be guessed from the sentence and is found by chance in any other one.
     if (
@@ -170,7 +173,7 @@ def _flaw_in_manual(text: str, span: Span) -> str:
     if span.label in _UNTOLD or is_first or is_plain:
         # `transactions`, `32`, `Manually`, `toggles`: without a question, others fit as well.
         return "no_identifier"
-    if _ITEM_BEFORE.search(before) or _ITEM_AFTER.match(after):
+    if _ONE_OF_TWO.search(before) or _OTHER_OF_TWO.match(after):
         return "enumeration"  # "as per to_json or to_jsonb"
     if any(_LEANING.search(part) for part in sentence_around(before, after)):
         return "leaning"

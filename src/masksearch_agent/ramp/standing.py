@@ -27,7 +27,7 @@ from masksearch_agent.text.matching import contains_phrase
 __all__ = ("in_context", "standing")
 
 _IS_CODE = re.compile(r"\S*[_.]\S*|\w+\(\)|[A-Z]{3,}|[a-z]+[A-Z]\w*")
-_IS_NOUN = re.compile(r"[a-z]+(?:tion|ment|ness|ing|or|er)")
+_IS_NOUN = re.compile(r"[a-z]+(?:tion|ment|ness)")
 _WHAT_IS = re.compile(r"What (?:is|are|was|will|does|contains?|holds?)\b")
 _OF_CALL = re.compile(r"\b(?:if|when|raised|raises?|returned)\b")
 _PROGRAM = re.compile(r"[a-z][\w.+-]*")
@@ -75,7 +75,7 @@ def _standing(question: str, answer: str, clause: Clause, topic: Topic, sentence
         question = re.sub(r"^[Ww]ho (?:or what )?", "What " if is_thing else "Who or what ", question)
         if "by whom" in question.lower() and " " not in answer:
             return ""  # Programs are no persons.
-    if "the default" in question and not contains_phrase(question, f"default of {topic.entry}"):
+    if "the default" in question and not contains_phrase(question, f"default of {topic.entry or ''}"):
         return ""  # Of what?
     if not _is_specific(question, topic, sentence, clause):
         return ""
@@ -101,19 +101,20 @@ def _standing(question: str, answer: str, clause: Clause, topic: Topic, sentence
     if _tells(name, answer):
         is_told = clause.root.lemma_ == "be" or _DATED.search(question)
         return question if is_told and is_identified and not is_pointing else ""
-    if topic.entry:
-        return _of_entry(question, topic, answer)
+    if topic.entry and is_of_manual:
+        return _of_entry(question, topic.entry, topic.title, answer)
     if not is_of_manual and (is_pointing or not is_identified):
         return ""  # "The browser" of a page on the web.
     return in_context(question, topic.title, answer)
 
 
-def _of_entry(question: str, topic: Topic, answer: str) -> str:
+def _of_entry(question: str, entry: str, title: str, answer: str) -> str:
     """Return a question that begins with the entry that it was made of: `csv.writer`, or `writerow of csv`."""
-    entry, context = str(topic.entry), context_of(topic.title)
-    is_whole = not context or not re.fullmatch(r"[a-z]\w*", entry)
-    told = "" if _tells(entry, answer) else _led_by(question, entry if is_whole else f"{entry} of {context}")
-    return told or in_context(question, topic.title, answer)
+    context = context_of(title)
+    is_whole = re.fullmatch(r"[a-z]\w*|-.*", entry) is None
+    if _tells(entry, answer) or not (is_whole or context):
+        return in_context(question, title, answer)
+    return _led_by(question, entry if is_whole else f"{entry} of {context}")
 
 
 def _says_too_little(question: str, answer: str) -> bool:
@@ -122,7 +123,7 @@ def _says_too_little(question: str, answer: str) -> bool:
     """
     if re.search(r"\bhow many (?:ways|things|kinds|methods)\b", question, re.IGNORECASE):
         return True
-    words = answer.casefold().split()
+    words = content_words(answer.casefold())
     asked = {word[:_STEM] for word in re.findall(r"\w+", question.casefold())}
     if len(words) > 1 and any(word[:_STEM] in asked for word in words):
         return True  # "What performs a VACUUM?" VACUUM ANALYZE.

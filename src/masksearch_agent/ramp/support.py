@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 
 from masksearch_agent.ramp.entries import entry_of
 from masksearch_agent.ramp.glossary import general_words
@@ -28,7 +29,9 @@ _MIN_SHARED = 2
 _IS_SENTENCE = re.compile(r"[.!?:;][\"'”’)\]]*$")
 _MIN_WORDS = 5
 _NAME = re.compile(r"\w*(?:[A-Z]|\d|_)[\w'’-]*")
-_CALL = re.compile(r"\b\w+\(\)")
+_EMPTY_CALL = re.compile(r"\b(\w+)\(\)")
+"""As prose names a function."""
+_CALL = re.compile(r"\b(\w+)\(")
 
 
 def supports(found: Passage, hop: Hop, source: Passage, overlap: float) -> bool:
@@ -67,16 +70,35 @@ def supports(found: Passage, hop: Hop, source: Passage, overlap: float) -> bool:
 
 def _names_entry(text: str, answer: str, source: str) -> bool:
     """Whether a text names what its source describes where an answer stands: the entry, and what is called there."""
-    place = source.find(answer)
-    if place < 0:
-        return True  # The source has it in other letters.
-    entry = entry_of(source, place)
-    if entry is None:
-        return False
+    described = _described(source, answer)
+    # The source may have it in other letters.
+    return not described or any(
+        name is not None
+        and _names(text, answer, name)
+        and calls <= {answer.removesuffix("()"), *_CALL.findall(text)}
+        for name, calls in described
+    )
+
+
+def _names(text: str, answer: str, entry: str) -> bool:
+    if entry.startswith("-"):
+        return entry in text  # `--quiet` is more than the word.
     name = entry.rpartition(".")[2]
-    is_named = not name or contains_phrase(answer, name) or contains_phrase(text, name)
-    calls = {call for part in sentence_around(source[:place], source[place:]) for call in _CALL.findall(part)}
-    return is_named and all(call in answer or call in _CALL.findall(text) for call in calls)
+    return not name or contains_phrase(answer, name) or contains_phrase(text, name)
+
+
+@lru_cache(maxsize=64)
+def _described(source: str, answer: str) -> tuple[tuple[str | None, frozenset[str]], ...]:
+    """Return for each place of an answer in its source the entry there, and what its sentence calls."""
+    places = [found.start() for found in re.finditer(rf"(?<!\w){re.escape(answer)}(?!\w)", source)]
+    return tuple(
+        (entry_of(source, place), frozenset(_EMPTY_CALL.findall(" ".join(_around(source, place)))))
+        for place in places
+    )
+
+
+def _around(source: str, place: int) -> tuple[str, str]:
+    return sentence_around(source[:place], source[place:])
 
 
 def _asked(query: str, title: str) -> tuple[set[str], set[str]]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import random
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -29,6 +30,7 @@ from masksearch_agent.ramp.near_copies import NearCopies
 from masksearch_agent.ramp.rules import askable_spans, passage_flaw, usable_spans
 from masksearch_agent.ramp.spans import Span
 from masksearch_agent.ramp.support import supports
+from masksearch_agent.ramp.titles import CONTEXT
 from masksearch_agent.records import Hop, Passage, SearchTask, content_id
 from masksearch_agent.retrieval.leak_guard import LeakGuard
 from masksearch_agent.retrieval.search import Search
@@ -268,22 +270,29 @@ class _TaskBuilder:
         if self.search is None:
             return next(iter(questions), None)
         if any(task.is_open for task in questions):
-            return next((task for task in questions if not self._is_said_of_another(task)), None)
+            return next(
+                (task for task in questions if not self._is_said_of_another(task, candidate.passage)), None
+            )
         hops = [hop for task in questions for hop in task.hops]
         support = self._find_support(candidate.passage, hops)
         found = zip(questions, support, strict=True)
         return next((dataclasses.replace(task, gold_passage_ids=(of,)) for task, of in found if of), None)
 
-    def _is_said_of_another(self, task: SearchTask) -> bool:
+    def _is_said_of_another(self, task: SearchTask, passage: Passage) -> bool:
         """Whether a passage without the answer says in the same words what is asked, so that it has two answers."""
-        said = task.question.rstrip("?").split()[-_SAME_WORDS:]
-        if self.search is None or len(said) < _SAME_WORDS:
+        words = task.question.removeprefix(CONTEXT).rstrip("?").split()[1:]
+        said, answer = " ".join(words[-_SAME_WORDS:]), task.answers[0][0]
+        if self.search is None or len(words) < _SAME_WORDS:
             return False
-        (ranked,) = self.search.search([task.hops[0].query], self.settings.answerability_depth)
+        names = {word for word in words if re.search(r"[A-Z\d_]", word)}
+        guard = LeakGuard("", passage.id)  # A near copy of it that has another answer is what is looked for.
+        (ranked,) = self.search.search([task.hops[0].query], self.settings.answerability_depth, guard=guard)
         texts = [f"{found.passage.title}\n{found.passage.text}" for found in ranked]
-        answer = task.answers[0][0]
         return any(
-            contains_phrase(text, " ".join(said)) and not contains_phrase(text, answer) for text in texts
+            contains_phrase(text, said)
+            and not contains_phrase(text, answer)
+            and all(contains_phrase(text, name) for name in names)
+            for text in texts
         )
 
     def _mask(

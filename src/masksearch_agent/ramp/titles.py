@@ -22,7 +22,7 @@ __all__ = (
 )
 
 NUMBERING = re.compile(
-    r"^(?:(?:chapter|appendix|part|section)\s+)?(?:[A-Z]?\d*(?:\.\d+)*\.|[IVX]+\.|[A-Z]\.(?=\s\w{3}))\s+",
+    r"^(?:(?:chapter|appendix|part|section)\s+)?(?:(?:[A-Z]?\d+|[A-Z](?=\.\d))(?:\.\d+)*\.|[IVX]+\.|[A-Z]\.(?=\s\w{3}))\s+",
     re.I,
 )
 _SITE = re.compile(r"\s+[—|]\s.*")

@@ -90,18 +90,38 @@ def test_two_verbs_in_a_row_are_not_asked() -> None:
     [
         # A method of anything, another spelling of `get`, a placeholder of a synopsis.
         "save(pot)\n\nStore the tea of the pot for the guests of tomorrow.",
-        "Pot.__getitem__(name)\n\nReturn the tea of the pot that has the given name.",
+        "Pot.__get_tea__(name)\n\nReturn the tea of the pot that has the name of the guest.",
         "row_count\n\nSpecifies the number of rows of cups on the tray.",
         # Two things with one description.
-        "steep_hot(pot)\nsteep_cold(pot)\n\nBrew the tea of the pot with water from the kettle.",
+        "steep_hot(pot)\nsteep_cold(pot)\n\nFill the tea of the pot with water from the kettle.",
         # Cut off at the parenthesis of a call; half of a list of verbs; true of much else.
-        "steep(pot)\n\nBrew the tea up to the next len(pot) spoons of it.",
-        "steep(pot)\n\nBrew or remove the tea of the pot before the guests come.",
+        "steep(pot)\n\nFill the pot up to the next len(pot) spoons of tea leaves.",
+        "steep(pot)\n\nFill or remove the tea of the pot before the guests come.",
         "steep(pot)\n\nSend the tea to the guests.",
     ],
 )
 def test_an_entry_that_says_too_little_is_not_asked(text: str) -> None:
     assert not questions(text, "9.1. Kitchen Tools")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Pot.get_tea(name)\n\nReturn the tea of the pot that has the name of the guest.",
+        "Functions\n\nsteep_cold(pot)\n\nFill the tea of the pot with water from the kettle.",
+        "steep(pot)\n\nFill the pot up to the next spoon of tea leaves.",
+        "steep(pot)\n\nRemove the tea of the pot before the guests come.",
+    ],
+)
+def test_an_entry_that_says_enough_is_asked(text: str) -> None:
+    assert len(questions(text, "9.1. Kitchen Tools")) == 1
+
+
+@pytest.mark.parametrize(
+    "line", ["Thriller (1988)", "Career (1990–2005)", "Exports", "class struggle is old"]
+)
+def test_a_heading_of_an_article_is_no_entry(line: str) -> None:
+    assert not list(find_entries(f"{line}\n\nSets the scene of the whole play in the harbour."))
 
 
 def test_the_name_of_a_class_makes_an_ordinary_word_an_answer() -> None:
@@ -115,7 +135,10 @@ def test_the_name_of_a_class_makes_an_ordinary_word_an_answer() -> None:
         ("steep(pot)\n\nBrew it.\n\nPot.pour(cup)\n\nFill a cup HERE.", "Pot.pour"),
         ("exception ColdTea\n\nRaised HERE.", "ColdTea"),
         ("The tea is HERE.", ""),
-        ("Brew it HERE.\n\nPot.pour(cup)\n\nFill a cup.", None),
+        ("Fill it HERE.\n\nPot.pour(cup)\n\nFill a cup.", None),
+        ("It is HERE.\n\nPot.pour(cup)\n\nFill a cup.", None),
+        ("The kitchen HERE has a pot.\n\nPot.pour(cup)\n\nFill a cup.", ""),
+        ("HERE(cup)\n\nFill a cup.", "HERE"),
     ],
 )
 def test_a_place_belongs_to_the_entry_above_it(text: str, entry: str | None) -> None:

@@ -148,6 +148,16 @@ def test_a_common_noun_of_a_chapter_is_not_masked(title: str, drops: dict[str, i
     [
         ("The teapot is old. Manually brewed tea is what all guests like best.", "Manually", "no_identifier"),
         ("The teapot is old. It hangs above the stove of Kettle_Room since then.", "Kettle_Room", "leaning"),
+        (
+            "The server is old.\n- Manually brewed tea is what all guests like best.",
+            "Manually",
+            "no_identifier",
+        ),
+        (
+            "The cup is old. Values are filled as per Tea_Pot or Kettle_Room at noon.",
+            "Kettle_Room",
+            "enumeration",
+        ),
         ("The cup is old. For this function the guests call Fill_Cup at noon.", "Fill_Cup", "leaning"),
     ],
 )
@@ -156,3 +166,14 @@ def test_a_sentence_of_a_manual_that_leans_on_others_is_not_masked(
 ) -> None:
     assert judge(Passage("p", "9.1. Tea", text), find_span(text, fragment)) == ((), {rule: 1})
     assert judge(Passage("p", "Tea", text), find_span(text, fragment)) == ((fragment,), {})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "By default, Tea_Level is set for all the pots of the old kitchen.",
+        "The water is kept above 100 degrees by Tea_Level in all the pots.",
+    ],
+)
+def test_a_whole_sentence_of_a_manual_is_masked(text: str) -> None:
+    assert judge(Passage("p", "9.1. Pots", text), find_span(text, "Tea_Level")) == (("Tea_Level",), {})

@@ -271,5 +271,9 @@ def test_what_is_told_of_an_entry_is_asked_of_the_entry(extractor: SpacySpanExtr
     asked = ask(extractor, text, "12.1. Kitchen Work")
     question = "In the context of tea.steep, what is raised if a parent directory in the path does not exist?"
     assert asked == {"NoTeaError": question}
-    below = f"{text.partition('pot)')[2]}\n\ntea.pour(cup)\n\nFill it."
-    assert "NoTeaError" not in ask(extractor, below, "12.1. Kitchen Work")
+    cut = f"{text.partition('Brew the tea.')[2].strip()}\n\ntea.pour(cup)\n\nFill it."
+    assert "NoTeaError" not in ask(extractor, cut, "12.1. Kitchen Work")
+    whole = cut.replace("\n\ntea.pour(cup)\n\nFill it.", "")
+    assert ask(extractor, whole, "12.1. Kitchen Work") == {
+        "NoTeaError": question.replace("tea.steep", "Kitchen Work")
+    }

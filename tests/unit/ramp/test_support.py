@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from masksearch_agent.ramp.support import supports
@@ -64,10 +66,20 @@ def test_a_passage_about_another_entry_says_it_of_something_else() -> None:
 
 
 def test_where_the_text_begins_in_the_middle_of_an_entry_nobody_knows_of_which() -> None:
-    said = "On success, 0 is returned, and a negative value such as TEA_TOO_HOT if the pouring failed."
+    said = "Returns 0 on success, and a negative value such as TEA_TOO_HOT if the pouring failed."
     source = Passage("s", "9.1. Kitchen Tools", f"{said}\n\npour_cup(pot)\n\nFills a cup.")
-    hop = Hop("", "9.1. Kitchen Tools success returned negative value pouring failed", "TEA_TOO_HOT")
+    hop = Hop("", "9.1. Kitchen Tools returns success negative value pouring failed", "TEA_TOO_HOT")
     assert not supports(Passage("f", "Cups", said), hop, source, 0.5)
+    chapter = dataclasses.replace(source, text=f"The kitchen is warm. {source.text}")
+    assert supports(Passage("f", "Cups", said), hop, chapter, 0.5)
+
+
+def test_an_entry_that_is_the_answer_needs_no_other_name() -> None:
+    said = "the maximum safe depth of the stack of cups of the kitchen."
+    text = f"pour_cup(pot)\n\nFills a cup.\n\nmax_cups (integer)\n\nSpecifies {said}"
+    source = Passage("s", "20.1. Kitchen", text)
+    hop = Hop("", "parameter specifies maximum safe depth stack cups kitchen", "max_cups")
+    assert supports(Passage("f", "Cups", f"The parameter max_cups specifies {said}"), hop, source, 0.5)
 
 
 def test_a_call_that_the_sentence_names_has_to_be_named() -> None:

@@ -280,6 +280,11 @@ def test_a_question_that_two_passages_answer_is_not_asked() -> None:
     assert asked(other) == 0
     assert asked(dataclasses.replace(other, text=text.replace("never", "seldom"))) == 1
     assert asked(dataclasses.replace(other, text=other.text.replace("old", "new"))) == 1
+    named = dataclasses.replace(
+        span, question=question.replace("Which function", "Which function of Otto Weber")
+    )
+    search = Search(OverlapBackend([source, other]))
+    assert len(list(build_ramp_tasks([(source, [named])], search, settings))) == 1
 
 
 def test_what_is_said_of_something_else_is_no_support() -> None:
