@@ -13,7 +13,11 @@ from langchain_core.messages import AIMessage
 
 from masksearch_agent.agent import runnable
 from masksearch_agent.agent.runnable import MaskSearchAgent
+from masksearch_agent.config.retrieval import ServedSearchSettings
 from masksearch_agent.jsonl import write_jsonl
+from masksearch_agent.retrieval import adapters
+from masksearch_agent.retrieval.adapters import as_search
+from masksearch_agent.retrieval.search import Search
 from masksearch_agent.serving import mcp_server
 
 pytest.importorskip("tantivy")
@@ -76,6 +80,35 @@ def test_options_that_name_no_agent_or_two_are_refused(
     refused = run(*command, *options)
     assert refused.code == 1
     assert message in refused.err
+
+
+def test_prompts_and_search_are_those_of_the_recipe(
+    run: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served: list[MaskSearchAgent] = []
+    monkeypatch.setattr(mcp_server, "serve_mcp", lambda agent, port: served.append(agent))
+    asked: list[str] = []
+
+    def open_served(url: str, settings: ServedSearchSettings) -> Search:
+        asked.append(f"{url}{settings.path}")
+        return as_search("index")
+
+    monkeypatch.setattr(adapters, "open_served_search", open_served)
+    run("mcp", *MODEL)
+    url = "http://127.0.0.1:8100"
+    run(
+        "mcp",
+        "--model",
+        "p:m",
+        "--index",
+        url,
+        "--set",
+        "prompts=few_shot",
+        "--set",
+        "retrieval.served.path=/find",
+    )
+    assert [agent.prompts.has_examples for agent in served] == [False, True]
+    assert asked == [f"{url}/find"]
 
 
 def test_an_agent_is_served_to_mcp_clients(run: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:

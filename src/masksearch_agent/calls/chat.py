@@ -133,8 +133,9 @@ def open_chat_model(settings: ChatModelSettings, *, has_many_calls: bool = False
     `connections.close_connections` before its event loop ends.
 
     Raises:
-        MissingExtraError: LangChain, or its package for the provider, is not installed.
-        ServiceRefusedError: The model cannot be set up, mostly because its key is not set.
+        MissingExtraError: LangChain, or its package for OpenAI, is not installed.
+        ServiceRefusedError: The model cannot be set up, mostly because its key is not set, or because LangChain's
+            package for another provider is not installed.
     """
     with needs_extra("llm"):
         from langchain.chat_models import init_chat_model
@@ -148,12 +149,26 @@ def open_chat_model(settings: ChatModelSettings, *, has_many_calls: bool = False
         model: BaseChatModel = init_chat_model(settings.model, **options)
         return model
     except ImportError as failure:
-        raise MissingExtraError(failure.name or settings.model, "llm") from failure
+        if provider == "openai":
+            raise MissingExtraError(failure.name or settings.model, "llm") from failure
+        raise _package_missing(settings.model, provider) from failure
     except Exception as failure:  # noqa: BLE001 (raised again, without what it may tell about keys)
+        if isinstance(failure, AttributeError) and "langchain_community" in str(failure):
+            raise _package_missing(
+                settings.model, provider
+            ) from None  # It was looked for in the old place, too.
         raise ServiceRefusedError(
             f"cannot set up the chat model {settings.model!r}: {type(failure).__name__}; expected `provider:name` and "
             "the provider's API key in the environment (for OpenAI, OPENAI_API_KEY)"
         ) from None
+
+
+def _package_missing(model: str, provider: str) -> ServiceRefusedError:
+    return ServiceRefusedError(
+        f"cannot set up the chat model {model!r}: LangChain's package for {provider} is not installed; run "
+        f"`pip install langchain-{provider.replace('_', '-')}`, or what "
+        "https://docs.langchain.com/oss/python/integrations/chat names"
+    )
 
 
 def open_chat_caller(

@@ -169,6 +169,8 @@ def _open_agent(
         ConfigError: They name none, or two.
     """
     from masksearch_agent.agent.runnable import MaskSearchAgent
+    from masksearch_agent.retrieval.adapters import as_search
+    from masksearch_agent.stages.plan import prompts_of
 
     if (bundle is None) == (model is None):
         raise ConfigError(
@@ -176,7 +178,8 @@ def _open_agent(
             + ("both" if bundle else "neither")
         )
     if bundle is not None:
-        restored = MaskSearchAgent.from_pretrained(bundle, search=index, base_url=base_url)
+        named = None if index is None else as_search(index, settings=recipe.retrieval)
+        restored = MaskSearchAgent.from_pretrained(bundle, search=named, base_url=base_url)
         limits = recipe.agent.model_dump(exclude_unset=True)
         return restored.with_limits(**limits) if limits else restored
     if index is None or base_url is not None:
@@ -184,7 +187,9 @@ def _open_agent(
         raise ConfigError(
             f"`--model` came with {wrong}; pass `--index runs/index` or `--index web:wikipedia`"
         )
-    return MaskSearchAgent(str(model), index, recipe.agent)
+    # What a model is asked with by default depends on the model.
+    prompts = prompts_of(recipe) if "prompts" in recipe.model_fields_set else None
+    return MaskSearchAgent(str(model), as_search(index, settings=recipe.retrieval), recipe.agent, prompts)
 
 
 def _ask(agent: MaskSearchAgent, question: str, console: Console | None) -> SearchAnswer:

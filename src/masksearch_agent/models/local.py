@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from masksearch_agent.models.engine import BatchingEngine
 
-__all__ = ("LocalChatModel", "load_checkpoint", "load_tokenizer")
+__all__ = ("LocalChatModel", "load_checkpoint", "load_tokenizer", "require_checkpoint")
 
 
 class LocalChatModel(RecordingChatModel):
@@ -146,12 +146,25 @@ def load_checkpoint(
     return model.eval(), tokenizer
 
 
+def require_checkpoint(path: str | Path) -> None:
+    """See whether a model can be there, without loading anything: what is no hub id has to be a folder.
+
+    Raises:
+        ModelError: It is no folder.
+    """
+    is_hub_id = isinstance(path, str) and path.count("/") < 2 and not path.startswith((".", "/", "~"))
+    if not is_hub_id and not Path(path).is_dir():
+        raise ModelError(
+            f"no checkpoint folder at {path}; name another one or a model of the hub. `python "
+            f"training/prepare_model.py --out {path}` makes the small models of this repository's recipes"
+        )
+
+
 def load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
     """Load the tokenizer of a checkpoint folder or hub id; raises as `load_checkpoint` does."""
+    require_checkpoint(path)
     with needs_extra("train"):
         from transformers import AutoTokenizer
-    if isinstance(path, Path) and not path.is_dir():
-        raise ModelError(f"no checkpoint folder at {path}")
     try:
         return AutoTokenizer.from_pretrained(str(path))
     except (OSError, ValueError) as failure:

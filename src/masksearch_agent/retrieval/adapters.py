@@ -77,7 +77,13 @@ def _open_remote(name: str, web: WebSearchSettings, served: ServedSearchSettings
     return open_served_search(url, served) if url is not None else None
 
 
-def as_search(obj: object, *, cache_size: int = 0, calls: CallSettings | None = None) -> Search:
+def as_search(
+    obj: object,
+    *,
+    cache_size: int = 0,
+    calls: CallSettings | None = None,
+    settings: RetrievalSettings | None = None,
+) -> Search:
     """Return a `Search` over anything that can search.
 
     Args:
@@ -89,6 +95,8 @@ def as_search(obj: object, *, cache_size: int = 0, calls: CallSettings | None = 
             answers do not change.
         calls: Timeout, retries and rate for a source that is reached over a network and has none of its own;
             None asks it once. A web search has its own.
+        settings: How what `obj` names is opened: the mode of an index, the engine of a web search, the path and the
+            fields of a server.
 
     Raises:
         RetrievalError: If `obj` is none of these, a path without an index, or a tool that needs more than a query.
@@ -97,9 +105,11 @@ def as_search(obj: object, *, cache_size: int = 0, calls: CallSettings | None = 
         return obj
     if isinstance(obj, str | Path):
         # The cache on disk is for runs, which have a folder; whoever only searches wants no file.
-        search = _open_remote(str(obj), WebSearchSettings(cache=None), ServedSearchSettings())
+        settings = settings or RetrievalSettings()
+        search = _open_remote(str(obj), settings.web.model_copy(update={"cache": None}), settings.served)
         if search is not None:
             return search
+        return Search(open_index(Path(obj), settings.chosen_mode), cache_size=cache_size)
     backend = _backend(obj)
     if calls is not None:
         backend = PatientBackend(backend, f"the search over a {type(obj).__name__}", calls)
@@ -109,8 +119,6 @@ def as_search(obj: object, *, cache_size: int = 0, calls: CallSettings | None = 
 def _backend(obj: object) -> SearchBackend:
     # LangChain's own types come first: a vector store too has a method named `search`.
     match obj:
-        case str() | Path():
-            return open_index(Path(obj))
         case VectorStore():
             return AwaitedSource(
                 lambda query, limit: obj.asimilarity_search(query, k=limit),

@@ -11,7 +11,8 @@ from masksearch_agent.agent.prompts import PromptSet
 from masksearch_agent.agent.protocol import PROTOCOL_VERSION
 from masksearch_agent.config.agent import AgentSettings
 from masksearch_agent.environment import package_versions
-from masksearch_agent.models.local import load_checkpoint
+from masksearch_agent.models.local import load_checkpoint, require_checkpoint
+from masksearch_agent.plugins import BASE_MODELS
 from masksearch_agent.retrieval.adapters import is_folder
 from masksearch_agent.stages.display import Bar
 from masksearch_agent.stages.stage import AgentStage, IndexFolder, Site
@@ -34,6 +35,11 @@ class BaseAgent(AgentStage):
     index: IndexFolder | None = None
     """What it searches by default; None for a web search."""
     search_mode: str | None = None
+
+    def check(self) -> None:
+        """Raise a ModelError where the model is a folder that is not there."""
+        if self.model not in BASE_MODELS.names():
+            require_checkpoint(self.model)
 
     def work(self, folder: Path, site: Site, bar: Bar) -> None:
         """Copy the model into a bundle."""

@@ -95,11 +95,14 @@ class StageGraph(Site):
 
         Raises:
             ConfigError: The folders of some hold the work of others.
+            MaskSearchError: What `Stage.check` of one that is not done raises.
         """
-        changed = {
-            stage: inputs for stage in _with_sources(stages) if (inputs := self._changed_inputs(stage))
-        }
+        asked = _with_sources(stages)
+        changed = {stage: inputs for stage in asked if (inputs := self._changed_inputs(stage))}
         if not changed:
+            for stage in asked:
+                if not self._is_done(stage, self._read(stage)):
+                    stage.check()
             return
         told = [
             f"its {stage.name or stage.kind!r} was made from another {', '.join(inputs)}"
@@ -127,8 +130,7 @@ class StageGraph(Site):
         self.check([stage])
         kept = self._read(stage)
         kept.pop("made_from", None)
-        # A folder that somebody deleted is made again: the ledger is not what later stages read.
-        is_done = "seconds" in kept and self.folder(stage).is_dir()
+        is_done = self._is_done(stage, kept)
         retries = self.retry_failed and stage.retries and kept.get("failed")
         if is_done and not retries:
             self.display.skip(title)
@@ -150,6 +152,10 @@ class StageGraph(Site):
         kept["notes"] = tuple(kept.get("notes", ()))  # A list, where it comes from the ledger.
         self._finished[stage.key] = FinishedStage(name=stage.name or stage.kind, **kept)
         return self._finished[stage.key]
+
+    def _is_done(self, stage: Stage, kept: Mapping[str, Any]) -> bool:
+        # A folder that somebody deleted is made again: the ledger is not what later stages read.
+        return "seconds" in kept and self.folder(stage).is_dir()
 
     def hold(self) -> None:
         """Hold the directory against other processes for as long as this object lives; `finish` does so, too.

@@ -188,6 +188,9 @@ class Stage:
         """
         raise NotImplementedError
 
+    def check(self) -> None:
+        """See whether it can be done at all, at no cost; before a run begins, every stage that is not done is asked."""
+
     @cached_property
     def description(self) -> dict[str, Any]:
         """All that it depends on, as JSON holds it; an artifact stands there by the key of its stage."""

@@ -12,7 +12,7 @@ from langchain_core.messages import AIMessage
 from langchain_core.runnables import RunnableLambda
 
 from masksearch_agent.calls.accounting import CallLog
-from masksearch_agent.calls.chat import ChatCaller, open_chat_caller
+from masksearch_agent.calls.chat import ChatCaller, open_chat_caller, open_chat_model
 from masksearch_agent.calls.replies import Line, Reply
 from masksearch_agent.config.calls import CallSettings, ChatModelSettings
 from masksearch_agent.errors import ReplyError, ServiceRefusedError
@@ -119,6 +119,25 @@ def test_a_model_that_cannot_be_set_up_is_named_without_its_key() -> None:
         open_chat_caller(ChatModelSettings(model="openai:keyless"))
     assert "verysecret" not in str(raised.value)
     assert raised.value.__cause__ is None
+
+
+@pytest.mark.parametrize(
+    ("failure", "message"),
+    [
+        (ImportError("requires the langchain-groq package"), "run `pip install langchain-some-maker`"),
+        (AttributeError("module langchain_community.chat_models has no attribute X"), "langchain-some-maker"),
+        (AttributeError("something else"), "expected `provider:name`"),
+    ],
+)
+def test_the_package_of_another_provider_is_named(
+    monkeypatch: pytest.MonkeyPatch, failure: Exception, message: str
+) -> None:
+    def fail(*_: Any, **__: Any) -> Any:
+        raise failure
+
+    monkeypatch.setattr("langchain.chat_models.init_chat_model", fail)
+    with pytest.raises(ServiceRefusedError, match=message):
+        open_chat_model(ChatModelSettings(model="some_maker:m"))
 
 
 def test_openais_client_survives_every_fault(monkeypatch: pytest.MonkeyPatch) -> None:

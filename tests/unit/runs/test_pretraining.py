@@ -10,7 +10,7 @@ from fakes.evaluation_results import result
 from fakes.stages import NotedWork
 
 from masksearch_agent.config.recipe import Recipe
-from masksearch_agent.errors import ConfigError, CorpusError, EvaluationError, MissingExtraError
+from masksearch_agent.errors import ConfigError, CorpusError, EvaluationError, MissingExtraError, ModelError
 from masksearch_agent.evaluation.results import read_results
 from masksearch_agent.evaluation.runner import summarise
 from masksearch_agent.jsonl import read_jsonl, write_jsonl
@@ -248,6 +248,12 @@ def test_missing_data_is_named_before_anything_is_done(corpus: Path) -> None:
     with pytest.raises(ConfigError, match="nothing to evaluate on"):
         Pretraining(Recipe(exam={"documents": 0}), corpus, (), folder / "run")
     assert not (folder / "run").exists()
+
+
+def test_a_base_model_that_is_not_there_is_told_before_anything_is_done(corpus: Path, tmp_path: Path) -> None:
+    recipe = Recipe(base_model="runs/models/nowhere", retrieval={"mode": "bm25"})
+    with pytest.raises(ModelError, match=r"no checkpoint folder at runs/models/nowhere; .*prepare_model\.py"):
+        Pretraining(recipe, corpus, (), tmp_path / "run")
 
 
 def test_where_training_is_logged_to_makes_no_stage_anew(notes: Notes, corpus: Path) -> None:
