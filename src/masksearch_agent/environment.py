@@ -1,12 +1,14 @@
-"""What results depend on (packages, cores), as reports and bundles keep it, and what the processor can do."""
+"""What results depend on (packages, cores), as reports and bundles keep it; what the processor can do; its memory."""
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import importlib.metadata
 import os
 from contextlib import suppress
 
-__all__ = ("computes_bfloat16", "package_versions", "usable_cores")
+__all__ = ("computes_bfloat16", "package_versions", "release_memory", "usable_cores")
 
 _PACKAGES = [
     "masksearch-agent",
@@ -45,3 +47,13 @@ def computes_bfloat16() -> bool:
     import torch
 
     return torch.cuda.is_available() or torch.cpu._is_amx_tile_supported()
+
+
+def release_memory() -> None:
+    """Give what is not used any more back to the system: between two models, the first would stay beside the second.
+
+    An agent, its graph and its model know each other in circles, and glibc keeps what torch has freed.
+    """
+    gc.collect()
+    with suppress(AttributeError, OSError):  # Of another C library.
+        ctypes.CDLL(None).malloc_trim(0)

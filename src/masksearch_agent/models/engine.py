@@ -175,7 +175,8 @@ class BatchingEngine:
 
     def forget(self) -> None:
         """Let go of all keys and values that are kept, and their memory; no request may be open."""
-        self.prefixes = PrefixStore(self.prefixes.limit_bytes)
+        kept, self.prefixes = self.prefixes, PrefixStore(self.prefixes.limit_bytes)
+        kept.clear()
 
     def drop_stale_prefixes(self) -> None:
         """Forget what is kept if the model no longer computes what it did."""

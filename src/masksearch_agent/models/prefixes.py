@@ -81,6 +81,16 @@ class PrefixStore:
         while self.size_bytes > self.limit_bytes:
             self._evict()
 
+    def clear(self) -> None:
+        """Let go of everything at once, where nodes that know each other in circles would wait for the collector."""
+        for node in self._by_use:
+            # Whoever has found states holds the list of them, which stays.
+            node.states, node.parent = [], None
+            node.children.clear()
+        self._root.children.clear()
+        self._by_use.clear()
+        self.size_bytes = 0
+
     def _walk(self, ids: Sequence[int]) -> tuple[list[_Node], int]:
         """Return the nodes that hold the first ids, and how many they are; the last node may hold more."""
         path: list[_Node] = []

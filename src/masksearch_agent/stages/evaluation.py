@@ -12,6 +12,7 @@ from pathlib import Path
 from masksearch_agent.agent.prompts import PromptSet
 from masksearch_agent.agent.runnable import MaskSearchAgent
 from masksearch_agent.config.evaluation import EvaluationSettings
+from masksearch_agent.environment import release_memory
 from masksearch_agent.evaluation.answering import Mode
 from masksearch_agent.evaluation.asking import ask_file
 from masksearch_agent.evaluation.results import QuestionResult, ResultLabel
@@ -58,14 +59,19 @@ class Evaluation(Stage):
         bar.start(0, sum(sum(1 for _ in islice(read_tasks(file), limit)) for file in files.values()))
         answered: list[QuestionResult] = []
         for name, file in files.items():
-            search = site.search(self.asked[name].searched)
-            label = ResultLabel(name, self.name.rpartition("/")[2] or self.mode)
-            with closing(MaskSearchAgent.from_pretrained(site.where(self.agent), search=search)) as agent:
-                told = agent.replace(prompts=self.prompts) if self.prompts is not None else agent
-                results = ask_file(
-                    told, file, self.settings, self.mode, site.where(self.results[name]), label,
-                    on_result=lambda _: bar.step(), retry_failed=site.retry_failed,
-                )  # fmt: skip
-            answered += [dataclasses.replace(result, trajectory=None) for result in results]
+            answered += self._ask(name, file, site, bar)
+            release_memory()  # Each dataset has a model of its own.
         failures = count_failures(answered)
         return Spent(items=len(answered), failed=sum(failures.values()), failures=failures)
+
+    def _ask(self, name: str, file: Path, site: Site, bar: Bar) -> list[QuestionResult]:
+        """Ask one dataset; return its results without the trajectories, which are in the file."""
+        search = site.search(self.asked[name].searched)
+        label = ResultLabel(name, self.name.rpartition("/")[2] or self.mode)
+        with closing(MaskSearchAgent.from_pretrained(site.where(self.agent), search=search)) as agent:
+            told = agent.replace(prompts=self.prompts) if self.prompts is not None else agent
+            results = ask_file(
+                told, file, self.settings, self.mode, site.where(self.results[name]), label,
+                on_result=lambda _: bar.step(), retry_failed=site.retry_failed,
+            )  # fmt: skip
+        return [dataclasses.replace(result, trajectory=None) for result in results]

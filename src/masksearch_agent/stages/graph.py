@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from masksearch_agent.environment import release_memory
 from masksearch_agent.errors import ConfigError
 from masksearch_agent.files import holding, replace_text
 from masksearch_agent.stages.display import Display
@@ -149,6 +150,7 @@ class StageGraph(Site):
             # ru_maxrss is in KiB on Linux.
             kept["peak_memory_gb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
             self._write(stage, kept)
+            release_memory()
         kept["notes"] = tuple(kept.get("notes", ()))  # A list, where it comes from the ledger.
         self._finished[stage.key] = FinishedStage(name=stage.name or stage.kind, **kept)
         return self._finished[stage.key]

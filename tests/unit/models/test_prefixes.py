@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import gc
 import random
 import time
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -73,6 +75,26 @@ def test_no_more_is_kept_than_the_limit_and_what_is_found_is_right(
         for other in sequences:
             keys, places = found(store, other)
             assert (keys, places) == (other[: len(keys)], list(range(len(keys))))
+
+
+def test_what_is_cleared_is_free_without_the_collector() -> None:
+    store, held = PrefixStore(1 << 20), []
+
+    def read(start: int, end: int) -> States:
+        states = states_of((0, 1, 2, 3), start, end)
+        held.extend(weakref.ref(tensor) for pair in states for tensor in pair)
+        return states
+
+    for ids in ((0, 1, 2), (0, 1, 2, 3)):
+        store.add(ids, read)
+    gc.disable()
+    try:
+        store.clear()
+        assert len(held) == 4
+        assert all(tensor() is None for tensor in held)
+    finally:
+        gc.enable()
+    assert (store.size_bytes, found(store, (0, 1, 2))) == (0, ([], []))
 
 
 def test_what_was_not_asked_for_longest_goes_first() -> None:
