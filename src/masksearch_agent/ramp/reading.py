@@ -15,7 +15,8 @@ from typing import Any
 
 from masksearch_agent.ramp.answer_kinds import KIND
 from masksearch_agent.ramp.clauses import Clause, Topic, find_clause, is_of_topic, topic_of
-from masksearch_agent.ramp.entries import described, entry_of, find_entries, purpose
+from masksearch_agent.ramp.entries import entry_of, find_entries
+from masksearch_agent.ramp.entry_questions import described, purpose
 from masksearch_agent.ramp.expansions import expansions
 from masksearch_agent.ramp.glossary import general_words
 from masksearch_agent.ramp.questions import ask
@@ -113,13 +114,11 @@ def read_spans(
     is_about = True
     for sentence in sentences:
         flaw = _sentence_flaw(sentence)
-        about = (
-            dataclasses.replace(topic, entry=entry_of(document.text, sentence.start_char))
-            if entries
-            else topic
-        )
-        if not (is_about or topic.is_person):
-            about = dataclasses.replace(about, name="")  # `It` is what the sentences before have turned to.
+        entry = entry_of(document.text, sentence.start_char) if entries else ""
+        name = (
+            topic.name if is_about or topic.is_person else ""
+        )  # `It` is what sentences before have turned to.
+        about = dataclasses.replace(topic, entry=entry, name=name)
         is_about = is_about and is_of_topic(sentence, topic)
         clause = find_clause(sentence, about) if asks and not flaw else ""
         taken: set[int] = set()

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from masksearch_agent.ramp.entries import described, entry_of, find_entries, purpose
+from masksearch_agent.ramp.entries import entry_of, find_entries
+from masksearch_agent.ramp.entry_questions import described, purpose
 
 PAGE = """
 --quiet
