@@ -17,6 +17,7 @@ _ENTRY = re.compile(
     r"^(?P<name>--?[a-zA-Z][\w-]*|[A-Za-z_][\w.]*)[ \t]*"
     r"(?P<sign>\((?![\x22\x27])[^\n]*?\))?[ \t]*(?P<gives>(?:→|->|=)[^\n]*)?¶?$"
     r"|^(?:exception|class) (?P<class>[\w.]+)(?:\([^\n]*\))?¶?$"
+    r"|^(?:[a-z]\w*[ *]+){1,4}(?P<prototype>\w+)\([^\n]*\);$"
     r"|^(?:-\w(?:[ =][\w\[\]-]+)?,?[ \t]+)(?P<option>--[a-z][\w-]+)(?:[ =\[][^\s]*)?$",
     re.M,
 )
@@ -31,10 +32,10 @@ _TYPE = re.compile(r"^\((?:integer|string|boolean|enum|floating point|real|bool|
 def find_entries(text: str) -> Iterator[Span]:
     """Yield the lines that say what the next ones describe, with what it is for a label, in order."""
     for found in _ENTRY.finditer(text):
-        if name := found["class"]:
-            yield Span(found.start("class"), found.end("class"), name, "")
+        group = next(group for group in ("name", "option", "class", "prototype") if found[group])
+        if group in ("class", "prototype"):
+            yield Span(found.start(group), found.end(group), found[group], "")
             continue
-        group = "name" if found["name"] else "option"
         name, sign = found[group], found["sign"] or ""
         is_apart = bool(sign) and found.start("sign") > found.end("name")
         kind = "function" if sign and (not is_apart or found["gives"] or _CODE.fullmatch(name)) else ""

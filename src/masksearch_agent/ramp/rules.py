@@ -48,8 +48,8 @@ _UNTOLD = frozenset({TERM, "CARDINAL", "ORDINAL", "QUANTITY", "PERCENT", "ORG", 
 """What a manual has too many of for a mask of it to have one fill."""
 _PLAIN_WORD = re.compile(r"[A-Z][a-z]+")
 _START_OF_SENTENCE = re.compile(r"(?:^|[.!?:]\s+|\n[-*•]?\s*)$")
-_ONE_OF_TWO = re.compile(r"\b(?:and|or)\s+$")
-_OTHER_OF_TWO = re.compile(r"\s+(?:and|or)\b")
+_BEHIND_OTHERS = re.compile(r"(?:\b(?:and|or)|[\w.()]+,\s[\w.()]+,)\s+$")
+_BEFORE_OTHERS = re.compile(r"\s+(?:and|or)\b|,\s[\w.()]+(?:,|\s(?:and|or))\s")
 _OWN_KIND = "protocols?|function|method|parameter|option|command|class|call|routine|contents?|meaning|way"
 _LEANING = re.compile(
     r"^\W*(?:It|They|This|These|Those|Such|Both)\b|\babove\b(?! \d)"
@@ -173,7 +173,7 @@ def _flaw_in_manual(text: str, span: Span) -> str:
     if span.label in _UNTOLD or is_first or is_plain:
         # `transactions`, `32`, `Manually`, `toggles`: without a question, others fit as well.
         return "no_identifier"
-    if _ONE_OF_TWO.search(before) or _OTHER_OF_TWO.match(after):
+    if _BEHIND_OTHERS.search(before) or _BEFORE_OTHERS.match(after):
         return "enumeration"  # "as per to_json or to_jsonb"
     if any(_LEANING.search(part) for part in sentence_around(before, after)):
         return "leaning"

@@ -135,6 +135,7 @@ def test_the_name_of_a_class_makes_an_ordinary_word_an_answer() -> None:
     [
         ("steep(pot)\n\nBrew it.\n\nPot.pour(cup)\n\nFill a cup HERE.", "Pot.pour"),
         ("exception ColdTea\n\nRaised HERE.", "ColdTea"),
+        ("pour\n\nFills a cup.\n\nint pour_cup(pot *np, int *ip);\n\nIt is HERE.", "pour_cup"),
         ("The tea is HERE.", ""),
         ("Fill it HERE.\n\nPot.pour(cup)\n\nFill a cup.", None),
         ("It is HERE.\n\nPot.pour(cup)\n\nFill a cup.", None),

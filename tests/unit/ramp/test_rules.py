@@ -158,6 +158,16 @@ def test_a_common_noun_of_a_chapter_is_not_masked(title: str, drops: dict[str, i
             "Kettle_Room",
             "enumeration",
         ),
+        (
+            "The cup is old. The forms Big_Cup, Old_Cup, Tea_Pot fetch the tea at noon.",
+            "Tea_Pot",
+            "enumeration",
+        ),
+        (
+            "The cup is old. Columns Tea_Pot, Cup_Count and Cup_Size contain the tea of noon.",
+            "Tea_Pot",
+            "enumeration",
+        ),
         ("The cup is old. For this function the guests call Fill_Cup at noon.", "Fill_Cup", "leaning"),
     ],
 )
