@@ -194,6 +194,13 @@ async def ended(client: LangGraphClient, thread: str, run_id: str) -> str:
             await asyncio.sleep(0.05)
 
 
+async def test_the_generator_is_made_when_it_is_asked_for(client: LangGraphClient) -> None:
+    hop = {"need": "the founder of Harrow", "query": "founder of Harrow", "answer": "Ada"}
+    task = {"id": "t", "kind": "qa", "question": HARROW["question"], "answers": [["Ada"]], "hops": [hop]}
+    state = await client.runs.wait(None, "trajectory_generator", input={"task": task})
+    assert (state["answer"], state["accepted"]) == ("Ada", True)
+
+
 async def test_an_assistant_has_limits_of_its_own(client: LangGraphClient) -> None:
     assistant = await client.assistants.create(GRAPH, context={"max_searches": 0}, name="no searches")
     limited = await client.runs.wait(None, assistant["assistant_id"], input=HARROW)

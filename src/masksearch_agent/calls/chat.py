@@ -153,10 +153,9 @@ def open_chat_model(settings: ChatModelSettings, *, has_many_calls: bool = False
             raise MissingExtraError(failure.name or settings.model, "llm") from failure
         raise _package_missing(settings.model, provider) from failure
     except Exception as failure:  # noqa: BLE001 (raised again, without what it may tell about keys)
+        # Where LangChain's package is missing, some models are looked for in their old place, too.
         if isinstance(failure, AttributeError) and "langchain_community" in str(failure):
-            raise _package_missing(
-                settings.model, provider
-            ) from None  # It was looked for in the old place, too.
+            raise _package_missing(settings.model, provider) from None
         raise ServiceRefusedError(
             f"cannot set up the chat model {settings.model!r}: {type(failure).__name__}; expected `provider:name` and "
             "the provider's API key in the environment (for OpenAI, OPENAI_API_KEY)"

@@ -115,9 +115,8 @@ def read_spans(
     for sentence in sentences:
         flaw = _sentence_flaw(sentence)
         entry = entry_of(document.text, sentence.start_char) if entries else ""
-        name = (
-            topic.name if is_about or topic.is_person else ""
-        )  # `It` is what sentences before have turned to.
+        # `It` may be what the sentences before have turned to.
+        name = topic.name if is_about or topic.is_person else ""
         about = dataclasses.replace(topic, entry=entry, name=name)
         is_about = is_about and is_of_topic(sentence, topic)
         clause = find_clause(sentence, about) if asks and not flaw else ""

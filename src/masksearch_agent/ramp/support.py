@@ -90,15 +90,12 @@ def _names(text: str, answer: str, entry: str) -> bool:
 @lru_cache(maxsize=64)
 def _described(source: str, answer: str) -> tuple[tuple[str | None, frozenset[str]], ...]:
     """Return for each place of an answer in its source the entry there, and what its sentence calls."""
-    places = [found.start() for found in re.finditer(rf"(?<!\w){re.escape(answer)}(?!\w)", source)]
-    return tuple(
-        (entry_of(source, place), frozenset(_EMPTY_CALL.findall(" ".join(_around(source, place)))))
-        for place in places
-    )
-
-
-def _around(source: str, place: int) -> tuple[str, str]:
-    return sentence_around(source[:place], source[place:])
+    described = []
+    for found in re.finditer(rf"(?<!\w){re.escape(answer)}(?!\w)", source):
+        place = found.start()
+        sentence = " ".join(sentence_around(source[:place], source[place:]))
+        described.append((entry_of(source, place), frozenset(_EMPTY_CALL.findall(sentence))))
+    return tuple(described)
 
 
 def _asked(query: str, title: str) -> tuple[set[str], set[str]]:

@@ -280,7 +280,8 @@ class _TaskBuilder:
 
     def _is_said_of_another(self, task: SearchTask, passage: Passage) -> bool:
         """Whether a passage without the answer says in the same words what is asked, so that it has two answers."""
-        words = task.question.removeprefix(CONTEXT).rstrip("?").split()[1:]
+        words = task.question.removeprefix(CONTEXT).rstrip("?").split()
+        words = words if task.question.startswith(CONTEXT) else words[1:]  # `Which` is no name.
         said, answer = " ".join(words[-_SAME_WORDS:]), task.answers[0][0]
         if self.search is None or len(words) < _SAME_WORDS:
             return False

@@ -109,8 +109,9 @@ def as_search(
         search = _open_remote(str(obj), settings.web.model_copy(update={"cache": None}), settings.served)
         if search is not None:
             return search
-        return Search(open_index(Path(obj), settings.chosen_mode), cache_size=cache_size)
-    backend = _backend(obj)
+        backend: SearchBackend = open_index(Path(obj), settings.chosen_mode)
+    else:
+        backend = _backend(obj)
     if calls is not None:
         backend = PatientBackend(backend, f"the search over a {type(obj).__name__}", calls)
     return Search(backend, cache_size=cache_size)

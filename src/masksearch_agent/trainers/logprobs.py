@@ -58,27 +58,22 @@ def _score_from_start(
     places = attention_mask.argsort(dim=1, descending=True, stable=True)
     places = places[:, : int(attention_mask.sum(dim=1).max())]
     scores = score_labels(model, input_ids.gather(1, places), labels.gather(1, places))
-    moved = (
-        torch.zeros(input_ids.shape).scatter(1, places, one) for one in (scores.log_probs, scores.entropy)
-    )
-    log_probs, entropy = moved
-    return log_probs, entropy
+    empty = torch.zeros(input_ids.shape)
+    return empty.scatter(1, places, scores.log_probs), empty.scatter(1, places, scores.entropy)
 
 
 def score_labels(
     model: Any,
     input_ids: torch.Tensor,
     labels: torch.Tensor,
-    attention_mask: torch.Tensor | None = None,
     **kwargs: Any,
 ) -> FusedCausalLMOutput:
     """Return what TRL's fused head returns, computed from the logits of labelled positions alone.
 
     Args:
         model: The model or the wrapper around it.
-        input_ids: `(B, T)`.
+        input_ids: `(B, T)`; rows are padded at their end only.
         labels: `(B, T)`, -100 where a token is not scored.
-        attention_mask: `(B, T)`; None where rows are padded at their end only.
         kwargs: Of the model.
 
     Returns:
@@ -87,8 +82,6 @@ def score_labels(
     """
     targets = torch.nn.functional.pad(labels[:, 1:], (0, 1), value=_IGNORED)
     is_labelled = targets != _IGNORED
-    if attention_mask is not None:
-        kwargs["attention_mask"] = attention_mask
     logits = model(input_ids=input_ids, logits_to_keep=is_labelled, **kwargs).logits
     log_probs = torch.log_softmax(logits.float(), dim=-1)
     chosen = targets[is_labelled]

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import gc
 import io
 import json
 import shutil
+import weakref
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,6 +68,25 @@ class Read(Stage):
         folder.mkdir(parents=True, exist_ok=True)
 
 
+class Held:
+    """What a stage works with; knows itself in a circle, as agents do."""
+
+    def __init__(self) -> None:
+        self.itself = self
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Holding(Count):
+    """Leaves something that only the collector frees."""
+
+    def work(self, folder: Path, site: Site, bar: Bar) -> Spent:
+        held.append(weakref.ref(Held()))
+        return super().work(folder, site, bar)
+
+
+held: list[weakref.ref[Held]] = []
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Recount(Count):
     kind = "recount"
@@ -114,6 +135,15 @@ def test_sources_come_first_and_what_is_shared_is_done_once(tmp_path: Path) -> N
     assert done == [1, 2, 3, 4]
     assert graph.where(left.file) == tmp_path / f"count-{left.key}" / "file"
     assert [stage.steps for stage in graph.took([last])] == [1, 2, 3, 4]
+
+
+def test_what_a_stage_worked_with_is_gone_after_it(tmp_path: Path) -> None:
+    gc.disable()
+    try:
+        graph_in(tmp_path).finish(Holding(settings=CountSettings(number=1)))
+        assert [one() for one in held] == [None]
+    finally:
+        gc.enable()
 
 
 def test_a_stage_with_a_name_has_a_folder_of_that_name(tmp_path: Path) -> None:
