@@ -198,7 +198,8 @@ async def test_the_generator_is_made_when_it_is_asked_for(client: LangGraphClien
     hop = {"need": "the founder of Harrow", "query": "founder of Harrow", "answer": "Ada"}
     task = {"id": "t", "kind": "qa", "question": HARROW["question"], "answers": [["Ada"]], "hops": [hop]}
     state = await client.runs.wait(None, "trajectory_generator", input={"task": task})
-    assert (state["answer"], state["accepted"]) == ("Ada", True)
+    assert {hit["passage"]["title"] for hits in state["results"].values() for hit in hits} == {"Harrow"}
+    assert state["verdict"], "the judge has spoken: of so short a passage it does not believe it"
 
 
 async def test_an_assistant_has_limits_of_its_own(client: LangGraphClient) -> None:
