@@ -39,14 +39,18 @@ def usable_cores() -> int:
 
 
 def computes_bfloat16() -> bool:
-    """Whether torch is to compute in bfloat16 here: on a GPU, and on CPUs that multiply matrices of it (AMX).
+    """Whether torch is to compute in bfloat16 here: on a GPU, on CPUs that multiply matrices of it (AMX), and on AMD's
+    with AVX-512 of it, which take two thirds of the time of float32 (`benchmarks/precision.py`).
 
-    Other CPUs take twice as long in bfloat16 (AVX-512, `benchmarks/precision.py`) or fifty times (AVX2), so what a
-    recipe or a checkpoint holds in it is computed in float32 there.
+    Intel's without AMX take twice as long in bfloat16 and those with AVX2 fifty times, so what a recipe or a
+    checkpoint holds in it is computed in float32 there.
     """
     import torch
 
-    return torch.cuda.is_available() or torch.cpu._is_amx_tile_supported()
+    if torch.cuda.is_available() or torch.cpu._is_amx_tile_supported():
+        return True
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # Older versions cannot be asked.
+    return bool(capabilities.get("avx512_bf16")) and capabilities["cpu_name"].startswith("AMD")
 
 
 def release_memory() -> None:

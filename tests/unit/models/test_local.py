@@ -233,20 +233,30 @@ def test_a_missing_checkpoint_is_named(tmp_path: Path):
         load_checkpoint(tmp_path)
 
 
-@pytest.mark.parametrize(("computes", "held_in"), [(True, torch.bfloat16), (False, torch.float32)])
+@pytest.mark.parametrize(
+    ("has_amx", "processor", "computes"),
+    [
+        (True, "Intel(R) Xeon(R)", True),
+        (False, "Intel(R) Xeon(R)", False),
+        (False, "AMD EPYC", True),
+    ],
+)
 def test_a_checkpoint_in_bfloat16_is_held_in_what_the_processor_computes(
     tiny_model: Any,
     tiny_tokenizer: Any,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    has_amx: bool,
+    processor: str,
     computes: bool,
-    held_in: torch.dtype,
 ) -> None:
     saved = copy.deepcopy(tiny_model).to(torch.bfloat16)
     saved.save_pretrained(tmp_path)
     tiny_tokenizer.save_pretrained(tmp_path)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: computes)
+    capabilities = {"avx512_bf16": True, "cpu_name": processor}
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: has_amx)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
     model, _ = load_checkpoint(tmp_path)
-    assert model.dtype == held_in
+    assert model.dtype == (torch.bfloat16 if computes else torch.float32)
     assert shared_arguments(SFTSettings(bf16=True), tmp_path)["bf16"] is computes
