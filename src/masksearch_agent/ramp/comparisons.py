@@ -65,7 +65,7 @@ _ORDERS = (
             ("Who was born earlier, {a} or {b}?", True), ("Who was born later, {a} or {b}?", False),
             ("Who is younger, {a} or {b}?", False), ("Which {noun} was born first, {a} or {b}?", True),
         ),
-        "when {of} was born", "born", "date of birth", "{less} was born before {more}",
+        "the date of birth of {of}", "born", "date of birth", "{less} was born before {more}",
     ),
     _Order(
         "death_date", ("person",),
@@ -73,7 +73,7 @@ _ORDERS = (
             ("Who died first, {a} or {b}?", True), ("Who died earlier, {a} or {b}?", True),
             ("Who died later, {a} or {b}?", False), ("Which {noun} died first, {a} or {b}?", True),
         ),
-        "when {of} died", "died", "date of death", "{less} died before {more}",
+        "the date of death of {of}", "died", "date of death", "{less} died before {more}",
     ),
     _Order(
         "year", ("film", "song", "album", "book"),
@@ -89,7 +89,7 @@ _ORDERS = (
         (
             ("Which {noun} was released first, {a} or {b}?", True), ("Which {noun} came out later, {a} or {b}?", False),
         ),
-        "when {of} was released", "released", "release date", "{less} came out before {more}",
+        "the release date of {of}", "released", "release date", "{less} came out before {more}",
     ),
     _Order(
         "founded", ("company", "group", "school", "team"),
@@ -97,7 +97,7 @@ _ORDERS = (
             ("Which {noun} was founded first, {a} or {b}?", True), ("Which {noun} is older, {a} or {b}?", True),
             ("Which {noun} was founded later, {a} or {b}?", False),
         ),
-        "when {of} was founded", "founded", "founding date", "{less} was founded before {more}",
+        "the founding date of {of}", "founded", "founding date", "{less} was founded before {more}",
     ),
     _Order(
         "population", ("place",),
