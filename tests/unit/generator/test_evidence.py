@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from fakes.retrievers import DictRetriever
 
@@ -11,7 +13,7 @@ from masksearch_agent.config.agent import AgentSettings
 from masksearch_agent.config.generator import GeneratorSettings
 from masksearch_agent.generator.evidence import MAX_QUOTE_WORDS, as_query, clip_quote
 from masksearch_agent.generator.runner import TrajectoryGenerator
-from masksearch_agent.records import Evidence, SearchTask, Trajectory
+from masksearch_agent.records import Evidence, Hop, SearchTask, Trajectory
 from masksearch_agent.retrieval.adapters import as_search
 
 QUESTION = "Where was the director of Grey Harbour born?"
@@ -40,14 +42,18 @@ def test_what_a_cut_passage_does_not_show_is_not_quoted() -> None:
     assert trajectory.retrieved[0][0].text == "Mara Lind was"
 
 
-def teach(task: SearchTask, entries: dict[str, list[str]], quotes: bool = True) -> Trajectory:
+def teach(
+    task: SearchTask,
+    entries: dict[str, list[str]],
+    quotes: bool = True,
+    states: bool = False,
+    rounds: int = 2,
+) -> Trajectory:
     """Return the teacher's trajectory over a search that knows these queries only."""
     agent = AgentSettings(search_first=True, repeat_passages=False, passages_per_search=2, max_queries=1)
     search = as_search(DictRetriever(entries=entries))
-    generator = TrajectoryGenerator(
-        search, COMPACT_PROMPTS, agent, GeneratorSettings(max_rounds=2, quote_support=quotes)
-    )
-    return run_many(generator.run_task(task))
+    settings = GeneratorSettings(max_rounds=rounds, quote_support=quotes, state_facts=states)
+    return run_many(TrajectoryGenerator(search, COMPACT_PROMPTS, agent, settings).run_task(task))
 
 
 def texts(trajectory: Trajectory) -> list[str]:
@@ -116,6 +122,51 @@ def test_a_comparison_is_answered_once_both_were_read() -> None:
         texts(trajectory)[-1] == '<think> "Orrin (hill)" says: Orrin is a hill.</think><answer> no</answer>'
     )
     assert trajectory.accepted
+
+
+def test_a_comparison_of_what_two_other_passages_tell_reads_all_four_and_states_each_fact_once() -> None:
+    question = "Which film has the director who died first, Grey Harbour or Red Tide?"
+    facts = (
+        *("the director of Grey Harbour", "Mara Lind", "the director of Red Tide", "Olof Berg"),
+        *("the date of death of Mara Lind", "9 May 1970", "the date of death of Olof Berg", "2 June 1961"),
+    )
+    passages = {
+        "Grey Harbour": "Grey Harbour was directed by Mara Lind.",
+        "Red Tide (film)": "Red Tide was directed by Olof Berg.",
+        "Mara Lind": "Mara Lind died on 9 May 1970.",
+        "Olof Berg": "Olof Berg died on 2 June 1961.",
+    }
+    task = SearchTask(
+        id="four",
+        kind="qa",
+        question=question,
+        answers=(("Red Tide",),),
+        hops=tuple(Hop(need, need, answer) for need, answer in zip(facts[::2], facts[1::2], strict=True)),
+        evidence=tuple(Evidence(title, text) for title, text in passages.items()),
+    )
+    found = {title: [f"{title}: {text}"] for title, text in passages.items()}
+    entries = {question: found["Grey Harbour"] + found["Red Tide (film)"], **found}
+    trajectory = teach(task, entries, quotes=False, states=True, rounds=3)
+    assert texts(trajectory) == [
+        "<think> The director of Grey Harbour is Mara Lind. The director of Red Tide is Olof Berg.</think>"
+        "<search> Mara Lind</search>",
+        "<think> The date of death of Mara Lind is 9 May 1970.</think><search> Olof Berg</search>",
+        "<think> The date of death of Olof Berg is 2 June 1961.</think><answer> Red Tide</answer>",
+    ]
+    assert trajectory.accepted
+    # The first passages name the answer, and do not tell that it is one.
+    assert not teach(task, entries, quotes=False, states=True, rounds=2).accepted
+
+
+def test_a_fact_that_is_the_answer_is_not_stated_before_it() -> None:
+    task = replace(BRIDGE, hops=(Hop("the birthplace of Mara Lind", "Mara Lind born", "Tresk"),))
+    trajectory = teach(
+        task, {QUESTION: [FILM, OTHER], "Mara Lind": [FILM, PERSON]}, quotes=False, states=True
+    )
+    assert texts(trajectory) == [
+        "<think></think><search> Mara Lind</search>",
+        "<think></think><answer> Tresk</answer>",
+    ]
 
 
 def test_an_answer_without_all_of_its_evidence_is_not_grounded() -> None:
