@@ -113,12 +113,17 @@ def split_sentences(text: str) -> list[str]:
 
 
 def _next_target(findings: Findings) -> str | None:
-    """Return the title to search for next: of what was not read yet, else of what holds the answer."""
+    """Return the title to search for next: of what was not read yet, else of what holds the answer, else the last.
+
+    Titles that the question names are not chosen by the answer. A student can only guess which of two things that it
+    compares will be the answer, and would learn to search for its guess and to answer with what it searched for.
+    """
     asked = set(chain.from_iterable(findings.queries))
     unasked = [each for each in findings.task.evidence if as_query(each.title) not in asked]
     shown = list(chain.from_iterable(findings.passages))
     missing = [each.title for each in unasked if not _sentences_in(each, shown)]
-    holding = [each.title for each in unasked if _holds_answer(each, findings.task)]
+    found = [each for each in unasked if not contains_phrase(findings.task.question, as_query(each.title))]
+    holding = [each.title for each in found if _holds_answer(each, findings.task)]
     return next(iter([*missing, *holding[-1:], *(each.title for each in unasked[-1:])]), None)
 
 

@@ -124,6 +124,22 @@ def test_a_comparison_is_answered_once_both_were_read() -> None:
     assert trajectory.accepted
 
 
+@pytest.mark.parametrize("answer", ["Tresk", "Orrin"])
+def test_what_a_comparison_searches_for_does_not_tell_its_answer(answer: str) -> None:
+    port, hill = "Tresk: Tresk is a port.", "Orrin: Orrin is a hill."
+    task = SearchTask(
+        "which",
+        "qa",
+        "Which is older, Tresk or Orrin?",
+        ((answer,),),
+        evidence=(Evidence("Tresk", "Tresk is a port."), Evidence("Orrin", "Orrin is a hill.")),
+    )
+    trajectory = teach(task, {task.question: [port, hill], "Orrin": [hill], "Tresk": [port]}, quotes=False)
+    assert trajectory.queries == ((task.question,), ("Orrin",))
+    assert trajectory.answer == answer
+    assert trajectory.accepted
+
+
 def test_a_comparison_of_what_two_other_passages_tell_reads_all_four_and_states_each_fact_once() -> None:
     question = "Which film has the director who died first, Grey Harbour or Red Tide?"
     facts = (
