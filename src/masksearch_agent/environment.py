@@ -49,7 +49,8 @@ def computes_bfloat16() -> bool:
 
     if torch.cuda.is_available() or torch.cpu._is_amx_tile_supported():
         return True
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # Older versions cannot be asked.
+    ask = getattr(torch.cpu, "get_capabilities", None)  # Older versions cannot be asked.
+    capabilities = ask() if ask is not None else {}
     return bool(capabilities.get("avx512_bf16")) and capabilities["cpu_name"].startswith("AMD")
 
 
