@@ -12,6 +12,7 @@ import pytest
 from fakes.holders import held_elsewhere
 from rich.console import Console
 
+from masksearch_agent import environment
 from masksearch_agent.config.base import Settings
 from masksearch_agent.errors import ConfigError
 from masksearch_agent.stages.display import Bar, Display
@@ -137,13 +138,19 @@ def test_sources_come_first_and_what_is_shared_is_done_once(tmp_path: Path) -> N
     assert [stage.steps for stage in graph.took([last])] == [1, 2, 3, 4]
 
 
-def test_what_a_stage_worked_with_is_gone_after_it(tmp_path: Path) -> None:
+def test_what_a_stage_worked_with_is_gone_after_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environment, "_released_s", float("-inf"))
+    graph = graph_in(tmp_path)
     gc.disable()
     try:
-        graph_in(tmp_path).finish(Holding(settings=CountSettings(number=1)))
+        graph.finish(Holding(settings=CountSettings(number=1)))
         assert [one() for one in held] == [None]
+        # A moment later the process is not looked through again.
+        graph.finish(Holding(settings=CountSettings(number=2)))
+        assert [one() is None for one in held] == [True, False]
     finally:
         gc.enable()
+        held.clear()
 
 
 def test_a_stage_with_a_name_has_a_folder_of_that_name(tmp_path: Path) -> None:
