@@ -2,9 +2,9 @@
 
     python benchmarks/comparing_years.py --model runs/models/smollm2-135m
 
-That is what is left of a comparison once the teacher states what is compared (`generator.state_facts`): `Which film
-came out first, Grey Harbour or Red Tide? The year of Grey Harbour is 1968. The year of Red Tide is 1950.` Names of the
-test are not in training, half of the years lie at most ten apart, and chance is 0.5.
+That is what is left of a comparison once both passages were found and read: `Which film came out first, Grey Harbour or
+Red Tide? The year of Grey Harbour is 1968. The year of Red Tide is 1950.` Names of the test are not in training, half
+of the years lie at most ten apart, and chance is 0.5.
 """
 
 from __future__ import annotations
@@ -24,32 +24,8 @@ from masksearch_agent.environment import computes_bfloat16
 from masksearch_agent.trainers.logprobs import score_labels
 from masksearch_agent.trainers.optimization import lora_config
 
-FIRST_WORDS = (
-    "Grey",
-    "Red",
-    "Silent",
-    "Golden",
-    "Broken",
-    "Last",
-    "Hidden",
-    "Distant",
-    "Burning",
-    "Northern",
-    "Iron",
-)
-LAST_WORDS = (
-    "Harbour",
-    "Tide",
-    "River",
-    "Garden",
-    "Letter",
-    "Mountain",
-    "Summer",
-    "Bridge",
-    "Winter",
-    "Road",
-    "Island",
-)
+FIRST_WORDS = ("Grey", "Red", "Silent", "Golden", "Broken", "Last", "Hidden", "Distant", "Burning", "Iron")
+LAST_WORDS = ("Harbour", "Tide", "River", "Garden", "Letter", "Summer", "Bridge", "Winter", "Road", "Island")
 FORMS = (
     ("Which film came out first, {} or {}?", True),
     ("Which film was released earlier, {} or {}?", True),

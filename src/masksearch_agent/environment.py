@@ -6,7 +6,6 @@ import ctypes
 import gc
 import importlib.metadata
 import os
-import time
 from contextlib import suppress
 
 __all__ = ("computes_bfloat16", "package_versions", "release_memory", "usable_cores")
@@ -21,9 +20,6 @@ _PACKAGES = [
     "chromadb",
     "tantivy",
 ]
-
-_RELEASE_EVERY_S = 5.0
-_released_s = float("-inf")
 
 
 def package_versions() -> dict[str, str]:
@@ -61,13 +57,9 @@ def computes_bfloat16() -> bool:
 def release_memory() -> None:
     """Give what is not used any more back to the system: between two models, the first would stay beside the second.
 
-    An agent, its graph and its model know each other in circles, and glibc keeps what torch has freed. Called again
-    within seconds it does nothing: it looks through all objects of the process, and little has come to be since then.
+    An agent, its graph and its model know each other in circles, and glibc keeps what torch has freed. All
+    objects of the process are looked through for it, which takes half a second in a large one.
     """
-    global _released_s
-    if time.monotonic() - _released_s < _RELEASE_EVERY_S:
-        return
     gc.collect()
     with suppress(AttributeError, OSError):  # Of another C library.
         ctypes.CDLL(None).malloc_trim(0)
-    _released_s = time.monotonic()

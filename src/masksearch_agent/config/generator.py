@@ -50,9 +50,6 @@ class GeneratorSettings(Settings):
     answer: finding that sentence is the same skill for a mask and for a question. The sentence itself, not its passage,
     then has to share half of the query's words. Where the evidence of a question is known, it is quoted with this, and
     thoughts are empty without it."""
-    state_facts: bool = False
-    """Whether the hindsight teacher's thoughts state the facts that an answer follows from without being one of them,
-    as the two dates of a comparison, where the task knows them and a passage tells them."""
     fewer_passages: tuple[float, ...] = ()
     """Shares of the tasks whose searches show one passage, two passages and so on, where the agent is shown more: such
     rows are short, so that more questions are read about in as many tokens. What they leave of 1 shows what the agent

@@ -7,8 +7,7 @@ title that neither the question nor a passage names is not searched for, and the
 
 A question over several passages takes two searches at least, also where the first found everything: a student cannot
 tell, and searching always beats deciding whether to (arXiv 2604.04651). Quoting before answering helps large models
-(arXiv 2504.18225); a model of 135M parameters that learned it from few examples lost by it (`docs/LOG.md`). What a
-comparison compares is in no one place, so it is stated before the answer (`generator.state_facts`).
+(arXiv 2504.18225); a model of 135M parameters that learned it from few examples lost by it (`docs/LOG.md`).
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from typing import ClassVar
 from masksearch_agent.agent.protocol import clean_text
 from masksearch_agent.generator.roles import Findings, Observation, Plan
 from masksearch_agent.ramp.titles import plain_name
-from masksearch_agent.records import Evidence, Hop, Passage, SearchTask
+from masksearch_agent.records import Evidence, Passage, SearchTask
 from masksearch_agent.text.matching import contains_phrase, tokenize_answer
 
 __all__ = (
@@ -42,8 +41,6 @@ class EvidenceTeacher:
 
     quotes: bool = True
     """Whether thoughts quote the evidence; otherwise they are empty."""
-    states: bool = False
-    """Whether thoughts state the facts that a comparison follows from."""
     name: ClassVar[str] = "hindsight"
 
     async def plan(self, findings: Findings) -> Plan:
@@ -66,22 +63,17 @@ class EvidenceTeacher:
             new = [each for each in read if not _sentences_in(each, _earlier(findings))]
             quoted = [each for each in new if each.title != target] or new
             sought = [as_query(target)] if target else []
-            quote = self._quote(quoted[-_MAX_QUOTES:], shown, sought, task)
-            return Observation(f"{quote} {self._state(findings)}".strip(), None)
+            return Observation(self._quote(quoted[-_MAX_QUOTES:], shown, sought, task), None)
         asked = set(chain.from_iterable(findings.queries))
         # What gives the answer, best of all where it was searched for; of a comparison, what was read last.
         told = max(read, key=lambda each: (_holds_answer(each, task), as_query(each.title) in asked))
-        texts = [self._quote([told], shown, task.answers[0], task), self._state(findings)]
-        texts += [task.conclusion] if self.quotes else []
-        return Observation(" ".join(filter(None, texts)), task.answers[0][0])
+        text = f"{self._quote([told], shown, task.answers[0], task)} {task.conclusion if self.quotes else ''}"
+        return Observation(text.strip(), task.answers[0][0])
 
     def _quote(
         self, evidence: Sequence[Evidence], shown: Sequence[Passage], sought: Sequence[str], task: SearchTask
     ) -> str:
         return _quotes(evidence, shown, sought, task) if self.quotes else ""
-
-    def _state(self, findings: Findings) -> str:
-        return " ".join(_new_facts(findings)) if self.states else ""
 
 
 def holds_evidence(task: SearchTask, passages: Sequence[Passage]) -> bool:
@@ -138,6 +130,11 @@ def _is_enough(read: Sequence[Evidence], task: SearchTask, searches: int) -> boo
     return searches >= min(2, len(task.evidence)) and (holds_answer or len(read) == len(task.evidence))
 
 
+def _is_compared(task: SearchTask) -> bool:
+    """Whether the answer follows from the facts of the hops without being one of them."""
+    return bool(task.hops) and not any(hop.answer in task.answers[0] for hop in task.hops)
+
+
 def _is_named(title: str, findings: Findings) -> bool:
     query = as_query(title)
     texts = (f"{passage.title}: {passage.text}" for passage in chain.from_iterable(findings.passages))
@@ -155,30 +152,6 @@ def _quotes(
 
     chosen = ((each.title, max(_sentences_in(each, shown), key=worth)) for each in evidence)
     return " ".join(f'"{title}" says: {clip_quote(sentence, sought)}' for title, sentence in chosen)
-
-
-def _is_compared(task: SearchTask) -> bool:
-    """Whether the answer follows from the facts of the hops without being one of them."""
-    return bool(task.hops) and not any(hop.answer in task.answers[0] for hop in task.hops)
-
-
-def _new_facts(findings: Findings) -> list[str]:
-    """Return what the last round told of the facts that an answer follows from without being one of them."""
-    task = findings.task
-    if not _is_compared(task):
-        return []
-    shown, earlier = findings.passages[-1], _earlier(findings)
-    told = [hop for hop in task.hops if _tells(shown, hop) and not _tells(earlier, hop)]
-    return [f"{hop.need[:1].upper()}{hop.need[1:]} is {hop.answer}." for hop in told]
-
-
-def _tells(passages: Iterable[Passage], hop: Hop) -> bool:
-    """Whether the passage about the subject of a hop holds its answer."""
-    return any(
-        contains_phrase(hop.need, as_query(passage.title))
-        and contains_phrase(f"{passage.title}: {passage.text}", hop.answer)
-        for passage in passages
-    )
 
 
 def _sentences_in(evidence: Evidence, shown: Iterable[Passage]) -> list[str]:

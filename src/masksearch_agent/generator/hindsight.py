@@ -34,7 +34,7 @@ class HindsightTeacher:
 
     def __post_init__(self) -> None:
         """Say who teaches the tasks whose evidence is known."""
-        self.evidence = EvidenceTeacher(self.settings.quote_support, self.settings.state_facts)
+        self.evidence = EvidenceTeacher(quotes=self.settings.quote_support)
 
     async def plan(self, findings: Findings) -> Plan:
         """Take the next hops that are not supported yet; give up after too many attempts at one.

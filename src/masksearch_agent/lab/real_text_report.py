@@ -19,7 +19,7 @@ from masksearch_agent.runs.exam import EXAM, RIVAL
 from masksearch_agent.stages.evaluation import Evaluation
 from masksearch_agent.stages.graph import StageGraph
 
-__all__ = ("compare_rows", "write_real_text")
+__all__ = ("compare_claims", "compare_rows", "write_real_text")
 
 _POOLED: Mapping[str, tuple[str, ...]] = {
     "pooled": ("hotpotqa", "musique", "2wikimultihopqa"),
@@ -39,6 +39,12 @@ _AGENTS = {
     "E": "E: A, then HotpotQA's training questions alone",
     "H": "H: masks and questions made by rule from documents of another kind, one agent for each",
 }
+_CLAIMS = (
+    ("B", "C", "masks first"),
+    ("B", "C+", "masks first, at as many steps in all"),
+    ("D", "B", "DAPO"),
+)
+"""Agents that differ in one thing, and what it is."""
 Results = dict[str, dict[str, list[QuestionResult]]]
 """By agent and set."""
 
@@ -59,6 +65,7 @@ def write_real_text(
         for agent, found in _of_documents(folder).items():
             results.setdefault(agent, {})[f"{_DOCUMENTS}{number}"] = found
     rows = compare_rows(results, recipe.evaluation)
+    claims = compare_claims(results, recipe.evaluation)
     took = graph.took(done)
     about = {
         "recipe": recipe.name,
@@ -71,9 +78,9 @@ def write_real_text(
             f"{_DOCUMENTS}{number}": folder.name for number, folder in enumerate(documents, start=1)
         },
     }
-    text = json.dumps({**about, "rows": rows}, indent=2, ensure_ascii=False)
+    text = json.dumps({**about, "rows": rows, "claims": claims}, indent=2, ensure_ascii=False)
     replace_text(directory / "real_text.json", text + "\n")
-    replace_text(directory / "real_text.md", _page(rows, about))
+    replace_text(directory / "real_text.md", _page(rows, claims, about))
 
 
 def _of_documents(folder: Path) -> dict[str, list[QuestionResult]]:
@@ -111,6 +118,22 @@ def compare_rows(results: Results, settings: EvaluationSettings) -> list[dict[st
     return rows
 
 
+def compare_claims(results: Results, settings: EvaluationSettings) -> list[dict[str, Any]]:
+    """Return how far agents are from those that they differ from in one thing, on the sets that both were asked."""
+    sets = {agent: _sets_of(found) for agent, found in results.items()}
+    claims = []
+    for agent, other, what in _CLAIMS:
+        asked = sets.get(agent, {})
+        for name in (name for name in asked if name in sets.get(other, {})):
+            recall = compare(sets[other][name], asked[name], "recall", settings)
+            gain = {
+                "diff": round(recall.gain.mean, 4),
+                "diff_ci95": [round(recall.gain.low, 4), round(recall.gain.high, 4)],
+            }
+            claims.append({"agent": agent, "over": other, "what": what, "set": name, "n": recall.n, **gain})
+    return claims
+
+
 def _sets_of(found: Mapping[str, list[QuestionResult]]) -> dict[str, list[QuestionResult]]:
     pooled = {
         name: [result for part in parts for result in found[part]]
@@ -121,7 +144,9 @@ def _sets_of(found: Mapping[str, list[QuestionResult]]) -> dict[str, list[Questi
     return {**pooled, **{name: found[name] for name in (*_ALONE, *documents) if name in found}}
 
 
-def _page(rows: Sequence[Mapping[str, Any]], about: Mapping[str, Any]) -> str:
+def _page(
+    rows: Sequence[Mapping[str, Any]], claims: Sequence[Mapping[str, Any]], about: Mapping[str, Any]
+) -> str:
     agents = list(dict.fromkeys(row["agent"] for row in rows))
     sets = list(dict.fromkeys(row["set"] for row in rows))
     by_key = {(row["agent"], row["set"]): row for row in rows}
@@ -137,6 +162,14 @@ def _page(rows: Sequence[Mapping[str, Any]], about: Mapping[str, Any]) -> str:
     for agent in agents:
         cells = [_cell(by_key.get((agent, name))) for name in sets]
         lines.append(f"| {_AGENTS.get(agent, agent)} | " + " | ".join(cells) + " |")
+    if claims:
+        lines += ["", "| in recall, paired by question | set | difference (95%) |", "| --- | --- | --- |"]
+    for claim in claims:
+        low, high = claim["diff_ci95"]
+        lines.append(
+            f"| {claim['agent']} less {claim['over']}: {claim['what']} | {claim['set']} (n = {claim['n']}) "
+            f"| {claim['diff']:+.3f} ({low:+.3f} to {high:+.3f}) |"
+        )
     documents = "".join(f" `{name}` is {corpus}." for name, corpus in about["documents"].items())
     minutes = {name: seconds / 60 for name, seconds in about["seconds"].items()}
     lines += [

@@ -31,6 +31,8 @@ __all__ = ("FinishedStage", "StageGraph")
 _LEDGER = "ledger"
 _EARLIER_LEDGER = "stages.json"
 """What versions before this one kept in a run folder."""
+_SHORT_STAGE_S = 5.0
+"""A stage that took no longer held no model that is worth looking for (`environment.release_memory`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +142,8 @@ class StageGraph(Site):
             with self.display.stage(title) as bar:
                 started_s = time.perf_counter()
                 spent = stage.work(self.folder(stage), self, bar) or Spent()
-                seconds = time.perf_counter() - started_s + (kept["seconds"] if is_done else 0.0)
+                worked_s = time.perf_counter() - started_s
+                seconds = worked_s + (kept["seconds"] if is_done else 0.0)
                 kept = {"seconds": seconds, **dataclasses.asdict(spent)}
                 bar.finish()
             for note in kept["notes"]:
@@ -150,7 +153,8 @@ class StageGraph(Site):
             # ru_maxrss is in KiB on Linux.
             kept["peak_memory_gb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
             self._write(stage, kept)
-            release_memory()
+            if worked_s > _SHORT_STAGE_S:
+                release_memory()
         kept["notes"] = tuple(kept.get("notes", ()))  # A list, where it comes from the ledger.
         self._finished[stage.key] = FinishedStage(name=stage.name or stage.kind, **kept)
         return self._finished[stage.key]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from fakes.retrievers import DictRetriever
 
@@ -46,13 +44,12 @@ def teach(
     task: SearchTask,
     entries: dict[str, list[str]],
     quotes: bool = True,
-    states: bool = False,
     rounds: int = 2,
 ) -> Trajectory:
     """Return the teacher's trajectory over a search that knows these queries only."""
     agent = AgentSettings(search_first=True, repeat_passages=False, passages_per_search=2, max_queries=1)
     search = as_search(DictRetriever(entries=entries))
-    settings = GeneratorSettings(max_rounds=rounds, quote_support=quotes, state_facts=states)
+    settings = GeneratorSettings(max_rounds=rounds, quote_support=quotes)
     return run_many(TrajectoryGenerator(search, COMPACT_PROMPTS, agent, settings).run_task(task))
 
 
@@ -140,7 +137,7 @@ def test_what_a_comparison_searches_for_does_not_tell_its_answer(answer: str) ->
     assert trajectory.accepted
 
 
-def test_a_comparison_of_what_two_other_passages_tell_reads_all_four_and_states_each_fact_once() -> None:
+def test_a_comparison_of_what_two_other_passages_tell_reads_all_four() -> None:
     question = "Which film has the director who died first, Grey Harbour or Red Tide?"
     facts = (
         *("the director of Grey Harbour", "Mara Lind", "the director of Red Tide", "Olof Berg"),
@@ -162,27 +159,12 @@ def test_a_comparison_of_what_two_other_passages_tell_reads_all_four_and_states_
     )
     found = {title: [f"{title}: {text}"] for title, text in passages.items()}
     entries = {question: found["Grey Harbour"] + found["Red Tide (film)"], **found}
-    trajectory = teach(task, entries, quotes=False, states=True, rounds=3)
-    assert texts(trajectory) == [
-        "<think> The director of Grey Harbour is Mara Lind. The director of Red Tide is Olof Berg.</think>"
-        "<search> Mara Lind</search>",
-        "<think> The date of death of Mara Lind is 9 May 1970.</think><search> Olof Berg</search>",
-        "<think> The date of death of Olof Berg is 2 June 1961.</think><answer> Red Tide</answer>",
-    ]
+    trajectory = teach(task, entries, quotes=False, rounds=3)
+    assert trajectory.queries == ((question,), ("Mara Lind",), ("Olof Berg",))
+    assert trajectory.answer == "Red Tide"
     assert trajectory.accepted
     # The first passages name the answer, and do not tell that it is one.
-    assert not teach(task, entries, quotes=False, states=True, rounds=2).accepted
-
-
-def test_a_fact_that_is_the_answer_is_not_stated_before_it() -> None:
-    task = replace(BRIDGE, hops=(Hop("the birthplace of Mara Lind", "Mara Lind born", "Tresk"),))
-    trajectory = teach(
-        task, {QUESTION: [FILM, OTHER], "Mara Lind": [FILM, PERSON]}, quotes=False, states=True
-    )
-    assert texts(trajectory) == [
-        "<think></think><search> Mara Lind</search>",
-        "<think></think><answer> Tresk</answer>",
-    ]
+    assert not teach(task, entries, quotes=False, rounds=2).accepted
 
 
 def test_an_answer_without_all_of_its_evidence_is_not_grounded() -> None:

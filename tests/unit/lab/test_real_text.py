@@ -15,7 +15,7 @@ from masksearch_agent.config.recipe import Recipe
 from masksearch_agent.errors import ConfigError, CorpusError
 from masksearch_agent.jsonl import write_jsonl
 from masksearch_agent.lab.real_text import RealText
-from masksearch_agent.lab.real_text_report import compare_rows
+from masksearch_agent.lab.real_text_report import compare_claims, compare_rows
 from masksearch_agent.reports.records import ExamReport, RunReport, write_json
 from masksearch_agent.stages.base import BaseAgent
 from masksearch_agent.stages.choice import Choice
@@ -140,6 +140,17 @@ def test_recall_over_rag_is_a_ratio_of_means() -> None:
     [_, row] = compare_rows(results, EvaluationSettings())
     assert (row["agent"], row["set"], row["recall_over_rag"]) == ("B", "hotpotqa", 2.0)
     assert row["diff_ci95"][0] <= 0.25 <= row["diff_ci95"][1]
+
+
+def test_agents_that_differ_in_one_thing_are_compared_with_each_other() -> None:
+    results = {
+        "rag-3shot": {"hotpotqa": [result("a", 0.0), result("b", 0.0)]},
+        "C": {"hotpotqa": [result("a", 0.5), result("b", 0.5)]},
+        "B": {"hotpotqa": [result("a", 0.25), result("b", 0.25)], "exam": [result("c", 1.0)]},
+    }
+    [claim] = compare_claims(results, EvaluationSettings())
+    assert (claim["agent"], claim["over"], claim["set"], claim["n"]) == ("B", "C", "hotpotqa", 2)
+    assert (claim["diff"], claim["diff_ci95"]) == (-0.25, [-0.25, -0.25])
 
 
 def test_missing_samples_are_named(data: Path) -> None:

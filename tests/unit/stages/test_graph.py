@@ -12,9 +12,9 @@ import pytest
 from fakes.holders import held_elsewhere
 from rich.console import Console
 
-from masksearch_agent import environment
 from masksearch_agent.config.base import Settings
 from masksearch_agent.errors import ConfigError
+from masksearch_agent.stages import graph as graphs
 from masksearch_agent.stages.display import Bar, Display
 from masksearch_agent.stages.graph import StageGraph
 from masksearch_agent.stages.stage import AgentFolder, Corpus, Site, Spent, Stage, TaskFile, lineage
@@ -138,16 +138,15 @@ def test_sources_come_first_and_what_is_shared_is_done_once(tmp_path: Path) -> N
     assert [stage.steps for stage in graph.took([last])] == [1, 2, 3, 4]
 
 
-def test_what_a_stage_worked_with_is_gone_after_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(environment, "_released_s", float("-inf"))
-    graph = graph_in(tmp_path)
+@pytest.mark.parametrize(("short_s", "is_gone"), [(0.0, True), (60.0, False)])
+def test_what_a_long_stage_worked_with_is_gone_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, short_s: float, is_gone: bool
+) -> None:
+    monkeypatch.setattr(graphs, "_SHORT_STAGE_S", short_s)
     gc.disable()
     try:
-        graph.finish(Holding(settings=CountSettings(number=1)))
-        assert [one() for one in held] == [None]
-        # A moment later the process is not looked through again.
-        graph.finish(Holding(settings=CountSettings(number=2)))
-        assert [one() is None for one in held] == [True, False]
+        graph_in(tmp_path).finish(Holding(settings=CountSettings(number=1)))
+        assert [one() is None for one in held] == [is_gone]
     finally:
         gc.enable()
         held.clear()
