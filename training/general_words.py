@@ -1,7 +1,7 @@
 """Writes the words that are frequent in texts of every kind, which no term is made of (`ramp.glossary`).
 
     python training/general_words.py wikipedia.jsonl.gz /usr/share/doc/postgresql-doc-15/html \
-        /usr/share/doc/debian-handbook/html/en-US > src/masksearch_agent/ramp/general_words.txt
+        /usr/share/doc/debian-handbook/html/en-US > src/masksearch_agent/ramp/lexicon/general_words.txt
 
 A word is general if it stands in small letters in one of 1,000 passages of the first corpus, or in five of 1,000 of
 each of the others. The file in the package was made of 26,235 passages of Wikipedia articles and of the Debian packages

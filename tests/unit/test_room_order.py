@@ -52,6 +52,9 @@ ROWS = (
 )
 RANKS = {room: rank for rank, row in enumerate(ROWS) for room in row}
 
+RAMP = ("spans", "hops", "lexicon", "questions", "extraction", "two_passages")
+"""The order within `ramp/`; its other modules come last and may import all of them."""
+
 HEAVY = {
     *("accelerate", "chromadb", "datasets", "gguf", "matplotlib", "onnxruntime", "peft", "tantivy"),
     *("docutils", "fastwarc", "ftfy", "gliner", "mammoth", "mwparserfromhell", "pptx", "pyarrow", "pypdf"),
@@ -121,6 +124,17 @@ def test_room_imports_only_rooms_before_it(path: Path) -> None:
     if RANKS[room] == 0:
         allowed = set(ROWS[0])
     assert rooms <= allowed, f"{room} comes before {sorted(rooms - allowed)}"
+
+
+@pytest.mark.parametrize("part", RAMP)
+def test_part_of_ramp_imports_only_parts_before_it(part: str) -> None:
+    paths = [path for path in MODULES if path.relative_to(ROOT).with_suffix("").parts[:2] == ("ramp", part)]
+    assert paths
+    for path in paths:
+        names = imported_modules(ast.parse(path.read_text(encoding="utf-8")), path)
+        others = {name.split(".")[2] for name in names if name.startswith(f"{PACKAGE}.ramp.")} - {part}
+        allowed = set(RAMP[: RAMP.index(part)])
+        assert others <= allowed, f"{path.relative_to(ROOT)} comes before {sorted(others - allowed)}"
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))

@@ -27,10 +27,10 @@ from masksearch_agent.failures import Failures
 from masksearch_agent.files import holding
 from masksearch_agent.generator.runner import GenerationReport
 from masksearch_agent.jsonl import dump_record, load_record, read_jsonl, write_jsonl
-from masksearch_agent.ramp.chains import interleave_share
+from masksearch_agent.ramp.extraction.rules import passage_flaw
 from masksearch_agent.ramp.near_copies import NearCopies
-from masksearch_agent.ramp.rules import passage_flaw
 from masksearch_agent.ramp.tasks import RampReport
+from masksearch_agent.ramp.two_passages.chains import interleave_share
 from masksearch_agent.records import Passage, SearchTask, Trajectory, Usage
 from masksearch_agent.retrieval.adapters import is_folder
 from masksearch_agent.stages.costs import spent_text

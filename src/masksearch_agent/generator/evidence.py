@@ -20,7 +20,7 @@ from typing import ClassVar
 
 from masksearch_agent.agent.protocol import clean_text
 from masksearch_agent.generator.roles import Findings, Observation, Plan
-from masksearch_agent.ramp.titles import plain_name
+from masksearch_agent.ramp.lexicon.titles import plain_name
 from masksearch_agent.records import Evidence, Passage, SearchTask
 from masksearch_agent.text.matching import contains_phrase, tokenize_answer
 

@@ -11,11 +11,11 @@ from __future__ import annotations
 import random
 from typing import Literal
 
-from masksearch_agent.ramp.answer_kinds import KIND, fits_kind
-from masksearch_agent.ramp.glossary import Glossary
 from masksearch_agent.ramp.hops import content_words, kind_of
+from masksearch_agent.ramp.lexicon.answer_kinds import KIND, fits_kind
+from masksearch_agent.ramp.lexicon.glossary import Glossary
+from masksearch_agent.ramp.lexicon.titles import CONTEXT
 from masksearch_agent.ramp.spans import TERM, Span
-from masksearch_agent.ramp.titles import CONTEXT
 from masksearch_agent.records import Evidence, Hop, Passage, SearchTask, content_id
 
 __all__ = ("build_question", "worded_question")

@@ -13,10 +13,10 @@ import re
 from collections.abc import Iterator
 from functools import lru_cache
 
-from masksearch_agent.ramp.entries import entry_of
-from masksearch_agent.ramp.glossary import general_words
 from masksearch_agent.ramp.hops import SENTENCE_END, content_words, sentence_around
-from masksearch_agent.ramp.titles import NUMBERING, heading_name, is_code_name
+from masksearch_agent.ramp.lexicon.glossary import general_words
+from masksearch_agent.ramp.lexicon.manual_entries import entry_of
+from masksearch_agent.ramp.lexicon.titles import NUMBERING, heading_name, is_code_name
 from masksearch_agent.records import Hop, Passage
 from masksearch_agent.text.matching import contains_phrase, tokenize_answer
 from masksearch_agent.text.words import is_chinese

@@ -23,14 +23,14 @@ from typing import Literal
 from masksearch_agent.config.ramp import RampSettings
 from masksearch_agent.failures import Failures, stops_run
 from masksearch_agent.ramp.cloze import build_question
-from masksearch_agent.ramp.glossary import Glossary
+from masksearch_agent.ramp.extraction.rules import askable_spans, passage_flaw, usable_spans
 from masksearch_agent.ramp.hops import derive_hops, mask_spans
+from masksearch_agent.ramp.lexicon.glossary import Glossary
+from masksearch_agent.ramp.lexicon.titles import CONTEXT
 from masksearch_agent.ramp.masking import choose_spans
 from masksearch_agent.ramp.near_copies import NearCopies
-from masksearch_agent.ramp.rules import askable_spans, passage_flaw, usable_spans
 from masksearch_agent.ramp.spans import Span
 from masksearch_agent.ramp.support import supports
-from masksearch_agent.ramp.titles import CONTEXT
 from masksearch_agent.records import Hop, Passage, SearchTask, content_id
 from masksearch_agent.retrieval.leak_guard import LeakGuard
 from masksearch_agent.retrieval.search import Search

@@ -24,15 +24,15 @@ from masksearch_agent.failures import Failures
 from masksearch_agent.files import holding, replace_text
 from masksearch_agent.jsonl import read_jsonl, write_jsonl
 from masksearch_agent.models.local import load_checkpoint
-from masksearch_agent.ramp.chains import interleave_share, two_passage_questions
-from masksearch_agent.ramp.english import AskingExtractor, SpacySpanExtractor
-from masksearch_agent.ramp.gliner_spans import GlinerSpanExtractor
-from masksearch_agent.ramp.model_spans import ModelSpanExtractor
+from masksearch_agent.ramp.extraction.gliner_spans import GlinerSpanExtractor
+from masksearch_agent.ramp.extraction.model_spans import ModelSpanExtractor
+from masksearch_agent.ramp.extraction.spacy_spans import AskingExtractor, SpacySpanExtractor
+from masksearch_agent.ramp.extraction.span_process import SpacyProcess
 from masksearch_agent.ramp.perplexity import MeasuringExtractor, SpanSurprisal
 from masksearch_agent.ramp.rating import count_sheet, write_sheet
-from masksearch_agent.ramp.span_process import SpacyProcess
 from masksearch_agent.ramp.spans import CarefulExtractor, FactMention, FactSpanExtractor, SpanExtractor
 from masksearch_agent.ramp.tasks import RampReport, build_ramp_tasks
+from masksearch_agent.ramp.two_passages.chains import interleave_share, two_passage_questions
 from masksearch_agent.records import Passage, SearchTask
 from masksearch_agent.retrieval.search import Search
 from masksearch_agent.stages.costs import cost_of

@@ -5,7 +5,7 @@ import dataclasses
 from fakes.spans import find_span
 
 from masksearch_agent.ramp.cloze import build_question, worded_question
-from masksearch_agent.ramp.glossary import Glossary
+from masksearch_agent.ramp.lexicon.glossary import Glossary
 from masksearch_agent.ramp.spans import Span
 from masksearch_agent.records import Passage
 from masksearch_agent.retrieval.leak_guard import LeakGuard

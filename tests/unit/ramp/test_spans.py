@@ -8,7 +8,7 @@ from itertools import islice
 import pytest
 
 from masksearch_agent.errors import MissingExtraError, ServiceError
-from masksearch_agent.ramp.english import SpacySpanExtractor
+from masksearch_agent.ramp.extraction.spacy_spans import SpacySpanExtractor
 from masksearch_agent.ramp.spans import (
     CarefulExtractor,
     FactMention,

@@ -11,7 +11,7 @@ from fakes.spans import find_span
 
 from masksearch_agent.config.ramp import RampSettings
 from masksearch_agent.ramp import tasks
-from masksearch_agent.ramp.glossary import Glossary
+from masksearch_agent.ramp.lexicon.glossary import Glossary
 from masksearch_agent.ramp.spans import Span
 from masksearch_agent.ramp.tasks import RampReport, build_ramp_tasks, build_task
 from masksearch_agent.records import Hop, Passage, ScoredPassage, SearchTask

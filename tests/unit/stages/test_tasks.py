@@ -13,8 +13,8 @@ from masksearch_agent.config.recipe import Recipe
 from masksearch_agent.corpus.readers import read_passages
 from masksearch_agent.errors import TaskError
 from masksearch_agent.jsonl import read_jsonl, write_jsonl
-from masksearch_agent.ramp.english import SpacySpanExtractor
-from masksearch_agent.ramp.span_process import SpacyProcess
+from masksearch_agent.ramp.extraction.spacy_spans import SpacySpanExtractor
+from masksearch_agent.ramp.extraction.span_process import SpacyProcess
 from masksearch_agent.ramp.spans import FactMention
 from masksearch_agent.ramp.tasks import RampReport, build_ramp_tasks
 from masksearch_agent.records import Hop, Passage, SearchTask

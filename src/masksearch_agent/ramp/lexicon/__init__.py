@@ -1,0 +1,1 @@
+"""What words are: titles, terms and kinds of things of this corpus, entries of manuals, word lists."""
