@@ -32,6 +32,7 @@ __all__ = (
 MAX_QUOTE_WORDS = 30
 _MAX_QUOTES = 2
 """Passages quoted in one thought."""
+_YES_NO = frozenset({"yes", "no"})
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+|(?<=[。！？])\s*")
 
 
@@ -58,7 +59,7 @@ class EvidenceTeacher:
         """Quote what was sought; answer once the passages hold the answer."""
         task, shown = findings.task, list(chain.from_iterable(findings.passages))
         read = [each for each in task.evidence if _sentences_in(each, shown)]
-        if not _is_enough(read, task, len(findings.passages)):
+        if not _is_enough(read, task, len(findings.passages), shown):
             target = _next_target(findings)
             new = [each for each in read if not _sentences_in(each, _earlier(findings))]
             quoted = [each for each in new if each.title != target] or new
@@ -77,8 +78,11 @@ class EvidenceTeacher:
 
 
 def holds_evidence(task: SearchTask, passages: Sequence[Passage]) -> bool:
-    """Return whether passages hold something of all the evidence of a task."""
-    return all(_sentences_in(each, passages) for each in task.evidence)
+    """Return whether passages hold something of all the evidence of a task, and the facts that it tells.
+
+    A passage may be shown without its end, and another one may have the title: then the fact is missing.
+    """
+    return all(_sentences_in(each, passages) for each in task.evidence) and _tell_facts(task, passages)
 
 
 def as_query(title: str) -> str:
@@ -104,6 +108,28 @@ def split_sentences(text: str) -> list[str]:
     return [sentence for sentence in _SENTENCE_END.split(text) if sentence.strip()]
 
 
+def _tell_facts(task: SearchTask, passages: Sequence[Passage]) -> bool:
+    """Return whether the passages of the evidence say what the answer rests on, as far as the evidence says it itself.
+
+    That is the answers of the hops, where they are known, else the answer. What the evidence puts in other words, or
+    what only follows from it, cannot be looked for.
+    """
+    titles = {each.title for each in task.evidence}
+    shown = [f"{each.title}: {each.text}" for each in passages if each.title in titles]
+    told = [f"{each.title}: {each.text}" for each in task.evidence]
+    facts: list[tuple[str, ...]] = [(hop.answer,) for hop in task.hops] or list(task.answers)
+    is_told_whole = all(each.text for each in task.evidence)
+    return all(
+        _hold(shown, fact)
+        for fact in facts
+        if _YES_NO.isdisjoint(fact) and (_hold(told, fact) or not is_told_whole)
+    )
+
+
+def _hold(texts: Iterable[str], aliases: Sequence[str]) -> bool:
+    return any(contains_phrase(text, alias) for text in texts for alias in aliases)
+
+
 def _next_target(findings: Findings) -> str | None:
     """Return the title to search for next: of what was not read yet, else of what holds the answer, else the last.
 
@@ -119,15 +145,19 @@ def _next_target(findings: Findings) -> str | None:
     return next(iter([*missing, *holding[-1:], *(each.title for each in unasked[-1:])]), None)
 
 
-def _is_enough(read: Sequence[Evidence], task: SearchTask, searches: int) -> bool:
+def _is_enough(read: Sequence[Evidence], task: SearchTask, searches: int, shown: Sequence[Passage]) -> bool:
     """Whether all evidence was read after as many searches as the question takes; of a long chain, what answers it.
 
     Of two passages the first often holds the answer by chance (`American`), and does not say that it is one; what a
     comparison names as its answer, the first passage always holds.
     """
     is_chain = len(task.evidence) > 2 and not _is_compared(task)
-    holds_answer = is_chain and any(_holds_answer(each, task) for each in read)
-    return searches >= min(2, len(task.evidence)) and (holds_answer or len(read) == len(task.evidence))
+    titles = {each.title for each in read if _holds_answer(each, task)}
+    answering = [each for each in shown if each.title in titles]
+    holds_answer = is_chain and any(
+        _hold([f"{each.title}: {each.text}"], task.answers[0]) for each in answering
+    )
+    return searches >= min(2, len(task.evidence)) and (holds_answer or holds_evidence(task, shown))
 
 
 def _is_compared(task: SearchTask) -> bool:
@@ -164,8 +194,7 @@ def _sentences_in(evidence: Evidence, shown: Iterable[Passage]) -> list[str]:
 
 
 def _holds_answer(evidence: Evidence, task: SearchTask) -> bool:
-    text = f"{evidence.title}: {evidence.text}"
-    return any(contains_phrase(text, alias) for alias in task.answers[0])
+    return _hold([f"{evidence.title}: {evidence.text}"], task.answers[0])
 
 
 def _earlier(findings: Findings) -> list[Passage]:

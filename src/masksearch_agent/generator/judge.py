@@ -73,8 +73,9 @@ class GroundedJudge:
 def is_grounded(task: SearchTask, trajectory: Trajectory) -> bool:
     """Return whether every fact behind the answer stands in a passage that the trajectory retrieved.
 
-    That is so where all known evidence was retrieved. Else, where the hops are known, each hop's answer must stand in a
-    passage (what follows from them, as a count, need not); otherwise one alias of every expected answer must.
+    That is so where all known evidence was retrieved, with the facts that it tells. Else, where the hops are known,
+    each hop's answer must stand in a passage (what follows from them, as a count, need not); otherwise one alias of
+    every expected answer must.
     """
     if task.evidence and holds_evidence(task, list(chain.from_iterable(trajectory.retrieved))):
         return True

@@ -114,8 +114,8 @@ class RealText:
         make, recipe, searched = self.make, self.recipe, self.searched
         tasks = make.tasks(exam.rest, searched)
         ramp = make.trajectories(tasks, searched)
-        questions = make.questions([data / file for file in _TRAIN])
-        of_hotpotqa = make.questions([data / _HOTPOTQA], "questions_hotpotqa")
+        questions = make.questions([data / file for file in _TRAIN], held_out=exam.held_out)
+        of_hotpotqa = make.questions([data / _HOTPOTQA], "questions_hotpotqa", exam.held_out)
         agents = {"A": make.sft(self.base, ramp, recipe.ramp_sft, "ramp_sft", "A", exam=exam.deciding)}
         lessons = make.lessons(agents["A"], questions, searched)
         short = make.lessons(agents["A"], of_hotpotqa, searched, "lessons_hotpotqa")

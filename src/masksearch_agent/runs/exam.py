@@ -32,6 +32,7 @@ class DocumentExam:
         self._make = make
         self.parts = make.parts(documents)
         self.rest = self.parts.train
+        self.held_out = (self.parts.validation, self.parts.exam)
         reported = make.exam(self.parts.exam, searched, EXAM, settings.questions)
         self.asked = {EXAM: reported}
         self.deciding = make.exam(

@@ -56,7 +56,8 @@ class Pretraining:
         self.exam = DocumentExam(make, documents, searched) if recipe.exam.documents else None
         base = make.base(searched.index)
         tasks = make.tasks(self.exam.rest if self.exam else documents, searched)
-        asked_of_stage_two = make.questions(train_questions) if train_questions else None
+        held_out = self.exam.held_out if self.exam else ()
+        asked_of_stage_two = make.questions(train_questions, held_out=held_out) if train_questions else None
         self.training = TrainingStages(make, base, tasks, searched, asked_of_stage_two, self.exam)
         self.trained = self.training.agents
         self.agent = self.exam.best(base, self.trained) if self.exam else [*self.trained.values()][-1]

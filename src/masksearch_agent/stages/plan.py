@@ -156,8 +156,10 @@ class RecipeStages:
             trace_stage=trace_stage,
         ).traces
 
-    def questions(self, files: Sequence[Path], name: str = "questions") -> TaskFile:
-        """Return the training questions of files."""
+    def questions(
+        self, files: Sequence[Path], name: str = "questions", held_out: Sequence[Corpus] = ()
+    ) -> TaskFile:
+        """Return the training questions of files, without those about passages that are held out."""
         read = tuple(TaskFile(str(file)) for file in files)
         return Questions(
             name=self._name(name),
@@ -165,6 +167,7 @@ class RecipeStages:
             files=read,
             limit=self.recipe.question_limit,
             seed=self.recipe.seed,
+            held_out=tuple(held_out),
         ).tasks
 
     def lessons(

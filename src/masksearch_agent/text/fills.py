@@ -25,6 +25,8 @@ _BULLET = re.compile(r"[-*•]\s+")
 _EDGES = " \t\n,;:.!?()[]，；：。！？（）"
 _MIN_REPEATED_WORDS = 3
 """An answer that shares fewer words of context than this holds fills alone."""
+_LEAST_REPEATED = 0.2
+"""And one of as many lines as there are masks that shares a smaller share of the passage, where a mask has no fill."""
 
 
 def split_fills(task: SearchTask, answer: str) -> tuple[str, ...]:
@@ -76,7 +78,10 @@ def _fills_of_repeated_passage(question: str, answer: str) -> list[str] | None:
     }
     if len(aligned) < _MIN_REPEATED_WORDS or 2 * len(aligned) <= len(said):
         return None
-    return [_gap(asked, said, aligned, index, answer) for index, token in enumerate(asked) if token == MASK]
+    fills = [_gap(asked, said, aligned, index, answer) for index, token in enumerate(asked) if token == MASK]
+    # The words of a fill alone, `First World War`, may stand scattered in its passage; then they leave no gap.
+    is_short = len(aligned) < _LEAST_REPEATED * len(asked) and len(answer.splitlines()) == len(fills)
+    return None if is_short and not all(fills) else fills
 
 
 def _gap(

@@ -74,14 +74,16 @@ def two_passage_questions(
     failures = failures or Failures()
     titles: dict[str, set[str]] = {}
     profiles: dict[str, Profile] = {}
+    places: dict[str, tuple[int, str]] = {}
     for passage in passages:
         try:
             name = plain_name(passage.title)
             page = page_title(passage.title)
             titles.setdefault(name.casefold(), set()).add(page)
             # Of several passages with one title the first opens the document.
-            if page not in profiles and (profile := read_profile(passage)):
-                profiles[page] = profile
+            place = (passage.position, passage.id)
+            if (page not in places or place < places[page]) and (profile := read_profile(passage)):
+                profiles[page], places[page] = profile, place
         except Exception as failure:  # noqa: BLE001 (raised again where it is more than a passage's)
             failures.add(f"passage {passage.id}", failure)
     # By title, so that the order of the corpus does not matter.
@@ -238,7 +240,7 @@ def _is_meant(start: Profile, relation: str, end: Profile, link: Link) -> bool:
 def _bridge(
     chain: _Chain, names: _Names, drawn: random.Random, split: Literal["train", "test"]
 ) -> SearchTask | None:
-    """Return the question of a chain, or None where it would give its own answer or the bridge away."""
+    """Return the question of a chain, or None where it, or its first passage, gives the answer or the bridge away."""
     start, end = chain.start, chain.end
     link, asked = LINKS[chain.relation], ASKED[chain.asked]
     answer = end.nationality if chain.asked == "nationality" else end.facts[chain.asked]
@@ -257,6 +259,9 @@ def _bridge(
     # Nobody can look up `Johnson`, unless the world knows a singer by that.
     is_too_short = end.kind == "person" and " " not in end.name and chain.relation != "performer"
     if is_too_short or _tells(question, end.name) or _tells(f"{question} {end.name}", answer):
+        return None
+    # "Machuca is a 2004 Chilean film": nobody has to look up of what nationality its writer is to guess it.
+    if contains_phrase(start.definition, answer):
         return None
     answers = (answer, *([answer.split(", ")[0]] if asked.sought.startswith(("place", "school")) else []))
     return SearchTask(

@@ -37,7 +37,7 @@ def tied_pairs(
     number: Callable[[Profile], float] | None = None,
     is_close: Callable[[Profile, Profile], bool] = lambda *_: True,
 ) -> Iterator[tuple[Profile, Profile]]:
-    """Yield pairs that somebody would compare; each thing is in two of them at most.
+    """Yield pairs that somebody would compare, in a drawn order; each thing is in two of them at most.
 
     Args:
         profiles: Of things that have the fact which is compared.
@@ -75,7 +75,8 @@ def _neighbours(
         drawn.shuffle(group)
         if number is not None:
             group.sort(key=number)
-        yield from pairwise(group)
+        # In the order of the number, the wording of a question would tell its answer: what is named first came first.
+        yield from (pair if drawn.random() < 0.5 else pair[::-1] for pair in pairwise(group))
 
 
 def _narrow_ties(profile: Profile) -> list[tuple[str, ...]]:
