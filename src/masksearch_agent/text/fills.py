@@ -26,7 +26,7 @@ _EDGES = " \t\n,;:.!?()[]，；：。！？（）"
 _MIN_REPEATED_WORDS = 3
 """An answer that shares fewer words of context than this holds fills alone."""
 _LEAST_REPEATED = 0.2
-"""And one of as many lines as there are masks that shares a smaller share of the passage, where a mask has no fill."""
+"""So does one of as many lines as masks that shares less of the passage, if its lines are numbered or leave no gaps."""
 
 
 def split_fills(task: SearchTask, answer: str) -> tuple[str, ...]:
@@ -80,8 +80,10 @@ def _fills_of_repeated_passage(question: str, answer: str) -> list[str] | None:
         return None
     fills = [_gap(asked, said, aligned, index, answer) for index, token in enumerate(asked) if token == MASK]
     # The words of a fill alone, `First World War`, may stand scattered in its passage; then they leave no gap.
-    is_short = len(aligned) < _LEAST_REPEATED * len(asked) and len(answer.splitlines()) == len(fills)
-    return None if is_short and not all(fills) else fills
+    lines = answer.splitlines()
+    is_short = len(aligned) < _LEAST_REPEATED * len(asked) and len(lines) == len(fills)
+    has_gaps = all(fills) and not all(_NUMBERED.fullmatch(line.strip()) for line in lines)
+    return fills if has_gaps or not is_short else None
 
 
 def _gap(

@@ -96,6 +96,12 @@ def test_one_passage_is_enough_for_a_question_about_one() -> None:
     assert step == '<think> "Mara Lind" says: Mara Lind was born in Tresk.</think><answer> Tresk</answer>'
 
 
+def test_a_passage_whose_end_tells_the_answer_is_not_enough_without_it() -> None:
+    task = SearchTask("whole", "qa", QUESTION, (("Tresk",),), evidence=(Evidence("Mara Lind", PERSON[11:]),))
+    trajectory = teach(task, {QUESTION: ["Mara Lind: She painted."], "Mara Lind": [OTHER]})
+    assert (trajectory.accepted, trajectory.answer) == (False, "")
+
+
 def test_a_title_that_nothing_names_is_not_searched_for() -> None:
     vague = SearchTask("vague", "qa", "Where was the director born?", (("Tresk",),), evidence=BRIDGE.evidence)
     trajectory = teach(vague, {vague.question: [OTHER], "Grey Harbour": [FILM], "Mara Lind": [PERSON]})

@@ -6,7 +6,7 @@ import pytest
 
 from masksearch_agent.generator.judge import RuleJudge, is_grounded
 from masksearch_agent.generator.roles import Verdict
-from masksearch_agent.records import Hop, Passage, SearchTask, Trajectory, Turn
+from masksearch_agent.records import Evidence, Hop, Passage, SearchTask, Trajectory, Turn
 
 TASK = SearchTask("q", "qa", "Who founded Velling Works?", (("Ada Holt", "A. Holt"),))
 TOLD = Passage("p", "Velling Works", "It was founded by Ada Holt.")
@@ -67,3 +67,34 @@ def test_an_answer_that_follows_from_facts_is_grounded_by_the_facts() -> None:
     both = (Passage("p", "", "Born in 1901."), Passage("r", "", "Born in 1950."))
     assert is_grounded(task, make_trajectory(shown=both))
     assert not is_grounded(task, make_trajectory(shown=both[:1]))
+
+
+SERIES = Passage("p", "PAW Patrol", "Mayor Goodway is the mayor. Farmer Al is voiced by Ron Pardo.")
+CUT = Passage("p", "PAW Patrol", "Mayor Goodway is the mayor.")
+OTHER_OF_THAT_TITLE = Passage("o", "PAW Patrol", "PAW Patrol is a series.")
+
+
+@pytest.mark.parametrize(
+    ("evidence", "hops"),
+    [
+        (Evidence(SERIES.title, SERIES.text), ()),
+        (Evidence(SERIES.title), (Hop("who voices Farmer Al", "Farmer Al", "Ron Pardo"),)),
+    ],
+    ids=["of a question about a passage", "of a chain"],
+)
+def test_an_answer_that_was_not_shown_is_not_grounded_by_the_rest_of_its_passage(
+    evidence: Evidence, hops: tuple[Hop, ...]
+) -> None:
+    task = SearchTask(
+        "q", "qa", "Who is Farmer Al voiced by?", (("Ron Pardo",),), hops=hops, evidence=(evidence,)
+    )
+    assert is_grounded(task, make_trajectory(shown=(SERIES,)))
+    assert not is_grounded(task, make_trajectory(shown=(CUT,)))
+    assert not is_grounded(task, make_trajectory(shown=(OTHER_OF_THAT_TITLE,)))
+
+
+def test_what_evidence_says_in_other_words_need_not_be_shown_word_for_word() -> None:
+    evidence = Evidence("Ada", "Ada was born in 1901."), Evidence("Bram", "Bram was born in 1950.")
+    task = SearchTask("q", "qa", "Are they of one age?", (("no",),), evidence=evidence)
+    shown = tuple(Passage(each.title, each.title, each.text) for each in evidence)
+    assert is_grounded(task, make_trajectory(shown=shown))

@@ -9,7 +9,7 @@ from masksearch_agent.jsonl import read_jsonl
 from masksearch_agent.records import SearchTask
 from masksearch_agent.stages.graph import StageGraph
 from masksearch_agent.stages.questions import Questions
-from masksearch_agent.stages.stage import TaskFile
+from masksearch_agent.stages.stage import Corpus, TaskFile
 
 
 def read(folder: Path, limit: int | None, seed: int = 0) -> list[SearchTask]:
@@ -35,3 +35,29 @@ def test_a_large_file_gives_no_more_than_the_limit(tmp_path: Path) -> None:
 
 def test_without_a_limit_all_are_taken(tmp_path: Path) -> None:
     assert len(read(tmp_path, None)) == 12
+
+
+def test_questions_about_what_an_exam_is_made_from_are_left_out(tmp_path: Path) -> None:
+    rows = [
+        {
+            "_id": title,
+            "question": f"Who founded {title}?",
+            "answer": "Ann",
+            "type": "bridge",
+            "supporting_facts": [[title, 0]],
+            "context": [[title, [f"{title} was founded by Ann."]]],
+        }
+        for title in ("Harrow", "Velling")
+    ]
+    (tmp_path / "train.json").write_text(json.dumps(rows))
+    (tmp_path / "exam").mkdir()
+    (tmp_path / "exam" / "passages.jsonl").write_text(
+        '{"id": "1", "title": "Harrow", "text": "Harrow is a town."}\n'
+    )
+    stage = Questions(
+        name="questions",
+        files=(TaskFile(str(tmp_path / "train.json")),),
+        held_out=(Corpus(str(tmp_path / "exam")),),
+    )
+    tasks = read_jsonl(StageGraph(tmp_path / "run").make(stage.tasks), SearchTask, TaskError)
+    assert [task.question for task in tasks] == ["Who founded Velling?"]

@@ -111,6 +111,22 @@ def test_words_shared_with_the_passage_do_not_make_a_short_answer_long() -> None
     assert split_fills(task, "the court of the Holy Roman Empire") == ("the court of the Holy Roman Empire",)
 
 
+LEAGUE = (
+    "League of Nations: It was the first worldwide organisation to keep world peace, founded by the conference that "
+    "ended the [mask]. War was to be prevented."
+)
+
+
+@pytest.mark.parametrize("answer", ["First World War", "1. First World War", "- First World War"])
+def test_a_fill_whose_words_stand_scattered_in_the_passage_is_whole(answer: str) -> None:
+    assert split_fills(task_of(LEAGUE, 1), answer) == ("First World War",)
+
+
+def test_a_few_words_repeated_around_the_mask_are_no_fill() -> None:
+    answer = "founded by the conference that ended the Great Conflict"
+    assert split_fills(task_of(LEAGUE, 1), answer) == ("Great Conflict",)
+
+
 def test_chinese_passages_are_aligned_by_character() -> None:
     task = task_of("李白出生于[mask]，是唐代著名的诗人。", 1, title="李白")
     assert split_fills(task, "李白出生于碎叶城，是唐代著名的诗人。") == ("碎叶城",)

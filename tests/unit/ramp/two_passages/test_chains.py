@@ -42,6 +42,16 @@ def test_no_question_gives_away_the_bridge_or_the_answer():
         assert not any(contains_phrase(hop.query, hop.answer) for hop in task.hops)
 
 
+def test_an_answer_that_the_first_passage_tells_is_not_asked_for() -> None:
+    scottish = Passage("a", FILM.title, FILM.text.replace("American", "Scottish"))
+    answers = [
+        {task.answers[0][0] for seed in range(30) for task in of_category([film, DIRECTOR], "bridge", seed)}
+        for film in (FILM, scottish)
+    ]
+    assert "Scottish" in answers[0]
+    assert "Scottish" not in answers[1]
+
+
 @pytest.mark.parametrize(
     ("passages", "why"),
     [
@@ -84,6 +94,14 @@ def test_questions_depend_on_the_seed_and_not_on_the_order():
     passages = [FILM, DIRECTOR, OTHER]
     assert two_passage_questions(passages) == two_passage_questions(passages[::-1])
     assert len({two_passage_questions(passages, seed)[0].question for seed in range(20)}) > 1
+
+
+def test_the_first_passage_of_a_document_is_read_wherever_it_stands() -> None:
+    later = Passage("b2", "Ann Lee", "Ann Lee is a French actor. She was born in Nice.", "b", position=1)
+    for passages in ([FILM, DIRECTOR, later], [later, DIRECTOR, FILM]):
+        assert {
+            task.answers[0][0] for s in range(9) for task in of_category(passages, "bridge", s)
+        }.isdisjoint({"Nice", "French"})
 
 
 def test_others_make_their_share_until_they_run_out():

@@ -50,6 +50,25 @@ def test_only_those_of_one_class_and_time_are_compared() -> None:
     }
 
 
+def test_what_is_named_first_is_the_answer_as_often_as_the_other() -> None:
+    """Else the wording of a question tells its answer: `first` the one, `later` the other."""
+    tasks = [
+        task for seed in range(100) for task in compared(seed) if task.answers[0][0] not in ("yes", "no")
+    ]
+    for is_later in (False, True):
+        asked = [
+            task for task in tasks if is_later == any(word in task.question for word in ("later", "younger"))
+        ]
+        first = [
+            task.question.index(task.answers[0][0]) < task.question.index(_other(task)) for task in asked
+        ]
+        assert 0.4 < sum(first) / len(asked) < 0.6
+
+
+def _other(task: SearchTask) -> str:
+    return next(title for title in YEARS if title in task.question and title != task.answers[0][0])
+
+
 FILMS = [
     Passage(
         f"{maker}{number}", f"{name} {number}",
