@@ -283,6 +283,20 @@ def test_a_sheet_of_tasks_is_written_and_counted(run: CommandLine, small_index: 
     assert_one_error(run("ramp", "inspect"), "nothing to inspect; pass task files")
 
 
+@pytest.mark.parametrize("mark", ["- clear: y", "- note: the half of a name", "- given: maybe"])
+def test_a_sheet_that_somebody_has_begun_to_fill_in_is_not_written_over(
+    run: CommandLine, tmp_path: Path, mark: str
+):
+    write_jsonl(Path("tasks.jsonl"), [MASKED])
+    command = ("ramp", "inspect", "tasks.jsonl", "--rate", "1", "--out", "sheet.md")
+    assert (run(*command).code, run(*command).code) == (0, 0)
+    sheet = tmp_path / "sheet.md"
+    filled = sheet.read_text().replace(mark[: mark.index(":") + 1], mark)
+    sheet.write_text(filled)
+    assert_one_error(run(*command), r"sheet\.md is not a sheet that nobody has filled in.*`--out`")
+    assert sheet.read_text() == filled
+
+
 def test_tasks_are_exported_with_a_card(run: CommandLine, tmp_path: Path):
     write_jsonl(Path("tasks.jsonl"), [MASKED])
     report = run("ramp", "export", "tasks.jsonl", "--out", "data", "--format", "jsonl", "--json").json
