@@ -56,8 +56,8 @@ def push_bundle(bundle: Path, repo_id: str, is_private: bool = True) -> str:
             commit = hub.upload_file(repo_id=repo_id, path_or_fileobj=card, path_in_repo=_CARD)
         except (HfHubHTTPError, HFValidationError) as failure:
             raise BundleError(
-                f"the model hub refused {repo_id!r}: {failure}; name it `owner/name`, and log in with `hf auth login` as one "
-                "who may write there"
+                f"the model hub refused {repo_id!r}: {failure}; name it `owner/name`, and log in with `hf auth "
+                "login` as one who may write there"
             ) from failure
     return str(commit.commit_url)
 

@@ -89,7 +89,8 @@ def export_dataset(
 ) -> dict[str, Any]:
     """Write the conversations of a store as a dataset with its card; return what was written.
 
-    What an earlier export wrote there, in either format, is replaced; `stage` and `accepted` are the filters of `TraceStore`.
+    What an earlier export wrote there, in either format, is replaced. `stage` and `accepted` are the filters of
+    `TraceStore`.
 
     Raises:
         TraceError: There is nothing to write; the folder is then left as it was.

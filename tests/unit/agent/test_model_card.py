@@ -144,5 +144,5 @@ def test_a_hub_that_refuses_is_said_in_words(hub: Hub, bundle: Path, monkeypatch
 
 def test_a_name_that_the_hub_cannot_have_is_said_in_words(bundle: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(BundleError, match="refused 'ada/har row': .*name it `owner/name`"):
+    with pytest.raises(BundleError, match=r"refused 'ada/har row': .*name it `owner/name`"):
         push_bundle(bundle, "ada/har row")
