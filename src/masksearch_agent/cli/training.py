@@ -34,7 +34,7 @@ ExamOption = Annotated[
 @cli.app.command()
 def sft(
     traces: Annotated[Path, typer.Option(help="Trace store.")],
-    out: Annotated[Path, typer.Option(help="Folder of the new agent bundle.")],
+    out: Annotated[Path, cli.folder_option("Folder of the new agent bundle.")],
     agent: Annotated[
         str | None,
         typer.Option(help="Agent bundle to start from; none starts from the recipe's `base_model`."),
@@ -97,7 +97,7 @@ def sft(
 @cli.app.command()
 def dapo(
     tasks: Annotated[list[Path], typer.Option(help="Task files, or Parquet files as Search-R1 writes them.")],
-    out: Annotated[Path, typer.Option(help="Folder of the new agent bundle.")],
+    out: Annotated[Path, cli.folder_option("Folder of the new agent bundle.")],
     agent: Annotated[
         str | None,
         typer.Option(help="Agent bundle to start from; none starts from the recipe's `base_model`."),
