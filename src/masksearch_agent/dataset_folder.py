@@ -122,7 +122,7 @@ def _listed_files(card: Path) -> list[str] | None:
     """Return the paths of the data files in a card's front matter; None for a card that `write_card` did not write."""
     head = card.read_text(encoding="utf-8", errors="replace").split("---\n")
     try:
-        said = yaml.safe_load(head[1]) if len(head) > 2 and not head[0] else None
+        said: Any = yaml.safe_load(head[1]) if len(head) > 2 and not head[0] else None
         return [file["path"] for file in said["configs"][0]["data_files"]] if _TAG in said["tags"] else None
     except (yaml.YAMLError, TypeError, KeyError, IndexError):
         return None
