@@ -3,7 +3,7 @@
     folder/README.md            the dataset card: YAML front matter, then Markdown
     folder/data/train.parquet   or train.jsonl; one file per split
 
-Invariant: a file appears under its name only when it is whole.
+Invariants: a file appears under its name only when it is whole; what another wrote into the folder stays as it is.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
 
-from masksearch_agent.errors import needs_extra
+from masksearch_agent.errors import ConfigError, needs_extra
 from masksearch_agent.files import replace_text
 from masksearch_agent.jsonl import dump_record, write_jsonl
 
@@ -27,6 +27,9 @@ __all__ = ("ExportFormat", "markdown_table", "write_card", "write_splits")
 
 ExportFormat = Literal["jsonl", "parquet"]
 
+_CARD = "README.md"
+_TAG = "masksearch"
+"""By which a card is known for one of ours."""
 _ROWS_PER_GROUP = 1000
 _SIZES = {"n<1K": 10**3, "1K<n<10K": 10**4, "10K<n<100K": 10**5, "100K<n<1M": 10**6, "1M<n<10M": 10**7}
 """The hub's names for sizes, each with the number of rows that it ends before."""
@@ -38,7 +41,7 @@ def write_splits(
     splits: Mapping[str, Iterable[Any]],
     columns: Mapping[str, Any],
 ) -> dict[str, int]:
-    """Write the data of a dataset, in place of data of either format that was there; return the rows of each split.
+    """Write the data of a dataset, in place of what an earlier card of ours lists; return the rows of each split.
 
     Args:
         splits: The rows of each split, as records or as dictionaries; read once and not held in memory.
@@ -46,17 +49,17 @@ def write_splits(
             what its one entry says, or a dictionary, a structure of such.
 
     Raises:
+        ConfigError: The folder has a card or data of somebody else.
         MissingExtraError: Parquet was asked for and pyarrow is not installed.
     """
-    data = folder / "data"
+    earlier, data = _earlier_files(folder), folder / "data"
     counts = {}
     for split, rows in splits.items():
         partial = data / f"new-{split}.{file_format}"
         is_jsonl = file_format == "jsonl"
         counts[split] = write_jsonl(partial, rows) if is_jsonl else _write_parquet(partial, rows, columns)
-    for old in (*data.glob("*.jsonl"), *data.glob("*.parquet")):
-        if not old.name.startswith("new-"):
-            old.unlink()
+    for old in earlier:
+        old.unlink(missing_ok=True)
     for split in splits:
         os.replace(data / f"new-{split}.{file_format}", data / f"{split}.{file_format}")
     return counts
@@ -80,11 +83,11 @@ def write_card(
         "pretty_name": title,
         "task_categories": ["text-generation"],
         "size_categories": [next((name for name, end in _SIZES.items() if rows < end), "n>10M")],
-        "tags": ["masksearch", *tags],
+        "tags": [_TAG, *tags],
         "configs": [{"config_name": "default", "data_files": files}],
     }
     yaml_head = yaml.safe_dump(head, sort_keys=False, allow_unicode=True)
-    replace_text(folder / "README.md", f"---\n{yaml_head}---\n\n{body}")
+    replace_text(folder / _CARD, f"---\n{yaml_head}---\n\n{body}")
 
 
 def markdown_table(name: str, counted: str, rows: Iterable[tuple[Any, int]]) -> str:
@@ -92,6 +95,37 @@ def markdown_table(name: str, counted: str, rows: Iterable[tuple[Any, int]]) -> 
     # A bar in a value would end its cell.
     lines = [f"| {str(value).replace('|', '¦')} | {count} |" for value, count in rows]
     return "\n".join([f"| {name} | {counted} |", "| --- | --- |", *lines])
+
+
+def _earlier_files(folder: Path) -> list[Path]:
+    """Return the data files that a card of ours in the folder lists.
+
+    Raises:
+        ConfigError: The card is not ours, or there are data without one.
+    """
+    card, data = folder / _CARD, folder / "data"
+    if card.exists():
+        listed = _listed_files(card)
+        if listed is None:
+            raise ConfigError(f"{card} is not of a dataset that was exported here; choose another folder")
+        return [data / Path(path).name for path in listed]
+    # A killed export leaves files that are not finished.
+    if data.exists() and any(not file.name.startswith("new-") for file in data.iterdir()):
+        raise ConfigError(
+            f"{data} holds files, and no {_CARD} beside it says that an export wrote them; choose another folder, or "
+            f"move them away"
+        )
+    return []
+
+
+def _listed_files(card: Path) -> list[str] | None:
+    """Return the paths of the data files in a card's front matter; None for a card that `write_card` did not write."""
+    head = card.read_text(encoding="utf-8", errors="replace").split("---\n")
+    try:
+        said: Any = yaml.safe_load(head[1]) if len(head) > 2 and not head[0] else None
+        return [file["path"] for file in said["configs"][0]["data_files"]] if _TAG in said["tags"] else None
+    except (yaml.YAMLError, TypeError, KeyError, IndexError):
+        return None
 
 
 def _write_parquet(path: Path, rows: Iterable[Any], columns: Mapping[str, Any]) -> int:

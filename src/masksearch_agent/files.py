@@ -28,11 +28,11 @@ def replacing(path: Path) -> Iterator[Path]:
     partial = path.with_name(path.name + ".partial")
     try:
         yield partial
+        os.replace(partial, path)
     except BaseException:
         if partial.is_file():
             partial.unlink()
         raise
-    os.replace(partial, path)
 
 
 def append_bytes(path: Path, data: bytes) -> None:

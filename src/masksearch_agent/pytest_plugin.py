@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 __all__ = ("Evaluate", "assert_at_least")
 
-_SUFFIXES = (".json", ".jsonl", ".csv", ".tsv")
 _SETTINGS = {
     "masksearch_agent": "agent to evaluate: a bundle folder or hub id, or the URL of a LangGraph server",
     "masksearch_data": "folder with one file, or one folder, a benchmark",
@@ -171,7 +170,7 @@ class Evaluate:
         from masksearch_agent.evaluation.results import ResultLabel
 
         source = self.find(benchmark)
-        settings = EvaluationSettings(limit=self.limit or limit, seed=seed)
+        settings = EvaluationSettings(limit=limit if self.limit is None else self.limit, seed=seed)
         key = (str(source), mode, baseline, corpus, settings.limit, seed)
         if key in self._done:
             return self._done[key]
@@ -205,6 +204,7 @@ class Evaluate:
         Raises:
             EvaluationError: Several files could be meant, or training files only.
         """
+        from masksearch_agent.corpus.tables import TABLE_READERS
         from masksearch_agent.errors import EvaluationError
         from masksearch_agent.evaluation.sources import HUB_PREFIX
 
@@ -213,16 +213,16 @@ class Evaluate:
         if self.data is None:
             pytest.skip(f"no data for {benchmark}; pass --masksearch-data with the folder of the benchmarks")
         place = self.data / benchmark
-        files = [place.with_name(place.name + suffix) for suffix in _SUFFIXES]
+        files = [place.with_name(place.name + ending) for ending in TABLE_READERS]
         found = [file for file in files if file.is_file()]
         if not found and place.is_dir():
             found = [file for file in sorted(place.iterdir()) if _holds_questions(file)]
         if not found:
             pytest.skip(f"no questions of {benchmark} in {self.data}")
-        held_out = [file for file in found if file.stem.lower().startswith(_HELD_OUT)]
+        held_out = [file for file in found if _stem(file).lower().startswith(_HELD_OUT)]
         found = held_out or found
-        if len(found) > 1 or (place.is_dir() and found[0].stem.lower().startswith("train")):
-            names = ", ".join(f"{benchmark}/{file.stem}" for file in found)
+        if len(found) > 1 or (place.is_dir() and _stem(found[0]).lower().startswith("train")):
+            names = ", ".join(f"{benchmark}/{_stem(file)}" for file in found)
             raise EvaluationError(f"{place} holds no single file to evaluate on; name one of {names}")
         return found[0]
 
@@ -261,12 +261,20 @@ def assert_at_least(summary: EvaluationSummary, thresholds: dict[str, float]) ->
     assert not low, f"{'; '.join(shown)}; n = {summary.n}"
 
 
+def _stem(file: Path) -> str:
+    """Return a table's name without its ending, which may have two parts (`.jsonl.gz`)."""
+    from masksearch_agent.corpus.tables import table_ending
+
+    return file.name[: -len(table_ending(file))] if table_ending(file) else file.name
+
+
 def _holds_questions(file: Path) -> bool:
     """Return whether a file's first row is a question; a corpus may lie beside it."""
+    from masksearch_agent.corpus.tables import TABLE_READERS, table_ending
     from masksearch_agent.errors import EvaluationError
     from masksearch_agent.evaluation.sources import read_tasks
 
-    if file.suffix.lower() not in _SUFFIXES or file.stem in {"corpus", "id_aliases"}:
+    if table_ending(file) not in TABLE_READERS or _stem(file) in {"corpus", "id_aliases"}:
         return False
     try:
         read_tasks(file)

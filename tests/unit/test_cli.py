@@ -164,6 +164,11 @@ def test_a_wrong_recipe_is_refused(run: CommandLine, tmp_path: Path, text: str, 
     assert_one_error(run("world", "--recipe", "wrong.yaml"), "wrong.yaml", message)
 
 
+def test_a_recipe_that_is_not_utf_8_is_refused(run: CommandLine, tmp_path: Path):
+    (tmp_path / "latin.yaml").write_bytes("name: Zürich".encode("latin-1"))
+    assert_one_error(run("world", "--recipe", "latin.yaml"), r"the recipe latin\.yaml is not UTF-8 text")
+
+
 def test_a_recipe_that_is_not_there_is_named(run: CommandLine):
     assert_one_error(run("world", "--recipe", "lost.yaml"), "cannot read the recipe lost.yaml")
 
@@ -281,6 +286,20 @@ def test_a_sheet_of_tasks_is_written_and_counted(run: CommandLine, small_index: 
     assert_one_error(run("ramp", "inspect", "--rated", "tasks.jsonl"), "this is no sheet of tasks")
     assert_one_error(run("ramp", "inspect", "--rated", "none.md"), "cannot read the sheet")
     assert_one_error(run("ramp", "inspect"), "nothing to inspect; pass task files")
+
+
+@pytest.mark.parametrize("mark", ["- clear: y", "- note: the half of a name", "- given: maybe"])
+def test_a_sheet_that_somebody_has_begun_to_fill_in_is_not_written_over(
+    run: CommandLine, tmp_path: Path, mark: str
+):
+    write_jsonl(Path("tasks.jsonl"), [MASKED])
+    command = ("ramp", "inspect", "tasks.jsonl", "--rate", "1", "--out", "sheet.md")
+    assert (run(*command).code, run(*command).code) == (0, 0)
+    sheet = tmp_path / "sheet.md"
+    filled = sheet.read_text().replace(mark[: mark.index(":") + 1], mark)
+    sheet.write_text(filled)
+    assert_one_error(run(*command), r"sheet\.md is not a sheet that nobody has filled in.*`--out`")
+    assert sheet.read_text() == filled
 
 
 def test_tasks_are_exported_with_a_card(run: CommandLine, tmp_path: Path):
@@ -403,6 +422,65 @@ def test_a_run_folder_of_other_settings_is_refused(run: CommandLine, tmp_path: P
     replace_text(tmp_path / "run" / "ledger" / "world.json", json.dumps(other))
     refused = run("quickstart", "--out", tmp_path / "run")
     assert_one_error(refused, "holds a run with other settings: its 'world' was made from another seed")
+
+
+# --- where to write ---
+
+
+OPTIONS = {
+    "index": ("corpus",), "ramp": ("corpus", "--index", "i"), "ramp export": ("t.jsonl",), "draw": (),
+    "ramp inspect": ("t.jsonl", "--rate", "1"), "generate": ("t.jsonl", "--index", "i"), "export": ("t.sqlite",),
+    "eval": ("--agent", "a", "--data", "q.jsonl"), "sft": ("--traces", "t.sqlite"), "dapo": ("--tasks", "t.jsonl"),
+    "pretrain": ("corpus",), "evolve": (), "world": (), "base": (), "quickstart": (), "ablate": (), "real-text": (),
+}  # fmt: skip
+WRITE_A_FILE = {"ramp", "ramp inspect", "generate", "draw"}
+
+
+def test_every_command_that_writes_is_among_those_below() -> None:
+    subcommands = {f"ramp {name}": command for name, command in GROUP.commands["ramp"].commands.items()}
+    every = {**GROUP.commands, **subcommands}
+    writing = {name for name, command in every.items() if any(p.name == "out" for p in command.params)}
+    assert writing == {*OPTIONS, "ramp build"} - {"ramp"}
+
+
+@pytest.mark.parametrize("command", OPTIONS)
+@pytest.mark.parametrize("place", ["another kind", "below a file", "not writable"])
+def test_a_place_that_cannot_be_written_to_is_told_before_any_work(
+    run: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, place: str
+) -> None:
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "folder").mkdir()
+    is_file = command in WRITE_A_FILE
+    kinds = ("folder", "file") if is_file else ("file", "folder")
+    out, message = {
+        "another kind": (kinds[0], "is a {}; name a {} to write to".format(*kinds)),
+        "below a file": ("file/below", r"cannot be made, because .*file is a file; name another"),
+        "not writable": ("folder/new", r"cannot be written, because .*folder is not writable"),
+    }[place]  # fmt: skip
+    # Root may write everywhere.
+    monkeypatch.setattr("os.access", lambda path, mode: mode != os.W_OK or Path(path).name != "folder")
+    assert_one_error(run(*command.split(), *OPTIONS[command], "--out", out), message)
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_file_that_cannot_be_used_after_all_is_one_line(
+    run: CommandLine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "taken").mkdir()
+    monkeypatch.setattr(world, "write_closed_world", lambda *_: replace_text(tmp_path / "taken", "x"))
+    assert_one_error(run("world"), rf"cannot use {tmp_path}/taken: Is a directory$")
+    assert [path.name for path in tmp_path.iterdir()] == ["taken"]
+
+
+@pytest.mark.parametrize("limit", ["0", "-1"])
+@pytest.mark.parametrize("command", ["ramp", "generate", "eval", "traces"])
+def test_a_limit_that_is_none_is_refused(run: CommandLine, command: str, limit: str) -> None:
+    arguments = OPTIONS.get(command, ("t.sqlite",))
+    ran = run(command, *arguments, "--limit", limit)
+    if (command, limit) == ("traces", "0"):  # Its counts alone.
+        assert_one_error(ran, "no trace store at")
+    else:
+        assert (ran.code, "Invalid value for '--limit'" in ran.err) == (2, True)
 
 
 # --- results and interruption ----------------------------------------------------------------------------

@@ -58,3 +58,14 @@ def test_what_cannot_be_run_is_said_in_one_line(
 ) -> None:
     ran = run("pretrain", "docs", *options)
     assert (ran.code, message in ran.err) == (1, True)
+
+
+@pytest.mark.parametrize("out", ["docs", "docs/run", "docs/../docs/run"])
+def test_a_run_inside_its_own_corpus_is_refused_before_anything_is_written(
+    run: CommandLine, tmp_path: Path, out: str
+) -> None:
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "a.txt").write_text("Ann Bo built the quay.")
+    ran = run("pretrain", "docs", "--out", out)
+    assert (ran.code, f"the run folder {out} is inside the corpus docs" in ran.err) == (1, True)
+    assert [path.name for path in (tmp_path / "docs").iterdir()] == ["a.txt"]

@@ -8,11 +8,16 @@ from fakes.command_line import CommandLine
 from fakes.overlap_backend import OverlapBackend
 from fakes.passages import make_passages
 
-from masksearch_agent.cli.training import _examine
+from masksearch_agent.agent.bundle import BUNDLE_FILE, BundleInfo
+from masksearch_agent.agent.protocol import PROTOCOL_VERSION
+from masksearch_agent.cli.training import _examine, _start_agent
+from masksearch_agent.config.recipe import load_recipe
 from masksearch_agent.config.trainers import MonitorSettings, SFTSettings
+from masksearch_agent.errors import ConfigError
 from masksearch_agent.jsonl import write_jsonl
 from masksearch_agent.records import SearchTask
 from masksearch_agent.retrieval.search import Search
+from masksearch_agent.stages.plan import prompts_of
 
 TASK = SearchTask("q1", "qa", "Who is the mayor?", (("Ada",),))
 
@@ -47,6 +52,46 @@ def test_an_agent_that_several_processes_start_from_is_made_by_one(
     assert "several processes cannot make out/base together" in ran.err
     assert "`--set ramp_dapo.max_steps=1`" in " ".join(ran.err.split())
     assert not (tmp_path / "out").exists()
+
+
+def test_an_index_that_is_not_there_is_told_before_training(run: CommandLine, tmp_path: Path) -> None:
+    pytest.importorskip("trl")
+    ran = run("sft", "--traces", "t.sqlite", "--index", "tpyo", "--out", "out")
+    assert (ran.code, "no index in tpyo" in ran.err) == (1, True)
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_untrained_agent_without_an_index_is_told_by_the_option_s_name(
+    run: CommandLine, tmp_path: Path
+) -> None:
+    pytest.importorskip("trl")
+    write_jsonl(tmp_path / "tasks.jsonl", [TASK])
+    ran = run("dapo", "--tasks", "tasks.jsonl", "--out", "out")
+    assert (ran.code, "has no index; pass --index" in ran.err) == (1, True)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("setting", "changed"),
+    [
+        ("base_model=other/model", "base_model"),
+        ("prompts=brief", "prompts"),
+        ("agent.max_searches=2", "agent"),
+    ],
+)
+def test_an_untrained_agent_of_an_earlier_run_is_taken_only_where_it_is_the_recipe_s(
+    tmp_path: Path, setting: str, changed: str
+) -> None:
+    recipe = load_recipe(None, ["base_model=tiny", "agent.max_searches=3"])
+    info = BundleInfo(
+        protocol_version=PROTOCOL_VERSION, prompts=prompts_of(recipe), agent=recipe.agent, model_version="run/base#1",
+        provenance={"base_model": "tiny"},
+    )  # fmt: skip
+    (tmp_path / BUNDLE_FILE).write_text(info.model_dump_json())
+    _start_agent(recipe, tmp_path, "ramp_dapo")
+    other = load_recipe(None, ["base_model=tiny", "agent.max_searches=3", setting])
+    with pytest.raises(ConfigError, match=f"was made with another {changed} than the recipe has"):
+        _start_agent(other, tmp_path, "ramp_dapo")
 
 
 @pytest.mark.parametrize("command", ["sft --traces traces.sqlite", "dapo --tasks tasks.jsonl"])

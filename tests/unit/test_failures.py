@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from masksearch_agent.errors import ModelError, ReplyError, ServiceError, ServiceRefusedError
-from masksearch_agent.failures import Failures, is_exhausted, is_outage, kind_of, reason_of, stops_run
+from masksearch_agent.failures import Failures, is_exhausted, is_outage, kind_of, reason_of, redact, stops_run
 
 
 class StatusError(Exception):
@@ -37,6 +37,34 @@ def test_an_outage_is_known_whoever_raises_it(failure: Exception, is_down: bool)
 def test_what_every_item_would_meet_stops_the_run(failure: Exception) -> None:
     with pytest.raises(type(failure)):
         Failures().add("item", failure)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "no API key or authorization token were provided. Set the ANTHROPIC_API_KEY environment variable",
+        "pass api_key explicitly, or an access token another way; bearer authentication is required",
+    ],
+)
+def test_words_about_keys_are_left_as_they_are(text: str) -> None:
+    assert redact(text) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "redacted"),
+    [
+        (
+            "GET /v1/models?key=AIzaSyA0123456789abcdefghijklmnopqrstuv failed",
+            "GET /v1/models?key=*** failed",
+        ),
+        ("the key AIzaSyA0123456789abcdefghijklmnopqrstuv is wrong", "the key *** is wrong"),
+        ("Authorization: Basic dXNlcjpwYXNz", "Authorization: Basic ***"),
+        ("bearer abc123def was refused", "bearer *** was refused"),
+        ('{"api_key": "letters-only"}', '{"api_key": "***"}'),
+    ],
+)
+def test_keys_are_taken_out(text: str, redacted: str) -> None:
+    assert redact(text) == redacted
 
 
 def test_a_reason_holds_no_key() -> None:

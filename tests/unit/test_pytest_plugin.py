@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import json
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 from fakes.backends import TableBackend
 from fakes.chat_models import ScriptedChatModel
+from pydantic import ValidationError
 
 from masksearch_agent.agent.prompts import COMPACT_PROMPTS
 from masksearch_agent.agent.runnable import MaskSearchAgent
@@ -184,6 +186,30 @@ def test_a_benchmark_is_found_by_file_or_folder(tmp_path: Path) -> None:
     (data / "hotpotqa" / "test.json").write_text(json.dumps([ROW]))
     with pytest.raises(EvaluationError, match="name one of hotpotqa/dev, hotpotqa/test"):
         evaluate.find("hotpotqa")
+
+
+def test_a_benchmark_may_be_in_any_form_that_an_evaluation_reads(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    for place in (tmp_path / "packed.jsonl.gz", tmp_path / "mine" / "Dev.jsonl.gz"):
+        place.write_bytes(gzip.compress(json.dumps(ROW).encode()))
+    (tmp_path / "mine" / "corpus.jsonl.gz").write_bytes(gzip.compress(b'{"title": "x", "text": "y"}'))
+    evaluate = make_evaluate(tmp_path)
+    assert evaluate.find("packed") == tmp_path / "packed.jsonl.gz"
+    assert evaluate.find("mine") == evaluate.find("mine/Dev") == tmp_path / "mine" / "Dev.jsonl.gz"
+    pytest.importorskip("pyarrow")
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    row = {"question": "Who built Orly?", "answers": ["Ann Bo"]}
+    pq.write_table(pa.Table.from_pylist([row]), tmp_path / "table.parquet")
+    assert evaluate.find("table") == tmp_path / "table.parquet"
+
+
+def test_a_limit_of_no_question_is_refused_and_does_not_ask_all(tmp_path: Path) -> None:
+    data = write_data(tmp_path)
+    agent: Any = None
+    with pytest.raises(ValidationError, match="limit"):
+        Evaluate(agent, data=data, limit=0)("hotpotqa")
 
 
 def test_a_training_file_is_never_chosen_in_silence(tmp_path: Path) -> None:

@@ -129,12 +129,14 @@ def open_bundle_search(path: str | Path, info: BundleInfo | None = None) -> Sear
     directory = Path(path)
     info = info or read_bundle_info(path)
     if not info.index:
-        raise BundleError(f"the bundle {directory} names no index; pass `search=` with what it is to search")
+        raise BundleError(
+            f"the bundle {directory} names no index; pass `search=` (`--index`) with what it is to search"
+        )
     index = (directory / info.index).resolve()
     if not index.is_dir():
         raise BundleError(
-            f"the bundle {directory} was trained with the index {index}, which is not there; pass `search=` with "
-            f"what it is to search, or build the index with `masksearch index`"
+            f"the bundle {directory} was trained with the index {index}, which is not there; pass `search=` "
+            f"(`--index`) with what it is to search, or build the index with `masksearch index`"
         )
     return Search(open_index(index, info.search_mode))
 

@@ -115,10 +115,18 @@ def chosen_by_caller(context: RunContext, config: RunnableConfig, choices: Choic
 
 
 def with_limits(settings: AgentSettings, chosen: Mapping[str, Any]) -> AgentSettings:
-    """Return settings with the limits that a caller chose."""
+    """Return settings with the limits that a caller chose.
+
+    Raises:
+        AgentError: They do not fit together.
+    """
     limits = {key: value for key, value in chosen.items() if key not in _PARTS}
     # What was not set stays unset: some limits hold for API models only where they were set.
-    return AgentSettings.model_validate({**settings.model_dump(exclude_unset=True), **limits})
+    try:
+        return AgentSettings.model_validate({**settings.model_dump(exclude_unset=True), **limits})
+    except ValidationError as failure:
+        told = "; ".join(error["msg"].removeprefix("Value error, ") for error in failure.errors())
+        raise AgentError(f"the agent cannot have the limits that were set: {told}") from failure
 
 
 def _ours(given: Mapping[str, Any]) -> dict[str, Any]:

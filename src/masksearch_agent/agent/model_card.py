@@ -19,8 +19,9 @@ from masksearch_agent.files import replace_text
 __all__ = ("model_card", "push_bundle")
 
 _CARD = "README.md"
-_LEFT_HERE = ["checkpoint-*", "*.partial", "metrics*.jsonl", "runs/*"]
-"""What training leaves beside a bundle and nobody needs to use it."""
+_LEFT_HERE = ["*/*", "*.partial", "metrics*.jsonl"]
+"""What lies beside a bundle and nobody needs to use it. All folders are such: the untrained agent, checkpoints with the
+state of the optimizer, logs, an index of the documents. `*` matches `/` too."""
 
 
 def push_bundle(bundle: Path, repo_id: str, is_private: bool = True) -> str:
@@ -41,7 +42,7 @@ def push_bundle(bundle: Path, repo_id: str, is_private: bool = True) -> str:
     """
     with needs_extra("train"):
         from huggingface_hub import HfApi
-        from huggingface_hub.errors import HfHubHTTPError
+        from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
     if not (bundle / BUNDLE_FILE).is_file():
         raise BundleError(f"{bundle} holds no {BUNDLE_FILE}; pass the folder of an agent bundle")
@@ -53,9 +54,10 @@ def push_bundle(bundle: Path, repo_id: str, is_private: bool = True) -> str:
             hub.create_repo(repo_id, private=is_private, exist_ok=True)
             hub.upload_folder(repo_id=repo_id, folder_path=bundle, ignore_patterns=[*_LEFT_HERE, _CARD])
             commit = hub.upload_file(repo_id=repo_id, path_or_fileobj=card, path_in_repo=_CARD)
-        except HfHubHTTPError as failure:
+        except (HfHubHTTPError, HFValidationError) as failure:
             raise BundleError(
-                f"the model hub refused {repo_id!r}: {failure}; log in with `hf auth login` as one who may write there"
+                f"the model hub refused {repo_id!r}: {failure}; name it `owner/name`, and log in with `hf auth "
+                "login` as one who may write there"
             ) from failure
     return str(commit.commit_url)
 

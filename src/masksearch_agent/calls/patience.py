@@ -2,8 +2,8 @@
 
 Timeouts, lost connections, 429 and 5xx are tried again with exponential waits until the patience is over; a
 429 makes all calls to that service wait, so a storm costs time and not attempts. A refused key or an unknown
-model (401 to 404) fails at once. What is neither, such as a reply that the client library cannot read, gets
-a few attempts of its own.
+model (401 to 404) fails at once, and so does a key that is not set. What is neither, such as a reply that the client
+library cannot read, gets a few attempts of its own.
 
 Invariant: no text that leaves this module holds a key. Client libraries put keys into messages and addresses,
 so messages are redacted and the original exception is not chained.
@@ -32,6 +32,7 @@ T = TypeVar("T")
 
 _ATTEMPTS_AT_THE_UNKNOWN = 6
 _MAX_MESSAGE_CHARS = 300
+_NO_KEY = re.compile(r"(?i)\b(?:no|set the|either) \w*API[ _]key\b")
 logger = logging.getLogger(__name__)
 
 
@@ -66,6 +67,8 @@ class PatientCaller:
                 return False
             if is_transient(failure):
                 return True
+            if _is_refusal(failure):
+                return False
             unknown_failures += 1
             return status_of(failure) is None and unknown_failures < _ATTEMPTS_AT_THE_UNKNOWN
 
@@ -81,7 +84,7 @@ class PatientCaller:
             raise
         except Exception as failure:  # noqa: BLE001 (raised again, without what it may tell about keys)
             what = _describe(failure)
-            if status_of(failure) in REFUSED:
+            if _is_refusal(failure):
                 raise ServiceRefusedError(
                     f"{self.service} refuses every call: {what}; check the model's name, the address and the API key "
                     "in the environment"
@@ -117,6 +120,12 @@ def _retry_after_s(failure: BaseException | None) -> float:
             if re.fullmatch(r"\d+(\.\d+)?", value):
                 return float(value)
     return 0.0
+
+
+def _is_refusal(failure: BaseException) -> bool:
+    # Anthropic's client looks for its key with the first call, and raises a TypeError where it finds none.
+    has_no_key = isinstance(failure, TypeError) and _NO_KEY.search(str(failure)) is not None
+    return has_no_key or status_of(failure) in REFUSED
 
 
 def _describe(failure: BaseException | None) -> str:

@@ -17,7 +17,7 @@ import typer
 from rich.console import Console, RenderableType
 from rich.markup import escape
 
-from masksearch_agent.errors import MaskSearchError, TraceError
+from masksearch_agent.errors import ConfigError, MaskSearchError, TraceError
 from masksearch_agent.failures import is_exhausted
 from masksearch_agent.jsonl import dump_record
 
@@ -93,7 +93,8 @@ MaxFailedOption = Annotated[
 
 
 def main() -> None:
-    """Run the command line; errors of this package, and a full disk or memory, become one line and exit code 1.
+    """Run the command line; errors of this package, a full disk or memory, and files that cannot be used become one
+    line and exit code 1.
 
     SIGTERM stops a command as Ctrl-C does; the exit codes are 143 and 130.
     """
@@ -115,10 +116,12 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except Exception as failure:
-        is_full = is_exhausted(failure)
-        if not is_full and not isinstance(failure, MaskSearchError):
+        is_full, what = is_exhausted(failure), str(failure) or "no memory is left"
+        if isinstance(failure, OSError) and failure.filename is not None and not is_full:
+            # A file that was written beside its place has the place as the second name.
+            what = f"cannot use {failure.filename2 or failure.filename}: {failure.strerror}"
+        elif not is_full and not isinstance(failure, MaskSearchError):
             raise
-        what = str(failure) or "no memory is left"
         again = "; what was finished is kept. Make room and run the same command again to go on from here."
         told = f"[bold red]error:[/] {escape(what)}{again if is_full else ''}"
         MESSAGES.print(told, highlight=False, soft_wrap=True)
@@ -144,6 +147,35 @@ def _stopped_by_sigterm() -> Iterator[list[int]]:
         yield received
     finally:
         signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+
+
+def folder_option(help: str) -> Any:
+    """Return an option that names a folder to write to, refused at once where that cannot be."""
+    return typer.Option(help=help, callback=lambda path: _writable(path, is_folder=True))
+
+
+def file_option(help: str) -> Any:
+    """Return an option that names a file to write, refused at once where that cannot be."""
+    return typer.Option(help=help, callback=lambda path: _writable(path, is_folder=False))
+
+
+def _writable(path: Path | None, *, is_folder: bool) -> Path | None:
+    """Return a path as it is.
+
+    Raises:
+        ConfigError: It is of another kind, or what it is to be made in is a file or not writable.
+    """
+    if path is None:
+        return None
+    kind = "folder" if is_folder else "file"
+    if path.exists() and path.is_dir() != is_folder:
+        raise ConfigError(f"{path} is a {'file' if is_folder else 'folder'}; name a {kind} to write to")
+    there = next(place for place in (path, *path.absolute().parents) if place.exists())
+    if there.is_file() and there != path:
+        raise ConfigError(f"{path} cannot be made, because {there} is a file; name another {kind}")
+    if not os.access(there, os.W_OK):
+        raise ConfigError(f"{path} cannot be written, because {there} is not writable; name another {kind}")
+    return path
 
 
 def resolve_recipe(

@@ -44,7 +44,7 @@ def index(
             "dump (.xml.bz2), or Hugging Face dataset (`hf:owner/name@config:split`)."
         ),
     ],
-    out: Annotated[Path, typer.Option(help="Folder of the index.")] = Path("runs/index"),
+    out: Annotated[Path, cli.folder_option("Folder of the index.")] = Path("runs/index"),
     add: Annotated[
         bool, typer.Option("--add", help="Add to the index; only the same documents are replaced.")
     ] = False,
@@ -120,8 +120,8 @@ def serve_index(
 def ramp(
     corpus: Annotated[Path, typer.Argument(help="Corpus, or a folder that `masksearch world` wrote.")],
     index: cli.IndexOption,
-    out: Annotated[Path, typer.Option(help="JSON-lines file of tasks.")] = Path("runs/tasks/ramp.jsonl"),
-    limit: Annotated[int | None, typer.Option(help="Read this many passages at most.")] = None,
+    out: Annotated[Path, cli.file_option("JSON-lines file of tasks.")] = Path("runs/tasks/ramp.jsonl"),
+    limit: Annotated[int | None, typer.Option(min=1, help="Read this many passages at most.")] = None,
     max_failed: cli.MaxFailedOption = None,
     engine: cli.EngineOption = None,
     ray_address: cli.RayAddressOption = None,
@@ -166,11 +166,11 @@ def inspect_tasks(
         ),
     ] = None,
     examples: Annotated[int, typer.Option(min=0, help="Tasks to show.")] = 3,
-    plot: Annotated[Path | None, typer.Option(help="Write the distributions as an SVG picture.")] = None,
+    plot: Annotated[Path | None, cli.file_option("Write the distributions as an SVG picture.")] = None,
     rate: Annotated[
         int | None, typer.Option(min=1, help="Write a sheet of this many random tasks to rate instead.")
     ] = None,
-    out: Annotated[Path, typer.Option(help="The sheet.")] = Path("runs/tasks/sheet.md"),
+    out: Annotated[Path, cli.file_option("The sheet.")] = Path("runs/tasks/sheet.md"),
     seed: Annotated[int, typer.Option(help="Of the tasks on the sheet.")] = 0,
     rated: Annotated[
         Path | None, typer.Option(help="Count this sheet, which was filled in, instead.")
@@ -214,7 +214,7 @@ def inspect_tasks(
 @ramp_app.command("export")
 def export_task_files(
     tasks: Annotated[list[Path], typer.Argument(help="Task files.")],
-    out: Annotated[Path, typer.Option(help="Folder of the dataset.")],
+    out: Annotated[Path, cli.folder_option("Folder of the dataset.")],
     file_format: _FormatOption = "parquet",
     as_json: cli.JsonOption = False,
 ) -> None:
@@ -232,9 +232,9 @@ def export_task_files(
 def generate(
     tasks: Annotated[list[Path], typer.Argument(help="Task files.")],
     index: cli.IndexOption,
-    out: Annotated[Path, typer.Option(help="Trace store.")] = Path("runs/traces.sqlite"),
+    out: Annotated[Path, cli.file_option("Trace store.")] = Path("runs/traces.sqlite"),
     stage: Annotated[str, typer.Option(help="Name under which the trajectories are kept.")] = "ramp",
-    limit: Annotated[int | None, typer.Option(help="Work on this many tasks at most.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Work on this many tasks at most.")] = None,
     model: Annotated[
         str | None,
         typer.Option(
@@ -292,7 +292,7 @@ def traces(
     producer: Annotated[str | None, typer.Option(help="Only producers with this in their name.")] = None,
     verdict: Annotated[str | None, typer.Option(help="Only verdicts with this in them.")] = None,
     text: Annotated[str | None, typer.Option(help="Only where a turn holds this.")] = None,
-    limit: Annotated[int, typer.Option(help="List this many at most.")] = 20,
+    limit: Annotated[int, typer.Option(min=0, help="List this many at most.")] = 20,
     as_json: cli.JsonOption = False,
 ) -> None:
     """List stored trajectories, show one, or compare several.
@@ -331,7 +331,7 @@ def traces(
 @cli.app.command()
 def export(
     store: Annotated[Path, typer.Argument(help="Trace store.")],
-    out: Annotated[Path, typer.Option(help="Folder of the dataset.")],
+    out: Annotated[Path, cli.folder_option("Folder of the dataset.")],
     file_format: _FormatOption = "parquet",
     stage: Annotated[str | None, typer.Option(help="Only this stage.")] = None,
     rejected: Annotated[

@@ -45,11 +45,13 @@ def evaluate_agent(
     judge: JudgeOption = None,
     out: Annotated[
         Path | None,
-        typer.Option(
-            help="Folder for per-question results; makes it resumable. `report.html` there shows all its runs."
+        cli.folder_option(
+            "Folder for per-question results; makes it resumable. `report.html` there shows all its runs."
         ),
     ] = None,
-    limit: Annotated[int | None, typer.Option(help="Ask this many questions of each file at most.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Ask this many questions of each file at most.")
+    ] = None,
     base_url: cli.BaseUrlOption = None,
     retry_failed: cli.RetryFailedOption = False,
     max_failed: cli.MaxFailedOption = None,
@@ -101,7 +103,7 @@ def compare(
     ] = "recall",
     show: Annotated[int, typer.Option(min=0, help="Changed questions to print, better and worse each.")] = 5,
     page: Annotated[
-        Path | None, typer.Option(help="HTML file to write: both runs, every question and what it gained.")
+        Path | None, cli.file_option("HTML file to write: both runs, every question and what it gained.")
     ] = None,
     recipe: cli.RecipeOption = None,
     settings: cli.SetOption = None,

@@ -17,7 +17,7 @@ _PANEL = "Lab: experiments on closed worlds"
 
 @cli.app.command()
 def quickstart(
-    out: Annotated[Path, typer.Option(help="Run folder.")] = Path("runs/quickstart"),
+    out: Annotated[Path, cli.folder_option("Run folder.")] = Path("runs/quickstart"),
     seed: int = 0,
     retry_failed: cli.RetryFailedOption = False,
     max_failed: cli.MaxFailedOption = None,
@@ -50,7 +50,7 @@ def quickstart(
 
 @cli.app.command(rich_help_panel=_PANEL)
 def world(
-    out: Annotated[Path, typer.Option(help="Folder to write.")] = Path("runs/world"),
+    out: Annotated[Path, cli.folder_option("Folder to write.")] = Path("runs/world"),
     seed: int = 0,
     recipe: cli.RecipeOption = None,
     settings: cli.SetOption = None,
@@ -67,7 +67,7 @@ def world(
 
 @cli.app.command(rich_help_panel=_PANEL)
 def base(
-    out: Annotated[Path, typer.Option(help="Folder of the checkpoint.")] = Path("runs/tiny_base"),
+    out: Annotated[Path, cli.folder_option("Folder of the checkpoint.")] = Path("runs/tiny_base"),
     recipe: cli.RecipeOption = None,
     settings: cli.SetOption = None,
 ) -> None:
@@ -89,7 +89,7 @@ def base(
 
 @cli.app.command(rich_help_panel=_PANEL)
 def ablate(
-    out: Annotated[Path, typer.Option(help="Run folder.")] = Path("runs/ablate"),
+    out: Annotated[Path, cli.folder_option("Run folder.")] = Path("runs/ablate"),
     seeds: Annotated[
         str | None, typer.Option(help="Seeds, such as `0,1,2`; none takes the recipe's.")
     ] = None,
@@ -134,7 +134,7 @@ def real_text(
     data: Annotated[Path, typer.Option(help="Folder of the sample benchmarks and passages.")] = Path(
         "../shared/data"
     ),
-    out: Annotated[Path, typer.Option(help="Run folder.")] = Path("runs/real_text"),
+    out: Annotated[Path, cli.folder_option("Run folder.")] = Path("runs/real_text"),
     rows: Annotated[str, typer.Option(help="Agents to make, such as `A,B`.")] = "A,B,C,C+,D,E",
     documents: Annotated[
         list[Path] | None,

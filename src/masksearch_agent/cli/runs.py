@@ -36,7 +36,7 @@ def pretrain(
             help="Questions of a benchmark's format to train on after the masks (Stage II). Repeatable."
         ),
     ] = None,
-    out: Annotated[Path, typer.Option(help="Run folder.")] = Path("runs/pretrain"),
+    out: Annotated[Path, cli.folder_option("Run folder.")] = Path("runs/pretrain"),
     seed: int = 0,
     retry_failed: cli.RetryFailedOption = False,
     max_failed: cli.MaxFailedOption = None,
@@ -93,7 +93,7 @@ def evolve(
         list[Path] | None,
         typer.Option("--held-out", help="Task files to measure on; none holds out some of the tasks."),
     ] = None,
-    out: Annotated[Path, typer.Option(help="Run folder.")] = Path("runs/evolve"),
+    out: Annotated[Path, cli.folder_option("Run folder.")] = Path("runs/evolve"),
     seed: int = 0,
     retry_failed: cli.RetryFailedOption = False,
     max_failed: cli.MaxFailedOption = None,
@@ -145,7 +145,7 @@ def recipe(
 
 @cli.app.command()
 def draw(
-    out: Annotated[Path, typer.Option(help="Markdown file to write.")] = Path("graphs/README.md"),
+    out: Annotated[Path, cli.file_option("Markdown file to write.")] = Path("graphs/README.md"),
 ) -> None:
     """Draw the graphs (Mermaid).
 

@@ -34,7 +34,7 @@ ExamOption = Annotated[
 @cli.app.command()
 def sft(
     traces: Annotated[Path, typer.Option(help="Trace store.")],
-    out: Annotated[Path, typer.Option(help="Folder of the new agent bundle.")],
+    out: Annotated[Path, cli.folder_option("Folder of the new agent bundle.")],
     agent: Annotated[
         str | None,
         typer.Option(help="Agent bundle to start from; none starts from the recipe's `base_model`."),
@@ -72,7 +72,7 @@ def sft(
     from masksearch_agent.stages.plan import prompts_of
     from masksearch_agent.stages.sft import run_sft
 
-    resolved = _resolve_recipe(recipe, settings, max_failed)
+    resolved = _resolve_recipe(recipe, settings, max_failed, index)
     source, stage = Path(agent) if agent else out / "base", stage or use.removesuffix("_sft")
     chosen = getattr(resolved, use)
     _check_mix(ramp_traces, "--ramp-traces", f"{use}.ramp_share", chosen.ramp_share)
@@ -97,7 +97,7 @@ def sft(
 @cli.app.command()
 def dapo(
     tasks: Annotated[list[Path], typer.Option(help="Task files, or Parquet files as Search-R1 writes them.")],
-    out: Annotated[Path, typer.Option(help="Folder of the new agent bundle.")],
+    out: Annotated[Path, cli.folder_option("Folder of the new agent bundle.")],
     agent: Annotated[
         str | None,
         typer.Option(help="Agent bundle to start from; none starts from the recipe's `base_model`."),
@@ -125,7 +125,7 @@ def dapo(
     from masksearch_agent.stages.plan import rollouts_of
     from masksearch_agent.stages.tasks import read_task_files
 
-    resolved = _resolve_recipe(recipe, settings, max_failed)
+    resolved = _resolve_recipe(recipe, settings, max_failed, index)
     chosen = getattr(resolved, use)
     if chosen is None:
         raise ConfigError(f"the recipe has no {use}; add it, or pass `--use ramp_dapo`")
@@ -133,6 +133,8 @@ def dapo(
     ramp = read_task_files(ramp_tasks) if ramp_tasks else ()
     source = Path(agent) if agent else out / "base"
     if not agent:
+        if index is None:
+            raise ConfigError("an agent that starts from the recipe's base_model has no index; pass --index")
         _start_agent(resolved, source, use)
     search = _open_search(index, source, resolved)
     chosen, exam_tasks = _examine(chosen, exam, search)
@@ -145,22 +147,44 @@ def dapo(
     cli.exit_by_stages([spent], resolved.max_failed, can_retry=False)
 
 
-def _resolve_recipe(path: Path | None, settings: list[str] | None, max_failed: float | None) -> LabRecipe:
-    """Return the recipe of a command, once what it logs to is seen to be installed."""
+def _resolve_recipe(
+    path: Path | None, settings: list[str] | None, max_failed: float | None, index: Path | None
+) -> LabRecipe:
+    """Return the recipe of a command, once what it logs to and the index are seen to be there."""
+    from masksearch_agent.retrieval.adapters import is_folder
+    from masksearch_agent.retrieval.manifest import Manifest
     from masksearch_agent.trainers.trackers import require_trackers
 
     resolved = cli.resolve_recipe(path, settings, max_failed=max_failed)
     require_trackers(resolved.report_to)
+    if index is not None and is_folder(index):
+        Manifest.read(index)  # The new agent keeps its name, and SFT does not open it.
     return resolved
 
 
 def _start_agent(recipe: Recipe, folder: Path, use: str) -> None:
-    """Make an agent of the recipe's untrained model, unless an earlier run has."""
-    from masksearch_agent.agent.bundle import BUNDLE_FILE
+    """Make an agent of the recipe's untrained model, unless an earlier run has.
+
+    Raises:
+        ConfigError: The earlier run's is another one, or several processes would make it.
+    """
+    from masksearch_agent.agent.bundle import BUNDLE_FILE, read_bundle_info
     from masksearch_agent.stages.base import make_base_bundle
     from masksearch_agent.stages.plan import prompts_of
 
     if (folder / BUNDLE_FILE).is_file():
+        made = read_bundle_info(folder)
+        known = {
+            "base_model": made.provenance.get("base_model"),
+            "prompts": made.prompts,
+            "agent": made.agent,
+        }
+        wanted = {"base_model": recipe.base_model, "prompts": prompts_of(recipe), "agent": recipe.agent}
+        if changed := [name for name in wanted if known[name] != wanted[name]]:
+            raise ConfigError(
+                f"{folder} was made with another {', '.join(changed)} than the recipe has; pass another --out, or "
+                f"delete the folder to start anew"
+            )
         return
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ConfigError(

@@ -187,6 +187,7 @@ class _ClusterAgent(BatchAgent):
         self._shard_size = shard_size
         [(_, result)] = pool.do(job, [Shard("version", [])])
         self.model_version: str = result["model_version"]
+        self.conditions = result["conditions"]
 
     def answer_tasks(self, tasks: Sequence[SearchTask]) -> Iterator[tuple[SearchTask, Answered]]:
         """Yield each task with its run and what it cost, or why it failed, as shards are finished."""

@@ -17,7 +17,7 @@ from masksearch_agent.cluster.shards import Job, Json, WorkName
 from masksearch_agent.concurrency import gather_bounded, open_runner, run_many
 from masksearch_agent.config.recipe import Recipe
 from masksearch_agent.errors import EvaluationError, MaskSearchError, TaskError
-from masksearch_agent.evaluation.answering import answerer_of
+from masksearch_agent.evaluation.answering import answerer_of, conditions_of
 from masksearch_agent.evaluation.asking import AgentChoice, open_agent
 from masksearch_agent.failures import is_outage, reason_of, stops_run
 from masksearch_agent.generator.casting import cast_roles
@@ -114,10 +114,11 @@ def _open_masking(spec: Json) -> _Work:
 
 
 def _open_answering(spec: Json) -> _Work:
-    """Questions to the agent's `answers` in the same order, and its `model_version`."""
+    """Questions to the agent's `answers` in the same order, with its `model_version` and `conditions`."""
     recipe = Recipe.model_validate(spec["recipe"])
     choice = load_record(AgentChoice, spec["choice"], EvaluationError)
-    answerer = answerer_of(*open_agent(choice, recipe))
+    agent, mode = open_agent(choice, recipe)
+    answerer, conditions = answerer_of(agent, mode), conditions_of(agent, mode)
     loop = open_runner()
 
     async def finish(task: SearchTask) -> Json:
@@ -130,7 +131,7 @@ def _open_answering(spec: Json) -> _Work:
     def answer(items: Sequence[Json]) -> Json:
         tasks = [load_record(SearchTask, item, TaskError) for item in items]
         answers = run_many(gather_bounded(finish, tasks, recipe.evaluation.concurrency), loop)
-        return {"model_version": answerer.model_version, "answers": answers}
+        return {"model_version": answerer.model_version, "conditions": conditions, "answers": answers}
 
     return answer
 

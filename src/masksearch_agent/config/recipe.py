@@ -141,6 +141,10 @@ def load_recipe(
             data = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
         except OSError as failure:
             raise ConfigError(f"cannot read the recipe {path}: {failure.strerror or failure}") from failure
+        except UnicodeDecodeError as failure:
+            raise ConfigError(
+                f"the recipe {path} is not UTF-8 text ({failure}); save it as such"
+            ) from failure
         except yaml.YAMLError as failure:
             raise ConfigError(f"the recipe {path} is not valid YAML: {failure}") from failure
     if not isinstance(data, dict):

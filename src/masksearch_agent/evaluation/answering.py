@@ -8,6 +8,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Literal, Protocol, TypeAlias
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
@@ -27,7 +28,7 @@ from masksearch_agent.traces.rows import POLICY_ROLE
 
 __all__ = (
     *("Answered", "Answerer", "AnyAgent", "BatchAgent", "FailedAnswer", "Mode", "RagAnswerer", "RemoteAgent"),
-    "answerer_of",
+    *("answerer_of", "conditions_of"),
 )
 
 Mode = Literal["agentic", "rag", "rag-3shot"]
@@ -72,6 +73,8 @@ class BatchAgent(ABC):
     """An agent that answers many tasks at once elsewhere, such as on a cluster. Its mode and seed are its own."""
 
     model_version: str
+    conditions: Mapping[str, Any] = MappingProxyType({})
+    """What `conditions_of` says of it where it answers; empty where that is not known."""
 
     @abstractmethod
     def answer_tasks(self, tasks: Sequence[SearchTask]) -> Iterator[tuple[SearchTask, Answered]]:
@@ -191,6 +194,26 @@ def answerer_of(agent: AnyAgent, mode: Mode) -> Answerer:
             "the retrieve-once baseline needs an agent bundle; a deployed agent searches itself"
         )
     return RagAnswerer(agent) if mode == "rag" else ThreeShotAnswerer(agent)
+
+
+def conditions_of(agent: AnyAgent, mode: Mode) -> dict[str, Any]:
+    """Return what answers depend on besides the question, the model's version and the seed, by name.
+
+    That is the mode, what is searched, the prompts (as a hash) and each of the agent's settings; what a server calls
+    its model, where that is not the bundle's name for it. Of a deployed agent none of it is known.
+    """
+    if isinstance(agent, RemoteAgent):
+        return {}
+    if isinstance(agent, BatchAgent):
+        return dict(agent.conditions)
+    served = str(getattr(agent.model, "served_name", ""))
+    return {
+        "mode": mode,
+        "index": agent.search.identity,
+        "prompts": content_id(agent.prompts.model_dump(mode="json", exclude_defaults=True)),
+        "served model": served if served != agent.model_version else "",
+        **{f"agent.{name}": value for name, value in agent.settings.model_dump(mode="json").items()},
+    }
 
 
 def _turns_of(messages: list[BaseMessage], model_version: str) -> tuple[Turn, ...]:

@@ -103,7 +103,9 @@ def score_files(
     on_result: Callable[[], None] | None = None,
 ) -> dict[str, Any]:
     """Evaluate an open agent on question files; see `evaluate_files`. `label` is what tables call it."""
-    settings = recipe.evaluation.model_copy(update={"limit": questions.limit} if questions.limit else {})
+    settings = recipe.evaluation.model_copy(
+        update={"limit": questions.limit} if questions.limit is not None else {}
+    )
     names = [source_name(file) for file in questions.files]
     if len(set(names)) < len(names):
         raise EvaluationError(
@@ -160,9 +162,10 @@ def over_own_corpus(agent: MaskSearchAgent, source: Path) -> MaskSearchAgent:
 
 
 def open_agent(choice: AgentChoice, recipe: Recipe) -> tuple[MaskSearchAgent | RemoteAgent, Mode]:
-    """Return the agent to evaluate, or the baseline in its place, and how it answers.
+    """Return the agent to evaluate, or the baseline in its place, with the limits that the recipe sets; and the mode.
 
     Raises:
+        AgentError: The agent cannot have these limits.
         EvaluationError: A deployed agent is asked for what only a bundle can do.
     """
     restored = _restore(choice, recipe)
@@ -174,9 +177,15 @@ def open_agent(choice: AgentChoice, recipe: Recipe) -> tuple[MaskSearchAgent | R
 
 
 def _restore(choice: AgentChoice, recipe: Recipe) -> MaskSearchAgent | RemoteAgent:
+    limits = recipe.agent.model_dump(exclude_unset=True)
     if not choice.is_deployed:
         search = open_search(choice.index, recipe.retrieval) if choice.index is not None else None
-        return MaskSearchAgent.from_pretrained(choice.agent, search=search, base_url=choice.base_url)
+        agent = MaskSearchAgent.from_pretrained(choice.agent, search=search, base_url=choice.base_url)
+        return agent.with_limits(**limits) if limits else agent
+    if limits:
+        raise EvaluationError(
+            f"a deployed agent has the limits it was deployed with; leave out agent.{', agent.'.join(limits)}"
+        )
     if choice.base_url is not None:
         raise EvaluationError("a deployed agent samples where it was deployed to; leave out --base-url")
     if choice.index is not None:

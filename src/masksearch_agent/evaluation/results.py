@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,8 @@ class ResultLabel:
     """How: `agentic` or `rag`; empty in files of earlier versions, as are the next two."""
     model_version: str = field(default="", compare=False)
     seed: int = field(default=0, compare=False)
+    asked_with: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    """What else the answers depend on (`answering.conditions_of`); empty where that is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,11 +171,14 @@ def append_result(path: Path, result: QuestionResult, label: ResultLabel | None 
     append_bytes(path, text.encode(errors="replace"))  # Half a surrogate pair in an answer cannot be written.
 
 
-def check_producer(path: Path | None, model_version: str, seed: int) -> dict[str, QuestionResult]:
-    """Return the results that a run goes on from, by question; none where there is no file yet.
+def check_producer(
+    path: Path | None, model_version: str, seed: int, asked_with: Mapping[str, Any]
+) -> dict[str, QuestionResult]:
+    """Return the results that a run goes on from, by the task's id; none where there is no file yet.
 
     Raises:
-        EvaluationError: They are another model's or another seed's.
+        EvaluationError: They are another model's or another seed's, or something that the file and this run both say
+            under `ResultLabel.asked_with` is not the same.
     """
     if path is None or not path.is_file():
         return {}
@@ -192,6 +197,12 @@ def check_producer(path: Path | None, model_version: str, seed: int) -> dict[str
         raise EvaluationError(
             f"{path} holds results of seed {', '.join(map(str, sorted(seeds)))}, but this evaluation has seed {seed}; "
             f"{advice}"
+        )
+    before = label.asked_with if (label := read_label(path)) is not None else {}
+    if changed := [name for name in asked_with if name in before and before[name] != asked_with[name]]:
+        told = (f"{name} ({before[name]!r} then, {asked_with[name]!r} now)" for name in changed)
+        raise EvaluationError(
+            f"{path} holds answers that were given with another {', '.join(told)}; {advice}"
         )
     return results
 

@@ -25,14 +25,16 @@ from masksearch_agent.evaluation.answering import (
     FailedAnswer,
     Mode,
     answerer_of,
+    conditions_of,
 )
 from masksearch_agent.evaluation.intervals import Interval, bootstrap_mean
-from masksearch_agent.evaluation.metrics import OwnMetric, retrieval_recall, score_answer
+from masksearch_agent.evaluation.metrics import OwnMetric
 from masksearch_agent.evaluation.results import QuestionResult, ResultLabel, append_result, check_producer
+from masksearch_agent.evaluation.scoring import score_again, score_failure, score_run
 from masksearch_agent.failures import Failures, kind_of
 from masksearch_agent.files import holding
 from masksearch_agent.judging.judge import ModelJudge
-from masksearch_agent.records import SearchTask, Trajectory, Usage
+from masksearch_agent.records import SearchTask
 
 __all__ = (
     "EvaluationSummary",
@@ -97,9 +99,9 @@ def evaluate(
         tasks: RAMP tasks are run under their leak guard.
         settings: Concurrency, limit and seed.
         mode: `agentic`, or the `rag` baseline.
-        results_path: JSON-lines file that receives each result at once; results already in it are kept and
-            their questions not asked again.
-        on_result: Called after each new result.
+        results_path: JSON-lines file that receives each result at once. Answers already in it are kept where the
+            question is the same, scored by the task as it is now, and not asked for again.
+        on_result: Called after each result that is new or has other scores than the one that was kept.
         judge: Says of each answer whether it is right, those that were kept without a verdict included.
         label: What `results_path` is to say of itself; its name and the mode where None.
         own: The benchmark's own metric (`Benchmark.metric`); FanoutQA's loose accuracy of lists where None.
@@ -110,7 +112,7 @@ def evaluate(
 
     Raises:
         EvaluationError: There are no tasks, two of them share an id, or the results kept in `results_path` are
-            another model's or another seed's.
+            another model's or another seed's, or of answers that were searched for elsewhere or under other limits.
         ConfigError: Another process writes to `results_path`.
         ServiceError: Too many questions in a row failed because a service is down.
         MissingExtraError: The answers are lists, and spaCy, which their score needs, is not installed.
@@ -142,13 +144,19 @@ def _evaluate(
     retry_failed: bool,
 ) -> list[QuestionResult]:
     """Do what `evaluate` does, while no other process writes to the results."""
-    done = check_producer(results_path, agent.model_version, settings.seed)
+    asked_with = conditions_of(agent, mode)
+    done = check_producer(results_path, agent.model_version, settings.seed, asked_with)
+    # An id may stay while the question under it changes; what was answered then is no answer now.
+    questions = {task.id: task.question for task in tasks}
+    done = {name: kept for name, kept in done.items() if questions.get(name) == kept.question}
     if retry_failed:
         done = {name: _without_verdict(kept, judge) for name, kept in done.items() if not kept.failure}
     if results_path is not None and label is None:
         label = ResultLabel(results_path.stem, mode)
     if label is not None:
-        label = dataclasses.replace(label, mode=mode, model_version=agent.model_version, seed=settings.seed)
+        label = dataclasses.replace(
+            label, mode=mode, model_version=agent.model_version, seed=settings.seed, asked_with=asked_with
+        )
     run = _Run(answerer_of(agent, mode), settings, results_path, label, on_result, judge, own)
     if isinstance(agent, BatchAgent):
         for task, answered in agent.answer_tasks([task for task in tasks if task.id not in done]):
@@ -233,7 +241,8 @@ class _Run:
         """Answer what is not done and judge what is not judged, a bounded number at once; results go to `done`."""
 
         async def finish(task: SearchTask) -> None:
-            result = done.get(task.id) or await self._answer(task)
+            kept = done.get(task.id)
+            result = score_again(kept, task, self.own) if kept is not None else await self._answer(task)
             if self.judge is not None and result.verdict is None:
                 result = await self._judged(self.judge, task, result)
             self.keep(result, done)
@@ -247,7 +256,7 @@ class _Run:
         try:
             return self.score(task, await self.answerer.answer_task(task, self.settings.seed))
         except Exception as failure:  # noqa: BLE001 (raised again where it is more than this question's)
-            return _failed(task, self.failures.add(f"question {task.id}", failure), self.own)
+            return score_failure(task, self.failures.add(f"question {task.id}", failure), self.own)
 
     async def _judged(self, judge: ModelJudge, task: SearchTask, result: QuestionResult) -> QuestionResult:
         if result.failure:
@@ -264,9 +273,9 @@ class _Run:
         """Score an answer, or what stands in the place of one that failed."""
         if isinstance(answered, FailedAnswer):
             reason = self.failures.add_reason(f"question {task.id}", answered.reason, answered.is_outage)
-            return _failed(task, reason, self.own)
+            return score_failure(task, reason, self.own)
         self.failures.note_success()
-        return _score(task, *answered, self.own)
+        return score_run(task, *answered, self.own)
 
     def keep(self, result: QuestionResult, done: dict[str, QuestionResult]) -> None:
         """Write a result that is new."""
@@ -277,54 +286,6 @@ class _Run:
             append_result(self.results_path, result, self.label)
         if self.on_result is not None:
             self.on_result(result)
-
-
-def _score(task: SearchTask, trajectory: Trajectory, usage: Usage, own: OwnMetric) -> QuestionResult:
-    scores = score_answer(task, trajectory.answer, own)
-    return QuestionResult(
-        task_id=task.id,
-        question=task.question,
-        gold=tuple(slot[0] for slot in task.answers),
-        answer=trajectory.answer,
-        recall=scores.recall,
-        em=scores.em,
-        f1=scores.f1,
-        stop_reason=trajectory.stop_reason,
-        searches=len(trajectory.queries),
-        sampled_tokens=usage.sampled_tokens,
-        format_errors=trajectory.format_errors,
-        gold_recall=retrieval_recall(task, [passage for shown in trajectory.retrieved for passage in shown]),
-        hops=task.hop_count,
-        seconds=usage.seconds,
-        trajectory=trajectory,
-        category=task.category,
-        prompt_tokens=usage.prompt_tokens,
-        loose=scores.loose,
-    )
-
-
-def _failed(task: SearchTask, reason: str, own: OwnMetric) -> QuestionResult:
-    """Return the result of a question that could not be answered: wrong."""
-    scores = score_answer(task, "", own)
-    return QuestionResult(
-        task_id=task.id,
-        question=task.question,
-        gold=tuple(slot[0] for slot in task.answers),
-        answer="",
-        recall=0.0,
-        em=0.0,
-        f1=0.0,
-        stop_reason="failed",
-        searches=0,
-        sampled_tokens=0,
-        format_errors=0,
-        gold_recall=retrieval_recall(task, []),
-        hops=task.hop_count,
-        seconds=0.0,
-        category=task.category,
-        loose=scores.loose,
-        failure=reason,
-    )
 
 
 def _without_verdict(result: QuestionResult, judge: ModelJudge | None) -> QuestionResult:

@@ -62,10 +62,11 @@ def export_tasks(
 ) -> dict[str, Any]:
     """Write RAMP tasks, without tasks of other kinds, as a dataset with its card; return what was written.
 
-    Data of either format that was there is replaced.
+    What an earlier export wrote there, in either format, is replaced.
 
     Raises:
         TaskError: There is no RAMP task; the folder is then left as it was.
+        ConfigError: The folder has a card or data of somebody else.
         MissingExtraError: Parquet was asked for and pyarrow is not installed.
     """
     distributions = describe_tasks(tasks)

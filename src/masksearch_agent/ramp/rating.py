@@ -17,7 +17,7 @@ from masksearch_agent.errors import TaskError
 from masksearch_agent.records import Passage, SearchTask
 from masksearch_agent.text.matching import contains_phrase
 
-__all__ = ("RULES", "RatedSheet", "count_sheet", "write_sheet")
+__all__ = ("RULES", "RatedSheet", "count_sheet", "is_blank_sheet", "write_sheet")
 
 RULES = {
     "clear": "Is it clear what is asked, without the document in front of you? (Of a mask: can one tell what kind of "
@@ -32,6 +32,7 @@ RULES = {
 _SHOWN_CHARACTERS = 700
 _TASK = re.compile(r"^## \d+ `(?P<id>[^`]+)`$", re.MULTILINE)
 _MARK = re.compile(rf"^- (?P<rule>{'|'.join(RULES)}):[ \t]*(?P<mark>[^\n]*?)[ \t]*$", re.MULTILINE)
+_FILLED_IN = re.compile(rf"^- (?:{'|'.join(RULES)}|note):[ \t]*\S", re.MULTILINE)
 _MARKS = {**dict.fromkeys(("y", "yes", "1", "x"), True), **dict.fromkeys(("n", "no", "0"), False)}
 
 
@@ -109,6 +110,11 @@ def count_sheet(text: str) -> RatedSheet:
     bad = tuple(task for task, given in rated.items() if not all(given.values()))
     yes = {rule: sum(given[rule] for given in rated.values()) for rule in RULES}
     return RatedSheet(len(rated), len(rated) - len(bad), yes, len(marks) - len(rated), bad)
+
+
+def is_blank_sheet(text: str) -> bool:
+    """Return whether a text is a sheet without any mark or note."""
+    return _TASK.search(text) is not None and _FILLED_IN.search(text) is None
 
 
 def _marks(task_id: str, text: str) -> dict[str, bool]:

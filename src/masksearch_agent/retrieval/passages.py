@@ -9,6 +9,7 @@ and whoever reads sees what was there when it was opened.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from bisect import bisect_right
@@ -139,6 +140,14 @@ class PassageFile(Sequence[Passage]):
         there = np.ones(self.extent.rows, dtype=bool)
         there[self.dead.astype(np.int64)] = False
         return there
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of titles and texts, whatever their order."""
+        import numpy as np
+
+        texts = np.sort(self.rows["text"][self.is_there()])
+        return hashlib.sha256(texts.tobytes()).hexdigest()[:16]
 
     def _row(self, position: int) -> int:
         # So many dead rows stand before the one that is looked for as are passed on the way.

@@ -114,6 +114,13 @@ class Search:
         """All that a search could return, where the backend says which these are; empty where it can't."""
         return searched_passages_of(self._backend)
 
+    @property
+    def identity(self) -> str:
+        """What is searched, as far as the backend tells: its name or else its type, and of an index its passages."""
+        kind = str(getattr(self._backend, "name", type(self._backend).__name__))
+        passages = self.passages
+        return f"{kind}, {getattr(passages, 'fingerprint', len(passages))}" if len(passages) else kind
+
     @cached_property
     def _sketch(self) -> PhraseSketch | None:
         return PhraseSketch(self.passages) if 0 < len(self.passages) <= _MAX_SKETCHED else None

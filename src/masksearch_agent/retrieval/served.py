@@ -66,9 +66,9 @@ class ServedBackend:
             raise RetrievalError(f"{url!r} is no address ({failure}); expected http://HOST:PORT") from failure
         self._url = address.copy_with(path=settings.path) if address.path in ("", "/") else address
         # Messages name it without the password that an address may hold.
-        self._name = f"the search server {self._url.copy_with(userinfo=b'')}"
+        self.name = f"the search server {self._url.copy_with(userinfo=b'')}"
         self._settings = settings
-        self._caller = PatientCaller(self._name, settings.calls)
+        self._caller = PatientCaller(self.name, settings.calls)
         # A client without an event loop serves every loop; what is in flight is a thread each.
         self._http = httpx.Client(timeout=settings.calls.timeout_s)
         self._threads = ThreadPoolExecutor(_MAX_REQUESTS, thread_name_prefix="masksearch-served")
@@ -118,7 +118,7 @@ class ServedBackend:
     def _malformed(self, found: object, expected: str) -> RetrievalError:
         shown = sorted(map(str, found)) if isinstance(found, Mapping) else repr(found)
         return RetrievalError(
-            f"{self._name} replied {str(shown)[:_SHOWN_CHARACTERS]}; expected {expected}. Say in the "
+            f"{self.name} replied {str(shown)[:_SHOWN_CHARACTERS]}; expected {expected}. Say in the "
             f"recipe what it calls its fields (`retrieval.served`)"
         )
 

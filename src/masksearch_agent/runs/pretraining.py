@@ -49,7 +49,7 @@ class Pretraining:
         command: str = "",
         train_questions: Sequence[Path] = (),
     ) -> None:
-        check_files(corpus, questions, train_questions, has_exam=recipe.exam.documents > 0)
+        check_files(corpus, questions, train_questions, recipe.exam.documents > 0, directory)
         self.recipe, self.directory, self.command = recipe, directory, command
         make, documents = RecipeStages(recipe), Corpus(str(corpus))
         searched = make.search(make.index(documents))

@@ -26,9 +26,16 @@ class QuestionFile:
 
 
 def check_files(
-    corpus: Path, questions: Sequence[QuestionFile], train_questions: Sequence[Path], has_exam: bool
+    corpus: Path,
+    questions: Sequence[QuestionFile],
+    train_questions: Sequence[Path],
+    has_exam: bool,
+    directory: Path,
 ) -> None:
-    """Refuse what is not there, before anything is done; without an exam there have to be questions."""
+    """Refuse what is not there, before anything is done; without an exam there have to be questions.
+
+    Nor can the run's own folder be in the corpus: what it writes would be documents, and the corpus never the same.
+    """
     if not has_exam and not questions:
         raise ConfigError(
             "there is nothing to evaluate on; pass --test or --test-with-passages NAME=FILE, or hold documents back "
@@ -36,6 +43,11 @@ def check_files(
         )
     if not corpus.exists():
         raise CorpusError(f"there is no corpus at {corpus}; pass a file or folder of documents")
+    if corpus.is_dir() and directory.resolve().is_relative_to(corpus.resolve()):
+        raise ConfigError(
+            f"the run folder {directory} is inside the corpus {corpus}, which would change with every stage; pass an "
+            f"--out that is not"
+        )
     for file in questions:
         if not file.path.is_file():
             raise EvaluationError(f"there are no questions at {file.path}; pass NAME=FILE of a benchmark")

@@ -12,7 +12,7 @@ import dataclasses
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -42,6 +42,8 @@ __all__ = (
 
 _HASHED_BYTES = 256 * 2**20
 """Of a larger file only the size is looked at."""
+_HASHED_FOLDER_BYTES = 4 * 2**30
+"""Of the files of a larger folder only the sizes are looked at. Reading so much takes some ten seconds."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ class Artifact:
 
 
 class Corpus(Artifact):
-    """Documents, or passages in a table; a folder of them is known by its files and their sizes."""
+    """Documents, or passages in a table; a folder of them is known by its files and what is in them."""
 
     @property
     def identity(self) -> list[str]:
@@ -71,8 +73,13 @@ class Corpus(Artifact):
         if self.stage is not None or not folder.is_dir():
             return super().identity
         files = sorted(file for file in folder.rglob("*") if file.is_file())
-        sizes = [f"{file.relative_to(folder)} {file.stat().st_size}" for file in files]
-        return ["", self.path, content_id(*sizes)]
+        sizes = {file: file.stat().st_size for file in files}
+        # Not by the time of the last change, which is another one in a copy.
+        is_small = sum(sizes.values()) <= _HASHED_FOLDER_BYTES
+        told = (
+            f"{file.relative_to(folder)} {_fingerprint(file) if is_small else sizes[file]}" for file in files
+        )
+        return ["", self.path, content_id(*told)]
 
 
 class IndexFolder(Artifact):
@@ -252,8 +259,12 @@ def _artifacts(value: Any) -> Iterator[Artifact]:
 
 def _fingerprint(file: Path) -> str:
     """Return a hash of a file's content, or its size where reading it would take long."""
-    size = file.stat().st_size
-    if size > _HASHED_BYTES:
-        return f"{size} bytes"
+    about = file.stat()
+    return f"{about.st_size} bytes" if about.st_size > _HASHED_BYTES else _hash(file, about.st_mtime_ns)
+
+
+@lru_cache(maxsize=100_000)
+def _hash(file: Path, changed_ns: int) -> str:
+    """Hash a file's content, once while it is not changed: many stages of a run ask."""
     with file.open("rb") as content:
         return hashlib.file_digest(content, "sha256").hexdigest()[:16]

@@ -29,7 +29,7 @@ from masksearch_agent.ramp.extraction.model_spans import ModelSpanExtractor
 from masksearch_agent.ramp.extraction.spacy_spans import AskingExtractor, SpacySpanExtractor
 from masksearch_agent.ramp.extraction.span_process import SpacyProcess
 from masksearch_agent.ramp.perplexity import MeasuringExtractor, SpanSurprisal
-from masksearch_agent.ramp.rating import count_sheet, write_sheet
+from masksearch_agent.ramp.rating import count_sheet, is_blank_sheet, write_sheet
 from masksearch_agent.ramp.spans import CarefulExtractor, FactMention, FactSpanExtractor, SpanExtractor
 from masksearch_agent.ramp.tasks import RampReport, build_ramp_tasks
 from masksearch_agent.ramp.two_passages.chains import interleave_share, two_passage_questions
@@ -247,7 +247,16 @@ def _read_questions(file: Path) -> Iterator[SearchTask]:
 def write_rating_sheet(
     tasks: Sequence[SearchTask], count: int, seed: int, search: Search | None, out: Path
 ) -> dict[str, Any]:
-    """Write a sheet of random tasks to rate (`ramp.rating`), with the passages of the search's index quoted."""
+    """Write a sheet of random tasks to rate (`ramp.rating`), with the passages of the search's index quoted.
+
+    Raises:
+        TaskError: There is a file that is not a sheet still to be filled in.
+    """
+    if out.exists() and not is_blank_sheet(_read_sheet(out)):
+        raise TaskError(
+            f"{out} is not a sheet that nobody has filled in, and stays as it is; choose another file for the new one "
+            f"(`--out`)"
+        )
     passages = {} if search is None else {passage.id: passage for passage in search.passages}
     replace_text(out, write_sheet(tasks, count, seed, passages.get))
     return {"sheet": str(out), "tasks": min(count, len(tasks)), "seed": seed}
@@ -259,11 +268,7 @@ def count_rated(sheet: Path) -> dict[str, Any]:
     Raises:
         TaskError: It cannot be read, or is no sheet.
     """
-    try:
-        text = sheet.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as failure:
-        raise TaskError(f"cannot read the sheet {sheet}: {failure}") from failure
-    found = count_sheet(text)
+    found = count_sheet(_read_sheet(sheet))
     low, high = found.interval
     return {
         "rated": found.rated,
@@ -274,3 +279,10 @@ def count_rated(sheet: Path) -> dict[str, Any]:
         "unrated": found.unrated,
         "not_good": list(found.bad_ids),
     }
+
+
+def _read_sheet(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as failure:
+        raise TaskError(f"cannot read the sheet {path}: {failure}") from failure

@@ -89,10 +89,12 @@ def export_dataset(
 ) -> dict[str, Any]:
     """Write the conversations of a store as a dataset with its card; return what was written.
 
-    Data of either format that was there is replaced; `stage` and `accepted` are the filters of `TraceStore`.
+    What an earlier export wrote there, in either format, is replaced. `stage` and `accepted` are the filters of
+    `TraceStore`.
 
     Raises:
         TraceError: There is nothing to write; the folder is then left as it was.
+        ConfigError: The folder has a card or data of somebody else.
         MissingExtraError: Parquet was asked for and pyarrow is not installed.
     """
     statistics = _Statistics()

@@ -102,11 +102,25 @@ def test_a_bundle_without_provenance_has_a_card_too():
 def test_a_bundle_is_sent_with_its_card_and_private(hub: Hub, bundle: Path):
     assert push_bundle(bundle, "ada/harrow") == "https://hub/ada/harrow/commit/1"
     assert hub.sent["repo"] == ("ada/harrow", {"private": True, "exist_ok": True})
-    assert hub.sent["folder"] == (
-        bundle,
-        ["checkpoint-*", "*.partial", "metrics*.jsonl", "runs/*", "README.md"],
-    )
+    assert hub.sent["folder"] == (bundle, ["*/*", "*.partial", "metrics*.jsonl", "README.md"])
     assert hub.sent["README.md"] == model_card(info(**PROVENANCE), "ada/harrow")
+
+
+def test_what_training_leaves_in_the_folder_and_an_index_there_stay_here(hub: Hub, bundle: Path):
+    from huggingface_hub.utils import filter_repo_objects
+
+    push_bundle(bundle, "ada/harrow")
+    needed = [BUNDLE_FILE, "config.json", "model-00001-of-00002.safetensors", "tokenizer.json"]
+    left = [
+        *(
+            "trainer/checkpoint-2/optimizer.pt",
+            "trainer/README.md",
+            "base/model.safetensors",
+            "metrics.jsonl",
+        ),
+        *("checkpoint-3/model.safetensors", "runs/events.1", "index/build-1/passages.jsonl"),
+    ]
+    assert list(filter_repo_objects([*needed, *left], ignore_patterns=hub.sent["folder"][1])) == needed
 
 
 def test_what_is_no_bundle_is_not_sent(hub: Hub, tmp_path: Path):
@@ -126,3 +140,9 @@ def test_a_hub_that_refuses_is_said_in_words(hub: Hub, bundle: Path, monkeypatch
     monkeypatch.setattr(hub, "create_repo", refuse)
     with pytest.raises(BundleError, match=r"refused 'ada/harrow': .*hf auth login"):
         push_bundle(bundle, "ada/harrow")
+
+
+def test_a_name_that_the_hub_cannot_have_is_said_in_words(bundle: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(BundleError, match=r"refused 'ada/har row': .*name it `owner/name`"):
+        push_bundle(bundle, "ada/har row")

@@ -69,6 +69,18 @@ def test_a_refusal_ends_at_once(status: int) -> None:
     assert len(service.calls_s) == 1
 
 
+def test_a_key_that_is_not_set_ends_at_once_where_the_library_finds_out_with_the_first_call() -> None:
+    # Anthropic's words.
+    no_key = TypeError(
+        "Anthropic authentication failed: no API key or authorization token were provided. Set the ANTHROPIC_API_KEY "
+        "environment variable"
+    )
+    service = Service([no_key] * 2)
+    with pytest.raises(ServiceRefusedError, match="the model refuses every call: TypeError: Anthropic auth"):
+        call(service)
+    assert len(service.calls_s) == 1
+
+
 def test_a_bad_request_is_not_repeated() -> None:
     service = Service([http_error(400)] * 2)
     with pytest.raises(ServiceError, match="400"):

@@ -342,8 +342,9 @@ def test_a_question_that_fails_on_a_worker_costs_that_question(
         async def answer_task(self, task: SearchTask, seed: int) -> None:
             raise ModelError("the prompt has 2100 tokens")
 
-    monkeypatch.setattr(work, "open_agent", lambda choice, recipe: ())
-    monkeypatch.setattr(work, "answerer_of", lambda: Broken())
+    monkeypatch.setattr(work, "open_agent", lambda choice, recipe: (None, "agentic"))
+    monkeypatch.setattr(work, "answerer_of", lambda agent, mode: Broken())
+    monkeypatch.setattr(work, "conditions_of", lambda agent, mode: {"mode": mode})
     work._open.cache_clear()
     file = tmp_path / "questions.jsonl"
     write_jsonl(file, [SearchTask(f"q{number}", "qa", "Who?", (("Ada",),)) for number in range(5)])

@@ -51,13 +51,31 @@ def test_a_run_goes_on_from_results_of_its_own_model_and_seed_only(tmp_path: Pat
     append_result(file, result("t1", 1.0), LABEL)
     with file.open("a") as torn:
         torn.write('{"task_id": "t2", "ques')
-    assert list(check_producer(file, "model#1", 0)) == ["t1"]
+    assert list(check_producer(file, "model#1", 0, {})) == ["t1"]
     assert file.read_text().endswith("\n")
     with pytest.raises(EvaluationError, match="results of model#1, but the agent to evaluate is other"):
-        check_producer(file, "other", 0)
+        check_producer(file, "other", 0, {})
     with pytest.raises(EvaluationError, match="results of seed 0, but this evaluation has seed 3"):
-        check_producer(file, "model#1", 3)
-    assert check_producer(tmp_path / "absent.jsonl", "any", 0) == {}
+        check_producer(file, "model#1", 3, {})
+    assert check_producer(tmp_path / "absent.jsonl", "any", 0, {}) == {}
+
+
+def test_answers_that_were_given_with_another_index_or_limit_are_refused_and_those_that_do_not_say_are_not(
+    tmp_path: Path,
+) -> None:
+    file, now = tmp_path / "results.jsonl", {"index": "BM25Index, aa", "agent.max_searches": 5}
+    label = ResultLabel("qa", "agentic", asked_with={"index": "BM25Index, aa", "agent.max_searches": 3})
+    append_result(file, result("t1", 1.0), label)
+    with pytest.raises(
+        EvaluationError, match=r"given with another agent.max_searches \(3 then, 5 now\); choose"
+    ):
+        check_producer(file, "model#1", 0, now)
+    assert list(check_producer(file, "model#1", 0, {**now, "agent.max_searches": 3, "agent.newer": 1})) == [
+        "t1"
+    ]
+    for name, given in (("of-a-label", LABEL), ("without-one", None)):
+        append_result(tmp_path / name, result("t1", 1.0), given)
+        assert list(check_producer(tmp_path / name, "model#1", 0, now)) == ["t1"]
 
 
 @pytest.mark.parametrize(

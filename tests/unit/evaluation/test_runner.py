@@ -16,11 +16,12 @@ from fakes.tiny_models import make_test_model
 from langchain_core.messages import BaseMessage
 from langgraph.checkpoint.memory import InMemorySaver
 
-from masksearch_agent.agent.prompts import COMPACT_PROMPTS
+from masksearch_agent.agent.prompts import COMPACT_PROMPTS, FULL_PROMPTS
 from masksearch_agent.agent.runnable import MaskSearchAgent
 from masksearch_agent.calls.chat import ChatCaller
 from masksearch_agent.config.agent import AgentSettings
 from masksearch_agent.config.evaluation import EvaluationSettings
+from masksearch_agent.config.retrieval import RetrievalSettings
 from masksearch_agent.errors import (
     ConfigError,
     EvaluationError,
@@ -32,6 +33,7 @@ from masksearch_agent.evaluation.results import QuestionResult, read_label, read
 from masksearch_agent.evaluation.runner import evaluate, summarise, summarise_categories
 from masksearch_agent.judging.judge import ModelJudge
 from masksearch_agent.records import Hop, Passage, SearchTask
+from masksearch_agent.retrieval.index import build_index
 from masksearch_agent.retrieval.search import Search
 
 GOLD = Passage("gold", "Velling Works", "It was founded by Ada Holt.")
@@ -217,6 +219,55 @@ def test_results_of_another_seed_are_not_taken_for_this_ones(tmp_path: Path) -> 
     evaluate(make_agent()[0], TASKS[:1], EvaluationSettings(seed=1), results_path=path)
     with pytest.raises(EvaluationError, match="holds results of seed 1, but this evaluation has seed 2"):
         evaluate(make_agent()[0], TASKS[:1], EvaluationSettings(seed=2), results_path=path)
+
+
+def test_a_question_that_changed_under_its_id_is_asked_again(tmp_path: Path) -> None:
+    path = tmp_path / "results.jsonl"
+    evaluate(make_agent()[0], TASKS[:2], results_path=path)
+    agent, model = make_agent()
+    changed = dataclasses.replace(TASKS[1], question="Question 2?")
+    results = evaluate(agent, [TASKS[0], changed], results_path=path)
+    assert asked(model) == {"Question 2?"}
+    assert [(result.question, result.em) for result in results] == [("Question 0?", 1), ("Question 2?", 1)]
+    assert read_results(path) == results
+
+
+def test_kept_answers_are_scored_by_the_task_as_it_is_now_and_judged_again(tmp_path: Path) -> None:
+    path = tmp_path / "results.jsonl"
+    right = ModelJudge(ChatCaller(ScriptedChatModel(script=["<reason>r</reason><verdict>right</verdict>"])))
+    evaluate(make_agent(fail_on(2, raising=TOO_LONG))[0], TASKS[:3], results_path=path, judge=right)
+    agent, model = make_agent()
+    now = [
+        dataclasses.replace(task, answers=(("Bram Voss",),), gold_passage_ids=("gold",), category="new")
+        for task in TASKS[:3]
+    ]
+    results = evaluate(agent, now, results_path=path)
+    assert model.calls == []
+    assert [(result.recall, result.em, result.gold_recall) for result in results] == [
+        *((0, 0, 1), (1, 1, 1), (0, 0, 0)),
+    ]
+    assert [(result.gold, result.category) for result in results] == [(("Bram Voss",), "new")] * 3
+    assert [result.is_correct for result in results] == [None, None, False]
+    assert results[2].failure == str(TOO_LONG)
+    assert sorted(read_results(path), key=lambda result: result.task_id) == results
+
+
+def test_answers_of_another_index_other_limits_or_prompts_are_not_taken_for_these(tmp_path: Path) -> None:
+    pytest.importorskip("tantivy")
+    path, (agent, _) = tmp_path / "results.jsonl", make_agent()
+    build_index([GOLD, OTHER], tmp_path / "index", RetrievalSettings(mode="bm25"))
+    agent = agent.replace(search=tmp_path / "index")
+    first = evaluate(agent, TASKS[:1], results_path=path)
+    build_index([OTHER, GOLD], tmp_path / "again", RetrievalSettings(mode="bm25"))
+    assert evaluate(agent.replace(search=tmp_path / "again"), TASKS[:1], results_path=path) == first
+    build_index([OTHER], tmp_path / "index", RetrievalSettings(mode="bm25"))
+    for other, what in (
+        (agent.replace(search=tmp_path / "index"), r"index \('BM25Index, "),
+        (agent.with_limits(max_searches=0), r"agent.max_searches \(5 then, 0 now\)"),
+        (agent.replace(prompts=FULL_PROMPTS), "prompts"),
+    ):
+        with pytest.raises(EvaluationError, match=f"holds answers that were given with another {what}"):
+            evaluate(other, TASKS, results_path=path)
 
 
 def test_two_questions_of_one_id_are_refused() -> None:

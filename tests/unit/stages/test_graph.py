@@ -3,6 +3,7 @@ from __future__ import annotations
 import gc
 import io
 import json
+import os
 import shutil
 import weakref
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from rich.console import Console
 from masksearch_agent.config.base import Settings
 from masksearch_agent.errors import ConfigError
 from masksearch_agent.stages import graph as graphs
+from masksearch_agent.stages import stage as stage_module
 from masksearch_agent.stages.display import Bar, Display
 from masksearch_agent.stages.graph import StageGraph
 from masksearch_agent.stages.stage import AgentFolder, Corpus, Site, Spent, Stage, TaskFile, lineage
@@ -265,6 +267,24 @@ def test_what_was_made_from_files_that_changed_since_is_refused(tmp_path: Path) 
     (folder / "new.txt").write_text("Quay")
     with pytest.raises(ConfigError, match="made from another corpus"):
         finish()
+
+
+def test_a_folder_is_known_by_what_is_in_its_files_and_not_by_their_times(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "documents").mkdir()
+    document = tmp_path / "documents" / "a.txt"
+    document.write_text("Quay of 1923")
+    before = Corpus(str(tmp_path / "documents")).identity
+    os.utime(document, (1, 1))
+    assert Corpus(str(tmp_path / "documents")).identity == before
+    document.write_text("Quay of 1924")
+    changed = Corpus(str(tmp_path / "documents")).identity
+    assert changed != before
+    monkeypatch.setattr(stage_module, "_HASHED_FOLDER_BYTES", 11)
+    large = Corpus(str(tmp_path / "documents")).identity
+    document.write_text("Quay of 1925")
+    assert Corpus(str(tmp_path / "documents")).identity == large
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

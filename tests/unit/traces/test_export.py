@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from masksearch_agent.dataset_folder import ExportFormat, write_card
-from masksearch_agent.errors import TraceError
+from masksearch_agent.errors import ConfigError, TraceError
 from masksearch_agent.records import Message, Trajectory, Turn, Usage
 from masksearch_agent.traces.export import export_dataset
 from masksearch_agent.traces.store import TraceStore
@@ -54,6 +54,42 @@ def test_the_folder_loads_as_a_dataset_that_trl_reads(
     ]
     assert rows[0]["messages"][-1]["content"] == "<think></think><answer> Ada</answer>"
     assert rows[0]["tools"] == []
+
+
+def test_an_export_replaces_what_an_earlier_one_wrote_and_nothing_else(
+    store: TraceStore, tmp_path: Path
+) -> None:
+    folder = tmp_path / "data"
+    export_dataset(store, folder, "jsonl")
+    (folder / "data" / "mine.jsonl").write_text("mine")
+    (folder / "data" / "new-train.jsonl").write_text("left by a killed export")
+    pytest.importorskip("pyarrow")
+    export_dataset(store, folder, "parquet")
+    assert sorted(file.name for file in (folder / "data").iterdir()) == [
+        *("mine.jsonl", "new-train.jsonl", "train.parquet"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("README.md", "# My project"),
+        ("README.md", "---\ntags: [masksearch]\n---\n# A model"),
+        ("README.md", "---\n: [\n---\n"),
+        ("data/train.jsonl", "{}"),
+        ("data/notes.txt", "x"),
+    ],
+)
+def test_a_folder_of_somebody_else_is_refused_and_left_as_it_is(
+    store: TraceStore, tmp_path: Path, name: str, text: str
+) -> None:
+    file = tmp_path / "project" / name
+    file.parent.mkdir(parents=True)
+    file.write_text(text)
+    with pytest.raises(ConfigError, match="choose another folder"):
+        export_dataset(store, tmp_path / "project", "jsonl")
+    assert [path for path in (tmp_path / "project").rglob("*") if path.is_file()] == [file]
+    assert file.read_text() == text
 
 
 def test_the_card_says_what_is_in_it(store: TraceStore, tmp_path: Path) -> None:
