@@ -121,7 +121,7 @@ def make_epub() -> bytes:
         {
             "META-INF/container.xml": f"<container>{container}</container>",
             "OEBPS/book.opf": opf,
-            "OEBPS/z first.xhtml": "<html><body><h1>Building</h1><p>It took years.</p></body></html>",
+            "OEBPS/z first.xhtml": "<html><head><title/></head><body><h1>Building</h1><p>It took years.</p></body></html>",
             "OEBPS/a.xhtml": "<html><body><h1>Opening</h1><p>In 1932.</p></body></html>",
         }
     )
@@ -160,6 +160,12 @@ def parsed() -> dict[str, list[tuple[str, str]]]:
             <div class="toc"><dl><dt>12.1. RAID</dt></dl></div><div role="navigation">Menu</div>
             <div class="sect1 related-work" id="contents"><p>A navigator reads the table.</p></div>
             <div class="navfooter">Next</div>""",
+        "figure.html": b"""<title>Harbour</title><p>Run:</p><figure><pre>dig --deep</pre></figure>
+            <figure><img src="a" alt="Picture"><video>No video.</video><figcaption>By Anna Holm.</figcaption></figure>
+            <figure><table><tr><td>Mole</td><td>9 m</td></tr></table></figure>
+            <form><label>Open: 9 to 5 <input value="typed"></label><button>Send</button></form>""",
+        "page.xhtml": b"""<?xml version="1.0"?><html><head><title/><script src="a > b"/><link href="c"/></head>
+            <body><aside class="break"/><p>Since<br/>1932.</p></body></html>""",
         "guide.html": b"<title>Guide</title><h1>Guide</h1><p>Intro.</p><h2>Install</h2><p>Run.</p><h3>Linux</h3>"
         b"<pre>a\n  b</pre><h2>Use</h2><p>Use it.</p>",
         "front.md": b"---\ntitle: Harbour of Aldin\n# draft: remove before launch\n---\n\nIt opened in 1932.\n",
@@ -206,6 +212,8 @@ def parsed() -> dict[str, list[tuple[str, str]]]:
         ("only_nav.html", [("Harbour", "Soup, fish.")]),
         ("noscript.html", [("Harbour", "Since 1932.")]),
         ("docbook.html", [("Pages", "A navigator reads the table.")]),
+        ("figure.html", [("Harbour", "Run:\n\ndig --deep\nBy Anna Holm.\nMole 9 m\nOpen: 9 to 5")]),
+        ("page.xhtml", [("stem", "Since\n1932.")]),
         (
             "guide.html",
             [
@@ -374,6 +382,7 @@ def test_time_grows_with_the_size_of_a_page_and_no_faster(count: int) -> None:
         (".txt", "word" + " " * 100_000 + "\n" * 100_000 + "word"),
         (".txt", "長" * 20_000),
         (".html", "<p>" + "&amp;" * 50_000),
+        (".xhtml", "<p>text</p>" + "<a" * 50_000 + "a" * 100_000 + " '" * 50_000 + "/" * 100_000),
         (".rst", "=" * 20_000 + "\n\n" + "*" * 20_000),
     ],
 )
