@@ -27,7 +27,7 @@ from masksearch_agent.records import Passage
 from masksearch_agent.retrieval.backends import IndexPart, RetrieverMode, SearchBackend
 from masksearch_agent.retrieval.embedders import Embedder, SentenceEmbedder
 from masksearch_agent.retrieval.manifest import BUILD_PREFIX, Manifest, is_index, writing
-from masksearch_agent.retrieval.passages import Extent, PassageFile
+from masksearch_agent.retrieval.passages import Extent, PassageFile, with_advice
 
 __all__ = ("IndexReport", "build_index", "open_index", "update_index")
 
@@ -146,7 +146,7 @@ def _open_old(directory: Path) -> _Old:
     try:
         return _Old(manifest, PassageFile(directory / manifest.folder, manifest.extent, is_kept=False))
     except RetrievalError as failure:
-        raise RetrievalError(f"{failure}; run `masksearch index` to build the index again") from failure
+        raise RetrievalError(with_advice(failure)) from failure
 
 
 class _Writer:
@@ -161,12 +161,13 @@ class _Writer:
         self._parts = _parts_of(settings.mode)
         self._failures = Failures()
         self._old = old
+        self._is_built_again = False
 
     def write(self, passages: Iterable[Passage], removed: Collection[str] | None = None) -> IndexReport:
         """Append passages (`append_passages`), bring the parts in line, and make it the index."""
         from masksearch_agent.retrieval.passage_writer import append_passages
 
-        old = self._old
+        old, self._is_built_again = self._old, removed is None
         embeds = any(mode.embeds for mode in self._parts.values()) and isinstance(self._settings.dense, str)
         wanted = Manifest(
             extent=Extent(),
@@ -245,7 +246,8 @@ class _Writer:
     def _is_whole(self, old: _Old) -> bool:
         try:
             for mode, part in self._installed(old):
-                mode.check(part)
+                is_searched = mode in self._parts.values()
+                mode.check_whole(part) if self._is_built_again and is_searched else mode.check(part)
         except RetrievalError as failure:
             logger.warning("building the index again: %s", failure)
             return False
@@ -338,7 +340,7 @@ def _open(
             for name, part in parts.items()
         ]
     except RetrievalError as failure:
-        raise RetrievalError(f"{failure}; run `masksearch index` to build the index again") from failure
+        raise RetrievalError(with_advice(failure)) from failure
     return RETRIEVER_MODES.get(mode).fuse(backends, manifest.rrf_k)  # type: ignore[no-any-return]
 
 
