@@ -288,7 +288,8 @@ def _read_sheets(raw: bytes, encoding: str) -> Document:
     sections: list[Section] = []
     for name in book.sheet_names:
         rows = ([as_text(cell) for cell in row] for row in book.get_sheet_by_name(name).iter_rows())
-        sections.append(((name,), "\n".join(" | ".join(filter(None, row)) for row in rows if any(row))))
+        text = "\n".join(" | ".join(filter(None, row)) for row in rows if any(row))
+        sections.append(((name,) if text else (), text))
     return Document("", sections)
 
 

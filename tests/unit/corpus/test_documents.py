@@ -121,7 +121,7 @@ def make_epub() -> bytes:
         {
             "META-INF/container.xml": f"<container>{container}</container>",
             "OEBPS/book.opf": opf,
-            "OEBPS/z first.xhtml": "<html><head><title/></head><body><h1>Building</h1><p>It took years.</p></body></html>",
+            "OEBPS/z first.xhtml": "<html><title/><body><h1>Building</h1><p>It took years.</p></body></html>",
             "OEBPS/a.xhtml": "<html><body><h1>Opening</h1><p>In 1932.</p></body></html>",
         }
     )
@@ -144,6 +144,7 @@ def parsed() -> dict[str, list[tuple[str, str]]]:
         for name, rows in (
             ("Bridges", [["Name", "Opened"], ["Old", 1932.0]]),
             ("Piers", [["None", None, 2.5]]),
+            ("Sheet3", []),
         ):
             sheet = book.add_worksheet(name)
             for number, row in enumerate(rows):
@@ -174,6 +175,7 @@ def parsed() -> dict[str, list[tuple[str, str]]]:
         "setext.md": b"Guide\n=====\n\nIntro *here*.\n\nInstall\n-------\n\n| a | b |\n|---|---|\n| 1 | 2 |\n",
         "no_front.md": b"---\na: [\n---\n\nText stays.\n",
         "picture.md": b"# Harbour\n\nOpen.\n\n![plan](data:image/png;base64," + b"QUJD" * 50_000 + b")\n",
+        "headings.md": b"# Report\n\n## Revenue was 5 million\n\n## Costs\n\nThey fell.\n",
         "guide.rst": b"Guide\n=====\n\nIntro.\n\nInstall\n-------\n\nRun :func:`it`.\n\n"
         b".. versionadded:: 2\n   More.\n",
         "guide.docx": make_docx(),
@@ -228,6 +230,13 @@ def parsed() -> dict[str, list[tuple[str, str]]]:
         ("crlf.md", [("Harbour", "It opened in 1932.")]),
         ("setext.md", [("Guide", "Intro here."), ("Guide › Install", "a b\n1 2")]),
         ("no_front.md", [("a: [", "Text stays.")]),
+        (
+            "headings.md",
+            [
+                ("Report › Revenue was 5 million", "Revenue was 5 million"),
+                ("Report › Costs", "They fell."),
+            ],
+        ),
         ("picture.md", [("Harbour", "Open.")]),
         ("guide.rst", [("Guide", "Intro."), ("Guide › Install", "Run :func:`it`.\n\n.. versionadded:: 2\n   More.")]),
         ("guide.docx", [("Guide", "What it is."), ("Guide › Install", "Run it.\n\nBridge\n\n1932")]),
