@@ -252,10 +252,20 @@ def test_a_document_that_is_added_again_takes_the_place_of_all_its_passages(grow
     report = update_index(
         grown, [shorter, Passage("d6-0", "D6", "text6 part0 common", "d6", 0)], embedder=WordEmbedder()
     )
-    assert report == IndexReport(38, added=1, removed=3, embedded=1)
+    assert report == IndexReport(38, added=1, removed=3, embedded=1, replaced=2, replaced_first=("d4", "d6"))
     opened = open_index(grown, "bm25")
     assert [ids(hits) for hits in opened.search(["text4", "text6"], 9)] == [["d4-0"], ["d6-0"]]
     assert opened.search(["shorter"], 9)[0][0].passage == shorter
+
+
+def test_replaced_documents_are_told_where_the_index_is_built_anew_and_those_that_stay_are_not(grown: Path):
+    kept = [Passage(f"d0-{part}", "D0", f"text0 part{part} common", "d0", part) for part in range(2)]
+    changed = [Passage(f"d{number}", "", f"other{number}", f"d{number}") for number in range(1, 20)]
+    (build,) = grown.glob("build-*")
+    report = update_index(grown, [*kept, *changed, Passage("n", "", "new", "n")], embedder=WordEmbedder())
+    assert list(grown.glob("build-*")) != [build]
+    assert (report.replaced, report.replaced_first) == (19, ("d1", "d2", "d3", "d4", "d5"))
+    assert update_index(grown, removed=["d7"], embedder=WordEmbedder()).replaced == 0
 
 
 def test_an_index_with_many_dead_rows_is_built_anew_without_embedding_again(grown: Path):
