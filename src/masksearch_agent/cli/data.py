@@ -46,12 +46,7 @@ def index(
     ],
     out: Annotated[Path, typer.Option(help="Folder of the index.")] = Path("runs/index"),
     add: Annotated[
-        bool,
-        typer.Option(
-            "--add",
-            help="Add to the index. What it has of a document with the same path below CORPUS, or of a row with the "
-            "same id, is replaced.",
-        ),
+        bool, typer.Option("--add", help="Add; what has the same path below CORPUS or row id is replaced.")
     ] = False,
     max_failed: cli.MaxFailedOption = None,
     recipe: cli.RecipeOption = None,
@@ -75,19 +70,13 @@ def index(
         built = update_index(out, passages) if add else build_index(passages, out, resolved.retrieval)
     for example in read.examples:
         cli.MESSAGES.print(f"[yellow]skipped[/] {escape(example)}", highlight=False, soft_wrap=True)
-    if built.replaced:
-        names = ", ".join(
-            [*built.replaced_first, *(["…"] if built.replaced > len(built.replaced_first) else [])]
-        )
-        what = f"what the index had by the same path below CORPUS or row id ({built.replaced}): {names}"
-        cli.MESSAGES.print(f"[yellow]replaced[/] {escape(what)}", highlight=False, soft_wrap=True)
-    changed = {"added": built.added, "removed": built.removed, "embedded": built.embedded}
     cli.print_result(
         {
             "index": str(out),
             "passages": built.passages,
             "mode": Manifest.read(out).mode,
-            "changed": {**changed, "replaced": built.replaced} if add else changed,
+            "changed": {"added": built.added, "removed": built.removed, "embedded": built.embedded},
+            **({"replaced": {"documents": built.replaced, "first": built.replaced_first}} if add else {}),
             "documents": read.as_dict(),
             **({"not_embedded": dict(built.failures)} if built.failures else {}),
         },

@@ -227,8 +227,8 @@ class _Writer:
     def _is_whole(self, old: _Old) -> bool:
         try:
             for mode, part in self._installed(old):
-                is_searched = mode in self._parts.values()
-                mode.check_whole(part) if self._is_built_again and is_searched else mode.check(part)
+                is_kept = self._is_built_again and mode in self._parts.values()
+                (mode.check_whole if is_kept else mode.check)(part)
         except RetrievalError as failure:
             logger.warning("building the index again: %s", failure)
             return False

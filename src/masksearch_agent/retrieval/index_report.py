@@ -29,7 +29,7 @@ class IndexReport:
     failures: Mapping[str, int] = field(default_factory=dict)
     """Passages that could not be embedded, by reason. Words find them, and the next change tries them again."""
     replaced: int = 0
-    """Documents of `update_index` whose passages took the place of others of the same document."""
+    """Documents that `update_index` was given and whose old passages, one or more, it took out."""
     replaced_first: tuple[str, ...] = ()
     """The ids of the first of them."""
 
@@ -59,7 +59,7 @@ def report_change(
 
     there, first = now.is_there(), 0
     gone = now.rows["text"][:0]
-    replaced, names = 0, ()
+    replaced, names = 0, tuple[str, ...]()
     if before is not None:
         is_gone = before.is_there()
         if before.directory == now.directory:

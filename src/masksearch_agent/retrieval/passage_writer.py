@@ -147,7 +147,7 @@ def _write_new(
 
 
 def _known_lines(known: PassageFile | None, is_read: bool) -> tuple[Any, Any]:
-    """Return the hashes of the lines that are there, sorted, and the row of each; where they are read, of whole ones."""
+    """Return the hashes of the lines that are there, sorted, and the row of each; of those read, the whole ones."""
     if known is None:
         return np.empty(0, dtype="<u8"), np.empty(0, dtype=np.int64)
     rows = _whole_rows(known) if is_read else np.flatnonzero(known.is_there())

@@ -147,7 +147,7 @@ def _check_sum(file: Path) -> None:
     footer = _FOOTER.search(content[-_MAX_FOOTER_BYTES:].tobytes())
     if footer is not None:
         written, length = int(footer[1]), int.from_bytes(footer[2], "little") + 8
-        if zlib.crc32(content[: len(content) - length]) != written:
+        if zlib.crc32(content[: len(content) - length].data) != written:
             raise ValueError(f"{file.name} is damaged")
 
 

@@ -43,7 +43,7 @@ _VECTORS = "vectors.f32"
 _GAPS = "gaps.json"
 """The rows of passages that could not be embedded."""
 _PROBED = 10
-"""Passages that a search for any of them has to find, or the graph that leads to them is gone."""
+"""Passages that a search has to find, whatever for; where Chroma's graph is gone, it finds those added last."""
 _BATCH = 4096
 """Passages embedded and added at a time: enough to sort by length, little enough to hold."""
 
