@@ -69,12 +69,15 @@ def read_lines(path: Path, error: type[MaskSearchError]) -> Iterator[tuple[int, 
     """Yield what the lines of a file hold, each with its number; blank ones are left out."""
     if not path.is_file():
         raise error(f"no file at {path}")
-    with path.open(encoding="utf-8") as file:
+    with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             if not line.strip():
                 continue
             try:
-                data = json.loads(line)
-            except json.JSONDecodeError as failure:
-                raise error(f"{path}, line {number}: not JSON ({failure.msg})") from failure
+                data = json.loads(line.decode())
+            except UnicodeDecodeError as failure:
+                raise error(f"{path}, line {number}: not UTF-8 ({failure.reason})") from failure
+            except (json.JSONDecodeError, RecursionError) as failure:
+                why = getattr(failure, "msg", failure)
+                raise error(f"{path}, line {number}: not JSON ({why})") from failure
             yield number, data

@@ -242,6 +242,7 @@ def test_a_part_of_a_corpus_is_added_to_an_index_and_takes_the_place_of_its_old_
     added = run("index", "new", "--out", "index", "--add", "--json").json
     assert (added["passages"], added["mode"]) == (3, "bm25")
     assert added["changed"] == {"added": 2, "removed": 1, "embedded": 0}
+    assert added["replaced"] == {"documents": 1, "first": ["a.txt"]}
     assert_one_error(run("index", "new", "--out", "nowhere", "--add"), "no index in nowhere")
 
 

@@ -207,12 +207,17 @@ def test_jsonl_takes_plain_dictionaries_and_skips_blank_lines(tmp_path: Path) ->
 
 @pytest.mark.parametrize(
     ("line", "message"),
-    [("{not json", "line 3: not JSON"), ('{"id": "p"}', "line 3: not a valid Passage: title")],
+    [
+        ("{not json", "line 3: not JSON"),
+        ("[" * 100_000, "line 3: not JSON"),
+        ("\udcff", "line 3: not UTF-8"),
+        ('{"id": "p"}', "line 3: not a valid Passage: title"),
+    ],
 )
 def test_jsonl_errors_name_file_and_line(tmp_path: Path, line: str, message: str) -> None:
     path = tmp_path / "p.jsonl"
     good = json.dumps(dump_record(Passage("p", "T", "x")))
-    path.write_text(f"{good}\n\n{line}\n{good}\n")
+    path.write_text(f"{good}\n\n{line}\n{good}\n", errors="surrogateescape")
     passages = read_jsonl(path, Passage, TaskError)
     assert next(passages).id == "p"
     with pytest.raises(TaskError, match=f"p.jsonl, {message}"):

@@ -46,7 +46,7 @@ def index(
     ],
     out: Annotated[Path, cli.folder_option("Folder of the index.")] = Path("runs/index"),
     add: Annotated[
-        bool, typer.Option("--add", help="Add to the index; only the same documents are replaced.")
+        bool, typer.Option("--add", help="Add; what has the same path below CORPUS or row id is replaced.")
     ] = False,
     max_failed: cli.MaxFailedOption = None,
     recipe: cli.RecipeOption = None,
@@ -76,6 +76,7 @@ def index(
             "passages": built.passages,
             "mode": Manifest.read(out).mode,
             "changed": {"added": built.added, "removed": built.removed, "embedded": built.embedded},
+            **({"replaced": {"documents": built.replaced, "first": built.replaced_first}} if add else {}),
             "documents": read.as_dict(),
             **({"not_embedded": dict(built.failures)} if built.failures else {}),
         },

@@ -15,7 +15,7 @@ ARCHIVE_SUFFIXES = (".warc", ".warc.gz", ".warc.wet.gz")
 
 _KINDS = {
     "text/html": ".html",
-    "application/xhtml+xml": ".html",
+    "application/xhtml+xml": ".xhtml",
     "text/plain": ".txt",
     "application/pdf": ".pdf",
 }

@@ -53,9 +53,13 @@ _NOT_CONTENT = (
 )
 """Classes and ids of what leads to other pages and tells nothing itself (DocBook, Sphinx, Publican, MkDocs, …)."""
 _CONTENT = ":not(article, main, section, body)"
+_NOT_SAID = (
+    "input, button, select, datalist, textarea",  # What a reader fills in is not what the page says.
+    "img, area, svg, video, audio, object",  # Their text is for browsers that can't show them.
+)
 _SKIPPED = (
-    "nav, footer, aside, script, style, template, svg, iframe, [role=navigation], [role=search]",
-    "button, select, textarea",  # What a reader fills in is not what the page says.
+    *_NOT_SAID,
+    "nav, footer, aside, script, style, template, iframe, [role=navigation], [role=search]",
     '[hidden], [style*="display:none"], [style*="display: none"]',
     *(f"{mark}{name}{_CONTENT}" for mark in ".#" for name in _NOT_CONTENT),
     "ul.menu, ol.menu, ul.related, ol.related",
@@ -68,6 +72,11 @@ _HEADING = re.compile(r"<h([1-6])>(.*?)</h\1>", re.DOTALL)
 _PLACEHOLDER = re.compile(r"<[A-Za-z]\w*(?:-\w+)+>")
 """What stands for a word of the reader's, `<your-token>`; no tag of HTML's has a hyphen in it."""
 _TAG = re.compile(r"<[^>]*>")
+_VOID = "area|base|br|col|embed|hr|img|input|link|meta|source|track|wbr"
+_SELF_CLOSED = re.compile(
+    rf"""<(?!(?:{_VOID})[\s/])([A-Za-z][^\s<>/]*+)(?:[^<>"']|"[^"<]*"|'[^'<]*')*+(?<=/)>"""
+)
+"""A tag of XHTML's that is its own end; HTML knows that of the void ones alone, and takes `<title/>` for a start."""
 _CELL_GAP = re.compile(r"(?<=\S)\t+")
 _BREAK = re.compile(r"\n\s*\n")
 # A word that a line end cut in two; `1990-\n1995` and `Jean-\nPaul` keep their hyphen.
@@ -175,9 +184,16 @@ def _read_rst(raw: bytes, encoding: str) -> Document:
 
 
 def _read_html(raw: bytes, encoding: str) -> Document:
+    return _document_of(decode_text(raw, encoding, is_web_page=True))
+
+
+def _read_xhtml(raw: bytes, encoding: str) -> Document:
+    return _document_of(_SELF_CLOSED.sub(r"\g<0></\1>", decode_text(raw, encoding, is_web_page=True)))
+
+
+def _document_of(page: str) -> Document:
     from resiliparse.parse.html import HTMLTree
 
-    page = decode_text(raw, encoding, is_web_page=True)
     return Document(" ".join((HTMLTree.parse(page).title or "").split()), _sections_of(page))
 
 
@@ -186,8 +202,13 @@ def _sections_of(page: str) -> list[Section]:
     from resiliparse.extract.html2text import extract_plain_text
     from resiliparse.parse.html import HTMLTree
 
+    # Without alternative texts it leaves out figures whole, and without what is filled in the labels.
     to_text = partial(
-        extract_plain_text, preserve_formatting="minimal_html", list_bullets=False, alt_texts=False
+        extract_plain_text,
+        preserve_formatting="minimal_html",
+        list_bullets=False,
+        alt_texts=True,
+        form_fields=True,
     )
     tree = HTMLTree.parse(page)
     for part in tree.body.query_selector_all(_LINK_LISTS) if tree.body is not None else ():
@@ -196,7 +217,7 @@ def _sections_of(page: str) -> list[Section]:
             part.setattr("hidden", "")
     text = to_text(tree, skip_elements=_SKIPPED)
     if not text.strip():
-        text = to_text(page, noscript=True)
+        text = to_text(page, skip_elements=_NOT_SAID, noscript=True)
     opening, *pieces = _HEADING.split(text)
     sections: list[Section] = [((), _plain(opening))]
     path: list[tuple[int, str]] = []
@@ -267,7 +288,8 @@ def _read_sheets(raw: bytes, encoding: str) -> Document:
     sections: list[Section] = []
     for name in book.sheet_names:
         rows = ([as_text(cell) for cell in row] for row in book.get_sheet_by_name(name).iter_rows())
-        sections.append(((name,), "\n".join(" | ".join(filter(None, row)) for row in rows if any(row))))
+        text = "\n".join(" | ".join(filter(None, row)) for row in rows if any(row))
+        sections.append(((name,) if text else (), text))
     return Document("", sections)
 
 
@@ -284,7 +306,7 @@ def _read_book(raw: bytes, encoding: str) -> Document:
             chapter = str(package.parent / unquote(files.get(reference.get("idref"), "")))
             if chapter in packed:
                 is_found = True
-                sections.extend(_sections_of(decode_text(book.read(chapter), "", is_web_page=True)))
+                sections.extend(_read_xhtml(book.read(chapter), "").sections)
         if not is_found:
             raise UnreadableDocumentError("broken epub", "holds none of the chapters that it names")
         return Document((content.findtext(".//{*}metadata/{*}title") or "").strip(), sections)
@@ -294,7 +316,8 @@ _FORMATS: Sequence[tuple[Sequence[str], Callable[[bytes, str], Document], Sequen
     ((".txt",), _read_plain, ()),
     ((".md", ".markdown"), _read_markdown, ("frontmatter", "markdown_it", "resiliparse")),
     ((".rst",), _read_rst, ("docutils", "resiliparse")),
-    ((".html", ".htm", ".xhtml"), _read_html, ("resiliparse",)),
+    ((".html", ".htm"), _read_html, ("resiliparse",)),
+    ((".xhtml",), _read_xhtml, ("resiliparse",)),
     ((".pdf",), _read_pdf, ("pypdf",)),
     ((".docx",), _read_word, ("mammoth", "resiliparse")),
     ((".pptx",), _read_slides, ("pptx",)),

@@ -39,13 +39,18 @@ class Piece(NamedTuple):
 
 
 def split_document(document: Document, name: str, max_words: int) -> Iterator[Piece]:
-    """Yield the passages of a document; `name` is its title where it has none."""
+    """Yield the passages of a document; `name` is its title where it has none.
+
+    A heading with nothing below it is a passage too: that of a slide, or a statement.
+    """
     title = _line(document.title)
     first = next((headings[0] for headings, _ in document.sections if headings), "")
     opening = title or _line(first) or _line(name)
     joined: list[tuple[str, tuple[str, ...], list[str]]] = []
+    told: set[tuple[str, ...]] = set()  # Headings with something below them.
     for headings, text in document.sections:
         path = tuple(filter(None, map(_line, headings)))
+        told.update(path[:depth] for depth in range(1, len(path) + bool(text.strip())))
         # A page's title mostly says its first heading too.
         below = path[1:] if path and title and path[0].casefold() in title.casefold() else path
         full = shorten_title(BETWEEN_HEADINGS.join(filter(None, (title, *below)))) or opening
@@ -55,6 +60,8 @@ def split_document(document: Document, name: str, max_words: int) -> Iterator[Pi
             joined.append((full, path, [text]))
     for full, path, texts in joined:
         text = _tidy(clean_text("\n\n".join(texts)))
+        if path and not text and path not in told:
+            text = path[-1]
         has_pages, page, counted = PAGE_BREAK in text, 1, 0
         for start, piece in _pieces(text, max_words):
             page += text.count(PAGE_BREAK, counted, start)

@@ -34,6 +34,8 @@ _MAX_LINES_BEFORE_HEADER = 10
 _HOLDERS = {"data", "Data", "rows", "questions", "examples"}
 _COLUMNS = PASSAGE_KEYS | {"question"}
 _DELIMITERS = ",\t;|"
+_THOUSANDS = re.compile(r"(?<=[ (€$£¥])\d{1,3}(?:,\d{3})+(?![\d,])|(?<![\d,])\d{1,3}(?:,\d{3})+(?= )")
+"""A number in a sentence, with commas between its thousands."""
 _MAX_RECORD_LINES = 10_000
 """Beyond it an open quotation mark is one that nobody closed."""
 _PARQUET_BATCH_ROWS = 512
@@ -93,7 +95,7 @@ def _read_json(path: Path, settings: CorpusSettings) -> Iterator[Placed[object]]
     try:
         with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as packed:
             file = _decoded(packed, _json_encoding(packed, settings.encoding), "\n")
-            is_one_value = _is_one_value(path, file)
+            is_one_value = _is_one_value(path, file, limit)
             file.seek(0)
             if is_one_value:
                 yield from _numbered(_rows_of_value(_parse_json(file.read())))
@@ -131,7 +133,7 @@ def _json_encoding(file: Any, encoding: str) -> str:
     return "utf-8-sig" if start == codecs.BOM_UTF8 else encoding or "utf-8"
 
 
-def _is_one_value(path: Path, file: io.TextIOWrapper) -> bool:
+def _is_one_value(path: Path, file: io.TextIOWrapper, limit: int) -> bool:
     """Whether a file holds one JSON value and not one a line; only a list may stand in a file of lines."""
     # Of a packed file that is cut off no more can be read than is there.
     is_json = ".json" in (suffix.lower() for suffix in path.suffixes)
@@ -139,7 +141,12 @@ def _is_one_value(path: Path, file: io.TextIOWrapper) -> bool:
     start = file.read(size).lstrip()
     if start.startswith("[") or not start or not is_json:
         return start.startswith("[")
-    first, _, rest = start.partition("\n")
+    first, end, rest = start.partition("\n")
+    if not end:
+        first += file.readline(limit)
+        rest = file.read(_SAMPLE_BYTES)
+    if len(first) > limit:
+        return False  # Read by lines, it costs itself.
     try:
         json.loads(first)
     except RecursionError:
@@ -266,6 +273,8 @@ def _swallows_rows(lines: list[str], cells: list[str], delimiter: str, width: in
     """Whether a record of several lines is as many rows, of which the first opens a quotation mark."""
     if len(lines) < 2 or len(cells) != width:
         return len(lines) > 1
+    if delimiter == ",":
+        lines = [_THOUSANDS.sub("0", line) for line in lines]
     parts = [line.rstrip("\r\n").split(delimiter) for line in lines]
     # Verses in a cell may have a comma each; unlike a delimiter, it is followed by a space.
     are_rows = all(len(each) == width and not any(cell[:1] == " " for cell in each[1:]) for each in parts)

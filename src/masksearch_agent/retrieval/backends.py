@@ -135,6 +135,14 @@ class RetrieverMode:
         if not part.folder.is_dir():
             raise RetrievalError(f"there is no {part.folder}")
 
+    def check_whole(self, part: IndexPart) -> None:
+        """Look at more than `check` does, in time that may grow with the part: when an index is built again.
+
+        Raises:
+            RetrievalError: The files are not whole; the index is then built anew.
+        """
+        self.check(part)
+
     def open(self, part: IndexPart) -> SearchBackend:
         """Return what ranks the passages of a part that was built before.
 

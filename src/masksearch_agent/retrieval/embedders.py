@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from masksearch_agent.errors import RetrievalError, needs_extra
 from masksearch_agent.failures import is_outage, stops_run
+from masksearch_agent.text.cleaning import encodable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -103,7 +104,7 @@ class SentenceEmbedder:
         with self._lock:
             if self._model is None:
                 self._model = _load(self.name)
-            return self._embed(list(texts))
+            return self._embed(list(map(encodable, texts)))
 
     def _embed(self, texts: list[str]) -> np.ndarray[Any, Any]:
         import numpy as np

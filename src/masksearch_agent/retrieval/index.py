@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,8 +26,9 @@ from masksearch_agent.plugins import RETRIEVER_MODES
 from masksearch_agent.records import Passage
 from masksearch_agent.retrieval.backends import IndexPart, RetrieverMode, SearchBackend
 from masksearch_agent.retrieval.embedders import Embedder, SentenceEmbedder
+from masksearch_agent.retrieval.index_report import IndexReport, report_change
 from masksearch_agent.retrieval.manifest import BUILD_PREFIX, Manifest, is_index, writing
-from masksearch_agent.retrieval.passages import Extent, PassageFile
+from masksearch_agent.retrieval.passages import Extent, PassageFile, with_advice
 
 __all__ = ("IndexReport", "build_index", "open_index", "update_index")
 
@@ -36,26 +37,6 @@ _MAX_DEAD = 4
 _OPEN_ATTEMPTS = 3
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class IndexReport:
-    """What building an index changed."""
-
-    passages: int
-    """Passages that it holds now."""
-    added: int
-    """Passages whose title and text are new; a changed one is added, and its old form removed."""
-    removed: int
-    embedded: int
-    """Passages whose embedding was computed."""
-    failures: Mapping[str, int] = field(default_factory=dict)
-    """Passages that could not be embedded, by reason. Words find them, and the next change tries them again."""
-
-    @property
-    def failed(self) -> int:
-        """Number of passages that could not be embedded."""
-        return sum(self.failures.values())
 
 
 def build_index(
@@ -146,7 +127,7 @@ def _open_old(directory: Path) -> _Old:
     try:
         return _Old(manifest, PassageFile(directory / manifest.folder, manifest.extent, is_kept=False))
     except RetrievalError as failure:
-        raise RetrievalError(f"{failure}; run `masksearch index` to build the index again") from failure
+        raise RetrievalError(with_advice(failure)) from failure
 
 
 class _Writer:
@@ -161,12 +142,13 @@ class _Writer:
         self._parts = _parts_of(settings.mode)
         self._failures = Failures()
         self._old = old
+        self._is_built_again = False
 
     def write(self, passages: Iterable[Passage], removed: Collection[str] | None = None) -> IndexReport:
         """Append passages (`append_passages`), bring the parts in line, and make it the index."""
         from masksearch_agent.retrieval.passage_writer import append_passages
 
-        old = self._old
+        old, self._is_built_again = self._old, removed is None
         embeds = any(mode.embeds for mode in self._parts.values()) and isinstance(self._settings.dense, str)
         wanted = Manifest(
             extent=Extent(),
@@ -245,7 +227,8 @@ class _Writer:
     def _is_whole(self, old: _Old) -> bool:
         try:
             for mode, part in self._installed(old):
-                mode.check(part)
+                is_kept = self._is_built_again and mode in self._parts.values()
+                (mode.check_whole if is_kept else mode.check)(part)
         except RetrievalError as failure:
             logger.warning("building the index again: %s", failure)
             return False
@@ -261,21 +244,8 @@ class _Writer:
         return IndexPart(folder, passages, self._embedder, self._settings.dense_place, self._failures)
 
     def _report(self, now: PassageFile, embedded: int) -> IndexReport:
-        """Compare the index with what it was, by the titles and texts of its passages."""
-        import numpy as np
-
         before = self._old.passages if self._old is not None else None
-        there, first = now.is_there(), 0
-        gone = now.rows["text"][:0]
-        if before is not None:
-            is_gone = before.is_there()
-            if before.directory == now.directory:
-                first = before.extent.rows
-                is_gone &= ~there[:first]
-            gone = before.rows["text"][is_gone]
-        new = now.rows["text"][first:][there[first:]]
-        added, removed = (int(np.isin(a, b, invert=True).sum()) for a, b in ((new, gone), (gone, new)))
-        return IndexReport(len(now), added, removed, embedded, dict(self._failures.reasons))
+        return report_change(before, now, embedded, self._failures.reasons, not self._is_built_again)
 
 
 def open_index(
@@ -338,7 +308,7 @@ def _open(
             for name, part in parts.items()
         ]
     except RetrievalError as failure:
-        raise RetrievalError(f"{failure}; run `masksearch index` to build the index again") from failure
+        raise RetrievalError(with_advice(failure)) from failure
     return RETRIEVER_MODES.get(mode).fuse(backends, manifest.rrf_k)  # type: ignore[no-any-return]
 
 

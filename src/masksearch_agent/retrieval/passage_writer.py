@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -24,6 +25,8 @@ __all__ = ("append_passages",)
 _ROW_BYTES, _DEAD_BYTES = 8 * len(FIELDS), 8
 _BATCH = 4096
 
+logger = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, slots=True)
 class _Given:
@@ -44,7 +47,8 @@ def append_passages(
     """Add passages that are not there yet to the files of a folder; repeated ones count once.
 
     Nothing that is there changes: a passage keeps its row, and one that leaves its line. What was added counts once the
-    extent is written down.
+    extent is written down. Where all passages are given (`removed` is None), what is there is read once, too, and a
+    passage whose line is damaged gets a new one.
 
     Args:
         folder: Where the files are, or are to be.
@@ -59,7 +63,9 @@ def append_passages(
     old = known.extent if known is not None else Extent()
     with _open_files(folder, known) as (lines, rows):
         held = _Held(known) if known is not None and removed is not None else None
-        given = _write_new(lines, rows, known, passages if held is None else map(held.apart, passages))
+        known_lines = _known_lines(known, is_read=removed is None)
+        new = passages if held is None else map(held.apart, passages)
+        given = _write_new(lines, rows, old.rows, known_lines, new)
     extent = replace(old, rows=max(old.rows, int(given.rows.max(initial=-1)) + 1))
     leaves = np.ones(extent.rows, dtype=bool)
     if known is not None:
@@ -116,11 +122,10 @@ def _open_files(folder: Path, known: PassageFile | None) -> Iterator[tuple[IO[by
 
 
 def _write_new(
-    lines: IO[bytes], rows: IO[bytes], known: PassageFile | None, passages: Iterable[Passage]
+    lines: IO[bytes], rows: IO[bytes], next_row: int, known: tuple[Any, Any], passages: Iterable[Passage]
 ) -> _Given:
     """Write the passages that are not known, and find the rows of those that are."""
-    known_lines, known_rows = _known_lines(known)
-    next_row = known.extent.rows if known is not None else 0
+    known_lines, known_rows = known
     all_rows, all_hashes = [np.empty(0, dtype=np.int64)], [np.empty(0, dtype=FIELDS)]
     passages = iter(passages)
     while batch := list(islice(passages, _BATCH)):
@@ -141,14 +146,27 @@ def _write_new(
     return _Given(np.concatenate(all_rows), np.concatenate(all_hashes))
 
 
-def _known_lines(known: PassageFile | None) -> tuple[Any, Any]:
-    """Return the hashes of the lines that are there, sorted, and the row of each."""
+def _known_lines(known: PassageFile | None, is_read: bool) -> tuple[Any, Any]:
+    """Return the hashes of the lines that are there, sorted, and the row of each; of those read, the whole ones."""
     if known is None:
         return np.empty(0, dtype="<u8"), np.empty(0, dtype=np.int64)
-    rows = np.flatnonzero(known.is_there())
+    rows = _whole_rows(known) if is_read else np.flatnonzero(known.is_there())
     hashes = known.rows["line"][rows]
     order = np.argsort(hashes, kind="stable")
     return hashes[order], rows[order]
+
+
+def _whole_rows(known: PassageFile) -> Any:
+    """Return the rows whose passage stands in its line as it was written."""
+    found = ((row, _hash(line)) for row, line in known.lines(0))
+    rows = np.fromiter(found, dtype=[("row", np.int64), ("line", np.uint64)], count=len(known))
+    is_whole = rows["line"] == known.rows["line"][rows["row"]]
+    if not is_whole.all():
+        damaged = np.count_nonzero(~is_whole)
+        logger.warning(
+            "%d passages of the index in %s are damaged and written again", damaged, known.directory
+        )
+    return rows["row"][is_whole]
 
 
 def _is_named(known: PassageFile, given: _Given, removed: Collection[str]) -> Any:

@@ -25,12 +25,18 @@ from masksearch_agent.files import FolderHold
 from masksearch_agent.jsonl import load_record
 from masksearch_agent.records import Passage, ScoredPassage
 
-__all__ = ("DEAD_ROWS", "FIELDS", "LINES", "ROWS", "Extent", "PassageFile")
+__all__ = ("DEAD_ROWS", "FIELDS", "LINES", "ROWS", "Extent", "PassageFile", "with_advice")
 
 LINES, ROWS, DEAD_ROWS = "passages.jsonl", "passages.rows", "passages.dead"
 FIELDS = [("end", "<u8"), ("name", "<u8"), ("document", "<u8"), ("text", "<u8"), ("line", "<u8")]
 """Where the line ends in the file; hashes of the id, of the document's id, of title and text, and of the line."""
 _REMEMBERED = 20_000
+_ADVICE = "run `masksearch index` to build the index again"
+
+
+def with_advice(failure: object) -> str:
+    """Return what is wrong with an index, with what to do about it."""
+    return str(failure) if _ADVICE in str(failure) else f"{failure}; {_ADVICE}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,15 +115,20 @@ class PassageFile(Sequence[Passage]):
 
     def since(self, first: int) -> Iterator[tuple[int, Passage]]:
         """Yield the rows from one on that have a passage, with it."""
+        return ((row, _parse(line, self._path)) for row, line in self.lines(first))
+
+    def lines(self, first: int) -> Iterator[tuple[int, bytes]]:
+        """Yield the rows from one on that have a passage, with what stands in the file for it."""
         dead = set(self.dead.tolist())
-        if first >= self.extent.rows:
-            return
         with self._path.open("rb") as file:
-            file.seek(self._lines.start(first))
-            for row in range(first, self.extent.rows):
-                line = file.readline()
+            start = self._lines.start(first)
+            file.seek(start)
+            # By their lengths: in a damaged line there may be a line end, or none at its end.
+            for row, end in enumerate(map(int, self.rows["end"][first:]), first):
+                line = file.read(max(end - start, 0))
+                start = end
                 if row not in dead:
-                    yield row, _parse(line, self._path)
+                    yield row, line
 
     def has(self, row: int) -> bool:
         """Tell whether a part that gives a row means a passage of these: it may be ahead or behind of what we see."""
@@ -182,4 +193,4 @@ def _parse(line: bytes, path: Path) -> Passage:
     try:
         return load_record(Passage, json.loads(line), RetrievalError)
     except (ValueError, RecursionError) as failure:
-        raise RetrievalError(f"{path} is damaged ({failure})") from failure
+        raise RetrievalError(with_advice(f"{path} is damaged ({failure})")) from failure

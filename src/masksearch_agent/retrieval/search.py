@@ -20,6 +20,7 @@ from masksearch_agent.records import Passage, ScoredPassage
 from masksearch_agent.retrieval.backends import SearchBackend, asearch_of, searched_passages_of
 from masksearch_agent.retrieval.leak_guard import LeakGuard
 from masksearch_agent.retrieval.phrase_sketch import PhraseSketch
+from masksearch_agent.text.cleaning import encodable
 
 __all__ = ("Search", "cut_to_words", "interleave")
 
@@ -80,7 +81,7 @@ class Search:
 
         As far as the cache is large enough; what a guard withholds may still need a deeper request.
         """
-        normal = dict.fromkeys(filter(None, (" ".join(query.split()) for query in queries)))
+        normal = dict.fromkeys(filter(None, map(_normal, queries)))
         fetch = limit + _EXTRA if self._is_guarded else limit
         self._carry_out(self._look_up(list(normal)[: self._cache_size], fetch))
 
@@ -143,7 +144,7 @@ class Search:
         if not isinstance(limit, int) or limit < 1:
             raise RetrievalError(f"search limit is {limit!r}; expected at least 1")
         guard = guard if self._is_guarded else None
-        normal = [" ".join(query.split()) for query in given]
+        normal = list(map(_normal, given))
         kept: dict[str, list[ScoredPassage]] = {}
         pending = list(dict.fromkeys(filter(None, normal)))
         fetch = limit if guard is None else limit + _EXTRA
@@ -180,6 +181,11 @@ class Search:
             while len(self._cache) > self._cache_size:
                 self._cache.popitem(last=False)
         return {query: known[query] if query in known else fresh[query] for query in queries}
+
+
+def _normal(query: str) -> str:
+    # Tokenizers and HTTP clients refuse half surrogates, and with them all queries of a batch.
+    return " ".join(encodable(query).split())
 
 
 def cut_to_words(passage: Passage, limit: int | None) -> Passage:

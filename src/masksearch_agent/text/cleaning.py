@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-__all__ = ("clean_text", "search_form")
+__all__ = ("clean_text", "encodable", "search_form")
 
 _UNSEEN = re.compile(
     "[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f"  # control characters but tab, line ends and page break
@@ -47,6 +47,11 @@ def clean_text(text: str) -> str:
     if "data:" in text:
         text = _DATA_URI.sub("", text)
     return unicodedata.normalize("NFC", text)
+
+
+def encodable(text: str) -> str:
+    """Return a text with a question mark for each half surrogate, which no encoding can write."""
+    return text if text.isascii() else text.encode(errors="replace").decode()
 
 
 def search_form(text: str) -> str:

@@ -121,7 +121,7 @@ def make_epub() -> bytes:
         {
             "META-INF/container.xml": f"<container>{container}</container>",
             "OEBPS/book.opf": opf,
-            "OEBPS/z first.xhtml": "<html><body><h1>Building</h1><p>It took years.</p></body></html>",
+            "OEBPS/z first.xhtml": "<html><title/><body><h1>Building</h1><p>It took years.</p></body></html>",
             "OEBPS/a.xhtml": "<html><body><h1>Opening</h1><p>In 1932.</p></body></html>",
         }
     )
@@ -144,6 +144,7 @@ def parsed() -> dict[str, list[tuple[str, str]]]:
         for name, rows in (
             ("Bridges", [["Name", "Opened"], ["Old", 1932.0]]),
             ("Piers", [["None", None, 2.5]]),
+            ("Sheet3", []),
         ):
             sheet = book.add_worksheet(name)
             for number, row in enumerate(rows):
@@ -160,6 +161,12 @@ def parsed() -> dict[str, list[tuple[str, str]]]:
             <div class="toc"><dl><dt>12.1. RAID</dt></dl></div><div role="navigation">Menu</div>
             <div class="sect1 related-work" id="contents"><p>A navigator reads the table.</p></div>
             <div class="navfooter">Next</div>""",
+        "figure.html": b"""<title>Harbour</title><p>Run:</p><figure><pre>dig --deep</pre></figure>
+            <figure><img src="a" alt="Picture"><video>No video.</video><figcaption>By Anna Holm.</figcaption></figure>
+            <figure><table><tr><td>Mole</td><td>9 m</td></tr></table></figure>
+            <form><label>Open: 9 to 5 <input value="typed"></label><button>Send</button></form>""",
+        "page.xhtml": b"""<?xml version="1.0"?><html><head><title/><script src="a > b"/><link href="c"/></head>
+            <body><aside class="break"/><p>Since<br/>1932.</p></body></html>""",
         "guide.html": b"<title>Guide</title><h1>Guide</h1><p>Intro.</p><h2>Install</h2><p>Run.</p><h3>Linux</h3>"
         b"<pre>a\n  b</pre><h2>Use</h2><p>Use it.</p>",
         "front.md": b"---\ntitle: Harbour of Aldin\n# draft: remove before launch\n---\n\nIt opened in 1932.\n",
@@ -168,6 +175,7 @@ def parsed() -> dict[str, list[tuple[str, str]]]:
         "setext.md": b"Guide\n=====\n\nIntro *here*.\n\nInstall\n-------\n\n| a | b |\n|---|---|\n| 1 | 2 |\n",
         "no_front.md": b"---\na: [\n---\n\nText stays.\n",
         "picture.md": b"# Harbour\n\nOpen.\n\n![plan](data:image/png;base64," + b"QUJD" * 50_000 + b")\n",
+        "headings.md": b"# Report\n\n## Revenue was 5 million\n\n## Costs\n\nThey fell.\n",
         "guide.rst": b"Guide\n=====\n\nIntro.\n\nInstall\n-------\n\nRun :func:`it`.\n\n"
         b".. versionadded:: 2\n   More.\n",
         "guide.docx": make_docx(),
@@ -206,6 +214,8 @@ def parsed() -> dict[str, list[tuple[str, str]]]:
         ("only_nav.html", [("Harbour", "Soup, fish.")]),
         ("noscript.html", [("Harbour", "Since 1932.")]),
         ("docbook.html", [("Pages", "A navigator reads the table.")]),
+        ("figure.html", [("Harbour", "Run:\n\ndig --deep\nBy Anna Holm.\nMole 9 m\nOpen: 9 to 5")]),
+        ("page.xhtml", [("stem", "Since\n1932.")]),
         (
             "guide.html",
             [
@@ -220,6 +230,13 @@ def parsed() -> dict[str, list[tuple[str, str]]]:
         ("crlf.md", [("Harbour", "It opened in 1932.")]),
         ("setext.md", [("Guide", "Intro here."), ("Guide › Install", "a b\n1 2")]),
         ("no_front.md", [("a: [", "Text stays.")]),
+        (
+            "headings.md",
+            [
+                ("Report › Revenue was 5 million", "Revenue was 5 million"),
+                ("Report › Costs", "They fell."),
+            ],
+        ),
         ("picture.md", [("Harbour", "Open.")]),
         ("guide.rst", [("Guide", "Intro."), ("Guide › Install", "Run :func:`it`.\n\n.. versionadded:: 2\n   More.")]),
         ("guide.docx", [("Guide", "What it is."), ("Guide › Install", "Run it.\n\nBridge\n\n1932")]),
@@ -374,6 +391,7 @@ def test_time_grows_with_the_size_of_a_page_and_no_faster(count: int) -> None:
         (".txt", "word" + " " * 100_000 + "\n" * 100_000 + "word"),
         (".txt", "長" * 20_000),
         (".html", "<p>" + "&amp;" * 50_000),
+        (".xhtml", "<p>text</p>" + "<a" * 50_000 + "a" * 100_000 + " '" * 50_000 + "/" * 100_000),
         (".rst", "=" * 20_000 + "\n\n" + "*" * 20_000),
     ],
 )

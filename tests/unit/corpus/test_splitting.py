@@ -4,7 +4,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from masksearch_agent.corpus.splitting import split_text
+from masksearch_agent.corpus.documents import Document, Section
+from masksearch_agent.corpus.splitting import split_document, split_text
 
 
 def test_short_paragraphs_share_a_passage():
@@ -39,3 +40,24 @@ def test_chinese_text_is_cut_between_its_sentences():
 
 def test_a_long_chinese_sentence_is_cut_between_characters():
     assert split_text("一二三四，五六七八九十百", 5) == ["一二三四，五", "六七八九十", "百"]
+
+
+@pytest.mark.parametrize(
+    ("sections", "passages"),
+    [
+        (
+            [(("Report",), ""), (("Report", "Revenue was 5 million"), "")],
+            [("Report › Revenue was 5 million", "Revenue was 5 million")],
+        ),
+        (
+            [(("Costs rose",), ""), (("Plan",), "Hire."), (("Costs rose",), "")],
+            [("Costs rose", "Costs rose"), ("Plan", "Hire."), ("Costs rose", "Costs rose")],
+        ),
+        ([(("Plan",), " \n"), (("Plan",), "Hire.")], [("Plan", "Hire.")]),
+        ([((), ""), (("Only this",), "")], [("Only this", "Only this")]),
+        ([((), " ")], []),
+    ],
+)
+def test_a_heading_with_nothing_below_it_is_text(sections: list[Section], passages: list[tuple[str, str]]):
+    found = split_document(Document("", sections), "name", 100)
+    assert [(piece.title, piece.text) for piece in found] == passages

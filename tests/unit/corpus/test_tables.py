@@ -238,6 +238,8 @@ def test_an_id_that_two_rows_share_costs_the_second(tmp_path: Path) -> None:
         ('id,text\n1,"Roses are red, and\nviolets, blue"\n2,x\n', ["Roses are red, and\nviolets, blue", "x"]),
         ('id,text\n1,"one\ntwo, three"\n2,x\n', ["one\ntwo, three", "x"]),
         ('text\n"one\ntwo"\nthree\n', ["one\ntwo", "three"]),
+        ('id,text\n1,"Since 1950.\nIt has 10,000 men."\n2,x\n', ["Since 1950.\nIt has 10,000 men.", "x"]),
+        ('id,text\n1,"It costs\n(2,500,000 euro)"\n2,x\n', ["It costs\n(2,500,000 euro)", "x"]),
         ('remarks, of\n\n"id\n(number)",text\n1,"one\ntwo"\n', ["one\ntwo"]),
     ],
 )
@@ -306,6 +308,15 @@ def test_a_first_line_of_json_that_is_nested_too_deeply_costs_that_line(tmp_path
     report = CorpusReport()
     assert [each.text for each in read_passages(tmp_path / "c.json", report=report)] == ["fine"]
     assert report.failures == {"not JSON": 1}
+
+
+def test_a_first_line_of_json_that_is_longer_than_the_sample_is_a_line(tmp_path: Path):
+    rows = [
+        json.dumps({"title": title, "text": "word " * count}) for title, count in (("A", 300_000), ("B", 1))
+    ]
+    for name, lines, titles in (("lines", rows, {"A", "B"}), ("one", rows[:1], {"A"})):
+        (tmp_path / f"{name}.json").write_text("\n".join(lines))
+        assert {each.title for each in read_passages(tmp_path / f"{name}.json")} == titles
 
 
 def test_two_columns_of_one_name_are_refused_and_not_read_as_the_last(tmp_path: Path):

@@ -31,6 +31,12 @@ def test_a_vector_is_the_same_whatever_was_embedded_with_it():
     assert (embedder.embed(texts[::-1][:13]) == together[::-1][:13]).all()
 
 
+@pytest.mark.slow
+def test_half_a_surrogate_pair_is_embedded_as_a_question_mark():
+    half, mark = SentenceEmbedder().embed(["Who wrote it\udcff", "Who wrote it?"])
+    assert (half == mark).all()
+
+
 def test_making_an_embedder_loads_nothing():
     assert SentenceEmbedder("no/such-model").name == "no/such-model"
 

@@ -47,6 +47,13 @@ def test_results_follow_the_queries_and_blank_ones_find_nothing(backend: ListBac
     assert backend.requests == [(["r", "q"], 2)]
 
 
+def test_half_a_surrogate_pair_in_a_query_costs_a_character():
+    backend = ListBackend({"q?": PASSAGES, "über": PASSAGES[::-1]})
+    search = Search(backend, cache_size=9)
+    search.prefetch(["q\ud83d"], 2)
+    assert [ids(hits) for hits in search.search(["q\ud83d", "über"], 2)] == [["p0", "p1"], ["p39", "p38"]]
+
+
 def test_a_known_query_is_not_asked_again(backend: ListBackend):
     search = Search(backend).for_run()
     first = search.search(["q"], 3)

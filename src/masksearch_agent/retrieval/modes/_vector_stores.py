@@ -27,7 +27,7 @@ from masksearch_agent.files import replace_text
 from masksearch_agent.jsonl import load_record
 from masksearch_agent.records import Passage, ScoredPassage
 from masksearch_agent.retrieval.backends import IndexPart
-from masksearch_agent.retrieval.passages import PassageFile
+from masksearch_agent.retrieval.passages import PassageFile, with_advice
 
 __all__ = (
     "ChromaVectors",
@@ -127,7 +127,8 @@ class ChromaVectors:
             self.count: int = self._collection.count()
             """Vectors in it."""
         except (chroma_error, ValueError) as failure:
-            raise RetrievalError(f"cannot read the dense index in {self._where}: {failure}") from failure
+            why = f"cannot read the dense index in {self._where}: {failure}"
+            raise RetrievalError(why if self.is_remote else with_advice(why)) from failure
         self.max_batch: int = self._client.get_max_batch_size()
 
     def __enter__(self) -> ChromaVectors:
@@ -154,9 +155,15 @@ class ChromaVectors:
         """Return the rows of the nearest vectors for each of these, and their cosines, the nearest first."""
         if not self.count:
             return [[] for _ in vectors]
-        found = self._collection.query(
-            query_embeddings=vectors, n_results=min(limit, self.count), include=["distances"]
-        )
+        try:
+            found = self._collection.query(
+                query_embeddings=vectors, n_results=min(limit, self.count), include=["distances"]
+            )
+        except _import_chromadb().errors.InternalError as failure:
+            if self.is_remote:
+                raise
+            why = f"cannot read the dense index in {self._where}: {failure}"
+            raise RetrievalError(with_advice(why)) from failure
         return [
             [(row, 1.0 - away) for away, row in sorted(zip(distances, map(int, ids), strict=True))]
             for ids, distances in zip(found["ids"], found["distances"], strict=True)

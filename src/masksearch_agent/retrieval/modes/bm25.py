@@ -17,8 +17,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shutil
 import tempfile
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -28,7 +30,7 @@ from typing import Any
 from masksearch_agent.errors import RetrievalError, needs_extra
 from masksearch_agent.records import ScoredPassage
 from masksearch_agent.retrieval.backends import IndexPart, RetrieverMode
-from masksearch_agent.retrieval.passages import PassageFile
+from masksearch_agent.retrieval.passages import PassageFile, with_advice
 from masksearch_agent.text.words import search_terms
 
 __all__ = ("MODE", "BM25Index")
@@ -51,6 +53,9 @@ _TITLE_WEIGHT = 3
 passages, four hardly more (`benchmarks/title_weight.py`). An index of before counts them once, and can be read."""
 _LOCK = ".tantivy-meta.lock"
 _ENDED = "writer was killed"
+_FOOTER = re.compile(rb'"crc":(\d+)}(.{4})\x39\x05\0\0\Z', re.DOTALL)
+"""The end of a file of tantivy's: the checksum of what stands before its footer, and the footer's length."""
+_MAX_FOOTER_BYTES = 1000
 
 
 class BM25Index:
@@ -63,6 +68,7 @@ class BM25Index:
     def __init__(self, directory: Path, passages: PassageFile) -> None:
         self.searched_passages = passages
         """All passages of the index, in its order."""
+        self._directory = directory
         self._index, self._searcher = _open(directory)
         if self._searcher.num_docs < len(passages):
             raise RetrievalError(
@@ -102,8 +108,11 @@ class BM25Index:
         asked = _import_tantivy().Query.boolean_query(clauses)
         # tantivy sets aside room for as many as it is asked for, and aborts the process where there is none.
         wanted = min(limit + _SPARE, max(self._searcher.num_docs, 1))
-        found = self._searcher.search(asked, wanted, count=False).hits
-        rows = self._searcher.fast_field_values(_ROW, [address for _, address in found])
+        with _reading(self._directory):
+            found = self._searcher.search(asked, wanted, count=False).hits
+            rows = self._searcher.fast_field_values(_ROW, [address for _, address in found])
+            if None in rows:
+                raise ValueError("a passage that was found has no row")
         hits = [(row, score) for row, (score, _) in zip(rows, found, strict=True)]
         return sorted(hits, key=lambda hit: (-hit[1], hit[0]))[:limit]
 
@@ -111,15 +120,35 @@ class BM25Index:
 def _open(directory: Path) -> tuple[Any, Any]:
     """Open an index, and what searches it as it is now."""
     tantivy = _import_tantivy()
-    try:
+    with _reading(directory):
         with _writable(directory) as place:
             index = tantivy.Index.open(str(place))
         return index, index.searcher()
+
+
+@contextmanager
+def _reading(directory: Path) -> Iterator[None]:
+    """Raise a `RetrievalError` where tantivy cannot read an index."""
+    try:
+        yield
     except BaseException as failure:
         # Some damage makes tantivy panic, which is no `Exception` in Python.
         if isinstance(failure, OSError | ValueError) or type(failure).__name__ == "PanicException":
-            raise RetrievalError(f"cannot read the BM25 index in {directory}: {failure}") from failure
+            why = f"cannot read the BM25 index in {directory}: {failure}"
+            raise RetrievalError(with_advice(why)) from failure
         raise
+
+
+def _check_sum(file: Path) -> None:
+    """Raise a `ValueError` where a file is not what tantivy wrote, as far as its footer tells."""
+    with needs_extra("index"):
+        import numpy as np
+    content = np.memmap(file, mode="r")
+    footer = _FOOTER.search(content[-_MAX_FOOTER_BYTES:].tobytes())
+    if footer is not None:
+        written, length = int(footer[1]), int.from_bytes(footer[2], "little") + 8
+        if zlib.crc32(content[: len(content) - length].data) != written:
+            raise ValueError(f"{file.name} is damaged")
 
 
 @contextmanager
@@ -208,6 +237,13 @@ class _BM25Mode(RetrieverMode):
 
     def check(self, part: IndexPart) -> None:
         self.open(part)
+
+    def check_whole(self, part: IndexPart) -> None:
+        self.check(part)
+        with _reading(part.folder):
+            for file in part.folder.iterdir():
+                if file.suffix not in (".json", ".lock"):
+                    _check_sum(file)
 
     def open(self, part: IndexPart) -> BM25Index:
         return BM25Index(part.folder, part.passages)

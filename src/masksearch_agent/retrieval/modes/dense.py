@@ -42,6 +42,8 @@ _VECTORS = "vectors.f32"
 """Beside Chroma's files: the vectors by row, to build the next index from; zeros where there is none."""
 _GAPS = "gaps.json"
 """The rows of passages that could not be embedded."""
+_PROBED = 10
+"""Passages that a search has to find, whatever for; where Chroma's graph is gone, it finds those added last."""
 _BATCH = 4096
 """Passages embedded and added at a time: enough to sort by length, little enough to hold."""
 
@@ -250,10 +252,24 @@ class _DenseMode(RetrieverMode):
         if not place.store and not place.url:
             check_chroma(part.folder)
 
+    def check_whole(self, part: IndexPart) -> None:
+        self.check(part)
+        place = VectorPlace.read(part.folder)
+        if place.store or place.url:
+            return
+        with self._open_vectors(part, place) as vectors:
+            probed = min(vectors.count, _PROBED)
+            [found] = vectors.nearest(np.ones((1, place.size), dtype=np.float32), probed or 1)
+        if len(found) < probed:
+            raise RetrievalError(f"the dense index in {part.folder} finds {len(found)} of {probed} passages")
+
     def open(self, part: IndexPart) -> SearchBackend:
         place = VectorPlace.read(part.folder)
         if place.store:
             return StoreIndex(StoredTexts(part), part.passages)
+        return DenseIndex(self._open_vectors(part, place), part.passages, part.embedder)
+
+    def _open_vectors(self, part: IndexPart, place: VectorPlace) -> ChromaVectors:
         extent = part.passages.extent
         vectors = ChromaVectors(part.folder, place, version=extent.rows + extent.dead)
         expected = len(part.passages) - sum(map(part.passages.has, _read_gaps(part.folder)))
@@ -261,7 +277,7 @@ class _DenseMode(RetrieverMode):
             raise RetrievalError(
                 f"the dense index in {part.folder} holds {vectors.count} passages; expected {expected}"
             )
-        return DenseIndex(vectors, part.passages, part.embedder)
+        return vectors
 
 
 MODE = _DenseMode()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from masksearch_agent.config.corpus import CorpusSettings
 from masksearch_agent.config.ramp import RampSettings
 from masksearch_agent.config.retrieval import RetrievalSettings
@@ -41,6 +43,24 @@ def test_facts_are_found_where_their_borders_can_be_told():
         ("NAME", "Old Town"),
     ]
     assert all(text[span.start : span.end] == span.text for span in spans_of(text))
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("始于20世纪90年代，在上世纪80年代", ["20世纪90年代", "80年代"]),
+        ("公元前221年，一九四九年，12000年前", ["公元前221年", "一九四九年", "12000年"]),
+        ("历时3个月，每次2个小时，3年级学生", ["3个月", "2个小时", "3年级"]),
+        ("他用iPhone和macOS，在eBay买了Windows10，得了COVID-19", []),
+        ("作者Renée Müller住在Old Town", ["Renée Müller", "Old Town"]),
+        ("由于缺乏设计经验，由他们建造，由该公司设计，自由人设计，由一名工人发现", []),
+        ("由何明设计", ["何明"]),
+        ("位于苏州市，位于太行山区，来自中国市场", ["苏州市", "太行山区", "中国"]),
+        ("来自其他国家，加入青山大学生联盟", []),
+    ],
+)
+def test_no_fact_is_cut_out_of_a_word_or_a_number_and_no_pronoun_is_one(text: str, found: list[str]):
+    assert [span.text for span in spans_of(text)] == found
 
 
 def test_chinese_passages_are_long_enough_and_no_lists():
