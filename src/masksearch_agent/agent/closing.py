@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
-
-from langchain_core.messages import AnyMessage
 
 from masksearch_agent.agent.escaping import restore
 from masksearch_agent.agent.state import StructuredResponse
@@ -14,10 +12,7 @@ from masksearch_agent.errors import AgentError
 from masksearch_agent.jsonl import dump_record, load_record
 from masksearch_agent.records import Citation
 
-__all__ = ("citation_data", "closing_text", "is_refusal", "refusal_text", "structured_response")
-
-_REFUSALS = ("refusal", "content_filter", "safety")
-"""What providers give as the reason why a reply ended that refuses."""
+__all__ = ("citation_data", "closing_text", "structured_response")
 
 
 def closing_text(end: Mapping[str, Any]) -> str:
@@ -50,21 +45,6 @@ def citation_data(citation: Citation) -> dict[str, Any]:
         "claim": citation.claim,
         "is_claimed": citation.is_claimed,
     }
-
-
-def is_refusal(reply: AnyMessage) -> bool:
-    """Whether a model says, apart from its text, that it will not answer."""
-    ends = (reply.response_metadata.get(key) for key in ("finish_reason", "stop_reason"))
-    return bool(refusal_text(reply)) or any(str(end).lower() in _REFUSALS for end in ends)
-
-
-def refusal_text(reply: AnyMessage) -> str:
-    """Return what a model says where it refuses."""
-    blocks: Iterable[Any] = reply.content if isinstance(reply.content, list) else ()
-    said = [
-        block.get("refusal") for block in blocks if isinstance(block, dict) and block.get("type") == "refusal"
-    ]
-    return " ".join(filter(None, [reply.additional_kwargs.get("refusal"), *said]))
 
 
 def _citations(end: Mapping[str, Any]) -> list[Citation]:

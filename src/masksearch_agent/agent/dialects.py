@@ -26,6 +26,7 @@ from langchain_core.messages import (
 )
 from langchain_core.runnables import Runnable
 
+from masksearch_agent.agent.endings import is_cut, is_refusal
 from masksearch_agent.agent.escaping import neutralise
 from masksearch_agent.agent.marks import numbers_go_on, without_marks
 from masksearch_agent.agent.prompts import CITE, FULL_PROMPTS, PromptSet
@@ -161,6 +162,12 @@ class ToolsDialect:
         calls = getattr(reply, "tool_calls", None) or []
         if not calls and _is_written_call(text):
             return FormatError("malformed_call", "a tool call is written as text", _CALL_FORM)
+        if not calls and is_refusal(reply):
+            return FormatError("refusal", "the reply is a refusal", _CALL_FORM)
+        if not calls and is_cut(reply):
+            return FormatError(
+                "cut_off", "the reply was cut off before its end", f"{_CALL_FORM}, in fewer words"
+            )
         if not calls:
             empty = FormatError("empty_step", "the reply is empty", _CALL_FORM)
             return AnswerStep(thought, text) if text else empty
@@ -236,15 +243,10 @@ def _uncited(step: Step) -> Step:
     return replace(step, answer=without_marks(step.answer)) if isinstance(step, AnswerStep) else step
 
 
-_CUT = ("length", "max_tokens")
-"""What providers give as the reason where a limit on tokens ended a reply."""
-
-
 def _end_behind_step(reply: AIMessage, is_stopped: bool) -> AIMessage:
     """Put back the closing tag that an API left out because it was the stop string; cut what follows it where the model
     was not stopped."""
-    reasons = (reply.response_metadata.get(key) for key in ("finish_reason", "stop_reason", "done_reason"))
-    if any(str(reason).lower() in _CUT for reason in reasons):
+    if is_cut(reply):
         return reply  # It is not the tag that is missing.
     before, mark, said = str(reply.text).rpartition("</think>")
     ends = [said.index(closing) + len(closing) for closing in STOP_STRINGS if closing in said]
