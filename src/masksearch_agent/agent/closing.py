@@ -5,21 +5,33 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from langchain_core.messages import AIMessage
+
 from masksearch_agent.agent.escaping import restore
 from masksearch_agent.agent.state import StructuredResponse
-from masksearch_agent.cited_text import cited_text
+from masksearch_agent.cited_text import cited_text, uncited_text
 from masksearch_agent.errors import AgentError
 from masksearch_agent.jsonl import dump_record, load_record
 from masksearch_agent.records import Citation
 
-__all__ = ("citation_data", "closing_text", "structured_response")
+__all__ = ("citation_data", "closing_message", "said_before", "structured_response")
+
+_IS_CITED = "masksearch_cited"
+"""Marks, among the keywords of a message, that its numbers and the list that it ends in are ours."""
 
 
-def closing_text(end: Mapping[str, Any]) -> str:
+def closing_message(end: Mapping[str, Any], message_id: str) -> AIMessage:
     """Return the reply: the answer with its citations, or that there is none and why."""
     if not end["answer"]:
-        return f"No answer was found ({end['stop_reason']})."
-    return cited_text(restore(end["answer"]), _citations(end))
+        return AIMessage(f"No answer was found ({end['stop_reason']}).", id=message_id)
+    text = cited_text(restore(end["answer"]), _citations(end))
+    return AIMessage(text, id=message_id, additional_kwargs={_IS_CITED: True} if end["citations"] else {})
+
+
+def said_before(message: AIMessage) -> str:
+    """Return what a reply of an earlier run, or of anybody, says, without citations: a number that stood in it would
+    name another passage in this run."""
+    return uncited_text(str(message.text), bool(message.additional_kwargs.get(_IS_CITED)))
 
 
 def structured_response(end: Mapping[str, Any]) -> StructuredResponse:

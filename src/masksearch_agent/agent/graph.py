@@ -31,7 +31,7 @@ from langgraph.runtime import Runtime
 from pydantic import BaseModel
 
 from masksearch_agent.agent.citing import NOTHING_CITED, numbers_of, with_citations
-from masksearch_agent.agent.closing import closing_text, structured_response
+from masksearch_agent.agent.closing import closing_message, structured_response
 from masksearch_agent.agent.context import AgentContext, Choices, RunContext, chosen_by_caller, run_context
 from masksearch_agent.agent.endings import is_refusal, refusal_text
 from masksearch_agent.agent.opening import (
@@ -204,9 +204,13 @@ class _Nodes:
         # A parent graph is handed all of it, what earlier runs left on the thread too.
         kept_back(state["transcript"])
         closing_id = said_id(state["transcript"][-1].id if end["answer"] else None, state["messages"])
-        closing = AIMessage(closing_text(end), id=closing_id)
         told = structured_response(end) if self.parts.structurer is None else None
-        return {**end, "messages": [closing], "closing_id": closing_id, "structured_response": told}
+        return {
+            **end,
+            "messages": [closing_message(end, closing_id)],
+            "closing_id": closing_id,
+            "structured_response": told,
+        }
 
     @working
     def structure(self, state: SearchState) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage, SystemMessage
 
+from masksearch_agent.agent.closing import said_before
 from masksearch_agent.agent.escaping import neutralise, restore
 from masksearch_agent.agent.prompts import PromptSet
 from masksearch_agent.agent.protocol import render_information
@@ -127,8 +128,9 @@ def _is_said(message: BaseMessage) -> bool:
 
 
 def _as_said(message: BaseMessage) -> AnyMessage:
-    said = neutralise(str(message.text))
-    return AIMessage(said) if isinstance(message, AIMessage) else HumanMessage(said)
+    if isinstance(message, AIMessage):
+        return AIMessage(neutralise(said_before(message)))
+    return HumanMessage(neutralise(str(message.text)))
 
 
 def _handed_over(messages: Sequence[BaseMessage]) -> str:
