@@ -245,9 +245,23 @@ def _chain_input(runnable: Runnable[Any, Any]) -> Callable[[str], object]:
     return lambda query: {names[0]: query}
 
 
+def _injected_arguments(tool: BaseTool) -> list[str]:
+    """Return what a tool must be given beside its input, as `ToolRuntime` and `InjectedState`."""
+    fields = getattr(tool.get_input_schema(), "model_fields", {})
+    # One that the tool's own schema leaves out is known to the tool alone.
+    injected: frozenset[str] = getattr(tool, "_injected_args_keys", frozenset())
+    return sorted(name for name in injected if name not in fields or fields[name].is_required())
+
+
 def _tool_input(tool: BaseTool) -> Callable[[str], object]:
     """Return what makes a tool's input of a query."""
     schema = tool.tool_call_schema
+    if injected := _injected_arguments(tool):
+        raise RetrievalError(
+            f"cannot search with the tool {tool.name!r}: it takes {', '.join(injected)}, which LangGraph injects for a "
+            "model that calls it; expected the query alone: pass a function of it, in which "
+            "`langgraph.runtime.get_runtime().context` is the caller's"
+        )
     described = schema if isinstance(schema, dict) else model_json_schema(schema)
     names = list(described.get("properties", {}))
     required = list(described.get("required", []))
