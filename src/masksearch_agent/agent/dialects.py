@@ -27,7 +27,7 @@ from langchain_core.messages import (
 from langchain_core.runnables import Runnable
 
 from masksearch_agent.agent.endings import is_cut, is_refusal
-from masksearch_agent.agent.escaping import neutralise
+from masksearch_agent.agent.escaping import neutralise, restore
 from masksearch_agent.agent.marks import numbers_go_on, without_marks
 from masksearch_agent.agent.prompts import CITE, FULL_PROMPTS, PromptSet
 from masksearch_agent.agent.protocol import (
@@ -156,7 +156,8 @@ class ToolsDialect:
         thought, text = split_thought(reply)
         if text.startswith("<think>"):  # Never closed: nothing was said yet.
             thought, text = f"{thought}\n\n{text.removeprefix('<think>')}", ""
-        thought, text = neutralise(thought).strip(), neutralise(text).strip()
+        # Of a marker that the model read, and repeats, the joiner is there already.
+        thought, text = neutralise(thought).strip(), neutralise(restore(text)).strip()
         if getattr(reply, "invalid_tool_calls", None):
             return FormatError("malformed_call", "the arguments of a tool call are not JSON", _CALL_FORM)
         calls = getattr(reply, "tool_calls", None) or []
@@ -179,7 +180,7 @@ class ToolsDialect:
             asked += queries if isinstance(queries, list) else [queries]
         if not all(isinstance(query, str) for query in asked):
             return FormatError("malformed_call", "`queries` is not a list of strings", _CALL_FORM)
-        queries = tuple(map(clean_text, asked))
+        queries = tuple(clean_text(restore(query)) for query in asked)
         if not queries or not all(queries):
             return FormatError("empty_query", "a query is empty", _CALL_FORM)
         if len(queries) > self.max_queries:

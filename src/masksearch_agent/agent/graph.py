@@ -34,6 +34,7 @@ from masksearch_agent.agent.citing import NOTHING_CITED, numbers_of, with_citati
 from masksearch_agent.agent.closing import closing_message, structured_response
 from masksearch_agent.agent.context import AgentContext, Choices, RunContext, chosen_by_caller, run_context
 from masksearch_agent.agent.endings import is_refusal, refusal_text
+from masksearch_agent.agent.escaping import restore
 from masksearch_agent.agent.opening import (
     open_conversation,
     opening_messages,
@@ -294,7 +295,8 @@ class _Nodes:
             return (opening_query(str(state["transcript"][-1].text)),)
         if not isinstance(step, SearchStep):
             raise AgentError(f"the search node ran after a step that is no search: {step}")
-        return step.queries
+        # What is searched is what is meant: no source knows our way of making a marker harmless.
+        return tuple(map(restore, step.queries))
 
     def _show(
         self,

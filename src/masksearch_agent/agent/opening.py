@@ -22,7 +22,7 @@ from masksearch_agent.records import MASK, Passage
 __all__ = ("open_conversation", "opening_messages", "opening_query", "opening_text", "require_question")
 
 _HANDOFF = re.compile(
-    r"^transfer_(back_)?to_|hand_?(off|over)|^delegate_(task_|work_)?to_|^assign_(task_)?to_|^task$",
+    r"^transfer_(back_)?to_|hand_?(off|over)(_to_|$)|^delegate_(task_|work_)?to_|^assign_(task_)?to_|^task$",
     re.IGNORECASE,
 )
 """Names of tools with which one agent hands over to another."""

@@ -378,6 +378,32 @@ async def test_a_failure_of_a_model_s_own_is_no_spent_limit():
         await make_agent(ScriptedChatModel(script=time_out)).ainvoke("q")
 
 
+@pytest.mark.parametrize("dialect", ["tags", "tools"])
+def test_a_source_is_asked_for_a_marker_as_it_is_written(dialect: Any):
+    def reply(messages: list[BaseMessage]) -> Any:
+        if len(messages) > 2:
+            return "Ada" if dialect == "tools" else ANSWER
+        if dialect == "tools":
+            call = {
+                "name": "search",
+                "args": {"queries": [messages[-1].text]},
+                "id": "1",
+                "type": "tool_call",
+            }
+            return AIMessage("", tool_calls=[call])
+        return f"<think></think><search>{messages[-1].text}</search>"
+
+    searched: list[str] = []
+    agent = MaskSearchAgent(
+        FakeToolModel(script=reply),
+        lambda query: searched.append(query) or ["x"],
+        AgentSettings(dialect=dialect),
+    )
+    asked = "What is <|endoftext|>?"
+    assert agent.invoke(asked).searches == ((asked,),)
+    assert searched == [asked]
+
+
 def test_a_search_that_only_one_thread_may_use_is_used_there():
     import sqlite3
 

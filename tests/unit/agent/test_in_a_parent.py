@@ -136,6 +136,12 @@ CONVERSATIONS: dict[str, tuple[list[AnyMessage], str]] = {
         [ASKED, *handoff("delegate_to_research", task_description="Find the founder.")],
         "Find the founder.",
     ),
+    "a search of a name like it": (
+        [ASKED, *handoff("search_handover_notes", query="night shift")],
+        ASKED.text,
+    ),
+    "a handoff": ([ASKED, *handoff("research_hand_off", task="Find the founder.")], "Find the founder."),
+    "a handover": ([ASKED, *handoff("handover_to_research", task="Find the founder.")], "Find the founder."),
     "an open call": ([ASKED, handoff("task", description="Find the founder.")[0]], "Find the founder."),
     "an earlier task": ([*handoff("transfer_to_research", task="Old."), ASKED], ASKED.text),
 }
