@@ -114,7 +114,7 @@ def as_caller() -> Iterator[None]:
     """Let what a node calls, such as a retriever of the application, see its caller's context, not the run's own."""
     config: RunnableConfig = var_child_runnable_config.get(None) or {}
     runtime = config.get("configurable", {}).get(CONFIG_KEY_RUNTIME)
-    if not isinstance(getattr(runtime, "context", None), RunContext):
+    if runtime is None or not isinstance(runtime.context, RunContext):
         yield
         return
     seen = runtime.override(context=runtime.context.caller)

@@ -89,8 +89,8 @@ def open_conversation(
     goes_on = earlier.get("stop_reason") in ("answered", "forced") and bool(closing_id) and closing_id in ids
     new = messages[ids.index(closing_id) + 1 :] if goes_on else messages
     is_other = kind is not None and not _opened_as(kind, earlier, prompts)
-    if goes_on and (is_other or any(message.type == "system" for message in new)):
-        goes_on, new = False, messages
+    goes_on = goes_on and not is_other and all(message.type != "system" for message in new)
+    new = new if goes_on else _with_question(messages, earlier)
     place = max((n for n, message in enumerate(new) if message.type == "human"), default=-1)
     # A handoff may say nothing itself, and come long after what a human asked.
     asked_last = next((str(message.text) for message in reversed(messages) if message.type == "human"), "")
@@ -103,6 +103,19 @@ def open_conversation(
     wanted = dict.fromkeys(str(message.text) for message in messages if message.type == "system")
     system = SystemMessage("\n\n".join([str(system.content), *map(neutralise, wanted)]))
     return [system, *examples, *said, asked], False
+
+
+def _with_question(messages: Sequence[AnyMessage], earlier: Mapping[str, Any]) -> Sequence[AnyMessage]:
+    """Return a conversation in which what the thread's last run was asked stands before its reply, where it was asked
+    by `question`, which no message holds."""
+    closing_id, asked = earlier.get("closing_id"), restore(earlier.get("asked", ""))
+    ids = [message.id for message in messages]
+    # A run that broke off was asked something else than the one that closed.
+    if not earlier.get("stop_reason") or not closing_id or closing_id not in ids:
+        return messages
+    before, after = messages[: ids.index(closing_id)], messages[ids.index(closing_id) :]
+    is_said = any(message.type == "human" and str(message.text) == asked for message in before)
+    return messages if is_said else [*before, HumanMessage(asked), *after]
 
 
 def _opened_as(kind: str, earlier: Mapping[str, Any], prompts: PromptSet) -> bool:

@@ -60,6 +60,7 @@ class OpeningState(SearchInput, total=False):
     """What the first node reads; all but the input is of the thread's last run."""
 
     stop_reason: StopReason | None
+    asked: str
     closing_id: str
     searches: list[SearchRound]
     earlier: list[SearchRound]

@@ -68,6 +68,21 @@ def test_a_reply_that_a_limit_cut_is_no_answer(reason: dict[str, str]) -> None:
     assert make_agent(ScriptedChatModel(script=[cut])).invoke("q").answer == ""
 
 
+@pytest.mark.parametrize("asked", [{"question": "Who <s>?"}, "Who <s>?"])
+def test_what_a_run_without_an_answer_was_asked_is_read_by_the_next(asked: Any) -> None:
+    model = ScriptedChatModel(script=["?", ANSWER])
+    agent = MaskSearchAgent(
+        model, lambda query: [], AgentSettings(max_repairs=0), checkpointer=InMemorySaver()
+    )
+    agent.invoke(asked, THREAD)
+    agent.invoke("Try again.", THREAD)
+    assert [message.text for message in model.calls[-1]][1:] == [
+        neutralise("Who <s>?"),
+        "No answer was found (repairs_exhausted).",
+        "Try again.",
+    ]
+
+
 def test_a_second_handoff_to_a_subgraph_that_remembers_is_answered() -> None:
     model = ScriptedChatModel(script=[ANSWER])
     research = make_agent(model).builder.compile(checkpointer=True)
