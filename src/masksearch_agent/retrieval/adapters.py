@@ -247,10 +247,11 @@ def _chain_input(runnable: Runnable[Any, Any]) -> Callable[[str], object]:
 
 def _injected_arguments(tool: BaseTool) -> list[str]:
     """Return what a tool must be given beside its input, as `ToolRuntime` and `InjectedState`."""
-    fields = getattr(tool.get_input_schema(), "model_fields", {})
-    # One that the tool's own schema leaves out is known to the tool alone.
     injected: frozenset[str] = getattr(tool, "_injected_args_keys", frozenset())
-    return sorted(name for name in injected if name not in fields or fields[name].is_required())
+    function = getattr(tool, "func", None) or getattr(tool, "coroutine", None) or tool._run
+    parameters = inspect.signature(function).parameters
+    # A tool of an MCP server can do without what it would be given.
+    return sorted(name for name in injected if parameters[name].default is inspect.Parameter.empty)
 
 
 def _tool_input(tool: BaseTool) -> Callable[[str], object]:
