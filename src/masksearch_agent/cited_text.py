@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from masksearch_agent.records import Citation, Passage
 
-__all__ = ("cited_text", "numbered_text", "place_of", "url_of")
+__all__ = ("cited_text", "numbered_text", "place_of", "uncited_text", "url_of")
 
 _URL_KEYS = ("url", "link", "href", "source")
 _MARKUP = re.compile(r"([\\\[\]])")
 _BLOCK_ENDS = re.compile(r"^[^\S\n]*(?:\|[^\n]*\||```|~~~)\Z", re.MULTILINE)
+_SOURCES = re.compile(r"\n(?:\n\[\d+\][^\n]*)+\Z")
 _NOT_IN_LINKS = re.compile(r"[\s()<>\\\"]")
 
 
@@ -43,6 +44,22 @@ def numbered_text(answer: str, citations: Sequence[Citation]) -> str:
         parts += [said, "\n\n" if is_block else " ", marks, " " if rest[:1].isalnum() else ""]
         position = end
     return "".join([*parts, answer[position:]])
+
+
+def uncited_text(text: str, is_cited: bool = False) -> str:
+    """Return an answer without the numbers and the list of sentences that `cited_text` put to it.
+
+    Args:
+        is_cited: Whether the text is known to be one of `cited_text`. Another one is left as it is, unless it ends in a
+            list that quotes, all of whose numbers stand in it too: what has numbers in brackets may cite nothing.
+    """
+    sources = _SOURCES.search(text)
+    if sources is None:
+        return text
+    said, numbers = text[: sources.start()], re.findall(r"^\[(\d+)\]", sources[0], re.MULTILINE)
+    if not is_cited and not ("“" in sources[0] and all(f" [{number}]" in said for number in numbers)):
+        return text
+    return re.sub(rf"(?:\n\n| )(?:\[(?:{'|'.join(numbers)})\])+", "", said)
 
 
 def url_of(passage: Passage) -> str:

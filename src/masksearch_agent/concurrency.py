@@ -40,6 +40,15 @@ _THRESHOLDS = (1_000_000, 50, 50)
 it, a few hundred megabytes. A thousand runs in flight hold more than 200,000 living objects, too many for a threshold
 of as many."""
 
+_BOUND_TO_THREAD = (
+    "can only be used in that same thread",  # sqlite3
+    "cannot switch to a different thread",  # greenlet
+    "no current event loop in thread",  # asyncio
+    "signal only works in main thread",
+    "main thread is not in main loop",  # tkinter
+)
+"""What libraries say, in small letters, that were used in another thread than their own."""
+
 _lock = threading.Lock()
 _users = 0
 _thresholds_before = (0, 0, 0)
@@ -131,7 +140,7 @@ def finish_within(limit_s: float, work: Callable[[], _ResultT]) -> _ResultT:
             future.set_exception(failure)
 
     threading.Thread(target=run, daemon=True).start()
-    wait([future], max(0.0, limit_s))
+    wait([future], min(max(0.0, limit_s), threading.TIMEOUT_MAX))
     if not future.done():
         raise OutOfTimeError(f"no result came within {limit_s:.1f} s")
     return future.result()
@@ -166,6 +175,7 @@ def is_bound_to_thread(failure: Exception) -> bool:
     """Whether something failed because it was used in another thread than its own.
 
     So do connections of SQLite, which only the thread may use that opened them, greenlets, and what asks for the
-    event loop of a thread that has none. There is no type that they share; all of them say it.
+    event loop of a thread that has none. There is no type that they share, and libraries wrap them: what each of them
+    says tells them.
     """
-    return "thread" in str(failure).lower()
+    return any(said in str(failure).lower() for said in _BOUND_TO_THREAD)

@@ -14,7 +14,7 @@ from fakes.chat_models import ScriptedChatModel
 from langchain_core.messages import BaseMessage
 
 from masksearch_agent.agent.runnable import MaskSearchAgent
-from masksearch_agent.serving.chat_page import launch_chat_page
+from masksearch_agent.serving.chat_page import launch_chat_page, make_chat_page
 
 PASSAGES = [
     "Harrow was a yard. Ada Lovelace founded <b>Harrow</b> in 1932.",
@@ -107,3 +107,39 @@ def test_a_question_that_fails_says_so_and_the_next_is_answered(address: str, br
     browser.open(address)
     ask(browser, "fail", "This question failed. ValueError: the model is gone")
     ask(browser, "Who founded Harrow?", "after fail")
+
+
+class Visitor:
+    """Asks the page as Gradio does, with what it shows."""
+
+    session_hash = "visitor"
+
+    def __init__(self) -> None:
+        self.model = ScriptedChatModel(
+            script=lambda messages: f"<think></think><answer>to {messages[-1].text}</answer>"
+        )
+        self.page = make_chat_page(MaskSearchAgent(self.model, lambda query: PASSAGES))
+
+    async def ask(self, question: str, *shown: str) -> list[str]:
+        """Ask, where the page shows so many questions with their answers; return what of them the model reads."""
+        history = [{"role": role, "content": text} for text in shown for role in ("user", "assistant")]
+        [*_] = [said async for said in self.page.fn(question, history, self)]
+        return [message.text for message in self.model.calls[-1] if message.type == "human"]
+
+
+async def test_what_a_visitor_clears_is_forgotten() -> None:
+    visitor = Visitor()
+    await visitor.ask("one")
+    assert await visitor.ask("two", "one") == ["one", "two"]
+    assert await visitor.ask("three") == ["three"]
+    assert await visitor.ask("four", "three") == ["three", "four"]
+
+
+async def test_what_a_visitor_takes_back_or_asks_again_is_forgotten_alone() -> None:
+    visitor = Visitor()
+    await visitor.ask("one")
+    await visitor.ask("two", "one")
+    await visitor.ask("three", "one", "two")
+    assert await visitor.ask("three", "one", "two") == ["one", "two", "three"]
+    assert await visitor.ask("four", "one") == ["one", "four"]
+    assert await visitor.ask("five", "one", "four") == ["one", "four", "five"]

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from masksearch_agent.cited_text import cited_text, url_of
+from masksearch_agent.cited_text import cited_text, uncited_text, url_of
 from masksearch_agent.records import Citation, Passage
 
 
@@ -40,3 +40,21 @@ def test_a_passage_of_no_title_and_no_place_is_told_by_what_it_says() -> None:
 def test_a_number_stays_out_of_the_code_or_the_table_that_it_follows(answer: str) -> None:
     whole = Citation(1, Passage("p", "T", "x"), "", 0, 0, answer, 0, len(answer))
     assert cited_text(answer, [whole]) == f"{answer}\n\n[1]\n\n[1] T"
+    assert uncited_text(f"{answer}\n\n[1]\n\n[1] T", is_cited=True) == answer
+
+
+def test_what_was_put_to_an_answer_is_taken_out_again() -> None:
+    cited = "Ada [1][12] built. So [3].\n\n[1] [T](https://x.org): “Ada did.”\n[3] T\n[12]"
+    assert uncited_text(cited, is_cited=True) == "Ada built. So."
+    assert uncited_text("Ada [4] [1]\n\n[1] T", is_cited=True) == "Ada [4]"
+
+
+def test_a_text_of_others_is_left_alone_unless_it_cites_and_quotes_as_ours_do() -> None:
+    assert uncited_text("Ada [1].\n\n[1] “Ada did.”") == "Ada."
+    for text in (
+        "Take [1] or [2]:\n\n[1] Red\n[2] Blue",
+        "Take:\n\n[1] “Red”\n[2] “Blue”",
+        "Article [2]",
+        "",
+    ):
+        assert uncited_text(text) == text

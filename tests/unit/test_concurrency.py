@@ -10,7 +10,14 @@ import time
 
 import pytest
 
-from masksearch_agent.concurrency import gather_bounded, open_runner, run_many, write_in_thread
+from masksearch_agent.concurrency import (
+    finish_within,
+    gather_bounded,
+    is_bound_to_thread,
+    open_runner,
+    run_many,
+    write_in_thread,
+)
 
 
 async def test_results_stand_in_the_order_of_the_items() -> None:
@@ -119,3 +126,32 @@ def test_a_write_that_fails_says_so() -> None:
 
     with pytest.raises(OSError, match="full"):
         run_many(write_in_thread(write, "full"))
+
+
+@pytest.mark.parametrize(
+    ("said", "is_bound"),
+    [
+        ("SQLite objects created in a thread can only be used in that same thread. The object was", True),
+        (
+            "(sqlite3.ProgrammingError) SQLite objects created in a thread can only be used in that same thread",
+            True,
+        ),
+        ("cannot switch to a different thread (which happens to have exited)", True),
+        ("There is no current event loop in thread 'Thread-1'.", True),
+        ("signal only works in main thread of the main interpreter", True),
+        ("Thread 12 not found", False),
+        ("rejected execution on EsThreadPoolExecutor[search, active threads = 7]", False),
+        ("can't start new thread", False),
+    ],
+)
+def test_only_what_says_that_it_is_bound_to_a_thread_is(said: str, is_bound: bool) -> None:
+    assert is_bound_to_thread(RuntimeError(said)) == is_bound
+
+
+@pytest.mark.parametrize("limit_s", [1e10, float("inf")])
+def test_a_limit_may_be_longer_than_threads_wait(limit_s: float) -> None:
+    def work() -> str:
+        time.sleep(0.05)
+        return "done"
+
+    assert finish_within(limit_s, work) == "done"

@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from langchain_core.messages import AnyMessage
+from langchain_core.messages import AIMessage
 
 from masksearch_agent.agent.escaping import restore
 from masksearch_agent.agent.state import StructuredResponse
-from masksearch_agent.cited_text import cited_text
+from masksearch_agent.cited_text import cited_text, uncited_text
 from masksearch_agent.errors import AgentError
 from masksearch_agent.jsonl import dump_record, load_record
 from masksearch_agent.records import Citation
 
-__all__ = ("citation_data", "closing_text", "is_refusal", "refusal_text", "structured_response")
+__all__ = ("citation_data", "closing_message", "said_before", "structured_response")
 
-_REFUSALS = ("refusal", "content_filter", "safety")
-"""What providers give as the reason why a reply ended that refuses."""
+_IS_CITED = "masksearch_cited"
+"""Marks, among the keywords of a message, that its numbers and the list that it ends in are ours."""
 
 
-def closing_text(end: Mapping[str, Any]) -> str:
+def closing_message(end: Mapping[str, Any], message_id: str) -> AIMessage:
     """Return the reply: the answer with its citations, or that there is none and why."""
     if not end["answer"]:
-        return f"No answer was found ({end['stop_reason']})."
-    return cited_text(restore(end["answer"]), _citations(end))
+        return AIMessage(f"No answer was found ({end['stop_reason']}).", id=message_id)
+    text = cited_text(restore(end["answer"]), _citations(end))
+    return AIMessage(text, id=message_id, additional_kwargs={_IS_CITED: True} if end["citations"] else {})
+
+
+def said_before(message: AIMessage) -> str:
+    """Return what a reply of an earlier run, or of anybody, says, without citations: a number that stood in it would
+    name another passage in this run."""
+    return uncited_text(str(message.text), bool(message.additional_kwargs.get(_IS_CITED)))
 
 
 def structured_response(end: Mapping[str, Any]) -> StructuredResponse:
@@ -50,21 +57,6 @@ def citation_data(citation: Citation) -> dict[str, Any]:
         "claim": citation.claim,
         "is_claimed": citation.is_claimed,
     }
-
-
-def is_refusal(reply: AnyMessage) -> bool:
-    """Whether a model says, apart from its text, that it will not answer."""
-    ends = (reply.response_metadata.get(key) for key in ("finish_reason", "stop_reason"))
-    return bool(refusal_text(reply)) or any(str(end).lower() in _REFUSALS for end in ends)
-
-
-def refusal_text(reply: AnyMessage) -> str:
-    """Return what a model says where it refuses."""
-    blocks: Iterable[Any] = reply.content if isinstance(reply.content, list) else ()
-    said = [
-        block.get("refusal") for block in blocks if isinstance(block, dict) and block.get("type") == "refusal"
-    ]
-    return " ".join(filter(None, [reply.additional_kwargs.get("refusal"), *said]))
 
 
 def _citations(end: Mapping[str, Any]) -> list[Citation]:

@@ -7,12 +7,17 @@ left alone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 from langchain_core.messages import AnyMessage
-from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables import RunnableConfig, ensure_config
+from langchain_core.runnables.config import var_child_runnable_config
+
+# Where `get_runtime` looks, whose answer nothing public changes for what a node calls.
+from langgraph._internal._constants import CONFIG_KEY_RUNTIME
 from pydantic import Field, ValidationError
 
 # pydantic, which makes the schemas that a LangGraph server shows, refuses typing.TypedDict before Python 3.12.
@@ -24,7 +29,16 @@ from masksearch_agent.records import Sampling
 from masksearch_agent.retrieval.leak_guard import LeakGuard
 from masksearch_agent.traces.recorder import Recorder
 
-__all__ = ("AgentContext", "RunContext", "chosen_by_caller", "run_context", "with_limits")
+__all__ = (
+    "AgentContext",
+    "Choices",
+    "RunContext",
+    "as_caller",
+    "chosen_by_caller",
+    "context_around",
+    "run_context",
+    "with_limits",
+)
 
 _PARTS = ("model", "index")
 
@@ -87,6 +101,30 @@ class Choices:
 def run_context(context: object) -> RunContext:
     """Return a run's own context; as a subgraph, the graph is handed its parent's, which may be of any type."""
     return context if isinstance(context, RunContext) else RunContext(caller=context)
+
+
+def context_around() -> object:
+    """Return the context of the graph whose node calls; None outside of all."""
+    runtime = ensure_config().get("configurable", {}).get(CONFIG_KEY_RUNTIME)
+    return run_context(getattr(runtime, "context", None)).caller
+
+
+@contextmanager
+def as_caller() -> Iterator[None]:
+    """Let what a node calls, such as a retriever of the application, see its caller's context, not the run's own."""
+    config: RunnableConfig = var_child_runnable_config.get(None) or {}
+    runtime = config.get("configurable", {}).get(CONFIG_KEY_RUNTIME)
+    if runtime is None or not isinstance(runtime.context, RunContext):
+        yield
+        return
+    seen = runtime.override(context=runtime.context.caller)
+    before = var_child_runnable_config.set(
+        {**config, "configurable": {**config["configurable"], CONFIG_KEY_RUNTIME: seen}}
+    )
+    try:
+        yield
+    finally:
+        var_child_runnable_config.reset(before)
 
 
 def chosen_by_caller(context: RunContext, config: RunnableConfig, choices: Choices) -> dict[str, Any]:

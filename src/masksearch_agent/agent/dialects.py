@@ -26,7 +26,8 @@ from langchain_core.messages import (
 )
 from langchain_core.runnables import Runnable
 
-from masksearch_agent.agent.escaping import neutralise
+from masksearch_agent.agent.endings import is_cut, is_refusal
+from masksearch_agent.agent.escaping import neutralise, restore
 from masksearch_agent.agent.marks import numbers_go_on, without_marks
 from masksearch_agent.agent.prompts import CITE, FULL_PROMPTS, PromptSet
 from masksearch_agent.agent.protocol import (
@@ -155,12 +156,19 @@ class ToolsDialect:
         thought, text = split_thought(reply)
         if text.startswith("<think>"):  # Never closed: nothing was said yet.
             thought, text = f"{thought}\n\n{text.removeprefix('<think>')}", ""
-        thought, text = neutralise(thought).strip(), neutralise(text).strip()
+        # Of a marker that the model read, and repeats, the joiner is there already.
+        thought, text = neutralise(thought).strip(), neutralise(restore(text)).strip()
         if getattr(reply, "invalid_tool_calls", None):
             return FormatError("malformed_call", "the arguments of a tool call are not JSON", _CALL_FORM)
         calls = getattr(reply, "tool_calls", None) or []
         if not calls and _is_written_call(text):
             return FormatError("malformed_call", "a tool call is written as text", _CALL_FORM)
+        if not calls and is_refusal(reply):
+            return FormatError("refusal", "the reply is a refusal", _CALL_FORM)
+        if not calls and is_cut(reply):
+            return FormatError(
+                "cut_off", "the reply was cut off before its end", f"{_CALL_FORM}, in fewer words"
+            )
         if not calls:
             empty = FormatError("empty_step", "the reply is empty", _CALL_FORM)
             return AnswerStep(thought, text) if text else empty
@@ -172,7 +180,7 @@ class ToolsDialect:
             asked += queries if isinstance(queries, list) else [queries]
         if not all(isinstance(query, str) for query in asked):
             return FormatError("malformed_call", "`queries` is not a list of strings", _CALL_FORM)
-        queries = tuple(map(clean_text, asked))
+        queries = tuple(clean_text(restore(query)) for query in asked)
         if not queries or not all(queries):
             return FormatError("empty_query", "a query is empty", _CALL_FORM)
         if len(queries) > self.max_queries:
@@ -236,15 +244,10 @@ def _uncited(step: Step) -> Step:
     return replace(step, answer=without_marks(step.answer)) if isinstance(step, AnswerStep) else step
 
 
-_CUT = ("length", "max_tokens")
-"""What providers give as the reason where a limit on tokens ended a reply."""
-
-
 def _end_behind_step(reply: AIMessage, is_stopped: bool) -> AIMessage:
     """Put back the closing tag that an API left out because it was the stop string; cut what follows it where the model
     was not stopped."""
-    reasons = (reply.response_metadata.get(key) for key in ("finish_reason", "stop_reason", "done_reason"))
-    if any(str(reason).lower() in _CUT for reason in reasons):
+    if is_cut(reply):
         return reply  # It is not the tag that is missing.
     before, mark, said = str(reply.text).rpartition("</think>")
     ends = [said.index(closing) + len(closing) for closing in STOP_STRINGS if closing in said]

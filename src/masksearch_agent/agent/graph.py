@@ -15,7 +15,6 @@ conversation holds nothing else of it: what the model reads and says is in a cha
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import Any, Literal, get_args
 
 from langchain_core.language_models import BaseChatModel
@@ -32,8 +31,10 @@ from langgraph.runtime import Runtime
 from pydantic import BaseModel
 
 from masksearch_agent.agent.citing import NOTHING_CITED, numbers_of, with_citations
-from masksearch_agent.agent.closing import closing_text, is_refusal, refusal_text, structured_response
+from masksearch_agent.agent.closing import closing_message, structured_response
 from masksearch_agent.agent.context import AgentContext, Choices, RunContext, chosen_by_caller, run_context
+from masksearch_agent.agent.endings import is_refusal, refusal_text
+from masksearch_agent.agent.escaping import restore
 from masksearch_agent.agent.opening import (
     open_conversation,
     opening_messages,
@@ -48,7 +49,6 @@ from masksearch_agent.agent.protocol import (
     FormatError,
     SearchStep,
     Step,
-    clean_text,
     render_information,
 )
 from masksearch_agent.agent.search_runs import search_event
@@ -56,11 +56,11 @@ from masksearch_agent.agent.speech import kept_back, said_id
 from masksearch_agent.agent.state import OpeningState, SearchInput, SearchOutput, SearchRound, SearchState
 from masksearch_agent.agent.structure import Filled
 from masksearch_agent.agent.text_turns import last_turn_id, record_text
+from masksearch_agent.agent.work import working
 from masksearch_agent.config.agent import AgentSettings
 from masksearch_agent.errors import AgentError, OutOfTimeError
 from masksearch_agent.jsonl import dump_record
-from masksearch_agent.models.answer_spans import AnswerSpans
-from masksearch_agent.records import MASK, ScoredPassage
+from masksearch_agent.records import ScoredPassage
 from masksearch_agent.retrieval.search import Search, cut_to_words, interleave
 
 __all__ = ("build_search_graph",)
@@ -139,7 +139,7 @@ class _Nodes:
             "repairs": 0,
             "is_forced": False,
             "sampled_tokens": 0,
-            "started_at_s": time.time(),
+            "worked_s": 0.0,
             "answer": "",
             **NOTHING_CITED,
             "reasoning": "",
@@ -147,6 +147,7 @@ class _Nodes:
             "structured_response": None,
         }
 
+    @working
     def think(self, state: SearchState, runtime: Runtime[RunContext]) -> dict[str, Any]:
         if state["stop_reason"]:
             return {}  # The search before it took all the time.
@@ -157,6 +158,7 @@ class _Nodes:
         except OutOfTimeError:
             return {"stop_reason": "time_limit"}
 
+    @working
     async def athink(self, state: SearchState, runtime: Runtime[RunContext]) -> dict[str, Any]:
         if state["stop_reason"]:
             return {}  # The search before it took all the time.
@@ -167,6 +169,7 @@ class _Nodes:
         except OutOfTimeError:
             return {"stop_reason": "time_limit"}
 
+    @working
     def search_now(self, state: SearchState, runtime: Runtime[RunContext]) -> dict[str, Any]:
         context, parts, queries = run_context(runtime.context), self._parts(state), self._queries(state)
         try:
@@ -176,6 +179,7 @@ class _Nodes:
         except OutOfTimeError:
             return {"stop_reason": "time_limit"}
 
+    @working
     async def asearch_now(self, state: SearchState, runtime: Runtime[RunContext]) -> dict[str, Any]:
         context, parts = run_context(runtime.context), await self._aparts(state)
         queries = self._queries(state)
@@ -201,14 +205,20 @@ class _Nodes:
         # A parent graph is handed all of it, what earlier runs left on the thread too.
         kept_back(state["transcript"])
         closing_id = said_id(state["transcript"][-1].id if end["answer"] else None, state["messages"])
-        closing = AIMessage(closing_text(end), id=closing_id)
         told = structured_response(end) if self.parts.structurer is None else None
-        return {**end, "messages": [closing], "closing_id": closing_id, "structured_response": told}
+        return {
+            **end,
+            "messages": [closing_message(end, closing_id)],
+            "closing_id": closing_id,
+            "structured_response": told,
+        }
 
+    @working
     def structure(self, state: SearchState) -> dict[str, Any]:
         """Give the answer in the application's form too."""
         return self._filled(state, self._parts(state).fill(state, self._left_s(state)))
 
+    @working
     async def astructure(self, state: SearchState) -> dict[str, Any]:
         parts = await self._aparts(state)
         return self._filled(state, await parts.afill(state, self._left_s(state)))
@@ -271,14 +281,13 @@ class _Nodes:
         return kept_back(self._parts(state).dialect.answer_with(state["transcript"][-1], text))
 
     def _spent_limit(self, state: SearchState) -> Literal["token_limit", "time_limit"] | None:
-        parts = self._parts(state)
-        if state["sampled_tokens"] >= parts.settings.max_sampled_tokens:
+        if state["sampled_tokens"] >= self._parts(state).max_sampled_tokens:
             return "token_limit"
         return "time_limit" if self._left_s(state) <= 0 else None
 
     def _left_s(self, state: SearchState) -> float:
         """Return the seconds that the run has left."""
-        return self._parts(state).settings.time_limit_s - (time.time() - state["started_at_s"])
+        return self._parts(state).settings.time_limit_s - state["worked_s"]
 
     def _queries(self, state: SearchState) -> tuple[str, ...]:
         step = self._last_step(state)
@@ -286,7 +295,8 @@ class _Nodes:
             return (opening_query(str(state["transcript"][-1].text)),)
         if not isinstance(step, SearchStep):
             raise AgentError(f"the search node ran after a step that is no search: {step}")
-        return step.queries
+        # What is searched is what is meant: no source knows our way of making a marker harmless.
+        return tuple(map(restore, step.queries))
 
     def _show(
         self,
@@ -325,18 +335,8 @@ class _Nodes:
         calls = sum(isinstance(message, AIMessage) for message in transcript)
         keywords = parts.call_settings(calls, state["sampled_tokens"], context, last_turn_id(transcript))
         if parts.is_recording and parts.settings.answers_from_passages:
-            keywords["answers"] = self._allowed_answers(state)
+            keywords["answers"] = parts.allowed_answers(state)
         return keywords
-
-    def _allowed_answers(self, state: SearchState) -> AnswerSpans | None:
-        """Return what the next answer may be; None for a masked passage that is to be repeated."""
-        masks = state["asked"].count(MASK)
-        if masks and self.parts.settings.answer_form == "passage":
-            return None
-        shown = [passage for found in state["searches"] for passage in found["passages"]]
-        texts = [clean_text(passage[part]) for passage in shown for part in ("title", "text")]
-        is_numbered = masks > 0 and self.parts.settings.answer_form == "fills"
-        return AnswerSpans((state["asked"], *dict.fromkeys(texts)), max(1, masks), is_numbered)
 
     def _take_reply(self, state: SearchState, reply: AIMessage, context: RunContext) -> dict[str, Any]:
         parts = self._parts(state)

@@ -101,7 +101,7 @@ def _drop_behind_text(sources: re.Match[str]) -> str:
 def _is_json(answer: str) -> bool:
     try:
         return isinstance(json.loads(answer), dict | list)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
 
 

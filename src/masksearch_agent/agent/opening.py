@@ -12,6 +12,7 @@ from typing import Any
 
 from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage, SystemMessage
 
+from masksearch_agent.agent.closing import said_before
 from masksearch_agent.agent.escaping import neutralise, restore
 from masksearch_agent.agent.prompts import PromptSet
 from masksearch_agent.agent.protocol import render_information
@@ -21,7 +22,7 @@ from masksearch_agent.records import MASK, Passage
 __all__ = ("open_conversation", "opening_messages", "opening_query", "opening_text", "require_question")
 
 _HANDOFF = re.compile(
-    r"^transfer_(back_)?to_|hand_?(off|over)|^delegate_(task_|work_)?to_|^assign_(task_)?to_|^task$",
+    r"^transfer_(back_)?to_|hand_?(off|over)(_to_|$)|^delegate_(task_|work_)?to_|^assign_(task_)?to_|^task$",
     re.IGNORECASE,
 )
 """Names of tools with which one agent hands over to another."""
@@ -88,8 +89,8 @@ def open_conversation(
     goes_on = earlier.get("stop_reason") in ("answered", "forced") and bool(closing_id) and closing_id in ids
     new = messages[ids.index(closing_id) + 1 :] if goes_on else messages
     is_other = kind is not None and not _opened_as(kind, earlier, prompts)
-    if goes_on and (is_other or any(message.type == "system" for message in new)):
-        goes_on, new = False, messages
+    goes_on = goes_on and not is_other and all(message.type != "system" for message in new)
+    new = new if goes_on else _with_question(messages, earlier)
     place = max((n for n, message in enumerate(new) if message.type == "human"), default=-1)
     # A handoff may say nothing itself, and come long after what a human asked.
     asked_last = next((str(message.text) for message in reversed(messages) if message.type == "human"), "")
@@ -102,6 +103,19 @@ def open_conversation(
     wanted = dict.fromkeys(str(message.text) for message in messages if message.type == "system")
     system = SystemMessage("\n\n".join([str(system.content), *map(neutralise, wanted)]))
     return [system, *examples, *said, asked], False
+
+
+def _with_question(messages: Sequence[AnyMessage], earlier: Mapping[str, Any]) -> Sequence[AnyMessage]:
+    """Return a conversation in which what the thread's last run was asked stands before its reply, where it was asked
+    by `question`, which no message holds."""
+    closing_id, asked = earlier.get("closing_id"), restore(earlier.get("asked", ""))
+    ids = [message.id for message in messages]
+    # A run that broke off was asked something else than the one that closed.
+    if not earlier.get("stop_reason") or not closing_id or closing_id not in ids:
+        return messages
+    before, after = messages[: ids.index(closing_id)], messages[ids.index(closing_id) :]
+    is_said = any(message.type == "human" and str(message.text) == asked for message in before)
+    return messages if is_said else [*before, HumanMessage(asked), *after]
 
 
 def _opened_as(kind: str, earlier: Mapping[str, Any], prompts: PromptSet) -> bool:
@@ -127,8 +141,9 @@ def _is_said(message: BaseMessage) -> bool:
 
 
 def _as_said(message: BaseMessage) -> AnyMessage:
-    said = neutralise(str(message.text))
-    return AIMessage(said) if isinstance(message, AIMessage) else HumanMessage(said)
+    if isinstance(message, AIMessage):
+        return AIMessage(neutralise(said_before(message)))
+    return HumanMessage(neutralise(str(message.text)))
 
 
 def _handed_over(messages: Sequence[BaseMessage]) -> str:

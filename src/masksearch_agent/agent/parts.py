@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Awaitable, Mapping, Sequence
 from contextlib import suppress
@@ -17,6 +18,7 @@ from masksearch_agent.agent.context import RunContext, with_limits
 from masksearch_agent.agent.dialects import choose_dialect
 from masksearch_agent.agent.marks import numbers_go_on
 from masksearch_agent.agent.prompts import PromptSet, default_prompts
+from masksearch_agent.agent.protocol import clean_text
 from masksearch_agent.agent.search_runs import arun_as_retriever, run_as_retriever
 from masksearch_agent.agent.speech import tell_streams_what_is_said
 from masksearch_agent.agent.structure import Filled, Structurer
@@ -25,7 +27,8 @@ from masksearch_agent.concurrency import afinish_within, finish_within, is_bound
 from masksearch_agent.config.agent import AgentSettings
 from masksearch_agent.config.calls import ChatModelSettings
 from masksearch_agent.errors import AgentError, OutOfTimeError
-from masksearch_agent.records import ScoredPassage
+from masksearch_agent.models.answer_spans import AnswerSpans
+from masksearch_agent.records import MASK, ScoredPassage
 from masksearch_agent.retrieval.adapters import as_search
 from masksearch_agent.retrieval.search import Search
 from masksearch_agent.traces.recorder import CallRecording, RecordingModel
@@ -70,6 +73,9 @@ class Parts:
         self.is_recording = isinstance(model, RecordingModel)
         self.numbers_go_on = numbers_go_on(settings, self.is_recording)
         """Whether `[n]` means one passage of the run."""
+        is_set = self.is_recording or "max_sampled_tokens" in settings.model_fields_set
+        self.max_sampled_tokens = settings.max_sampled_tokens if is_set else math.inf
+        """Where the run ends; the thoughts of a reasoning model alone may be more than the default."""
         self.dialect = choose_dialect(settings, prompts, model)
         self.caller = self.dialect.caller(model)
         self.is_tagged = settings.dialect == "tags"
@@ -171,13 +177,15 @@ class Parts:
             sampled_tokens: Of the run, so far.
             last_turn_id: The turn that the call continues.
         """
-        left = max(1, self.settings.max_sampled_tokens - sampled_tokens)
+        # A reasoning model needs more than a step of ours: it is limited where somebody says so.
+        is_set = self.is_recording or "max_step_tokens" in self.settings.model_fields_set
+        limit = min(
+            self.settings.max_step_tokens if is_set else math.inf,
+            max(1, self.max_sampled_tokens - sampled_tokens),
+        )
+        keywords: dict[str, Any] = {"max_tokens": limit} if limit < math.inf else {}
         if not self.is_recording:
-            # A reasoning model needs more than a step of ours: it is limited where somebody says so.
-            limits = {"max_step_tokens": self.settings.max_step_tokens, "max_sampled_tokens": left}
-            wanted = [limit for name, limit in limits.items() if name in self.settings.model_fields_set]
-            return {"max_tokens": min(wanted)} if wanted else {}
-        keywords: dict[str, Any] = {"max_tokens": min(self.settings.max_step_tokens, left)}
+            return keywords
         if context.sampling is not None:
             keywords |= {"temperature": context.sampling.temperature, "top_p": context.sampling.top_p}
             if context.sampling.seed is not None:
@@ -186,6 +194,17 @@ class Parts:
         if context.recorder is not None:
             keywords["recording"] = CallRecording(context.recorder, POLICY_ROLE, last_turn_id)
         return keywords
+
+    def allowed_answers(self, state: Mapping[str, Any]) -> AnswerSpans | None:
+        """Return what the next answer may be where it is held to the passages; None for a masked passage that is to be
+        repeated."""
+        masks = state["asked"].count(MASK)
+        if masks and self.settings.answer_form == "passage":
+            return None
+        shown = [passage for found in state["searches"] for passage in found["passages"]]
+        texts = [clean_text(passage[part]) for passage in shown for part in ("title", "text")]
+        is_numbered = masks > 0 and self.settings.answer_form == "fills"
+        return AnswerSpans((state["asked"], *dict.fromkeys(texts)), max(1, masks), is_numbered)
 
     def _limited(self, keywords: dict[str, Any]) -> tuple[Runnable[Any, AIMessage], dict[str, Any]]:
         """Return what to call and its keywords, the limit under the name that the model has for it."""

@@ -60,8 +60,10 @@ FormatErrorKind: TypeAlias = Literal[
     "empty_answer",
     "malformed_call",
     "unknown_tool",
+    "refusal",
+    "cut_off",
 ]
-"""Every way in which a step can be malformed; the last two are those of tool calls (`dialects`)."""
+"""Every way in which a step can be malformed; the last four are those of tool calls (`dialects`)."""
 
 # Any space but a line feed may stand in a lookalike, because `_collapse` would make it a plain one. `(?a)`
 # keeps `ſ` from counting as an `s`; the possessive `*+` keeps the search linear.

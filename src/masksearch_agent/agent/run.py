@@ -8,13 +8,13 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias, cast
 
-from langchain_core.messages import AnyMessage, BaseMessage, HumanMessage, MessageLikeRepresentation
+from langchain_core.messages import AnyMessage, BaseMessage, MessageLikeRepresentation
 from langchain_core.messages.utils import convert_to_messages
 from langchain_core.prompt_values import PromptValue
 from langgraph.types import Command
 from pydantic import BaseModel
 
-from masksearch_agent.agent.context import RunContext
+from masksearch_agent.agent.context import RunContext, context_around
 from masksearch_agent.agent.escaping import restore
 from masksearch_agent.agent.state import SearchInput, outcome_of
 from masksearch_agent.errors import AgentError
@@ -42,11 +42,15 @@ class AgentRun:
     """One run of the graph: its context, and what is made of its final state.
 
     Args:
-        given: The caller's context: a `RunContext`, an `AgentContext`, or whatever a parent graph has.
+        given: The caller's context: a `RunContext`, an `AgentContext`, or any other; None for that of the graph whose
+            node calls, if one does.
     """
 
     def __init__(self, given: object = None) -> None:
-        context = given if isinstance(given, RunContext) else RunContext(caller=given, is_for_agent=True)
+        is_given = given is not None
+        context = given if isinstance(given, RunContext) else RunContext(caller=given, is_for_agent=is_given)
+        if context.caller is None:
+            context = dataclasses.replace(context, caller=context_around())
         # One recorder a run: a batch passes one context to all of its runs, and their turns must not mix.
         self.recorder = Recorder(overview=context.recorder)
         self.context: Any = dataclasses.replace(context, recorder=self.recorder)
@@ -121,7 +125,7 @@ def graph_input(input: AgentInput) -> SearchInput | Command[Any] | None:
     if input is None or isinstance(input, Command):
         return input
     if isinstance(input, str):
-        return {"messages": _messages(HumanMessage(input))}
+        return {"messages": _messages(input)}
     if isinstance(input, Mapping):
         asked = {key: input[key] for key in ("question", "kind", "messages") if input.get(key) is not None}
         if not asked.keys() & {"question", "messages"}:
@@ -135,8 +139,12 @@ def graph_input(input: AgentInput) -> SearchInput | Command[Any] | None:
 
 
 def _messages(given: Any) -> list[AnyMessage]:
+    # What LangGraph's own states take as one message: its text, or its role and its text too.
+    is_one = isinstance(given, str | BaseMessage | Mapping) or (
+        isinstance(given, tuple) and len(given) == 2 and all(isinstance(part, str) for part in given)
+    )
     try:
-        messages = convert_to_messages([given] if isinstance(given, BaseMessage) else given)
+        messages = convert_to_messages([given] if is_one else given)
     except (TypeError, ValueError, NotImplementedError) as failure:
         raise AgentError(
             f"cannot use an input of type {type(given).__name__}; pass a question, "

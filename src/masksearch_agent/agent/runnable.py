@@ -19,7 +19,7 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AnyMessage
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import merge_configs
-from langchain_core.tools import BaseTool, StructuredTool
+from langchain_core.tools import BaseTool
 from langgraph.types import StreamMode
 from pydantic import BaseModel
 
@@ -31,6 +31,7 @@ from masksearch_agent.agent.parts import open_model, prompts_for
 from masksearch_agent.agent.prompts import PromptSet
 from masksearch_agent.agent.run import AgentInput, AgentRun, graph_input, without_tokens
 from masksearch_agent.agent.state import SearchInput
+from masksearch_agent.agent.tool import make_research_tool
 from masksearch_agent.config.agent import AgentSettings
 from masksearch_agent.errors import ThreadReuseError
 from masksearch_agent.models.recording import RecordingChatModel
@@ -90,6 +91,7 @@ class MaskSearchAgent(Runnable[AgentInput, SearchAnswer]):
         self.search = as_search(search)
         self._searched = search
         self.settings = settings or AgentSettings()
+        self._given_prompts = prompts
         self.prompts = prompts or prompts_for(self.model, self.settings)
         self.checkpointer = checkpointer
         self.response_format = response_format
@@ -222,7 +224,7 @@ class MaskSearchAgent(Runnable[AgentInput, SearchAnswer]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle what the agent was made of, what it searches among it; the graph is built again."""
-        parts = {name: getattr(self, name) for name in _PARTS} | {"search": self._searched}
+        parts = self._parts() | {"search": self._searched}
         return MaskSearchAgent, tuple(parts.values()), {name: getattr(self, name) for name in _STATE}
 
     def __deepcopy__(self, memo: dict[int, Any]) -> MaskSearchAgent:
@@ -236,17 +238,7 @@ class MaskSearchAgent(Runnable[AgentInput, SearchAnswer]):
     ) -> BaseTool:
         """Return the agent as a tool: the answer for the calling model, the `SearchAnswer` as its artifact."""
 
-        def research(question: str) -> tuple[str, SearchAnswer]:
-            answer = self.invoke(question)
-            return answer.text, answer
-
-        async def aresearch(question: str) -> tuple[str, SearchAnswer]:
-            answer = await self.ainvoke(question)
-            return answer.text, answer
-
-        return StructuredTool.from_function(
-            research, aresearch, name=name, description=description, response_format="content_and_artifact"
-        )
+        return make_research_tool(self, name, description)
 
     def push_to_hub(self, repo_id: str, is_private: bool = True) -> str:
         """Put the bundle that the agent was restored from on a model hub; see `agent.model_card.push_bundle`."""
@@ -309,13 +301,17 @@ class MaskSearchAgent(Runnable[AgentInput, SearchAnswer]):
 
     def replace(self, **parts: Any) -> MaskSearchAgent:
         """Return an agent like this one with some arguments changed; with another model it has no bundle."""
-        changed = MaskSearchAgent(**{name: getattr(self, name) for name in _PARTS} | parts)
+        changed = MaskSearchAgent(**self._parts() | parts)
         changed.config = self.config
         if "search" not in parts:
             changed._searched = self._searched
         if "model" not in parts:
             changed.bundle, changed.bundle_path = self.bundle, self.bundle_path
         return changed
+
+    def _parts(self) -> dict[str, Any]:
+        """Return what the agent is made of; prompts that nobody gave stay those of the model and the settings."""
+        return {name: getattr(self, name) for name in _PARTS} | {"prompts": self._given_prompts}
 
     def with_limits(self, **limits: Any) -> MaskSearchAgent:
         """Return an agent like this one with some of its settings changed."""

@@ -60,6 +60,7 @@ class OpeningState(SearchInput, total=False):
     """What the first node reads; all but the input is of the thread's last run."""
 
     stop_reason: StopReason | None
+    asked: str
     closing_id: str
     searches: list[SearchRound]
     earlier: list[SearchRound]
@@ -103,8 +104,8 @@ class SearchState(SearchOutput):
 
     is_forced: bool
     """Whether the agent was told to answer because its search budget is spent."""
-    started_at_s: float
-    """Wall clock at the start of the run."""
+    worked_s: float
+    """Seconds that the run's nodes have worked so far."""
     asked: str
     """The question as the model reads it."""
     chosen: dict[str, Any]

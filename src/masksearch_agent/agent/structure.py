@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping
+from itertools import chain
 from typing import Any, TypeAlias, cast
 
 from langchain_core.language_models import BaseChatModel
@@ -100,6 +101,8 @@ class Structurer:
 
 
 def _asked(state: Mapping[str, Any]) -> str:
-    passages = {passage["id"]: passage for found in state["searches"] for passage in found["passages"]}
+    # An answer that goes on with a conversation may rest on what was found before.
+    searches = chain(state.get("earlier", ()), state["searches"])
+    passages = {passage["id"]: passage for found in searches for passage in found["passages"]}
     shown = [f"- {clean_text(p['title'])}: {clean_text(p['text'])}" for p in passages.values()]
     return "\n".join([f"Question: {state['asked']}", "Passages:", *shown, f"Answer: {state['answer']}"])

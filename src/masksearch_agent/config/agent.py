@@ -43,11 +43,13 @@ class AgentSettings(Settings):
     max_repairs: int = Field(default=2, ge=0)
     """Corrective messages after malformed steps, over the whole run."""
     max_step_tokens: int = Field(default=512, ge=1)
-    """Sampled tokens of one step."""
+    """Sampled tokens of one step. A model whose tokens are not recorded is held to it only where it is set."""
     max_sampled_tokens: int = Field(default=4096, ge=1)
-    """Sampled tokens of the whole run; taken as four characters each where a model does not report its usage."""
+    """Sampled tokens of the whole run; taken as four characters each where a model does not report its usage. A model
+    whose tokens are not recorded is held to it only where it is set."""
     time_limit_s: float = Field(default=300.0, gt=0)
-    """Wall time of the whole run, checked before every model call."""
+    """Seconds of the whole run; they end a search, and a call of a model whose tokens are not recorded, that is under
+    way. Time in which a run waits for a person, or is interrupted, does not count."""
     answer_form: AnswerForm = "fills"
     """How a RAMP task is answered."""
     answers_from_passages: bool = False

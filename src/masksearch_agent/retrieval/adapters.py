@@ -245,9 +245,24 @@ def _chain_input(runnable: Runnable[Any, Any]) -> Callable[[str], object]:
     return lambda query: {names[0]: query}
 
 
+def _injected_arguments(tool: BaseTool) -> list[str]:
+    """Return what a tool must be given beside its input, as `ToolRuntime` and `InjectedState`."""
+    injected: frozenset[str] = getattr(tool, "_injected_args_keys", frozenset())
+    function = getattr(tool, "func", None) or getattr(tool, "coroutine", None) or tool._run
+    parameters = inspect.signature(function).parameters
+    # A tool of an MCP server can do without what it would be given.
+    return sorted(name for name in injected if parameters[name].default is inspect.Parameter.empty)
+
+
 def _tool_input(tool: BaseTool) -> Callable[[str], object]:
     """Return what makes a tool's input of a query."""
     schema = tool.tool_call_schema
+    if injected := _injected_arguments(tool):
+        raise RetrievalError(
+            f"cannot search with the tool {tool.name!r}: it takes {', '.join(injected)}, which LangGraph injects for a "
+            "model that calls it; expected the query alone: pass a function of it, in which "
+            "`langgraph.runtime.get_runtime().context` is the caller's"
+        )
     described = schema if isinstance(schema, dict) else model_json_schema(schema)
     names = list(described.get("properties", {}))
     required = list(described.get("required", []))

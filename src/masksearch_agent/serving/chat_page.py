@@ -1,7 +1,8 @@
 """A local page to talk to an agent: its thoughts, searches and passages as they come, and what an answer rests on.
 
 The page is Gradio's chat interface, which streams, folds steps and fits a phone. It tells nobody of its use. Each
-visitor has a thread of their own, so a question goes on with that visitor's conversation and with nobody else's.
+visitor has a thread of their own, so a question goes on with that visitor's conversation and with nobody else's; what
+a visitor clears or takes back is forgotten.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import html
 import logging
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -89,10 +90,11 @@ def make_chat_page(agent: MaskSearchAgent) -> Blocks:
     except ImportError as failure:
         raise MissingExtraError("gradio", "chat") from failure
     chatting = agent.replace(checkpointer=InMemorySaver())
+    conversations = _Conversations(chatting)
 
-    async def reply(question: str, _: list[Any], request: Request) -> AsyncIterator[list[ChatMessage]]:
+    async def reply(question: str, history: list[Any], request: Request) -> AsyncIterator[list[ChatMessage]]:
         shown = _Reply(chatting)
-        config: RunnableConfig = {"configurable": {"thread_id": request.session_hash or uuid.uuid4().hex}}
+        config = await conversations.go_on(request.session_hash or uuid.uuid4().hex, history)
         asked: SearchInput = {"messages": [HumanMessage(question)]}
         try:
             async for mode, chunk in chatting.graph.astream(asked, config, stream_mode=_MODES):
@@ -118,6 +120,32 @@ def make_chat_page(agent: MaskSearchAgent) -> Blocks:
         analytics_enabled=False,
         api_visibility="private",
     )
+
+
+class _Conversations:
+    """Where every visitor's conversation stands, and stood before each of its questions."""
+
+    def __init__(self, agent: MaskSearchAgent) -> None:
+        self._agent = agent
+        self._before: dict[str, list[RunnableConfig]] = {}
+
+    async def go_on(self, visitor: str, history: Sequence[Mapping[str, Any]]) -> RunnableConfig:
+        """Return what the next question goes on from, by what the page still shows: who cleared it starts afresh, and
+        who took questions back is where these were asked."""
+        asked = sum(message["role"] == "user" for message in history)
+        before = self._before.get(visitor, [])
+        if before and asked >= len(before):
+            thread_id = before[0]["configurable"]["thread_id"]
+            last = await self._agent.graph.aget_state({"configurable": {"thread_id": thread_id}})
+            before = [*before, last.config]
+        elif before and asked:
+            before = before[: asked + 1]
+        else:
+            if before and self._agent.checkpointer is not None:
+                await self._agent.checkpointer.adelete_thread(before[0]["configurable"]["thread_id"])
+            before = [{"configurable": {"thread_id": uuid.uuid4().hex}}]
+        self._before[visitor] = before
+        return before[-1]
 
 
 @dataclass

@@ -304,6 +304,32 @@ def test_numbers_go_on_through_a_conversation() -> None:
     assert [passage.document_id for passage in answer.retrieved] == ["a", "h"]
 
 
+@pytest.mark.parametrize(
+    "is_marked", [True, False], ids=["a parent's messages", "a history of the application's"]
+)
+def test_numbers_of_an_earlier_answer_are_not_taken_for_passages_of_this_run(is_marked: bool) -> None:
+    def answer(messages: list[BaseMessage]) -> str:
+        if not messages[-1].text.startswith("<information>"):
+            return "<think>a</think><search>b</search>"
+        earlier = [
+            message.text for message in messages[1:] if message.type == "ai" and "<" not in message.text
+        ]
+        return f"<think>a</think><answer>{earlier[-1] if earlier else 'Ada [1].'}</answer>"
+
+    found = iter(["Ada founded Harrow.", "Bram sold ropes."])
+    agent = MaskSearchAgent(ScriptedChatModel(script=answer), lambda query: [next(found)])
+    graph = StateGraph(MessagesState)
+    graph.add_node("research", agent.graph)
+    graph.add_edge(START, "research")
+    messages = graph.compile().invoke({"messages": [HumanMessage("Who?")]})["messages"]
+    assert messages[-1].text == "Ada. [1]\n\n[1] “Ada founded Harrow.”"
+    if not is_marked:
+        messages = [(message.type, message.text) for message in messages]
+    second = agent.invoke([*messages, ("human", "Really?")])
+    assert [message.text for message in agent.model.calls[-1]][1:4] == ["Who?", "Ada.", "Really?"]
+    assert (second.answer, second.citations) == ("Ada.", ())
+
+
 def test_an_answer_with_citations_survives_a_checkpointer() -> None:
     agent = api_agent("Ada Low [1]")
 

@@ -57,16 +57,20 @@ async def test_a_stream_s_output_type_is_the_answer():
 # --- input -------------------------------------------------------------------------------------------------
 
 INPUTS: dict[str, Any] = {
-    "a string": "q",
-    "a prompt value": ChatPromptTemplate.from_messages([("human", "{text}")]).invoke({"text": "q"}),
-    "one message": HumanMessage("q"),
-    "messages": [HumanMessage("q")],
-    "tuples": [("human", "q")],
-    "dicts": [{"role": "user", "content": "q"}],
-    "a question": {"question": "q"},
-    "messages in a state": {"messages": [HumanMessage("q")], "todos": [], "remaining_steps": 3},
-    "tuples in a state": {"messages": [("user", "q")], "files": {}},
-    "a question in a state": {"question": "q", "user_id": 7},
+    "a string": "who?",
+    "a prompt value": ChatPromptTemplate.from_messages([("human", "{text}")]).invoke({"text": "who?"}),
+    "one message": HumanMessage("who?"),
+    "messages": [HumanMessage("who?")],
+    "tuples": [("human", "who?")],
+    "dicts": [{"role": "user", "content": "who?"}],
+    "a question": {"question": "who?"},
+    "messages in a state": {"messages": [HumanMessage("who?")], "todos": [], "remaining_steps": 3},
+    "tuples in a state": {"messages": [("user", "who?")], "files": {}},
+    "a question in a state": {"question": "who?", "user_id": 7},
+    "a text in a state": {"messages": "who?"},
+    "one dict in a state": {"messages": {"role": "user", "content": "who?"}},
+    "one tuple in a state": {"messages": ("user", "who?")},
+    "one message in a state": {"messages": HumanMessage("who?")},
 }
 
 
@@ -74,7 +78,8 @@ INPUTS: dict[str, Any] = {
 async def test_it_takes_what_chat_models_take_and_a_parent_s_state(input: Any):
     agent = make_agent()
     for answer in (agent.invoke(input), await agent.ainvoke(input)):
-        assert (answer.answer, answer.stop_reason, len(answer.searches)) == ("q", "answered", 1)
+        assert (answer.answer, answer.stop_reason, len(answer.searches)) == ("who?", "answered", 1)
+    assert [message.text for message in agent.model.calls[0] if message.type == "human"] == ["who?"]
 
 
 def test_a_prompt_leads_to_it():
@@ -309,6 +314,13 @@ def test_an_api_model_whose_user_sets_no_limit_is_told_none():
     assert "max_tokens" not in model.keywords[0]
 
 
+def test_the_thoughts_of_an_api_model_end_no_run_whose_user_sets_no_limit():
+    model = ScriptedChatModel(script=[SEARCH, SEARCH, ANSWER], tokens_per_reply=5000)
+    assert make_agent(model).invoke("q").stop_reason == "answered"
+    model = ScriptedChatModel(script=[SEARCH, ANSWER], tokens_per_reply=5000)
+    assert make_agent(model).invoke("q", context={"max_sampled_tokens": 4096}).stop_reason == "token_limit"
+
+
 class SlowModel(ScriptedChatModel):
     """Takes its time, in async code too."""
 
@@ -366,6 +378,32 @@ async def test_a_failure_of_a_model_s_own_is_no_spent_limit():
         await make_agent(ScriptedChatModel(script=time_out)).ainvoke("q")
 
 
+@pytest.mark.parametrize("dialect", ["tags", "tools"])
+def test_a_source_is_asked_for_a_marker_as_it_is_written(dialect: Any):
+    def reply(messages: list[BaseMessage]) -> Any:
+        if len(messages) > 2:
+            return "Ada" if dialect == "tools" else ANSWER
+        if dialect == "tools":
+            call = {
+                "name": "search",
+                "args": {"queries": [messages[-1].text]},
+                "id": "1",
+                "type": "tool_call",
+            }
+            return AIMessage("", tool_calls=[call])
+        return f"<think></think><search>{messages[-1].text}</search>"
+
+    searched: list[str] = []
+    agent = MaskSearchAgent(
+        FakeToolModel(script=reply),
+        lambda query: searched.append(query) or ["x"],
+        AgentSettings(dialect=dialect),
+    )
+    asked = "What is <|endoftext|>?"
+    assert agent.invoke(asked).searches == ((asked,),)
+    assert searched == [asked]
+
+
 def test_a_search_that_only_one_thread_may_use_is_used_there():
     import sqlite3
 
@@ -412,6 +450,10 @@ CALL = AIMessage(
 )
 
 
+def ended(**told: Any) -> AIMessage:
+    return AIMessage("Harrow was founded in 19", response_metadata=told)
+
+
 @pytest.mark.parametrize(
     ("dialect", "script", "stop_reason", "calls"),
     [
@@ -423,6 +465,12 @@ CALL = AIMessage(
         ("tags", ["It is Ada."], "repairs_exhausted", 3),
         ("tags", [SEARCH], "repairs_exhausted", 5),
         ("tools", [CALL], "repairs_exhausted", 5),
+        ("tools", [ended(stop_reason="refusal")], "refused", 1),
+        ("tools", [ended(finish_reason="content_filter")], "refused", 1),
+        ("tools", [ended(incomplete_details={"reason": "content_filter"})], "refused", 1),
+        ("tools", [ended(finish_reason="length")], "repairs_exhausted", 3),
+        ("tools", [ended(stop_reason="max_tokens")], "repairs_exhausted", 3),
+        ("tools", [ended(incomplete_details={"reason": "max_output_tokens"})], "repairs_exhausted", 3),
     ],
 )
 def test_a_run_without_an_answer_says_why(dialect: Any, script: list[Any], stop_reason: str, calls: int):

@@ -23,7 +23,7 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.runtime import Runtime
 from langgraph.types import RetryPolicy, Send
 
-from masksearch_agent.agent import graph as graph_module
+from masksearch_agent.agent import work
 from masksearch_agent.agent.context import RunContext
 from masksearch_agent.agent.prompts import COMPACT_PROMPTS
 from masksearch_agent.agent.runnable import MaskSearchAgent
@@ -234,14 +234,14 @@ def test_a_run_out_of_time_trains_on_its_last_step(monkeypatch: pytest.MonkeyPat
 
     class Clock:
         @staticmethod
-        def time() -> float:
+        def monotonic() -> float:
             return now[0]
 
     def reply(messages: list[BaseMessage]) -> Reply:
         now[0] += 6.0
         return FIRST if len(messages) == 2 else Reply(SEARCH, (4, 5), (20, 21))
 
-    monkeypatch.setattr(graph_module, "time", Clock)
+    monkeypatch.setattr(work, "time", Clock)
     trajectory = make_agent(reply, time_limit_s=10.0).invoke("Who?").trajectory
     assert trajectory is not None
     assert (trajectory.stop_reason, len(trajectory.queries)) == ("time_limit", 1)

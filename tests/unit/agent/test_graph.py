@@ -13,6 +13,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, Huma
 from langgraph.runtime import Runtime
 
 from masksearch_agent.agent import graph as graph_module
+from masksearch_agent.agent import work
 from masksearch_agent.agent.context import Choices, RunContext
 from masksearch_agent.agent.graph import build_search_graph
 from masksearch_agent.agent.parts import Parts
@@ -156,10 +157,10 @@ def test_the_time_limit_ends_the_run(monkeypatch: pytest.MonkeyPatch):
 
     class Clock:
         @staticmethod
-        def time() -> float:
+        def monotonic() -> float:
             return now[0]
 
-    monkeypatch.setattr(graph_module, "time", Clock)
+    monkeypatch.setattr(work, "time", Clock)
 
     def reply(messages: list[BaseMessage]) -> str:
         now[0] += 6.0
@@ -334,7 +335,7 @@ def test_nodes_change_no_state_they_were_given():
             "repairs": 0,
             "is_forced": False,
             "sampled_tokens": 5,
-            "started_at_s": 1e12,
+            "worked_s": 0.0,
             "answer": "",
             "reasoning": "",
         }

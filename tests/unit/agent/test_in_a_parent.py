@@ -10,15 +10,17 @@ import pytest
 from fakes.agents import SEARCH, THREAD, echo, make_agent
 from fakes.chat_models import ScriptedChatModel, ScriptedRecordingModel
 from fakes.passages import make_passages
+from langchain.agents import create_agent
 from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage, ToolMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, StateGraph
 from langgraph.graph.message import MessagesState
+from langgraph.runtime import get_runtime
 from langgraph.types import Command
 
 from masksearch_agent.agent import parts
-from masksearch_agent.agent.context import Choices
+from masksearch_agent.agent.context import Choices, RunContext
 from masksearch_agent.agent.prompts import COMPACT_PROMPTS
 from masksearch_agent.agent.runnable import MaskSearchAgent
 from masksearch_agent.config.retrieval import RetrievalSettings
@@ -134,6 +136,12 @@ CONVERSATIONS: dict[str, tuple[list[AnyMessage], str]] = {
         [ASKED, *handoff("delegate_to_research", task_description="Find the founder.")],
         "Find the founder.",
     ),
+    "a search of a name like it": (
+        [ASKED, *handoff("search_handover_notes", query="night shift")],
+        ASKED.text,
+    ),
+    "a handoff": ([ASKED, *handoff("research_hand_off", task="Find the founder.")], "Find the founder."),
+    "a handover": ([ASKED, *handoff("handover_to_research", task="Find the founder.")], "Find the founder."),
     "an open call": ([ASKED, handoff("task", description="Find the founder.")[0]], "Find the founder."),
     "an earlier task": ([*handoff("transfer_to_research", task="Old."), ASKED], ASKED.text),
 }
@@ -337,6 +345,53 @@ async def test_inside_a_parent_its_words_are_not_taken_for_ours(context: Any):
     state = graph.invoke({"messages": [ASKED]}, {"configurable": {"passages_per_search": 1}}, context=context)
     assert state["structured_response"]["answer"] == ASKED.text
     assert "[2]" not in agent.model.calls[-1][-1].text, "a limit holds there too"
+
+
+class ToolModel(ScriptedChatModel):
+    def bind_tools(self, tools: Any, **keywords: Any) -> Any:
+        return self.bind(**keywords)
+
+
+async def test_a_retriever_sees_the_context_of_whoever_calls_the_agent():
+    seen: list[object] = []
+
+    def of_this_user(query: str) -> list[str]:
+        seen.append(get_runtime().context)
+        return [f"{query}: nothing"]
+
+    agent = MaskSearchAgent(ScriptedChatModel(script=echo), of_this_user)
+    ann, asked = AppContext("ann"), {"messages": [ASKED]}
+
+    def in_a_node(state: ParentState) -> dict[str, Any]:
+        return {"todos": [agent.invoke(state).answer]}
+
+    node = StateGraph(ParentState, context_schema=AppContext)
+    node.add_node("research", in_a_node)
+    node.add_edge(START, "research")
+    call = {"name": "research", "args": {"question": "q"}, "id": "1", "type": "tool_call"}
+    calling = ToolModel(script=lambda read: "done" if len(read) > 1 else AIMessage("", tool_calls=[call]))
+    assistant = create_agent(calling, [agent.as_tool()], context_schema=AppContext)
+    for graph in (parent_of(agent, context_schema=AppContext).compile(), node.compile(), assistant):
+        graph.invoke(asked, context=ann)
+        await graph.ainvoke(asked, context=ann)
+    agent.invoke("q", context=ann)
+    await agent.ainvoke("q", context=ann)
+    list(agent.stream_answer("q", context=ann))
+    assert seen == [ann] * 9
+    agent.invoke("q")
+    assert seen[-1] is None
+
+
+def test_an_agent_that_is_searched_with_takes_nothing_of_the_run_that_asks():
+    inner = make_agent()
+    outer = MaskSearchAgent(ScriptedChatModel(script=echo), lambda query: [inner.invoke(query).answer])
+    graph = MaskSearchAgent(
+        ScriptedChatModel(script=echo), lambda query: [inner.graph.invoke({"question": query})["answer"]]
+    )
+    for agent in (outer, graph):
+        answer = agent.invoke("q", context=RunContext(opening=[HumanMessage("Opened.")]))
+        assert [passage.text for passage in answer.retrieved] == ["founder of Harrow"]
+        assert answer.usage.model_calls == 2
 
 
 def test_the_settings_show_in_the_graph_s_schema():

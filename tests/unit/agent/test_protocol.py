@@ -122,7 +122,7 @@ def test_malformed_steps_are_named(text: str, kind: str) -> None:
 
 
 def test_every_kind_of_malformed_step_has_a_case() -> None:
-    of_tool_calls = {"malformed_call", "unknown_tool"}
+    of_tool_calls = {"malformed_call", "unknown_tool", "refusal", "cut_off"}
     assert {kind for _, kind in MALFORMED} == set(get_args(FormatErrorKind)) - of_tool_calls
 
 

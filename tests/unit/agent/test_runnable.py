@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import pickle
 from collections.abc import Callable
 from typing import Any
 
@@ -10,14 +11,16 @@ import pytest
 from fakes.agents import ANSWER, SEARCH, echo, make_agent
 from fakes.chat_models import Reply, ScriptedChatModel, ScriptedRecordingModel
 from fakes.passages import ListBackend, make_passages
+from langchain.agents import create_agent
 from langchain_core.callbacks import BaseCallbackHandler
-from langchain_core.messages import HumanMessage, ToolMessage
+from langchain_core.language_models import FakeListChatModel
+from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_core.runnables import RunnableConfig, RunnableLambda
 from langgraph.checkpoint.memory import InMemorySaver
 
 from masksearch_agent.agent.bundle import BundleInfo
 from masksearch_agent.agent.context import RunContext
-from masksearch_agent.agent.prompts import COMPACT_PROMPTS, FULL_PROMPTS
+from masksearch_agent.agent.prompts import COMPACT_PROMPTS, FULL_PROMPTS, default_prompts
 from masksearch_agent.agent.protocol import PROTOCOL_VERSION
 from masksearch_agent.agent.runnable import MaskSearchAgent
 from masksearch_agent.config.agent import AgentSettings
@@ -28,6 +31,11 @@ from masksearch_agent.records import Passage, Sampling, SearchTask, Trajectory
 from masksearch_agent.retrieval.search import Search
 from masksearch_agent.traces.recorder import Recorder
 from masksearch_agent.traces.rows import make_rows
+
+
+class ToolModel(ScriptedChatModel):
+    def bind_tools(self, tools: Any, **keywords: Any) -> Any:
+        return self.bind(**keywords)
 
 
 @pytest.fixture
@@ -176,6 +184,17 @@ def test_as_a_tool_it_says_when_it_found_nothing():
     assert (tool.name, tool.description) == ("ask", "Ask.")
 
 
+async def test_a_calling_model_that_asks_nothing_is_told_so():
+    call = {"name": "research", "args": {"question": " "}, "id": "1", "type": "tool_call"}
+    model = ToolModel(script=lambda read: "done" if len(read) > 1 else AIMessage("", tool_calls=[call]))
+    assistant = create_agent(model, [make_agent().as_tool()])
+    asked = {"messages": [HumanMessage("q")]}
+    for state in (assistant.invoke(asked), await assistant.ainvoke(asked)):
+        *_, told, last = state["messages"]
+        assert (told.type, told.status, last.text) == ("tool", "error", "done")
+        assert "the input asks nothing" in told.text
+
+
 def test_a_tool_call_s_callbacks_reach_the_model(agent: MaskSearchAgent):
     counter = CallbackCounter()
     agent.as_tool().invoke({"question": "q"}, {"callbacks": [counter]})
@@ -289,6 +308,29 @@ def test_parts_are_replaced_on_a_copy(agent: MaskSearchAgent):
     assert searched.search is not agent.search
     assert (modelled.search, modelled.bundle) == (agent.search, None), "another model is not the bundle's"
     assert agent.replace(prompts=FULL_PROMPTS).prompts == FULL_PROMPTS
+
+
+def test_prompts_that_nobody_gave_go_with_the_settings_and_given_ones_stay():
+    model = ToolModel(script=["Ada"])
+    agent = MaskSearchAgent(model, search_nothing)
+    tools = agent.with_limits(dialect="tools")
+    assert (tools.invoke("q").answer, model.calls[0][0].text) == ("Ada", tools.prompts.question_system)
+    assert tools.prompts == default_prompts("tools", cites=True)
+    assert tools.replace(settings=AgentSettings()).prompts == agent.prompts != FULL_PROMPTS
+    assert agent.with_limits(passage_numbers="search").prompts == FULL_PROMPTS
+    given = agent.replace(prompts=COMPACT_PROMPTS)
+    assert given.with_limits(passage_numbers="search").prompts == COMPACT_PROMPTS
+
+
+@pytest.mark.parametrize("given", [None, COMPACT_PROMPTS])
+def test_what_was_pickled_knows_whether_its_prompts_were_given(given: Any):
+    agent = MaskSearchAgent(FakeListChatModel(responses=["x"]), search_nothing, prompts=given)
+    restored = pickle.loads(pickle.dumps(agent))
+    assert restored.with_limits(passage_numbers="search").prompts == (given or FULL_PROMPTS)
+
+
+def search_nothing(query: str) -> list[str]:
+    return []
 
 
 def test_limits_are_changed_over_the_same_checkpointer():

@@ -67,6 +67,17 @@ async def test_an_answer_holds_the_form_of_the_application():
         assert len(answer.trajectory.turns) == 2, "it is no step"
 
 
+def test_a_form_is_filled_in_with_what_was_found_earlier_in_the_conversation_too():
+    agent = make_agent(
+        SEARCH, ANSWER, filled(name="Ada"), ANSWER, filled(name="Ada"), checkpointer=InMemorySaver()
+    )
+    agent.invoke("Who?", THREAD)
+    assert agent.invoke("Who again?", THREAD).searches == ()
+    asked = agent.model.calls[-1][-1].text
+    assert asked.startswith("Question: Who again?")
+    assert "Harrow: Ada founded Harrow in 1901." in asked
+
+
 def test_a_form_that_does_not_fit_is_asked_for_again():
     agent = make_agent(SEARCH, ANSWER, filled(year="long ago"), filled(name="Ada"))
     assert agent.invoke("Who?").structured == Founder(name="Ada")

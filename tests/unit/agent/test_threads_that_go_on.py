@@ -9,17 +9,26 @@ from typing import Any
 import pytest
 from fakes.chat_models import ScriptedChatModel
 from fakes.retrievers import DictRetriever
-from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, SystemMessage, ToolMessage
+from langchain_core.messages import (
+    AIMessage,
+    AnyMessage,
+    BaseMessage,
+    HumanMessage,
+    SystemMessage,
+    ToolMessage,
+)
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, StateGraph
 from langgraph.graph.message import MessagesState
+from langgraph.types import Command, interrupt
 
 from masksearch_agent.agent import parts
 from masksearch_agent.agent.context import Choices
 from masksearch_agent.agent.escaping import neutralise
 from masksearch_agent.agent.runnable import MaskSearchAgent
 from masksearch_agent.config.agent import AgentSettings
+from masksearch_agent.errors import AgentError
 
 PASSAGES = {"founder of Harrow": ["Harrow: Ada founded Harrow."]}
 THREAD: RunnableConfig = {"configurable": {"thread_id": "t"}}
@@ -57,6 +66,21 @@ def test_after_a_run_that_stopped_within_a_step_the_conversation_is_one_that_mod
 def test_a_reply_that_a_limit_cut_is_no_answer(reason: dict[str, str]) -> None:
     cut = AIMessage("<think>a</think><answer>Ada was born in 18", response_metadata=reason)
     assert make_agent(ScriptedChatModel(script=[cut])).invoke("q").answer == ""
+
+
+@pytest.mark.parametrize("asked", [{"question": "Who <s>?"}, "Who <s>?"])
+def test_what_a_run_without_an_answer_was_asked_is_read_by_the_next(asked: Any) -> None:
+    model = ScriptedChatModel(script=["?", ANSWER])
+    agent = MaskSearchAgent(
+        model, lambda query: [], AgentSettings(max_repairs=0), checkpointer=InMemorySaver()
+    )
+    agent.invoke(asked, THREAD)
+    agent.invoke("Try again.", THREAD)
+    assert [message.text for message in model.calls[-1]][1:] == [
+        neutralise("Who <s>?"),
+        "No answer was found (repairs_exhausted).",
+        "Try again.",
+    ]
 
 
 def test_a_second_handoff_to_a_subgraph_that_remembers_is_answered() -> None:
@@ -123,6 +147,48 @@ async def test_a_model_that_a_caller_chose_is_opened_beside_the_event_loop(
         longest_s, last_s = max(longest_s, now_s - last_s), now_s
     assert (await asked).answer == "x"
     assert longest_s < 0.25
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_time_in_which_a_person_is_waited_for_is_none_of_the_run_s(is_async: bool) -> None:
+    def approved(query: str) -> list[str]:
+        return [f"{interrupt(query)} Ada founded Harrow."]
+
+    def reply(messages: list[BaseMessage]) -> str:
+        time.sleep(0.01)
+        return (
+            ANSWER if messages[-1].text.startswith("<information>") else "<think>a</think><search>b</search>"
+        )
+
+    settings = AgentSettings(time_limit_s=0.5)
+    agent = MaskSearchAgent(ScriptedChatModel(script=reply), approved, settings, checkpointer=InMemorySaver())
+    pauses: list[Any] = ["q", None, Command(resume="Yes.")]
+    options: list[Any] = [{"interrupt_before": ["search"]}, {}]
+    for given, option in zip(pauses, options, strict=False):
+        with pytest.raises(AgentError, match="interrupted"):
+            await agent.ainvoke(given, THREAD, **option) if is_async else agent.invoke(
+                given, THREAD, **option
+            )
+        await asyncio.sleep(0.5)
+    answer = await agent.ainvoke(pauses[2], THREAD) if is_async else agent.invoke(pauses[2], THREAD)
+    assert (answer.answer, answer.stop_reason) == ("x", "answered")
+    assert [passage.text for passage in answer.retrieved] == ["Yes. Ada founded Harrow."]
+
+
+def test_time_that_a_run_worked_before_it_was_interrupted_counts() -> None:
+    def reply(messages: list[BaseMessage]) -> str:
+        time.sleep(0.3)
+        return "<think>a</think><search>b</search>"
+
+    settings = AgentSettings(time_limit_s=0.5)
+    agent = MaskSearchAgent(
+        ScriptedChatModel(script=reply), lambda query: [], settings, checkpointer=InMemorySaver()
+    )
+    with pytest.raises(AgentError, match="interrupted"):
+        agent.invoke("q", THREAD, interrupt_before=["search"])
+    started_s = time.monotonic()
+    assert agent.invoke(None, THREAD).stop_reason == "time_limit"
+    assert time.monotonic() - started_s < 0.29, "0.2 seconds were left"
 
 
 @pytest.mark.parametrize("queries", ["[" * 20_000, '{"queries":' + "[" * 20_000])

@@ -6,11 +6,12 @@ import sqlite3
 from collections.abc import Callable
 from operator import itemgetter
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Annotated, Any, TypedDict
 
 import pytest
 from fakes.chat_models import ScriptedChatModel
 from fakes.passages import ListBackend, ids, make_passages
+from langchain.tools import ToolRuntime
 from langchain_core.documents import Document
 from langchain_core.embeddings import DeterministicFakeEmbedding
 from langchain_core.retrievers import BaseRetriever
@@ -22,10 +23,11 @@ from langchain_core.runnables import (
     RunnableParallel,
     RunnablePassthrough,
 )
-from langchain_core.tools import StructuredTool, Tool, tool
+from langchain_core.tools import BaseTool, InjectedToolCallId, StructuredTool, Tool, tool
 from langchain_core.vectorstores import InMemoryVectorStore
 from langgraph.graph import START, StateGraph
-from pydantic import PrivateAttr
+from langgraph.prebuilt import InjectedState
+from pydantic import BaseModel, PrivateAttr
 
 from masksearch_agent.agent.runnable import MaskSearchAgent
 from masksearch_agent.config.retrieval import RetrievalSettings
@@ -130,6 +132,48 @@ async def test_our_own_tool_gives_back_the_same_passages():
     wrapped = as_search(make_search_tool(Search(ListBackend({"q": passages, "none": []}))))
     assert [hit.passage for hit in wrapped.search(["q"], 2)[0]] == passages
     assert await wrapped.asearch(["none"], 2) == [[]]
+
+
+def takes_runtime(query: str, runtime: ToolRuntime) -> str:
+    """Find."""
+    return query
+
+
+def takes_state(query: str, state: Annotated[dict[str, Any], InjectedState]) -> str:
+    """Find."""
+    return query
+
+
+def takes_call_id(query: str, call_id: Annotated[str, InjectedToolCallId]) -> str:
+    """Find."""
+    return query
+
+
+class Find(BaseModel):
+    query: str
+
+
+INJECTED = [
+    (tool(takes_runtime), "runtime"),
+    (tool(takes_state), "state"),
+    (tool(takes_call_id), "call_id"),
+    (tool("find", args_schema=Find)(takes_runtime), "runtime"),
+]
+
+
+@pytest.mark.parametrize(("given", "name"), INJECTED)
+def test_a_tool_that_langgraph_has_to_give_something_is_refused(given: BaseTool, name: str):
+    with pytest.raises(RetrievalError, match=rf"it takes {name}, which LangGraph injects"):
+        as_search(given)
+
+
+def test_a_tool_that_can_do_without_what_langgraph_gives_is_called():
+    @tool
+    def find(query: str, runtime: ToolRuntime = None) -> str:  # type: ignore[assignment]
+        """Find."""
+        return query
+
+    assert texts(as_search(find), "a") == [["a"]]
 
 
 def test_a_tool_that_needs_more_than_a_query_is_refused():
