@@ -16,7 +16,7 @@ from masksearch_agent.config.serving import RolloutEngineSettings, ServingSettin
 from masksearch_agent.config.trainers import DAPOSettings
 from masksearch_agent.models.local import load_checkpoint
 from masksearch_agent.models.recording import RecordingChatModel
-from masksearch_agent.records import Sampling, SearchTask
+from masksearch_agent.records import Sampling, SearchTask, content_id
 from masksearch_agent.retrieval.search import Search
 from masksearch_agent.rewards.mix import RewardMix
 from masksearch_agent.serving.rollout_engine import open_rollout_engine
@@ -107,18 +107,24 @@ def run_dapo(
         report_to: Where training is logged to, beside `metrics.jsonl`.
 
     Raises:
-        TrainingError: There is nothing to mix in.
+        TrainingError: There is nothing to mix in; or the folder holds checkpoints of a run on other tasks or from
+            another agent.
     """
     from masksearch_agent.trainers.callbacks import MetricsLog, read_metrics
-    from masksearch_agent.trainers.checkpoints import find_last_checkpoint
     from masksearch_agent.trainers.dapo import DAPOConfig, DAPOTrainer
     from masksearch_agent.trainers.mixing import counts_of_mix, mix_in
+    from masksearch_agent.trainers.resumption import TrainedOn, train_from_last, weights_id
 
     info = read_bundle_info(source)
     model, tokenizer = load_checkpoint(source, training_dtype(settings))
     metrics, output = directory / "metrics.jsonl", directory / "trainer"
     drawn_from = mix_in(tasks, ramp, settings.ramp_share, settings.seed) if settings.ramp_share else tasks
     mixed = counts_of_mix(tasks, drawn_from)
+    trained_on = TrainedOn(
+        content_id(*(task.id for task in drawn_from)),
+        weights_id(model),
+        settings.prompts_per_step * settings.group_size,
+    )
     engine = open_rollout_engine(
         rollouts.engine, rollouts.serving, model, tokenizer, info.model_version, directory,
         is_ahead=settings.max_staleness > 0,
@@ -131,11 +137,11 @@ def run_dapo(
             args=DAPOConfig.from_settings(settings, output, **tracker_arguments(report_to, output)),
             tasks=drawn_from,
             runner=runner, processing_class=tokenizer,
-            callbacks=[MetricsLog(metrics, listener)],
+            callbacks=[trained_on, MetricsLog(metrics, listener)],
             weight_sync=weight_sync, monitor=monitor,
         )  # fmt: skip
         with closing(trainer.ahead), tracked(report_to):
-            trainer.train(resume_from_checkpoint=find_last_checkpoint(output))
+            train_from_last(trainer, monitor.is_stopped_by)
     described = next_info(info, source, directory, label, settings, index, mixed)
     _save(trainer, source, settings, described, directory, are_weights_new=bool(monitor.kept_step))
     entries = read_metrics(metrics)

@@ -58,6 +58,9 @@ class MetricsLog(TrainerCallback):  # type: ignore[misc]
         if not state.is_world_process_zero:
             return
         metrics = {name: float(value) for name, value in (logs or {}).items() if value is not None}
+        if "num_tokens" in metrics and "num_input_tokens_seen" in metrics:
+            # TRL's SFT counts from 0 again where a run is resumed; transformers' count is in the checkpoint.
+            metrics["num_tokens"] = metrics["num_input_tokens_seen"]
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"step": state.global_step, **metrics}) + "\n")
         if self.listener is not None:
