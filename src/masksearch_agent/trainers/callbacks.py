@@ -18,8 +18,9 @@ from masksearch_agent.errors import TrainingError
 from masksearch_agent.files import replace_text
 from masksearch_agent.trainers.ahead import RolloutsAhead
 from masksearch_agent.trainers.curriculum import Curriculum
+from masksearch_agent.trainers.token_metrics import TokenMetrics
 
-__all__ = ("CurriculumState", "MetricsLog", "read_metrics")
+__all__ = ("CurriculumState", "EmptyUpdates", "MetricsLog", "read_metrics")
 
 Listener = Callable[[int, int, dict[str, float]], None]
 """Called with the step, the number of all steps and the metrics."""
@@ -92,6 +93,20 @@ class CurriculumState(TrainerCallback, ExportableState):  # type: ignore[misc]
                 f"the checkpoint of step {state.global_step} holds no curriculum state: an earlier version wrote it, "
                 f"and the run could not go on with the same tasks. Start in a new folder"
             )
+
+
+class EmptyUpdates(TrainerCallback):  # type: ignore[misc]
+    """Leaves weights as they are in an update that no token was trained in: momentum alone would move them."""
+
+    def __init__(self, token_metrics: TokenMetrics) -> None:
+        self.token_metrics = token_metrics
+
+    def on_pre_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Take the gradients away, which are 0: an optimizer passes over a weight without one."""
+        if not self.token_metrics.collected_tokens:
+            kwargs["model"].zero_grad(set_to_none=True)
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:

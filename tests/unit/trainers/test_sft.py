@@ -136,6 +136,28 @@ def test_the_warmup_is_a_share_of_all_steps(tmp_path: Path) -> None:
     assert optimizer is None
 
 
+@pytest.mark.parametrize("schedule", ["constant", "linear", "cosine"])
+def test_every_schedule_warms_up(tmp_path: Path, schedule: Any) -> None:
+    from transformers import get_scheduler
+    from trl import SFTConfig
+
+    def rates(warmup_ratio: float) -> list[float]:
+        settings = OptimizerSettings(learning_rate=1.0, schedule=schedule, warmup_ratio=warmup_ratio)
+        arguments, _ = optimizer_arguments(settings)
+        config = SFTConfig(output_dir=str(tmp_path), use_cpu=True, bf16=False, **arguments)
+        optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+        scheduler = get_scheduler(config.lr_scheduler_type, optimizer, config.get_warmup_steps(20), 20)
+        found = []
+        for _ in range(20):
+            found += scheduler.get_last_lr()
+            optimizer.step()
+            scheduler.step()
+        return found
+
+    assert rates(0.5)[:11] == pytest.approx([step / 10 for step in range(11)])
+    assert rates(0.0)[0] == 1.0
+
+
 def test_a_tiny_model_learns_four_trajectories_by_heart(tiny_tokenizer: Any, tmp_path: Path) -> None:
     model = make_tiny_model(tiny_tokenizer, hidden_size=64, layers=2, heads=2, max_positions=256)
     assert loss_of(model, tiny_tokenizer, TRAJECTORIES) > 3
