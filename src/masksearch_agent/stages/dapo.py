@@ -37,7 +37,10 @@ from masksearch_agent.stages.training import (
 from masksearch_agent.trainers.trackers import tracked, tracker_arguments
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
     from masksearch_agent.trainers.dapo import DAPOTrainer
+    from masksearch_agent.trainers.resumption import TrainedOn
     from masksearch_agent.trainers.rollouts import RolloutRunner
 
 __all__ = ("DAPO", "RolloutSettings", "run_dapo")
@@ -107,24 +110,18 @@ def run_dapo(
         report_to: Where training is logged to, beside `metrics.jsonl`.
 
     Raises:
-        TrainingError: There is nothing to mix in; or the folder holds checkpoints of a run on other tasks or from
-            another agent.
+        TrainingError: There is nothing to mix in; or the folder was trained on other tasks or from another agent.
     """
     from masksearch_agent.trainers.callbacks import MetricsLog, read_metrics
     from masksearch_agent.trainers.dapo import DAPOConfig, DAPOTrainer
     from masksearch_agent.trainers.mixing import counts_of_mix, mix_in
-    from masksearch_agent.trainers.resumption import TrainedOn, train_from_last, weights_id
+    from masksearch_agent.trainers.resumption import train_from_last
 
     info = read_bundle_info(source)
     model, tokenizer = load_checkpoint(source, training_dtype(settings))
     metrics, output = directory / "metrics.jsonl", directory / "trainer"
     drawn_from = mix_in(tasks, ramp, settings.ramp_share, settings.seed) if settings.ramp_share else tasks
     mixed = counts_of_mix(tasks, drawn_from)
-    trained_on = TrainedOn(
-        content_id(*(task.id for task in drawn_from)),
-        weights_id(model),
-        settings.prompts_per_step * settings.group_size,
-    )
     engine = open_rollout_engine(
         rollouts.engine, rollouts.serving, model, tokenizer, info.model_version, directory,
         is_ahead=settings.max_staleness > 0,
@@ -137,7 +134,7 @@ def run_dapo(
             args=DAPOConfig.from_settings(settings, output, **tracker_arguments(report_to, output)),
             tasks=drawn_from,
             runner=runner, processing_class=tokenizer,
-            callbacks=[trained_on, MetricsLog(metrics, listener)],
+            callbacks=[_trained_on(drawn_from, model, settings), MetricsLog(metrics, listener)],
             weight_sync=weight_sync, monitor=monitor,
         )  # fmt: skip
         with closing(trainer.ahead), tracked(report_to):
@@ -146,6 +143,13 @@ def run_dapo(
     _save(trainer, source, settings, described, directory, are_weights_new=bool(monitor.kept_step))
     entries = read_metrics(metrics)
     return _with_failures(spent_of(entries, mixed, monitor), entries, runner)
+
+
+def _trained_on(tasks: Sequence[SearchTask], model: PreTrainedModel, settings: DAPOSettings) -> TrainedOn:
+    from masksearch_agent.trainers.resumption import TrainedOn, weights_id
+
+    rows_per_step = settings.prompts_per_step * settings.group_size
+    return TrainedOn(content_id(*(task.id for task in tasks)), weights_id(model), rows_per_step)
 
 
 def _with_failures(spent: Spent, metrics: Sequence[Mapping[str, float]], runner: RolloutRunner) -> Spent:

@@ -23,8 +23,7 @@ class TokenMetrics:
         self.epsilon_low = epsilon_low
         self.epsilon_high = epsilon_high
         self.clip_max = clip_max
-        self.collected_tokens = 0
-        """Trained tokens of the last update that was collected, of all ranks."""
+        self.collected_tokens = 0  # trained in the last update, by all ranks
         self._sums: dict[str, torch.Tensor] = {}
         self._maxima: dict[str, torch.Tensor] = {}
 

@@ -20,7 +20,8 @@ from masksearch_agent.models.chat_format import ChatFormat  # noqa: E402
 from masksearch_agent.records import Message, Trajectory, Turn  # noqa: E402
 from masksearch_agent.trainers.callbacks import MetricsLog, read_metrics  # noqa: E402
 from masksearch_agent.trainers.optimization import lora_config, optimizer_arguments  # noqa: E402
-from masksearch_agent.trainers.sft import make_sft_dataset, train_sft  # noqa: E402
+from masksearch_agent.trainers.sft import train_sft  # noqa: E402
+from masksearch_agent.trainers.sft_rows import make_sft_dataset  # noqa: E402
 
 NAMES = ("Ada Fenwick", "Bram Holt", "Clara Voss", "Port Aldin")
 MUON = OptimizerSettings(name="muon", learning_rate=3e-3, muon_learning_rate=0.02, schedule="constant")
