@@ -18,7 +18,7 @@ from masksearch_agent.trainers.rollouts import Group
 
 SETTINGS = DAPOSettings(
     prompts_per_step=4, group_size=4, row_batch_size=4, max_steps=5, save_steps=100, max_sampler_drift=None,
-    optimizer=OptimizerSettings(learning_rate=0.1, schedule="constant"),
+    optimizer=OptimizerSettings(learning_rate=0.1, schedule="constant", warmup_ratio=0),
 )  # fmt: skip
 
 

@@ -32,7 +32,7 @@ SETTINGS = DAPOSettings(
     max_steps=3,
     max_resampling=3,
     curriculum=(CurriculumLevel(max_masks=1, promote_at=0.15, window=3), CurriculumLevel(max_masks=2)),
-    optimizer=OptimizerSettings(learning_rate=1e-3, schedule="constant"),
+    optimizer=OptimizerSettings(learning_rate=1e-3, schedule="constant", warmup_ratio=0),
     max_sampler_drift=None,
 )
 

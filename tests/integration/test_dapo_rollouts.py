@@ -47,7 +47,7 @@ SETTINGS = DAPOSettings(
     max_steps=2,
     save_steps=2,
     seed=1,
-    optimizer=OptimizerSettings(learning_rate=1e-3, schedule="constant"),
+    optimizer=OptimizerSettings(learning_rate=1e-3, schedule="constant", warmup_ratio=0),
 )
 
 

@@ -44,7 +44,9 @@ PASSAGES = make_passages(*(f"{name} is the mayor." for name in NAMES))
 TASKS = [SearchTask(name, "qa", f"Who leads {name}?", ((name,),)) for name in NAMES]
 EXAM = ExamTasks(TASKS, Search(OverlapBackend(PASSAGES)))
 LIMITS = AgentSettings(max_searches=1, passages_per_search=1, max_repairs=1, max_step_tokens=40)
-MUON = OptimizerSettings(name="muon", learning_rate=3e-3, muon_learning_rate=0.02, schedule="constant")
+MUON = OptimizerSettings(
+    name="muon", learning_rate=3e-3, muon_learning_rate=0.02, schedule="constant", warmup_ratio=0
+)
 SABOTAGED = MUON.model_copy(update={"learning_rate": 0.3, "muon_learning_rate": 2.0})
 """A hundred times too fast."""
 WATCHED = MonitorSettings(every_steps=2, patience=2)

@@ -38,6 +38,7 @@ class OptimizerSettings(Settings):
     muon_learning_rate: float = Field(default=0.02, gt=0)
     schedule: Literal["constant", "linear", "cosine"] = "linear"
     warmup_ratio: float = Field(default=0.03, ge=0, lt=1)
+    """Share of all steps over which the rate rises from 0, with which the first changes nothing; of every schedule."""
     max_gradient_norm: float = Field(default=1.0, gt=0)
 
 
@@ -157,7 +158,9 @@ class DAPOSettings(Settings):
     temperature: float = Field(default=1.0, gt=0)
     row_batch_size: int = Field(default=16, gt=0)
     """Rows per forward pass of a process."""
-    optimizer: OptimizerSettings = OptimizerSettings(learning_rate=1e-6, schedule="constant")
+    optimizer: OptimizerSettings = OptimizerSettings(
+        learning_rate=1e-6, schedule="constant", warmup_ratio=0.0
+    )
     lora_rank: int = 0
     bf16: bool = False
     """Compute the training passes under bfloat16 autocast. Full weights stay float32, because a step of a usual size is

@@ -151,7 +151,8 @@ def trajectory_of(
 ) -> Trajectory:
     """Return the trajectory that a final state describes, as turns of text.
 
-    The calls of the run's log stand before the step that they led to.
+    The calls of the run's log stand before the step that they led to. Other steps, passages or verdicts give another
+    id, so that no store takes it for what the same teacher made of the task with other settings.
     """
     log, rounds = run.log, _findings(state, run)
     task, answer = rounds.task, state.get("answer", "")
@@ -168,10 +169,13 @@ def trajectory_of(
         turns.append(Turn(f"{number}", parent, POLICY_ROLE, context, step, model_version=producer))
         if number < len(shown):
             context = (Message("user", render_information(shown[number])),)
+    written = [(turn.text, *(message.content for message in turn.context)) for turn in turns]
+    read = [[passage.id for passage in found] for found in rounds.passages]
+    accepted, verdict = state.get("accepted"), state.get("verdict", "")
     # The sort is stable, so calls stay in their order and before the step of their number.
     turns = sorted([*log.turns, *turns], key=_step_number)
     return Trajectory(
-        id=content_id(task.id, producer, seed, PROTOCOL_VERSION),
+        id=content_id(task.id, producer, seed, PROTOCOL_VERSION, written, read, accepted, verdict),
         task_id=task.id,
         turns=tuple(turns),
         answer=answer,
@@ -181,8 +185,8 @@ def trajectory_of(
         producer=producer,
         seed=seed,
         protocol_version=PROTOCOL_VERSION,
-        accepted=state.get("accepted"),
-        verdict=state.get("verdict", ""),
+        accepted=accepted,
+        verdict=verdict,
         usage=log.usage if log.turns else None,
     )
 

@@ -29,7 +29,6 @@ from masksearch_agent.lab.tiny import make_tiny_model, make_tiny_tokenizer
 from masksearch_agent.lab.world_language import WORDS
 from masksearch_agent.lab.world_questions import make_questions
 from masksearch_agent.records import Passage
-from masksearch_agent.trainers.checkpoints import find_last_checkpoint
 from masksearch_agent.trainers.optimization import optimizer_arguments
 
 if TYPE_CHECKING:
@@ -61,6 +60,8 @@ def train_base(
     """
     import torch
     from transformers import PrinterCallback, Trainer, TrainingArguments
+
+    from masksearch_agent.trainers.resumption import train_from_last
 
     torch.manual_seed(settings.seed)
     tokenizer = make_tiny_tokenizer(_tokenizer_texts(settings), settings.vocab_size)
@@ -94,7 +95,7 @@ def train_base(
     )
     # It prints every metric to standard output, which is for results.
     trainer.remove_callback(PrinterCallback)
-    trainer.train(resume_from_checkpoint=find_last_checkpoint(directory / "trainer"))
+    train_from_last(trainer)
     renew_unseen_embeddings(model, {token for block in blocks for token in block}, settings.seed)
     model.save_pretrained(directory)
     tokenizer.save_pretrained(directory)

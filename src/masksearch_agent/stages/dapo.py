@@ -16,7 +16,7 @@ from masksearch_agent.config.serving import RolloutEngineSettings, ServingSettin
 from masksearch_agent.config.trainers import DAPOSettings
 from masksearch_agent.models.local import load_checkpoint
 from masksearch_agent.models.recording import RecordingChatModel
-from masksearch_agent.records import Sampling, SearchTask
+from masksearch_agent.records import Sampling, SearchTask, content_id
 from masksearch_agent.retrieval.search import Search
 from masksearch_agent.rewards.mix import RewardMix
 from masksearch_agent.serving.rollout_engine import open_rollout_engine
@@ -37,7 +37,10 @@ from masksearch_agent.stages.training import (
 from masksearch_agent.trainers.trackers import tracked, tracker_arguments
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
     from masksearch_agent.trainers.dapo import DAPOTrainer
+    from masksearch_agent.trainers.resumption import TrainedOn
     from masksearch_agent.trainers.rollouts import RolloutRunner
 
 __all__ = ("DAPO", "RolloutSettings", "run_dapo")
@@ -107,12 +110,12 @@ def run_dapo(
         report_to: Where training is logged to, beside `metrics.jsonl`.
 
     Raises:
-        TrainingError: There is nothing to mix in.
+        TrainingError: There is nothing to mix in; or the folder was trained on other tasks or from another agent.
     """
     from masksearch_agent.trainers.callbacks import MetricsLog, read_metrics
-    from masksearch_agent.trainers.checkpoints import find_last_checkpoint
     from masksearch_agent.trainers.dapo import DAPOConfig, DAPOTrainer
     from masksearch_agent.trainers.mixing import counts_of_mix, mix_in
+    from masksearch_agent.trainers.resumption import train_from_last
 
     info = read_bundle_info(source)
     model, tokenizer = load_checkpoint(source, training_dtype(settings))
@@ -131,15 +134,22 @@ def run_dapo(
             args=DAPOConfig.from_settings(settings, output, **tracker_arguments(report_to, output)),
             tasks=drawn_from,
             runner=runner, processing_class=tokenizer,
-            callbacks=[MetricsLog(metrics, listener)],
+            callbacks=[_trained_on(drawn_from, model, settings), MetricsLog(metrics, listener)],
             weight_sync=weight_sync, monitor=monitor,
         )  # fmt: skip
         with closing(trainer.ahead), tracked(report_to):
-            trainer.train(resume_from_checkpoint=find_last_checkpoint(output))
+            train_from_last(trainer, monitor.is_stopped_by)
     described = next_info(info, source, directory, label, settings, index, mixed)
     _save(trainer, source, settings, described, directory, are_weights_new=bool(monitor.kept_step))
     entries = read_metrics(metrics)
     return _with_failures(spent_of(entries, mixed, monitor), entries, runner)
+
+
+def _trained_on(tasks: Sequence[SearchTask], model: PreTrainedModel, settings: DAPOSettings) -> TrainedOn:
+    from masksearch_agent.trainers.resumption import TrainedOn, weights_id
+
+    rows_per_step = settings.prompts_per_step * settings.group_size
+    return TrainedOn(content_id(*(task.id for task in tasks)), weights_id(model), rows_per_step)
 
 
 def _with_failures(spent: Spent, metrics: Sequence[Mapping[str, float]], runner: RolloutRunner) -> Spent:

@@ -95,11 +95,13 @@ def run_sft(
         report_to: Where training is logged to, beside `metrics.jsonl`.
 
     Raises:
-        TrainingError: There is nothing to train on, or nothing to mix in.
+        TrainingError: There is nothing to train on, or nothing to mix in; or the folder holds checkpoints of a run on
+            other trajectories or from another agent.
     """
     from masksearch_agent.trainers.callbacks import MetricsLog, read_metrics
     from masksearch_agent.trainers.curriculum import order_by_difficulty, repeat_to_fit
     from masksearch_agent.trainers.mixing import counts_of_mix, mix_in
+    from masksearch_agent.trainers.resumption import weights_id
     from masksearch_agent.trainers.sft import train_sft
 
     info = read_bundle_info(source)
@@ -118,8 +120,9 @@ def run_sft(
             sampler = stack.enter_context(closing(local))
         monitor = monitor_of(settings, exam, sampler, info)
         trained = train_sft(
-            model, tokenizer, ordered, settings, directory / "trainer", [log], monitor, failures, report_to
-        )
+            model, tokenizer, ordered, settings, directory / "trainer", [log], monitor, failures, report_to,
+            weights_id(model),
+        )  # fmt: skip
     if not monitor.kept_step:
         trained, _ = load_checkpoint(source, training_dtype(settings))
     described = next_info(info, source, directory, label, settings, index, mixed)

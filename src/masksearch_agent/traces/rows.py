@@ -37,11 +37,15 @@ class TurnEncoder(Protocol):
     def encode_reply(self, text: str) -> list[int]:
         """Return the ids of a reply, its end-of-turn token included."""
 
+    def decode_reply(self, ids: Sequence[int]) -> str:
+        """Return a reply's text without its end-of-turn token."""
+
 
 def make_rows(trajectory: Trajectory, encoder: TurnEncoder | None = None) -> list[TrainingRow]:
     """Turn a trajectory into training rows, one per path of its trace.
 
-    The encoder tokenises turns that carry text only; without one these are refused. One such turn is enough for all
+    The encoder tokenises turns that carry text only; without one these are refused. So it does with turns of the policy
+    whose sampled ids it reads as another text: those are of another model's tokenizer. One such turn is enough for all
     rows of the trajectory to be made from text, without log-probabilities.
 
     Raises:
@@ -50,18 +54,25 @@ def make_rows(trajectory: Trajectory, encoder: TurnEncoder | None = None) -> lis
     """
     turns = _turns_that_matter(trajectory.turns)
     missing = next((turn for turn in turns if not turn.is_tokenised), None)
-    if missing is not None:
-        if encoder is None:
-            raise TraceError(
-                f"turn {missing.id!r} of trajectory {trajectory.id!r} has no token ids; record it with a "
-                f"recording model, or pass the student's encoder to tokenise its text"
-            )
+    if missing is not None and encoder is None:
+        raise TraceError(
+            f"turn {missing.id!r} of trajectory {trajectory.id!r} has no token ids; record it with a "
+            f"recording model, or pass the student's encoder to tokenise its text"
+        )
+    is_text = encoder is not None and (missing is not None or not _are_ids_of(turns, encoder))
+    if encoder is not None and is_text:
         turns = tokenise(turns, encoder)
     trained: set[str] = set()
     return [
-        _row_of_path(path, trained, trajectory.id, has_logprobs=missing is None)
-        for path in _leaf_paths(turns)
+        _row_of_path(path, trained, trajectory.id, has_logprobs=not is_text) for path in _leaf_paths(turns)
     ]
+
+
+def _are_ids_of(turns: Sequence[Turn], encoder: TurnEncoder) -> bool:
+    """Whether the ids that the policy sampled are those of the encoder's tokenizer."""
+    return all(
+        encoder.decode_reply(turn.sampled_ids) == turn.text for turn in turns if turn.role == POLICY_ROLE
+    )
 
 
 def tokenise(turns: Iterable[Turn], encoder: TurnEncoder) -> tuple[Turn, ...]:

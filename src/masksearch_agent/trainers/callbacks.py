@@ -18,8 +18,9 @@ from masksearch_agent.errors import TrainingError
 from masksearch_agent.files import replace_text
 from masksearch_agent.trainers.ahead import RolloutsAhead
 from masksearch_agent.trainers.curriculum import Curriculum
+from masksearch_agent.trainers.token_metrics import TokenMetrics
 
-__all__ = ("CurriculumState", "MetricsLog", "read_metrics")
+__all__ = ("CurriculumState", "EmptyUpdates", "MetricsLog", "read_metrics")
 
 Listener = Callable[[int, int, dict[str, float]], None]
 """Called with the step, the number of all steps and the metrics."""
@@ -58,6 +59,9 @@ class MetricsLog(TrainerCallback):  # type: ignore[misc]
         if not state.is_world_process_zero:
             return
         metrics = {name: float(value) for name, value in (logs or {}).items() if value is not None}
+        if "num_tokens" in metrics and "num_input_tokens_seen" in metrics:
+            # TRL's SFT counts from 0 again where a run is resumed; transformers' count is in the checkpoint.
+            metrics["num_tokens"] = metrics["num_input_tokens_seen"]
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"step": state.global_step, **metrics}) + "\n")
         if self.listener is not None:
@@ -89,6 +93,20 @@ class CurriculumState(TrainerCallback, ExportableState):  # type: ignore[misc]
                 f"the checkpoint of step {state.global_step} holds no curriculum state: an earlier version wrote it, "
                 f"and the run could not go on with the same tasks. Start in a new folder"
             )
+
+
+class EmptyUpdates(TrainerCallback):  # type: ignore[misc]
+    """Leaves weights as they are in an update that no token was trained in: momentum alone would move them."""
+
+    def __init__(self, token_metrics: TokenMetrics) -> None:
+        self.token_metrics = token_metrics
+
+    def on_pre_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Take the gradients away, which are 0: an optimizer passes over a weight without one."""
+        if not self.token_metrics.collected_tokens:
+            kwargs["model"].zero_grad(set_to_none=True)
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:

@@ -16,6 +16,7 @@ from typing import Any
 from masksearch_agent.config.trainers import CurriculumLevel, SFTSettings
 from masksearch_agent.errors import TrainingError
 from masksearch_agent.records import MASK, SearchTask, Trajectory, content_id
+from masksearch_agent.trainers.mixing import order_key
 from masksearch_agent.trainers.prospects import Prospects
 
 __all__ = ("Curriculum", "order_by_difficulty", "repeat_to_fit")
@@ -183,9 +184,9 @@ def repeat_to_fit(trajectories: Sequence[Trajectory], settings: SFTSettings) -> 
     wanted = settings.max_steps * settings.batch_size * settings.gradient_accumulation
     rng = random.Random(f"fit:{settings.seed}")
     # A store returns them in the order in which they were finished, which is another one each time.
-    by_id = sorted(trajectories, key=lambda trajectory: trajectory.id)
-    passes = range(-(-wanted // max(1, len(by_id))))
-    return [trajectory for _ in passes for trajectory in rng.sample(by_id, len(by_id))][:wanted]
+    ordered = sorted(trajectories, key=order_key)
+    passes = range(-(-wanted // max(1, len(ordered))))
+    return [trajectory for _ in passes for trajectory in rng.sample(ordered, len(ordered))][:wanted]
 
 
 def order_by_difficulty(trajectories: Sequence[Trajectory], seed: int) -> list[Trajectory]:

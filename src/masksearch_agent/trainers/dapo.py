@@ -35,7 +35,7 @@ from masksearch_agent.errors import TrainingError
 from masksearch_agent.records import SearchTask, TrainingRow
 from masksearch_agent.trainers.ahead import RolloutsAhead
 from masksearch_agent.trainers.batches import batch_parts, collate_rows, split_batch, trim_padding
-from masksearch_agent.trainers.callbacks import CurriculumState
+from masksearch_agent.trainers.callbacks import CurriculumState, EmptyUpdates
 from masksearch_agent.trainers.curriculum import Curriculum
 from masksearch_agent.trainers.dynamic_sampling import DynamicSampler
 from masksearch_agent.trainers.logprobs import score_completions
@@ -222,13 +222,13 @@ class DAPOTrainer(GRPOTrainer):  # type: ignore[misc]
         epsilons = self.epsilon_low, self.epsilon_high
         self.step_loss = StepLoss(args, epsilons, getattr(limits, "max_sampled_tokens", None))
         self.token_metrics = TokenMetrics(*epsilons, args.vllm_importance_sampling_clip_max)
+        self.add_callback(EmptyUpdates(self.token_metrics))
         leave_group_at_exit()
         self.ranks = Ranks(self.accelerator.process_index, self.accelerator.num_processes, gather_object)
         self.sampler = DynamicSampler(
             self.curriculum, runner, self.ranks, args.max_resampling, args.seed, args.dynamic_sampling
         )
-        # It prints every metric to standard output, which is for results.
-        self.remove_callback(PrinterCallback)
+        self.remove_callback(PrinterCallback)  # It prints to standard output, which is for results.
         # `GRPOTrainer` takes no optimizer class, and one made before it adds adapters would not hold them.
         if args.optimizer is not None:
             _, self.optimizer_cls_and_kwargs = optimizer_arguments(args.optimizer)

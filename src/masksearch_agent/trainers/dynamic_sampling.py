@@ -164,7 +164,7 @@ class DynamicSampler:
             "rollouts/failed": sum(outcome.failed for outcome in sampled),
             "rollouts/searches": _mean([numbers.searches for numbers in rollouts]),
             "rollouts/sampled_tokens": _mean([numbers.sampled_tokens for numbers in rollouts]),
-            "traces/forked_rows": sum(numbers.rows - 1 for numbers in rollouts),
+            "traces/forked_rows": sum(max(0, numbers.rows - 1) for numbers in rollouts),
         }
         for name in ("max_masks", "success_rate"):
             if (value := getattr(self.curriculum, name)) is not None:

@@ -95,7 +95,8 @@ class Exam:
 
         Returns:
             `exam/recall`, `exam/em`: means over the tasks. `exam/failed`: tasks that could not be run, which count as
-            wrong there and are in no other mean. `exam/well_formed`: share of steps that keep to the protocol.
+            wrong there and are in no other mean. `exam/well_formed`: share of steps that keep to the protocol; missing
+            where every run ended before its first step.
             `exam/sampled_tokens`, `exam/answer_tokens`: means a run, of all steps and of the answer.
             `exam/entropy`: mean of the sampled tokens' distributions, in nats. `exam/answer_logprob`: mean over the
             right answers of their mean log-probability a token, in nats; missing where no answer fits the context.
@@ -125,7 +126,8 @@ class Exam:
         for name in (EXAM_SCORE, "exam/em"):
             metrics[name] *= len(runs) / len(self.tasks)
         metrics[EXAM_FAILED] = float(len(self.tasks) - len(runs))
-        metrics["exam/well_formed"] = 1 - sum(r.malformed for r in runs) / sum(r.steps for r in runs)
+        if steps := sum(run.steps for run in runs):
+            metrics["exam/well_formed"] = 1 - sum(run.malformed for run in runs) / steps
         if entropies:
             tokens = sum(count for _, count in entropies)
             metrics["exam/entropy"] = sum(total for total, _ in entropies) / tokens

@@ -37,11 +37,15 @@ def score_completions(model: Any, batch: Mapping[str, torch.Tensor]) -> tuple[to
         "attention_mask": torch.cat([batch["prompt_mask"], batch["completion_mask"]], dim=1),
     }
     width = labels.shape[1]
-    if labels.device.type == "cpu":
+    if _is_on_cpu(labels):
         log_probs, entropy = _score_from_start(model, **inputs)
         return log_probs[:, -width - 1 : -1], entropy[:, -width - 1 : -1]
     scores = model(**inputs, fused_lm_head=True)
     return scores.log_probs[:, -width:], scores.entropy[:, -width:].detach()
+
+
+def _is_on_cpu(tensor: torch.Tensor) -> bool:
+    return tensor.device.type == "cpu"
 
 
 def _score_from_start(

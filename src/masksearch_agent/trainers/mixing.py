@@ -11,18 +11,18 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from masksearch_agent.errors import TrainingError
-from masksearch_agent.records import SearchTask, Trajectory
+from masksearch_agent.records import SearchTask, Trajectory, content_id
 
-__all__ = ("counts_of_mix", "mix_in")
+__all__ = ("counts_of_mix", "mix_in", "order_key")
 
 _ItemT = TypeVar("_ItemT", SearchTask, Trajectory)
 
 
 def mix_in(own: Sequence[_ItemT], ramp: Sequence[_ItemT], share: float, seed: int) -> list[_ItemT]:
-    """Return all of `own`, sorted by id, with as much of `ramp` behind it as makes `share` of the whole.
+    """Return all of `own`, in a fixed order, with as much of `ramp` behind it as makes `share` of the whole.
 
-    What is drawn depends on ids and seed alone, so that a stopped run that starts again draws the same. Where there is
-    less RAMP than its share asks for, it is gone through several times.
+    What is drawn depends on `order_key` and seed alone, so that a stopped run that starts again draws the same. Where
+    there is less RAMP than its share asks for, it is gone through several times.
 
     Args:
         own: What the stage is about.
@@ -34,7 +34,7 @@ def mix_in(own: Sequence[_ItemT], ramp: Sequence[_ItemT], share: float, seed: in
         TrainingError: There is nothing to draw from.
     """
     # A store returns trajectories in the order in which they were finished, which is another one each time.
-    mixed = sorted(own, key=lambda item: item.id)
+    mixed = sorted(own, key=order_key)
     wanted = round(len(mixed) * share / (1 - share))
     if wanted and not ramp:
         raise TrainingError(
@@ -42,12 +42,23 @@ def mix_in(own: Sequence[_ItemT], ramp: Sequence[_ItemT], share: float, seed: in
             f"pass some (`--ramp-traces`, `--ramp-tasks`), or set ramp_share to 0"
         )
     draw = random.Random(f"mix:{seed}")
-    pool = sorted(ramp, key=lambda item: item.id) if wanted else []
+    pool = sorted(ramp, key=order_key) if wanted else []
     while wanted > 0:
         drawn = draw.sample(pool, min(wanted, len(pool)))
         mixed += drawn
         wanted -= len(drawn)
     return mixed
+
+
+def order_key(item: SearchTask | Trajectory) -> tuple[str, str]:
+    """Return what things to train on are sorted by before a draw.
+
+    Of a trajectory that is its task, maker and seed, so that runs whose trajectories differ in what they say draw the
+    same tasks.
+    """
+    if isinstance(item, SearchTask):
+        return item.id, ""
+    return content_id(item.task_id, item.producer, item.seed, item.protocol_version), item.id
 
 
 def counts_of_mix(own: Sequence[_ItemT], mixed: Sequence[_ItemT]) -> dict[str, int]:

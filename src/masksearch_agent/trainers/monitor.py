@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -130,7 +130,7 @@ class Monitor(TrainerCallback):  # type: ignore[misc]
         Raises:
             TrainingError: The best checkpoint of a resumed run is gone.
         """
-        self._is_stopped = any(self._stops(alarm) for alarm in find_alarms(state.log_history, self.settings))
+        self._is_stopped = self.is_stopped_by(state.log_history)
         if self.exam is None:
             return
         args.load_best_model_at_end = self.settings.keep_best or self._is_stopped
@@ -150,10 +150,7 @@ class Monitor(TrainerCallback):  # type: ignore[misc]
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Examine where it is due, and have weights saved that are the best so far."""
-        if self._is_stopped:
-            # Killed after it had stopped: a trainer that goes on takes a step before it looks.
-            control.should_training_stop = True
-        elif self.exam is not None and self._is_due(state):
+        if self.exam is not None and self._is_due(state):
             self._examine(state, control)
             if state.best_global_step == state.global_step:
                 control.should_save = True
@@ -182,6 +179,10 @@ class Monitor(TrainerCallback):  # type: ignore[misc]
             logger.warning("%s; training stops", alarm.text)
             self._is_stopped = control.should_training_stop = control.should_save = True
             args.load_best_model_at_end = self.exam is not None
+
+    def is_stopped_by(self, log: Sequence[Mapping[str, Any]]) -> bool:
+        """Whether an alarm of a log, which a checkpoint holds, stopped the run."""
+        return any(self._stops(alarm) for alarm in find_alarms(log, self.settings))
 
     def _stops(self, alarm: Alarm) -> bool:
         return alarm.name in self.settings.stop_on

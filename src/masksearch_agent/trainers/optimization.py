@@ -16,9 +16,12 @@ def optimizer_arguments(
     settings: OptimizerSettings,
 ) -> tuple[dict[str, Any], tuple[Any, dict[str, Any]] | None]:
     """Return what `TrainingArguments` and the trainer's `optimizer_cls_and_kwargs` take."""
+    schedule: str = settings.schedule
+    if schedule == "constant" and settings.warmup_ratio > 0:
+        schedule = "constant_with_warmup"  # `constant` takes no notice of a warm-up
     arguments = {
         "learning_rate": settings.learning_rate,
-        "lr_scheduler_type": settings.schedule,
+        "lr_scheduler_type": schedule,
         "warmup_steps": settings.warmup_ratio,  # below 1 it is a share of all steps
         "max_grad_norm": settings.max_gradient_norm,
     }

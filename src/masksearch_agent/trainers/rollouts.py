@@ -27,6 +27,9 @@ __all__ = ("Fate", "Group", "Rollout", "RolloutRunner", "open_rollouts")
 _ROLLOUTS_PER_CALL = 1_000_000
 """More than any call runs, so the seeds of two calls never meet; a task drawn twice is rolled out differently."""
 
+_TOTAL_DIGITS = 9
+"""After the point, to which totals are compared."""
+
 Fate = Literal["useful", "all_right", "all_wrong", "all_equal", "unscorable"]
 """Whether a group teaches anything, and if not, why: its answers are all right, all wrong, or all of the same reward;
 or it has fewer than two scored rollouts."""
@@ -59,13 +62,11 @@ class Group:
 
     @property
     def fate(self) -> Fate:
-        """Whether the rewards differ, so that the group says which rollouts were better; if not, why.
-
-        Compared exactly, not by a standard deviation above some noise: equal rewards are equal floats.
-        """
+        """Whether the rewards differ, so that the group says which rollouts were better; if not, why."""
         if len(self.rollouts) < 2:
             return "unscorable"
-        if len({rollout.reward.total for rollout in self.rollouts}) > 1:
+        # Sums of different parts that should be equal may differ in their last digits.
+        if len({round(rollout.reward.total, _TOTAL_DIGITS) for rollout in self.rollouts}) > 1:
             return "useful"
         answers = [rollout.reward.answer for rollout in self.rollouts]
         if min(answers) >= 1:

@@ -6,35 +6,28 @@ carry a loss and no chat template is applied a second time.
 
 from __future__ import annotations
 
-import logging
+import math
 import random
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from masksearch_agent.config.trainers import SFTSettings
-from masksearch_agent.errors import TrainingError
 from masksearch_agent.failures import Failures
 from masksearch_agent.models.chat_format import ChatFormat
-from masksearch_agent.records import TrainingRow, Trajectory
-from masksearch_agent.traces.rows import make_rows
-from masksearch_agent.trainers.checkpoints import find_last_checkpoint
+from masksearch_agent.records import Trajectory
 from masksearch_agent.trainers.optimization import lora_config, optimizer_arguments, shared_arguments
 from masksearch_agent.trainers.ranks import leave_group_at_exit
+from masksearch_agent.trainers.sft_rows import fill_last_step, hash_rows, make_sft_dataset
 from masksearch_agent.trainers.trackers import tracked, tracker_arguments
 
 if TYPE_CHECKING:
-    from datasets import Dataset
     from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
     from trl import SFTConfig
 
     from masksearch_agent.trainers.monitor import Monitor
 
-__all__ = ("make_sft_dataset", "train_sft")
-
-logger = logging.getLogger(__name__)
-
-_IGNORED = -100
+__all__ = ("train_sft",)
 
 
 def train_sft(
@@ -47,6 +40,7 @@ def train_sft(
     monitor: Monitor | None = None,
     failures: Failures | None = None,
     report_to: Sequence[str] = (),
+    source: str = "",
 ) -> PreTrainedModel:
     """Fine-tune a model on trajectories; goes on from the last checkpoint in `output_dir` if there is one.
 
@@ -56,11 +50,12 @@ def train_sft(
         output_dir: Where the trainer keeps its checkpoints.
         monitor: Watches the run; None warns of what the log says and no more. Where its `kept_step` is 0, the weights
             that it began with were better, and are not loaded.
-        failures: Counts the trajectories that no rows can be made of; they are left out.
+        failures: Counts the trajectories that no rows can be made of, or a row that is too long; those are left out.
         report_to: Where the run is logged to, too.
+        source: Hash of what training begins with (`resumption.weights_id`); a checkpoint of another one is refused.
 
     Raises:
-        TrainingError: No row fits `settings.max_tokens`; or what the monitor raises.
+        TrainingError: No row is left; the checkpoint is of other rows or another source; or what the monitor raises.
     """
     import torch
     from transformers import PrinterCallback
@@ -68,40 +63,44 @@ def train_sft(
 
     from masksearch_agent.trainers.logprobs import LabelledHeadTrainer
     from masksearch_agent.trainers.monitor import Monitor
+    from masksearch_agent.trainers.resumption import TrainedOn, train_from_last
 
     monitor = monitor or Monitor()
-    if _sampling_strategy(settings) == "batch_rebalance":
-        # Its sampler has a seed of its own, always the same.
-        rows = list(trajectories)
-        trajectories = random.Random(f"rows:{settings.seed}").sample(rows, len(rows))
+    trajectories = _in_order(trajectories, settings)
     dataset = make_sft_dataset(trajectories, ChatFormat(tokenizer), settings.max_tokens, failures)
+    arguments = _arguments(settings, output_dir, report_to, len(dataset))
+    rows_per_step = _rows_per_step(arguments)
+    trained_on = TrainedOn(hash_rows(dataset), source, rows_per_step)
+    if _sampling_strategy(settings) == "batch_rebalance":
+        dataset = fill_last_step(dataset, rows_per_step, arguments.train_batch_size, tokenizer.pad_token_id)
     _, optimizer = optimizer_arguments(settings.optimizer)
     trainer = (SFTTrainer if torch.cuda.is_available() else LabelledHeadTrainer)(
         model=model,
-        args=_arguments(settings, output_dir, report_to),
+        args=arguments,
         train_dataset=dataset,
         processing_class=tokenizer,
         optimizer_cls_and_kwargs=optimizer,
         peft_config=lora_config(settings.lora_rank),
-        callbacks=[*callbacks, monitor],
+        callbacks=[trained_on, *callbacks, monitor],
     )
     monitor.attach(trainer)
     leave_group_at_exit()
     trainer.remove_callback(PrinterCallback)  # It prints to standard output, which is for results.
     with tracked(report_to):
-        trainer.train(resume_from_checkpoint=find_last_checkpoint(output_dir))
+        train_from_last(trainer, monitor.is_stopped_by)
     trained = trainer.accelerator.unwrap_model(trainer.model)
     return trained.merge_and_unload() if settings.lora_rank else trained
 
 
-def _arguments(settings: SFTSettings, output_dir: Path, report_to: Sequence[str]) -> SFTConfig:
+def _arguments(
+    settings: SFTSettings, output_dir: Path, report_to: Sequence[str], row_count: int
+) -> SFTConfig:
     from trl import SFTConfig
 
     shared = shared_arguments(settings, output_dir) | tracker_arguments(report_to, output_dir)
-    return SFTConfig(
+    arguments = SFTConfig(
         per_device_train_batch_size=settings.batch_size,
         gradient_accumulation_steps=settings.gradient_accumulation,
-        num_train_epochs=settings.epochs,
         max_length=None,
         # Few widths: on a CPU, bfloat16 kernels are made for each one and kept, hundreds of megabytes of them. In
         # float32 none are, and a row of 365 tokens would have a tenth of padding.
@@ -109,8 +108,25 @@ def _arguments(settings: SFTSettings, output_dir: Path, report_to: Sequence[str]
         train_sampling_strategy=_sampling_strategy(settings),
         save_steps=settings.save_steps,
         logging_steps=10,
+        include_num_input_tokens_seen="non_padding",  # what `callbacks.MetricsLog` notes
         **shared,
     )
+    if settings.max_steps <= 0:
+        arguments.max_steps = math.ceil(settings.epochs * math.ceil(row_count / _rows_per_step(arguments)))
+    return arguments
+
+
+def _in_order(trajectories: Iterable[Trajectory], settings: SFTSettings) -> Iterable[Trajectory]:
+    if _sampling_strategy(settings) != "batch_rebalance":
+        return trajectories
+    # Its sampler has a seed of its own, always the same.
+    rows = list(trajectories)
+    return random.Random(f"rows:{settings.seed}").sample(rows, len(rows))
+
+
+def _rows_per_step(arguments: SFTConfig) -> int:
+    """Return how many rows a step reads, of all processes together."""
+    return int(arguments.train_batch_size * arguments.gradient_accumulation_steps * arguments.world_size)
 
 
 def _sampling_strategy(settings: SFTSettings) -> str:
@@ -123,39 +139,3 @@ def _sampling_strategy(settings: SFTSettings) -> str:
         return "sequential"
     is_divided = settings.gradient_accumulation > 1 and settings.batch_size > 1
     return "batch_rebalance" if is_divided else "random"
-
-
-def make_sft_dataset(
-    trajectories: Iterable[Trajectory],
-    encoder: ChatFormat,
-    max_tokens: int,
-    failures: Failures | None = None,
-) -> Dataset:
-    """Return the rows as a dataset of `input_ids` and `labels`, -100 where no loss is taken."""
-    from datasets import Dataset
-
-    made: list[TrainingRow] = []
-    failures = failures or Failures()
-    for trajectory in trajectories:
-        try:
-            made += make_rows(trajectory, encoder)
-        except Exception as failure:  # noqa: BLE001 (raised again where it is more than this trajectory's)
-            failures.add(f"trajectory {trajectory.id}", failure)
-    rows = [row for row in made if len(row.input_ids) <= max_tokens]
-    too_long = len(made) - len(rows)
-    if too_long:
-        logger.warning(
-            "left out %d rows of more than %d tokens; raise `max_tokens` to keep them", too_long, max_tokens
-        )
-    if not rows:
-        raise TrainingError(
-            f"no trajectory to train on ({too_long} rows were longer than {max_tokens} tokens, no rows could be made "
-            f"of {failures.count} trajectories); generate trajectories first, or raise `max_tokens`"
-        )
-    ids = [list(row.input_ids) for row in rows]
-    return Dataset.from_dict({"input_ids": ids, "labels": [_labels(row) for row in rows]})
-
-
-def _labels(row: TrainingRow) -> list[int]:
-    pairs = zip(row.input_ids, row.trainable, strict=True)
-    return [token if trains else _IGNORED for token, trains in pairs]

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
+from trl.trainer.utils import add_fused_lm_head
 
 from masksearch_agent.errors import TrainingError
 from masksearch_agent.records import TrainingRow
@@ -108,6 +109,9 @@ class StartPolicy:
 
     def __init__(self, model: Any, has_adapters: bool) -> None:
         self._copy = None if has_adapters else copy.deepcopy(model).requires_grad_(False).eval()
+        if self._copy is not None:
+            # Not copied with the model: there the head would still be the model's own.
+            add_fused_lm_head(self._copy, outputs=("log_probs", "entropy"))
 
     def score(self, model: Any, batch: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
         """Return what `score_completions` does, of the start; `model` is the one in training."""

@@ -23,6 +23,7 @@ class TokenMetrics:
         self.epsilon_low = epsilon_low
         self.epsilon_high = epsilon_high
         self.clip_max = clip_max
+        self.collected_tokens = 0  # trained in the last update, by all ranks
         self._sums: dict[str, torch.Tensor] = {}
         self._maxima: dict[str, torch.Tensor] = {}
 
@@ -80,6 +81,7 @@ class TokenMetrics:
         tokens = sums[0].clamp(min=1)
         means = dict(zip(self._sums, (sums / tokens).tolist(), strict=True))
         del means["tokens"]
+        self.collected_tokens = int(sums[0])
         largest = dict(zip(self._maxima, maxima.tolist(), strict=True))
         self._sums, self._maxima = {}, {}
         return means | largest

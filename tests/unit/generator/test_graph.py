@@ -12,7 +12,7 @@ from fakes.chat_models import ScriptedRecordingModel
 from langgraph.checkpoint.memory import InMemorySaver
 from pydantic import ValidationError
 
-from masksearch_agent.agent.prompts import COMPACT_PROMPTS
+from masksearch_agent.agent.prompts import COMPACT_PROMPTS, FULL_PROMPTS, PromptSet
 from masksearch_agent.agent.protocol import AnswerStep, SearchStep, parse_step
 from masksearch_agent.agent.runnable import MaskSearchAgent
 from masksearch_agent.config.agent import AgentSettings
@@ -27,9 +27,12 @@ LIMITS = AgentSettings(passages_per_search=3, max_queries=3)
 
 
 def make_generator(
-    search: Search, limits: AgentSettings = LIMITS, settings: GeneratorSettings | None = None
+    search: Search,
+    limits: AgentSettings = LIMITS,
+    settings: GeneratorSettings | None = None,
+    prompts: PromptSet = COMPACT_PROMPTS,
 ) -> TrajectoryGenerator:
-    return TrajectoryGenerator(search, COMPACT_PROMPTS, limits, settings)
+    return TrajectoryGenerator(search, prompts, limits, settings)
 
 
 def generate(generator: TrajectoryGenerator, tasks: Sequence[SearchTask]) -> list[Trajectory]:
@@ -250,13 +253,16 @@ def test_the_state_is_plain_data_that_a_checkpointer_can_store(
     assert graph.get_state(config).values == state
 
 
-def test_ids_depend_on_task_and_seed_only(search: Search, questions: list[SearchTask]) -> None:
+def test_ids_depend_on_the_seed_and_on_what_was_made_with_which_prompts(
+    search: Search, questions: list[SearchTask]
+) -> None:
     task = questions[0]
     [first] = generate(make_generator(search), [task])
     [again] = generate(make_generator(search), [task])
     [other] = generate(make_generator(search, settings=GeneratorSettings(seed=1)), [task])
+    prompted = asyncio.run(make_generator(search, prompts=FULL_PROMPTS).run_task(task))
     assert first == again
-    assert first.id != other.id
+    assert len({first.id, other.id, prompted.id}) == 3
     assert first.producer == "hindsight"
 
 

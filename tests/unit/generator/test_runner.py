@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from fakes.backends import TableBackend
 
-from masksearch_agent.agent.prompts import COMPACT_PROMPTS
+from masksearch_agent.agent.prompts import COMPACT_PROMPTS, FULL_PROMPTS, PromptSet
 from masksearch_agent.config.agent import AgentSettings
 from masksearch_agent.config.generator import GeneratorSettings
 from masksearch_agent.generator.hindsight import HindsightTeacher
@@ -104,6 +104,27 @@ def test_another_stage_has_outcomes_of_its_own(store: TraceStore) -> None:
     report = make_generator().run(TASKS[:5], store, "second")
     assert report.skipped == 0
     assert stored(store, "second") == stored(store, "first")
+
+
+def test_a_stage_holds_what_its_own_index_and_prompts_made(store: TraceStore) -> None:
+    def generator(table: dict[str, list[Passage]], prompts: PromptSet) -> TrajectoryGenerator:
+        settings = GeneratorSettings(concurrency=4)
+        return TrajectoryGenerator(Search(TableBackend(table)), prompts, AgentSettings(), settings)
+
+    for stage, table, prompts in [
+        ("nothing found", {}, COMPACT_PROMPTS),
+        ("found", TABLE, COMPACT_PROMPTS),
+        ("found again", TABLE, COMPACT_PROMPTS),
+        ("in full", TABLE, FULL_PROMPTS),
+    ]:
+        report = generator(table, prompts).run(TASKS, store, stage)
+        assert (store.count(stage, True), store.count(stage, False)) == (report.accepted, report.rejected)
+        assert report.accepted == (COUNT - 2 if table else 0)
+    openings = {made.turns[0].context[0].content for made in store.trajectories("in full")}
+    assert openings == {FULL_PROMPTS.question_system}
+    assert {made.id for made in store.trajectories("found")} == {
+        made.id for made in store.trajectories("found again")
+    }
 
 
 @pytest.mark.usefixtures("ctrl_c")

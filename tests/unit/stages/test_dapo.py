@@ -61,6 +61,18 @@ def test_training_is_logged_to_trackers_only_where_that_is_asked_for(
     assert (arguments.report_to, arguments.run_name) == (["tensorboard"], "run/qa_dapo")
 
 
+def test_a_checkpoint_says_which_agent_and_tasks_it_is_of(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    kept = asked_of_trainer(monkeypatch, tmp_path)["callbacks"][0].kept
+    assert asked_of_trainer(monkeypatch, tmp_path)["callbacks"][0].kept == kept
+    ramp = [SearchTask(id="ramp", kind="ramp", question="[mask]", answers=(("a",),))]
+    settings = DAPOSettings(ramp_share=0.1)
+    mixed = asked_of_trainer(monkeypatch, tmp_path, settings=settings, ramp=ramp)["callbacks"][0].kept
+    assert mixed["data"] != kept["data"]
+    assert (mixed["source"], mixed["rows_per_step"]) == (kept["source"], kept["rows_per_step"]) != ("", 128)
+
+
 def test_failed_rollouts_of_all_steps_are_told() -> None:
     runner = SimpleNamespace(group_size=4, failures=Failures())
     runner.failures.add_reason("rollout of task a", "no room left")

@@ -185,6 +185,25 @@ INFORMATION = Message("user", "<information>\n[1] Ada Fenwick: the founder of Ha
 ANSWER = "<think>Found.</think><answer>Ada Fenwick</answer>"
 
 
+def test_ids_of_another_tokenizer_are_not_taken_for_the_encoders(tiny_tokenizer: Any):
+    text = make_trajectory(text_turn("a", None, OPENING, SEARCH), text_turn("b", "a", [INFORMATION], ANSWER))
+    encoder = ChatFormat(tiny_tokenizer)
+    own = dataclasses.replace(text, turns=tokenise(text.turns, encoder))
+    shifted = tuple(
+        dataclasses.replace(turn, sampled_ids=tuple(token - 1 for token in turn.sampled_ids))
+        for turn in own.turns
+    )
+
+    [row] = make_rows(dataclasses.replace(text, turns=shifted), encoder)
+    [expected] = make_rows(text, encoder)
+    assert row == expected
+    assert row.logprobs is None
+
+    [recorded] = make_rows(own, encoder)
+    assert (recorded.input_ids, recorded.trainable) == (row.input_ids, row.trainable)
+    assert recorded.logprobs is not None
+
+
 def test_text_turns_give_the_tokens_of_the_whole_template(tiny_tokenizer: Any):
     """The oracle is the tokenizer's own rendering of the finished conversation."""
     trajectory = make_trajectory(

@@ -3,6 +3,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import inspect
+import itertools
 import json
 import math
 import random
@@ -294,6 +295,21 @@ def test_only_wrong_answers_pay_for_leaving_the_start(make_trainer: MakeTrainer)
     assert_same_loss_and_gradient(trainer, trainer_loss(trainer, batch), expected)
 
 
+def test_the_start_is_scored_by_the_fused_head_of_gpus_as_without_it(
+    make_trainer: MakeTrainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = make_trainer(ScriptedRunner(useful), wrong_answer_kl=0.5)
+    rows = [(random_row(random.Random(seed), 300), 0.0) for seed in range(4)]
+    with torch.no_grad():
+        trainer.model.get_input_embeddings().weight.mul_(1.1)
+    expected = trainer._batch(rows)["start_per_token_logps"]
+    monkeypatch.setattr("masksearch_agent.trainers.logprobs._is_on_cpu", lambda tensor: False)
+    found = trainer._batch(rows)["start_per_token_logps"]
+    assert expected.any()
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+    trainer.train()
+
+
 def test_answers_that_are_not_wholly_right_count_as_wrong(make_trainer: MakeTrainer) -> None:
     trainer = make_trainer(ScriptedRunner(useful))
     group = make_group(TASKS[0], (0.0, 0.9, 1.0), [make_row((4, 5), "01")] * 3)
@@ -520,6 +536,27 @@ def test_several_updates_share_the_rollouts_of_one_step(make_trainer: MakeTraine
     trainer.train()
     assert trainer.state.global_step == 4
     assert [seed for seed, _ in runner.asked] == [1, 2001]
+
+
+@pytest.mark.parametrize("name", ["adamw", "muon"])
+def test_a_step_without_a_trained_token_leaves_the_weights_as_they_are(
+    make_trainer: MakeTrainer, name: str
+) -> None:
+    class Weights(TrainerCallback):  # type: ignore[misc]
+        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            weights.append([parameter.detach().clone() for parameter in kwargs["model"].parameters()])
+
+    weights: list[list[Any]] = []
+    # The seed of a step's first call is a thousand times the step, and 1.
+    runner = ScriptedRunner(lambda task, seed: (useless if seed // 1_000 in (1, 2) else useful)(task, seed))
+    optimizer = FAST.model_copy(update={"name": name, "warmup_ratio": 0.0}).model_dump()
+    trainer = make_trainer(runner, max_resampling=1, callbacks=[Weights()], optimizer=optimizer)
+    trainer.train()
+    assert [bool(entry["dapo/trained_tokens"]) for entry in trainer.state.log_history[:4]] == [
+        *(True, False, False, True)
+    ]
+    same = [all(map(torch.equal, one, other)) for one, other in itertools.pairwise(weights)]
+    assert same == [True, True, False]
 
 
 def test_what_a_step_did_is_logged(make_trainer: MakeTrainer) -> None:

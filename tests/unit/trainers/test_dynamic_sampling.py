@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import logging
 import random
 import threading
@@ -64,6 +65,16 @@ def test_a_batch_of_useful_groups_is_rolled_out_once() -> None:
     batch = sampler.sample(2, step=0)
     assert runner.asked == [(1, stream(2))]
     assert names(batch.groups) == stream(2)
+
+
+def test_rollouts_without_a_row_are_no_forks() -> None:
+    def make(task: SearchTask, seed: int) -> Group:
+        group = useful(task)
+        ended_at_once = dataclasses.replace(group.rollouts[0], rows=())
+        return Group(task, (ended_at_once, group.rollouts[1]), failed=0)
+
+    sampler, _ = make_sampler(make)
+    assert sampler.sample(2, step=0).metrics["traces/forked_rows"] == 0
 
 
 def test_groups_that_teach_nothing_are_replaced_from_the_same_stream() -> None:

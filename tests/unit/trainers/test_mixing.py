@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from masksearch_agent.errors import TrainingError
-from masksearch_agent.records import Trajectory
+from masksearch_agent.records import Trajectory, content_id
 from masksearch_agent.trainers.mixing import counts_of_mix, mix_in
 
 
@@ -25,6 +25,17 @@ def test_what_is_drawn_depends_on_the_seed_and_not_on_the_order_of_a_store() -> 
     mixed = mix_in(OWN, RAMP, 0.3, seed=0)
     assert mix_in(OWN[::-1], RAMP[::-1], 0.3, seed=0) == mixed
     assert mix_in(OWN, RAMP, 0.3, seed=1) != mixed
+
+
+def test_trajectories_that_say_something_else_are_drawn_of_the_same_tasks() -> None:
+    def made(prompts: str) -> list[Trajectory]:
+        return [
+            Trajectory(content_id(prompts, number), f"task {number}", (), "", "answered")
+            for number in range(20)
+        ]
+
+    drawn = [[item.task_id for item in mix_in(OWN, made(prompts), 0.3, seed=0)] for prompts in ("a", "b")]
+    assert drawn[0] == drawn[1]
 
 
 def test_few_of_ramp_are_gone_through_evenly() -> None:

@@ -186,7 +186,13 @@ def test_a_single_rollout_has_no_advantage() -> None:
 
 @pytest.mark.parametrize(
     ("totals", "is_useful"),
-    [((), False), ((0.1, 0.1, 0.1), False), ((0.1, 0.1, 0.1 + 1e-9), True), ((1.1, 0.1), True)],
+    [
+        ((), False),
+        ((0.1, 0.1, 0.1), False),
+        ((0.1, 0.1, 0.1 + 1e-9), True),
+        ((1.1, 0.1), True),
+        ((0.1 + 0.2, 0.3), False),
+    ],
 )
 def test_a_group_is_useful_where_its_rewards_differ(totals: tuple[float, ...], is_useful: bool) -> None:
     assert (make_group(*totals).fate == "useful") is is_useful

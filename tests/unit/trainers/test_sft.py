@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,8 @@ from masksearch_agent.models.chat_format import ChatFormat  # noqa: E402
 from masksearch_agent.records import Message, Trajectory, Turn  # noqa: E402
 from masksearch_agent.trainers.callbacks import MetricsLog, read_metrics  # noqa: E402
 from masksearch_agent.trainers.optimization import lora_config, optimizer_arguments  # noqa: E402
-from masksearch_agent.trainers.sft import make_sft_dataset, train_sft  # noqa: E402
+from masksearch_agent.trainers.sft import train_sft  # noqa: E402
+from masksearch_agent.trainers.sft_rows import make_sft_dataset  # noqa: E402
 
 NAMES = ("Ada Fenwick", "Bram Holt", "Clara Voss", "Port Aldin")
 MUON = OptimizerSettings(name="muon", learning_rate=3e-3, muon_learning_rate=0.02, schedule="constant")
@@ -90,17 +90,15 @@ def test_rows_keep_the_order_of_their_trajectories(tiny_tokenizer: Any) -> None:
     assert [name in text for name, text in zip(NAMES, texts, strict=True)] == [True] * 4
 
 
-def test_rows_that_are_too_long_are_left_out_whole_and_counted(
-    tiny_tokenizer: Any, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_rows_that_are_too_long_are_left_out_whole_and_counted(tiny_tokenizer: Any) -> None:
     encoder = ChatFormat(tiny_tokenizer)
     [kept] = make_sft_dataset(TRAJECTORIES[:1], encoder, 2048)
     limit = len(kept["input_ids"])
     mixed = [TRAJECTORIES[0], make_trajectory("Ada Fenwick", padding=" Tell me."), TRAJECTORIES[0]]
-    with caplog.at_level(logging.WARNING):
-        rows = make_sft_dataset(mixed, encoder, limit)
+    failures = Failures()
+    rows = make_sft_dataset(mixed, encoder, limit, failures)
     assert [row["input_ids"] for row in rows] == [kept["input_ids"]] * 2
-    assert f"left out 1 rows of more than {limit} tokens" in caplog.text
+    assert failures.reasons == {"a row of … tokens is longer than `max_tokens` (…); raise it to keep them": 1}
 
 
 def test_a_trajectory_that_cannot_be_encoded_is_left_out_and_counted(tiny_tokenizer: Any) -> None:
@@ -115,12 +113,13 @@ def test_a_trajectory_that_cannot_be_encoded_is_left_out_and_counted(tiny_tokeni
     mixed = [make_trajectory(name) for name in ("Ada Fenwick", "Bram Holt", "Clara Voss")]
     assert len(make_sft_dataset(mixed, encoder, 2048, failures)) == 2
     assert failures.reasons == {"TypeError: no text": 1}
-    with pytest.raises(TrainingError, match="no rows could be made of 1 traj"):
+    with pytest.raises(TrainingError, match="1 failed: TypeError: no text"):
         make_sft_dataset(mixed[1:2], encoder, 2048)
 
 
 @pytest.mark.parametrize(
-    ("trajectories", "reason"), [([], "0 rows were"), (TRAJECTORIES, "4 rows were longer")]
+    ("trajectories", "reason"),
+    [([], "none was given"), (TRAJECTORIES, "4 failed: a row of … tokens is longer")],
 )
 def test_nothing_to_train_on_is_refused(
     tiny_tokenizer: Any, trajectories: list[Trajectory], reason: str
@@ -136,6 +135,28 @@ def test_the_warmup_is_a_share_of_all_steps(tmp_path: Path) -> None:
     config = SFTConfig(output_dir=str(tmp_path), use_cpu=True, bf16=False, **arguments)
     assert config.get_warmup_steps(200) == 20
     assert optimizer is None
+
+
+@pytest.mark.parametrize("schedule", ["constant", "linear", "cosine"])
+def test_every_schedule_warms_up(tmp_path: Path, schedule: Any) -> None:
+    from transformers import get_scheduler
+    from trl import SFTConfig
+
+    def rates(warmup_ratio: float) -> list[float]:
+        settings = OptimizerSettings(learning_rate=1.0, schedule=schedule, warmup_ratio=warmup_ratio)
+        arguments, _ = optimizer_arguments(settings)
+        config = SFTConfig(output_dir=str(tmp_path), use_cpu=True, bf16=False, **arguments)
+        optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+        scheduler = get_scheduler(config.lr_scheduler_type, optimizer, config.get_warmup_steps(20), 20)
+        found = []
+        for _ in range(20):
+            found += scheduler.get_last_lr()
+            optimizer.step()
+            scheduler.step()
+        return found
+
+    assert rates(0.5)[:11] == pytest.approx([step / 10 for step in range(11)])
+    assert rates(0.0)[0] == 1.0
 
 
 def test_a_tiny_model_learns_four_trajectories_by_heart(tiny_tokenizer: Any, tmp_path: Path) -> None:
@@ -253,6 +274,32 @@ def test_the_rows_of_a_step_are_divided_among_its_micro_batches_by_length(
         short, long = sorted((one, other), key=lambda batch: max(map(len, batch)))
         assert max(map(len, short)) <= min(map(len, long))
     assert micro_batches(1) != batches, "in another order for another seed"
+
+
+def test_every_row_is_read_once_where_an_epoch_ends_in_fewer_rows_than_micro_batches(
+    tiny_tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from trl import SFTTrainer
+
+    original = SFTTrainer.compute_loss
+    seen: list[list[int]] = []
+
+    def note(self: Any, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        lengths, labels = inputs["attention_mask"].sum(dim=1).tolist(), inputs["labels"].tolist()
+        ids = inputs["input_ids"].tolist()
+        for row, length, label in zip(ids, lengths, labels, strict=True):
+            seen.extend([row[:length]] if set(label) != {-100} else [])
+        return original(self, model, inputs, *args, **kwargs)
+
+    monkeypatch.setattr(SFTTrainer, "compute_loss", note)
+    # Two steps: sixteen rows, and one row for eight micro-batches.
+    trajectories = [make_trajectory(f"n{number}") for number in range(17)]
+    steps = Steps()
+    limits = SFTSettings(batch_size=2, gradient_accumulation=8, optimizer=MUON)
+    train_sft(make_test_model(tiny_tokenizer), tiny_tokenizer, trajectories, limits, tmp_path, [steps])
+    rows = make_sft_dataset(trajectories, ChatFormat(tiny_tokenizer), 2048)
+    assert sorted(seen) == sorted(rows["input_ids"])
+    assert steps.taken == [1, 2]
 
 
 @pytest.mark.parametrize("batch_size", [1, 4])
