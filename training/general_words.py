@@ -1,4 +1,4 @@
-"""Writes the words that are frequent in texts of every kind, which no term is made of (`ramp.glossary`).
+"""Writes the words that are frequent in texts of every kind, which no term is made of (`ramp.lexicon.glossary`).
 
     python training/general_words.py wikipedia.jsonl.gz /usr/share/doc/postgresql-doc-15/html \
         /usr/share/doc/debian-handbook/html/en-US > src/masksearch_agent/ramp/lexicon/general_words.txt

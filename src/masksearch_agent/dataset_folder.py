@@ -30,6 +30,8 @@ ExportFormat = Literal["jsonl", "parquet"]
 _CARD = "README.md"
 _TAG = "masksearch"
 """By which a card is known for one of ours."""
+_UNFINISHED = "unfinished-export"
+"""Stands among the data from before they are written until the card is, so that an export may be done again."""
 _ROWS_PER_GROUP = 1000
 _SIZES = {"n<1K": 10**3, "1K<n<10K": 10**4, "10K<n<100K": 10**5, "100K<n<1M": 10**6, "1M<n<10M": 10**7}
 """The hub's names for sizes, each with the number of rows that it ends before."""
@@ -53,15 +55,18 @@ def write_splits(
         MissingExtraError: Parquet was asked for and pyarrow is not installed.
     """
     earlier, data = _earlier_files(folder), folder / "data"
-    counts = {}
+    data.mkdir(parents=True, exist_ok=True)
+    (data / _UNFINISHED).touch()
+    counts, partials = {}, []
     for split, rows in splits.items():
         partial = data / f"new-{split}.{file_format}"
         is_jsonl = file_format == "jsonl"
         counts[split] = write_jsonl(partial, rows) if is_jsonl else _write_parquet(partial, rows, columns)
-    for old in earlier:
+        partials.append(partial)
+    for old in set(earlier).difference(partials):
         old.unlink(missing_ok=True)
-    for split in splits:
-        os.replace(data / f"new-{split}.{file_format}", data / f"{split}.{file_format}")
+    for partial in partials:
+        os.replace(partial, data / partial.name.removeprefix("new-"))
     return counts
 
 
@@ -88,6 +93,7 @@ def write_card(
     }
     yaml_head = yaml.safe_dump(head, sort_keys=False, allow_unicode=True)
     replace_text(folder / _CARD, f"---\n{yaml_head}---\n\n{body}")
+    (folder / "data" / _UNFINISHED).unlink(missing_ok=True)
 
 
 def markdown_table(name: str, counted: str, rows: Iterable[tuple[Any, int]]) -> str:
@@ -98,7 +104,7 @@ def markdown_table(name: str, counted: str, rows: Iterable[tuple[Any, int]]) -> 
 
 
 def _earlier_files(folder: Path) -> list[Path]:
-    """Return the data files that a card of ours in the folder lists.
+    """Return the data files that a card of ours in the folder lists, and those that an unfinished export left.
 
     Raises:
         ConfigError: The card is not ours, or there are data without one.
@@ -108,14 +114,15 @@ def _earlier_files(folder: Path) -> list[Path]:
         listed = _listed_files(card)
         if listed is None:
             raise ConfigError(f"{card} is not of a dataset that was exported here; choose another folder")
-        return [data / Path(path).name for path in listed]
-    # A killed export leaves files that are not finished.
-    if data.exists() and any(not file.name.startswith("new-") for file in data.iterdir()):
+        if not (data / _UNFINISHED).exists():
+            return [data / Path(path).name for path in listed]
+    found = list(data.iterdir()) if data.exists() else []
+    if found and data / _UNFINISHED not in found:
         raise ConfigError(
             f"{data} holds files, and no {_CARD} beside it says that an export wrote them; choose another folder, or "
             f"move them away"
         )
-    return []
+    return [file for file in found if file.name != _UNFINISHED]
 
 
 def _listed_files(card: Path) -> list[str] | None:

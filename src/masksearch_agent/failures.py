@@ -57,10 +57,11 @@ _STATUS_IN_TEXT = re.compile(r"\bError (\d{3}):")
 """langchain-community's Tavily wrapper says it in words only."""
 _SECRET_NAME = re.compile(r"(?:KEY|TOKEN|SECRET|PASSWORD)$")
 _SECRET = re.compile(
-    r"(?i)(?P<name>(?:api[-_ ]?key|access[-_]?token|authorization|[?&]key)[\"']?\s*[=:]\s*[\"']?"
-    r"(?:(?:bearer|basic)\s+)?)[\w.~+/*-]{6,}"
-    # Without a sign between them, a word behind the name is one of a sentence, unless it holds a digit.
-    r"|(?P<before>(?:api[-_]?key|access[-_]?token|authorization|bearer)\s+)(?=\S*\d)[\w.~+/*-]{6,}"
+    r"(?i)(?P<name>(?:api[-_ ]?key|access[-_]?token|authorization|bearer|[?&]key)[\"']?\s*[=:]\s*[\"']?"
+    r"(?:(?:bearer|basic)\s+)?"
+    r"|(?:api[-_]?key|access[-_]?token|authorization|bearer)\s+[\"']|[\"'](?:bearer|basic)\s+"
+    # Without a sign or a quotation mark, a word behind the name is one of a sentence, unless it holds a digit.
+    r"|(?:api[-_]?key|access[-_]?token|authorization|bearer)\s+(?=\S*\d))[\w.~+/*-]{6,}"
     r"|\b(?:(?:sk|pk|tvly|gsk|xai)[-_][\w*-]{6,}|AIza[\w-]{20,})"
 )
 
@@ -192,7 +193,7 @@ def redact(text: str) -> str:
     secrets = {value for name, value in os.environ.items() if _SECRET_NAME.search(name) and len(value) >= 6}
     for secret in sorted(secrets, key=len, reverse=True):
         text = text.replace(secret, "***")
-    return _SECRET.sub(lambda found: f"{found['name'] or found['before'] or ''}***", text)
+    return _SECRET.sub(lambda found: f"{found['name'] or ''}***", text)
 
 
 def is_transient(failure: BaseException) -> bool:

@@ -61,6 +61,12 @@ def test_words_about_keys_are_left_as_they_are(text: str) -> None:
         ("Authorization: Basic dXNlcjpwYXNz", "Authorization: Basic ***"),
         ("bearer abc123def was refused", "bearer *** was refused"),
         ('{"api_key": "letters-only"}', '{"api_key": "***"}'),
+        ("invalid api_key 'abcd1234efgh5678'", "invalid api_key '***'"),
+        ("access_token 'abc123def456'", "access_token '***'"),
+        ('headers: Bearer "abcd1234efgh5678"', 'headers: Bearer "***"'),
+        ("bearer: abcd1234efgh5678", "bearer: ***"),
+        ("{'bearer': 'abcd1234efgh'}", "{'bearer': '***'}"),
+        ("('Authorization', 'Bearer abcdefghijklm')", "('Authorization', 'Bearer ***')"),
     ],
 )
 def test_keys_are_taken_out(text: str, redacted: str) -> None:

@@ -287,7 +287,7 @@ class _Nodes:
 
     def _left_s(self, state: SearchState) -> float:
         """Return the seconds that the run has left."""
-        return self._parts(state).settings.time_limit_s - state["worked_s"]
+        return self._parts(state).settings.time_limit_s - state.get("worked_s", 0.0)
 
     def _queries(self, state: SearchState) -> tuple[str, ...]:
         step = self._last_step(state)

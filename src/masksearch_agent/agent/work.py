@@ -44,4 +44,4 @@ def _measured(state: Mapping[str, Any]) -> Iterator[dict[str, float]]:
     started_s, worked = time.monotonic(), dict[str, float]()
     with as_caller():
         yield worked
-    worked["worked_s"] = state["worked_s"] + time.monotonic() - started_s
+    worked["worked_s"] = state.get("worked_s", 0.0) + time.monotonic() - started_s

@@ -171,11 +171,9 @@ def inspect_tasks(
     rate: Annotated[
         int | None, typer.Option(min=1, help="Write a sheet of this many random tasks to rate instead.")
     ] = None,
-    out: Annotated[Path, cli.file_option("The sheet.")] = Path("runs/tasks/sheet.md"),
+    out: Annotated[Path | None, cli.file_option("The sheet; `runs/tasks/sheet.md` if not told.")] = None,
     seed: Annotated[int, typer.Option(help="Of the tasks on the sheet.")] = 0,
-    rated: Annotated[
-        Path | None, typer.Option(help="Count this sheet, which was filled in, instead.")
-    ] = None,
+    rated: Annotated[Path | None, typer.Option(help="Count this sheet, which was filled in.")] = None,
     recipe: cli.RecipeOption = None,
     settings: cli.SetOption = None,
     as_json: cli.JsonOption = False,
@@ -199,6 +197,7 @@ def inspect_tasks(
     read = read_task_files(tasks)
     search = open_search(index, cli.resolve_recipe(recipe, settings).retrieval) if index else None
     if rate is not None:
+        out = out or Path("runs/tasks/sheet.md")
         cli.print_result(write_rating_sheet(read, rate, seed, search, out), as_json)
         return
     found = describe_tasks(read, search)

@@ -40,7 +40,8 @@ class RampSettings(Settings):
     """Where the chat model's replies are kept, so that a stopped run does not pay twice; None keeps no cache."""
     spans: Literal["entities", "corpus", "both"] = "both"
     """What spaCy finds in English text: named entities, dates and numbers; terms and identifiers of which the corpus'
-    statistics say that they are its own (`ramp.glossary`); or both. A closed world says itself what its facts are."""
+    statistics say that they are its own (`ramp.lexicon.glossary`); or both. A closed world says itself what its facts
+    are."""
     max_masks: int = Field(default=4, ge=1)
     """Most masks in one passage; the paper's curriculum goes from 1 to 4."""
     mask_count_weights: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0)
@@ -71,9 +72,9 @@ class RampSettings(Settings):
     """Share of the English passages of which a question is made by rule (`ramp.questions`) in place of masks: what a
     small model learns from masks alone, it hardly takes over to questions."""
     two_passage_questions: float = Field(default=0.0, ge=0, le=1)
-    """Share of the tasks that are questions over two passages of the corpus, made by rule (`ramp.chains`): `Where was
-    the director of the film X born?`, `Who was born first, A or B?`. English encyclopedic text gives many, other text
-    few; where they run out, the rest are tasks as ever. At 1 nothing is masked."""
+    """Share of the tasks that are questions over two passages of the corpus, made by rule (`ramp.two_passages`): `Where
+    was the director of the film X born?`, `Who was born first, A or B?`. English encyclopedic text gives many, other
+    text few; where they run out, the rest are tasks as ever. At 1 nothing is masked."""
     unasked: Literal["mask", "drop"] = "mask"
     """What becomes of a passage of that share which no rule makes an answerable question of."""
     open_share: float = Field(default=0.0, ge=0, le=1)

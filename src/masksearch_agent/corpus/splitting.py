@@ -1,7 +1,7 @@
 """Cut a document into passages, at the places where a reader would, each under the headings that it stands under.
 
 Invariant: a passage has at most `max_words` words and twenty times as many characters, whatever the text, and no
-character of the text but white space is lost.
+character of the text but white space is lost. Of headings without text only statements are kept.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ __all__ = ("BETWEEN_HEADINGS", "Piece", "split_document", "split_text")
 _MAX_CHARS_PER_WORD = 20
 """What goes beyond it on average is no text: code without spaces, encoded bytes."""
 MAX_TITLE_CHARS = 200
+_LEAST_STATEMENT_WORDS = 3
+"""Of a heading that says something by itself."""
 _BLOCK_CHARS = 4_000
 """The splitter's time grows faster than its text, so it gets a long one in blocks."""
 _BLOCK = re.compile(r"(?s).{1,N}\Z|.{1,N}(?=\n\n)|.{1,N}(?=\s)|.{1,N}".replace("N", str(_BLOCK_CHARS)))
@@ -41,7 +43,8 @@ class Piece(NamedTuple):
 def split_document(document: Document, name: str, max_words: int) -> Iterator[Piece]:
     """Yield the passages of a document; `name` is its title where it has none.
 
-    A heading with nothing below it is a passage too: that of a slide, or a statement.
+    A heading with nothing below it is a passage too where it is a statement, or where nothing has text; `Gallery`,
+    whose pictures are left out, is none.
     """
     title = _line(document.title)
     first = next((headings[0] for headings, _ in document.sections if headings), "")
@@ -58,10 +61,11 @@ def split_document(document: Document, name: str, max_words: int) -> Iterator[Pi
             joined[-1] = (full, joined[-1][1] or path, [*joined[-1][2], text])
         else:
             joined.append((full, path, [text]))
+    has_text = any(text.strip() for _, text in document.sections)
     for full, path, texts in joined:
         text = _tidy(clean_text("\n\n".join(texts)))
         if path and not text and path not in told:
-            text = path[-1]
+            text = path[-1] if not has_text or count_words(path[-1]) >= _LEAST_STATEMENT_WORDS else ""
         has_pages, page, counted = PAGE_BREAK in text, 1, 0
         for start, piece in _pieces(text, max_words):
             page += text.count(PAGE_BREAK, counted, start)

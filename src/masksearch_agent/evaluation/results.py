@@ -92,6 +92,8 @@ class QuestionResult:
     """Why there is no answer, where asking failed: the question then counts as wrong."""
     judge_failure: str = ""
     """Why there is no verdict, where judging failed: the judge's score then counts the answer as wrong."""
+    accepted_id: str = ""
+    """Hash of all accepted answers, by which a verdict given with others is known; empty in files of before."""
 
     @property
     def has_failed(self) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 from masksearch_agent.evaluation.metrics import OwnMetric, retrieval_recall, score_answer
 from masksearch_agent.evaluation.results import QuestionResult
-from masksearch_agent.records import Passage, SearchTask, Trajectory, Usage
+from masksearch_agent.records import Passage, SearchTask, Trajectory, Usage, content_id
 
 __all__ = ("score_again", "score_failure", "score_run")
 
@@ -51,12 +51,13 @@ def score_failure(task: SearchTask, reason: str, own: OwnMetric) -> QuestionResu
 def score_again(kept: QuestionResult, task: SearchTask, own: OwnMetric) -> QuestionResult:
     """Return a result of an earlier run with the scores that its answer has by the task as it is now.
 
-    The judge's verdict is dropped where the scores changed: other answers were accepted when it was given.
+    The judge's verdict is dropped where other answers were accepted when it was given.
     """
     if kept.failure:
         return dataclasses.replace(score_failure(task, kept.failure, own), is_correct=kept.is_correct)
     scores = _by_task(task, kept.answer, own)
-    if any(getattr(kept, name) != scores[name] for name in ("gold", "recall", "em", "f1", "loose")):
+    compared = ("accepted_id",) if kept.accepted_id else ("gold", "recall", "em", "f1")
+    if any(getattr(kept, name) != scores[name] for name in compared):
         scores |= {"is_correct": None, "judge_failure": ""}
     if kept.trajectory is not None:
         scores["gold_recall"] = retrieval_recall(task, _retrieved(kept.trajectory))
@@ -68,6 +69,7 @@ def _by_task(task: SearchTask, answer: str, own: OwnMetric) -> dict[str, Any]:
     scores = score_answer(task, answer, own)
     return {
         "gold": tuple(slot[0] for slot in task.answers),
+        "accepted_id": content_id(task.answers),
         "recall": scores.recall,
         "em": scores.em,
         "f1": scores.f1,

@@ -118,11 +118,12 @@ def _tell_facts(task: SearchTask, passages: Sequence[Passage]) -> bool:
     shown = [f"{each.title}: {each.text}" for each in passages if each.title in titles]
     told = [f"{each.title}: {each.text}" for each in task.evidence]
     facts: list[tuple[str, ...]] = [(hop.answer,) for hop in task.hops] or list(task.answers)
-    is_told_whole = all(each.text for each in task.evidence)
+    # Of a chain by rule the evidence is a title alone, and a hop asks for what the passage says.
+    are_all_told = bool(task.hops) and not all(each.text for each in task.evidence)
     return all(
         _hold(shown, fact)
         for fact in facts
-        if _YES_NO.isdisjoint(fact) and (_hold(told, fact) or not is_told_whole)
+        if _YES_NO.isdisjoint(map(str.casefold, fact)) and (are_all_told or _hold(told, fact))
     )
 
 

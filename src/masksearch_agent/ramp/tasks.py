@@ -59,7 +59,7 @@ class RampReport:
     spans_answerable: int = 0
     """Usable spans of the candidates that the rest of the corpus answers."""
     drops: Counter[str] = field(default_factory=Counter)
-    """Passages and spans by the name of the rule they break (`ramp.rules`). `no_spans`, `near_copy` and
+    """Passages and spans by the name of the rule they break (`ramp.extraction.rules`). `no_spans`, `near_copy` and
     `unanswerable` count passages, the last those that no set of answerable masks was found for; `unasked` those of
     them that were to be asked and not masked."""
     kept_by_mask_count: Counter[int] = field(default_factory=Counter)

@@ -124,9 +124,12 @@ class PassageFile(Sequence[Passage]):
             start = self._lines.start(first)
             file.seek(start)
             # By their lengths: in a damaged line there may be a line end, or none at its end.
+            size = self._path.stat().st_size
             for row, end in enumerate(map(int, self.rows["end"][first:]), first):
-                line = file.read(max(end - start, 0))
-                start = end
+                # A damaged end is that of no line, and the next one begins where the last whole one ended.
+                is_whole = start <= end <= size
+                line = file.read(end - start) if is_whole else b""
+                start = end if is_whole else start
                 if row not in dead:
                     yield row, line
 
@@ -182,6 +185,8 @@ class _Lines:
     def read(self, row: int) -> Passage:
         start = self.start(row)
         length = int(self._ends[row]) - start
+        if not 0 <= length <= self._path.stat().st_size:
+            raise RetrievalError(with_advice(f"{self._path} is damaged (a line of {length} bytes)"))
         if hasattr(os, "pread"):
             return _parse(os.pread(self._file.fileno(), length, start), self._path)
         with self._lock:

@@ -149,7 +149,7 @@ def _trained_on(tasks: Sequence[SearchTask], model: PreTrainedModel, settings: D
     from masksearch_agent.trainers.resumption import TrainedOn, weights_id
 
     rows_per_step = settings.prompts_per_step * settings.group_size
-    return TrainedOn(content_id(*(task.id for task in tasks)), weights_id(model), rows_per_step)
+    return TrainedOn(content_id(*(task.id for task in tasks)), weights_id(model), rows_per_step, settings)
 
 
 def _with_failures(spent: Spent, metrics: Sequence[Mapping[str, float]], runner: RolloutRunner) -> Spent:

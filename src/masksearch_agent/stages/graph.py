@@ -114,8 +114,8 @@ class StageGraph(Site):
         ]
         stale = [str(path) for stage in changed for path in (self._page(stage), self.folder(stage))]
         raise ConfigError(
-            f"{self.directory} holds a run with other settings: {'; '.join(told)}. Pass another --out, or delete these "
-            f"to do them again: {' '.join(stale)}"
+            f"{self.directory} holds a run with other settings: {'; '.join(told)}, or an earlier version wrote it. "
+            f"Pass another --out, or delete these to do them again: {' '.join(stale)}"
         )
 
     def finish(self, stage: Stage) -> FinishedStage:
@@ -223,6 +223,8 @@ def _differences(kept: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
     names = []
     for name in sorted({*kept, *wanted}):
         one, other = kept.get(name), wanted.get(name)
+        if name not in kept and not other:
+            continue  # A run of before knew no such input, and there is none.
         if isinstance(one, dict) and isinstance(other, dict):
             names += [f"{name}.{key}" for key in sorted({*one, *other}) if one.get(key) != other.get(key)]
         elif one != other:

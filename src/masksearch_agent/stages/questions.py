@@ -54,11 +54,14 @@ class Questions(Stage):
             bar.console.print(
                 f"{len(skipped)} questions cannot be read and are left out, the first: {skipped[0]}"
             )
-        if not kept:
+        files = ", ".join(file.path for file in self.files)
+        if not kept and left_out:
             raise TaskError(
-                f"no question in {', '.join(file.path for file in self.files)} can be read; "
-                f"see docs/evaluation.md for the formats"
+                f"all questions in {files} rest on documents that the exam is made from; pass others, or hold fewer "
+                f"documents back (exam.documents)"
             )
+        if not kept:
+            raise TaskError(f"no question in {files} can be read; see docs/evaluation.md for the formats")
 
     def _read(self, site: Site, skipped: list[str]) -> Iterator[SearchTask]:
         known = set[str]()

@@ -6,11 +6,13 @@ step is not trained on.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import BaseModel
 from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback, TrainerState
 from transformers.trainer import TRAINER_STATE_NAME
@@ -22,7 +24,17 @@ from masksearch_agent.trainers.checkpoints import find_last_checkpoint
 
 __all__ = ("TrainedOn", "train_from_last", "weights_id")
 
+logger = logging.getLogger(__name__)
+
 _VALUES_OF_WEIGHT = 16
+_MAY_CHANGE = frozenset(
+    {
+        *("max_steps", "epochs", "save_steps", "monitor", "gradient_checkpointing"),
+        # What they come to is `rows_per_step`.
+        *("batch_size", "gradient_accumulation", "prompts_per_step", "group_size", "row_batch_size"),
+    }
+)
+"""Settings with which a run goes on from where it was."""
 
 
 class TrainedOn(TrainerCallback, ExportableState):  # type: ignore[misc]
@@ -32,10 +44,15 @@ class TrainedOn(TrainerCallback, ExportableState):  # type: ignore[misc]
         data: Hash of the rows in their order, or of the tasks.
         source: Hash of what training begins with; empty where nobody says.
         rows_per_step: Of all processes together.
+        settings: Of the stage; those that may change in the course of a run do not count.
     """
 
-    def __init__(self, data: str, source: str, rows_per_step: int) -> None:
-        self.kept = {"data": data, "source": source, "rows_per_step": rows_per_step}
+    def __init__(self, data: str, source: str, rows_per_step: int, settings: BaseModel | None = None) -> None:
+        told = settings.model_dump(mode="json", exclude=set(_MAY_CHANGE)) if settings is not None else {}
+        self.kept = {
+            **{"data": data, "source": source, "rows_per_step": rows_per_step},
+            "settings": content_id(told),
+        }
 
     def state(self) -> dict[str, Any]:
         """Return what the trainer is to keep."""
@@ -54,11 +71,13 @@ class TrainedOn(TrainerCallback, ExportableState):  # type: ignore[misc]
             told = "does not say what it was trained on: an earlier version wrote it"
         else:
             words = {
-                "data": "other trajectories, tasks or `max_tokens`",
+                "data": "other trajectories or tasks, or with other settings that choose or order them (`max_tokens`, "
+                "`seed`, `ramp_share`; with a curriculum `max_steps`)",
                 "source": "another agent to start from",
                 "rows_per_step": f"{kept['rows_per_step']} rows a step and not {self.kept['rows_per_step']}",
+                "settings": "other settings",
             }
-            changed = [word for name, word in words.items() if kept[name] != self.kept[name]]
+            changed = [word for name, word in words.items() if kept.get(name) != self.kept[name]]
             told = f"was written by a run with {', and with '.join(changed)}"
         raise TrainingError(
             f"the checkpoint of step {state.global_step} in {folder} {told}; resume it with what it was trained on, "
@@ -86,6 +105,7 @@ def train_from_last(trainer: Trainer, is_stopped: Callable[[list[Any]], bool] | 
             if isinstance(callback, TrainedOn):
                 callback.check(state, folder)
         if state.global_step >= trainer.args.max_steps or (is_stopped and is_stopped(state.log_history)):
+            logger.info("%s is done: its %d steps were made before", folder, state.global_step)
             _leave_no_step(trainer, state.global_step)
     trainer.train(resume_from_checkpoint=checkpoint)
 

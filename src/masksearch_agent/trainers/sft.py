@@ -70,7 +70,7 @@ def train_sft(
     dataset = make_sft_dataset(trajectories, ChatFormat(tokenizer), settings.max_tokens, failures)
     arguments = _arguments(settings, output_dir, report_to, len(dataset))
     rows_per_step = _rows_per_step(arguments)
-    trained_on = TrainedOn(hash_rows(dataset), source, rows_per_step)
+    trained_on = TrainedOn(hash_rows(dataset), source, rows_per_step, settings)
     if _sampling_strategy(settings) == "batch_rebalance":
         dataset = fill_last_step(dataset, rows_per_step, arguments.train_batch_size, tokenizer.pad_token_id)
     _, optimizer = optimizer_arguments(settings.optimizer)

@@ -50,10 +50,11 @@ def test_a_long_chinese_sentence_is_cut_between_characters():
             [("Report › Revenue was 5 million", "Revenue was 5 million")],
         ),
         (
-            [(("Costs rose",), ""), (("Plan",), "Hire."), (("Costs rose",), "")],
-            [("Costs rose", "Costs rose"), ("Plan", "Hire."), ("Costs rose", "Costs rose")],
+            [(("All costs rose",), ""), (("Plan",), "Hire."), (("All costs rose",), "")],
+            [("All costs rose", "All costs rose"), ("Plan", "Hire."), ("All costs rose", "All costs rose")],
         ),
         ([(("Plan",), " \n"), (("Plan",), "Hire.")], [("Plan", "Hire.")]),
+        ([(("Plan",), "Hire."), (("Gallery",), "")], [("Plan", "Hire.")]),
         ([((), ""), (("Only this",), "")], [("Only this", "Only this")]),
         ([((), " ")], []),
     ],

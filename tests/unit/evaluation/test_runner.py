@@ -252,6 +252,19 @@ def test_kept_answers_are_scored_by_the_task_as_it_is_now_and_judged_again(tmp_p
     assert sorted(read_results(path), key=lambda result: result.task_id) == results
 
 
+def test_a_verdict_does_not_outlive_another_accepted_answer(tmp_path: Path) -> None:
+    """Though the scores stay what they are."""
+    path = tmp_path / "results.jsonl"
+    right = ModelJudge(ChatCaller(ScriptedChatModel(script=["<reason>r</reason><verdict>right</verdict>"])))
+    (before,) = evaluate(make_agent()[0], TASKS[:1], results_path=path, judge=right)
+    ((accepted, *_),) = TASKS[0].answers
+    more = dataclasses.replace(TASKS[0], answers=((accepted, "quite another name"),))
+    (same,) = evaluate(make_agent()[0], TASKS[:1], results_path=path)
+    (after,) = evaluate(make_agent()[0], [more], results_path=path)
+    assert (before.is_correct, same.is_correct, after.is_correct) == (True, True, None)
+    assert (before.recall, before.gold) == (after.recall, after.gold)
+
+
 def test_answers_of_another_index_other_limits_or_prompts_are_not_taken_for_these(tmp_path: Path) -> None:
     pytest.importorskip("tantivy")
     path, (agent, _) = tmp_path / "results.jsonl", make_agent()

@@ -46,10 +46,11 @@ def train(
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"trajectories": TRAJECTORIES[1:]}, "other trajectories, tasks or `max_tokens`;"),
-        ({"trajectories": TRAJECTORIES[::-1]}, "other trajectories, tasks or `max_tokens`;"),
+        ({"trajectories": TRAJECTORIES[1:]}, "other trajectories or tasks, or"),
+        ({"trajectories": TRAJECTORIES[::-1]}, "other trajectories or tasks, or"),
         ({"source": "b"}, "another agent to start from;"),
         ({"batch_size": 1}, "2 rows a step and not 1;"),
+        ({"optimizer": OptimizerSettings(learning_rate=0.5)}, "other settings;"),
     ],
 )
 def test_a_folder_that_was_trained_on_something_else_is_refused(

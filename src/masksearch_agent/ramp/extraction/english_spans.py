@@ -2,7 +2,7 @@
 
 News has people, places and dates; a manual has commands, settings and terms, which no entity recogniser was taught.
 So noun phrases and words that look like code are candidates too; which of them are worth asking for is told by their
-statistics in the corpus (`ramp.glossary`), not here.
+statistics in the corpus (`ramp.lexicon.glossary`), not here.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ class SpacySpanExtractor:
     small model; in Chinese text facts by pattern.
 
     For entities alone only the entity recogniser runs: it has a token encoder of its own, so leaving the rest of the
-    pipeline out changes no span and is two to three times faster. Passages that break a rule (`ramp.rules`) are not
+    pipeline out changes no span and is two to three times faster. Passages that break a rule (`rules.py`) are not
     read: nothing is made of them.
 
     Args:

@@ -2,11 +2,11 @@
 
 One passage says who directed a film, another, with that director's name for a title, where he was born: `Where was the
 director of the film Down to Earth born?` needs both, and the first has to be read before the second can be searched
-for. Two passages about things of one kind make a comparison (`ramp.comparisons`). The form is that of HotpotQA and
+for. Two passages about things of one kind make a comparison (`comparisons.py`). The form is that of HotpotQA and
 2WikiMultihopQA. Both passages stay in the index: a user asks about facts that are in the documents.
 
 Invariant: a question depends on its passages, on the names in the corpus and on the seed, not on the order of the
-corpus. Memory grows with the facts that were read (`ramp.facts`), not with the text.
+corpus. Memory grows with the facts that were read (`facts.py`), not with the text.
 """
 
 from __future__ import annotations

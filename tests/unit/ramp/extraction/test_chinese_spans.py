@@ -57,6 +57,7 @@ def test_facts_are_found_where_their_borders_can_be_told():
         ("由何明设计", ["何明"]),
         ("位于苏州市，位于太行山区，来自中国市场", ["苏州市", "太行山区", "中国"]),
         ("来自其他国家，加入青山大学生联盟", []),
+        ("就读于青山大学生物系，位于太湖流域的苏州市", ["青山大学"]),
     ],
 )
 def test_no_fact_is_cut_out_of_a_word_or_a_number_and_no_pronoun_is_one(text: str, found: list[str]):
