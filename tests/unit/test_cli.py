@@ -259,6 +259,8 @@ def test_tasks_are_inspected_as_table_plot_and_json(run: CommandLine, small_inde
     assert (found["tasks"], found["distributions"]["masks"]) == (1, {"1": 1})
     write_jsonl(Path("questions.jsonl"), [TASK])
     assert_one_error(run("ramp", "inspect", "questions.jsonl"), "there is no RAMP task to inspect")
+    Path("runs").write_text("no folder, and nothing is written there without --rate")
+    assert run("ramp", "inspect", "tasks.jsonl").code == 0
 
 
 def test_a_sheet_of_tasks_is_written_and_counted(run: CommandLine, small_index: Path, tmp_path: Path):

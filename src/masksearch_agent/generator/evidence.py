@@ -154,11 +154,9 @@ def _is_enough(read: Sequence[Evidence], task: SearchTask, searches: int, shown:
     """
     is_chain = len(task.evidence) > 2 and not _is_compared(task)
     titles = {each.title for each in read if _holds_answer(each, task)}
-    answering = [each for each in shown if each.title in titles]
-    holds_answer = is_chain and any(
-        _hold([f"{each.title}: {each.text}"], task.answers[0]) for each in answering
-    )
-    return searches >= min(2, len(task.evidence)) and (holds_answer or holds_evidence(task, shown))
+    answering = [f"{each.title}: {each.text}" for each in shown if each.title in titles]
+    is_answered = is_chain and _hold(answering, task.answers[0])
+    return searches >= min(2, len(task.evidence)) and (is_answered or holds_evidence(task, shown))
 
 
 def _is_compared(task: SearchTask) -> bool:

@@ -50,9 +50,8 @@ class TrainedOn(TrainerCallback, ExportableState):  # type: ignore[misc]
     def __init__(self, data: str, source: str, rows_per_step: int, settings: BaseModel | None = None) -> None:
         told = settings.model_dump(mode="json", exclude=set(_MAY_CHANGE)) if settings is not None else {}
         self.kept = {
-            **{"data": data, "source": source, "rows_per_step": rows_per_step},
-            "settings": content_id(told),
-        }
+            "data": data, "source": source, "rows_per_step": rows_per_step, "settings": content_id(told)
+        }  # fmt: skip
 
     def state(self) -> dict[str, Any]:
         """Return what the trainer is to keep."""

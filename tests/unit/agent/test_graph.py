@@ -346,6 +346,15 @@ def test_nodes_change_no_state_they_were_given():
         assert state == before
 
 
+def test_a_run_that_an_earlier_version_began_has_worked_no_time_yet() -> None:
+    """Its state, in the application's checkpointer, does not say."""
+    search, settings = as_search(DictRetriever(entries={})), AgentSettings(time_limit_s=7.0)
+    parts = Parts(ScriptedChatModel(script=[]), search, settings, COMPACT_PROMPTS)
+    nodes = graph_module._Nodes(parts, COMPACT_PROMPTS, Choices())
+    assert nodes._left_s({"chosen": {}}) == 7.0
+    assert work.working(lambda self, state: {"repairs": 1})(None, {})["worked_s"] >= 0.0
+
+
 def test_a_recorder_sees_no_chunk_types():
     """`astream_events` merges chunks into an `AIMessageChunk`, which is a reply like any other."""
     recorder = Recorder()

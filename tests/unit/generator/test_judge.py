@@ -98,3 +98,12 @@ def test_what_evidence_says_in_other_words_need_not_be_shown_word_for_word() -> 
     task = SearchTask("q", "qa", "Are they of one age?", (("no",),), evidence=evidence)
     shown = tuple(Passage(each.title, each.title, each.text) for each in evidence)
     assert is_grounded(task, make_trajectory(shown=shown))
+
+
+@pytest.mark.parametrize("answer", ["Yes", "both", "fifty years"])
+def test_of_evidence_that_is_a_title_alone_nobody_knows_what_it_says(answer: str) -> None:
+    evidence = Evidence("Ada"), Evidence("Bram")
+    task = SearchTask("q", "qa", "Were they painters?", ((answer,),), evidence=evidence)
+    shown = Passage("a", "Ada", "Ada was a painter."), Passage("b", "Bram", "Bram painted.")
+    assert is_grounded(task, make_trajectory(shown=shown))
+    assert not is_grounded(task, make_trajectory(shown=shown[:1]))

@@ -480,6 +480,17 @@ def overwritten(name: str, at: int = 0) -> Callable[[Path], None]:
     return damage
 
 
+def with_end_of_line(end: int) -> Callable[[Path], None]:
+    """Return what says of the first passage of an index that its line ends elsewhere."""
+
+    def damage(index: Path) -> None:
+        (path,) = index.glob("*/passages.rows")
+        with path.open("r+b") as file:
+            file.write(end.to_bytes(8, "little"))
+
+    return damage
+
+
 def without_graph(index: Path) -> None:
     (header,) = index.glob("*/dense/*/header.bin")
     shutil.rmtree(header.parent)
@@ -490,6 +501,8 @@ def without_graph(index: Path) -> None:
     [
         ("bm25", overwritten("*/passages.jsonl", at=10)),
         ("bm25", overwritten("*/bm25/*.fast", at=10)),
+        ("bm25", with_end_of_line(2**50)),
+        ("bm25", with_end_of_line(0)),
         ("dense", overwritten("*/dense/*/header.bin")),
         ("dense", without_graph),
     ],

@@ -269,6 +269,12 @@ def test_what_was_made_from_files_that_changed_since_is_refused(tmp_path: Path) 
         finish()
 
 
+def test_an_input_that_a_run_of_before_did_not_know_changes_nothing_where_there_is_none() -> None:
+    assert graphs._differences({"seed": 1}, {"seed": 1, "held_out": []}) == []
+    assert graphs._differences({"seed": 1}, {"seed": 1, "held_out": ["exam"]}) == ["held_out"]
+    assert graphs._differences({"seed": 1, "held_out": ["exam"]}, {"seed": 1, "held_out": []}) == ["held_out"]
+
+
 def test_a_folder_is_known_by_what_is_in_its_files_and_not_by_their_times(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

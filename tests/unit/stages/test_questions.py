@@ -4,6 +4,8 @@ import json
 from collections import Counter
 from pathlib import Path
 
+import pytest
+
 from masksearch_agent.errors import TaskError
 from masksearch_agent.jsonl import read_jsonl
 from masksearch_agent.records import SearchTask
@@ -37,7 +39,8 @@ def test_without_a_limit_all_are_taken(tmp_path: Path) -> None:
     assert len(read(tmp_path, None)) == 12
 
 
-def test_questions_about_what_an_exam_is_made_from_are_left_out(tmp_path: Path) -> None:
+def over_exam(folder: Path, *titles: str) -> list[str]:
+    """Return the questions that are left of one about each title, where the exam is made from Harrow."""
     rows = [
         {
             "_id": title,
@@ -47,17 +50,26 @@ def test_questions_about_what_an_exam_is_made_from_are_left_out(tmp_path: Path) 
             "supporting_facts": [[title, 0]],
             "context": [[title, [f"{title} was founded by Ann."]]],
         }
-        for title in ("Harrow", "Velling")
+        for title in titles
     ]
-    (tmp_path / "train.json").write_text(json.dumps(rows))
-    (tmp_path / "exam").mkdir()
-    (tmp_path / "exam" / "passages.jsonl").write_text(
+    (folder / "train.json").write_text(json.dumps(rows))
+    (folder / "exam").mkdir()
+    (folder / "exam" / "passages.jsonl").write_text(
         '{"id": "1", "title": "Harrow", "text": "Harrow is a town."}\n'
     )
     stage = Questions(
         name="questions",
-        files=(TaskFile(str(tmp_path / "train.json")),),
-        held_out=(Corpus(str(tmp_path / "exam")),),
+        files=(TaskFile(str(folder / "train.json")),),
+        held_out=(Corpus(str(folder / "exam")),),
     )
-    tasks = read_jsonl(StageGraph(tmp_path / "run").make(stage.tasks), SearchTask, TaskError)
-    assert [task.question for task in tasks] == ["Who founded Velling?"]
+    tasks = read_jsonl(StageGraph(folder / "run").make(stage.tasks), SearchTask, TaskError)
+    return [task.question for task in tasks]
+
+
+def test_questions_about_what_an_exam_is_made_from_are_left_out(tmp_path: Path) -> None:
+    assert over_exam(tmp_path, "Harrow", "Velling") == ["Who founded Velling?"]
+
+
+def test_where_all_questions_are_about_it_the_error_says_so(tmp_path: Path) -> None:
+    with pytest.raises(TaskError, match="rest on documents that the exam is made from"):
+        over_exam(tmp_path, "Harrow")

@@ -122,6 +122,13 @@ def test_a_fill_whose_words_stand_scattered_in_the_passage_is_whole(answer: str)
     assert split_fills(task_of(LEAGUE, 1), answer) == ("First World War",)
 
 
+def test_the_number_of_a_line_is_no_fill() -> None:
+    passage = "[mask] met first in 1948. It had the legislative power of the whole state, an assembly of which some "
+    passage += "members were chosen by those who lived there and paid taxes, until it was dissolved in the year 1956."
+    answer = "1. Legislative Assembly of the State"
+    assert split_fills(task_of(passage, 1), answer) == ("Legislative Assembly of the State",)
+
+
 def test_a_few_words_repeated_around_the_mask_are_no_fill() -> None:
     answer = "founded by the conference that ended the Great Conflict"
     assert split_fills(task_of(LEAGUE, 1), answer) == ("Great Conflict",)

@@ -70,6 +70,23 @@ def test_an_export_replaces_what_an_earlier_one_wrote_and_nothing_else(
     ]
 
 
+def test_an_export_stopped_before_its_card_can_be_done_again(
+    store: TraceStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "data"
+    with monkeypatch.context() as stopped:
+        stopped.setattr("masksearch_agent.traces.export.write_card", _stop)
+        with pytest.raises(KeyboardInterrupt):
+            export_dataset(store, folder, "jsonl")
+    pytest.importorskip("pyarrow")
+    export_dataset(store, folder, "parquet")
+    assert [file.name for file in (folder / "data").iterdir()] == ["train.parquet"]
+
+
+def _stop(*args: Any) -> None:
+    raise KeyboardInterrupt
+
+
 @pytest.mark.parametrize(
     ("name", "text"),
     [
