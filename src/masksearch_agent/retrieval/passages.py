@@ -185,7 +185,7 @@ class _Lines:
     def read(self, row: int) -> Passage:
         start = self.start(row)
         length = int(self._ends[row]) - start
-        if not 0 <= length <= self._path.stat().st_size:
+        if not 0 <= length <= os.fstat(self._file.fileno()).st_size:
             raise RetrievalError(with_advice(f"{self._path} is damaged (a line of {length} bytes)"))
         if hasattr(os, "pread"):
             return _parse(os.pread(self._file.fileno(), length, start), self._path)

@@ -73,6 +73,14 @@ def test_changed_passages_replace_the_index_even_while_it_is_open(tmp_path: Path
     assert [path.name for path in tmp_path.iterdir()] == ["index"]
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="an open file cannot be removed there")
+def test_what_is_open_is_searched_on_after_its_folder_is_gone(tmp_path: Path):
+    build_index(make_passages(*TEXTS), tmp_path / "index", BM25_ONLY)
+    opened = open_index(tmp_path / "index")
+    shutil.rmtree(tmp_path / "index")
+    assert ids(opened.search(["whale"], 1)[0]) == ["p2"]
+
+
 def test_another_embedder_rebuilds_the_dense_part(tmp_path: Path):
     build_index(make_passages(*TEXTS), tmp_path / "index", embedder=WordEmbedder())
     other = WordEmbedder("other")
