@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 
 from masksearch_agent.errors import TrainingError
 from masksearch_agent.records import TrainingRow
 
-__all__ = ("batch_parts", "collate_rows", "split_batch", "trim_padding")
+__all__ = ("RowOrder", "batch_parts", "collate_rows", "split_batch", "trim_padding")
+
+RowOrder = Literal["random", "by_length", "by_prompt"]
+"""Of rows that are dealt out: the shortest first, so that little is padding; or those of one prompt together, which is
+then read once on a CPU (`logprobs.score_completions`)."""
 
 
 def collate_rows(
@@ -64,21 +69,30 @@ def collate_rows(
     return batch
 
 
-def split_batch(
-    batch: dict[str, torch.Tensor], parts: int, is_by_length: bool
-) -> list[dict[str, torch.Tensor]]:
+def split_batch(batch: dict[str, torch.Tensor], parts: int, order: RowOrder) -> list[dict[str, torch.Tensor]]:
     """Deal the rows of a batch out to micro-batches.
 
     Args:
         batch: Tensors of one row count; those without a row dimension go into every part.
         parts: Micro-batches; they divide the row count.
-        is_by_length: The shortest rows first, so that little is padding; else in random order.
+        order: In which rows are dealt out.
     """
     lengths = batch["prompt_mask"].sum(dim=1) + batch["completion_mask"].sum(dim=1)
-    order = lengths.argsort(stable=True) if is_by_length else torch.randperm(len(lengths))
+    if order == "random":
+        places = torch.randperm(len(lengths))
+    elif order == "by_length":
+        places = lengths.argsort(stable=True)
+    else:
+        padded = torch.stack([batch["prompt_ids"], batch["prompt_mask"]], dim=1)
+        _, prompts = torch.unique(padded, dim=0, return_inverse=True)
+        longest = lengths.new_zeros(len(lengths)).scatter_reduce(0, prompts, lengths, "amax")[prompts]
+        # By the longest row of the prompt, then by prompt, then by length: sorted by the last of these first.
+        places = lengths.argsort(stable=True)
+        for key in (prompts, longest):
+            places = places[key[places].argsort(stable=True)]
     return [
         {name: tensor[chosen] if tensor.dim() else tensor for name, tensor in batch.items()}
-        for chosen in order.chunk(parts)
+        for chosen in places.chunk(parts)
     ]
 
 

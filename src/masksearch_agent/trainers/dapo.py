@@ -34,7 +34,7 @@ from masksearch_agent.config.trainers import CurriculumLevel, DAPOSettings, Opti
 from masksearch_agent.errors import TrainingError
 from masksearch_agent.records import SearchTask, TrainingRow
 from masksearch_agent.trainers.ahead import RolloutsAhead
-from masksearch_agent.trainers.batches import batch_parts, collate_rows, split_batch, trim_padding
+from masksearch_agent.trainers.batches import RowOrder, batch_parts, collate_rows, split_batch, trim_padding
 from masksearch_agent.trainers.callbacks import CurriculumState, EmptyUpdates
 from masksearch_agent.trainers.curriculum import Curriculum
 from masksearch_agent.trainers.dynamic_sampling import DynamicSampler
@@ -242,8 +242,9 @@ class DAPOTrainer(GRPOTrainer):  # type: ignore[misc]
         if not self.micro_batches:
             batch = self.roll_out()
             # Where several updates are made of one batch of rollouts, each has to see rows of every length.
-            is_by_length = self.args.updates_per_rollout == 1
-            parts = split_batch(batch, self.args.steps_per_generation, is_by_length)
+            by_use: RowOrder = "by_prompt" if self.accelerator.device.type == "cpu" else "by_length"
+            order: RowOrder = by_use if self.args.updates_per_rollout == 1 else "random"
+            parts = split_batch(batch, self.args.steps_per_generation, order)
             self.micro_batches.extend(parts * self.num_iterations)
         return trim_padding(self.micro_batches.popleft())
 

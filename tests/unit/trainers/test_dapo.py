@@ -751,7 +751,7 @@ def test_micro_batches_of_like_length_hold_every_row_once() -> None:
     ]
     batch = collate_rows(rows, [float(n) for n in range(6)], pad_token_id=0)
     batch["num_items_in_batch"] = torch.tensor(33)
-    sorted_halves = split_batch(batch, 2, is_by_length=True)
+    sorted_halves = split_batch(batch, 2, "by_length")
     assert [half["completion_mask"].sum(dim=1).tolist() for half in sorted_halves] == [[2, 3, 4], [7, 8, 9]]
     assert [half["advantages"].tolist() for half in sorted_halves] == [[1.0, 5.0, 3.0], [2.0, 4.0, 0.0]]
     assert [half["num_items_in_batch"].item() for half in sorted_halves] == [33, 33]
@@ -759,3 +759,21 @@ def test_micro_batches_of_like_length_hold_every_row_once() -> None:
         for ids, advantage in zip(half["completion_ids"], half["advantages"], strict=True):
             assert ids.max().item() == 10 + int(advantage)
     assert trim_padding(sorted_halves[0])["completion_ids"].shape == (3, 4)
+
+
+def test_rows_of_one_prompt_go_into_one_micro_batch() -> None:
+    prompts = ((1, 2), (3,), (1, 2), (0, 3), (3,), (1, 2), (0, 3), (3,), (0, 3))
+    lengths = (5, 2, 1, 3, 8, 6, 4, 3, 2)
+    rows = [
+        TrainingRow((*p, *(10,) * n), (False,) * len(p) + (True,) * n, (0.0,) * (len(p) + n), "t")
+        for p, n in zip(prompts, lengths, strict=True)
+    ]
+    batch = collate_rows(rows, [float(n) for n in range(9)], pad_token_id=0)
+    thirds = split_batch(batch, 3, "by_prompt")
+    # Padding is told from a token of the same id; the prompt with the shortest long row is first.
+    assert [third["advantages"].tolist() for third in thirds] == [[8, 3, 6], [2, 0, 5], [1, 7, 4]]
+    assert [third["completion_mask"].sum(dim=1).tolist() for third in thirds] == [
+        [2, 3, 4],
+        [1, 5, 6],
+        [2, 3, 8],
+    ]
