@@ -24,19 +24,18 @@ from masksearch_agent.trainers import logprobs
 from masksearch_agent.trainers.batches import collate_rows
 from masksearch_agent.trainers.optimization import lora_config
 
-SAMPLED = 30
-"""Trained tokens of a row."""
+SAMPLED = 20
+"""Tokens of each of the two turns of a row: one right after the prompt, one at the end."""
 
 
 def make_group(prompt_tokens: int, completions: list[int], vocabulary: int) -> dict[str, torch.Tensor]:
-    """Return rows of one prompt, at whose end the sampled tokens stand."""
+    """Return rows of one prompt."""
     prompt = torch.randint(0, vocabulary, (prompt_tokens,)).tolist()
     rows = []
     for tokens in completions:
         ids = (*prompt, *torch.randint(0, vocabulary, (tokens,)).tolist())
-        trained = min(SAMPLED, tokens)
-        is_trained = (False,) * (len(ids) - trained) + (True,) * trained
-        rows.append(TrainingRow(ids, is_trained, (0.0,) * len(ids), "t"))
+        is_sampled = [place < SAMPLED or place >= tokens - SAMPLED for place in range(tokens)]
+        rows.append(TrainingRow(ids, (*[False] * prompt_tokens, *is_sampled), (0.0,) * len(ids), "t"))
     return collate_rows(rows, [1.0] * len(rows), pad_token_id=0)
 
 
