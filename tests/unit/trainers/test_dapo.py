@@ -777,3 +777,22 @@ def test_rows_of_one_prompt_go_into_one_micro_batch() -> None:
         [1, 5, 6],
         [2, 3, 8],
     ]
+
+
+def test_on_a_cpu_a_micro_batch_has_the_rollouts_of_one_prompt(make_trainer: MakeTrainer) -> None:
+    def group(task: SearchTask, seed: int) -> Group:
+        prompt = tuple(task.id.encode())
+        # By length, a short rollout of one task would come with a short one of the other.
+        rows = [
+            TrainingRow(
+                (*prompt, *(7,) * n), (False,) * len(prompt) + (True,) * n, (-1.0,) * (len(prompt) + n), "t"
+            )
+            for n in (2, 20)
+        ]
+        return make_group(task, (0.0, 1.0), rows)
+
+    trainer = make_trainer(ScriptedRunner(group))
+    for _ in range(2):
+        micro_batch = trainer._prepare_inputs({})
+        assert len({tuple(ids) for ids in micro_batch["prompt_ids"].tolist()}) == 1
+        assert micro_batch["completion_mask"].sum(dim=1).tolist() == [2, 20]
