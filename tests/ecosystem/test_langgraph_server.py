@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from fakes.chat_server import ChatServer
 from fakes.ecosystem import FOUNDERS, MARKS
+from fakes.index_server import serve_search
 from fakes.langgraph_server import PYTHON_VARIABLE, find_python, langgraph_dev
 from fakes.retrievers import DictRetriever
 from langgraph_sdk import get_client
@@ -25,7 +26,6 @@ from masksearch_agent.evaluation.answering import RemoteAgent
 from masksearch_agent.evaluation.runner import evaluate
 from masksearch_agent.records import SearchTask
 from masksearch_agent.retrieval.adapters import as_search
-from masksearch_agent.serving.index_server import serve_search
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 

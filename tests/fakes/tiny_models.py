@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
@@ -140,3 +141,10 @@ def make_bracket_tokenizer() -> Any:
 
     fast.chat_template = CHAT_TEMPLATE
     return fast
+
+
+def with_template(tokenizer: Any, template: str | None) -> Any:
+    """Return a copy of a tokenizer with another chat template."""
+    changed = copy.deepcopy(tokenizer)
+    changed.chat_template = template
+    return changed

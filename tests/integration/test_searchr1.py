@@ -13,6 +13,7 @@ pytest.importorskip("tantivy")
 pytest.importorskip("pyarrow")
 
 from fakes.command_line import CommandLine
+from fakes.index_server import serve_search
 from unit.evaluation.test_searchr1 import row, write
 
 from masksearch_agent.agent.bundle import read_bundle_info
@@ -21,7 +22,6 @@ from masksearch_agent.lab.closed_world import make_world
 from masksearch_agent.lab.world_questions import make_questions
 from masksearch_agent.retrieval.adapters import open_search
 from masksearch_agent.retrieval.index import build_index
-from masksearch_agent.serving.index_server import serve_search
 
 SETTINGS = (
     "base_model=tiny", "prompts=compact",

@@ -106,11 +106,11 @@ def chat(
 
     Example: `masksearch chat --agent runs/quickstart/agent`
     """
-    from masksearch_agent.serving.chat_page import serve_chat_page
+    from masksearch_agent.serving.chat_page import launch_chat_page
 
     opened = _open_agent(agent, model, index, base_url, cli.resolve_recipe(recipe, settings))
     cli.MESSAGES.print(f"http://127.0.0.1:{port}", highlight=False)
-    serve_chat_page(opened, port)
+    launch_chat_page(opened, port).block_thread()
 
 
 @cli.app.command()

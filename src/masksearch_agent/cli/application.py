@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from masksearch_agent.config.recipe import Recipe
     from masksearch_agent.lab.recipe import LabRecipe
     from masksearch_agent.reports.records import RunReport, StageCost
-    from masksearch_agent.stages.graph import FinishedStage
     from masksearch_agent.stages.stage import Spent
     from masksearch_agent.traces.store import TraceStore
 
@@ -206,9 +205,7 @@ def exit_by_failures(failed: int, items: int, max_failed: float, can_retry: bool
         raise typer.Exit(_FAILED_ITEMS)
 
 
-def exit_by_stages(
-    stages: Sequence[StageCost | FinishedStage | Spent], max_failed: float, can_retry: bool = True
-) -> None:
+def exit_by_stages(stages: Sequence[StageCost | Spent], max_failed: float, can_retry: bool = True) -> None:
     """Do what `exit_by_failures` does, for what failed in the stages of a run."""
     failed, items = sum(stage.failed for stage in stages), sum(stage.items for stage in stages)
     exit_by_failures(failed, items, max_failed, can_retry)

@@ -15,6 +15,7 @@ from masksearch_agent.errors import EvaluationError, needs_extra
 
 __all__ = ("Interval", "bootstrap_mean", "bootstrap_over_runs", "paired_difference")
 
+_CONFIDENCE = 0.95
 _MAX_DRAWS_AT_ONCE = 4_000_000
 """Bounds memory: 32 MB of indices."""
 
@@ -32,7 +33,7 @@ class Interval:
 
 
 def bootstrap_mean(
-    values: Sequence[float], seed: int = 0, samples: int = 2000, confidence: float = 0.95
+    values: Sequence[float], seed: int = 0, samples: int = 2000, confidence: float = _CONFIDENCE
 ) -> Interval:
     """Return the mean of the values with its percentile bootstrap interval.
 
@@ -55,10 +56,8 @@ def bootstrap_mean(
     return _interval(float(scores.mean()), means, confidence)
 
 
-def bootstrap_over_runs(
-    runs: Sequence[Sequence[float]], seed: int = 0, samples: int = 2000, confidence: float = 0.95
-) -> Interval:
-    """Return the mean over several runs with an interval that holds for another run and for other questions.
+def bootstrap_over_runs(runs: Sequence[Sequence[float]], seed: int = 0, samples: int = 2000) -> Interval:
+    """Return the mean over several runs with a 95% interval that holds for another run and for other questions.
 
     A two-level bootstrap: runs are drawn with replacement, then the questions of each drawn run (Davison and Hinkley
     1997, section 3.8). Every run counts alike. With few runs the interval is on the narrow side, because the spread
@@ -68,7 +67,6 @@ def bootstrap_over_runs(
         runs: For each run, such as a training seed, one score (or paired difference) per question.
         seed: Of the resampling.
         samples: Number of resamples.
-        confidence: Share of resampled means inside the interval.
 
     Raises:
         EvaluationError: If there is no run, or one without scores.
@@ -85,24 +83,19 @@ def bootstrap_over_runs(
     for number, values in enumerate(scores):
         is_drawn = drawn == number
         means[is_drawn] = _resampled_means(values, int(is_drawn.sum()), generator)
-    return _interval(float(np.mean([values.mean() for values in scores])), means.mean(axis=1), confidence)
+    return _interval(float(np.mean([values.mean() for values in scores])), means.mean(axis=1), _CONFIDENCE)
 
 
 def paired_difference(
-    after: Sequence[float],
-    before: Sequence[float],
-    seed: int = 0,
-    samples: int = 2000,
-    confidence: float = 0.95,
+    after: Sequence[float], before: Sequence[float], seed: int = 0, samples: int = 2000
 ) -> Interval:
-    """Return the mean gain of `after` over `before` with its interval; a gain is sure where `low` is above 0.
+    """Return the mean gain of `after` over `before` with its 95% interval; a gain is sure where `low` is above 0.
 
     Args:
         after: One score per question.
         before: The scores of the other system on the same questions, in the same order.
         seed: Of the resampling.
         samples: Number of resamples.
-        confidence: Share of resampled means inside the interval.
 
     Raises:
         EvaluationError: If the two do not have the same, positive number of scores.
@@ -111,7 +104,7 @@ def paired_difference(
         raise EvaluationError(
             f"cannot pair {len(after)} scores with {len(before)}; score both systems on the same questions"
         )
-    return bootstrap_mean([a - b for a, b in zip(after, before, strict=True)], seed, samples, confidence)
+    return bootstrap_mean([a - b for a, b in zip(after, before, strict=True)], seed, samples)
 
 
 def _resampled_means(scores: Any, samples: int, generator: Any) -> Any:

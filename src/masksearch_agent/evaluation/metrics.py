@@ -14,24 +14,9 @@ from dataclasses import dataclass
 
 from masksearch_agent.benchmarks.fanoutqa import list_accuracy
 from masksearch_agent.records import Passage, SearchTask
-from masksearch_agent.text.matching import (
-    answer_exact,
-    answer_recall,
-    answer_slots,
-    exact_match,
-    f1,
-    token_recall,
-)
+from masksearch_agent.text.matching import answer_exact, answer_recall, answer_slots, f1
 
-__all__ = (
-    "OwnMetric",
-    "Scores",
-    "exact_match",
-    "f1",
-    "retrieval_recall",
-    "score_answer",
-    "token_recall",
-)
+__all__ = ("OwnMetric", "Scores", "retrieval_recall", "score_answer")
 
 OwnMetric = Callable[[SearchTask, str], float | None]
 """A benchmark's score of an answer, from 0 to 1; None for a question that it does not apply to."""

@@ -125,44 +125,21 @@ def evaluate(
     own = own or list_accuracy
     if own is list_accuracy and any(task.answer_items for task in tasks):
         load_lemmatizer()  # What is missing is said before the first question is asked.
+    asked_with, version = conditions_of(agent, mode), agent.model_version
+    label = label or ResultLabel(results_path.stem if results_path is not None else "", mode)
+    label = dataclasses.replace(
+        label, mode=mode, model_version=version, seed=settings.seed, asked_with=asked_with
+    )
     with holding(results_path) if results_path is not None else nullcontext():
-        return _evaluate(
-            agent, tasks, settings, mode, results_path, on_result, judge, label, own, retry_failed
-        )
-
-
-def _evaluate(
-    agent: AnyAgent,
-    tasks: Sequence[SearchTask],
-    settings: EvaluationSettings,
-    mode: Mode,
-    results_path: Path | None,
-    on_result: Callable[[QuestionResult], None] | None,
-    judge: ModelJudge | None,
-    label: ResultLabel | None,
-    own: OwnMetric,
-    retry_failed: bool,
-) -> list[QuestionResult]:
-    """Do what `evaluate` does, while no other process writes to the results."""
-    asked_with = conditions_of(agent, mode)
-    done = check_producer(results_path, agent.model_version, settings.seed, asked_with)
-    # An id may stay while the question under it changes; what was answered then is no answer now.
-    questions = {task.id: task.question for task in tasks}
-    done = {name: kept for name, kept in done.items() if questions.get(name) == kept.question}
-    if retry_failed:
-        done = {name: _without_verdict(kept, judge) for name, kept in done.items() if not kept.failure}
-    if results_path is not None and label is None:
-        label = ResultLabel(results_path.stem, mode)
-    if label is not None:
-        label = dataclasses.replace(
-            label, mode=mode, model_version=agent.model_version, seed=settings.seed, asked_with=asked_with
-        )
-    run = _Run(answerer_of(agent, mode), settings, results_path, label, on_result, judge, own)
-    if isinstance(agent, BatchAgent):
-        for task, answered in agent.answer_tasks([task for task in tasks if task.id not in done]):
-            run.keep(run.score(task, answered), done)
-    run_many(run.work(tasks, done))
-    return [done[task.id] for task in tasks]
+        done = _still_asked(check_producer(results_path, version, settings.seed, asked_with), tasks)
+        if retry_failed:
+            done = {name: _without_verdict(kept, judge) for name, kept in done.items() if not kept.failure}
+        run = _Run(answerer_of(agent, mode), settings, results_path, label, on_result, judge, own)
+        if isinstance(agent, BatchAgent):
+            for task, answered in agent.answer_tasks([task for task in tasks if task.id not in done]):
+                run.keep(run.score(task, answered), done)
+        run_many(run.work(tasks, done))
+        return [done[task.id] for task in tasks]
 
 
 def summarise(
@@ -229,7 +206,7 @@ class _Run:
     answerer: Answerer
     settings: EvaluationSettings
     results_path: Path | None
-    label: ResultLabel | None
+    label: ResultLabel
     on_result: Callable[[QuestionResult], None] | None
     judge: ModelJudge | None
     own: OwnMetric
@@ -286,6 +263,12 @@ class _Run:
             append_result(self.results_path, result, self.label)
         if self.on_result is not None:
             self.on_result(result)
+
+
+def _still_asked(kept: dict[str, QuestionResult], tasks: Sequence[SearchTask]) -> dict[str, QuestionResult]:
+    """Return the kept results of these tasks: an id may stay while the question under it changes."""
+    questions = {task.id: task.question for task in tasks}
+    return {name: result for name, result in kept.items() if questions.get(name) == result.question}
 
 
 def _without_verdict(result: QuestionResult, judge: ModelJudge | None) -> QuestionResult:

@@ -16,7 +16,6 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import ClassVar
 
 from masksearch_agent.agent.protocol import clean_text
 from masksearch_agent.generator.roles import Findings, Observation, Plan
@@ -42,7 +41,6 @@ class EvidenceTeacher:
 
     quotes: bool = True
     """Whether thoughts quote the evidence; otherwise they are empty."""
-    name: ClassVar[str] = "hindsight"
 
     async def plan(self, findings: Findings) -> Plan:
         """Ask the question itself first, then for the evidence to be read next; give up where nothing names it."""
@@ -74,7 +72,16 @@ class EvidenceTeacher:
     def _quote(
         self, evidence: Sequence[Evidence], shown: Sequence[Passage], sought: Sequence[str], task: SearchTask
     ) -> str:
-        return _quotes(evidence, shown, sought, task) if self.quotes else ""
+        if not self.quotes:
+            return ""
+        asked = set(tokenize_answer(task.question))
+
+        def worth(sentence: str) -> tuple[bool, int]:
+            is_sought = any(contains_phrase(sentence, phrase) for phrase in sought)
+            return is_sought, len(asked & set(tokenize_answer(sentence)))
+
+        chosen = ((each.title, max(_sentences_in(each, shown), key=worth)) for each in evidence)
+        return " ".join(f'"{title}" says: {clip_quote(sentence, sought)}' for title, sentence in chosen)
 
 
 def holds_evidence(task: SearchTask, passages: Sequence[Passage]) -> bool:
@@ -168,19 +175,6 @@ def _is_named(title: str, findings: Findings) -> bool:
     query = as_query(title)
     texts = (f"{passage.title}: {passage.text}" for passage in chain.from_iterable(findings.passages))
     return any(contains_phrase(text, query) for text in chain([findings.task.question], texts))
-
-
-def _quotes(
-    evidence: Sequence[Evidence], shown: Sequence[Passage], sought: Sequence[str], task: SearchTask
-) -> str:
-    asked = set(tokenize_answer(task.question))
-
-    def worth(sentence: str) -> tuple[bool, int]:
-        is_sought = any(contains_phrase(sentence, phrase) for phrase in sought)
-        return is_sought, len(asked & set(tokenize_answer(sentence)))
-
-    chosen = ((each.title, max(_sentences_in(each, shown), key=worth)) for each in evidence)
-    return " ".join(f'"{title}" says: {clip_quote(sentence, sought)}' for title, sentence in chosen)
 
 
 def _sentences_in(evidence: Evidence, shown: Iterable[Passage]) -> list[str]:

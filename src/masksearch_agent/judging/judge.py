@@ -119,9 +119,9 @@ def judge_prompt(
     return [Message("system", system), Message("user", data)]
 
 
-def open_judge(settings: JudgeSettings, spending: Spending | None = None) -> ModelJudge:
+def open_judge(settings: JudgeSettings) -> ModelJudge:
     """Open the judge that settings name; as `open_caller`, and raises what that raises."""
-    return ModelJudge(open_caller(settings, spending), settings.strict, settings.max_repairs)
+    return ModelJudge(open_caller(settings), settings.strict, settings.max_repairs)
 
 
 def open_caller(settings: ChatModelSettings, spending: Spending | None = None) -> ChatCaller:

@@ -121,7 +121,7 @@ def make_world(seed: int, train_entities: int = 400, test_entities: int = 200) -
         if size == 0:
             continue
         names = {kind: _shuffled_names(kind, is_reserved=split == "test", rng=rng) for kind in _NAME_PARTS}
-        members = _make_entities(size, split, names, rng)
+        members = _make_entities(size, split, names)
         entities |= {entity.name: entity for entity in members}
         facts |= _make_facts(members, rng)
     passages: list[Passage] = []
@@ -145,7 +145,7 @@ def _shuffled_names(kind: str, is_reserved: bool, rng: random.Random) -> list[st
     return names
 
 
-def _make_entities(size: int, split: Split, names: dict[str, list[str]], rng: random.Random) -> list[Entity]:
+def _make_entities(size: int, split: Split, names: dict[str, list[str]]) -> list[Entity]:
     members = []
     for kind, share in _SHARE_OF_KIND.items():
         count = round(size * share)

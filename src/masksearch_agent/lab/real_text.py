@@ -111,40 +111,32 @@ class RealText:
             write_real_text(self.graph, done, self.recipe, self.directory, self.documents)
 
     def _train(self, data: Path, exam: DocumentExam) -> dict[str, AgentFolder]:
-        make, recipe, searched = self.make, self.recipe, self.searched
+        make, recipe, searched, watched = self.make, self.recipe, self.searched, exam.deciding
         tasks = make.tasks(exam.rest, searched)
         ramp = make.trajectories(tasks, searched)
         questions = make.questions([data / file for file in _TRAIN], held_out=exam.held_out)
         of_hotpotqa = make.questions([data / _HOTPOTQA], "questions_hotpotqa", exam.held_out)
-        agents = {"A": make.sft(self.base, ramp, recipe.ramp_sft, "ramp_sft", "A", exam=exam.deciding)}
+        agents = {"A": make.sft(self.base, ramp, recipe.ramp_sft, "ramp_sft", "A", exam=watched)}
         lessons = make.lessons(agents["A"], questions, searched)
         short = make.lessons(agents["A"], of_hotpotqa, searched, "lessons_hotpotqa")
         alone = recipe.qa_sft.model_copy(update={"ramp_share": 0.0})
         longer = alone.model_copy(update={"max_steps": alone.max_steps + recipe.ramp_sft.max_steps})
-        watched = exam.deciding
         agents["B"] = make.sft(agents["A"], lessons, recipe.qa_sft, "qa_sft", "B", (ramp,), watched)
         agents["C"] = make.sft(self.base, lessons, alone, "qa_sft", "C", exam=watched)
         agents["C+"] = make.sft(self.base, lessons, longer, "qa_sft", "C-plus", exam=watched)
         agents["E"] = make.sft(agents["A"], short, recipe.qa_sft, "qa_sft", "E", (ramp,), watched)
         if recipe.qa_dapo is not None:
             agents["D"] = make.dapo(
-                agents["B"],
-                questions,
-                searched,
-                recipe.qa_dapo,
-                "qa_dapo",
-                "D",
-                ramp=(tasks,),
-                exam=exam.deciding,
+                agents["B"], questions, searched, recipe.qa_dapo, "qa_dapo", "D", ramp=(tasks,), exam=watched
             )
         return agents
 
     def _ask(self, data: Path, exam: DocumentExam) -> list[Evaluation]:
         """Return the evaluations: each dataset over its own pooled passages, and all of them over one open corpus."""
         make = self.make
-        own = {name: self._over(make, Corpus(str(data / file)), name) for name, file in _DEV.items()}
+        own = {name: self._over(Corpus(str(data / file)), name) for name, file in _DEV.items()}
         files = {name: TaskFile(str(data / file)) for name, file in _DEV.items()}
-        every = self._over(make, Corpus(str(data / _PASSAGES)), "open_corpus")
+        every = self._over(Corpus(str(data / _PASSAGES)), "open_corpus")
         asked: Mapping[str, Asked] = {
             **{name: Asked(file, own[name]) for name, file in files.items()},
             **{f"open_{name}": Asked(files[name], every) for name in _OWN},
@@ -163,6 +155,5 @@ class RealText:
         untrained = make.evaluation(_UNTRAINED, self.base, of(_UNTRAINED), is_trained=False)
         return [rival, *rows, untrained]
 
-    @staticmethod
-    def _over(make: RecipeStages, corpus: Corpus, name: str) -> Searched:
-        return make.search(make.index(corpus, f"index_{name}"))
+    def _over(self, corpus: Corpus, name: str) -> Searched:
+        return self.make.search(self.make.index(corpus, f"index_{name}"))

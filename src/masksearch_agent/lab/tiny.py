@@ -76,7 +76,7 @@ def make_tiny_model(
 ) -> LlamaForCausalLM:
     """Make an untrained Llama for a tokenizer, with tied embeddings.
 
-    It starts with an induction head (`models.induction`), without which a model of this size would spend most of its
+    It starts with an induction head (`lab.induction`), without which a model of this size would spend most of its
     training on learning to copy. Attention has biases, so a head can look at a position without spending a direction
     of the hidden state on it.
     """

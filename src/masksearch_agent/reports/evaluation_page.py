@@ -147,12 +147,13 @@ def write_page(
     scores = tuple(
         Score(of.agent, of.dataset, summarise(results, settings)) for of, results in kept.results.items()
     )
+    report = RunReport(title, scores=scores, differences=tuple(differences))
     html = render_html(
         "evaluation.html",
         ("page.js", "questions.js") if kept.table.rows else ("page.js",),
         title=title,
-        headline=_headline(RunReport(title, scores=scores)),
-        report=RunReport(title, scores=scores, differences=tuple(differences)),
+        headline=_headline(report),
+        report=report,
         forest=forest_of(differences),
         breakdowns=_breakdowns(kept.results, settings),
         failures=[s for s in chain(*zip_longest(*kept.failures.values())) if s is not None][:_FAILURES],

@@ -32,10 +32,11 @@ if TYPE_CHECKING:
 
     from masksearch_agent.agent.runnable import MaskSearchAgent
 
-__all__ = ("launch_chat_page", "make_chat_page", "serve_chat_page")
+__all__ = ("launch_chat_page", "make_chat_page")
 
 logger = logging.getLogger(__name__)
 
+_HOST = "127.0.0.1"
 _MODES: list[StreamMode] = ["messages", "custom", "values"]
 _STYLE = """
 .passage {margin: .25rem 0 .75rem; overflow-wrap: anywhere}
@@ -45,17 +46,11 @@ footer {display: none !important}
 """
 
 
-def serve_chat_page(agent: MaskSearchAgent, port: int, host: str = "127.0.0.1") -> None:
-    """Serve the page until Ctrl-C; arguments and errors are those of `launch_chat_page`."""
-    launch_chat_page(agent, port, host).block_thread()
-
-
-def launch_chat_page(agent: MaskSearchAgent, port: int, host: str = "127.0.0.1") -> Blocks:
-    """Serve the page from threads of its own, until it is closed.
+def launch_chat_page(agent: MaskSearchAgent, port: int) -> Blocks:
+    """Serve the page to this machine alone, from threads of its own, until it is closed.
 
     Args:
         port: To listen on.
-        host: Whom to listen to; by default only this machine.
 
     Raises:
         MissingExtraError: Gradio is not installed.
@@ -64,7 +59,7 @@ def launch_chat_page(agent: MaskSearchAgent, port: int, host: str = "127.0.0.1")
     page = make_chat_page(agent)
     try:
         page.launch(
-            server_name=host,
+            server_name=_HOST,
             server_port=port,
             share=False,
             quiet=True,
@@ -74,7 +69,7 @@ def launch_chat_page(agent: MaskSearchAgent, port: int, host: str = "127.0.0.1")
         )
     except OSError as failure:
         raise ServingError(
-            f"nothing can listen on {host}:{port} ({failure}); pass another --port"
+            f"nothing can listen on {_HOST}:{port} ({failure}); pass another --port"
         ) from failure
     return page
 

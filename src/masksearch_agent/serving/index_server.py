@@ -8,18 +8,15 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 from typing import Any
 
 from masksearch_agent.errors import ServingError
 from masksearch_agent.retrieval.search import Search
 from masksearch_agent.retrieval.served import document_of
 
-__all__ = ("PATH", "IndexServer", "serve_search")
+__all__ = ("PATH", "IndexServer")
 
 PATH = "/retrieve"
 _HEALTH = "/health"
@@ -148,26 +145,3 @@ def _read_request(body: bytes) -> tuple[list[str], int, bool]:
     if not isinstance(topk, int) or isinstance(topk, bool) or not 1 <= topk <= _MAX_TOPK:
         raise _BadRequestError(f"`topk` is to be a number from 1 to {_MAX_TOPK}")
     return queries, topk, asked.get("return_scores") is True
-
-
-@contextmanager
-def serve_search(search: Search, host: str = "127.0.0.1", port: int = 0) -> Iterator[IndexServer]:
-    """Answer searches in a thread for the duration.
-
-    Args:
-        search: What is asked.
-        host: Address to listen on. There is no authentication: on any but this machine's own, whoever reaches the port
-            can search.
-        port: 0 takes a free one.
-
-    Raises:
-        ServingError: The address cannot be listened on.
-    """
-    with IndexServer(search, host, port) as server:
-        thread = Thread(target=server.serve_forever, name="masksearch-index-server", daemon=True)
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()

@@ -35,25 +35,15 @@ _SHORT_STAGE_S = 5.0
 """A stage that took no longer held no model that is worth looking for (`environment.release_memory`)."""
 
 
-@dataclass(frozen=True, slots=True)
-class FinishedStage:
-    """What a stage took."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinishedStage(Spent):
+    """What a stage took, and what it spent."""
 
     name: str
     seconds: float
     """Without what was lost when it was stopped."""
-    tokens: int = 0
-    steps: int = 0
-    mixed: Mapping[str, int] = dataclasses.field(default_factory=dict)
-    """See `Spent`."""
     peak_memory_gb: float = 0.0
     """Of the process, up to the end of the stage."""
-    exam_seconds: float = 0.0
-    notes: tuple[str, ...] = ()
-    items: int = 0
-    failed: int = 0
-    failures: Mapping[str, int] = dataclasses.field(default_factory=dict)
-    """See `Spent`."""
 
 
 class StageGraph(Site):

@@ -12,7 +12,6 @@ from masksearch_agent.agent.prompts import PromptSet, add_examples, choose_promp
 from masksearch_agent.config.corpus import CorpusSettings
 from masksearch_agent.config.ramp import RampSettings
 from masksearch_agent.config.recipe import Recipe
-from masksearch_agent.config.retrieval import RetrievalSettings
 from masksearch_agent.config.rewards import RewardSettings
 from masksearch_agent.config.trainers import DAPOSettings, SFTSettings
 from masksearch_agent.errors import ConfigError
@@ -57,16 +56,14 @@ class RecipeStages:
         self.recipe = recipe
         self.is_named = is_named
 
-    def index(
-        self, corpus: Corpus, name: str = "index", settings: RetrievalSettings | None = None
-    ) -> IndexFolder:
-        """Return the index of a corpus; `settings` take the place of the recipe's."""
+    def index(self, corpus: Corpus, name: str = "index") -> IndexFolder:
+        """Return the index of a corpus."""
         return Index(
             name=self._name(name),
             title="indexing passages",
             corpus=corpus,
             reading=self.recipe.corpus,
-            settings=settings or self.recipe.retrieval,
+            settings=self.recipe.retrieval,
         ).index
 
     def search(self, index: IndexFolder, is_guarded: bool = True) -> Searched:
@@ -132,10 +129,10 @@ class RecipeStages:
         ).drawn
         return Asked(drawn, searched)
 
-    def choice(self, candidates: Mapping[str, Candidate], name: str = "agent") -> AgentFolder:
+    def choice(self, candidates: Mapping[str, Candidate]) -> AgentFolder:
         """Return the best of several agents; the first is what training started from."""
         return Choice(
-            name=self._name(name),
+            name=self._name("agent"),
             title="choosing what is served",
             candidates=candidates,
             settings=self.recipe.evaluation,

@@ -1,6 +1,6 @@
 """What a word is, in scripts with and without spaces between words: one definition for each use.
 
-    count_words, word_starts   limits and lengths: what stands between spaces (`isn't`, `U.S.`)
+    count_words                limits and lengths: what stands between spaces (`isn't`, `U.S.`)
     WORD, words_of             comparing texts: runs of letters and digits, without punctuation
     query_words                words to search with: those, and `Jean-Paul` or `isn't` in one
     search_terms               terms of a lexical index: those in one case and width; where a script writes no spaces
@@ -22,7 +22,7 @@ from masksearch_agent.text.cleaning import search_form
 
 __all__ = (
     *("HAN", "WORD", "count_words", "is_chinese", "query_words", "search_terms", "space_chinese"),
-    *("word_shingles", "word_starts", "words_of"),
+    *("word_shingles", "words_of"),
 )
 
 HAN = r"\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
@@ -65,11 +65,6 @@ _CUT = re.compile(r"\.{3,}")
 def count_words(text: str) -> int:
     """Return the number of words: runs between spaces, and single Chinese characters."""
     return len(_COUNTED.findall(text))
-
-
-def word_starts(text: str) -> list[int]:
-    """Return where each of the words that `count_words` counts starts, in characters."""
-    return [word.start() for word in _COUNTED.finditer(text)]
 
 
 def words_of(text: str) -> list[str]:

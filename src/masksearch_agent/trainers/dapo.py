@@ -240,11 +240,10 @@ class DAPOTrainer(GRPOTrainer):  # type: ignore[misc]
         The argument, what TRL's dataset holds, is not read.
         """
         if not self.micro_batches:
-            batch = self.roll_out()
             # Where several updates are made of one batch of rollouts, each has to see rows of every length.
             by_use: RowOrder = "by_prompt" if self.accelerator.device.type == "cpu" else "by_length"
             order: RowOrder = by_use if self.args.updates_per_rollout == 1 else "random"
-            parts = split_batch(batch, self.args.steps_per_generation, order)
+            parts = split_batch(self.roll_out(), self.args.steps_per_generation, order)
             self.micro_batches.extend(parts * self.num_iterations)
         return trim_padding(self.micro_batches.popleft())
 

@@ -3,15 +3,9 @@ from __future__ import annotations
 import pytest
 
 from masksearch_agent.benchmarks.fanoutqa import loose_accuracy
-from masksearch_agent.evaluation.metrics import (
-    Scores,
-    exact_match,
-    f1,
-    retrieval_recall,
-    score_answer,
-    token_recall,
-)
+from masksearch_agent.evaluation.metrics import Scores, retrieval_recall, score_answer
 from masksearch_agent.records import Passage, SearchTask
+from masksearch_agent.text.matching import exact_match, f1, token_recall
 
 
 def test_a_question_gets_the_scores_of_its_answer() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +16,7 @@ from masksearch_agent.ramp.tasks import build_task
 from masksearch_agent.records import Passage, SearchTask
 from masksearch_agent.retrieval.index import build_index, open_index
 from masksearch_agent.retrieval.search import Search
+from masksearch_agent.traces.store import TraceStore
 
 
 @pytest.fixture(scope="session")
@@ -51,3 +54,9 @@ def questions(world: ClosedWorld) -> list[SearchTask]:
 @pytest.fixture(scope="session")
 def world_passages(world: ClosedWorld) -> dict[str, Passage]:
     return {passage.id: passage for passage in world.passages}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[TraceStore]:
+    with TraceStore(tmp_path / "traces.db") as opened:
+        yield opened

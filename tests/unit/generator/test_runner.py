@@ -7,7 +7,6 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 
 import pytest
 from fakes.backends import TableBackend
@@ -59,12 +58,6 @@ class SlowTeacher(HindsightTeacher):
         await asyncio.sleep(0.002)
         self.working[findings.task.id] -= 1
         return await super().plan(findings)
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[TraceStore]:
-    with TraceStore(tmp_path / "traces.db") as opened:
-        yield opened
 
 
 def make_generator(teacher: HindsightTeacher | None = None, concurrency: int = 4) -> TrajectoryGenerator:

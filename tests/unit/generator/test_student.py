@@ -3,8 +3,6 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections import Counter
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -48,12 +46,6 @@ class WordJudge:
         if task.id == "task-7":
             raise ReplyError("the judge babbles")
         return Verdict(trajectory.answer == "yes", "accepted" if trajectory.answer == "yes" else "wrong")
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[TraceStore]:
-    with TraceStore(tmp_path / "traces.db") as opened:
-        yield opened
 
 
 def make_generator(student: ScriptedStudent, seed: int = 0, **generator: Any) -> StudentGenerator:

@@ -114,7 +114,7 @@ class PlannedGraph(StageGraph):
 
     def finish(self, stage: Stage) -> FinishedStage:
         spent = COSTS.get(stage.kind, Spent(0, 0))
-        return FinishedStage(stage.kind, 1.0, spent.tokens, spent.steps)
+        return FinishedStage(name=stage.kind, seconds=1.0, tokens=spent.tokens, steps=spent.steps)
 
 
 class NoGraph(StageGraph):
@@ -200,8 +200,8 @@ def test_as_many_tokens_are_spent_without_pre_training() -> None:
 
 
 def test_a_stage_that_learned_from_nothing_is_not_made_longer() -> None:
-    assert same_tokens(FinishedStage("dapo", 1.0, tokens=0, steps=5), 1000) == 5
-    assert same_tokens(FinishedStage("sft", 1.0, tokens=100, steps=10), -5) == 1
+    assert same_tokens(FinishedStage(name="dapo", seconds=1.0, tokens=0, steps=5), 1000) == 5
+    assert same_tokens(FinishedStage(name="sft", seconds=1.0, tokens=100, steps=10), -5) == 1
 
 
 def trained_by(arm: Any, kind: str) -> Any:

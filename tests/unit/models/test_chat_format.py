@@ -4,7 +4,7 @@ import copy
 from typing import Any
 
 import pytest
-from fakes.tiny_models import make_bracket_tokenizer
+from fakes.tiny_models import make_bracket_tokenizer, with_template
 
 from masksearch_agent.agent.escaping import PROTOCOL_TAGS
 from masksearch_agent.errors import ModelError
@@ -42,12 +42,6 @@ REFUSES_SYSTEM = (
 @pytest.fixture(scope="module")
 def chat_format(tiny_tokenizer: Any) -> ChatFormat:
     return ChatFormat(tiny_tokenizer)
-
-
-def with_template(tokenizer: Any, template: str | None) -> Any:
-    changed = copy.deepcopy(tokenizer)
-    changed.chat_template = template
-    return changed
 
 
 def render(tokenizer: Any, messages: list[Message], add_generation_prompt: bool) -> list[int]:

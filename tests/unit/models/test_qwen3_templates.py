@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fakes.tiny_models import with_template
 
 from masksearch_agent.errors import ModelError
 from masksearch_agent.models.chat_format import ChatFormat
@@ -39,12 +39,6 @@ SEARCH = "<think> The founder.</think><search> founder of Harrow Ltd</search>"
 INFORMATION = Message("user", "<information>\n[1] Ada Fenwick: a founder\n</information>")
 ANSWER = "<think></think><answer> Ada Fenwick</answer>"
 EMPTY = "<think>\n\n</think>\n\n"
-
-
-def with_template(tokenizer: Any, template: str) -> Any:
-    changed = copy.deepcopy(tokenizer)
-    changed.chat_template = template
-    return changed
 
 
 def text_of(tokenizer: Any, ids: tuple[int, ...] | list[int]) -> str:

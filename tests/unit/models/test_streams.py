@@ -12,7 +12,6 @@ from fakes.vllm_server import FakeVLLMServer
 from langchain_core.messages import AIMessageChunk, HumanMessage, SystemMessage
 
 from masksearch_agent.errors import ModelError, ServingError
-from masksearch_agent.models.chat_format import ChatFormat
 from masksearch_agent.models.heard import HeardText
 from masksearch_agent.models.local import LocalChatModel
 from masksearch_agent.models.vllm import VLLMChatModel
@@ -21,13 +20,6 @@ from masksearch_agent.traces.recorder import CallRecording, Recorder
 
 QUESTION = [SystemMessage("Answer."), HumanMessage("Who is the founder of Harrow Ltd?")]
 SAMPLED: dict[str, Any] = {"temperature": 0.9, "seed": 7, "max_tokens": 24, "stop": ["</search>"]}
-
-
-@pytest.fixture
-def server(tiny_model: Any, tiny_tokenizer: Any) -> Iterator[FakeVLLMServer]:
-    server = FakeVLLMServer(tiny_model, tiny_tokenizer, ChatFormat(tiny_tokenizer).end_of_turn_id)
-    yield server
-    server.engine.close()
 
 
 @pytest.fixture(params=["local", "vllm"])

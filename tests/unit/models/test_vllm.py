@@ -13,20 +13,12 @@ from langchain_core.messages import HumanMessage, SystemMessage
 
 from masksearch_agent.errors import ModelError, ServingError
 from masksearch_agent.models import vllm_client
-from masksearch_agent.models.chat_format import ChatFormat
 from masksearch_agent.models.local import LocalChatModel
 from masksearch_agent.models.vllm import VLLMChatModel
 from masksearch_agent.records import Message
 from masksearch_agent.traces.recorder import CallRecording, Recorder
 
 QUESTION = [SystemMessage("Answer."), HumanMessage("Who is the founder of Harrow Ltd?")]
-
-
-@pytest.fixture
-def server(tiny_model: Any, tiny_tokenizer: Any) -> Iterator[FakeVLLMServer]:
-    server = FakeVLLMServer(tiny_model, tiny_tokenizer, ChatFormat(tiny_tokenizer).end_of_turn_id)
-    yield server
-    server.engine.close()
 
 
 @pytest.fixture

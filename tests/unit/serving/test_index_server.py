@@ -11,6 +11,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from fakes.index_server import serve_search
 from fakes.passages import make_passages
 
 from masksearch_agent.config.retrieval import RetrievalSettings
@@ -18,7 +19,7 @@ from masksearch_agent.errors import ServingError
 from masksearch_agent.retrieval.adapters import open_search
 from masksearch_agent.retrieval.index import build_index
 from masksearch_agent.retrieval.search import Search
-from masksearch_agent.serving.index_server import IndexServer, serve_search
+from masksearch_agent.serving.index_server import IndexServer
 
 PASSAGES = make_passages("red fox", "blue whale", "blue fox in the blue sea", 'a "quoted" line')
 SETTINGS = RetrievalSettings(mode="bm25")

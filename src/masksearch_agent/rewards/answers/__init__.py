@@ -7,14 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from masksearch_agent.config.rewards import RewardSettings
 from masksearch_agent.records import SearchTask, Trajectory
 
-__all__ = ("AnswerReward", "MakeReward")
+__all__ = ("AnswerReward",)
 
 AnswerReward = Callable[[SearchTask, Trajectory], float | Awaitable[float]]
 """Scores a trajectory's answer, from 0 to 1. One that waits for something is an `async` function: hundreds are awaited
 at once. Where it raises, the rollout is unscorable."""
-
-MakeReward = Callable[[RewardSettings], AnswerReward]
-"""What a reward's module defines as `REWARD`."""

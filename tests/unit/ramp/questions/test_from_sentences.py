@@ -3,6 +3,7 @@ from __future__ import annotations
 import importlib
 
 import pytest
+from fakes.spans import ask
 
 from masksearch_agent.config.ramp import RampSettings
 from masksearch_agent.ramp.cloze import worded_question
@@ -20,12 +21,6 @@ SETTINGS = RampSettings(cloze_questions=1.0, min_passage_words=5)
 @pytest.fixture(scope="module")
 def extractor() -> SpacySpanExtractor:
     return SpacySpanExtractor(settings=SETTINGS)
-
-
-def ask(extractor: SpacySpanExtractor, text: str, title: str = "") -> dict[str, str]:
-    """Return the question of each span that has one."""
-    ((_, spans),) = extractor.extract([Passage("p", title, text)])
-    return {span.text: span.question for span in spans if span.question}
 
 
 @pytest.mark.parametrize(

