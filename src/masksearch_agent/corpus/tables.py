@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from masksearch_agent.config.corpus import CorpusSettings
-from masksearch_agent.corpus.documents import find_encoding
+from masksearch_agent.corpus.encodings import find_encoding
 from masksearch_agent.corpus.placed import Placed, failing, given
 from masksearch_agent.corpus.rows import PASSAGE_KEYS
 from masksearch_agent.errors import CorpusError, UnreadableDocumentError, needs_extra

@@ -11,7 +11,8 @@ import pptx
 import pytest
 
 from masksearch_agent.corpus.archives import read_archive
-from masksearch_agent.corpus.documents import DOCUMENT_PARSERS, decode_text
+from masksearch_agent.corpus.documents import DOCUMENT_PARSERS
+from masksearch_agent.corpus.encodings import decode_text
 from masksearch_agent.errors import UnreadableDocumentError
 from masksearch_agent.text.cleaning import clean_text
 
