@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 
 from masksearch_agent.errors import UnreadableDocumentError, needs_extra
@@ -11,6 +12,13 @@ __all__ = ("decode_text", "find_encoding")
 _MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
 _GUESSED_BYTES = 100_000
+_WINDOWS = {
+    **dict.fromkeys(("iso8859-1", "iso8859-10", "iso8859-15"), "cp1252"),
+    **{"iso8859-2": "cp1250", "iso8859-7": "cp1253", "iso8859-9": "cp1254", "iso8859-13": "cp1257"},
+}
+"""What people write in place of an encoding that is much like it."""
+_LETTERS_OF_WINDOWS = re.compile(rb"[\x80-\x9f]")
+"""Control characters in every encoding of ISO 8859."""
 _NULS = 100
 """Bytes to a NUL byte that make a text UTF-8 with damage and not one of wide characters, or no text."""
 _MOSTLY = 4
@@ -57,4 +65,16 @@ def find_encoding(raw: bytes, is_web_page: bool = False) -> str:
         raise UnreadableDocumentError("not text", "holds bytes that no text has")
     if not guess:
         raise UnreadableDocumentError("wrong encoding", "not UTF-8, and no guess fits; set corpus.encoding")
+    return _of_windows(raw, guess)
+
+
+def _of_windows(raw: bytes, guess: str) -> str:
+    """Return the encoding of Windows that a text is in where its letters say so, or where nobody uses the other one."""
+    try:
+        name = codecs.lookup(guess).name
+        if name in _WINDOWS and (name == "iso8859-10" or _LETTERS_OF_WINDOWS.search(raw)):
+            raw.decode(_WINDOWS[name])
+            return _WINDOWS[name]
+    except (LookupError, UnicodeDecodeError):
+        pass  # It is not.
     return guess

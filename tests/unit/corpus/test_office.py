@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import zipfile
+from datetime import timedelta
 
 import pptx
+import xlsxwriter
 from pptx.chart.data import CategoryChartData
 from pptx.enum.chart import XL_CHART_TYPE
 
-from masksearch_agent.corpus.office import read_slides, read_word
+from masksearch_agent.corpus.office import read_sheets, read_slides, read_word
 
 SPACE = "http://schemas.openxmlformats.org"
 
@@ -92,3 +94,11 @@ def test_a_diagram_says_its_words() -> None:
     slides.save(file)
     [(_, text)] = read_slides(file.getvalue(), "").sections
     assert text == "Dig\n\nBuild"
+
+
+def test_a_sheet_with_a_duration_is_read() -> None:
+    file = io.BytesIO()
+    with xlsxwriter.Workbook(file) as book:
+        hours = book.add_format({"num_format": "[h]:mm"})
+        book.add_worksheet("Shifts").write_row(0, 0, ["Ada", timedelta(hours=36)], hours)
+    assert read_sheets(file.getvalue(), "").sections == [(("Shifts",), "Ada | 36:00:00")]
