@@ -44,7 +44,8 @@ def read_markdown(raw: bytes, encoding: str) -> Document:
     # What is nested deeper is left out by the parser without a word.
     if any(token.level >= _NESTING - 1 for token in tokens):
         return Document(title, [((), text)])
-    return Document(title, sections_of(markdown.renderer.render(tokens, markdown.options, {})))
+    page = markdown.renderer.render(tokens, markdown.options, {})
+    return Document(title, sections_of(page, is_web_page=False))
 
 
 def _spell_out(line: Sequence[Any]) -> None:

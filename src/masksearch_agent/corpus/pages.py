@@ -37,6 +37,7 @@ the numbers of lines of code."""
 _CONTENT = ":not(article, aside, main, section, body, [class^=sect], h1, h2, h3, h4, h5, h6, dt, code, pre)"
 """The id of a section and of its heading is often made of its words: one on navigation has the id `navigation`."""
 _MAIN = "main *, article *, [role=main] *"
+_NOTE = "[class*=note], [role=note], [role^=doc-]"
 _NOT_SAID = (
     "input, button, select, datalist, textarea",  # What a reader fills in is not what the page says.
     "img, area, svg, video, audio, object",  # Their text is for browsers that can't show them.
@@ -50,7 +51,7 @@ _UNSEEN = (
 )
 _SKIPPED = (
     *_UNSEEN,
-    f"[role=navigation], [role=search], aside:not({_MAIN}), footer:not(blockquote *)",
+    f"[role=navigation], [role=search], aside:not({_MAIN}, {_NOTE}), footer:not(blockquote *)",
     *(f"{mark}{name}{_CONTENT}" for mark in ".#" for name in _NOT_CONTENT),
     "ul.menu, ol.menu, ul.related, ol.related",
 )

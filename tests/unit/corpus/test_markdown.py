@@ -50,3 +50,10 @@ def test_what_looks_like_a_tag_hides_nothing(text: str) -> None:
 
 def test_a_tag_with_an_end_is_a_tag() -> None:
     assert read('Press <kbd>Q</kbd>,<br>or <a name="x">not.') == ("", "Press Q, or not.")
+
+
+def test_a_callout_of_notion_s_is_text() -> None:
+    assert read("Text.\n\n<aside>\n\U0001f4a1 Mind the gap.\n\n</aside>\n") == (
+        "",
+        "Text. \U0001f4a1 Mind the gap.",
+    )

@@ -28,6 +28,7 @@ def test_a_heading_that_is_called_what_navigation_is_keeps_its_section() -> None
         ('<main><p>It [1] opened.</p><aside class="footnote">[1] Late.</aside></main>', "It [1] opened. [1] Late."),
         ('<article><aside class="sidebar"><p>Mind the gap.</p></aside></article>', "Mind the gap."),
         ('<main><p>Text.</p><aside><a href="a">All</a> <a href="b">pages</a></aside></main>', "Text."),
+        ('<p>It opened.[1]</p><aside class="footnote brackets">[1] Late.</aside>', "It opened.[1] [1] Late."),
         ("<p>Text.</p><aside>About the author</aside>", "Text."),
         ("<blockquote>So be it.<footer>Ada</footer></blockquote><footer>Imprint</footer>", "So be it. Ada"),
         ('<table><tr><td class="linenos">1 2</td><td>a = b</td></tr></table>', "a = b"),
