@@ -50,6 +50,20 @@ def test_a_raised_number_makes_no_other_number_of_the_one_before_it(page: str, t
     assert told(page) == [((), text)]
 
 
+@pytest.mark.parametrize(
+    ("page", "text"),
+    [
+        ("<details><summary>When?</summary>In 1932.</details>", "When? In 1932."),
+        ("<fieldset><legend>Hours</legend>9 to 5</fieldset>", "Hours 9 to 5"),
+        ("<div>Run<pre>dig</pre></div>", "Run dig"),
+        ("<div>Piers<table><tr><td>Old</td></tr></table></div>", "Piers Old"),
+        ("<p>One <b>wo</b>rd<sup>a</sup></p>", "One worda"),
+    ],
+)
+def test_a_block_and_the_text_beside_it_are_two_words(page: str, text: str) -> None:
+    assert told(page) == [((), text)]
+
+
 def test_restructured_text_loses_neither_what_stands_alone_nor_what_is_called_navigation() -> None:
     raw = b"""Guide
 =====
