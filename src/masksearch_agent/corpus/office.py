@@ -57,12 +57,24 @@ def _spell_out_part(content: bytes) -> bytes:
             element.clear()
             element.tag = f"{word}r"
             ElementTree.SubElement(element, f"{word}t", {"xml:space": "preserve"}).text = formula
-        elif name == "AlternateContent" and element.find("{*}Fallback") is None:
-            for choice in element.findall("{*}Choice"):
-                choice.tag = f"{space}}}Fallback"
+        elif name == "AlternateContent" and not _has_box(element, "Fallback", word):
+            if _has_box(element, "Choice", word):
+                _choose(element, f"{space}}}")
         elif element.tag == f"{word}drawing":
             element.extend(list(element.iter(f"{word}txbxContent")))
     return ElementTree.tostring(root)
+
+
+def _has_box(alternatives: ElementTree.Element, name: str, word: str) -> bool:
+    return alternatives.find(f"{{*}}{name}//{word}txbxContent") is not None
+
+
+def _choose(alternatives: ElementTree.Element, space: str) -> None:
+    """Let mammoth, which reads what old programs fall back to, read what new ones show."""
+    for fallback in alternatives.findall(f"{space}Fallback"):
+        alternatives.remove(fallback)
+    for choice in alternatives.findall(f"{space}Choice"):
+        choice.tag = f"{space}Fallback"
 
 
 def _formula(element: ElementTree.Element) -> str:
