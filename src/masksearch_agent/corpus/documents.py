@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from io import BytesIO
 from pathlib import PurePosixPath
+from posixpath import normpath
 from urllib.parse import unquote
 from xml.etree import ElementTree
 
@@ -104,7 +105,8 @@ def _read_book(raw: bytes, encoding: str) -> Document:
         sections: list[Section] = []
         packed, is_found = set(book.namelist()), False
         for reference in content.iterfind(".//{*}spine/{*}itemref"):
-            chapter = str(package.parent / unquote(files.get(reference.get("idref"), "")))
+            place = unquote(files.get(reference.get("idref"), "").partition("#")[0])
+            chapter = normpath(package.parent / place)
             if chapter in packed:
                 is_found = True
                 page = _html_of_xhtml(book.read(chapter), "")

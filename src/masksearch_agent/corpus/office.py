@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from io import BytesIO
 from itertools import zip_longest
 from typing import Any
@@ -19,6 +20,8 @@ _UNREAD_BY_MAMMOTH = (b"oMath", b"fldSimple", b"<w:cr", b"<w:drawing")
 _READ_THROUGH = "smartTag"
 """Of what is in one mammoth reads what is in it."""
 _READ_AS = {"oMathPara": _READ_THROUGH, "fldSimple": _READ_THROUGH, "cr": "br"}
+_DAY_ZERO = datetime(1899, 12, 30)
+"""From which Office counts days."""
 _FORMULA_SIGNS = {"num": "", "den": "/", "sup": "^", "sub": "_", "rad": "√"}
 
 
@@ -125,9 +128,17 @@ def _texts_of_chart(chart: Any) -> Iterator[str]:
         yield chart.chart_title.text_frame.text
     for plot in chart.plots:
         series = list(plot.series)
-        columns = zip_longest(map(str, plot.categories), *(each.values for each in series))
+        columns = zip_longest(_categories_of(plot), *(each.values for each in series))
         rows = [["", *(each.name for each in series)], *(map(as_text, cells) for cells in columns)]
         yield "\n".join(" | ".join(filter(None, row)) for row in rows)
+
+
+def _categories_of(plot: Any) -> list[str]:
+    labels = [str(label) for label in plot.categories]
+    form = "".join(plot._element.xpath("c:ser[1]/c:cat//c:formatCode/text()"))
+    if not set(form.lower()) & set("ymd"):
+        return labels
+    return [as_text(_DAY_ZERO + timedelta(days=float(label))) for label in labels]
 
 
 def read_sheets(raw: bytes, encoding: str) -> Document:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
-from datetime import timedelta
+from datetime import date, timedelta
 
 import pptx
 import xlsxwriter
@@ -77,6 +77,19 @@ def test_a_chart_says_its_numbers() -> None:
     slides.save(file)
     [(_, text)] = read_slides(file.getvalue(), "").sections
     assert text == "Ships by pier\n\n2023 | 2024\nEast | 19.2 | 20.5\nWest | 21"
+
+
+def test_days_of_a_chart_are_days() -> None:
+    slides = pptx.Presentation()
+    data = CategoryChartData()
+    data.categories = [date(2020, 1, 1), date(2020, 2, 1)]
+    data.add_series("Ships", (1, 2))
+    shapes = slides.slides.add_slide(slides.slide_layouts[6]).shapes
+    shapes.add_chart(XL_CHART_TYPE.LINE, 0, 0, 10**6, 10**6, data)
+    file = io.BytesIO()
+    slides.save(file)
+    [(_, text)] = read_slides(file.getvalue(), "").sections
+    assert text == "Ships\n2020-01-01 | 1\n2020-02-01 | 2"
 
 
 def test_a_diagram_says_its_words() -> None:
