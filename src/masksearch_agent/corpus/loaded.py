@@ -9,10 +9,12 @@ from langchain_core.document_loaders import BaseLoader
 from langchain_core.documents import Document
 
 from masksearch_agent.config.corpus import CorpusSettings
-from masksearch_agent.corpus.splitting import split_text
+from masksearch_agent.corpus.splitting import shorten_title, split_text
 from masksearch_agent.errors import CorpusError
 from masksearch_agent.record_base import FrozenDict
 from masksearch_agent.records import Passage, content_id
+from masksearch_agent.text.cleaning import clean_text
+from masksearch_agent.text.values import as_text
 
 __all__ = ("Loaded", "passages_of_loaded")
 
@@ -46,9 +48,12 @@ def passages_of_loaded(loaded: Loaded, settings: CorpusSettings | None = None) -
 
 def _passages_of_document(document: Document, max_words: int) -> Iterator[Passage]:
     known = FrozenDict(document.metadata)
-    source = str(known.get("source") or known.get("url") or "")
-    title = str(known.get("title") or (source if "://" in source else PurePath(source).stem))
+    source = clean_text(str(known.get("source") or known.get("url") or ""))
+    named = known.get("title")
+    title = "" if isinstance(named, tuple | dict) else as_text(named)
+    title = " ".join((title or (source if "://" in source else PurePath(source).stem)).split())
     document_id = str(document.id or known.get("id") or source)
     whose = (document_id, known) if document_id or known else ()
-    for position, piece in enumerate(split_text(document.page_content, max_words)):
-        yield Passage(content_id(*whose, title, piece), title, piece, document_id, position, source, known)
+    for position, piece in enumerate(split_text(clean_text(document.page_content), max_words)):
+        passage_id = content_id(*whose, title, piece)
+        yield Passage(passage_id, shorten_title(title), piece, document_id, position, source, known)

@@ -20,7 +20,8 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import IO, Any
 
-from masksearch_agent.corpus.documents import DOCUMENT_PARSERS, Document
+from masksearch_agent.corpus.documents import DOCUMENT_PARSERS
+from masksearch_agent.corpus.pages import Document
 from masksearch_agent.corpus.splitting import Piece, split_document
 from masksearch_agent.corpus.wikipedia import read_wikitext
 from masksearch_agent.errors import MissingExtraError, UnreadableDocumentError, needs_extra

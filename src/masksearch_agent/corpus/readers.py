@@ -291,13 +291,19 @@ def _cut(title: str, text: str, document_id: str, source: str, max_words: int) -
 
 
 def _up_to_failure(name: str, documents: _Documents) -> _Documents:
-    """Yield documents; what breaks their reader costs those that would follow."""
+    """Yield documents; what breaks their reader costs those that would follow, and a file of none is told of."""
+    is_empty = True
     try:
-        yield from documents
+        for document in documents:
+            is_empty = False
+            yield document
     except Exception as failure:
         if stops_run(failure):
             raise
+        is_empty = False
         yield name, failing(failure)
+    if is_empty:
+        yield name, failing(UnreadableDocumentError("no text", "holds nothing", has_failed=False))
 
 
 def _reason_for(failure: Exception) -> tuple[str, str, bool]:

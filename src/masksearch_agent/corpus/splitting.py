@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from masksearch_agent.corpus.documents import PAGE_BREAK, Document
+from masksearch_agent.corpus.pages import PAGE_BREAK, Document
 from masksearch_agent.errors import needs_extra
 from masksearch_agent.text.cleaning import clean_text
 from masksearch_agent.text.words import count_words

@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from masksearch_agent.config.corpus import CorpusSettings
-from masksearch_agent.corpus.documents import find_encoding
+from masksearch_agent.corpus.encodings import find_encoding
+from masksearch_agent.corpus.parquet import read_parquet
 from masksearch_agent.corpus.placed import Placed, failing, given
 from masksearch_agent.corpus.rows import PASSAGE_KEYS
 from masksearch_agent.errors import CorpusError, UnreadableDocumentError, needs_extra
@@ -38,7 +39,6 @@ _THOUSANDS = re.compile(r"(?<=[ (€$£¥])\d{1,3}(?:,\d{3})+(?![\d,])|(?<![\d,]
 """A number in a sentence, with commas between its thousands."""
 _MAX_RECORD_LINES = 10_000
 """Beyond it an open quotation mark is one that nobody closed."""
-_PARQUET_BATCH_ROWS = 512
 _DATASET = re.compile(r"(?P<name>[^@:]+)(?:@(?P<config>[^:]+))?(?::(?P<split>.+))?")
 
 
@@ -205,7 +205,8 @@ def _read_csv(path: Path, settings: CorpusSettings) -> Iterator[Placed[object]]:
                 )
                 raise UnreadableDocumentError("columns of one name", detail)
         below = chain(opening[header_end:], file)
-        for number, cells in _records(below, delimiter, settings.quote, header_end, len(names)):
+        is_spaced = len(header) > 1 and all(cell[:1] == " " for cell in header[1:])
+        for number, cells in _records(below, delimiter, settings.quote, header_end, len(names), is_spaced):
             if any(cells):
                 yield f"line {number}", partial(_row_of_cells, names, cells)
 
@@ -224,7 +225,12 @@ def _delimiter_of(lines: list[str]) -> str:
 
 
 def _records(
-    lines: Iterator[str], delimiter: str, quote: str, number: int = 0, width: int = 0
+    lines: Iterator[str],
+    delimiter: str,
+    quote: str,
+    number: int = 0,
+    width: int = 0,
+    is_spaced: bool = False,
 ) -> Iterator[tuple[int, list[str]]]:
     """Yield the records of CSV lines, each with the number of its last line.
 
@@ -237,6 +243,7 @@ def _records(
         quote: Around cells; none where empty.
         number: Of the line before the first.
         width: Number of columns; 0 where it is not known yet.
+        is_spaced: A space behind a delimiter is none of the cell's.
     """
     ahead: deque[str] = deque()
     taken: list[str] = []
@@ -250,6 +257,7 @@ def _records(
             yield line
 
     quoting = {"quotechar": quote or None, "quoting": csv.QUOTE_MINIMAL if quote else csv.QUOTE_NONE}
+    quoting["skipinitialspace"] = is_spaced
     while True:
         taken.clear()
         try:
@@ -289,25 +297,10 @@ def _row_of_cells(names: list[str], cells: list[str]) -> object:
     return dict(zip(names, cells, strict=True))
 
 
-def _read_parquet(path: Path, settings: CorpusSettings) -> Iterator[Placed[object]]:
-    with needs_extra("corpus"):
-        import pyarrow
-        import pyarrow.parquet
-    number = 0
-    try:
-        with pyarrow.parquet.ParquetFile(path) as file:
-            batches = (batch.to_pylist() for batch in file.iter_batches(batch_size=_PARQUET_BATCH_ROWS))
-            for number, row in enumerate(chain.from_iterable(batches), start=1):
-                yield f"row {number}", given(row)
-    except (pyarrow.ArrowException, OSError) as failure:
-        detail = f"after row {number}: not readable as Parquet ({failure})"
-        raise UnreadableDocumentError("damaged Parquet", detail) from failure
-
-
 TABLE_READERS: Mapping[str, Callable[[Path, CorpusSettings], Iterator[Placed[object]]]] = {
     **dict.fromkeys((".jsonl", ".jsonl.gz", ".ndjson", ".json", ".json.gz"), _read_json),
     **dict.fromkeys((".csv", ".tsv"), _read_csv),
-    ".parquet": _read_parquet,
+    ".parquet": read_parquet,
 }
 """One reader per file name ending."""
 

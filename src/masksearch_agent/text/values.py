@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from datetime import date, datetime, time
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 
 from masksearch_agent.errors import CorpusError
@@ -13,7 +13,7 @@ __all__ = ("as_text",)
 
 
 def as_text(value: object) -> str:
-    """Return a cell as text: nothing for null and not-a-number, `7` for 7.0, a date as `2024-05-01`.
+    """Return a cell as text: nothing for null and not-a-number, `7` for 7.0, `2024-05-01`, `36:00:00` for 36 hours.
 
     Raises:
         CorpusError: It is a list or a dictionary.
@@ -28,6 +28,10 @@ def as_text(value: object) -> str:
         return value.date().isoformat()
     if isinstance(value, date | time):
         return value.isoformat()
+    if isinstance(value, timedelta):
+        seconds = round(abs(value.total_seconds()))
+        sign = "-" if value < timedelta() else ""
+        return f"{sign}{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"
     if isinstance(value, bool | int):
         return str(value).lower()
     if isinstance(value, bytes):

@@ -11,7 +11,8 @@ import pptx
 import pytest
 
 from masksearch_agent.corpus.archives import read_archive
-from masksearch_agent.corpus.documents import DOCUMENT_PARSERS, decode_text
+from masksearch_agent.corpus.documents import DOCUMENT_PARSERS
+from masksearch_agent.corpus.encodings import decode_text
 from masksearch_agent.errors import UnreadableDocumentError
 from masksearch_agent.text.cleaning import clean_text
 
@@ -79,6 +80,19 @@ def test_a_missing_chapter_costs_that_chapter() -> None:
     assert text_of(".epub", make_book("two")).strip() == "Chapter two."
     with pytest.raises(UnreadableDocumentError, match="none of the chapters"):
         text_of(".epub", make_book())
+
+
+def test_a_chapter_is_found_in_another_folder_and_by_a_place_in_it() -> None:
+    opf = (
+        '<package><manifest><item id="one" href="../text/one.xhtml#start"/></manifest>'
+        '<spine><itemref idref="one"/></spine></package>'
+    )
+    file = BytesIO()
+    with zipfile.ZipFile(file, "w") as book:
+        book.writestr("META-INF/container.xml", '<c><rootfile full-path="b/book.opf"/></c>')
+        book.writestr("b/book.opf", opf)
+        book.writestr("text/one.xhtml", "<html><body><p>Chapter one.</p></body></html>")
+    assert text_of(".epub", file.getvalue()).strip() == "Chapter one."
 
 
 def write_archive(path: Path, content_type: str, body: bytes) -> Path:

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from masksearch_agent.config.corpus import CorpusSettings
-from masksearch_agent.corpus.documents import DOCUMENT_PARSERS, decode_text
+from masksearch_agent.corpus.documents import DOCUMENT_PARSERS
+from masksearch_agent.corpus.encodings import decode_text
 from masksearch_agent.corpus.process import ParserProcess
 from masksearch_agent.corpus.readers import read_passages
 from masksearch_agent.corpus.report import CorpusReport

@@ -219,6 +219,16 @@ def test_a_file_whose_name_is_not_utf_8_is_read(tmp_path: Path):
     write_jsonl(tmp_path / "out.jsonl", [passage])
 
 
+def test_a_table_or_an_archive_of_nothing_is_told_of(tmp_path: Path):
+    (tmp_path / "a.txt").write_text("The harbour.")
+    for name in ("b.jsonl", "c.json", "d.csv", "e.jsonl.gz", "f.warc.gz"):
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "g.csv").write_text("title,text\n")
+    report = CorpusReport()
+    assert [passage.text for passage in read_passages(tmp_path, report=report)] == ["The harbour."]
+    assert (report.read, dict(report.skipped), report.failed) == (7, {"no text": 6}, 0)
+
+
 def test_data_beside_a_readme_is_read(tmp_path: Path):
     (tmp_path / "README.md").write_text("# A data set")
     (tmp_path / "LICENSE.txt").write_text("Free.")

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from masksearch_agent.corpus.documents import Document, Section
+from masksearch_agent.corpus.pages import Document, Section
 from masksearch_agent.corpus.splitting import split_document, split_text
 
 

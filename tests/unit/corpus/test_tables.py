@@ -56,6 +56,25 @@ def test_a_missing_column_is_named_with_those_there_are(tmp_path: Path):
         list(read_passages(tmp_path / "c.csv", BODY))
 
 
+def test_a_value_that_python_has_nothing_for_costs_its_row_at_most(tmp_path: Path):
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    texts = pyarrow.array([b"The pier.", b"Caf\xe9.", b"The mole.", b"The quay."])
+    times = pyarrow.array([2**62, 0, 1, None], pyarrow.timestamp("us"))
+    table = pyarrow.table({"text": texts.view(pyarrow.string()), "seen": times})
+    parquet.write_table(table, tmp_path / "a.parquet")
+    report = CorpusReport()
+    found = [passage.text for passage in read_passages(tmp_path / "a.parquet", report=report)]
+    assert found == ["The pier.", "The mole.", "The quay."]
+    assert report.examples[0].startswith("a.parquet, row 2: text is not UTF-8")
+
+
+def test_a_space_behind_each_comma_is_no_part_of_a_cell(tmp_path: Path):
+    (tmp_path / "c.csv").write_text('title, text\nPier, "Old, of stone."\nMole, New.\n')
+    found = [(passage.title, passage.text) for passage in read_passages(tmp_path / "c.csv")]
+    assert found == [("Pier", "Old, of stone."), ("Mole", "New.")]
+
+
 def test_parquet_rows_are_read_and_a_damaged_file_is_reported(tmp_path: Path):
     pyarrow = pytest.importorskip("pyarrow")
     parquet = pytest.importorskip("pyarrow.parquet")

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import string
 import unicodedata
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 
 import pytest
@@ -59,6 +59,7 @@ def test_what_is_cleaned(text: str, expected: str) -> None:
         *((float("inf"), "inf"), (True, "true"), (date(2024, 5, 1), "2024-05-01"), (Decimal("3.10"), "3.10")),
         *((datetime(2024, 5, 1), "2024-05-01"), (datetime(2024, 5, 1, 9), "2024-05-01T09:00:00")),
         *((b"caf\xc3\xa9", "café"), ("a\r\nb", "a\nb")),
+        *((timedelta(hours=36, seconds=5), "36:00:05"), (timedelta(minutes=-90), "-1:30:00")),
     ],
 )  # fmt: skip
 def test_a_cell_is_read_as_what_it_means(value: object, expected: str) -> None:

@@ -1,0 +1,154 @@
+"""Office files to plain text in sections: Word, PowerPoint, and sheets of numbers."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from io import BytesIO
+from itertools import zip_longest
+from typing import Any
+from xml.etree import ElementTree
+
+from masksearch_agent.corpus.pages import Document, Section, sections_of
+from masksearch_agent.text.values import as_text
+
+__all__ = ("read_sheets", "read_slides", "read_word")
+
+_OFFICE = "http://schemas.openxmlformats.org"
+_UNREAD_BY_MAMMOTH = (b"oMath", b"fldSimple", b"<w:cr", b"<w:drawing")
+_READ_THROUGH = "smartTag"
+"""Of what is in one mammoth reads what is in it."""
+_READ_AS = {"oMathPara": _READ_THROUGH, "fldSimple": _READ_THROUGH, "cr": "br"}
+_DAY_ZERO = datetime(1899, 12, 30)
+"""From which Office counts days."""
+_FORMULA_SIGNS = {"num": "", "den": "/", "sup": "^", "sub": "_", "rad": "√"}
+
+
+def read_word(raw: bytes, encoding: str) -> Document:
+    """Read a Word file, its notes, text boxes and formulas too."""
+    import mammoth
+
+    styles = "p[style-name='Title'] => h1:fresh\np[style-name='Subtitle'] => p:fresh"
+    no_picture = mammoth.images.img_element(lambda _: {"src": ""})
+    page = mammoth.convert_to_html(_spell_out(raw), style_map=styles, convert_image=no_picture).value
+    return Document("", sections_of(page, is_web_page=False))
+
+
+def _spell_out(raw: bytes) -> BytesIO:
+    """Return a Word file with what mammoth leaves out without a word, as what it reads."""
+    mended = BytesIO()
+    with zipfile.ZipFile(BytesIO(raw)) as packed, zipfile.ZipFile(mended, "w") as file:
+        for entry in packed.infolist():
+            content = packed.read(entry)
+            is_text = entry.filename.startswith("word/") and entry.filename.endswith(".xml")
+            if is_text and any(name in content for name in _UNREAD_BY_MAMMOTH):
+                content = _spell_out_part(content)
+            file.writestr(entry.filename, content)
+    return mended
+
+
+def _spell_out_part(content: bytes) -> bytes:
+    root = ElementTree.fromstring(content)
+    word = root.tag[: root.tag.index("}") + 1]
+    for element in list(root.iter()):
+        space, _, name = element.tag.rpartition("}")
+        if name in _READ_AS and (name == "oMathPara" or f"{space}}}" == word):
+            element.tag = word + _READ_AS[name]
+        elif name == "oMath":
+            formula = _formula(element)
+            element.clear()
+            element.tag = f"{word}r"
+            ElementTree.SubElement(element, f"{word}t", {"xml:space": "preserve"}).text = formula
+        elif name == "AlternateContent" and not _has_box(element, "Fallback", word):
+            if _has_box(element, "Choice", word):
+                _choose(element, f"{space}}}")
+        elif element.tag == f"{word}drawing":
+            element.extend(list(element.iter(f"{word}txbxContent")))
+    return ElementTree.tostring(root)
+
+
+def _has_box(alternatives: ElementTree.Element, name: str, word: str) -> bool:
+    return alternatives.find(f"{{*}}{name}//{word}txbxContent") is not None
+
+
+def _choose(alternatives: ElementTree.Element, space: str) -> None:
+    """Let mammoth, which reads what old programs fall back to, read what new ones show."""
+    for fallback in alternatives.findall(f"{space}Fallback"):
+        alternatives.remove(fallback)
+    for choice in alternatives.findall(f"{space}Choice"):
+        choice.tag = f"{space}Fallback"
+
+
+def _formula(element: ElementTree.Element) -> str:
+    """Return a formula in a line: a fraction as `(a+b)/2`, `E=mc^2`."""
+    name = element.tag.rpartition("}")[2]
+    if name == "t":
+        return element.text or ""
+    inner = "".join(map(_formula, element))
+    if name not in _FORMULA_SIGNS or not inner:
+        return inner
+    return _FORMULA_SIGNS[name] + (inner if len(inner) == 1 else f"({inner})")
+
+
+def read_slides(raw: bytes, encoding: str) -> Document:
+    """Read a PowerPoint file: a slide is a section, with its tables, charts, diagrams and notes."""
+    import pptx
+
+    slides = pptx.Presentation(BytesIO(raw))
+    sections: list[Section] = []
+    for slide in slides.slides:
+        title = slide.shapes.title
+        name = " ".join(title.text_frame.text.split()) if title is not None else ""
+        texts = [text for shape in slide.shapes if shape != title for text in _texts_of_shape(shape)]
+        if slide.has_notes_slide and slide.notes_slide.notes_text_frame is not None:
+            texts.append(slide.notes_slide.notes_text_frame.text)
+        # A line break within a paragraph is a vertical tab.
+        sections.append(((name,) if name else (), "\n\n".join(filter(None, texts)).replace("\v", "\n")))
+    return Document(slides.core_properties.title or "", sections)
+
+
+def _texts_of_shape(shape: Any) -> Iterator[str]:
+    for inner in getattr(shape, "shapes", ()):
+        yield from _texts_of_shape(inner)
+    if shape.has_text_frame:
+        yield shape.text_frame.text
+    if shape.has_table:
+        yield "\n".join(" | ".join(cell.text for cell in row.cells) for row in shape.table.rows)
+    if shape.has_chart:
+        yield from _texts_of_chart(shape.chart)
+    for diagram in shape.element.iter(f"{{{_OFFICE}/drawingml/2006/diagram}}relIds"):
+        part = shape.part.related_part(diagram.get(f"{{{_OFFICE}/officeDocument/2006/relationships}}dm"))
+        for paragraph in ElementTree.fromstring(part.blob).iterfind(f".//{{{_OFFICE}/drawingml/2006/main}}p"):
+            yield "".join(paragraph.itertext())
+
+
+def _texts_of_chart(chart: Any) -> Iterator[str]:
+    if chart.has_title and chart.chart_title.has_text_frame:
+        yield chart.chart_title.text_frame.text
+    for plot in chart.plots:
+        series = list(plot.series)
+        columns = zip_longest(_categories_of(plot), *(each.values for each in series))
+        rows = [["", *(each.name for each in series)], *(map(as_text, cells) for cells in columns)]
+        yield "\n".join(" | ".join(filter(None, row)) for row in rows)
+
+
+def _categories_of(plot: Any) -> list[str]:
+    labels = [str(label) for label in plot.categories]
+    form = "".join(plot._element.xpath("c:ser[1]/c:cat//c:formatCode/text()"))
+    if not set(form.lower()) & set("ymd"):
+        return labels
+    return [as_text(_DAY_ZERO + timedelta(days=float(label))) for label in labels]
+
+
+def read_sheets(raw: bytes, encoding: str) -> Document:
+    """Read a file of sheets: a sheet is a section, and a row a line."""
+    import python_calamine
+
+    book = python_calamine.CalamineWorkbook.from_filelike(BytesIO(raw))
+    sections: list[Section] = []
+    for name in book.sheet_names:
+        rows = ([as_text(cell) for cell in row] for row in book.get_sheet_by_name(name).iter_rows())
+        text = "\n".join(" | ".join(filter(None, row)) for row in rows if any(row))
+        sections.append(((name,) if text else (), text))
+    return Document("", sections)
