@@ -193,7 +193,7 @@ class _Nodes:
     def repair(self, state: SearchState) -> dict[str, Any]:
         step = self._last_step(state)
         problem = step.message if isinstance(step, FormatError) else _SEARCH_AFTER_BUDGET
-        said = self._say(state, self.prompts.repair.format(problem=problem))
+        said = self._say(state, self.prompts.repair.replace("{problem}", problem))
         return {"transcript": said, "repairs": state["repairs"] + 1}
 
     def force_answer(self, state: SearchState) -> dict[str, Any]:
