@@ -80,4 +80,6 @@ def _as_tuple(values: list[Any]) -> tuple[Any, ...]:
 def _frozen(value: Any) -> Any:
     if isinstance(value, dict):
         return FrozenDict(value)
+    if isinstance(value, str) and not value.isascii():
+        return value.encode(errors="replace").decode()  # No JSON can be written of half a surrogate pair.
     return tuple(map(_frozen, value)) if isinstance(value, list) else value

@@ -244,6 +244,7 @@ def test_failed_write_keeps_the_old_file(tmp_path: Path) -> None:
 
 def test_a_passage_keeps_what_is_known_of_its_document_as_json_values(tmp_path: Path) -> None:
     given = {"page": 3, "read": datetime.date(2024, 1, 2), "tags": ["a", {"b": None}], "vector": object}
+    given["cut"] = "ü\ud83d"
     passage = Passage("p", "T", "x", metadata=given)
     given["page"] = 4
     assert passage.metadata == {
@@ -251,6 +252,7 @@ def test_a_passage_keeps_what_is_known_of_its_document_as_json_values(tmp_path: 
         "read": "2024-01-02",
         "tags": ("a", {"b": None}),
         "vector": "<class 'object'>",
+        "cut": "ü?",
     }
     write_jsonl(tmp_path / "p.jsonl", [passage])
     [read] = read_jsonl(tmp_path / "p.jsonl", Passage, TraceError)

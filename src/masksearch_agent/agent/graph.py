@@ -193,7 +193,7 @@ class _Nodes:
     def repair(self, state: SearchState) -> dict[str, Any]:
         step = self._last_step(state)
         problem = step.message if isinstance(step, FormatError) else _SEARCH_AFTER_BUDGET
-        said = self._say(state, self.prompts.repair.format(problem=problem))
+        said = self._say(state, self.prompts.repair.replace("{problem}", problem))
         return {"transcript": said, "repairs": state["repairs"] + 1}
 
     def force_answer(self, state: SearchState) -> dict[str, Any]:
@@ -343,7 +343,7 @@ class _Nodes:
         reply = parts.dialect.ended(reply)
         if context.recorder is not None and "turn_id" not in reply.response_metadata:
             reply = record_text(parts.dialect, state["transcript"], reply, context.recorder)
-        # A model that does not say what it sampled must reach the token limit too.
-        usage = reply.usage_metadata
-        sampled = usage["output_tokens"] if usage else count_tokens_approximately([reply])
+        # A model that does not say what it sampled must reach the token limit too; a cache says what a reply cost.
+        usage: Any = reply.usage_metadata or {}
+        sampled = usage["output_tokens"] if "output_tokens" in usage else count_tokens_approximately([reply])
         return {"transcript": kept_back([reply]), "sampled_tokens": state["sampled_tokens"] + sampled}

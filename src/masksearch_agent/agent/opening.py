@@ -18,6 +18,7 @@ from masksearch_agent.agent.prompts import PromptSet
 from masksearch_agent.agent.protocol import render_information
 from masksearch_agent.errors import AgentError
 from masksearch_agent.records import MASK, Passage
+from masksearch_agent.text.cleaning import encodable
 
 __all__ = ("open_conversation", "opening_messages", "opening_query", "opening_text", "require_question")
 
@@ -49,7 +50,7 @@ def opening_messages(
     """
     examples = prompts.examples_for(kind)
     shown = [message for example in examples for message in example.messages(search_first)]
-    return [SystemMessage(prompts.system_for(kind)), *shown, HumanMessage(neutralise(question))]
+    return [SystemMessage(prompts.system_for(kind)), *shown, HumanMessage(_harmless(question))]
 
 
 def require_question(question: object) -> str:
@@ -78,7 +79,8 @@ def open_conversation(
         messages: The conversation. Its system messages follow our own prompt.
         earlier: State of the thread's last run; `closing_id` names the message that closed it.
         kind: Of the task; None for a question or, where the conversation goes on, for what the run before was. A task
-            of another kind than that starts a transcript of its own.
+            of another kind than that starts a transcript of its own, and so does one whose thread was begun with other
+            prompts than these, by an agent of another dialect say.
 
     Raises:
         AgentError: The conversation holds no question.
@@ -88,7 +90,7 @@ def open_conversation(
     # A run without an answer may have stopped within a step: its transcript is nothing that a model can go on with.
     goes_on = earlier.get("stop_reason") in ("answered", "forced") and bool(closing_id) and closing_id in ids
     new = messages[ids.index(closing_id) + 1 :] if goes_on else messages
-    is_other = kind is not None and not _opened_as(kind, earlier, prompts)
+    is_other = not any(_opened_as(each, earlier, prompts) for each in ([kind] if kind else ["qa", "ramp"]))
     goes_on = goes_on and not is_other and all(message.type != "system" for message in new)
     new = new if goes_on else _with_question(messages, earlier)
     place = max((n for n, message in enumerate(new) if message.type == "human"), default=-1)
@@ -97,11 +99,11 @@ def open_conversation(
     question = require_question(_handed_over(new[place + 1 :]) or asked_last)
     said = [_as_said(message) for n, message in enumerate(new) if n != place and _is_said(message)]
     if goes_on:
-        return [*said, HumanMessage(neutralise(question))], True
+        return [*said, HumanMessage(_harmless(question))], True
     system, *examples, asked = opening_messages(question, kind or "qa", prompts, search_first)
     # Once each: an application may say the same at every turn.
     wanted = dict.fromkeys(str(message.text) for message in messages if message.type == "system")
-    system = SystemMessage("\n\n".join([str(system.content), *map(neutralise, wanted)]))
+    system = SystemMessage("\n\n".join([str(system.content), *map(_harmless, wanted)]))
     return [system, *examples, *said, asked], False
 
 
@@ -114,14 +116,15 @@ def _with_question(messages: Sequence[AnyMessage], earlier: Mapping[str, Any]) -
     if not earlier.get("stop_reason") or not closing_id or closing_id not in ids:
         return messages
     before, after = messages[: ids.index(closing_id)], messages[ids.index(closing_id) :]
-    is_said = any(message.type == "human" and str(message.text) == asked for message in before)
+    is_said = any(message.type == "human" and encodable(str(message.text)) == asked for message in before)
     return messages if is_said else [*before, HumanMessage(asked), *after]
 
 
 def _opened_as(kind: str, earlier: Mapping[str, Any], prompts: PromptSet) -> bool:
     """Whether the transcript of a thread's last run opens with the prompt for a kind of task."""
     first: Sequence[AnyMessage] = (earlier.get("transcript") or [])[:1]
-    return any(str(message.text).startswith(prompts.system_for(kind)) for message in first)
+    ours = prompts.system_for(kind)
+    return any(str(message.text) == ours or str(message.text).startswith(f"{ours}\n\n") for message in first)
 
 
 def opening_text(question: str, shown: Sequence[Passage], numbers: Sequence[int] | None = None) -> str:
@@ -134,6 +137,11 @@ def opening_query(question: str) -> str:
     return restore(question).replace(MASK, " ")
 
 
+def _harmless(text: str) -> str:
+    # Half a surrogate pair, which applications cut off the end of a text, no API takes and no tokenizer.
+    return neutralise(encodable(text))
+
+
 def _is_said(message: BaseMessage) -> bool:
     # A reply that calls tools says who does what in the application; neither it nor the results are said to anybody.
     is_reply = isinstance(message, AIMessage) and not message.tool_calls
@@ -142,8 +150,8 @@ def _is_said(message: BaseMessage) -> bool:
 
 def _as_said(message: BaseMessage) -> AnyMessage:
     if isinstance(message, AIMessage):
-        return AIMessage(neutralise(said_before(message)))
-    return HumanMessage(neutralise(str(message.text)))
+        return AIMessage(_harmless(said_before(message)))
+    return HumanMessage(_harmless(str(message.text)))
 
 
 def _handed_over(messages: Sequence[BaseMessage]) -> str:

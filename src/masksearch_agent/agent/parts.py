@@ -22,6 +22,7 @@ from masksearch_agent.agent.protocol import clean_text
 from masksearch_agent.agent.search_runs import arun_as_retriever, run_as_retriever
 from masksearch_agent.agent.speech import tell_streams_what_is_said
 from masksearch_agent.agent.structure import Filled, Structurer
+from masksearch_agent.agent.text_turns import without_turn_ids
 from masksearch_agent.calls.chat import open_chat_model
 from masksearch_agent.concurrency import afinish_within, finish_within, is_bound_to_thread
 from masksearch_agent.config.agent import AgentSettings
@@ -110,7 +111,8 @@ class Parts:
         tell_streams_what_is_said(self.is_tagged)
         if self.is_recording:
             return caller.invoke(messages, **keywords)
-        return finish_within(left_s, lambda: caller.invoke(messages, **keywords))
+        said = without_turn_ids(messages)
+        return finish_within(left_s, lambda: caller.invoke(said, **keywords))
 
     async def acall(self, messages: list[AnyMessage], keywords: dict[str, Any], left_s: float) -> AIMessage:
         """Do what `call` does, without blocking."""
@@ -118,7 +120,7 @@ class Parts:
         tell_streams_what_is_said(self.is_tagged)
         if self.is_recording:
             return await caller.ainvoke(messages, **keywords)
-        return await afinish_within(left_s, caller.ainvoke(messages, **keywords))
+        return await afinish_within(left_s, caller.ainvoke(without_turn_ids(messages), **keywords))
 
     def find(
         self, queries: Sequence[str], depth: int, context: RunContext, left_s: float

@@ -33,9 +33,12 @@ AgentInput: TypeAlias = (
     | None
 )
 """What chat models take, of which the last message of a human is the question; `{"question": …}` (with `"kind": "ramp"`
-for a masked passage) or `{"messages": …}`, whose other keys are left alone; or what goes on with a thread that was
-interrupted: None or `Command(resume=…)`. On a thread that has run before, `question` starts afresh, and all else goes
-on with the conversation."""
+for a masked passage) or `{"messages": …}`, whose other keys are left alone, or a dataclass or pydantic model of these,
+as a parent's state may be; or what goes on with a thread that was interrupted: None or `Command(resume=…)`. On a thread
+that has run before, `question` starts afresh, and all else goes on with the conversation."""
+
+
+_KEYS = ("question", "kind", "messages")
 
 
 class AgentRun:
@@ -126,8 +129,10 @@ def graph_input(input: AgentInput) -> SearchInput | Command[Any] | None:
         return input
     if isinstance(input, str):
         return {"messages": _messages(input)}
+    if dataclasses.is_dataclass(input) or _is_state(input):
+        input = {key: getattr(input, key) for key in _KEYS if hasattr(input, key)}
     if isinstance(input, Mapping):
-        asked = {key: input[key] for key in ("question", "kind", "messages") if input.get(key) is not None}
+        asked = {key: input[key] for key in _KEYS if input.get(key) is not None}
         if not asked.keys() & {"question", "messages"}:
             raise AgentError(
                 f"the input has the keys {sorted(input)}; expected `question` (and `kind`) or `messages`"
@@ -136,6 +141,11 @@ def graph_input(input: AgentInput) -> SearchInput | Command[Any] | None:
             asked["messages"] = _messages(asked["messages"])
         return cast(SearchInput, asked)
     return {"messages": _messages(input)}
+
+
+def _is_state(input: object) -> bool:
+    """Whether an input is a state whose schema is a pydantic model; messages and prompts are models too."""
+    return isinstance(input, BaseModel) and not isinstance(input, BaseMessage | PromptValue)
 
 
 def _messages(given: Any) -> list[AnyMessage]:

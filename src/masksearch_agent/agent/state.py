@@ -157,7 +157,7 @@ def outcome_of(
     replies = (m.usage_metadata for m in messages if isinstance(m, AIMessage) and m.usage_metadata)
     return trajectory, Usage(
         model_calls=len(turns),
-        prompt_tokens=sum(usage["input_tokens"] for usage in replies),
+        prompt_tokens=sum(usage.get("input_tokens", 0) for usage in replies),
         sampled_tokens=state["sampled_tokens"],
         searches=len(trajectory.queries),
         seconds=time.perf_counter() - started_s,

@@ -91,8 +91,8 @@ class Structurer:
         for _ in range(_MAX_REPAIRS + 1):
             said = f"{asked}\n\nYour last reply did not fit: {problem}" if problem else asked
             output = yield [SystemMessage(_SYSTEM), HumanMessage(said)]
-            usage = output["raw"].usage_metadata if isinstance(output["raw"], AIMessage) else None
-            sampled += usage["output_tokens"] if usage else 0
+            usage: Any = output["raw"].usage_metadata if isinstance(output["raw"], AIMessage) else None
+            sampled += usage.get("output_tokens", 0) if usage else 0
             parsed = output["parsed"]
             if isinstance(parsed, self._form):
                 return parsed.model_dump(mode="json"), sampled

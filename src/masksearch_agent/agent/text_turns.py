@@ -11,7 +11,7 @@ from masksearch_agent.records import Turn
 from masksearch_agent.traces.recorder import Recorder, new_turn_id
 from masksearch_agent.traces.rows import POLICY_ROLE
 
-__all__ = ("last_turn_id", "record_text")
+__all__ = ("last_turn_id", "record_text", "without_turn_ids")
 
 
 def record_text(
@@ -40,3 +40,14 @@ def last_turn_id(messages: Sequence[AnyMessage]) -> str | None:
         if isinstance(message, AIMessage):
             return message.response_metadata.get("turn_id")
     return None
+
+
+def without_turn_ids(messages: Sequence[AnyMessage]) -> list[AnyMessage]:
+    """Return messages without the ids of their turns, which differ in every run: a cache of LangChain's knows a call by
+    all that its messages hold."""
+    return [_without_turn_id(message) if isinstance(message, AIMessage) else message for message in messages]
+
+
+def _without_turn_id(reply: AIMessage) -> AIMessage:
+    kept = {key: value for key, value in reply.response_metadata.items() if key != "turn_id"}
+    return reply.model_copy(update={"response_metadata": kept})

@@ -6,11 +6,12 @@ an index of our own, a LangChain retriever and a web search.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
+
+from langchain_core.runnables import run_in_executor
 
 from masksearch_agent.concurrency import is_bound_to_thread
 from masksearch_agent.errors import RetrievalError
@@ -62,7 +63,8 @@ async def asearch_of(backend: SearchBackend, queries: Sequence[str], limit: int)
     try:
         if isinstance(backend, AsyncSearchBackend):
             return await backend.asearch(queries, limit)
-        return await asyncio.to_thread(backend.search, queries, limit)
+        # Not `asyncio.to_thread`, which waits for ever where `next` found nothing: no future takes a StopIteration.
+        return await run_in_executor(None, backend.search, queries, limit)
     except Exception as failure:
         if not is_bound_to_thread(failure):
             raise

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextvars
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from langchain_core.runnables import run_in_executor
+
 from masksearch_agent.calls.cache import AnswerCache
 from masksearch_agent.calls.patience import PatientCaller
-from masksearch_agent.concurrency import finish_in_thread
+from masksearch_agent.concurrency import finish_in_thread, gather_bounded
 from masksearch_agent.config.calls import CallSettings
 from masksearch_agent.errors import RetrievalError
 from masksearch_agent.jsonl import dump_record, load_record
@@ -55,7 +56,7 @@ class PatientBackend:
             ServiceRefusedError: The service refused for good.
         """
         wanted = limit if self._max_limit is None else min(limit, self._max_limit)
-        return list(await asyncio.gather(*(self._ask(query, wanted) for query in queries)))
+        return await gather_bounded(lambda query: self._ask(query, wanted), queries, len(queries))
 
     async def _ask(self, query: str, limit: int) -> list[ScoredPassage]:
         known = self._cache.get(self.name, query, limit) if self._cache is not None else None
@@ -70,7 +71,6 @@ class PatientBackend:
         if isinstance(self._backend, AsyncSearchBackend):
             [hits] = await self._backend.asearch([query], limit)
         else:
-            loop = asyncio.get_running_loop()
             run = contextvars.copy_context().run
-            [hits] = await loop.run_in_executor(self._threads, run, self._backend.search, [query], limit)
+            [hits] = await run_in_executor(self._threads, run, self._backend.search, [query], limit)
         return hits

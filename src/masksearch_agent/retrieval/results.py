@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -14,7 +13,7 @@ from langchain_core.messages import ToolMessage
 from langchain_core.runnables.config import ContextThreadPoolExecutor
 from pydantic_core import to_jsonable_python
 
-from masksearch_agent.concurrency import finish_in_thread, is_bound_to_thread
+from masksearch_agent.concurrency import finish_in_thread, gather_bounded, is_bound_to_thread
 from masksearch_agent.errors import RetrievalError
 from masksearch_agent.records import Passage, ScoredPassage, content_id
 
@@ -68,7 +67,7 @@ class AwaitedSource(Source):
 
     async def asearch(self, queries: Sequence[str], limit: int) -> list[list[ScoredPassage]]:
         """Return what `search` returns."""
-        outputs = await asyncio.gather(*(self._aask(query, limit) for query in queries))
+        outputs = await gather_bounded(lambda query: self._aask(query, limit), queries, len(queries))
         return [hits_from_output(output, limit) for output in outputs]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -12,6 +11,7 @@ from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, Callba
 from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
 from langchain_core.retrievers import BaseRetriever
+from langchain_core.runnables import run_in_executor
 from pydantic import Field
 
 from masksearch_agent.errors import RetrievalError
@@ -67,7 +67,7 @@ class MaskSearchRetriever(BaseRetriever):
     async def _aget_relevant_documents(
         self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun, **options: Any
     ) -> list[Document]:
-        return await asyncio.to_thread(self._find, query, **options)
+        return await run_in_executor(None, self._find, query, **options)
 
     def _find(self, query: str, k: int | None = None, filter: MetadataFilter | None = None) -> list[Document]:
         limit, wanted = self.k if k is None else k, self.filter if filter is None else filter

@@ -175,7 +175,10 @@ class Search:
                 f"{type(self._backend).__name__} returned {len(rankings)} result lists for {len(missing)} "
                 "queries; a backend must return one list per query"
             )
-        fresh = {query: tuple(ranking[:limit]) for query, ranking in zip(missing, rankings, strict=True)}
+        fresh = {
+            query: tuple(map(_written, ranking[:limit]))
+            for query, ranking in zip(missing, rankings, strict=True)
+        }
         with self._lock:
             self._cache.update({(query, limit): hits for query, hits in fresh.items()})
             while len(self._cache) > self._cache_size:
@@ -186,6 +189,16 @@ class Search:
 def _normal(query: str) -> str:
     # Tokenizers and HTTP clients refuse half surrogates, and with them all queries of a batch.
     return " ".join(encodable(query).split())
+
+
+def _written(hit: ScoredPassage) -> ScoredPassage:
+    # Snippets are cut within a character, and neither a chat model nor a client can be sent half of one.
+    passage = hit.passage
+    texts = (passage.title, passage.text, passage.source)
+    title, text, source = map(encodable, texts)
+    if (title, text, source) == texts:
+        return hit
+    return replace(hit, passage=replace(passage, title=title, text=text, source=source))
 
 
 def cut_to_words(passage: Passage, limit: int | None) -> Passage:

@@ -9,7 +9,7 @@ from langchain_core.tools import BaseTool, StructuredTool
 from masksearch_agent.records import Passage, ScoredPassage
 from masksearch_agent.retrieval.search import Search
 
-__all__ = ("make_search_tool",)
+__all__ = ("found_text", "make_search_tool")
 
 
 def make_search_tool(search: Search, name: str = "search", limit: int = 5) -> BaseTool:
@@ -35,8 +35,13 @@ def make_search_tool(search: Search, name: str = "search", limit: int = 5) -> Ba
 
 def _output(hits: Sequence[ScoredPassage]) -> tuple[str, list[Passage]]:
     passages = [hit.passage for hit in hits]
+    return found_text(passages), passages
+
+
+def found_text(passages: Sequence[Passage]) -> str:
+    """Return passages as a model reads them that called a tool."""
     lines = [
         f"[{number}] {passage.title}: {passage.text}" if passage.title else f"[{number}] {passage.text}"
         for number, passage in enumerate(passages, start=1)
     ]
-    return "\n".join(lines) or "No passage found.", passages
+    return "\n".join(lines) or "No passage found."

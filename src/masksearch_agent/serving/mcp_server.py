@@ -11,6 +11,7 @@ from pydantic import Field
 
 from masksearch_agent.agent.runnable import MaskSearchAgent
 from masksearch_agent.errors import needs_extra
+from masksearch_agent.retrieval.tool import found_text
 from masksearch_agent.serving.mcp_answers import Answer, Results
 
 if TYPE_CHECKING:
@@ -47,8 +48,7 @@ def make_mcp_server(agent: MaskSearchAgent, port: int = 8000) -> "FastMCP[Any]":
     ) -> Annotated[CallToolResult, Results]:
         [hits] = await agent.search.asearch([query], limit)
         results = Results.of(hit.passage for hit in hits)
-        texts = [f"[{n}] {result.title}: {result.text}" for n, result in enumerate(results.results, start=1)]
-        said = [TextContent(type="text", text="\n".join(texts) or "No passage found.")]
+        said = [TextContent(type="text", text=found_text([hit.passage for hit in hits]))]
         return CallToolResult(content=said, structuredContent=results.model_dump(mode="json"))
 
     described = "Answer a question by searching a document collection, step by step."

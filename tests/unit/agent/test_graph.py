@@ -19,6 +19,7 @@ from masksearch_agent.agent.graph import build_search_graph
 from masksearch_agent.agent.parts import Parts
 from masksearch_agent.agent.prompts import COMPACT_PROMPTS
 from masksearch_agent.agent.protocol import STOP_STRINGS
+from masksearch_agent.agent.runnable import MaskSearchAgent
 from masksearch_agent.config.agent import AgentSettings
 from masksearch_agent.errors import AgentError
 from masksearch_agent.records import Sampling
@@ -449,3 +450,13 @@ def test_a_long_passage_is_shown_up_to_its_limit_and_no_further():
         "Ada is a",
     ]
     assert "[2] Ada: Ada is a\n" in str(state["transcript"][3].text)
+
+
+def test_braces_in_the_message_after_a_malformed_step_stay_as_they_are():
+    prompts = COMPACT_PROMPTS.model_copy(update={"repair": 'Not {"a": 1}: {problem} {0}'})
+    model = ScriptedChatModel(script=[MALFORMED, ANSWER])
+    agent = MaskSearchAgent(model, DictRetriever(entries=PASSAGES), prompts=prompts)
+    assert agent.invoke("Who {founded} Harrow?").answer == "Ada"
+    said = str(model.calls[-1][-1].text)
+    assert said.startswith('Not {"a": 1}: Malformed step: ')
+    assert said.endswith(" {0}")

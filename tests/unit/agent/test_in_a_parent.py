@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Annotated, Any
 
 import pytest
 from fakes.agents import SEARCH, THREAD, echo, make_agent
@@ -15,9 +15,10 @@ from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMes
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, StateGraph
-from langgraph.graph.message import MessagesState
+from langgraph.graph.message import MessagesState, add_messages
 from langgraph.runtime import get_runtime
 from langgraph.types import Command
+from pydantic import BaseModel
 
 from masksearch_agent.agent import parts
 from masksearch_agent.agent.context import Choices, RunContext
@@ -113,6 +114,30 @@ async def test_the_agent_itself_is_a_node_of_a_graph_of_messages():
     assert (state["answer"], state["user_id"]) == ("one", 7)
     state = await graph.ainvoke({"messages": [HumanMessage("two")]}, THREAD)
     assert said(state["messages"])[2:] == [("human", "two"), ("ai", "two")]
+
+
+class ModelState(BaseModel):
+    messages: Annotated[list[AnyMessage], add_messages] = []
+    user_id: int = 7
+
+
+@dataclass
+class DataState:
+    messages: Annotated[list[AnyMessage], add_messages] = field(default_factory=list)
+    user_id: int = 7
+
+
+@pytest.mark.parametrize("schema", [ModelState, DataState])
+async def test_the_agent_takes_a_state_that_is_a_class(schema: Any):
+    agent = make_agent()
+    parent = StateGraph(schema)
+    parent.add_node("research", agent)
+    parent.add_node("ask_again", lambda state: {"messages": agent.invoke(state).messages})
+    parent.add_edge(START, "research")
+    parent.add_edge("research", "ask_again")
+    asked = {"messages": [HumanMessage("one")]}
+    for state in (parent.compile().invoke(asked), await parent.compile().ainvoke(asked)):
+        assert said(state["messages"]) == [("human", "one"), ("ai", "one"), ("ai", "one")]
 
 
 # --- handoffs ----------------------------------------------------------------------------------------------

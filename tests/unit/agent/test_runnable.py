@@ -12,11 +12,14 @@ from fakes.agents import ANSWER, SEARCH, echo, make_agent
 from fakes.chat_models import Reply, ScriptedChatModel, ScriptedRecordingModel
 from fakes.passages import ListBackend, make_passages
 from langchain.agents import create_agent
+from langchain_core.caches import InMemoryCache
 from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.globals import set_llm_cache
 from langchain_core.language_models import FakeListChatModel
-from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 from langchain_core.runnables import RunnableConfig, RunnableLambda
 from langgraph.checkpoint.memory import InMemorySaver
+from pydantic import BaseModel
 
 from masksearch_agent.agent.bundle import BundleInfo
 from masksearch_agent.agent.context import RunContext
@@ -418,3 +421,28 @@ def test_any_source_can_be_searched():
     for source in sources:
         answer = MaskSearchAgent(ScriptedChatModel(script=echo), source).invoke("q")
         assert answer.retrieved[0].text == "about founder of Harrow"
+
+
+@pytest.mark.parametrize("tokens_per_reply", [None, 7])
+async def test_a_reply_from_langchain_s_cache_is_one_like_any_other(tokens_per_reply: int | None):
+    class Form(BaseModel):
+        name: str
+
+    def reply(messages: list[BaseMessage]) -> Any:
+        if "in the form" in messages[0].text:
+            return AIMessage("", tool_calls=[{"name": "Form", "args": {"name": "Ada"}, "id": "1"}])
+        return ANSWER if "<information>" in messages[-1].text else SEARCH
+
+    model = ToolModel(script=reply, tokens_per_reply=tokens_per_reply)
+    agent = make_agent(model).replace(response_format=Form)
+    set_llm_cache(InMemoryCache())
+    try:
+        first, second, third = agent.invoke("who?"), agent.invoke("who?"), await agent.ainvoke("who?")
+    finally:
+        set_llm_cache(None)
+    # The first run's two steps and form. What comes from the cache says that it cost nothing, where it said nothing
+    # before, so that the second run's second step reads other messages.
+    assert len(model.calls) == 4
+    for again in (second, third):
+        assert (again.answer, again.structured, again.searches) == ("Ada", Form(name="Ada"), first.searches)
+        assert again.usage.sampled_tokens == first.usage.sampled_tokens

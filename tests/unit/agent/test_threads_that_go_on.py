@@ -26,6 +26,7 @@ from langgraph.types import Command, interrupt
 from masksearch_agent.agent import parts
 from masksearch_agent.agent.context import Choices
 from masksearch_agent.agent.escaping import neutralise
+from masksearch_agent.agent.prompts import FULL_PROMPTS
 from masksearch_agent.agent.runnable import MaskSearchAgent
 from masksearch_agent.config.agent import AgentSettings
 from masksearch_agent.errors import AgentError
@@ -33,6 +34,7 @@ from masksearch_agent.errors import AgentError
 PASSAGES = {"founder of Harrow": ["Harrow: Ada founded Harrow."]}
 THREAD: RunnableConfig = {"configurable": {"thread_id": "t"}}
 ANSWER = "<think>a</think><answer>x</answer>"
+SEARCH = "<think>a</think><search>founder of Harrow</search>"
 
 
 class ToolModel(ScriptedChatModel):
@@ -196,3 +198,55 @@ def test_brackets_without_end_are_malformed_and_no_more(queries: str) -> None:
     model = ToolModel(script=[call("search", queries=queries), AIMessage(queries), AIMessage("Ada")])
     settings = AgentSettings(dialect="tools", max_repairs=3)
     assert MaskSearchAgent(model, DictRetriever(entries=PASSAGES), settings).invoke("q").stop_reason
+
+
+def tools_reply(messages: list[BaseMessage]) -> AIMessage:
+    return AIMessage("Ada") if messages[-1].type == "tool" else call("search", queries=["founder of Harrow"])
+
+
+def tags_reply(messages: list[BaseMessage]) -> str:
+    is_read = "<information>" in messages[-1].text
+    return "<think>b</think><answer>Ada</answer>" if is_read else SEARCH
+
+
+@pytest.mark.parametrize("dialects", [("tags", "tools"), ("tools", "tags")])
+def test_a_thread_that_an_agent_of_another_dialect_began_goes_on_in_this_one(dialects: Any) -> None:
+    saver = InMemorySaver()
+
+    def reply(messages: list[BaseMessage]) -> Any:
+        # As models do: in the form that the system prompt asks for.
+        return tags_reply(messages) if "<search>" in messages[0].text else tools_reply(messages)
+
+    for question, dialect in zip(("Who founded Harrow?", "Who, again?"), dialects, strict=True):
+        model = ToolModel(script=reply)
+        settings = AgentSettings(dialect=dialect)
+        agent = MaskSearchAgent(model, DictRetriever(entries=PASSAGES), settings, checkpointer=saver)
+        answer = agent.invoke(question, THREAD)
+        assert (answer.answer, answer.stop_reason) == ("Ada", "answered")
+    said = [(message.type, message.text) for message in model.calls[0][1:]]
+    assert said == [("human", "Who founded Harrow?"), ("ai", "Ada"), ("human", "Who, again?")]
+
+
+def test_a_thread_goes_on_under_the_prompts_that_the_agent_has_now() -> None:
+    saver = InMemorySaver()
+    make_agent(ScriptedChatModel(script=[ANSWER]), checkpointer=saver).invoke("one", THREAD)
+    prompts = FULL_PROMPTS.model_copy(update={"question_system": "Answer in verse."})
+    model = ScriptedChatModel(script=[ANSWER])
+    make_agent(model, checkpointer=saver, prompts=prompts).invoke("two", THREAD)
+    assert [message.text for message in model.calls[0]] == ["Answer in verse.", "one", "x", "two"]
+
+
+@pytest.mark.parametrize("dialect", ["tags", "tools"])
+def test_half_a_surrogate_pair_in_a_conversation_costs_a_character(dialect: Any) -> None:
+    model = ToolModel(script=[AIMessage("Ada") if dialect == "tools" else ANSWER])
+    settings = AgentSettings(dialect=dialect)
+    agent = MaskSearchAgent(model, lambda query: [], settings, checkpointer=InMemorySaver())
+    cut = "cut \ud83d"
+    agent.invoke([SystemMessage(cut), HumanMessage(cut), AIMessage(cut), HumanMessage(cut)], THREAD)
+    agent.invoke({"question": cut}, THREAD)
+    agent.invoke(cut, THREAD)
+    for message in [message for messages in model.calls for message in messages]:
+        message.text.encode()
+    assert [message.text for message in model.calls[0][1:]] == ["cut ?"] * 3
+    # What was asked is read once, though the thread holds it as it came.
+    assert [message.text for message in model.calls[-1][1:] if message.type == "human"] == ["cut ?"] * 2

@@ -30,8 +30,9 @@ from langgraph.prebuilt import InjectedState
 from pydantic import BaseModel, PrivateAttr
 
 from masksearch_agent.agent.runnable import MaskSearchAgent
+from masksearch_agent.config.calls import CallSettings
 from masksearch_agent.config.retrieval import RetrievalSettings
-from masksearch_agent.errors import RetrievalError
+from masksearch_agent.errors import RetrievalError, ServiceError
 from masksearch_agent.retrieval.adapters import as_search
 from masksearch_agent.retrieval.index import build_index
 from masksearch_agent.retrieval.search import Search
@@ -518,6 +519,35 @@ async def test_async_functions_are_awaited_and_serve_sync_code_too():
         # From sync code that an event loop calls, as in a notebook, and from plain sync code.
         assert texts(as_search(source), "a", "b") == [["about a"], ["about b"]]
         assert await asyncio.to_thread(texts, as_search(source), "c") == [["about c"]]
+
+
+@pytest.mark.parametrize("calls", [None, CallSettings(patience_s=0)])
+async def test_a_function_that_takes_the_next_of_nothing_fails_at_once(calls: CallSettings | None):
+    def find(query: str) -> str:
+        return next(text for text in ("Ada", "Bram") if text == query)
+
+    search = as_search(find, calls=calls)
+    assert await atexts(search, "Ada") == [["Ada"]]
+    with pytest.raises((RuntimeError, ServiceError)):
+        await asyncio.wait_for(search.asearch(["Carl"], 1), timeout=20)
+
+
+@pytest.mark.parametrize("calls", [None, CallSettings(patience_s=0)])
+async def test_a_query_that_fails_leaves_none_of_the_others_running(calls: CallSettings | None):
+    ended: list[str] = []
+
+    async def ask(query: str) -> list[str]:
+        if query == "bad":
+            raise ValueError("no such query")
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.append(query)
+        return []
+
+    with pytest.raises((ValueError, ServiceError), match="no such query"):
+        await as_search(ask, calls=calls).asearch(["a", "bad", "b"], 1)
+    assert sorted(ended) == ["a", "b"]
 
 
 @pytest.mark.parametrize("wrap", [lambda function: function, RunnableLambda], ids=["function", "runnable"])

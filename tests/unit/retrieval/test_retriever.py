@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import pickle
 from collections.abc import Iterator
@@ -295,3 +296,9 @@ def test_a_filter_of_another_type_is_refused_and_a_missing_key_fits_nothing(fold
         retriever.invoke("fox", filter="language")
     assert retriever.invoke("fox", filter={"no such key": "x"}) == []
     assert len(retriever.invoke("fox", filter={"no such key": None})) == 5
+
+
+async def test_a_filter_that_takes_the_next_of_nothing_fails_at_once(folder: Path):
+    retriever = MaskSearchRetriever(index=folder, filter=lambda found: next(iter(())))
+    with pytest.raises(RuntimeError):
+        await asyncio.wait_for(retriever.ainvoke("fox"), timeout=20)

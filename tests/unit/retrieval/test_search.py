@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -52,6 +53,16 @@ def test_half_a_surrogate_pair_in_a_query_costs_a_character():
     search = Search(backend, cache_size=9)
     search.prefetch(["q\ud83d"], 2)
     assert [ids(hits) for hits in search.search(["q\ud83d", "über"], 2)] == [["p0", "p1"], ["p39", "p38"]]
+
+
+def test_half_a_surrogate_pair_in_what_is_found_costs_a_character():
+    cut = replace(PASSAGES[0], title="smile \ud83d", text="a snippet \ude00", source="über \ud83d")
+    whole = replace(PASSAGES[1], text="über 😀")
+    found = Search(ListBackend({"q": [cut, whole]})).search(["q"], 2)[0]
+    assert [hit.passage for hit in found] == [
+        replace(PASSAGES[0], title="smile ?", text="a snippet ?", source="über ?"),
+        whole,
+    ]
 
 
 def test_a_known_query_is_not_asked_again(backend: ListBackend):

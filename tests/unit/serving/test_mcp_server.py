@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import socket
 import subprocess
@@ -121,6 +122,17 @@ async def test_what_it_serves_can_be_searched_again():
         )
         refused = await search.ainvoke(call(search, query="fox", limit=0))
         assert refused.status == "error"
+
+
+async def test_a_passage_without_a_title_is_its_text():
+    passage = Passage("p", "", "A fox, cut \ud83d", metadata={"note": "cut \ud83d"})
+    server = make_mcp_server(MaskSearchAgent(ScriptedChatModel(script=["?"]), lambda query: [passage]))
+    async with create_connected_server_and_client_session(server._mcp_server) as session:
+        _, search = await load_mcp_tools(session)
+        message = await search.ainvoke(call(search, query="fox"))
+    assert message.text == "[1] A fox, cut ?"
+    # All of it can be written as JSON, as a server sends it.
+    assert json.dumps(message.artifact, ensure_ascii=False).encode().count(b"cut ?") == 2
 
 
 async def test_a_failure_reaches_the_client_as_one():
