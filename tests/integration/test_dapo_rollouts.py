@@ -135,7 +135,8 @@ def test_training_under_autocast_differs_from_the_sampler_by_rounding_only(
     )
     trainer.train()
     [logged] = [entry for entry in trainer.state.log_history if "loss" in entry]
-    assert 1e-4 < logged["sampling/sampling_logp_difference/mean"] < 0.05
+    # In float32 it is some 1e-7.
+    assert 1e-5 < logged["sampling/sampling_logp_difference/mean"] < 0.05
     assert logged["sampling/importance_sampling_ratio/mean"] == pytest.approx(1, abs=0.05)
     assert {parameter.dtype for parameter in policy.model.parameters()} == {torch.float32}
 

@@ -47,10 +47,10 @@ def passages_of_loaded(loaded: Loaded, settings: CorpusSettings | None = None) -
 
 
 def _passages_of_document(document: Document, max_words: int) -> Iterator[Passage]:
-    known = FrozenDict(document.metadata)
-    source = clean_text(str(known.get("source") or known.get("url") or ""))
-    named = known.get("title")
-    title = "" if isinstance(named, tuple | dict) else as_text(named)
+    told, known = document.metadata, FrozenDict(document.metadata)
+    source = clean_text(str(told.get("source") or told.get("url") or ""))
+    named = told.get("title")
+    title = "" if isinstance(named, list | tuple | dict) else as_text(named)
     title = " ".join((title or (source if "://" in source else PurePath(source).stem)).split())
     document_id = str(document.id or known.get("id") or source)
     whose = (document_id, known) if document_id or known else ()
