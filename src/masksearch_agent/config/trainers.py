@@ -163,11 +163,11 @@ class DAPOSettings(Settings):
     )
     lora_rank: int = 0
     bf16: bool = False
-    """Compute the training passes under bfloat16 autocast. Full weights stay float32, because a step of a usual size is
-    lost in bfloat16's rounding, and the local engine samples from them in float32: from the very policy that is
-    trained. What autocast rounds away is logged as `sampling/sampling_logp_difference` and corrected by the importance
-    weights. Weights under adapters stay as they were saved, for both. A CPU that is slower in bfloat16 computes all in
-    float32 instead."""
+    """Compute under bfloat16 autocast. Full weights stay float32, because a step of a usual size is lost in bfloat16's
+    rounding. The local engine samples from the model that is trained and rounds as it does; what batches of another
+    shape round otherwise is logged as `sampling/sampling_logp_difference` and corrected by the importance weights.
+    Weights under adapters stay as they were saved, for both. A CPU that is slower in bfloat16 computes all in float32
+    instead."""
     gradient_checkpointing: bool = False
     save_steps: int = Field(default=20, gt=0)
     """Rounded up to whole rollout batches (`updates_per_rollout`): in the middle of one a run cannot go on exactly."""

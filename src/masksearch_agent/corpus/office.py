@@ -6,7 +6,6 @@ import zipfile
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from io import BytesIO
-from itertools import zip_longest
 from typing import Any
 from xml.etree import ElementTree
 
@@ -16,6 +15,7 @@ from masksearch_agent.text.values import as_text
 __all__ = ("read_sheets", "read_slides", "read_word")
 
 _OFFICE = "http://schemas.openxmlformats.org"
+_CHART = f"{{{_OFFICE}/drawingml/2006/chart}}"
 _UNREAD_BY_MAMMOTH = (b"oMath", b"fldSimple", b"<w:cr", b"<w:drawing")
 _READ_THROUGH = "smartTag"
 """Of what is in one mammoth reads what is in it."""
@@ -40,6 +40,8 @@ def _spell_out(raw: bytes) -> BytesIO:
     mended = BytesIO()
     with zipfile.ZipFile(BytesIO(raw)) as packed, zipfile.ZipFile(mended, "w") as file:
         for entry in packed.infolist():
+            if entry.filename.startswith("word/media/"):
+                continue  # Pictures are not read, and a damaged one costs nothing.
             content = packed.read(entry)
             is_text = entry.filename.startswith("word/") and entry.filename.endswith(".xml")
             if is_text and any(name in content for name in _UNREAD_BY_MAMMOTH):
@@ -109,8 +111,10 @@ def read_slides(raw: bytes, encoding: str) -> Document:
 
 
 def _texts_of_shape(shape: Any) -> Iterator[str]:
-    for inner in getattr(shape, "shapes", ()):
-        yield from _texts_of_shape(inner)
+    if hasattr(shape, "shapes"):
+        for inner in shape.shapes:
+            yield from _texts_of_shape(inner)
+        return
     if shape.has_text_frame:
         yield shape.text_frame.text
     if shape.has_table:
@@ -124,21 +128,46 @@ def _texts_of_shape(shape: Any) -> Iterator[str]:
 
 
 def _texts_of_chart(chart: Any) -> Iterator[str]:
+    """Yield the title and a table for each plot, of whatever kind: as XML, since python-pptx knows only some kinds."""
     if chart.has_title and chart.chart_title.has_text_frame:
         yield chart.chart_title.text_frame.text
-    for plot in chart.plots:
-        series = list(plot.series)
-        columns = zip_longest(_categories_of(plot), *(each.values for each in series))
-        rows = [["", *(each.name for each in series)], *(map(as_text, cells) for cells in columns)]
+    for plot in chart.element.iterfind(f".//{_CHART}plotArea/*"):
+        series = plot.findall(f"{_CHART}ser")
+        if not series:
+            continue
+        labels = _points_of(series[0], "cat") or _points_of(series[0], "xVal")
+        columns = [_points_of(each, "val") or _points_of(each, "yVal") for each in series]
+        places = sorted({place for column in (labels, *columns) for place in column})
+        rows = [["", *map(_name_of, series)]]
+        rows += [[column.get(place, "") for column in (labels, *columns)] for place in places]
         yield "\n".join(" | ".join(filter(None, row)) for row in rows)
 
 
-def _categories_of(plot: Any) -> list[str]:
-    labels = [str(label) for label in plot.categories]
-    form = "".join(plot._element.xpath("c:ser[1]/c:cat//c:formatCode/text()"))
-    if not set(form.lower()) & set("ymd"):
-        return labels
-    return [as_text(_DAY_ZERO + timedelta(days=float(label))) for label in labels]
+def _name_of(series: Any) -> str:
+    name = series.find(f"{_CHART}tx")
+    return "" if name is None else " ".join(value.text or "" for value in name.iter(f"{_CHART}v"))
+
+
+def _points_of(series: Any, axis: str) -> dict[int, str]:
+    """Return the texts of an axis by their places; of labels in several levels the innermost ones."""
+    told = series.find(f"{_CHART}{axis}")
+    if told is None:
+        return {}
+    form = "".join(each.text or "" for each in told.iter(f"{_CHART}formatCode")).lower()
+    points = next(told.iter(f"{_CHART}lvl"), told).iter(f"{_CHART}pt")
+    are_days = axis == "cat" and any(letter in form for letter in "ymd")
+    return {
+        int(point.get("idx")): _text_of_point(point.findtext(f"{_CHART}v") or "", are_days)
+        for point in points
+    }
+
+
+def _text_of_point(text: str, is_day: bool) -> str:
+    try:
+        number = float(text)
+        return as_text(_DAY_ZERO + timedelta(days=number) if is_day else number)
+    except (ValueError, OverflowError):
+        return text  # A word, or what a sheet says where it has no number.
 
 
 def read_sheets(raw: bytes, encoding: str) -> Document:

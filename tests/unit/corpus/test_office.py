@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 import zipfile
+from collections.abc import Callable
 from datetime import date, timedelta
 
 import pptx
+import pytest
 import xlsxwriter
-from pptx.chart.data import CategoryChartData
+from pptx.chart.data import CategoryChartData, ChartData, XyChartData
 from pptx.enum.chart import XL_CHART_TYPE
 
 from masksearch_agent.corpus.office import read_sheets, read_slides, read_word
@@ -16,7 +18,7 @@ from masksearch_agent.corpus.office import read_sheets, read_slides, read_word
 SPACE = "http://schemas.openxmlformats.org"
 
 
-def text_of_word(body: str) -> str:
+def file_of_word(body: str) -> bytes:
     spaces = {
         "w": f"{SPACE}/wordprocessingml/2006/main",
         "m": f"{SPACE}/officeDocument/2006/math",
@@ -32,7 +34,12 @@ def text_of_word(body: str) -> str:
             "</Relationships>",
         )
         file.writestr("word/document.xml", f"<w:document {names}><w:body>{body}</w:body></w:document>")
-    return " ".join(" ".join(text for _, text in read_word(packed.getvalue(), "").sections).split())
+        file.writestr("word/media/image1.png", b"a picture")
+    return packed.getvalue()
+
+
+def text_of_word(body: str) -> str:
+    return " ".join(" ".join(text for _, text in read_word(file_of_word(body), "").sections).split())
 
 
 def test_a_formula_is_read_where_it_stands() -> None:
@@ -43,6 +50,13 @@ def test_a_formula_is_read_where_it_stands() -> None:
         f"<w:p><m:oMathPara><m:oMath>{power}</m:oMath></m:oMathPara></w:p>"
     )
     assert text_of_word(body) == "Half is (a+b)/2, and so c^2"
+
+
+def test_a_damaged_picture_costs_no_file() -> None:
+    raw = file_of_word("<w:p><w:r><w:t>Half is </w:t></w:r><m:oMath><m:r><m:t>x</m:t></m:r></m:oMath></w:p>")
+    damaged = raw.replace(b"a picture", b"a pXcture")
+    assert damaged != raw
+    assert [text.strip() for _, text in read_word(damaged, "").sections] == ["Half is x"]
 
 
 def test_fields_line_ends_and_text_boxes_are_read() -> None:
@@ -63,38 +77,79 @@ def test_fields_line_ends_and_text_boxes_are_read() -> None:
     assert text_of_word(body) == "Table 1 says so. In a box. In a box. In a box."
 
 
-def test_a_chart_says_its_numbers() -> None:
+def file_of_chart(data: ChartData, kind: XL_CHART_TYPE, title: str = "") -> bytes:
     slides = pptx.Presentation()
+    shapes = slides.slides.add_slide(slides.slide_layouts[6]).shapes
+    chart = shapes.add_chart(kind, 0, 0, 10**6, 10**6, data).chart
+    if title:
+        chart.has_title = True
+        chart.chart_title.text_frame.text = title
+    file = io.BytesIO()
+    slides.save(file)
+    return file.getvalue()
+
+
+def chart_of_ships() -> CategoryChartData:
     data = CategoryChartData()
     data.categories = ["East", "West"]
     data.add_series("2023", (19.2, 21.0))
     data.add_series("2024", (20.5, None))
-    shapes = slides.slides.add_slide(slides.slide_layouts[6]).shapes
-    chart = shapes.add_chart(XL_CHART_TYPE.COLUMN_CLUSTERED, 0, 0, 10**6, 10**6, data).chart
-    chart.has_title = True
-    chart.chart_title.text_frame.text = "Ships by pier"
-    file = io.BytesIO()
-    slides.save(file)
-    [(_, text)] = read_slides(file.getvalue(), "").sections
-    assert text == "Ships by pier\n\n2023 | 2024\nEast | 19.2 | 20.5\nWest | 21"
+    return data
+
+
+def text_of_slides(raw: bytes) -> str:
+    [(_, text)] = read_slides(raw, "").sections
+    return text
+
+
+def with_charts(raw: bytes, change: Callable[[bytes], bytes]) -> bytes:
+    changed = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(raw)) as packed, zipfile.ZipFile(changed, "w") as file:
+        for entry in packed.infolist():
+            content = packed.read(entry)
+            is_chart = entry.filename.startswith("ppt/charts/") and entry.filename.endswith(".xml")
+            file.writestr(entry.filename, change(content) if is_chart else content)
+    return changed.getvalue()
+
+
+def test_a_chart_says_its_numbers() -> None:
+    raw = file_of_chart(chart_of_ships(), XL_CHART_TYPE.COLUMN_CLUSTERED, "Ships by pier")
+    assert text_of_slides(raw) == "Ships by pier\n\n2023 | 2024\nEast | 19.2 | 20.5\nWest | 21"
 
 
 def test_days_of_a_chart_are_days() -> None:
-    slides = pptx.Presentation()
     data = CategoryChartData()
     data.categories = [date(2020, 1, 1), date(2020, 2, 1)]
     data.add_series("Ships", (1, 2))
-    shapes = slides.slides.add_slide(slides.slide_layouts[6]).shapes
-    shapes.add_chart(XL_CHART_TYPE.LINE, 0, 0, 10**6, 10**6, data)
-    file = io.BytesIO()
-    slides.save(file)
-    [(_, text)] = read_slides(file.getvalue(), "").sections
-    assert text == "Ships\n2020-01-01 | 1\n2020-02-01 | 2"
+    assert text_of_slides(file_of_chart(data, XL_CHART_TYPE.LINE)) == "Ships\n2020-01-01 | 1\n2020-02-01 | 2"
+
+
+def test_points_of_a_chart_have_two_numbers() -> None:
+    data = XyChartData()
+    series = data.add_series("Depth")
+    series.add_data_point(1, 10)
+    series.add_data_point(2.5, 30)
+    assert text_of_slides(file_of_chart(data, XL_CHART_TYPE.XY_SCATTER)) == "Depth\n1 | 10\n2.5 | 30"
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b"lineChart", b"stockChart"),
+        (b"lineChart", b"surfaceChart"),
+        (b"<c:v>21.0</c:v>", b"<c:v>#N/A</c:v>"),
+    ],
+)
+def test_a_chart_of_another_kind_or_without_a_number_costs_no_file(old: bytes, new: bytes) -> None:
+    raw = file_of_chart(chart_of_ships(), XL_CHART_TYPE.LINE)
+    text = text_of_slides(with_charts(raw, lambda content: content.replace(old, new)))
+    assert text == f"2023 | 2024\nEast | 19.2 | 20.5\nWest | {'#N/A' if b'N/A' in new else '21'}"
 
 
 def test_a_diagram_says_its_words() -> None:
     slides = pptx.Presentation()
     slide = slides.slides.add_slide(slides.slide_layouts[6])
+    group = slide.shapes.add_group_shape()
     table = slide.shapes.add_table(1, 1, 0, 0, 9, 9)
     drawing, diagram = f"{SPACE}/drawingml/2006/main", f"{SPACE}/drawingml/2006/diagram"
     points = "".join(f"<a:p><a:r><a:t>{word}</a:t></a:r></a:p>" for word in ("Dig", "Build"))
@@ -109,6 +164,7 @@ def test_a_diagram_says_its_words() -> None:
         f"{{{diagram}}}relIds", {f"{{{SPACE}/officeDocument/2006/relationships}}dm": relation}
     )
     data.append(names)
+    group.element.append(table.element)  # A diagram in a group is said once.
     file = io.BytesIO()
     slides.save(file)
     [(_, text)] = read_slides(file.getvalue(), "").sections
