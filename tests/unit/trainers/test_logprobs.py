@@ -44,12 +44,29 @@ def make_window_model(tokenizer: Any) -> Any:
         return Gemma3ForCausalLM(config).eval()
 
 
+def make_convolution_model(tokenizer: Any) -> Any:
+    """Return a model whose first layer keeps more of what it read than keys and values."""
+    from transformers import Lfm2Config, Lfm2ForCausalLM
+
+    config = Lfm2Config(
+        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2,
+        num_key_value_heads=1, max_position_embeddings=512, layer_types=["conv", "full_attention"],
+        pad_token_id=tokenizer.pad_token_id, eos_token_id=tokenizer.eos_token_id, bos_token_id=None,
+    )  # fmt: skip
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return Lfm2ForCausalLM(config).eval()
+
+
+MAKE_MODEL = {"sliding window": make_window_model, "convolution": make_convolution_model}
+
+
 @pytest.mark.parametrize("sharing", [(), (0, 2, 3), (0, 1, 2, 3, 4)], ids=["none", "some", "all"])
-@pytest.mark.parametrize("kind", ["llama", "sliding window", "checkpointed"])
+@pytest.mark.parametrize("kind", ["llama", "sliding window", "convolution", "checkpointed"])
 def test_trained_tokens_get_the_numbers_and_gradients_of_trl(
     make_trainer: MakeTrainer, tiny_tokenizer: Any, sharing: tuple[int, ...], kind: str
 ) -> None:
-    model = make_window_model(tiny_tokenizer) if kind == "sliding window" else None
+    model = MAKE_MODEL[kind](tiny_tokenizer) if kind in MAKE_MODEL else None
     trainer = make_trainer(ScriptedRunner(useful), model=model)
     if kind == "checkpointed":
         trainer.model.train().gradient_checkpointing_enable()
