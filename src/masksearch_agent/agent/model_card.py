@@ -14,6 +14,7 @@ import yaml
 
 from masksearch_agent.agent.bundle import BUNDLE_FILE, BundleInfo, read_bundle_info
 from masksearch_agent.errors import BundleError, needs_extra
+from masksearch_agent.failures import is_transient
 from masksearch_agent.files import replace_text
 
 __all__ = ("model_card", "push_bundle")
@@ -37,7 +38,7 @@ def push_bundle(bundle: Path, repo_id: str, is_private: bool = True) -> str:
         The address of the commit.
 
     Raises:
-        BundleError: There is no bundle, or the hub refuses it.
+        BundleError: There is no bundle, or the hub refuses it or is not reached.
         MissingExtraError: `huggingface_hub` is not installed.
     """
     with needs_extra("train"):
@@ -58,6 +59,14 @@ def push_bundle(bundle: Path, repo_id: str, is_private: bool = True) -> str:
             raise BundleError(
                 f"the model hub refused {repo_id!r}: {failure}; name it `owner/name`, and log in with `hf auth "
                 "login` as one who may write there"
+            ) from failure
+        except Exception as failure:
+            # Which library the hub speaks HTTP by, and so what it raises, differs between its versions.
+            if not is_transient(failure):
+                raise
+            raise BundleError(
+                f"the model hub is not reached: {failure}; look at the network and `HF_HUB_OFFLINE`, and push again: "
+                "what was sent is not sent twice"
             ) from failure
     return str(commit.commit_url)
 

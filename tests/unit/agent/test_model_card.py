@@ -146,3 +146,12 @@ def test_a_name_that_the_hub_cannot_have_is_said_in_words(bundle: Path, monkeypa
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(BundleError, match=r"refused 'ada/har row': .*name it `owner/name`"):
         push_bundle(bundle, "ada/har row")
+
+
+def test_a_hub_that_is_not_reached_is_said_in_words(bundle: Path, monkeypatch: pytest.MonkeyPatch):
+    import huggingface_hub
+
+    nowhere = huggingface_hub.HfApi(endpoint="http://127.0.0.1:9", token="hf_none")
+    monkeypatch.setattr("huggingface_hub.HfApi", lambda: nowhere)
+    with pytest.raises(BundleError, match=r"the model hub is not reached: .*push again"):
+        push_bundle(bundle, "ada/harrow")
