@@ -7,14 +7,20 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from masksearch_agent.errors import ConfigError
 
-__all__ = ("FolderHold", "append_bytes", "holding", "is_held", "open_locked", "replace_text", "replacing")
+__all__ = (
+    *("FolderHold", "append_bytes", "holding", "holding_once_free", "is_held", "open_locked", "replace_text"),
+    "replacing",
+)
+
+_POLL_S = 0.2
 
 _lock = threading.Lock()
 _held: dict[Path, tuple[int | None, int]] = {}
@@ -74,6 +80,19 @@ def holding(path: Path, is_folder: bool = False) -> Iterator[None]:
                 if target != path:
                     target.unlink(missing_ok=True)
                 os.close(handle)
+
+
+@contextmanager
+def holding_once_free(path: Path) -> Iterator[None]:
+    """Do what `holding` does to a file, once no other process holds it."""
+    with ExitStack() as held:
+        while True:
+            try:
+                held.enter_context(holding(path))
+                break
+            except ConfigError:
+                time.sleep(_POLL_S)
+        yield
 
 
 def _lock_file(target: Path, path: Path) -> int | None:

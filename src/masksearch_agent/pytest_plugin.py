@@ -7,6 +7,10 @@ What is evaluated comes from the command line or from the settings of the same n
 `--masksearch-agent` (an agent bundle, or the URL of a LangGraph server that serves one) and `--masksearch-data` (a
 folder of benchmarks). An agent made in Python is given by overriding the fixture `masksearch_agent`, a judge model by
 overriding `masksearch_judge`. Where agent or data are absent the test is skipped, with the reason.
+
+A relative path is one from where pytest was started on the command line, and from the file's own folder in
+`pytest.ini`. The workers of pytest-xdist share what `--masksearch-out` keeps: each waits until another has asked a
+benchmark, and asks nothing again.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -36,8 +41,8 @@ _SETTINGS = {
     "checkpoint folder",
 }
 _HELD_OUT = ("dev", "test", "validation")
-_PAGE = pytest.StashKey[Path]()
-"""Where the session's report is."""
+_KEPT = pytest.StashKey[Path]()
+"""Where the session kept results."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -50,6 +55,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--masksearch-limit", dest="masksearch_limit", type=int, help="questions of each benchmark at most"
     )
     parser.addini("masksearch_limit", "questions of each benchmark at most")
+    again = "ask and judge again what failed in the results that are kept"
+    group.addoption(
+        "--masksearch-retry-failed", dest="masksearch_retry_failed", action="store_true", help=again
+    )
 
 
 @pytest.fixture(scope="session")
@@ -66,10 +75,11 @@ def masksearch_agent(pytestconfig: pytest.Config) -> Iterator[MaskSearchAgent | 
     from masksearch_agent.agent.bundle import BUNDLE_FILE
     from masksearch_agent.agent.runnable import MaskSearchAgent
 
-    is_hub_id = not Path(name).is_absolute() and name.count("/") == 1 and not Path(name).parent.is_dir()
-    if not is_hub_id and not (Path(name) / BUNDLE_FILE).is_file():
-        pytest.skip(f"no agent bundle at {name}; train one (`masksearch quickstart`) or name another")
-    agent = MaskSearchAgent.from_pretrained(name)
+    place = _place(pytestconfig, "masksearch_agent") or Path(name)
+    is_hub_id = not Path(name).is_absolute() and name.count("/") == 1 and not place.parent.is_dir()
+    if not is_hub_id and not (place / BUNDLE_FILE).is_file():
+        pytest.skip(f"no agent bundle at {place}; train one (`masksearch quickstart`) or name another")
+    agent = MaskSearchAgent.from_pretrained(name if is_hub_id else place)
     yield agent
     agent.close()
 
@@ -83,7 +93,8 @@ def masksearch_judge(pytestconfig: pytest.Config) -> ModelJudge | None:
     from masksearch_agent.config.judging import JudgeSettings
     from masksearch_agent.judging.judge import open_judge
 
-    return open_judge(JudgeSettings(model=name))
+    place = _place(pytestconfig, "masksearch_judge")
+    return open_judge(JudgeSettings(model=str(place) if place is not None and place.is_dir() else name))
 
 
 @pytest.fixture(scope="session")
@@ -94,21 +105,36 @@ def evaluate(
     limit = _setting(pytestconfig, "masksearch_limit")
     evaluate = Evaluate(
         masksearch_agent,
-        data=_path(_setting(pytestconfig, "masksearch_data")),
-        out=_path(_setting(pytestconfig, "masksearch_out")),
+        data=_place(pytestconfig, "masksearch_data"),
+        out=_place(pytestconfig, "masksearch_out"),
         limit=int(limit) if limit else None,
         judge=masksearch_judge,
+        retry_failed=pytestconfig.getoption("masksearch_retry_failed"),
     )
     yield evaluate
-    page = evaluate.write_report()
-    if page is not None:
-        pytestconfig.stash[_PAGE] = page
+    if evaluate.out is not None and evaluate.done:
+        pytestconfig.stash[_KEPT] = evaluate.out
+        getattr(pytestconfig, "workeroutput", {})["masksearch_out"] = str(evaluate.out)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take from a worker of pytest-xdist where it kept results."""
+    if out := getattr(node, "workeroutput", {}).get("masksearch_out"):
+        node.config.stash[_KEPT] = Path(out)
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    """Say where the report is."""
-    if _PAGE in config.stash:
-        terminalreporter.write_line(f"report: {config.stash[_PAGE]}")
+    """Write the page of every run in the folder of results, and say where it is."""
+    if _KEPT not in config.stash:
+        return
+    from masksearch_agent.errors import MaskSearchError
+    from masksearch_agent.reports.evaluation_page import write_evaluation_page
+
+    try:
+        terminalreporter.write_line(f"report: {write_evaluation_page(config.stash[_KEPT])}")
+    except MaskSearchError as failure:
+        terminalreporter.write_line(f"no report: {failure}")
 
 
 class Evaluate:
@@ -120,6 +146,7 @@ class Evaluate:
         out: Folder for per-question results; None keeps none.
         limit: Questions of each benchmark at most.
         judge: Says whether answers are right; None leaves `judge` of the summaries None.
+        retry_failed: Ask and judge again what failed in the results that are kept.
     """
 
     def __init__(
@@ -129,13 +156,16 @@ class Evaluate:
         out: Path | None = None,
         limit: int | None = None,
         judge: ModelJudge | None = None,
+        retry_failed: bool = False,
     ) -> None:
         self.agent = agent
         self.data = data
         self.out = out
         self.limit = limit
         self.judge = judge
-        self._done: dict[tuple[Any, ...], EvaluationSummary] = {}
+        self.retry_failed = retry_failed
+        self.done: dict[tuple[Any, ...], EvaluationSummary] = {}
+        """What was evaluated so far."""
 
     def __call__(
         self,
@@ -168,12 +198,13 @@ class Evaluate:
         from masksearch_agent.config.evaluation import EvaluationSettings
         from masksearch_agent.evaluation import asking, baselines, runner
         from masksearch_agent.evaluation.results import ResultLabel
+        from masksearch_agent.files import holding_once_free
 
         source = self.find(benchmark)
         settings = EvaluationSettings(limit=limit if self.limit is None else self.limit, seed=seed)
         key = (str(source), mode, baseline, corpus, settings.limit, seed)
-        if key in self._done:
-            return self._done[key]
+        if key in self.done:
+            return self.done[key]
         agent = self.agent
         if corpus == "benchmark":
             agent = asking.over_own_corpus(self._in_process(agent), Path(source))
@@ -183,17 +214,13 @@ class Evaluate:
         own = corpus == "benchmark"
         out = self.out and self.out / f"{name}-{who}{'-own-corpus' if own else ''}.jsonl"
         label = ResultLabel(f"{name} (own corpus)" if own else name, who)
-        results = asking.ask_file(agent, source, settings, mode, out, label, self.judge)
-        self._done[key] = runner.summarise(results, settings)
-        return self._done[key]
-
-    def write_report(self) -> Path | None:
-        """Write the page of every run in the folder of results; None where nothing was evaluated or kept."""
-        if self.out is None or not self._done:
-            return None
-        from masksearch_agent.reports.evaluation_page import write_evaluation_page
-
-        return write_evaluation_page(self.out)
+        shared = out if "PYTEST_XDIST_WORKER" in os.environ else None
+        with holding_once_free(shared) if shared is not None else nullcontext():
+            results = asking.ask_file(
+                agent, source, settings, mode, out, label, self.judge, retry_failed=self.retry_failed
+            )
+        self.done[key] = runner.summarise(results, settings)
+        return self.done[key]
 
     def find(self, benchmark: str | Path) -> Path | str:
         """Return the file of a benchmark, or skip the test where there is none.
@@ -230,9 +257,7 @@ class Evaluate:
         from masksearch_agent.evaluation.answering import RemoteAgent
 
         if isinstance(agent, RemoteAgent):
-            pytest.skip(
-                "a deployed agent searches what it was deployed with; pass its bundle for this evaluation"
-            )
+            pytest.skip("a deployed agent searches what it was deployed with; evaluate its bundle for this")
         return agent
 
 
@@ -244,7 +269,8 @@ def assert_at_least(summary: EvaluationSummary, thresholds: dict[str, float]) ->
         thresholds: Lowest mean by the name of a summary's field: `recall`, `em`, `f1`, `loose`, `judge`, …
     """
     __tracebackhide__ = True  # The message says it all.
-    scores = dataclasses.asdict(summary)
+    told = dataclasses.asdict(summary)
+    scores = {name: score for name, score in told.items() if score is None or isinstance(score, int | float)}
     unknown = thresholds.keys() - scores.keys()
     if unknown:
         raise ValueError(
@@ -258,7 +284,9 @@ def assert_at_least(summary: EvaluationSummary, thresholds: dict[str, float]) ->
         around = f" (95% {interval[0]:.3f} to {interval[1]:.3f})" if interval else ""
         value = "unknown" if scores[name] is None else f"{scores[name]:.3f}"
         shown.append(f"{name} is {value}{around}, expected at least {low[name]:.3f}")
-    assert not low, f"{'; '.join(shown)}; n = {summary.n}"
+    reasons = "; ".join(f"{count} because {reason}" for reason, count in summary.failures.items())
+    failed = f", {summary.failed} of which failed: {reasons}" if summary.failed else ""
+    assert not low, f"{'; '.join(shown)}; n = {summary.n}{failed}"
 
 
 def _stem(file: Path) -> str:
@@ -298,5 +326,10 @@ def _setting(config: pytest.Config, name: str) -> str | None:
     return None if value is None else os.fspath(value) if isinstance(value, os.PathLike) else str(value)
 
 
-def _path(name: str | None) -> Path | None:
-    return Path(name).expanduser() if name else None
+def _place(config: pytest.Config, name: str) -> Path | None:
+    """Return where a setting points to, if it is set."""
+    value = _setting(config, name)
+    if not value:
+        return None
+    file = config.inipath if config.getoption(name) is None else None
+    return (file.parent if file is not None else Path()) / Path(value).expanduser()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, NoReturn, TypeVar
@@ -33,11 +34,13 @@ class Record:
 class FrozenDict(dict[str, Any]):
     """A dictionary of plain data that does not change, so that it has a hash and a record may hold it.
 
-    What is no JSON value becomes one: a date its ISO form, what has no form of its own its string.
+    What is no JSON value becomes one: a date its ISO form, numpy's numbers and arrays numbers and lists, what has no
+    form of its own its string; a number that is none becomes None, and one of more than 64 bits, which no checkpointer
+    stores, its digits.
     """
 
     def __init__(self, values: Mapping[str, Any] | None = None) -> None:
-        plain = to_jsonable_python(dict(values), fallback=str, bytes_mode="base64") if values else {}
+        plain = to_jsonable_python(dict(values), fallback=_plain, bytes_mode="base64") if values else {}
         super().__init__((key, _frozen(value)) for key, value in plain.items())
 
     def __hash__(self) -> int:  # type: ignore[override]
@@ -77,9 +80,17 @@ def _as_tuple(values: list[Any]) -> tuple[Any, ...]:
     return tuple(_as_tuple(value) if isinstance(value, list) else value for value in values)
 
 
+def _plain(value: Any) -> Any:
+    return value.tolist() if type(value).__module__.partition(".")[0] == "numpy" else str(value)
+
+
 def _frozen(value: Any) -> Any:
     if isinstance(value, dict):
         return FrozenDict(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, int) and not -(2**63) <= value < 2**64:
+        return str(value)
     if isinstance(value, str) and not value.isascii():
         return value.encode(errors="replace").decode()  # No JSON can be written of half a surrogate pair.
     return tuple(map(_frozen, value)) if isinstance(value, list) else value

@@ -2,9 +2,12 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
+import threading
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from fakes.backends import TableBackend
@@ -13,10 +16,16 @@ from pydantic import ValidationError
 
 from masksearch_agent.agent.prompts import COMPACT_PROMPTS
 from masksearch_agent.agent.runnable import MaskSearchAgent
-from masksearch_agent.errors import EvaluationError
+from masksearch_agent.errors import ConfigError, EvaluationError
 from masksearch_agent.evaluation.results import read_results
 from masksearch_agent.evaluation.runner import EvaluationSummary
-from masksearch_agent.pytest_plugin import Evaluate, assert_at_least
+from masksearch_agent.files import open_locked
+from masksearch_agent.pytest_plugin import (
+    Evaluate,
+    assert_at_least,
+    pytest_terminal_summary,
+    pytest_testnodedown,
+)
 
 # Loaded here, because a test inside a test forgets what it imported, and numpy and torch cannot be loaded twice. The
 # page of results loads torch where it is installed.
@@ -225,11 +234,82 @@ def test_a_training_file_is_never_chosen_in_silence(tmp_path: Path) -> None:
     assert make_evaluate(data).find("hotpotqa/train_600") == folder / "train_600.json"
 
 
+def test_paths_of_the_settings_file_are_from_its_folder(pytester: Any, monkeypatch: Any) -> None:
+    write_data(pytester.path / "data")
+    pytester.makeini(
+        "[pytest]\nmasksearch_data = data\nmasksearch_out = kept\nmasksearch_agent = runs/agent\n"
+    )
+    (pytester.path / "runs").mkdir()
+    suite = pytester.path / "suite"
+    suite.mkdir()
+    (suite / "test_mine.py").write_text(
+        "def test_where(evaluate):\n    assert evaluate.find('hotpotqa').is_file()\n    assert evaluate.out.parent\n"
+    )
+    monkeypatch.chdir(suite)
+    run = pytester.runpytest_inprocess(*LOAD, "-rs", "-p", "no:cacheprovider")
+    run.assert_outcomes(skipped=1)
+    run.stdout.fnmatch_lines([f"*no agent bundle at {pytester.path}/runs/agent; train one*"])
+    (suite / "conftest.py").write_text(AGENT)
+    (suite / "test_mine.py").write_text(
+        f"""
+def test_where(evaluate):
+    assert str(evaluate.find("hotpotqa")) == "{pytester.path}/data/hotpotqa/dev.json"
+    assert str(evaluate.out) == "{pytester.path}/kept"
+"""
+    )
+    pytester.runpytest_inprocess(*LOAD, "-p", "no:cacheprovider").assert_outcomes(passed=1)
+
+
+def test_workers_of_xdist_wait_for_each_other_and_their_controller_writes_the_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, kept = write_data(tmp_path / "data"), tmp_path / "kept"
+    model = ScriptedChatModel(script=["<think>I know.</think><answer>Ann Bo</answer>"])
+    evaluate = Evaluate(MaskSearchAgent(model, TableBackend({})), data=data, out=kept)
+    kept.mkdir()
+    # As another worker holds it.
+    handle = open_locked(kept / "hotpotqa-dev-agentic.jsonl.lock", os.O_RDWR | os.O_CREAT)
+    assert handle is not None
+    with pytest.raises(ConfigError, match="another process is writing"):
+        evaluate("hotpotqa")
+    monkeypatch.setenv("PYTEST_XDIST_WORKER", "gw1")
+    other = threading.Timer(0.3, os.close, [handle])
+    other.start()
+    assert evaluate("hotpotqa").n == 2
+    assert other.finished.is_set()
+
+    config = SimpleNamespace(stash=pytest.Stash())
+    pytest_testnodedown(SimpleNamespace(config=config, workeroutput={"masksearch_out": str(kept)}))
+    pytest_testnodedown(SimpleNamespace(config=config))  # One that crashed.
+    said: list[str] = []
+    pytest_terminal_summary(SimpleNamespace(write_line=said.append), cast(Any, config))
+    assert said == [f"report: {kept / 'report.html'}"]
+    assert (kept / "report.html").is_file()
+
+
+def test_what_failed_is_asked_again_only_where_that_is_wanted(tmp_path: Path) -> None:
+    data, kept = write_data(tmp_path / "data"), tmp_path / "kept"
+    scripts: list[Any] = ["<think>I know.</think><answer>Ann Bo</answer>"]
+    flaky = ScriptedChatModel(script=scripts, fail_on=0)
+    agent = MaskSearchAgent(flaky, TableBackend({}))
+    for retry_failed, failed in ((False, 1), (False, 1), (True, 0)):
+        scores = Evaluate(agent, data=data, out=kept, retry_failed=retry_failed)("hotpotqa")
+        assert scores.failed == failed
+        if failed:
+            with pytest.raises(
+                AssertionError, match=r"n = 2, 1 of which failed: 1 because ConnectionError: the mod"
+            ):
+                assert_at_least(scores, {"recall": 1.1})
+    assert len(flaky.calls) == 3
+
+
 def test_a_threshold_of_an_unknown_score_is_an_error() -> None:
     summary = EvaluationSummary(0.5, 0.5, 0.5, 2, (0.4, 0.6), (0.4, 0.6), None, 1.0, 1.0, 0.0)
     assert_at_least(summary, {"recall": 0.5})
     with pytest.raises(ValueError, match="no score is called precision"):
         assert_at_least(summary, {"precision": 0.5})
+    with pytest.raises(ValueError, match="no score is called ci95"):
+        assert_at_least(summary, {"ci95": 0.5})
     with pytest.raises(
         AssertionError, match=r"em is 0.500 \(95% 0.400 to 0.600\), expected at least 0.600; n = 2"
     ):

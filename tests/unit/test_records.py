@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from masksearch_agent.errors import MaskSearchError, TaskError, TraceError
@@ -245,6 +246,13 @@ def test_failed_write_keeps_the_old_file(tmp_path: Path) -> None:
 def test_a_passage_keeps_what_is_known_of_its_document_as_json_values(tmp_path: Path) -> None:
     given = {"page": 3, "read": datetime.date(2024, 1, 2), "tags": ["a", {"b": None}], "vector": object}
     given["cut"] = "ü\ud83d"
+    given |= {
+        "place": np.int64(7),
+        "public": np.bool_(True),
+        "share": np.float32("nan"),
+        "parts": np.arange(2),
+    }
+    given["digest"] = 2**127  # As `uuid.UUID.int` is.
     passage = Passage("p", "T", "x", metadata=given)
     given["page"] = 4
     assert passage.metadata == {
@@ -253,7 +261,13 @@ def test_a_passage_keeps_what_is_known_of_its_document_as_json_values(tmp_path: 
         "tags": ("a", {"b": None}),
         "vector": "<class 'object'>",
         "cut": "ü?",
+        "place": 7,
+        "public": True,
+        "share": None,
+        "parts": (0, 1),
+        "digest": "170141183460469231731687303715884105728",
     }
+    assert passage.metadata["public"] is True
     write_jsonl(tmp_path / "p.jsonl", [passage])
     [read] = read_jsonl(tmp_path / "p.jsonl", Passage, TraceError)
     for same in (read, pickle.loads(pickle.dumps(passage)), copy.deepcopy(passage)):

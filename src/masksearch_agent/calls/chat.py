@@ -26,6 +26,8 @@ from masksearch_agent.records import Message, Turn, Usage
 __all__ = ("ChatCaller", "open_chat_caller", "open_chat_model")
 
 _REPAIR = "Your reply cannot be used: {problem}. Write the whole reply again in exactly the form that was asked for."
+_UNREADABLE = frozenset({"ContentFilterFinishReasonError", "LengthFinishReasonError", "ValidationError"})
+"""What openai and pydantic raise where a structured reply is cut off, withheld or of another form."""
 _CHARS_PER_TOKEN = 4
 """Assumed where a reply does not report its usage."""
 
@@ -107,7 +109,7 @@ class ChatCaller:
             model = self._model.with_structured_output(schema, include_raw=True)
         conversation = [(message.role, message.content) for message in messages]
         started_s = time.monotonic()
-        output = await self._caller.call(lambda: model.ainvoke(conversation))
+        output = await self._caller.call(lambda: self._attempt(model, conversation))
         message: AIMessage = output["raw"] if self.is_structured else output
         usage = self._usage_of(message, conversation, time.monotonic() - started_s)
         self.spending.add(role, usage)
@@ -115,6 +117,15 @@ class ChatCaller:
         if self.is_structured:
             return _structured_reply(message, output["parsed"], schema)
         return str(message.text), parse_tagged(str(message.text), schema)
+
+    async def _attempt(self, model: Runnable[Any, Any], conversation: Sequence[tuple[str, str]]) -> Any:
+        try:
+            return await model.ainvoke(conversation)
+        except Exception as failure:
+            if not self.is_structured or type(failure).__name__ not in _UNREADABLE:
+                raise
+            # The client read the reply itself, and the reply is what is wrong, not its server.
+            return {"raw": AIMessage(""), "parsed": None}
 
     def _usage_of(self, reply: AIMessage, sent: Sequence[tuple[str, str]], seconds: float) -> Usage:
         reported: Mapping[str, int] = getattr(reply, "usage_metadata", None) or {}

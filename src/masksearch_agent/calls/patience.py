@@ -1,9 +1,9 @@
 """Calls that survive a bad day of the service: what is tried again, when, and for how long.
 
-Timeouts, lost connections, 429 and 5xx are tried again with exponential waits until the patience is over; a
-429 makes all calls to that service wait, so a storm costs time and not attempts. A refused key or an unknown
-model (401 to 404) fails at once, and so does a key that is not set. What is neither, such as a reply that the client
-library cannot read, gets a few attempts of its own.
+Timeouts, lost connections, 429 and 5xx are tried again with exponential waits until the patience is over, or would be
+before the server wants to be asked again; a 429 makes all calls to that service wait, so a storm costs time and not
+attempts. A refused key, an unknown model (401 to 404) or an account without money fails at once, and so does a key that
+is not set. What is neither, such as a reply that the client library cannot read, gets a few attempts of its own.
 
 Invariant: no text that leaves this module holds a key. Client libraries put keys into messages and addresses,
 so messages are redacted and the original exception is not chained.
@@ -20,7 +20,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from langchain_core.rate_limiters import InMemoryRateLimiter
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_delay
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_before_delay
 
 from masksearch_agent.config.calls import CallSettings
 from masksearch_agent.errors import MaskSearchError, ServiceError, ServiceRefusedError
@@ -65,17 +65,17 @@ class PatientCaller:
             nonlocal unknown_failures
             if not isinstance(failure, Exception) or isinstance(failure, MaskSearchError):
                 return False
-            if is_transient(failure):
-                return True
             if _is_refusal(failure):
                 return False
+            if is_transient(failure):
+                return True
             unknown_failures += 1
             return status_of(failure) is None and unknown_failures < _ATTEMPTS_AT_THE_UNKNOWN
 
         retrying = AsyncRetrying(
             retry=retry_if_exception(is_worth_another_try),
             wait=self._wait_s,
-            stop=stop_after_delay(self.settings.patience_s),
+            stop=stop_before_delay(self.settings.patience_s),
             reraise=True,
         )
         try:
@@ -86,10 +86,15 @@ class PatientCaller:
             what = _describe(failure)
             if _is_refusal(failure):
                 raise ServiceRefusedError(
-                    f"{self.service} refuses every call: {what}; check the model's name, the address and the API key "
-                    "in the environment"
+                    f"{self.service} refuses every call: {what}; check the model's name, the address, and the API key "
+                    "in the environment and its account"
                 ) from None
-            raise ServiceError(f"{self.service} keeps failing: {what}; try again once it is up") from None
+            if is_transient(failure) or status_of(failure) is None:
+                raise ServiceError(f"{self.service} keeps failing: {what}; try again once it is up") from None
+            raise ServiceError(
+                f"{self.service} does not take the call: {what}; change what it says is wrong, such as a setting that "
+                "the model does not have"
+            ) from None
 
     async def _attempt(self, attempt: Callable[[], Awaitable[T]]) -> T:
         while (left_s := self._paused_until - time.monotonic()) > 0:
@@ -106,7 +111,10 @@ class PatientCaller:
         longest = min(self.settings.longest_wait_s, grown)
         wait_s = max(longest * random.uniform(0.5, 1.0), _retry_after_s(failure))
         self.failed_attempts += 1
-        if status_of(failure) == 429:
+        if (
+            status_of(failure) == 429
+            and (state.seconds_since_start or 0.0) + wait_s < self.settings.patience_s
+        ):
             self._paused_until = max(self._paused_until, time.monotonic() + wait_s)
         logger.info("%s: attempt %d failed (%s); next in %.1f s", self.service, state.attempt_number,
                     _describe(failure), wait_s)  # fmt: skip
@@ -123,6 +131,9 @@ def _retry_after_s(failure: BaseException | None) -> float:
 
 
 def _is_refusal(failure: BaseException) -> bool:
+    # OpenAI says with 429 that an account has no money left, which no wait changes.
+    if any(getattr(link, "code", None) == "insufficient_quota" for link in causes_of(failure)):
+        return True
     # Anthropic's client looks for its key with the first call, and raises a TypeError where it finds none.
     has_no_key = isinstance(failure, TypeError) and _NO_KEY.search(str(failure)) is not None
     return has_no_key or status_of(failure) in REFUSED

@@ -23,8 +23,8 @@ __all__ = ("Line", "Reply", "ReplyT", "parse_tagged")
 Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 """A text that is not blank."""
 
-_REASONING = re.compile(r"\s*<think>.*?</think>", re.DOTALL)
-"""What reasoning models may write first; it is not part of the reply."""
+_END_OF_THOUGHT = "</think>"
+"""What reasoning models write first ends so; the tag that opens it may stand in the chat template."""
 
 
 class Reply(BaseModel):
@@ -38,8 +38,14 @@ ReplyT = TypeVar("ReplyT", bound=Reply)
 
 def parse_tagged(text: str, schema: type[ReplyT]) -> ReplyT | str:
     """Return the reply in a text, or what is wrong with it in one sentence that quotes nothing but tags."""
-    names = list(schema.model_fields)
-    blocks = _blocks(_REASONING.sub("", text, count=1) if _REASONING.match(text) else text, names)
+    said = _read(text, schema)
+    # A field may quote the tag, so it is the end of a thought only where the text is no reply as it stands.
+    _, thought, rest = text.partition(_END_OF_THOUGHT)
+    return _read(rest, schema) if isinstance(said, str) and thought else said
+
+
+def _read(text: str, schema: type[ReplyT]) -> ReplyT | str:
+    blocks = _blocks(text, list(schema.model_fields))
     if isinstance(blocks, str):
         return blocks
     data: dict[str, Any] = {

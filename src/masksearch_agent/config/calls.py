@@ -18,7 +18,8 @@ class CallSettings(Settings):
     timeout_s: float = Field(default=60.0, gt=0)
     """Wall time of one attempt."""
     patience_s: float = Field(default=600.0, ge=0)
-    """A call that still fails this long after it began is given up."""
+    """A call that still fails this long after it began is given up; at once where its server wants to be asked again
+    only after that."""
     first_wait_s: float = Field(default=0.5, gt=0)
     """Wait after the first failed attempt; it doubles with each one, and is drawn from its upper half."""
     longest_wait_s: float = Field(default=30.0, gt=0)

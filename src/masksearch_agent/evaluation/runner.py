@@ -277,13 +277,14 @@ def _without_verdict(result: QuestionResult, judge: ModelJudge | None) -> Questi
 
 
 def _check_ids(tasks: Sequence[SearchTask]) -> None:
-    seen: set[str] = set()
+    seen: dict[str, str] = {}
     for task in tasks:
         if task.id in seen:
             raise EvaluationError(
-                f"two questions have the id {task.id!r}, so their results cannot be told apart; make the ids distinct"
+                f"two questions have the id {task.id!r}, so their results cannot be told apart: {seen[task.id]!r} and "
+                f"{task.question!r}; make the ids distinct, or take out what is asked twice"
             )
-        seen.add(task.id)
+        seen[task.id] = task.question
 
 
 def _mean(values: Sequence[float]) -> float:

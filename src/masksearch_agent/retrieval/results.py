@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
 from itertools import chain
@@ -221,4 +222,9 @@ def _passage_from_mapping(entry: Mapping[str, Any], metadata: Mapping[str, Any] 
 
 
 def _first(entry: Mapping[str, Any], keys: tuple[str, ...]) -> str:
-    return next((str(entry[key]) for key in keys if entry.get(key) not in (None, "")), "")
+    return next(filter(None, (_said(entry.get(key)) for key in keys)), "")
+
+
+def _said(value: object) -> str:
+    # A table's empty cell is not-a-number in pandas.
+    return "" if value is None or (isinstance(value, float) and math.isnan(value)) else str(value)

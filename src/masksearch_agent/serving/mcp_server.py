@@ -5,12 +5,15 @@ in text for a model and, with the same content, in structured data for a program
 """
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
 from masksearch_agent.agent.runnable import MaskSearchAgent
 from masksearch_agent.errors import needs_extra
+from masksearch_agent.failures import reason_of
 from masksearch_agent.retrieval.tool import found_text
 from masksearch_agent.serving.mcp_answers import Answer, Results
 
@@ -38,7 +41,8 @@ def make_mcp_server(agent: MaskSearchAgent, port: int = 8000) -> "FastMCP[Any]":
     async def research(
         question: Annotated[str, Field(description="A question in plain words.")],
     ) -> Annotated[CallToolResult, Answer]:
-        answer = await agent.ainvoke(question)
+        with _told_without_keys():
+            answer = await agent.ainvoke(question)
         said = [TextContent(type="text", text=answer.text)]
         return CallToolResult(content=said, structuredContent=Answer.of(answer).model_dump(mode="json"))
 
@@ -46,7 +50,8 @@ def make_mcp_server(agent: MaskSearchAgent, port: int = 8000) -> "FastMCP[Any]":
         query: Annotated[str, Field(description="What to look for.")],
         limit: Annotated[int, Field(ge=1, le=_MAX_RESULTS, description="Passages to return.")] = 5,
     ) -> Annotated[CallToolResult, Results]:
-        [hits] = await agent.search.asearch([query], limit)
+        with _told_without_keys():
+            [hits] = await agent.search.asearch([query], limit)
         results = Results.of(hit.passage for hit in hits)
         said = [TextContent(type="text", text=found_text([hit.passage for hit in hits]))]
         return CallToolResult(content=said, structuredContent=results.model_dump(mode="json"))
@@ -56,6 +61,17 @@ def make_mcp_server(agent: MaskSearchAgent, port: int = 8000) -> "FastMCP[Any]":
     found = "Search the document collection. Returns the passages that fit the query best."
     server.add_tool(search, description=found, annotations=only_reads)
     return server
+
+
+@contextmanager
+def _told_without_keys() -> Iterator[None]:
+    """Tell the client why a call failed: client libraries put their keys into what they say."""
+    from mcp.server.fastmcp.exceptions import ToolError
+
+    try:
+        yield
+    except Exception as failure:  # noqa: BLE001 (raised again, without what it may tell about keys)
+        raise ToolError(reason_of(failure)) from None
 
 
 def serve_mcp(agent: MaskSearchAgent, port: int | None = None) -> None:

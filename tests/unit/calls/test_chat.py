@@ -87,6 +87,21 @@ def test_structured_output_is_checked_and_mended_like_text() -> None:
     assert "<name> is missing" in log.turns[1].context[0].content
 
 
+def test_a_structured_reply_that_the_client_cannot_read_is_malformed_and_no_outage(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pytest.importorskip("langchain", reason="langchain is not installed (extra `llm`)")
+    pytest.importorskip("langchain_openai", reason="langchain-openai is not installed (extra `llm`)")
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-local-0123456789")
+    replies = iter(["<name>Ada</name>", '{"name": "Ada"}'])
+    with ChatServer(reply=lambda _: next(replies)) as server:
+        settings = ChatModelSettings(model="openai:fake", base_url=server.url, structured=True, calls=FAST)
+        log = CallLog()
+        said = asyncio.run(open_chat_caller(settings).ask(ASK, Named, "namer", log=log))
+    assert said == Named(name="Ada")
+    assert "it does not follow the schema" in log.turns[1].context[0].content
+
+
 class _Init(ModuleType):
     seen: ClassVar[dict[str, Any]] = {}
 

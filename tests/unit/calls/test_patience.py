@@ -81,9 +81,22 @@ def test_a_key_that_is_not_set_ends_at_once_where_the_library_finds_out_with_the
     assert len(service.calls_s) == 1
 
 
-def test_a_bad_request_is_not_repeated() -> None:
+def test_an_account_without_money_ends_at_once() -> None:
+    class QuotaError(httpx.HTTPStatusError):
+        code = "insufficient_quota"  # As openai's exceptions have it.
+
+    busy = http_error(429)
+    service = Service([QuotaError("no quota", request=busy.request, response=busy.response)] * 2)
+    with pytest.raises(ServiceRefusedError, match="every call: QuotaError 429: no quota; check"):
+        call(service)
+    assert len(service.calls_s) == 1
+
+
+def test_a_bad_request_is_not_repeated_and_is_no_outage_to_wait_for() -> None:
     service = Service([http_error(400)] * 2)
-    with pytest.raises(ServiceError, match="400"):
+    with pytest.raises(
+        ServiceError, match="the model does not take the call: HTTPStatusError 400: no; change what"
+    ):
         call(service)
     assert len(service.calls_s) == 1
 
@@ -100,6 +113,21 @@ def test_patience_ends() -> None:
     with pytest.raises(ServiceError, match="keeps failing: HTTPStatusError 503"):
         call(service, FAST.model_copy(update={"patience_s": 0.05}))
     assert len(service.calls_s) < 1000
+
+
+def test_a_server_that_wants_to_be_left_alone_for_longer_than_the_patience_costs_no_wait() -> None:
+    refused, other = Service([http_error(429, {"Retry-After": "3600"})] * 2), Service([])
+    caller = PatientCaller("the model", FAST)
+
+    async def one_after_the_other() -> str:
+        with pytest.raises(ServiceError, match="keeps failing: HTTPStatusError 429"):
+            await caller.call(refused)
+        return await caller.call(other)
+
+    started_s = time.monotonic()
+    assert asyncio.run(asyncio.wait_for(one_after_the_other(), 5)) == "answer"
+    assert time.monotonic() - started_s < 2
+    assert len(refused.calls_s) == 1
 
 
 def test_our_own_errors_pass_unchanged() -> None:

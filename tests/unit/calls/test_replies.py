@@ -31,6 +31,13 @@ def test_a_number_that_is_no_list_number_stays() -> None:
 
 def test_what_a_reasoning_model_thinks_first_is_no_part_of_the_reply() -> None:
     assert parse_tagged("<think>so <needs> hm</think>\n<thought>t</thought>", Sample) == Sample(thought="t")
+    # The chat template wrote the opening tag.
+    assert parse_tagged("so <needs> hm</think>\n<thought>t</thought>", Sample) == Sample(thought="t")
+
+
+def test_a_field_may_quote_the_end_of_a_thought() -> None:
+    quoted = "It wrote </think> twice: </think>."
+    assert parse_tagged(f"<thought>{quoted}</thought>", Sample) == Sample(thought=quoted)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import errno
 import json
+import re
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -286,6 +287,10 @@ def test_answers_of_another_index_other_limits_or_prompts_are_not_taken_for_thes
 def test_two_questions_of_one_id_are_refused() -> None:
     with pytest.raises(EvaluationError, match="two questions have the id 'task-0'"):
         evaluate(make_agent()[0], [TASKS[0], TASKS[1], TASKS[0]])
+    # Rows without an id of their own share one where they ask the same: the questions tell which rows these are.
+    told = f"{TASKS[0].question!r} and 'Another?'; make the ids distinct, or take out what is asked twice"
+    with pytest.raises(EvaluationError, match=re.escape(told)):
+        evaluate(make_agent()[0], [TASKS[0], dataclasses.replace(TASKS[1], id="task-0", question="Another?")])
 
 
 def test_answers_are_judged_and_what_was_answered_before_is_judged_without_asking_again(

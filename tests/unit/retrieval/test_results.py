@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import numpy as np
 import pytest
 from langchain_core.documents import Document
 from langchain_core.messages import ToolMessage
@@ -79,6 +80,8 @@ def test_scores_fall_with_the_rank_and_the_limit_holds():
 def test_a_document_s_own_id_else_its_metadata_s_is_the_document_s():
     assert passage_from_document(Document("x", id="own", metadata={"id": "meta"})).document_id == "own"
     assert passage_from_document(Document("x", metadata={"id": 7})).document_id == "7"
+    empty = {"title": float("nan"), "source": float("nan"), "url": np.nan, "id": None}
+    assert passage_from_document(Document("x", metadata=empty)).title == ""
     bare = passage_from_document(Document("x", metadata={"source": "f"}))
     assert (bare.id, bare.document_id) == (content_id("f", "x"), "")
 

@@ -75,6 +75,21 @@ def call(tool: BaseTool, **arguments: Any) -> dict[str, Any]:
     return {"type": "tool_call", "id": "1", "name": tool.name, "args": arguments}
 
 
+async def test_a_client_is_told_why_a_call_failed_and_no_key():
+    def fail(query: str) -> list[str]:
+        raise ConnectionError("no route to https://api.example/?api_key=verysecret123")
+
+    server = make_mcp_server(MaskSearchAgent(ScriptedChatModel(script=SCRIPT), fail))
+    async with create_connected_server_and_client_session(server._mcp_server) as session:
+        for name, arguments in (("research", {"question": "Who?"}), ("search", {"query": "founder"})):
+            told = await session.call_tool(name, arguments)
+            assert told.isError
+            reason = (
+                f"Error executing tool {name}: ConnectionError: no route to https://api.example/?api_key=***"
+            )
+            assert told.content[0].text == reason
+
+
 async def test_a_client_gets_text_for_a_model_and_data_for_a_program():
     server = make_mcp_server(make_agent())
     async with create_connected_server_and_client_session(server._mcp_server) as session:
