@@ -128,7 +128,7 @@ def make_question(
     """Return a question of the test split.
 
     Args:
-        task_id: Distinct within the benchmark.
+        task_id: Distinct within the benchmark; where it is blank or null, it is made from the question.
         question: The question.
         answers: Every accepted answer; blank ones, nulls and repetitions are left out, numbers and dates read as text.
         category: What the benchmark calls its kind.
@@ -147,7 +147,7 @@ def make_question(
     cleaned = ((as_text(title), as_text(text)) for title, text in gold_passages)
     gold = dict.fromkeys(content_id(title, text) for title, text in cleaned if text.strip())
     return SearchTask(
-        id=as_text(task_id),
+        id=as_text(task_id).strip() or content_id(asked),
         kind="qa",
         question=asked,
         answers=(accepted,),

@@ -14,14 +14,15 @@ from masksearch_agent.benchmarks import (
     published_answers,
 )
 from masksearch_agent.errors import EvaluationError
-from masksearch_agent.records import SearchTask, content_id
+from masksearch_agent.records import SearchTask
+from masksearch_agent.text.values import as_text
 
 __all__ = ("BENCHMARK",)
 
 
 def _task(row: Row) -> SearchTask:
     question = row["question"]
-    task_id = row.get("id") or row.get("question_id") or content_id(question)
+    task_id = as_text(row.get("id")).strip() or row.get("question_id")
     category = str(row.get("category") or "")
     answer = row["answers"] if "answers" in row else row["answer"]
     aliases = as_list(row.get("aliases"))

@@ -18,6 +18,7 @@ from masksearch_agent.benchmarks import (
 )
 from masksearch_agent.errors import EvaluationError
 from masksearch_agent.records import SearchTask, content_id
+from masksearch_agent.text.values import as_text
 
 __all__ = ("BENCHMARK",)
 
@@ -31,7 +32,7 @@ def _task(row: Row) -> SearchTask:
     question, source = _question(row), str(row["data_source"])
     return make_question(
         # Rows of several datasets are written into one file, each numbered from 0.
-        f"{source}-{row['id']}" if row.get("id") else f"{source}-{content_id(question)}",
+        f"{source}-{as_text(row.get('id')).strip() or content_id(question)}",
         question,
         as_list(target),
         category=source,

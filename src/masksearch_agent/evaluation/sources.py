@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
-from masksearch_agent.benchmarks import Benchmark, PlacedRow, recognise
+from masksearch_agent.benchmarks import Benchmark, PlacedRow, expect, recognise
 from masksearch_agent.config.corpus import CorpusSettings
 from masksearch_agent.corpus.tables import TABLE_READERS, open_hf_dataset, read_table, table_ending
 from masksearch_agent.errors import ConfigError, CorpusError, EvaluationError, MaskSearchError
@@ -88,7 +88,7 @@ def _open(source: Path | str, benchmark: str | None = None) -> tuple[Iterator[Pl
 def _convert(rows: Iterator[PlacedRow], benchmark: Benchmark) -> Iterator[SearchTask]:
     for where, row in rows:
         try:
-            task = benchmark.task(row)
+            task = benchmark.task(expect(row, dict, "it"))
         except KeyError as failure:
             raise EvaluationError(f"{where}: the row has no {failure}") from failure
         except (AttributeError, IndexError, TypeError, ValueError, MaskSearchError) as failure:

@@ -447,6 +447,20 @@ def test_answers_are_read_as_what_they_mean(
     assert task.answers == (answers,)
 
 
+def test_a_question_has_the_id_that_its_row_says_and_else_one_of_its_own(tmp_path: Path) -> None:
+    ids = ['"id": 0', '"id": null, "question_id": "t"', '"id": " "', '"id": null']
+    rows = [f'{{{each}, "question": "When {number}?", "answer": "1932"}}' for number, each in enumerate(ids)]
+    (tmp_path / "q.jsonl").write_text("\n".join(rows))
+    read = [task.id for task in read_tasks(tmp_path / "q.jsonl")]
+    assert read == ["0", "t", content_id("When 2?"), content_id("When 3?")]
+
+
+def test_a_row_that_is_no_object_is_refused_in_words(tmp_path: Path) -> None:
+    (tmp_path / "q.jsonl").write_text('{"question": "When?", "answer": "1932"}\n["When?", "1932"]\n')
+    with pytest.raises(EvaluationError, match=r"line 2: .*it is a list; expected a dict"):
+        list(read_tasks(tmp_path / "q.jsonl"))
+
+
 @pytest.mark.parametrize("answer", ["null", "[null]"])
 def test_a_question_that_accepts_nothing_is_refused_in_words(tmp_path: Path, answer: str) -> None:
     (tmp_path / "q.jsonl").write_text(f'{{"question": "When?", "answer": {answer}}}')

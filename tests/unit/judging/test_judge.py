@@ -25,7 +25,7 @@ RIGHT = "<reason>The same person.</reason>\n<verdict>right</verdict>"
 WRONG = "<reason>Another one.</reason>\n<verdict>wrong</verdict>"
 UNGROUNDED = "<reason>Nobody says so.</reason><verdict>ungrounded</verdict>"
 PASSAGE = Passage("p", "Orly", "Ann Bo built the harbour of Orly.")
-QUICK = CallSettings(first_wait_s=0.001, patience_s=0.05)
+QUICK = CallSettings(first_wait_s=0.001, patience_s=1.0)
 
 
 def make_judge(*script: Any, max_repairs: int = 2, **fields: Any) -> tuple[ModelJudge, ScriptedChatModel]:
