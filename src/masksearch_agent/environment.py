@@ -8,7 +8,7 @@ import importlib.metadata
 import os
 from contextlib import suppress
 
-__all__ = ("computes_bfloat16", "package_versions", "release_memory", "usable_cores")
+__all__ = ("computes_bfloat16", "is_first_process", "package_versions", "release_memory", "usable_cores")
 
 _PACKAGES = [
     "masksearch-agent",
@@ -29,6 +29,11 @@ def package_versions() -> dict[str, str]:
         with suppress(importlib.metadata.PackageNotFoundError):
             versions[name] = importlib.metadata.version(name)
     return versions
+
+
+def is_first_process() -> bool:
+    """Whether this is the first, or the only one, of the processes that torchrun or accelerate launched."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def usable_cores() -> int:

@@ -10,14 +10,16 @@ from fakes.passages import make_passages
 
 from masksearch_agent.agent.bundle import BUNDLE_FILE, BundleInfo
 from masksearch_agent.agent.protocol import PROTOCOL_VERSION
-from masksearch_agent.cli.training import _examine, _start_agent
+from masksearch_agent.cli.training import _display, _examine, _finish, _start_agent
 from masksearch_agent.config.recipe import load_recipe
 from masksearch_agent.config.trainers import MonitorSettings, SFTSettings
 from masksearch_agent.errors import ConfigError
 from masksearch_agent.jsonl import write_jsonl
-from masksearch_agent.records import SearchTask
+from masksearch_agent.records import SearchTask, Trajectory
 from masksearch_agent.retrieval.search import Search
 from masksearch_agent.stages.plan import prompts_of
+from masksearch_agent.stages.stage import Spent
+from masksearch_agent.traces.store import TraceStore
 
 TASK = SearchTask("q1", "qa", "Who is the mayor?", (("Ada",),))
 
@@ -41,17 +43,33 @@ def test_without_an_exam_settings_are_as_they_were() -> None:
     assert settings.monitor is None
 
 
+@pytest.mark.parametrize(
+    ("command", "settings"),
+    [("dapo --tasks tasks.jsonl", "ramp_dapo"), ("sft --traces traces.sqlite", "ramp_sft")],
+)
 def test_an_agent_that_several_processes_start_from_is_made_by_one(
-    run: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, settings: str
 ) -> None:
     pytest.importorskip("trl")
     write_jsonl(tmp_path / "tasks.jsonl", [TASK])
+    with TraceStore(tmp_path / "traces.sqlite") as store:
+        store.add(Trajectory("t", TASK.id, (), "Ada", "answered", accepted=True), "ramp")
     monkeypatch.setenv("WORLD_SIZE", "2")
-    ran = run("dapo", "--tasks", "tasks.jsonl", "--index", "http://127.0.0.1:9", "--out", "out")
+    ran = run(*command.split(), "--index", "http://127.0.0.1:9", "--out", "out")
     assert ran.code == 1
     assert "several processes cannot make out/base together" in ran.err
-    assert "`--set ramp_dapo.max_steps=1`" in " ".join(ran.err.split())
+    assert f"`--set {settings}.max_steps=1`" in " ".join(ran.err.split())
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("rank", "printed"), [("0", True), ("1", False)])
+def test_of_several_processes_the_first_one_prints_the_result(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, rank: str, printed: bool
+) -> None:
+    monkeypatch.setenv("RANK", rank)
+    _finish(Path("out"), Spent(steps=3), load_recipe(), as_json=True)
+    assert bool(capsys.readouterr().out) == printed
+    assert _display().console.quiet != printed
 
 
 def test_an_index_that_is_not_there_is_told_before_training(run: CommandLine, tmp_path: Path) -> None:

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import typer
+from rich.console import Console
 
 from masksearch_agent.cli import application as cli
 from masksearch_agent.config.trainers import DAPOSettings, MonitorSettings, SFTSettings
+from masksearch_agent.environment import is_first_process
 from masksearch_agent.errors import ConfigError, TrainingError
 from masksearch_agent.retrieval.search import Search
 
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from masksearch_agent.config.recipe import Recipe
     from masksearch_agent.lab.recipe import LabRecipe
     from masksearch_agent.records import Trajectory
+    from masksearch_agent.stages.display import Display
+    from masksearch_agent.stages.stage import Spent
     from masksearch_agent.stages.training import ExamTasks
 
 SettingsT = TypeVar("SettingsT", SFTSettings, DAPOSettings)
@@ -67,16 +71,13 @@ def sft(
 
     Example: `masksearch sft --traces runs/traces.sqlite --index runs/index --out runs/agent_sft`
     """
-    from masksearch_agent.stages.base import make_base_bundle
-    from masksearch_agent.stages.display import Display
-    from masksearch_agent.stages.plan import prompts_of
     from masksearch_agent.stages.sft import run_sft
 
     resolved = _resolve_recipe(recipe, settings, max_failed, index)
     source, stage = Path(agent) if agent else out / "base", stage or use.removesuffix("_sft")
     chosen = getattr(resolved, use)
     _check_mix(ramp_traces, "--ramp-traces", f"{use}.ramp_share", chosen.ramp_share)
-    with cli.open_store(traces) as store, Display(cli.MESSAGES).stage("SFT") as bar:
+    with cli.open_store(traces) as store, _display().stage("SFT") as bar:
         trajectories = list(store.trajectories(stage, accepted=True))
         if not trajectories:
             raise TrainingError(
@@ -84,14 +85,13 @@ def sft(
             )
         ramp = _read_ramp(ramp_traces or traces) if chosen.ramp_share else []
         if not agent:
-            make_base_bundle(resolved.base_model, resolved.name, prompts_of(resolved), resolved.agent, source)
+            _make_agent(resolved, source, use)
         chosen, tasks = _examine(chosen, exam, _open_search(index, source, resolved) if exam else None)
         spent = run_sft(
             source, trajectories, chosen, out, f"{stage}_sft", bar.training_listener(), index, ramp, tasks,
             resolved.report_to,
         )  # fmt: skip
-    cli.print_result({"agent": str(out), **dataclasses.asdict(spent)}, as_json)
-    cli.exit_by_stages([spent], resolved.max_failed, can_retry=False)
+    _finish(out, spent, resolved, as_json)
 
 
 @cli.app.command()
@@ -121,7 +121,6 @@ def dapo(
     Example: `masksearch dapo --agent runs/agent_sft --tasks runs/tasks/ramp.jsonl --out runs/agent_dapo`
     """
     from masksearch_agent.stages.dapo import run_dapo
-    from masksearch_agent.stages.display import Display
     from masksearch_agent.stages.plan import rollouts_of
     from masksearch_agent.stages.tasks import read_task_files
 
@@ -138,13 +137,26 @@ def dapo(
         _start_agent(resolved, source, use)
     search = _open_search(index, source, resolved)
     chosen, exam_tasks = _examine(chosen, exam, search)
-    with Display(cli.MESSAGES).stage("DAPO", total=chosen.max_steps) as bar:
+    with _display().stage("DAPO", total=chosen.max_steps) as bar:
         spent = run_dapo(
             source, read_task_files(tasks), search, chosen, rollouts_of(resolved), out, "dapo",
             bar.training_listener(), index, ramp, exam_tasks, resolved.report_to,
         )  # fmt: skip
-    cli.print_result({"agent": str(out), **dataclasses.asdict(spent)}, as_json)
-    cli.exit_by_stages([spent], resolved.max_failed, can_retry=False)
+    _finish(out, spent, resolved, as_json)
+
+
+def _display() -> Display:
+    """Return what shows a stage: of several processes, the first one's alone."""
+    from masksearch_agent.stages.display import Display
+
+    return Display(cli.MESSAGES if is_first_process() else Console(quiet=True))
+
+
+def _finish(out: Path, spent: Spent, recipe: Recipe, as_json: bool) -> None:
+    """Print what a stage came to, once however many processes trained; the exit code is that of each."""
+    if is_first_process():
+        cli.print_result({"agent": str(out), **dataclasses.asdict(spent)}, as_json)
+    cli.exit_by_stages([spent], recipe.max_failed, can_retry=False)
 
 
 def _resolve_recipe(
@@ -169,7 +181,6 @@ def _start_agent(recipe: Recipe, folder: Path, use: str) -> None:
         ConfigError: The earlier run's is another one, or several processes would make it.
     """
     from masksearch_agent.agent.bundle import BUNDLE_FILE, read_bundle_info
-    from masksearch_agent.stages.base import make_base_bundle
     from masksearch_agent.stages.plan import prompts_of
 
     if (folder / BUNDLE_FILE).is_file():
@@ -186,6 +197,18 @@ def _start_agent(recipe: Recipe, folder: Path, use: str) -> None:
                 f"delete the folder to start anew"
             )
         return
+    _make_agent(recipe, folder, use)
+
+
+def _make_agent(recipe: Recipe, folder: Path, use: str) -> None:
+    """Make an agent of the recipe's untrained model.
+
+    Raises:
+        ConfigError: Several processes would make it.
+    """
+    from masksearch_agent.stages.base import make_base_bundle
+    from masksearch_agent.stages.plan import prompts_of
+
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ConfigError(
             f"several processes cannot make {folder} together; run the command once in one process, with `--set "

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, model_validator
 
 __all__ = ("Settings",)
 
@@ -10,4 +13,18 @@ __all__ = ("Settings",)
 class Settings(BaseModel):
     """Typed, frozen settings of one room; an unknown key is an error."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _complete_groups(cls, data: Any) -> Any:
+        """Give a group that is told in part the rest as this class has it by default, not as the group's own does."""
+        if not isinstance(data, Mapping):
+            return data
+        own = {name: field.default for name, field in cls.model_fields.items() if name in data}
+        groups = {
+            name: {**default.model_dump(exclude_unset=True), **data[name]}
+            for name, default in own.items()
+            if isinstance(default, Settings) and isinstance(data[name], Mapping)
+        }
+        return {**data, **groups}

@@ -80,14 +80,14 @@ class SFTSettings(Settings):
     (`trainers.mixing`). 0 trains on questions alone."""
     curriculum: bool = False
     """Read rows in order of their tasks' number of masks instead of shuffled."""
-    lora_rank: int = 0
+    lora_rank: int = Field(default=0, ge=0)
     """Rank of LoRA adapters on all linear layers; 0 trains every weight."""
     bf16: bool = False
     gradient_checkpointing: bool = False
     save_steps: int = Field(default=200, gt=0)
     monitor: MonitorSettings | None = None
     """Asks an exam while it trains, where the stage is given one; None: never, and alarms only warn."""
-    seed: int = 0
+    seed: int = Field(default=0, ge=0, lt=2**32)
 
 
 class CurriculumLevel(Settings):
@@ -161,7 +161,7 @@ class DAPOSettings(Settings):
     optimizer: OptimizerSettings = OptimizerSettings(
         learning_rate=1e-6, schedule="constant", warmup_ratio=0.0
     )
-    lora_rank: int = 0
+    lora_rank: int = Field(default=0, ge=0)
     bf16: bool = False
     """Compute under bfloat16 autocast. Full weights stay float32, because a step of a usual size is lost in bfloat16's
     rounding. The local engine samples from the model that is trained and rounds as it does; what batches of another
@@ -173,7 +173,7 @@ class DAPOSettings(Settings):
     """Rounded up to whole rollout batches (`updates_per_rollout`): in the middle of one a run cannot go on exactly."""
     monitor: MonitorSettings | None = None
     """Asks an exam while it trains, where the stage is given one; None: never, and alarms only warn."""
-    seed: int = 0
+    seed: int = Field(default=0, ge=0, lt=2**32)
 
     @model_validator(mode="after")
     def _divide_rows(self) -> DAPOSettings:

@@ -7,9 +7,12 @@ section 3.4). The parts are returned beside the total, so that each can be logge
 from __future__ import annotations
 
 import inspect
+import math
 from dataclasses import dataclass
+from typing import Any
 
 from masksearch_agent.config.rewards import RewardSettings
+from masksearch_agent.errors import RewardError
 from masksearch_agent.plugins import REWARDS
 from masksearch_agent.records import SearchTask, Trajectory
 from masksearch_agent.rewards.answers import AnswerReward
@@ -39,16 +42,34 @@ class RewardMix:
         self.answer_reward: AnswerReward = answer_reward or REWARDS.get(settings.answer)(settings)
 
     async def score(self, task: SearchTask, trajectory: Trajectory) -> Reward:
-        """Return the reward of a trajectory over its task; raises what the answer reward raises."""
+        """Return the reward of a trajectory over its task; raises what the answer reward raises.
+
+        Raises:
+            RewardError: The answer reward is no finite number.
+        """
         settings = self.settings
         well_formed = format_reward(trajectory)
         scored = self.answer_reward(task, trajectory)
-        answer = await scored if inspect.isawaitable(scored) else scored
+        answer = _finite(await scored if inspect.isawaitable(scored) else scored)
         most, length = settings.overlong_max_tokens, 0.0
         if most is not None:
             length = overlong_penalty(count_sampled_tokens(trajectory), most, settings.overlong_cache_tokens)
         total = settings.format_weight * well_formed + settings.answer_weight * answer + length
         return Reward(format=well_formed, answer=answer, length=length, total=total)
+
+
+def _finite(scored: Any) -> float:
+    """Return a score as Python's number: one that is none would make every weight of the model none."""
+    try:
+        number = float(scored)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise RewardError(
+            f"the answer reward returned {scored!r}; expected a number from 0 to 1. Raise an exception where an answer "
+            f"cannot be scored"
+        )
+    return number
 
 
 def format_reward(trajectory: Trajectory) -> float:

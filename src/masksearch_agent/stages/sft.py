@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
@@ -9,6 +10,7 @@ from pathlib import Path
 
 from masksearch_agent.agent.bundle import read_bundle_info, save_bundle
 from masksearch_agent.config.trainers import SFTSettings
+from masksearch_agent.environment import is_first_process
 from masksearch_agent.failures import Failures
 from masksearch_agent.generator.evolution import merge_accepted
 from masksearch_agent.models.local import LocalChatModel, load_checkpoint
@@ -108,7 +110,8 @@ def run_sft(
     ordered = mix_in(trajectories, ramp, settings.ramp_share, settings.seed)
     mixed = counts_of_mix(trajectories, ordered)
     if settings.curriculum:
-        ordered = order_by_difficulty(repeat_to_fit(ordered, settings), settings.seed)
+        processes = int(os.environ.get("WORLD_SIZE", "1"))
+        ordered = order_by_difficulty(repeat_to_fit(ordered, settings, processes), settings.seed)
     model, tokenizer = load_checkpoint(source, training_dtype(settings))
     metrics = directory / "metrics.jsonl"
     log, failures = MetricsLog(metrics, listener), Failures()
@@ -123,9 +126,10 @@ def run_sft(
             model, tokenizer, ordered, settings, directory / "trainer", [log], monitor, failures, report_to,
             weights_id(model),
         )  # fmt: skip
-    if not monitor.kept_step:
-        trained, _ = load_checkpoint(source, training_dtype(settings))
-    described = next_info(info, source, directory, label, settings, index, mixed)
-    save_bundle(trained, tokenizer, described, directory)
+    if is_first_process():  # Of several, each has the same weights.
+        if not monitor.kept_step:
+            trained, _ = load_checkpoint(source, training_dtype(settings))
+        described = next_info(info, source, directory, label, settings, index, mixed)
+        save_bundle(trained, tokenizer, described, directory)
     spent = spent_of(read_metrics(metrics), mixed, monitor)
     return replace(spent, items=len(ordered), failed=failures.count, failures=dict(failures.reasons))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from masksearch_agent.agent.bundle import BundleInfo
 from masksearch_agent.agent.runnable import MaskSearchAgent
 from masksearch_agent.config.trainers import DAPOSettings, SFTSettings
-from masksearch_agent.environment import package_versions
+from masksearch_agent.environment import is_first_process, package_versions
 from masksearch_agent.evaluation.sources import read_tasks
 from masksearch_agent.files import holding
 from masksearch_agent.models.recording import RecordingChatModel
@@ -52,7 +51,7 @@ def working_in(directory: Path) -> Iterator[None]:
     Raises:
         ConfigError: Another process trains there.
     """
-    with holding(directory, is_folder=True) if os.environ.get("RANK", "0") == "0" else nullcontext():
+    with holding(directory, is_folder=True) if is_first_process() else nullcontext():
         yield
 
 

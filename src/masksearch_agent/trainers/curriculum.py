@@ -172,8 +172,10 @@ class Curriculum:
         self._order = rng.sample(self._eligible, len(self._eligible))
 
 
-def repeat_to_fit(trajectories: Sequence[Trajectory], settings: SFTSettings) -> list[Trajectory]:
-    """Return as many trajectories as the steps read, in shuffled passes over them all.
+def repeat_to_fit(
+    trajectories: Sequence[Trajectory], settings: SFTSettings, processes: int = 1
+) -> list[Trajectory]:
+    """Return as many trajectories as the steps of all processes read, in shuffled passes over them all.
 
     A curriculum goes through what it is given from easy to hard. With fewer trajectories it would begin again with the
     easy ones and end among them; with more, it would never reach the hard ones. Where the steps are counted in epochs,
@@ -181,7 +183,7 @@ def repeat_to_fit(trajectories: Sequence[Trajectory], settings: SFTSettings) -> 
     """
     if settings.max_steps <= 0:
         return list(trajectories)
-    wanted = settings.max_steps * settings.batch_size * settings.gradient_accumulation
+    wanted = settings.max_steps * settings.batch_size * settings.gradient_accumulation * processes
     rng = random.Random(f"fit:{settings.seed}")
     # A store returns them in the order in which they were finished, which is another one each time.
     ordered = sorted(trajectories, key=order_key)

@@ -1,8 +1,14 @@
 from __future__ import annotations
 
 import asyncio
+import math
+from typing import Any
+
+import numpy as np
+import pytest
 
 from masksearch_agent.config.rewards import RewardSettings
+from masksearch_agent.errors import RewardError
 from masksearch_agent.records import SearchTask, Trajectory, Turn
 from masksearch_agent.rewards.mix import Reward, RewardMix
 
@@ -44,3 +50,23 @@ async def test_a_judge_takes_the_place_of_the_answer_reward() -> None:
     for scores in (judge, slow_judge):
         reward = await RewardMix(RewardSettings(), scores).score(TASK, trajectory("the engineer"))
         assert (reward.answer, reward.total) == (1.0, 1.1)
+
+
+@pytest.mark.parametrize("score", [np.float32(0.5), np.float64(0.5), np.array(0.5), 0.5])
+async def test_a_score_of_another_library_is_the_number_that_it_says(score: Any) -> None:
+    reward = await RewardMix(RewardSettings(), lambda task, trajectory: score).score(TASK, trajectory("Ann"))
+    assert (reward.answer, reward.total) == (0.5, 0.6)
+    assert {type(reward.answer), type(reward.total)} == {float}
+
+
+@pytest.mark.parametrize("score", [True, np.bool_(True), 1])
+async def test_a_verdict_is_a_score_of_1(score: Any) -> None:
+    reward = await RewardMix(RewardSettings(), lambda task, trajectory: score).score(TASK, trajectory("Ann"))
+    assert (reward.answer, type(reward.answer)) == (1.0, float)
+
+
+@pytest.mark.parametrize("score", [math.nan, math.inf, -math.inf, None, "right", [1.0]])
+async def test_a_score_that_is_no_finite_number_is_refused(score: Any) -> None:
+    mix = RewardMix(RewardSettings(), lambda task, trajectory: score)
+    with pytest.raises(RewardError, match=r"the answer reward returned .*; expected a number from 0 to 1"):
+        await mix.score(TASK, trajectory("Ann"))

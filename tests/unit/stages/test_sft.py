@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from masksearch_agent.agent.bundle import BundleInfo, save_bundle
+from masksearch_agent.agent.bundle import BUNDLE_FILE, BundleInfo, save_bundle
 from masksearch_agent.agent.prompts import COMPACT_PROMPTS
 from masksearch_agent.agent.protocol import PROTOCOL_VERSION
 from masksearch_agent.config.agent import AgentSettings
@@ -24,6 +24,7 @@ def test_a_curriculum_gets_as_many_trajectories_as_its_steps_read() -> None:
     fitted = Counter(trajectory.id for trajectory in repeat_to_fit(trajectories, settings))
     assert (fitted.total(), set(fitted.values())) == (12, {2, 3})
     assert repeat_to_fit(trajectories[::-1], settings) == repeat_to_fit(trajectories, settings)
+    assert len(repeat_to_fit(trajectories, settings, processes=2)) == 24
     few = repeat_to_fit(trajectories, SFTSettings(max_steps=1, batch_size=3))
     assert len({trajectory.id for trajectory in few}) == 3
     assert repeat_to_fit(trajectories, SFTSettings()) == trajectories
@@ -82,3 +83,13 @@ def test_trajectories_that_are_too_long_are_told_as_failed(tiny_tokenizer: Any, 
     spent = run_sft(agent, trajectories, SFTSettings(max_tokens=100), tmp_path / "out", "sft")
     assert (spent.items, spent.failed) == (2, 1)
     assert "longer than `max_tokens`" in next(iter(spent.failures))
+
+
+def test_of_several_processes_the_first_one_writes_the_agent(
+    tiny_tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("trl")
+    agent = make_agent(tiny_tokenizer, tmp_path / "agent", 0)
+    monkeypatch.setenv("RANK", "1")
+    run_sft(agent, [make_trajectory("a", "Who?")], SFTSettings(), tmp_path / "out", "sft")
+    assert not (tmp_path / "out" / BUNDLE_FILE).exists()

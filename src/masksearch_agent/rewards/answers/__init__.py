@@ -13,4 +13,4 @@ __all__ = ("AnswerReward",)
 
 AnswerReward = Callable[[SearchTask, Trajectory], float | Awaitable[float]]
 """Scores a trajectory's answer, from 0 to 1. One that waits for something is an `async` function: hundreds are awaited
-at once. Where it raises, the rollout is unscorable."""
+at once. Where it raises, or is no finite number, the rollout is unscorable."""
