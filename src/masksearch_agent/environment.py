@@ -8,7 +8,14 @@ import importlib.metadata
 import os
 from contextlib import suppress
 
-__all__ = ("computes_bfloat16", "is_first_process", "package_versions", "release_memory", "usable_cores")
+__all__ = (
+    "computes_bfloat16",
+    "is_first_process",
+    "package_versions",
+    "process_count",
+    "release_memory",
+    "usable_cores",
+)
 
 _PACKAGES = [
     "masksearch-agent",
@@ -34,6 +41,11 @@ def package_versions() -> dict[str, str]:
 def is_first_process() -> bool:
     """Whether this is the first, or the only one, of the processes that torchrun or accelerate launched."""
     return os.environ.get("RANK", "0") == "0"
+
+
+def process_count() -> int:
+    """Return how many processes torchrun or accelerate launched to train together."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def usable_cores() -> int:

@@ -10,7 +10,7 @@ from fakes.passages import make_passages
 
 from masksearch_agent.agent.bundle import BUNDLE_FILE, BundleInfo
 from masksearch_agent.agent.protocol import PROTOCOL_VERSION
-from masksearch_agent.cli.training import _display, _examine, _finish, _start_agent
+from masksearch_agent.cli.training import _display, _examine, _finish, _note_kept_settings, _start_agent
 from masksearch_agent.config.recipe import load_recipe
 from masksearch_agent.config.trainers import MonitorSettings, SFTSettings
 from masksearch_agent.errors import ConfigError
@@ -110,6 +110,20 @@ def test_an_untrained_agent_of_an_earlier_run_is_taken_only_where_it_is_the_reci
     other = load_recipe(None, ["base_model=tiny", "agent.max_searches=3", setting])
     with pytest.raises(ConfigError, match=f"was made with another {changed} than the recipe has"):
         _start_agent(other, tmp_path, "ramp_dapo")
+
+
+def test_settings_of_the_agent_that_the_bundle_has_otherwise_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made_by = load_recipe(None, ["agent.max_searches=3"])
+    info = BundleInfo(
+        protocol_version=PROTOCOL_VERSION, prompts=prompts_of(made_by), agent=made_by.agent, model_version="run/base#1"
+    )  # fmt: skip
+    (tmp_path / BUNDLE_FILE).write_text(info.model_dump_json())
+    _note_kept_settings(load_recipe(None, ["agent.max_repairs=2"]), tmp_path)
+    assert capsys.readouterr().err == ""
+    _note_kept_settings(load_recipe(None, ["agent.max_searches=2", "agent.max_repairs=2"]), tmp_path)
+    assert capsys.readouterr().err.endswith("not the recipe: agent.max_searches (3)\n")
 
 
 @pytest.mark.parametrize("command", ["sft --traces traces.sqlite", "dapo --tasks tasks.jsonl"])

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from masksearch_agent.cli import application as cli
 from masksearch_agent.config.trainers import DAPOSettings, MonitorSettings, SFTSettings
-from masksearch_agent.environment import is_first_process
+from masksearch_agent.environment import is_first_process, process_count
 from masksearch_agent.errors import ConfigError, TrainingError
 from masksearch_agent.retrieval.search import Search
 
@@ -84,7 +84,9 @@ def sft(
                 f"{traces} holds no accepted trajectory of the stage {stage!r}; name one with --stage"
             )
         ramp = _read_ramp(ramp_traces or traces) if chosen.ramp_share else []
-        if not agent:
+        if agent:
+            _note_kept_settings(resolved, source)
+        else:
             _make_agent(resolved, source, use)
         chosen, tasks = _examine(chosen, exam, _open_search(index, source, resolved) if exam else None)
         spent = run_sft(
@@ -131,9 +133,11 @@ def dapo(
     _check_mix(ramp_tasks, "--ramp-tasks", f"{use}.ramp_share", chosen.ramp_share)
     ramp = read_task_files(ramp_tasks) if ramp_tasks else ()
     source = Path(agent) if agent else out / "base"
-    if not agent:
-        if index is None:
-            raise ConfigError("an agent that starts from the recipe's base_model has no index; pass --index")
+    if agent:
+        _note_kept_settings(resolved, source)
+    elif index is None:
+        raise ConfigError("an agent that starts from the recipe's base_model has no index; pass --index")
+    else:
         _start_agent(resolved, source, use)
     search = _open_search(index, source, resolved)
     chosen, exam_tasks = _examine(chosen, exam, search)
@@ -174,6 +178,19 @@ def _resolve_recipe(
     return resolved
 
 
+def _note_kept_settings(recipe: Recipe, source: Path) -> None:
+    """Say which of the recipe's settings of the agent do not hold, as a bundle brings its own."""
+    from masksearch_agent.agent.bundle import read_bundle_info
+
+    told, kept = recipe.agent, read_bundle_info(source).agent
+    others = [name for name in sorted(told.model_fields_set) if getattr(told, name) != getattr(kept, name)]
+    if others and is_first_process():
+        named = ", ".join(f"agent.{name} ({getattr(kept, name)})" for name in others)
+        cli.MESSAGES.print(
+            f"as {source} has it, not the recipe: {escape(named)}", highlight=False, soft_wrap=True
+        )
+
+
 def _start_agent(recipe: Recipe, folder: Path, use: str) -> None:
     """Make an agent of the recipe's untrained model, unless an earlier run has.
 
@@ -209,7 +226,7 @@ def _make_agent(recipe: Recipe, folder: Path, use: str) -> None:
     from masksearch_agent.stages.base import make_base_bundle
     from masksearch_agent.stages.plan import prompts_of
 
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if process_count() > 1:
         raise ConfigError(
             f"several processes cannot make {folder} together; run the command once in one process, with `--set "
             f"{use}.max_steps=1` and another --out, and pass the `base` in there as --agent"

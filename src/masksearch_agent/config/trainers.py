@@ -156,6 +156,8 @@ class DAPOSettings(Settings):
     curriculum: tuple[CurriculumLevel, ...] = ()
     """Levels by mask count, easy to hard; empty draws all tasks at any time."""
     temperature: float = Field(default=1.0, gt=0)
+    """Of rollouts. What is recorded, trained and weighed is the likelihood at temperature 1, so that at another one the
+    rollouts are those of a policy that is not quite the trained one."""
     row_batch_size: int = Field(default=16, gt=0)
     """Rows per forward pass of a process."""
     optimizer: OptimizerSettings = OptimizerSettings(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import copy
-import os
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from masksearch_agent.config.serving import RolloutEngineSettings, ServingSettings
+from masksearch_agent.environment import process_count
 from masksearch_agent.errors import TrainingError
 from masksearch_agent.models.local import LocalChatModel
 from masksearch_agent.models.recording import RecordingChatModel
@@ -91,7 +91,7 @@ def _require_one_process_and_disk(chosen: RolloutEngineSettings) -> None:
             "weights are sent over NCCL only to a server with GPUs of its own; start it as docs/gpu.md says and name "
             "it as `rollouts.base_url`"
         )
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if process_count() > 1:
         raise TrainingError(
             "several processes cannot each start a server; start one with `masksearch serve --refreshable` and name "
             "it as `rollouts.base_url`"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
@@ -110,8 +109,7 @@ def run_sft(
     ordered = mix_in(trajectories, ramp, settings.ramp_share, settings.seed)
     mixed = counts_of_mix(trajectories, ordered)
     if settings.curriculum:
-        processes = int(os.environ.get("WORLD_SIZE", "1"))
-        ordered = order_by_difficulty(repeat_to_fit(ordered, settings, processes), settings.seed)
+        ordered = order_by_difficulty(repeat_to_fit(ordered, settings), settings.seed)
     model, tokenizer = load_checkpoint(source, training_dtype(settings))
     metrics = directory / "metrics.jsonl"
     log, failures = MetricsLog(metrics, listener), Failures()

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from masksearch_agent.config.trainers import CurriculumLevel, SFTSettings
+from masksearch_agent.environment import process_count
 from masksearch_agent.errors import TrainingError
 from masksearch_agent.records import MASK, SearchTask, Trajectory, content_id
 from masksearch_agent.trainers.mixing import order_key
@@ -172,9 +173,7 @@ class Curriculum:
         self._order = rng.sample(self._eligible, len(self._eligible))
 
 
-def repeat_to_fit(
-    trajectories: Sequence[Trajectory], settings: SFTSettings, processes: int = 1
-) -> list[Trajectory]:
+def repeat_to_fit(trajectories: Sequence[Trajectory], settings: SFTSettings) -> list[Trajectory]:
     """Return as many trajectories as the steps of all processes read, in shuffled passes over them all.
 
     A curriculum goes through what it is given from easy to hard. With fewer trajectories it would begin again with the
@@ -183,7 +182,7 @@ def repeat_to_fit(
     """
     if settings.max_steps <= 0:
         return list(trajectories)
-    wanted = settings.max_steps * settings.batch_size * settings.gradient_accumulation * processes
+    wanted = settings.max_steps * settings.batch_size * settings.gradient_accumulation * process_count()
     rng = random.Random(f"fit:{settings.seed}")
     # A store returns them in the order in which they were finished, which is another one each time.
     ordered = sorted(trajectories, key=order_key)

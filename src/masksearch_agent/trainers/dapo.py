@@ -17,7 +17,6 @@ The tasks come from the curriculum's stream, whose state is in the checkpoint; T
 from __future__ import annotations
 
 import math
-import os
 from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -31,6 +30,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallba
 from trl import GRPOConfig, GRPOTrainer
 
 from masksearch_agent.config.trainers import CurriculumLevel, DAPOSettings, OptimizerSettings
+from masksearch_agent.environment import process_count
 from masksearch_agent.errors import TrainingError
 from masksearch_agent.records import SearchTask, TrainingRow
 from masksearch_agent.trainers.ahead import RolloutsAhead
@@ -120,7 +120,7 @@ class DAPOConfig(GRPOConfig):  # type: ignore[misc]
             TrainingError: The batch sizes do not divide each other.
         """
         if processes is None:
-            processes = int(os.environ.get("WORLD_SIZE", "1"))
+            processes = process_count()
         rows = settings.prompts_per_step * settings.group_size
         if rows % (settings.row_batch_size * settings.updates_per_rollout * processes):
             raise TrainingError(

@@ -18,16 +18,17 @@ from masksearch_agent.traces.store import TraceStore
 from masksearch_agent.trainers.curriculum import repeat_to_fit
 
 
-def test_a_curriculum_gets_as_many_trajectories_as_its_steps_read() -> None:
+def test_a_curriculum_gets_as_many_trajectories_as_its_steps_read(monkeypatch: pytest.MonkeyPatch) -> None:
     trajectories = [Trajectory(f"t{number}", "task", (), "", "answered") for number in range(5)]
     settings = SFTSettings(max_steps=4, batch_size=3)
     fitted = Counter(trajectory.id for trajectory in repeat_to_fit(trajectories, settings))
     assert (fitted.total(), set(fitted.values())) == (12, {2, 3})
     assert repeat_to_fit(trajectories[::-1], settings) == repeat_to_fit(trajectories, settings)
-    assert len(repeat_to_fit(trajectories, settings, processes=2)) == 24
     few = repeat_to_fit(trajectories, SFTSettings(max_steps=1, batch_size=3))
     assert len({trajectory.id for trajectory in few}) == 3
     assert repeat_to_fit(trajectories, SFTSettings()) == trajectories
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert len(repeat_to_fit(trajectories, settings)) == 24
 
 
 def test_of_several_stages_the_first_accepted_trajectory_of_a_task_counts(tmp_path: Path) -> None:
