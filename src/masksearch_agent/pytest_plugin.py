@@ -276,7 +276,7 @@ def assert_at_least(summary: EvaluationSummary, thresholds: dict[str, float]) ->
         raise ValueError(
             f"no score is called {', '.join(sorted(unknown))}; expected some of {', '.join(scores)}"
         )
-    low = {name: bound for name, bound in thresholds.items() if scores[name] is None or scores[name] < bound}
+    low = {name: bound for name, bound in thresholds.items() if not _reaches(scores[name], bound)}
     intervals = {"recall": summary.ci95, "em": summary.em_ci95, "judge": summary.judge_ci95}
     shown = []
     for name in low:
@@ -287,6 +287,10 @@ def assert_at_least(summary: EvaluationSummary, thresholds: dict[str, float]) ->
     reasons = "; ".join(f"{count} because {reason}" for reason, count in summary.failures.items())
     failed = f", {summary.failed} of which failed: {reasons}" if summary.failed else ""
     assert not low, f"{'; '.join(shown)}; n = {summary.n}{failed}"
+
+
+def _reaches(score: float | None, bound: float) -> bool:
+    return score is not None and score >= bound
 
 
 def _stem(file: Path) -> str:
