@@ -16,10 +16,17 @@ __all__ = ("read_sheets", "read_slides", "read_word")
 
 _OFFICE = "http://schemas.openxmlformats.org"
 _CHART = f"{{{_OFFICE}/drawingml/2006/chart}}"
-_UNREAD_BY_MAMMOTH = (b"oMath", b"fldSimple", b"<w:cr", b"<w:drawing")
+_UNREAD_BY_MAMMOTH = (
+    *(b"oMath", b"fldSimple", b"<w:cr", b"<w:ptab", b"<w:drawing"),
+    *(b"<w:ruby", b"<w:dir", b"<w:bdo"),
+)
 _READ_THROUGH = "smartTag"
 """Of what is in one mammoth reads what is in it."""
-_READ_AS = {"oMathPara": _READ_THROUGH, "fldSimple": _READ_THROUGH, "cr": "br"}
+_READ_AS = {
+    **dict.fromkeys(("oMathPara", "fldSimple", "ruby", "rubyBase", "dir", "bdo"), _READ_THROUGH),
+    **{"rt": "del", "cr": "br", "ptab": "tab"},
+}
+"""The reading that stands over a word of Chinese or Japanese (`rt`) is left out, so that the word stays whole."""
 _DAY_ZERO = datetime(1899, 12, 30)
 """From which Office counts days."""
 _FORMULA_SIGNS = {"num": "", "den": "/", "sup": "^", "sub": "_", "rad": "√"}
