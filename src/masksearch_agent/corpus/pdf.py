@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterator
 from io import BytesIO
 from typing import Any
@@ -15,6 +16,8 @@ __all__ = ("read_pdf",)
 _BREAK = re.compile(r"\n\s*\n")
 _HYPHEN_AT_END = re.compile("(?<=(\\w))([-\u2010\u00ad])\n(?=(\\w))")
 _SOFT_HYPHEN = "\u00ad"
+_LIGATURES = {code: unicodedata.normalize("NFKC", chr(code)) for code in range(0xFB00, 0xFB07)}
+"""How a font draws `fi` and its like, which no model and no reader's question writes as one letter."""
 _NO_TITLE = re.compile(
     r"\W*|\W*(anonymous|untitled|unspecified)(\W?\d+|\W*)|powerpoint presentation"
     r"|.*\w\.(docx?|rtf|odt|xlsx?|pptx?|tex|dvi|indd|qxd|pdf)"
@@ -39,7 +42,7 @@ def read_pdf(raw: bytes, encoding: str) -> Document:
 
 
 def _paragraphs_of(page: Any) -> Iterator[str]:
-    for paragraph in _BREAK.split(page.extract_text()):
+    for paragraph in _BREAK.split(page.extract_text().translate(_LIGATURES)):
         yield " ".join(_HYPHEN_AT_END.sub(_joint, paragraph).split())
 
 

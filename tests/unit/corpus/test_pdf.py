@@ -13,6 +13,7 @@ from pypdf.generic import (
     DictionaryObject,
     NameObject,
     NullObject,
+    NumberObject,
     TextStringObject,
 )
 
@@ -23,7 +24,7 @@ def named(**entries: Any) -> DictionaryObject:
     return DictionaryObject({NameObject(f"/{key}"): value for key, value in entries.items()})
 
 
-def file_of(text: str, title: str = "", notes: tuple[Any, ...] = ()) -> bytes:
+def file_of(text: str, title: str = "", notes: tuple[Any, ...] = (), encoding: Any = None) -> bytes:
     """Write a page whose lines are those of a text."""
     writer = pypdf.PdfWriter()
     page = writer.add_blank_page(600, 800)
@@ -34,7 +35,7 @@ def file_of(text: str, title: str = "", notes: tuple[Any, ...] = ()) -> bytes:
         Type=NameObject("/Font"),
         Subtype=NameObject("/Type1"),
         BaseFont=NameObject("/Helvetica"),
-        Encoding=NameObject("/WinAnsiEncoding"),
+        Encoding=encoding or NameObject("/WinAnsiEncoding"),
     )
     page[NameObject("/Resources")] = named(Font=named(F=font))
     page[NameObject("/Contents")] = content
@@ -55,6 +56,14 @@ def file_of(text: str, title: str = "", notes: tuple[Any, ...] = ()) -> bytes:
 )
 def test_a_word_that_a_line_end_cut_is_whole_in_any_language(text: str, read: str) -> None:
     assert read_pdf(file_of(text), "").sections == [((), read)]
+
+
+def test_letters_that_a_font_draws_as_one_are_several() -> None:
+    encoding = named(
+        Type=NameObject("/Encoding"),
+        Differences=ArrayObject([NumberObject(65), *map(NameObject, ("/fi", "/ffi"))]),
+    )
+    assert read_pdf(file_of("The oBce Ale.", encoding=encoding), "").sections == [((), "The office file.")]
 
 
 def test_what_was_filled_in_is_read_and_a_damaged_field_costs_nothing() -> None:
