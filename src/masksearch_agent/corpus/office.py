@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from io import BytesIO
+from itertools import compress
 from typing import Any
 from xml.etree import ElementTree
 
@@ -184,7 +185,17 @@ def read_sheets(raw: bytes, encoding: str) -> Document:
     book = python_calamine.CalamineWorkbook.from_filelike(BytesIO(raw))
     sections: list[Section] = []
     for name in book.sheet_names:
-        rows = ([as_text(cell) for cell in row] for row in book.get_sheet_by_name(name).iter_rows())
-        text = "\n".join(" | ".join(filter(None, row)) for row in rows if any(row))
+        cells = ([as_text(cell) for cell in row] for row in book.get_sheet_by_name(name).iter_rows())
+        rows = [row for row in cells if any(row)]
+        # A cell that is empty keeps its place, or what stands behind it would be of another column.
+        used = [any(column) for column in zip(*rows, strict=False)]
+        text = "\n".join(_line_of(compress(row, used)) for row in rows)
         sections.append(((name,) if text else (), text))
     return Document("", sections)
+
+
+def _line_of(row: Iterable[str]) -> str:
+    cells = list(row)
+    while cells and not cells[-1]:
+        cells.pop()
+    return " | ".join(cells)

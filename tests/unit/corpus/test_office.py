@@ -190,3 +190,15 @@ def test_a_sheet_with_a_duration_is_read() -> None:
         hours = book.add_format({"num_format": "[h]:mm"})
         book.add_worksheet("Shifts").write_row(0, 0, ["Ada", timedelta(hours=36)], hours)
     assert read_sheets(file.getvalue(), "").sections == [(("Shifts",), "Ada | 36:00:00")]
+
+
+def test_what_stands_behind_an_empty_cell_stays_in_its_column() -> None:
+    file = io.BytesIO()
+    with xlsxwriter.Workbook(file) as book:
+        sheet = book.add_worksheet("Staff")
+        for number, row in enumerate(
+            (["Name", "", "Role", "Phone"], ["Ines"], [], ["Tomasz", "", "", "+48 22"])
+        ):
+            sheet.write_row(number, 1, row)
+    [(_, text)] = read_sheets(file.getvalue(), "").sections
+    assert text == "Name | Role | Phone\nInes\nTomasz |  | +48 22"
