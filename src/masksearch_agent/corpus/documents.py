@@ -20,7 +20,8 @@ from xml.etree import ElementTree
 from masksearch_agent.corpus.encodings import decode_text
 from masksearch_agent.corpus.markdown import read_markdown
 from masksearch_agent.corpus.office import read_sheets, read_slides, read_word
-from masksearch_agent.corpus.pages import PAGE_BREAK, Document, Section, sections_of
+from masksearch_agent.corpus.pages import Document, Section, sections_of
+from masksearch_agent.corpus.pdf import read_pdf
 from masksearch_agent.errors import MissingExtraError, UnreadableDocumentError
 
 __all__ = ("DOCUMENT_PARSERS", "require_parser")
@@ -30,9 +31,6 @@ _SELF_CLOSED = re.compile(
     rf"""<(?!(?:{_VOID})[\s/])([A-Za-z][^\s<>/]*+)(?:[^<>"']|"[^"<]*"|'[^'<]*')*+(?<=/)>"""
 )
 """A tag of XHTML's that is its own end; HTML knows that of the void ones alone, and takes `<title/>` for a start."""
-_BREAK = re.compile(r"\n\s*\n")
-# A word that a line end cut in two; `1990-\n1995` and `Jean-\nPaul` keep their hyphen.
-_CUT_WORD = re.compile(r"(?<=[a-z])-\n(?=[a-z])")
 
 
 def require_parser(suffix: str) -> None:
@@ -80,21 +78,6 @@ def _document_of(page: str) -> Document:
     return Document(" ".join((HTMLTree.parse(page).title or "").split()), sections_of(page))
 
 
-def _read_pdf(raw: bytes, encoding: str) -> Document:
-    """Read the text of a PDF file; one of scanned pages has none."""
-    import pypdf
-
-    reader = pypdf.PdfReader(BytesIO(raw))
-    if reader.is_encrypted and not reader.decrypt(""):
-        raise UnreadableDocumentError("password", "the PDF file needs a password")
-    title = str((reader.metadata or {}).get("/Title") or "").strip()
-    pages = (
-        "\n\n".join(" ".join(_CUT_WORD.sub("", block).split()) for block in _BREAK.split(page.extract_text()))
-        for page in reader.pages
-    )
-    return Document(title, [((), PAGE_BREAK.join(pages))])
-
-
 def _read_book(raw: bytes, encoding: str) -> Document:
     """Read the chapters of an EPUB file in the order in which they are read."""
     with zipfile.ZipFile(BytesIO(raw)) as book:
@@ -122,7 +105,7 @@ _FORMATS: Sequence[tuple[Sequence[str], Callable[[bytes, str], Document], Sequen
     ((".rst",), _read_rst, ("docutils", "resiliparse")),
     ((".html", ".htm"), _read_html, ("resiliparse",)),
     ((".xhtml",), _read_xhtml, ("resiliparse",)),
-    ((".pdf",), _read_pdf, ("pypdf",)),
+    ((".pdf",), read_pdf, ("pypdf",)),
     ((".docx",), read_word, ("mammoth", "resiliparse")),
     ((".pptx",), read_slides, ("pptx",)),
     ((".xlsx", ".xls", ".ods"), read_sheets, ("python_calamine",)),

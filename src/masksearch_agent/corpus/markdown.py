@@ -19,6 +19,8 @@ _LINE_END = re.compile("\r\n?")
 _YAML_EDGE = re.compile(r"^(?:-{3,}|\.{3})[ \t]*$", re.MULTILINE)
 _TOML_EDGE = re.compile(r"^\+{3}[ \t]*$", re.MULTILINE)
 _TITLE_LINE = re.compile(r"^title:[ \t]*(\S.*)$", re.MULTILINE)
+_HEADING_ID = re.compile(r"\s*\{:?\s*[#.][^{}]*\}$")
+"""What a heading is called in links, and its classes: `## Usage {#usage}`."""
 _TAG = re.compile(r"<(/?)([A-Za-z][\w.:-]*)")
 _RAW = "title|textarea|style|xmp|iframe|noembed|noframes|script|plaintext"
 """What stands behind one of these tags is no text, up to its end or the page's (GitHub Flavored Markdown 6.11)."""
@@ -36,8 +38,11 @@ def read_markdown(raw: bytes, encoding: str) -> Document:
     title, text = _split_front_matter(decode_text(raw, encoding))
     markdown = MarkdownIt("commonmark", {"maxNesting": _NESTING}).enable(["table", "strikethrough"])
     tokens = markdown.parse(text)
-    for token in tokens:
-        _spell_out(token.children or ())
+    for place, token in enumerate(tokens):
+        line = token.children or []
+        _spell_out(line)
+        if line and line[-1].type == "text" and tokens[place - 1].type == "heading_open":
+            line[-1].content = _HEADING_ID.sub("", line[-1].content)
         opened = _RAW_BLOCK.match(token.content) if token.type == "html_block" else None
         if opened and (f"</{opened[1]}" if opened[1] else "-->").lower() not in token.content.lower():
             token.type = "code_block"  # It hides all that follows, and is no part of a page.

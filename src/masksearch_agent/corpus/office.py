@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from io import BytesIO
+from itertools import compress
 from typing import Any
 from xml.etree import ElementTree
 
@@ -16,10 +17,17 @@ __all__ = ("read_sheets", "read_slides", "read_word")
 
 _OFFICE = "http://schemas.openxmlformats.org"
 _CHART = f"{{{_OFFICE}/drawingml/2006/chart}}"
-_UNREAD_BY_MAMMOTH = (b"oMath", b"fldSimple", b"<w:cr", b"<w:drawing")
+_UNREAD_BY_MAMMOTH = (
+    *(b"oMath", b"fldSimple", b"<w:cr", b"<w:ptab", b"<w:drawing"),
+    *(b"<w:ruby", b"<w:dir", b"<w:bdo"),
+)
 _READ_THROUGH = "smartTag"
 """Of what is in one mammoth reads what is in it."""
-_READ_AS = {"oMathPara": _READ_THROUGH, "fldSimple": _READ_THROUGH, "cr": "br"}
+_READ_AS = {
+    **dict.fromkeys(("oMathPara", "fldSimple", "ruby", "rubyBase", "dir", "bdo"), _READ_THROUGH),
+    **{"rt": "del", "cr": "br", "ptab": "tab"},
+}
+"""The reading that stands over a word of Chinese or Japanese (`rt`) is left out, so that the word stays whole."""
 _DAY_ZERO = datetime(1899, 12, 30)
 """From which Office counts days."""
 _FORMULA_SIGNS = {"num": "", "den": "/", "sup": "^", "sub": "_", "rad": "√"}
@@ -177,7 +185,17 @@ def read_sheets(raw: bytes, encoding: str) -> Document:
     book = python_calamine.CalamineWorkbook.from_filelike(BytesIO(raw))
     sections: list[Section] = []
     for name in book.sheet_names:
-        rows = ([as_text(cell) for cell in row] for row in book.get_sheet_by_name(name).iter_rows())
-        text = "\n".join(" | ".join(filter(None, row)) for row in rows if any(row))
+        cells = ([as_text(cell) for cell in row] for row in book.get_sheet_by_name(name).iter_rows())
+        rows = [row for row in cells if any(row)]
+        # A cell that is empty keeps its place, or what stands behind it would be of another column.
+        used = [any(column) for column in zip(*rows, strict=False)]
+        text = "\n".join(_line_of(compress(row, used)) for row in rows)
         sections.append(((name,) if text else (), text))
     return Document("", sections)
+
+
+def _line_of(row: Iterable[str]) -> str:
+    cells = list(row)
+    while cells and not cells[-1]:
+        cells.pop()
+    return " | ".join(cells)

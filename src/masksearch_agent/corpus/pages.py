@@ -68,6 +68,12 @@ _JOINED = re.compile(
     rf"(<)(?<=[^\s>]<)(?=(?:{_INLINE_BLOCKS}|pre|table)\b)|</(?:{_INLINE_BLOCKS})>(?=[^\s<])", re.IGNORECASE
 )
 """Where a block and the text beside it would make one word of two; resiliparse takes these for parts of a line."""
+_CELL_OF_ONE_PARAGRAPH = re.compile(
+    r"(<t[dh]\b[^<>]*>)\s*<p\b[^<>]*>((?:[^<]|<(?!/?(?:p|t[dhr]|table|[uod]l|div|h[1-6]|pre|blockquote)\b))*+)</p>\s*"
+    r"(?=</?(?:t[dhr]|table|tbody)\b)",
+    re.IGNORECASE,
+)
+"""So Word, Sphinx and Google Docs write every cell; as a paragraph it would stand apart from the others of its row."""
 _RAISED_SIGNS = {"p": "^", "b": "_"}
 
 
@@ -91,6 +97,7 @@ def sections_of(page: str, is_web_page: bool = True) -> list[Section]:
     )
     page = _RAISED.sub(lambda found: _RAISED_SIGNS[found[1]] + found[0], page)
     page = _JOINED.sub(lambda found: "<br><" if found[1] else f"{found[0]}<br>", page)
+    page = _CELL_OF_ONE_PARAGRAPH.sub(r"\1\2", page)
     tree = HTMLTree.parse(page)
     for part in tree.body.query_selector_all(_LINK_LISTS) if is_web_page and tree.body is not None else ():
         linked = sum(len((link.text or "").strip()) for link in part.get_elements_by_tag_name("a"))

@@ -115,7 +115,8 @@ class _Reader:
                 "with text"
             )
             if self.report.examples:
-                hint = f"the first of {self.report.skipped.total()} skipped: {self.report.examples[0]}"
+                told = f"the first of {self.report.skipped.total()} skipped: {self.report.examples[0]}"
+                hint = told if self.report.failed else f"{told}; {hint}"
             raise CorpusError(f"found no passage in {source}; {hint}")
 
     def _fresh(
@@ -221,7 +222,11 @@ class _Reader:
             yield from waiting
             raise
         if waiting:
-            yield name, failing(UnreadableDocumentError("no passages", "its rows hold no text", False))
+            wanted = self.settings.text_column or ", ".join(sorted(PASSAGE_KEYS))
+            detail = (
+                f"none of its rows has one of the keys {wanted}; set corpus.text_column to that of its text"
+            )
+            yield name, failing(UnreadableDocumentError("no passages", detail, has_failed=False))
 
     def _holds_passages(self, read: Callable[[], object], if_unreadable: bool) -> bool:
         """Whether a row of a table is of a known shape; a folder may hold other data too."""

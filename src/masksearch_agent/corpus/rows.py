@@ -38,7 +38,7 @@ def passages_from_row(row: Row, source: str = "") -> list[Passage]:
     else:
         raise CorpusError(
             f"found no passage in a row with the keys {sorted(map(str, row))}; expected one of the keys "
-            f"contents, text, or a benchmark's context, paragraphs, passage"
+            f"contents, text, or a benchmark's context, paragraphs, passage; corpus.text_column names another one"
         )
     return [passage for passage in found if passage.text.strip()]
 

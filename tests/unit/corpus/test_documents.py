@@ -240,7 +240,7 @@ def parsed() -> dict[str, list[tuple[str, str]]]:
         ),
         ("picture.md", [("Harbour", "Open.")]),
         ("guide.rst", [("Guide", "Intro."), ("Guide › Install", "Run :func:`it`.\n\n.. versionadded:: 2\n   More.")]),
-        ("guide.docx", [("Guide", "What it is."), ("Guide › Install", "Run it.\n\nBridge\n\n1932")]),
+        ("guide.docx", [("Guide", "What it is."), ("Guide › Install", "Run it.\n\nBridge 1932")]),
         ("slides.pptx", [("Plan", "Build it."), ("Cost", "A lot.\n\nSteel | 3 t\n\nSay it softly.")]),
         ("sheets.xlsx", [("Bridges", "Name | Opened\nOld | 1932"), ("Piers", "None | 2.5")]),
         ("book.epub", [("The Harbour › Building", "It took years."), ("The Harbour › Opening", "In 1932.")]),

@@ -57,3 +57,12 @@ def test_a_callout_of_notion_s_is_text() -> None:
         "",
         "Text. \U0001f4a1 Mind the gap.",
     )
+
+
+@pytest.mark.parametrize("mark", ["", " {#usage}", " { #usage .wide }", "{: #usage }", " {.unnumbered}"])
+def test_what_a_heading_is_called_in_links_is_no_part_of_it(mark: str) -> None:
+    _, sections = read_markdown(f"# Sets {{1, 2}}\n\nAll.\n\n## Usage{mark}\n\nCall it {{#so}}".encode(), "")
+    assert [(path, text.strip()) for path, text in sections[1:]] == [
+        (("Sets {1, 2}",), "All."),
+        (("Sets {1, 2}", "Usage"), "Call it {#so}"),
+    ]

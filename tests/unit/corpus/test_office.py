@@ -52,6 +52,19 @@ def test_a_formula_is_read_where_it_stands() -> None:
     assert text_of_word(body) == "Half is (a+b)/2, and so c^2"
 
 
+def test_what_stands_under_its_reading_or_in_a_direction_of_its_own_is_read() -> None:
+    def run(text: str) -> str:
+        return f"<w:r><w:t>{text}</w:t></w:r>"
+
+    base = f"<w:rt>{run('とうきょう')}</w:rt><w:rubyBase>{run('東京')}</w:rubyBase>"
+    body = (
+        f"<w:p>{run('本社は')}<w:r><w:ruby>{base}</w:ruby></w:r>{run('にある。')}</w:p>"
+        f'<w:p><w:dir w:val="rtl">{run("חיפה")}</w:dir><w:bdo w:val="ltr">{run(" A-17")}</w:bdo></w:p>'
+        "<w:p><w:r><w:t>Rent</w:t><w:ptab/><w:t>900</w:t></w:r></w:p>"
+    )
+    assert text_of_word(body) == "本社は東京にある。 חיפה A-17 Rent 900"
+
+
 def test_a_damaged_picture_costs_no_file() -> None:
     raw = file_of_word("<w:p><w:r><w:t>Half is </w:t></w:r><m:oMath><m:r><m:t>x</m:t></m:r></m:oMath></w:p>")
     damaged = raw.replace(b"a picture", b"a pXcture")
@@ -177,3 +190,15 @@ def test_a_sheet_with_a_duration_is_read() -> None:
         hours = book.add_format({"num_format": "[h]:mm"})
         book.add_worksheet("Shifts").write_row(0, 0, ["Ada", timedelta(hours=36)], hours)
     assert read_sheets(file.getvalue(), "").sections == [(("Shifts",), "Ada | 36:00:00")]
+
+
+def test_what_stands_behind_an_empty_cell_stays_in_its_column() -> None:
+    file = io.BytesIO()
+    with xlsxwriter.Workbook(file) as book:
+        sheet = book.add_worksheet("Staff")
+        for number, row in enumerate(
+            (["Name", "", "Role", "Phone"], ["Ines"], [], ["Tomasz", "", "", "+48 22"])
+        ):
+            sheet.write_row(number, 1, row)
+    [(_, text)] = read_sheets(file.getvalue(), "").sections
+    assert text == "Name | Role | Phone\nInes\nTomasz |  | +48 22"

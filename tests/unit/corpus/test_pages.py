@@ -64,6 +64,23 @@ def test_a_block_and_the_text_beside_it_are_two_words(page: str, text: str) -> N
     assert told(page) == [((), text)]
 
 
+@pytest.mark.parametrize(
+    ("page", "text"),
+    [
+        ("<tr><td><p>port</p></td><td><p>7421</p></td></tr>", "port 7421"),
+        (
+            '<tr><td>\n<p class="c"><span>port</span></p>\n</td><td class="c"><p>7421</p>\n</td></tr>',
+            "port 7421",
+        ),
+        ("<tr><th><p>port</p><td><p>7421</p>", "port 7421"),
+        ("<tr><td><p>port</p><p>or socket</p></td></tr>", "port\n\nor socket\n"),
+        ("<tr><td><p>ports</p><ul><li>7421</li></ul></td></tr>", "ports\n\n7421"),
+    ],
+)
+def test_cells_that_are_written_as_paragraphs_stay_in_their_row(page: str, text: str) -> None:
+    assert sections_of(f"<table>{page}<tr><td>key</td></tr></table>") == [((), f"{text}\nkey")]
+
+
 def test_restructured_text_loses_neither_what_stands_alone_nor_what_is_called_navigation() -> None:
     raw = b"""Guide
 =====

@@ -56,6 +56,23 @@ def test_a_missing_column_is_named_with_those_there_are(tmp_path: Path):
         list(read_passages(tmp_path / "c.csv", BODY))
 
 
+def test_whose_text_column_has_another_name_hears_how_to_name_it(tmp_path: Path):
+    (tmp_path / "prices.csv").write_text("product,price\nDrill,129\n")
+    with pytest.raises(CorpusError, match=r"keys \['price', 'product'\];.*corpus\.text_column"):
+        list(read_passages(tmp_path / "prices.csv"))
+    (tmp_path / "note.txt").write_text("A note.")
+    report = CorpusReport()
+    assert [each.text for each in read_passages(tmp_path, report=report)] == ["A note."]
+    assert report.examples[0].startswith("prices.csv: none of its rows has one of the keys contents, ")
+    assert "corpus.text_column" in report.examples[0]
+
+
+def test_a_folder_of_other_formats_hears_which_are_read(tmp_path: Path):
+    (tmp_path / "offer.msg").write_text("Dear Ada")
+    with pytest.raises(CorpusError, match=r"offer\.msg: not read as a document; .*\.pdf"):
+        list(read_passages(tmp_path))
+
+
 def test_a_value_that_python_has_nothing_for_costs_its_row_at_most(tmp_path: Path):
     pyarrow = pytest.importorskip("pyarrow")
     parquet = pytest.importorskip("pyarrow.parquet")
