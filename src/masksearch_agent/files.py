@@ -10,7 +10,7 @@ import threading
 import time
 import weakref
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from masksearch_agent.errors import ConfigError
@@ -99,11 +99,23 @@ def _lock_file(target: Path, path: Path) -> int | None:
     """Lock a folder or file, which is created; return its descriptor."""
     (target if target == path else target.parent).mkdir(parents=True, exist_ok=True)
     try:
-        return open_locked(target, os.O_RDONLY if target == path else os.O_RDWR | os.O_CREAT)
+        if target == path:
+            return open_locked(target)
+        while True:
+            handle = open_locked(target, os.O_RDWR | os.O_CREAT)
+            if handle is None or _is_at(target, handle):
+                return handle
+            os.close(handle)  # Its holder let it go, and deleted it, after it was opened here.
     except BlockingIOError as failure:
         raise ConfigError(
             f"another process is writing to {path}; wait for it to end, or choose another path"
         ) from failure
+
+
+def _is_at(path: Path, handle: int) -> bool:
+    with suppress(FileNotFoundError):
+        return os.path.samestat(os.fstat(handle), path.stat())
+    return False
 
 
 def replace_text(path: Path, text: str) -> None:
