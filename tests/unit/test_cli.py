@@ -198,6 +198,13 @@ def test_a_missing_or_empty_corpus_is_refused(run: CommandLine, tmp_path: Path):
     assert not (tmp_path / "runs").exists() or not any((tmp_path / "runs").iterdir())
 
 
+def test_a_corpus_that_gives_no_task_says_what_may(run: CommandLine, small_index: Path):
+    pytest.importorskip("spacy")
+    ran = run("ramp", "corpus", "--index", small_index, "--json")
+    assert (ran.json["kept"], ran.json["passages"]) == (0, 1)
+    assert "No task was kept; `dropped` says why." in ran.err
+
+
 def test_a_missing_or_corrupt_index_says_how_to_build_one(run: CommandLine, small_index: Path):
     write_jsonl(Path("tasks.jsonl"), [TASK])
     assert_one_error(
