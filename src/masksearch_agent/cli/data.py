@@ -151,12 +151,6 @@ def ramp(
             search = open_search(index, resolved.retrieval)
             report = build_tasks(corpus, search, resolved.masking, out, resolved.corpus, limit=limit, bar=bar)
     cli.print_result({"tasks": str(out), **report}, as_json)
-    if not report["kept"]:
-        told = (
-            "No task was kept; `dropped` says why. More passages that tell the same facts give some, or a recipe that "
-            "asks for what a passage tells itself, such as `--recipe training/laptop.yaml`."
-        )
-        cli.MESSAGES.print(told, highlight=False, soft_wrap=True)
     documents = report.get("documents", {"failed": 0, "read": 0})
     failed, items = report["failed"] + documents["failed"], report["passages"] + documents["read"]
     cli.exit_by_failures(failed, items, resolved.max_failed)

@@ -115,7 +115,7 @@ class SentenceEmbedder:
         parts = [
             self._model.encode(
                 [texts[place] for place in places],
-                batch_size=max(_MIN_BATCH, _BATCH_TOKENS // max(length, 1)),
+                batch_size=_batch_size(length),
                 normalize_embeddings=True,
                 show_progress_bar=False,
                 convert_to_numpy=True,
@@ -132,6 +132,14 @@ class SentenceEmbedder:
             # Models of averaged word vectors have a tokenizer of another kind, and pad nothing.
             return [0] * len(texts)
         return [len(ids) for ids in tokenizer(texts, verbose=False)["input_ids"]]
+
+
+def _batch_size(length: int) -> int:
+    """Return how many texts of a length are embedded at once, such that none's vector depends on the others."""
+    import torch
+
+    # Matrix units round otherwise in a batch of one than in one of many.
+    return 1 if torch.cpu._is_amx_tile_supported() else max(_MIN_BATCH, _BATCH_TOKENS // max(length, 1))
 
 
 def _load(name: str) -> Any:

@@ -52,6 +52,11 @@ MENTIONS = "mentions.jsonl"
 """Beside a corpus folder's `passages.jsonl`: facts that are known, which are then the spans."""
 _TASKS = "tasks.jsonl"
 
+_NOTHING_KEPT = (
+    "No task was kept; `dropped` says why. More passages that tell the same facts give some, or a recipe that asks for "
+    "what a passage tells itself, such as `--recipe training/laptop.yaml`."
+)
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Masking(Stage):
@@ -210,6 +215,7 @@ def summarise_masking(
         **({"documents": documents.as_dict()} if documents.read else {}),
         **({"spans_rejected": dict(rejections)} if rejections else {}),
         **cost_of(spending),
+        **({} if kept else {"advice": _NOTHING_KEPT}),
     }
 
 

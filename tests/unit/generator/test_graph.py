@@ -281,7 +281,14 @@ def test_a_share_of_the_tasks_is_shown_fewer_passages_the_same_ones_each_time() 
     assert [[len(passages) for passages in each.retrieved] for each in generate(generator, tasks)] == shown
 
 
-@pytest.mark.parametrize("shares", [(-0.1,), (0.6, 0.5), (float("nan"),)])
-def test_shares_that_are_none_are_refused(shares: tuple[float, ...]) -> None:
-    with pytest.raises(ValidationError, match="at most 1 together"):
+@pytest.mark.parametrize(
+    ("shares", "told"),
+    [
+        ((-0.1,), "at most 1 together"),
+        ((0.6, 0.5), "at most 1 together"),
+        ((float("nan"),), "a finite number"),
+    ],
+)
+def test_shares_that_are_none_are_refused(shares: tuple[float, ...], told: str) -> None:
+    with pytest.raises(ValidationError, match=told):
         GeneratorSettings(fewer_passages=shares)
