@@ -2,9 +2,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import threading
-import time
-from contextlib import ExitStack
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +12,6 @@ from typing import Any, cast
 import pytest
 from fakes.backends import TableBackend
 from fakes.chat_models import ScriptedChatModel
-from fakes.holders import held_elsewhere
 from pydantic import ValidationError
 
 from masksearch_agent.agent.prompts import COMPACT_PROMPTS
@@ -21,6 +19,7 @@ from masksearch_agent.agent.runnable import MaskSearchAgent
 from masksearch_agent.errors import ConfigError, EvaluationError
 from masksearch_agent.evaluation.results import read_results
 from masksearch_agent.evaluation.runner import EvaluationSummary
+from masksearch_agent.files import open_locked
 from masksearch_agent.pytest_plugin import (
     Evaluate,
     assert_at_least,
@@ -43,7 +42,6 @@ AGENT = """
 import pytest
 from fakes.backends import TableBackend
 from fakes.chat_models import ScriptedChatModel
-from fakes.holders import held_elsewhere
 from masksearch_agent import MaskSearchAgent
 from masksearch_agent.agent.prompts import COMPACT_PROMPTS
 
@@ -268,20 +266,18 @@ def test_workers_of_xdist_wait_for_each_other_and_their_controller_writes_the_re
     data, kept = write_data(tmp_path / "data"), tmp_path / "kept"
     model = ScriptedChatModel(script=["<think>I know.</think><answer>Ann Bo</answer>"])
     evaluate = Evaluate(MaskSearchAgent(model, TableBackend({})), data=data, out=kept)
-    let_go_at: list[float] = []
-    with ExitStack() as another:
-
-        def let_go() -> None:
-            let_go_at.append(time.monotonic())
-            another.close()
-
-        another.enter_context(held_elsewhere(kept / "hotpotqa-dev-agentic.jsonl"))
-        with pytest.raises(ConfigError, match="another process is writing"):
-            evaluate("hotpotqa")
-        monkeypatch.setenv("PYTEST_XDIST_WORKER", "gw1")
-        threading.Timer(0.3, let_go).start()
-        assert evaluate("hotpotqa").n == 2
-        assert let_go_at
+    kept.mkdir()
+    # As another worker holds it.
+    handle = open_locked(kept / "hotpotqa-dev-agentic.jsonl.lock", os.O_RDWR | os.O_CREAT)
+    assert handle is not None
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)  # This test may run in a worker itself.
+    with pytest.raises(ConfigError, match="another process is writing"):
+        evaluate("hotpotqa")
+    monkeypatch.setenv("PYTEST_XDIST_WORKER", "gw1")
+    other = threading.Timer(0.3, os.close, [handle])
+    other.start()
+    assert evaluate("hotpotqa").n == 2
+    assert other.finished.is_set()
 
     config = SimpleNamespace(stash=pytest.Stash())
     pytest_testnodedown(SimpleNamespace(config=config, workeroutput={"masksearch_out": str(kept)}))

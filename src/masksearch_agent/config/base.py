@@ -21,10 +21,9 @@ class Settings(BaseModel):
         """Give a group that is told in part the rest as this class has it by default, not as the group's own does."""
         if not isinstance(data, Mapping):
             return data
-        own = {name: field.default for name, field in cls.model_fields.items() if name in data}
         groups = {
-            name: {**default.model_dump(exclude_unset=True), **data[name]}
-            for name, default in own.items()
-            if isinstance(default, Settings) and isinstance(data[name], Mapping)
+            name: {**field.default.model_dump(exclude_unset=True), **data[name]}
+            for name, field in cls.model_fields.items()
+            if isinstance(field.default, Settings) and isinstance(data.get(name), Mapping)
         }
         return {**data, **groups}
