@@ -147,15 +147,16 @@ class MaskSearchAgent(Runnable[AgentInput, SearchAnswer]):
     def invoke(self, input: AgentInput, config: RunnableConfig | None = None, **kwargs: Any) -> SearchAnswer:
         """Answer a question (see `AgentInput`).
 
-        `kwargs` may be `context=`, an `AgentContext` or a `RunContext`, and what the graph's own `invoke` takes.
+        `kwargs` may be `context=`, an `AgentContext` or a `RunContext`, and what the graph's own `invoke` takes, but for
+        what changes the form of its output.
 
         Raises:
-            AgentError: The input asks nothing, or the run was interrupted.
+            AgentError: The input asks nothing, the run was interrupted, or `kwargs` ask for something else.
         """
         given, found = merge_configs(self.config, config), list[SearchAnswer]()
 
         def answer(input: AgentInput, config: RunnableConfig) -> SearchAnswer:
-            run = AgentRun(kwargs.pop("context", None))
+            run = AgentRun.of_call(kwargs)
             config = _without_default_limit(config, given)
             state = self.graph.invoke(graph_input(input), config, context=run.context, **kwargs)
             found.append(run.answer(state, self.model_version, self.response_format))
@@ -171,7 +172,7 @@ class MaskSearchAgent(Runnable[AgentInput, SearchAnswer]):
         given, found = merge_configs(self.config, config), list[SearchAnswer]()
 
         async def answer(input: AgentInput, config: RunnableConfig) -> SearchAnswer:
-            run = AgentRun(kwargs.pop("context", None))
+            run = AgentRun.of_call(kwargs)
             config = _without_default_limit(config, given)
             state = await self.graph.ainvoke(graph_input(input), config, context=run.context, **kwargs)
             found.append(run.answer(state, self.model_version, self.response_format))
@@ -184,7 +185,7 @@ class MaskSearchAgent(Runnable[AgentInput, SearchAnswer]):
         self, input: AgentInput, config: RunnableConfig | None = None, **kwargs: Any
     ) -> Iterator[dict[str, Any] | SearchAnswer]:
         """Yield each finished node's update as `{node: update}`, and at last the answer; `kwargs` as for `invoke`."""
-        run = AgentRun(kwargs.pop("context", None))
+        run = AgentRun.of_call(kwargs)
         state: Mapping[str, Any] = {}
         config, modes = merge_configs(self.config, config), _MODES
         for mode, chunk in self.graph.stream(
@@ -200,7 +201,7 @@ class MaskSearchAgent(Runnable[AgentInput, SearchAnswer]):
         self, input: AgentInput, config: RunnableConfig | None = None, **kwargs: Any
     ) -> AsyncIterator[dict[str, Any] | SearchAnswer]:
         """Yield what `stream_answer` yields, without blocking."""
-        run = AgentRun(kwargs.pop("context", None))
+        run = AgentRun.of_call(kwargs)
         state: Mapping[str, Any] = {}
         config, modes = merge_configs(self.config, config), _MODES
         async for mode, chunk in self.graph.astream(

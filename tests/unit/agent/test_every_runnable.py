@@ -54,6 +54,25 @@ async def test_a_stream_s_output_type_is_the_answer():
     assert [type(chunk) async for chunk in agent.astream("q")] == [SearchAnswer]
 
 
+@pytest.mark.parametrize(
+    "option",
+    [{"stream_mode": "updates"}, {"output_keys": ["answer"]}, {"version": "v2"}, {"subgraphs": True}],
+)
+async def test_what_would_make_something_else_of_an_answer_is_the_graph_s_alone(option: dict[str, Any]):
+    agent, (name,) = make_agent(), option
+    for ask in (
+        agent.invoke,
+        lambda *a, **k: [*agent.stream(*a, **k)],
+        lambda *a, **k: [*agent.stream_answer(*a, **k)],
+    ):
+        with pytest.raises(AgentError, match=rf"`{name}`.*agent\.graph"):
+            ask("q", **option)
+    with pytest.raises(AgentError, match=f"`{name}`"):
+        await agent.ainvoke("q", **option)
+    with pytest.raises(AgentError, match=f"`{name}`"):
+        _ = [step async for step in agent.astream_answer("q", **option)]
+
+
 # --- input -------------------------------------------------------------------------------------------------
 
 INPUTS: dict[str, Any] = {
