@@ -42,13 +42,17 @@ _LIMIT_FIELDS = ("max_tokens", "max_completion_tokens", "max_output_tokens", "ma
 
 
 def open_model(model: BaseChatModel | str) -> BaseChatModel:
-    """Return a chat model, opened by its name (`provider:model`) where it is a string.
+    """Return a chat model, opened by its name (`provider:model`) where it is a string, as `create_agent` opens it.
 
     Raises:
         MissingExtraError: langchain or the provider's package is not installed.
         ServiceRefusedError: There is no such model, or its key is missing.
     """
-    return open_chat_model(ChatModelSettings(model=model)) if isinstance(model, str) else model
+    if not isinstance(model, str):
+        return model
+    # The roles of the generator are called through what retries and expects short replies. Nothing stands before an
+    # agent's model: one refused call would end its run, and one limit cut a reasoning model's thoughts.
+    return open_chat_model(ChatModelSettings(model=model, max_tokens=None), retries_itself=True)
 
 
 def prompts_for(model: BaseChatModel, settings: AgentSettings) -> PromptSet:
