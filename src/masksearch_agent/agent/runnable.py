@@ -32,6 +32,7 @@ from masksearch_agent.agent.prompts import PromptSet
 from masksearch_agent.agent.run import AgentInput, AgentRun, graph_input, without_tokens
 from masksearch_agent.agent.state import SearchInput
 from masksearch_agent.agent.tool import make_research_tool
+from masksearch_agent.agent.wrapped_models import bare_model
 from masksearch_agent.config.agent import AgentSettings
 from masksearch_agent.errors import ThreadReuseError
 from masksearch_agent.models.recording import RecordingChatModel
@@ -147,8 +148,8 @@ class MaskSearchAgent(Runnable[AgentInput, SearchAnswer]):
     def invoke(self, input: AgentInput, config: RunnableConfig | None = None, **kwargs: Any) -> SearchAnswer:
         """Answer a question (see `AgentInput`).
 
-        `kwargs` may be `context=`, an `AgentContext` or a `RunContext`, and what the graph's own `invoke` takes, but for
-        what changes the form of its output.
+        `kwargs` may be `context=`, an `AgentContext` or a `RunContext`, and what the graph's own `invoke` takes, but
+        for what changes the form of its output.
 
         Raises:
             AgentError: The input asks nothing, the run was interrupted, or `kwargs` ask for something else.
@@ -253,7 +254,8 @@ class MaskSearchAgent(Runnable[AgentInput, SearchAnswer]):
     @property
     def model_version(self) -> str:
         """What the model calls itself; recorded as the producer of its trajectories."""
-        return str(getattr(self.model, "model_version", "") or getattr(self.model, "model_name", ""))
+        model = bare_model(self.model)
+        return str(getattr(model, "model_version", "") or getattr(model, "model_name", ""))
 
     # --- training and evaluation -------------------------------------------------------------------------
 

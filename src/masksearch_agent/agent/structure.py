@@ -13,6 +13,7 @@ from langgraph.constants import TAG_NOSTREAM
 from pydantic import BaseModel
 
 from masksearch_agent.agent.protocol import clean_text
+from masksearch_agent.agent.wrapped_models import bare_model, changed_within
 from masksearch_agent.errors import AgentError, ReplyError
 from masksearch_agent.traces.recorder import RecordingModel
 
@@ -51,9 +52,12 @@ class Structurer:
             )
         try:
             # What fills in the form is no answer to show while it is written.
-            filler = model.with_structured_output(form, include_raw=True)
+            filler = changed_within(
+                model, lambda bare: bare.with_structured_output(form, include_raw=True), replaced=None
+            )
         except (NotImplementedError, AttributeError, ValueError) as failure:
-            raise AgentError(f"{type(model).__name__} gives no structured output; {hint}") from failure
+            name = type(bare_model(model)).__name__
+            raise AgentError(f"{name} gives no structured output; {hint}") from failure
         self._filler: Runnable[Any, Any] = filler.with_config(tags=[TAG_NOSTREAM], run_name="fill_in_form")
         self._form = form
 
