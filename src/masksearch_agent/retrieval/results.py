@@ -125,13 +125,14 @@ def passage_from_document(document: Document) -> Passage:
     Its own id, else `id` of its metadata, becomes the `document_id`, as chunks often share it; the title is the
     metadata's `title`, else its source. The metadata stays with it.
     """
-    known = document.metadata
+    # Integrations that build documents unchecked leave out what a row of theirs lacks.
+    known, text = document.metadata or {}, document.page_content or ""
     if document.id and "document_id" in known and isinstance(known.get("position"), int):
         # It says which part of which document it is (`document_of`), so the id is its own.
         title, source = _first(known, ("title",)), _first(known, _SOURCE_KEYS)
         place = (str(known["document_id"]), known["position"], source, known)
-        return Passage(document.id, title, document.page_content, *place)
-    entry = {**known, "text": document.page_content}
+        return Passage(document.id, title, text, *place)
+    entry = {**known, "text": text}
     if document.id:
         entry["id"] = document.id
     return _passage_from_mapping(entry, known)
