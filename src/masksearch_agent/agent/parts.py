@@ -172,14 +172,14 @@ class Parts:
         if (structurer := self.structurer) is not None:
             with suppress(OutOfTimeError):
                 return finish_within(left_s, lambda: structurer.fill(state))
-        return None, 0
+        return Filled()
 
     async def afill(self, state: Mapping[str, Any], left_s: float) -> Filled:
         """Do what `fill` does, without blocking."""
         if self.structurer is not None:
             with suppress(OutOfTimeError):
                 return await afinish_within(left_s, self.structurer.afill(state))
-        return None, 0
+        return Filled()
 
     def call_settings(
         self, calls: int, sampled_tokens: int, context: RunContext, last_turn_id: str | None
