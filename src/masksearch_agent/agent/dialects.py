@@ -41,6 +41,7 @@ from masksearch_agent.agent.protocol import (
     render_step,
 )
 from masksearch_agent.agent.thoughts import split_thought
+from masksearch_agent.agent.wrapped_models import bare_model, changed_within
 from masksearch_agent.config.agent import AgentSettings
 from masksearch_agent.errors import AgentError
 from masksearch_agent.records import Message
@@ -51,6 +52,8 @@ __all__ = ("Dialect", "TagsDialect", "ToolsDialect", "choose_dialect")
 
 _CALL_FORM = "a call of `search` with `queries`, a list of strings, or the answer as text"
 _CALL_MARKS = re.compile(r"```(?:json)?|<\u2060?/?tool_call>")
+_TOOL_KEYWORDS = ("tools", "tool_choice")
+"""Of what an application bound to its model; the agent's own tool takes the place of others."""
 _SEE_FIRST_RESULT = "The results stand with the first call."
 _read_text = lru_cache(maxsize=2048)(parse_step)
 """What follows a step, the node that does it and the end of the run all ask what the step is: it is parsed for the
@@ -142,10 +145,12 @@ class ToolsDialect:
         hint = "use the `tags` dialect (`AgentSettings(dialect='tags')`)"
         if isinstance(model, RecordingModel):
             raise AgentError(f"a model that records its tokens does not call tools here; {hint}")
+        tools = [_search_schema(self.max_queries)]
         try:
-            return model.bind_tools([_search_schema(self.max_queries)])
+            return changed_within(model, lambda bare: bare.bind_tools(tools), _TOOL_KEYWORDS)
         except (NotImplementedError, AttributeError) as failure:
-            raise AgentError(f"{type(model).__name__} has no native tool calling; {hint}") from failure
+            name = type(bare_model(model)).__name__
+            raise AgentError(f"{name} has no native tool calling; {hint}") from failure
 
     def ended(self, reply: AIMessage) -> AIMessage:
         """Return a reply as it is: a call ends it."""
@@ -236,7 +241,7 @@ def choose_dialect(settings: AgentSettings, prompts: PromptSet, model: BaseChatM
     cites = numbers_go_on(settings, is_recording)
     if settings.dialect == "tools":
         return ToolsDialect(settings.max_queries, prompts, cites)
-    profile: Any = getattr(model, "profile", None) or {}
+    profile: Any = getattr(bare_model(model), "profile", None) or {}
     return TagsDialect(settings.max_queries, is_recording, not profile.get("reasoning_output"), cites)
 
 

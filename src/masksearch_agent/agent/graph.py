@@ -54,7 +54,7 @@ from masksearch_agent.agent.protocol import (
 from masksearch_agent.agent.search_runs import search_event
 from masksearch_agent.agent.speech import kept_back, said_id
 from masksearch_agent.agent.state import OpeningState, SearchInput, SearchOutput, SearchRound, SearchState
-from masksearch_agent.agent.structure import Filled
+from masksearch_agent.agent.structure import NOTHING_FILLED
 from masksearch_agent.agent.text_turns import last_turn_id, record_text
 from masksearch_agent.agent.work import working
 from masksearch_agent.config.agent import AgentSettings
@@ -144,7 +144,7 @@ class _Nodes:
             **NOTHING_CITED,
             "reasoning": "",
             "stop_reason": None,
-            "structured_response": None,
+            **NOTHING_FILLED,
         }
 
     @working
@@ -216,15 +216,12 @@ class _Nodes:
     @working
     def structure(self, state: SearchState) -> dict[str, Any]:
         """Give the answer in the application's form too."""
-        return self._filled(state, self._parts(state).fill(state, self._left_s(state)))
+        return self._parts(state).fill(state, self._left_s(state)).update(state)
 
     @working
     async def astructure(self, state: SearchState) -> dict[str, Any]:
         parts = await self._aparts(state)
-        return self._filled(state, await parts.afill(state, self._left_s(state)))
-
-    def _filled(self, state: SearchState, filled: Filled) -> dict[str, Any]:
-        return {"structured_response": filled[0], "sampled_tokens": state["sampled_tokens"] + filled[1]}
+        return (await parts.afill(state, self._left_s(state))).update(state)
 
     def _end(self, state: SearchState) -> dict[str, Any]:
         step = self._last_step(state)

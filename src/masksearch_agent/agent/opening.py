@@ -27,6 +27,8 @@ _HANDOFF = re.compile(
     re.IGNORECASE,
 )
 """Names of tools with which one agent hands over to another."""
+_UNREAD = ("image", "audio", "video", "file", "text-plain")
+"""Blocks of a message that are no words of whoever wrote it."""
 _TASK_ARGUMENTS = (
     "question",
     "query",
@@ -95,8 +97,7 @@ def open_conversation(
     new = new if goes_on else _with_question(messages, earlier)
     place = max((n for n, message in enumerate(new) if message.type == "human"), default=-1)
     # A handoff may say nothing itself, and come long after what a human asked.
-    asked_last = next((str(message.text) for message in reversed(messages) if message.type == "human"), "")
-    question = require_question(_handed_over(new[place + 1 :]) or asked_last)
+    question = require_question(_handed_over(new[place + 1 :]) or _asked_last(messages))
     said = [_as_said(message) for n, message in enumerate(new) if n != place and _is_said(message)]
     if goes_on:
         return [*said, HumanMessage(_harmless(question))], True
@@ -146,6 +147,24 @@ def _is_said(message: BaseMessage) -> bool:
     # A reply that calls tools says who does what in the application; neither it nor the results are said to anybody.
     is_reply = isinstance(message, AIMessage) and not message.tool_calls
     return (message.type == "human" or is_reply) and bool(str(message.text).strip())
+
+
+def _asked_last(messages: Sequence[BaseMessage]) -> str:
+    """Return what a human asked last, in words.
+
+    Raises:
+        AgentError: More than words was asked, and the answer would be one to another question.
+    """
+    asked = next((message for message in reversed(messages) if message.type == "human"), None)
+    if asked is None or not str(asked.text).strip():
+        return ""
+    unread = [block["type"] for block in asked.content_blocks if block["type"] in _UNREAD]
+    if unread:
+        raise AgentError(
+            f"the question holds what the agent does not read ({', '.join(dict.fromkeys(unread))}); ask in text, and "
+            f"say in it what that shows"
+        )
+    return str(asked.text)
 
 
 def _as_said(message: BaseMessage) -> AnyMessage:

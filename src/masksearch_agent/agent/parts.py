@@ -9,7 +9,7 @@ from contextlib import suppress
 from functools import lru_cache
 from typing import Any
 
-from langchain_core.language_models import BaseChatModel
+from langchain_core.language_models import BaseChatModel, BaseLLM
 from langchain_core.messages import AIMessage, AnyMessage
 from langchain_core.runnables import Runnable
 from pydantic import BaseModel
@@ -23,6 +23,7 @@ from masksearch_agent.agent.search_runs import arun_as_retriever, run_as_retriev
 from masksearch_agent.agent.speech import tell_streams_what_is_said
 from masksearch_agent.agent.structure import Filled, Structurer
 from masksearch_agent.agent.text_turns import without_turn_ids
+from masksearch_agent.agent.wrapped_models import bare_model, changed_within
 from masksearch_agent.calls.chat import open_chat_model
 from masksearch_agent.concurrency import afinish_within, finish_within, is_bound_to_thread
 from masksearch_agent.config.agent import AgentSettings
@@ -42,13 +43,24 @@ _LIMIT_FIELDS = ("max_tokens", "max_completion_tokens", "max_output_tokens", "ma
 
 
 def open_model(model: BaseChatModel | str) -> BaseChatModel:
-    """Return a chat model, opened by its name (`provider:model`) where it is a string.
+    """Return a chat model, opened by its name (`provider:model`) where it is a string, as `create_agent` opens it.
 
     Raises:
+        AgentError: It is no chat model.
         MissingExtraError: langchain or the provider's package is not installed.
         ServiceRefusedError: There is no such model, or its key is missing.
     """
-    return open_chat_model(ChatModelSettings(model=model)) if isinstance(model, str) else model
+    if not isinstance(model, str) or not model:
+        if not isinstance(model, Runnable) or isinstance(bare_model(model), BaseLLM):
+            what = f"the class {model.__name__}" if isinstance(model, type) else f"a {type(model).__name__}"
+            raise AgentError(
+                f"`model` is {what if model != '' else 'empty'}; expected a chat model, or the name of one, as "
+                f"`openai:gpt-5-mini`"
+            )
+        return model
+    # The roles of the generator are called through what retries and expects short replies. Nothing stands before an
+    # agent's model: one refused call would end its run, and one limit cut a reasoning model's thoughts.
+    return open_chat_model(ChatModelSettings(model=model, max_tokens=None), retries_itself=True)
 
 
 def prompts_for(model: BaseChatModel, settings: AgentSettings) -> PromptSet:
@@ -160,14 +172,14 @@ class Parts:
         if (structurer := self.structurer) is not None:
             with suppress(OutOfTimeError):
                 return finish_within(left_s, lambda: structurer.fill(state))
-        return None, 0
+        return Filled()
 
     async def afill(self, state: Mapping[str, Any], left_s: float) -> Filled:
         """Do what `fill` does, without blocking."""
         if self.structurer is not None:
             with suppress(OutOfTimeError):
                 return await afinish_within(left_s, self.structurer.afill(state))
-        return None, 0
+        return Filled()
 
     def call_settings(
         self, calls: int, sampled_tokens: int, context: RunContext, last_turn_id: str | None
@@ -212,7 +224,7 @@ class Parts:
         """Return what to call and its keywords, the limit under the name that the model has for it."""
         if self.is_recording or "max_tokens" not in keywords:
             return self.caller, keywords
-        bare = getattr(self.model, "bound", self.model)
+        bare = bare_model(self.model)
         name = next(
             (name for name in _LIMIT_FIELDS if name in getattr(type(bare), "model_fields", {})), "max_tokens"
         )
@@ -221,6 +233,7 @@ class Parts:
             min(keywords["max_tokens"], own) if isinstance(own, int) and own > 0 else keywords["max_tokens"]
         )
         rest = {key: value for key, value in keywords.items() if key != "max_tokens"}
-        if name == "num_predict" and bare is self.model:  # Ollama takes it with the model, not with a call.
-            return self.dialect.caller(self.model.model_copy(update={name: limit})), rest
+        if name == "num_predict":  # Ollama takes it with the model, not with a call.
+            limited: Any = changed_within(self.model, lambda bare: bare.model_copy(update={name: limit}))
+            return self.dialect.caller(limited), rest
         return self.caller, {**rest, name: limit}

@@ -39,6 +39,8 @@ that has run before, `question` starts afresh, and all else goes on with the con
 
 
 _KEYS = ("question", "kind", "messages")
+_SHAPING = ("stream_mode", "output_keys", "version", "subgraphs")
+"""Options of a graph that change the form of what it returns, which an answer is made of here."""
 
 
 class AgentRun:
@@ -58,6 +60,20 @@ class AgentRun:
         self.recorder = Recorder(overview=context.recorder)
         self.context: Any = dataclasses.replace(context, recorder=self.recorder)
         self.started_s = time.perf_counter()
+
+    @classmethod
+    def of_call(cls, options: dict[str, Any]) -> AgentRun:
+        """Return the run of a call; its context is taken out of the options, and the rest is the graph's.
+
+        Raises:
+            AgentError: An option asks for something else than an answer.
+        """
+        if shaping := [name for name in _SHAPING if name in options]:
+            raise AgentError(
+                f"the agent gives a `SearchAnswer` and takes no {' or '.join(f'`{name}`' for name in shaping)}; stream "
+                f"its steps with `stream_answer`, or pass that to `agent.graph.stream` or `agent.graph.invoke`"
+            )
+        return cls(options.pop("context", None))
 
     def outcome(
         self, state: Mapping[str, Any] | None, producer: str, task_id: str | None = None, seed: int = 0

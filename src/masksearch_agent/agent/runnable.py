@@ -32,6 +32,7 @@ from masksearch_agent.agent.prompts import PromptSet
 from masksearch_agent.agent.run import AgentInput, AgentRun, graph_input, without_tokens
 from masksearch_agent.agent.state import SearchInput
 from masksearch_agent.agent.tool import make_research_tool
+from masksearch_agent.agent.wrapped_models import bare_model
 from masksearch_agent.config.agent import AgentSettings
 from masksearch_agent.errors import ThreadReuseError
 from masksearch_agent.models.recording import RecordingChatModel
@@ -147,15 +148,16 @@ class MaskSearchAgent(Runnable[AgentInput, SearchAnswer]):
     def invoke(self, input: AgentInput, config: RunnableConfig | None = None, **kwargs: Any) -> SearchAnswer:
         """Answer a question (see `AgentInput`).
 
-        `kwargs` may be `context=`, an `AgentContext` or a `RunContext`, and what the graph's own `invoke` takes.
+        `kwargs` may be `context=`, an `AgentContext` or a `RunContext`, and what the graph's own `invoke` takes, but
+        for what changes the form of its output.
 
         Raises:
-            AgentError: The input asks nothing, or the run was interrupted.
+            AgentError: The input asks nothing, the run was interrupted, or `kwargs` ask for something else.
         """
         given, found = merge_configs(self.config, config), list[SearchAnswer]()
 
         def answer(input: AgentInput, config: RunnableConfig) -> SearchAnswer:
-            run = AgentRun(kwargs.pop("context", None))
+            run = AgentRun.of_call(kwargs)
             config = _without_default_limit(config, given)
             state = self.graph.invoke(graph_input(input), config, context=run.context, **kwargs)
             found.append(run.answer(state, self.model_version, self.response_format))
@@ -171,7 +173,7 @@ class MaskSearchAgent(Runnable[AgentInput, SearchAnswer]):
         given, found = merge_configs(self.config, config), list[SearchAnswer]()
 
         async def answer(input: AgentInput, config: RunnableConfig) -> SearchAnswer:
-            run = AgentRun(kwargs.pop("context", None))
+            run = AgentRun.of_call(kwargs)
             config = _without_default_limit(config, given)
             state = await self.graph.ainvoke(graph_input(input), config, context=run.context, **kwargs)
             found.append(run.answer(state, self.model_version, self.response_format))
@@ -184,7 +186,7 @@ class MaskSearchAgent(Runnable[AgentInput, SearchAnswer]):
         self, input: AgentInput, config: RunnableConfig | None = None, **kwargs: Any
     ) -> Iterator[dict[str, Any] | SearchAnswer]:
         """Yield each finished node's update as `{node: update}`, and at last the answer; `kwargs` as for `invoke`."""
-        run = AgentRun(kwargs.pop("context", None))
+        run = AgentRun.of_call(kwargs)
         state: Mapping[str, Any] = {}
         config, modes = merge_configs(self.config, config), _MODES
         for mode, chunk in self.graph.stream(
@@ -200,7 +202,7 @@ class MaskSearchAgent(Runnable[AgentInput, SearchAnswer]):
         self, input: AgentInput, config: RunnableConfig | None = None, **kwargs: Any
     ) -> AsyncIterator[dict[str, Any] | SearchAnswer]:
         """Yield what `stream_answer` yields, without blocking."""
-        run = AgentRun(kwargs.pop("context", None))
+        run = AgentRun.of_call(kwargs)
         state: Mapping[str, Any] = {}
         config, modes = merge_configs(self.config, config), _MODES
         async for mode, chunk in self.graph.astream(
@@ -252,7 +254,8 @@ class MaskSearchAgent(Runnable[AgentInput, SearchAnswer]):
     @property
     def model_version(self) -> str:
         """What the model calls itself; recorded as the producer of its trajectories."""
-        return str(getattr(self.model, "model_version", "") or getattr(self.model, "model_name", ""))
+        model = bare_model(self.model)
+        return str(getattr(model, "model_version", "") or getattr(model, "model_name", ""))
 
     # --- training and evaluation -------------------------------------------------------------------------
 

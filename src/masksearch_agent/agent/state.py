@@ -84,6 +84,8 @@ class SearchOutput(TypedDict):
     messages: Annotated[list[AnyMessage], add_messages]
     structured_response: StructuredResponse | dict[str, Any] | None
     """The answer as data; in the form of the application, where it gave one (`response_format`)."""
+    form_usage: dict[str, int]
+    """What filling that form in took besides sampled tokens: `model_calls` and `prompt_tokens`; empty where nothing."""
     transcript: Annotated[list[AnyMessage], add_messages]
     """What the model read and said, in the dialect's own form."""
     searches: list[SearchRound]
@@ -155,9 +157,10 @@ def outcome_of(
         citations=tuple(load_record(Citation, each, AgentError) for each in state.get("citations", ())),
     )
     replies = (m.usage_metadata for m in messages if isinstance(m, AIMessage) and m.usage_metadata)
+    form: Mapping[str, int] = state.get("form_usage") or {}
     return trajectory, Usage(
-        model_calls=len(turns),
-        prompt_tokens=sum(usage.get("input_tokens", 0) for usage in replies),
+        model_calls=len(turns) + form.get("model_calls", 0),
+        prompt_tokens=sum(usage.get("input_tokens", 0) for usage in replies) + form.get("prompt_tokens", 0),
         sampled_tokens=state["sampled_tokens"],
         searches=len(trajectory.queries),
         seconds=time.perf_counter() - started_s,

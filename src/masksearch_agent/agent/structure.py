@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping
 from itertools import chain
-from typing import Any, TypeAlias, cast
+from typing import Any, NamedTuple, TypeAlias, cast
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, SystemMessage
@@ -13,18 +13,39 @@ from langgraph.constants import TAG_NOSTREAM
 from pydantic import BaseModel
 
 from masksearch_agent.agent.protocol import clean_text
+from masksearch_agent.agent.wrapped_models import bare_model, changed_within
 from masksearch_agent.errors import AgentError, ReplyError
 from masksearch_agent.traces.recorder import RecordingModel
 
-__all__ = ("Filled", "Structurer")
+__all__ = ("NOTHING_FILLED", "Filled", "Structurer")
 
 _SYSTEM = (
     "A question was answered by searching. Give the answer in the form that is asked for. Take everything from the "
     "answer and the passages; leave out what they do not say."
 )
 _MAX_REPAIRS = 2
-Filled: TypeAlias = tuple[dict[str, Any] | None, int]
-"""The form as JSON values, None without an answer or without time, and the tokens that were sampled for it."""
+NOTHING_FILLED: dict[str, Any] = {"structured_response": None, "form_usage": {}}
+"""What the state of a run says of the form before it is filled in."""
+
+
+class Filled(NamedTuple):
+    """A form, and what it cost."""
+
+    form: dict[str, Any] | None = None
+    """As JSON values; None without an answer or without time."""
+    model_calls: int = 0
+    prompt_tokens: int = 0
+    sampled_tokens: int = 0
+
+    def update(self, state: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what changes in the state of the run."""
+        return {
+            "structured_response": self.form,
+            "form_usage": {"model_calls": self.model_calls, "prompt_tokens": self.prompt_tokens},
+            "sampled_tokens": state["sampled_tokens"] + self.sampled_tokens,
+        }
+
+
 _Plan: TypeAlias = Generator[list[AnyMessage], Mapping[str, Any], Filled]
 
 
@@ -51,9 +72,12 @@ class Structurer:
             )
         try:
             # What fills in the form is no answer to show while it is written.
-            filler = model.with_structured_output(form, include_raw=True)
+            filler = changed_within(
+                model, lambda bare: bare.with_structured_output(form, include_raw=True), replaced=None
+            )
         except (NotImplementedError, AttributeError, ValueError) as failure:
-            raise AgentError(f"{type(model).__name__} gives no structured output; {hint}") from failure
+            name = type(bare_model(model)).__name__
+            raise AgentError(f"{name} gives no structured output; {hint}") from failure
         self._filler: Runnable[Any, Any] = filler.with_config(tags=[TAG_NOSTREAM], run_name="fill_in_form")
         self._form = form
 
@@ -64,7 +88,7 @@ class Structurer:
             ReplyError: What the model gave did not fit, three times.
         """
         if not state["answer"]:
-            return None, 0
+            return Filled()
         plan = self._plan(state)
         messages = next(plan)
         while True:
@@ -76,7 +100,7 @@ class Structurer:
     async def afill(self, state: Mapping[str, Any]) -> Filled:
         """Do what `fill` does, without blocking."""
         if not state["answer"]:
-            return None, 0
+            return Filled()
         plan = self._plan(state)
         messages = next(plan)
         while True:
@@ -87,15 +111,16 @@ class Structurer:
                 return cast(Filled, filled.value)
 
     def _plan(self, state: Mapping[str, Any]) -> _Plan:
-        asked, sampled, problem = _asked(state), 0, ""
-        for _ in range(_MAX_REPAIRS + 1):
+        asked, read, sampled, problem = _asked(state), 0, 0, ""
+        for calls in range(1, _MAX_REPAIRS + 2):
             said = f"{asked}\n\nYour last reply did not fit: {problem}" if problem else asked
             output = yield [SystemMessage(_SYSTEM), HumanMessage(said)]
             usage: Any = output["raw"].usage_metadata if isinstance(output["raw"], AIMessage) else None
+            read += usage.get("input_tokens", 0) if usage else 0
             sampled += usage.get("output_tokens", 0) if usage else 0
             parsed = output["parsed"]
             if isinstance(parsed, self._form):
-                return parsed.model_dump(mode="json"), sampled
+                return Filled(parsed.model_dump(mode="json"), calls, read, sampled)
             problem = str(output.get("parsing_error") or "it is not in the form that is asked for")[:1000]
         raise ReplyError(f"the answer was not given as {self._form.__name__}: {problem}")
 

@@ -137,11 +137,14 @@ class ChatCaller:
         return Usage(1, prompt_tokens, sampled_tokens, 0, seconds, cost_usd)
 
 
-def open_chat_model(settings: ChatModelSettings, *, has_many_calls: bool = False) -> BaseChatModel:
-    """Open a chat model by its name, with its key from the environment and without retries of its own.
+def open_chat_model(
+    settings: ChatModelSettings, *, has_many_calls: bool = False, retries_itself: bool = False
+) -> BaseChatModel:
+    """Open a chat model by its name, with its key from the environment.
 
     With `has_many_calls`, hundreds of calls may be in flight at once; the caller then awaits
-    `connections.close_connections` before its event loop ends.
+    `connections.close_connections` before its event loop ends. With `retries_itself`, the client tries failed calls
+    again as its provider's package does by default, for a caller that does not; else it has no retries of its own.
 
     Raises:
         MissingExtraError: LangChain, or its package for OpenAI, is not installed.
@@ -152,7 +155,7 @@ def open_chat_model(settings: ChatModelSettings, *, has_many_calls: bool = False
         from langchain.chat_models import init_chat_model
     options = settings.model_dump(include={"base_url", "temperature", "max_tokens"}, exclude_none=True)
     # The caller retries and times out itself, in the same way for every provider.
-    options["max_retries"] = 0
+    options |= {} if retries_itself else {"max_retries": 0}
     provider, _, name = settings.model.partition(":")
     try:
         if has_many_calls and provider == "openai":

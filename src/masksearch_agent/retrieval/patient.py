@@ -16,6 +16,7 @@ from masksearch_agent.errors import RetrievalError
 from masksearch_agent.jsonl import dump_record, load_record
 from masksearch_agent.records import ScoredPassage
 from masksearch_agent.retrieval.backends import AsyncSearchBackend, SearchBackend
+from masksearch_agent.retrieval.results import queries_at_once
 
 __all__ = ("PatientBackend",)
 
@@ -56,7 +57,7 @@ class PatientBackend:
             ServiceRefusedError: The service refused for good.
         """
         wanted = limit if self._max_limit is None else min(limit, self._max_limit)
-        return await gather_bounded(lambda query: self._ask(query, wanted), queries, len(queries))
+        return await gather_bounded(lambda query: self._ask(query, wanted), queries, queries_at_once(queries))
 
     async def _ask(self, query: str, limit: int) -> list[ScoredPassage]:
         known = self._cache.get(self.name, query, limit) if self._cache is not None else None

@@ -11,14 +11,21 @@ from typing import Any
 
 from langchain_core.documents import Document
 from langchain_core.messages import ToolMessage
-from langchain_core.runnables.config import ContextThreadPoolExecutor
+from langchain_core.runnables.config import ContextThreadPoolExecutor, ensure_config
 from pydantic_core import to_jsonable_python
 
 from masksearch_agent.concurrency import finish_in_thread, gather_bounded, is_bound_to_thread
 from masksearch_agent.errors import RetrievalError
 from masksearch_agent.records import Passage, ScoredPassage, content_id
 
-__all__ = ("AwaitedSource", "Source", "document_of", "hits_from_output", "passage_from_document")
+__all__ = (
+    "AwaitedSource",
+    "Source",
+    "document_of",
+    "hits_from_output",
+    "passage_from_document",
+    "queries_at_once",
+)
 
 _TEXT_KEYS = ("text", "content", "page_content", "snippet", "body", "description", "summary")
 _SOURCE_KEYS = ("source", "url", "link", "href", "uri")
@@ -47,7 +54,9 @@ class Source:
     def _ask_all(self, queries: Sequence[str], limit: int) -> list[object]:
         if len(queries) > 1:
             try:
-                with ContextThreadPoolExecutor(max_workers=min(len(queries), _MAX_THREADS)) as pool:
+                with ContextThreadPoolExecutor(
+                    max_workers=min(queries_at_once(queries), _MAX_THREADS)
+                ) as pool:
                     return list(pool.map(self._ask, queries, [limit] * len(queries)))
             except Exception as failure:
                 if not is_bound_to_thread(failure):
@@ -68,8 +77,15 @@ class AwaitedSource(Source):
 
     async def asearch(self, queries: Sequence[str], limit: int) -> list[list[ScoredPassage]]:
         """Return what `search` returns."""
-        outputs = await gather_bounded(lambda query: self._aask(query, limit), queries, len(queries))
+        outputs = await gather_bounded(
+            lambda query: self._aask(query, limit), queries, queries_at_once(queries)
+        )
         return [hits_from_output(output, limit) for output in outputs]
+
+
+def queries_at_once(queries: Sequence[str]) -> int:
+    """Return how many queries are asked at once: all, or as many as the caller's config lets run beside each other."""
+    return min(len(queries), ensure_config().get("max_concurrency") or len(queries))
 
 
 def hits_from_output(output: object, limit: int) -> list[ScoredPassage]:
@@ -109,13 +125,14 @@ def passage_from_document(document: Document) -> Passage:
     Its own id, else `id` of its metadata, becomes the `document_id`, as chunks often share it; the title is the
     metadata's `title`, else its source. The metadata stays with it.
     """
-    known = document.metadata
+    # Integrations that build documents unchecked leave out what a row of theirs lacks.
+    known, text = document.metadata or {}, document.page_content or ""
     if document.id and "document_id" in known and isinstance(known.get("position"), int):
         # It says which part of which document it is (`document_of`), so the id is its own.
         title, source = _first(known, ("title",)), _first(known, _SOURCE_KEYS)
         place = (str(known["document_id"]), known["position"], source, known)
-        return Passage(document.id, title, document.page_content, *place)
-    entry = {**known, "text": document.page_content}
+        return Passage(document.id, title, text, *place)
+    entry = {**known, "text": text}
     if document.id:
         entry["id"] = document.id
     return _passage_from_mapping(entry, known)

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from fakes.agents import ANSWER, PASSAGES, SEARCH, THREAD, echo, make_agent
 from fakes.chat_models import ScriptedChatModel
+from fakes.chat_server import ChatServer
 from fakes.retrievers import DictRetriever
 from langchain_core.language_models import FakeListChatModel
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
@@ -52,6 +53,25 @@ async def test_a_stream_s_output_type_is_the_answer():
     assert agent.OutputType is SearchAnswer
     assert [type(chunk) for chunk in agent.stream("q")] == [SearchAnswer]
     assert [type(chunk) async for chunk in agent.astream("q")] == [SearchAnswer]
+
+
+@pytest.mark.parametrize(
+    "option",
+    [{"stream_mode": "updates"}, {"output_keys": ["answer"]}, {"version": "v2"}, {"subgraphs": True}],
+)
+async def test_what_would_make_something_else_of_an_answer_is_the_graph_s_alone(option: dict[str, Any]):
+    agent, (name,) = make_agent(), option
+    for ask in (
+        agent.invoke,
+        lambda *a, **k: [*agent.stream(*a, **k)],
+        lambda *a, **k: [*agent.stream_answer(*a, **k)],
+    ):
+        with pytest.raises(AgentError, match=rf"`{name}`.*agent\.graph"):
+            ask("q", **option)
+    with pytest.raises(AgentError, match=f"`{name}`"):
+        await agent.ainvoke("q", **option)
+    with pytest.raises(AgentError, match=f"`{name}`"):
+        _ = [step async for step in agent.astream_answer("q", **option)]
 
 
 # --- input -------------------------------------------------------------------------------------------------
@@ -227,6 +247,26 @@ def test_a_model_can_be_named(monkeypatch: pytest.MonkeyPatch):
     assert agent.model_version == "gpt-5-mini"
     with pytest.raises(MaskSearchError, match="nobody:nothing"):
         MaskSearchAgent("nobody:nothing", DictRetriever(entries=PASSAGES))
+
+
+def test_a_model_that_is_named_is_called_as_its_provider_calls_it(monkeypatch: pytest.MonkeyPatch):
+    pytest.importorskip("langchain")
+    pytest.importorskip("langchain_openai")
+
+    def reply(messages: list[dict[str, str]]) -> str:
+        return ANSWER if "<information>" in messages[-1]["content"] else SEARCH
+
+    # Every second call is refused: the client asks again.
+    with ChatServer(storm_every=1, storm_length=1, reply=reply) as server:
+        monkeypatch.setenv("OPENAI_API_KEY", "none")
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        agent = MaskSearchAgent("openai:gpt-4.1-mini", DictRetriever(entries=PASSAGES))
+        assert agent.invoke("who?").answer == "Ada"
+        assert server.served == {"good": 2, "429": 1}
+        # Nobody set a limit, which would cut a reasoning model's thoughts; one that is set is held to as it is.
+        assert not {"max_tokens", "max_completion_tokens"} & server.last_request.keys()
+        agent.with_limits(max_step_tokens=4096).invoke("who?")
+        assert server.last_request["max_completion_tokens"] == 4096
 
 
 # --- checkpointers -----------------------------------------------------------------------------------------

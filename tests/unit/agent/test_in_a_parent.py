@@ -297,7 +297,7 @@ def test_a_call_names_its_index(index: str):
 def named_model(monkeypatch: pytest.MonkeyPatch) -> str:
     """Return the name of a model that answers `other`."""
     named = {"fake:other": ScriptedChatModel(script=["<think></think><answer>other</answer>"])}
-    monkeypatch.setattr(parts, "open_chat_model", lambda settings: named[settings.model])
+    monkeypatch.setattr(parts, "open_chat_model", lambda settings, **_: named[settings.model])
     return "fake:other"
 
 

@@ -87,6 +87,22 @@ def test_a_form_that_does_not_fit_is_asked_for_again():
         make_agent(SEARCH, ANSWER, filled(year=1)).invoke("Who?")
 
 
+async def test_what_a_run_cost_holds_what_its_form_did_each_time_it_was_asked_for():
+    agent = make_agent(
+        SEARCH, ANSWER, filled(year="long ago"), filled(name="Ada"), checkpointer=InMemorySaver()
+    )
+    cost = agent.invoke("Who?", THREAD).usage
+    assert (cost.model_calls, cost.prompt_tokens) == (4, 2), "each form read one token, the steps do not say"
+    agent.model.script = [SEARCH, ANSWER, filled(name="Ada")]
+    agent.model.calls.clear()
+    cost = (await agent.ainvoke({"question": "Who?"}, THREAD)).usage
+    assert (cost.model_calls, cost.prompt_tokens) == (3, 1)
+    # Without an answer nothing is asked for, and what the thread's last run cost is none of this one's.
+    agent.model.script = ["?"]
+    cost = agent.with_limits(max_repairs=0).invoke({"question": "Who?"}, THREAD).usage
+    assert (cost.model_calls, cost.prompt_tokens) == (1, 0)
+
+
 def test_without_an_answer_or_a_form_there_is_nothing_in_it():
     agent = make_agent("?", settings=AgentSettings(max_repairs=0))
     answer = agent.invoke("Who?")

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
+import threading
 from collections.abc import Callable
 from operator import itemgetter
 from pathlib import Path
@@ -570,6 +571,45 @@ def test_results_keep_the_order_of_the_queries_when_asked_in_parallel():
     search = as_search(lambda query: [query])
     queries = [f"q{number}" for number in range(30)]
     assert texts(search, *queries) == [[query] for query in queries]
+
+
+@pytest.mark.parametrize("allowed", [1, 2])
+@pytest.mark.parametrize("calls", [None, CallSettings()], ids=["once", "patient"])
+async def test_no_more_queries_are_asked_at_once_than_the_caller_s_config_lets_run(
+    calls: CallSettings | None, allowed: int
+):
+    lock, under_way, most = threading.Lock(), 0, 0
+
+    def count(change: int) -> None:
+        nonlocal under_way, most
+        with lock:
+            under_way += change
+            most = max(most, under_way)
+
+    async def look_up(query: str) -> list[str]:
+        count(1)
+        await asyncio.sleep(0.02)
+        count(-1)
+        return [query]
+
+    def look_up_now(query: str) -> list[str]:
+        return asyncio.run(look_up(query))
+
+    queries = [f"q{number}" for number in range(4)]
+    config: RunnableConfig = {"max_concurrency": allowed}
+    for source in (look_up, look_up_now):
+        search = as_search(source, calls=calls)
+
+        async def asearch(_: int, search: Search = search) -> Any:
+            return await search.asearch(queries, 1)
+
+        search_now = RunnableLambda(lambda _, search=search: search.search(queries, 1))
+        both = [await asyncio.to_thread(search_now.invoke, 0, config)]
+        both.append(await RunnableLambda(asearch).ainvoke(0, config))
+        assert [[hits[0].passage.text for hits in found] for found in both] == [queries, queries]
+        assert under_way == 0
+        assert 1 <= most <= allowed
+        most = 0
 
 
 @pytest.mark.parametrize(

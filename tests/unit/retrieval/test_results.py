@@ -96,6 +96,12 @@ def test_chunks_that_share_their_document_s_id_are_passages_of_their_own(own: di
     assert first.id != second.id
 
 
+def test_a_document_that_was_made_unchecked_may_lack_its_metadata_or_its_text():
+    bare = Document.model_construct(page_content="d", metadata=None, id=None)
+    blank = Document.model_construct(page_content=None, metadata={"title": "T"}, id="7")
+    assert [(found.text, found.title, found.metadata) for found in passages([blank, bare])] == [("d", "", {})]
+
+
 def test_metadata_can_not_replace_the_text_of_a_document():
     assert passage_from_document(Document("real", metadata={"text": "other"})).text == "real"
 
