@@ -83,6 +83,6 @@ def test_different_texts_stay_different(first: str, second: str) -> None:
 @pytest.mark.parametrize("unit", ["<", "< ", f"<{J}", "<" + " " * 1000, "<" + J * 1000, "</", "<search "])
 def test_time_grows_linearly(unit: str) -> None:
     text = unit * (1_000_000 // len(unit))
-    started = time.perf_counter()
+    started = time.thread_time()
     restore(neutralise(text))
-    assert time.perf_counter() - started < 2.0
+    assert time.thread_time() - started < 2.0

@@ -228,6 +228,6 @@ def test_passages_cannot_forge_a_tag_or_a_passage(passages: list[Passage]) -> No
 @pytest.mark.parametrize("frame", ["{}", "<think>{}</think><search>{}</search>"])
 def test_time_grows_linearly(unit: str, frame: str) -> None:
     text = frame.replace("{}", unit * (500_000 // len(unit)))
-    started = time.perf_counter()
+    started = time.thread_time()
     parse_step(text, max_queries=3)
-    assert time.perf_counter() - started < 2.0
+    assert time.thread_time() - started < 2.0

@@ -154,6 +154,6 @@ def test_every_string_splits_into_one_fill_per_mask(answer: str) -> None:
 
 def test_a_hostile_answer_is_split_in_time() -> None:
     task = task_of("List of " + ", ".join([MASK] * 4) + " end", 4)
-    started = time.perf_counter()
+    started = time.thread_time()
     split_fills(task, "List of " + "a, " * 2000)
-    assert time.perf_counter() - started < 2.0
+    assert time.thread_time() - started < 2.0
