@@ -6,7 +6,8 @@ import ctypes
 import gc
 import importlib.metadata
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 __all__ = (
     "computes_bfloat16",
@@ -14,6 +15,7 @@ __all__ = (
     "package_versions",
     "process_count",
     "release_memory",
+    "sharing_threads",
     "usable_cores",
 )
 
@@ -69,6 +71,22 @@ def computes_bfloat16() -> bool:
     ask = getattr(torch.cpu, "get_capabilities", None)  # Older versions cannot be asked.
     capabilities = ask() if ask is not None else {}
     return bool(capabilities.get("avx512_bf16")) and capabilities["cpu_name"].startswith("AMD")
+
+
+@contextmanager
+def sharing_threads(parts: int) -> Iterator[None]:
+    """Give torch its share of the threads on a CPU, where several parts of a process compute at once.
+
+    With as many threads as cores each, they would wait for each other's. It holds for threads that start within.
+    """
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(max(1, threads // parts))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def release_memory() -> None:

@@ -61,7 +61,7 @@ class MaskSearchAgent(Runnable[AgentInput, SearchAnswer]):
     Args:
         model: Any LangChain chat model, or the name of one, as `openai:gpt-5-mini` (`init_chat_model`).
         search: A retriever, vector store, search tool, callable, index folder or `Search`.
-        settings: Limits of a run.
+        settings: Limits of a run; a dictionary of them will do.
         prompts: What the model is told; None for the dialect's own.
         checkpointer: As for any LangGraph graph. On a thread a question goes on with what was said before.
         response_format: A pydantic model that `SearchAnswer.structured` is to be, for models with structured output.
@@ -82,7 +82,7 @@ class MaskSearchAgent(Runnable[AgentInput, SearchAnswer]):
         self,
         model: BaseChatModel | str,
         search: Any,
-        settings: AgentSettings | None = None,
+        settings: AgentSettings | dict[str, Any] | None = None,
         prompts: PromptSet | None = None,
         checkpointer: BaseCheckpointSaver[Any] | None = None,
         response_format: type[BaseModel] | None = None,
@@ -91,9 +91,9 @@ class MaskSearchAgent(Runnable[AgentInput, SearchAnswer]):
         self.model = open_model(model)
         self.search = as_search(search)
         self._searched = search
-        self.settings = settings or AgentSettings()
+        self.settings = AgentSettings.model_validate(settings or {})
         self._given_prompts = prompts
-        self.prompts = prompts or prompts_for(self.model, self.settings)
+        self.prompts = PromptSet.model_validate(prompts or prompts_for(self.model, self.settings))
         self.checkpointer = checkpointer
         self.response_format = response_format
         self.choices = choices

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from masksearch_agent.config.serving import RolloutEngineSettings, ServingSettings
-from masksearch_agent.environment import process_count
+from masksearch_agent.environment import process_count, sharing_threads
 from masksearch_agent.errors import TrainingError
 from masksearch_agent.models.local import LocalChatModel
 from masksearch_agent.models.recording import RecordingChatModel
@@ -60,7 +60,10 @@ def open_rollout_engine(
     if chosen.rollout_engine == "local":
         own = copy.deepcopy(model) if is_ahead else model
         settings: dict[str, Any] = {"model_version": model_version, "is_reproducible": chosen.reproducible}
-        with closing(LocalChatModel(model=own, tokenizer=tokenizer, **settings)) as local:
+        with (
+            sharing_threads(2 if is_ahead else 1),
+            closing(LocalChatModel(model=own, tokenizer=tokenizer, **settings)) as local,
+        ):
             yield local, CopiedWeights(local) if is_ahead else SharedWeights(local)
         return
     with ExitStack() as stack:

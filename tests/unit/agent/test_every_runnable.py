@@ -25,7 +25,7 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.graph.message import MessagesState
 from langgraph.prebuilt import ToolNode
 from langgraph.types import Command, interrupt
-from pydantic import ConfigDict
+from pydantic import ConfigDict, ValidationError
 
 from masksearch_agent.agent.prompts import COMPACT_PROMPTS, TOOL_PROMPTS
 from masksearch_agent.agent.runnable import MaskSearchAgent
@@ -236,6 +236,16 @@ def test_it_can_be_drawn():
 
 
 # --- models by name ----------------------------------------------------------------------------------------
+
+
+def test_settings_may_be_a_dictionary_and_what_is_none_says_so():
+    model = FakeListChatModel(responses=["a"])
+    agent = MaskSearchAgent(model, sleepy_search, settings={"max_searches": 1})
+    assert agent.settings == AgentSettings(max_searches=1)
+    with pytest.raises(ValidationError, match="max_serches"):
+        MaskSearchAgent(model, sleepy_search, settings={"max_serches": 1})
+    with pytest.raises(ValidationError, match="PromptSet"):
+        MaskSearchAgent(model, sleepy_search, prompts="few_shot")
 
 
 def test_a_model_can_be_named(monkeypatch: pytest.MonkeyPatch):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("trl")
 
+import torch
 from fakes.vllm_server import FakeVLLMServer
 
 from masksearch_agent.config.serving import RolloutEngineSettings, ServingSettings
@@ -19,7 +21,7 @@ from masksearch_agent.models.vllm import VLLMChatModel
 from masksearch_agent.models.vllm_client import VLLMClient
 from masksearch_agent.serving import rollout_engine
 from masksearch_agent.serving.rollout_engine import open_rollout_engine
-from masksearch_agent.trainers.weight_sync import DiskSync, SharedWeights
+from masksearch_agent.trainers.weight_sync import CopiedWeights, DiskSync, SharedWeights
 
 
 def settings_of(**rollouts: Any) -> tuple[RolloutEngineSettings, ServingSettings]:
@@ -33,6 +35,28 @@ def test_local_rollouts_are_sampled_from_the_trained_model(
         assert isinstance(sampler, LocalChatModel)
         assert sampler.model is tiny_model
         assert isinstance(sync, SharedWeights)
+
+
+def test_a_sampler_that_is_ahead_shares_the_cores_with_the_trainer_and_not_its_weights(
+    tiny_model: Any, tiny_tokenizer: Any, tmp_path: Path
+) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    counted: list[int] = []
+    try:
+        with open_rollout_engine(
+            *settings_of(), tiny_model, tiny_tokenizer, "tiny", tmp_path, is_ahead=True
+        ) as (sampler, sync):
+            assert isinstance(sync, CopiedWeights)
+            assert sampler.model is not tiny_model
+            thread = threading.Thread(target=lambda: counted.append(torch.get_num_threads()))
+            thread.start()
+            thread.join()
+            counted.append(torch.get_num_threads())
+        counted.append(torch.get_num_threads())
+    finally:
+        torch.set_num_threads(before)
+    assert counted == [2, 2, 4]
 
 
 def test_a_server_is_started_from_the_model_and_closed_with_the_run(
