@@ -49,7 +49,11 @@ _SAMPLE_ROWS = 100
 
 
 def read_passages(
-    source: Path | str, settings: CorpusSettings | None = None, report: CorpusReport | None = None
+    source: Path | str,
+    settings: CorpusSettings | None = None,
+    report: CorpusReport | None = None,
+    *,
+    keeps_copies: bool = True,
 ) -> Iterator[Passage]:
     """Stream the passages of a file, a folder or a dataset.
 
@@ -64,6 +68,8 @@ def read_passages(
             else is.
         settings: How documents are cut, and which columns are read; the defaults where None.
         report: Counts what is read, kept and skipped, and why; added to while iterating.
+        keeps_copies: Of documents with one text each keeps it, so that an index has it until the last is taken out.
+            False for what is asked of a text once.
 
     Returns:
         The passages, without repetitions. Passages without text are left out.
@@ -74,7 +80,7 @@ def read_passages(
         MissingExtraError: If the parser of a format that occurs is not installed.
     """
     report = CorpusReport() if report is None else report
-    reader = _Reader(settings or CorpusSettings(), report)
+    reader = _Reader(settings or CorpusSettings(), report, keeps_copies)
     name, path = str(source), Path(source)
     if name.startswith(_DATASET_PREFIX):
         name = name.removeprefix(_DATASET_PREFIX)
@@ -95,13 +101,14 @@ def read_passages(
 
 
 class _Reader:
-    def __init__(self, settings: CorpusSettings, report: CorpusReport) -> None:
+    def __init__(self, settings: CorpusSettings, report: CorpusReport, keeps_copies: bool) -> None:
         self.settings = settings
+        self.keeps_copies = keeps_copies
         self.report = report
         self.parser = ParserProcess(settings.max_file_seconds, settings.max_words)
 
     def distinct(self, documents: _Documents, source: str) -> Iterator[Passage]:
-        # 64 bits of each hash: a dictionary of a million of them takes 150 MB, one of strings three times that.
+        # Hashes of an id, of title and text, and of the document: of a million passages they take 160 MB.
         seen: dict[int, int] = {}
         try:
             for where, read in documents:
@@ -133,15 +140,17 @@ class _Reader:
             return
         fresh, clashing = 0, ""
         for passage in passages:
-            key, content = (
-                int(content_id(*parts), 16) for parts in ((passage.id,), (passage.title, passage.text))
-            )
+            content = content_id(passage.title, passage.text)
+            told = int(content + content_id(passage.document_id or passage.id), 16)
+            if self.keeps_copies and passage.id == content and seen.get(_key(content), told) != told:
+                passage = replace(passage, id=content_id(passage.document_id or passage.source, content))
+            key = _key(passage.id)
             if key not in seen:
-                seen[key] = content
+                seen[key] = told
                 fresh += 1
                 self.report.passages += 1
                 yield passage
-            elif seen[key] != content:
+            elif seen[key] >> 64 != int(content, 16):
                 clashing = passage.id
         if clashing:
             skip("id used twice", f"another passage has the id {clashing!r}", has_failed=True)
@@ -288,6 +297,10 @@ class _Reader:
             metadata = {key: value for key, value in known.items() if value}
             passage_id = content_id(piece.title, piece.text)
             yield Passage(passage_id, piece.title, piece.text, document_id, position, source, metadata)
+
+
+def _key(passage_id: str) -> int:
+    return int(content_id(passage_id), 16)
 
 
 def _cut(title: str, text: str, document_id: str, source: str, max_words: int) -> Iterator[Passage]:
