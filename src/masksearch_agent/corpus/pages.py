@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import html
 import re
+from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
-__all__ = ("PAGE_BREAK", "TAG", "Document", "Section", "sections_of")
+__all__ = ("HEADINGS_END", "PAGE_BREAK", "TAG", "Document", "Section", "say_headings", "sections_of")
 
 Section = tuple[tuple[str, ...], str]
 """The headings over a section, from the outermost on, and its text."""
 PAGE_BREAK = "\f"
+HEADINGS_END = "\v"
+"""Behind the row of headings of a table; its rows follow, a line each, up to an empty line."""
 
 
 class Document(NamedTuple):
@@ -59,6 +62,11 @@ _LINK_LISTS = "div.menu, div.related, aside"
 """Navigation where most of the text is links; else what a restaurant serves, a note, or a footnote."""
 _HEADING = re.compile(r"<h([1-6])>(.*?)</h\1>", re.DOTALL)
 TAG = re.compile(r"<[^>]*>")
+_TABLE_END = re.compile("</table>", re.IGNORECASE)
+_CELLS = "\t\t"
+_LINES = re.compile(r"[^\n]+(?:\n[^\n]+)+")
+_NUMBER = re.compile(r"[^\w\s]?\s?\d[\d\s.,:/-]*\s?\W?")
+_YEAR = re.compile(r"(?:1[5-9]|20)\d\d(?:[-–/]\d{2,4})?")
 _CELL_GAP = re.compile(r"(?<=\S)\t+")
 # Patterns begin with what they look for and look back from there, which takes a tenth of the time.
 _RAISED = re.compile(r"<(?<=\d<)su([pb])\b[^>]{0,200}>(?=(?:<[^>]{0,200}>){0,5}[-+−–]?\d)")
@@ -97,6 +105,8 @@ def sections_of(page: str, is_web_page: bool = True) -> list[Section]:
     )
     page = _RAISED.sub(lambda found: _RAISED_SIGNS[found[1]] + found[0], page)
     page = _JOINED.sub(lambda found: "<br><" if found[1] else f"{found[0]}<br>", page)
+    # Of tables that follow one another each is a block of its own.
+    page = _TABLE_END.sub("</table><p></p>", page)
     page = _CELL_OF_ONE_PARAGRAPH.sub(r"\1\2", page)
     tree = HTMLTree.parse(page)
     for part in tree.body.query_selector_all(_LINK_LISTS) if is_web_page and tree.body is not None else ():
@@ -117,4 +127,24 @@ def sections_of(page: str, is_web_page: bool = True) -> list[Section]:
 
 
 def _plain(markup: str) -> str:
-    return html.unescape(_CELL_GAP.sub(" ", TAG.sub("", markup)))
+    text = TAG.sub("", markup)
+    if _CELLS in text:
+        text = _LINES.sub(_say_headings_of_lines, text)
+    return html.unescape(_CELL_GAP.sub(" ", text))
+
+
+def _say_headings_of_lines(lines: re.Match[str]) -> str:
+    rows = lines[0].split("\n")
+    first = next((place for place, row in enumerate(rows) if _CELLS in row), -1)
+    rows[first] += say_headings(html.unescape(rows[first]).split(_CELLS))
+    return "\n".join(rows)
+
+
+def say_headings(cells: Sequence[str]) -> str:
+    """Return what stands behind the first row of a table: `HEADINGS_END` where it tells what stands below it.
+
+    It is then of two words or more, and a number is none, but perhaps a year.
+    """
+    filled = [cell.strip() for cell in cells if cell.strip()]
+    are_words = not any(_NUMBER.fullmatch(cell) and not _YEAR.fullmatch(cell) for cell in filled)
+    return HEADINGS_END if len(filled) > 1 and are_words else ""

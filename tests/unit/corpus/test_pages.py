@@ -101,3 +101,24 @@ Of ships.
         (("Guide",), ["Author:", "Ada"]),
         (("Guide", "Navigation"), ["Of", "ships.", "Beside", "Mind", "the", "gap."]),
     ]
+
+
+@pytest.mark.parametrize(
+    ("page", "text"),
+    [
+        (
+            "<table><caption>Fees</caption><tr><th>Name<th>Price<tr><td>Tea<td>3</table>",
+            "Fees\nName Price\v\nTea 3",
+        ),
+        # Of two tables the second has headings.
+        (
+            "<table><tr><td>Tea<td>3<tr><td>Milk<td>4</TABLE><table><tr><td>Of<td>2024<tr><td>Tea<td>3</table>",
+            "Tea 3\nMilk 4\n\nOf 2024\v\nTea 3",
+        ),
+        ("<table><tr><td>Name<td>Price<tr><td>&lt;5 &amp; up<td>-3</table>", "Name Price\v\n<5 & up -3"),
+        ("<table><tr><td>Tea &amp; milk<td>-3 %<tr><td>Milk<td>4</table>", "Tea & milk -3 %\nMilk 4"),
+    ],
+)
+def test_the_headings_of_a_table_are_known(page: str, text: str) -> None:
+    [(_, found)] = sections_of(page)
+    assert found.strip() == text
