@@ -1,4 +1,4 @@
-"""Documents to plain text in sections: text, Markdown, reStructuredText, web pages, PDF, office files, e-books.
+"""Documents to plain text in sections: text, Markdown, reStructuredText, web pages, PDF, office files, e-books, mail.
 
 What has headings becomes HTML by the library of its format, and one function reads the sections off it; so code stays
 whole, pictures are left out, and a section is known by its headings, whatever the format. A file that cannot be read
@@ -18,6 +18,7 @@ from urllib.parse import unquote
 from xml.etree import ElementTree
 
 from masksearch_agent.corpus.encodings import decode_text
+from masksearch_agent.corpus.mail import read_mail
 from masksearch_agent.corpus.markdown import read_markdown
 from masksearch_agent.corpus.office import read_sheets, read_slides, read_word
 from masksearch_agent.corpus.pages import Document, Section, sections_of
@@ -110,6 +111,7 @@ _FORMATS: Sequence[tuple[Sequence[str], Callable[[bytes, str], Document], Sequen
     ((".pptx",), read_slides, ("pptx",)),
     ((".xlsx", ".xls", ".ods"), read_sheets, ("python_calamine",)),
     ((".epub",), _read_book, ("resiliparse",)),
+    ((".eml",), read_mail, ("charset_normalizer", "resiliparse")),
 )
 """File name endings, their parser, and the packages that it needs."""
 DOCUMENT_PARSERS = {ending: parser for endings, parser, _ in _FORMATS for ending in endings}

@@ -7,7 +7,7 @@ import re
 
 from masksearch_agent.errors import UnreadableDocumentError, needs_extra
 
-__all__ = ("decode_text", "find_encoding")
+__all__ = ("as_utf8", "decode_text", "find_encoding")
 
 _MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
@@ -38,6 +38,26 @@ def decode_text(raw: bytes, encoding: str = "", is_web_page: bool = False) -> st
     except (UnicodeDecodeError, LookupError) as failure:
         detail = f"not {found.upper()} ({failure}); set corpus.encoding"
         raise UnreadableDocumentError("wrong encoding", detail) from failure
+
+
+def as_utf8(raw: bytes, charset: str) -> bytes:
+    """Return a text, decoded as its sender says, in UTF-8 with a mark; as it was where it is something else.
+
+    Many a one calls every text ISO-8859-1, which any bytes are; what reads as UTF-8 is UTF-8 all the same.
+    """
+    with needs_extra("corpus"):
+        from resiliparse.parse.encoding import map_encoding_to_html5
+
+    try:
+        if raw.startswith(tuple(_MARKS)) or (not raw.isascii() and raw.decode()):
+            return raw
+    except UnicodeDecodeError:
+        pass  # It is not UTF-8.
+    try:
+        # Browsers read ISO-8859-1 as Windows-1252, and so do those who write it.
+        return raw.decode(map_encoding_to_html5(charset, fallback_utf8=False) or charset).encode("utf-8-sig")
+    except (LookupError, ValueError):
+        return raw
 
 
 def find_encoding(raw: bytes, is_web_page: bool = False) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -28,6 +28,10 @@ class Document(NamedTuple):
     """What the file itself calls it; empty where it says nothing."""
     sections: list[Section]
     """Text in paragraphs, with an empty line between them; a PDF file has page breaks in it."""
+    about: Mapping[str, str] = {}
+    """What else it says of itself, as who wrote an e-mail and when."""
+    left_out: Sequence[str] = ()
+    """What is in it and is not read: the files that an e-mail brings."""
 
 
 _NOT_CONTENT = (
@@ -62,7 +66,9 @@ _LINK_LISTS = "div.menu, div.related, aside"
 """Navigation where most of the text is links; else what a restaurant serves, a note, or a footnote."""
 _HEADING = re.compile(r"<h([1-6])>(.*?)</h\1>", re.DOTALL)
 TAG = re.compile(r"<[^>]*>")
-_TABLE_END = re.compile("</table>", re.IGNORECASE)
+_TABLE_END = re.compile(
+    r"</table>(?=\s*(?:</?(?:div|figure|section)\b[^<>]{0,200}>\s*){0,5}<table\b)", re.IGNORECASE
+)
 _CELLS = "\t\t"
 _LINES = re.compile(r"[^\n]+(?:\n[^\n]+)+")
 _NUMBER = re.compile(r"[^\w\s]?\s?\d[\d\s.,:/-]*\s?\W?")

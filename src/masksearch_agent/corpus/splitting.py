@@ -8,7 +8,7 @@ table that is cut has its row of headings, as far as a quarter of it is left for
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from masksearch_agent.corpus.pages import HEADINGS_END, PAGE_BREAK, Document
@@ -26,7 +26,7 @@ _LEAST_STATEMENT_WORDS = 3
 _BLOCK_CHARS = 4_000
 """The splitter's time grows faster than its text, so it gets a long one in blocks."""
 _BLOCK = re.compile(r"(?s).{1,N}\Z|.{1,N}(?=\n\n)|.{1,N}(?=\s)|.{1,N}".replace("N", str(_BLOCK_CHARS)))
-_TABLE = re.compile(rf"(?<![^\n])([^\n{HEADINGS_END}]+){HEADINGS_END}\n((?:[^\n]+\n?)+)")
+_TABLE = re.compile(rf"(?<![^\n])([^\n{HEADINGS_END}]+){HEADINGS_END}\n((?:[^\n]++\n?)++)")
 _GAP = re.compile(r"[ \t\xa0]*\n(?:[^\S\f]*\n)?|[^\S\n\f]{20,}")
 BETWEEN_HEADINGS = " › "
 
@@ -40,6 +40,8 @@ class Piece(NamedTuple):
     headings: tuple[str, ...]
     page: int
     """Page that it starts on, from 1; 0 where the document has no pages."""
+    about: Mapping[str, str] = {}
+    """What the document says of itself."""
 
 
 def split_document(document: Document, name: str, max_words: int) -> Iterator[Piece]:
@@ -73,7 +75,7 @@ def split_document(document: Document, name: str, max_words: int) -> Iterator[Pi
             page += text.count(PAGE_BREAK, counted, start)
             counted = start
             shown = piece.replace(PAGE_BREAK, " ").replace(HEADINGS_END, "")
-            yield Piece(full, shown, path, page if has_pages else 0)
+            yield Piece(full, shown, path, page if has_pages else 0, document.about)
 
 
 def split_text(text: str, max_words: int) -> list[str]:
