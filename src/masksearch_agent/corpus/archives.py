@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
+from io import BytesIO
 from pathlib import Path
 from typing import IO, Any
 
@@ -45,7 +47,7 @@ def read_archive(path: Path, max_bytes: int) -> Iterator[Placed[tuple[str, bytes
     count = 0
     try:
         with path.open("rb") as file:
-            for record in ArchiveIterator(file, record_types=wanted, auto_decode="all"):
+            for record in ArchiveIterator(file, record_types=wanted, parse_http=False):
                 count += 1
                 address = record.headers.get("WARC-Target-URI") or f"record {count}"
                 # What is not read now is gone with the next record.
@@ -88,22 +90,46 @@ def _mails_of(file: IO[bytes], max_bytes: int) -> Iterator[bytes]:
 
 
 def _read_record(record: Any, max_bytes: int) -> tuple[str, bytes]:
-    status = record.http_headers.status_code if record.is_http else None
+    if record.content_length > max_bytes:
+        raise _too_large(max_bytes)
+    raw = record.reader.read()
+    if len(raw) < record.content_length:
+        raise UnreadableDocumentError("damaged archive", "the record is cut off")
+    if not record.is_http:
+        return _kind_of(record.headers.get("Content-Type")), raw
+    # A page that is not packed as its header says would end the archive; some are kept as they are unpacked.
+    for is_packed in (True, False):
+        with suppress(OSError):
+            return _read_response(raw, is_packed, max_bytes)
+    raise UnreadableDocumentError("damaged archive", "the record is no server's response")
+
+
+def _read_response(raw: bytes, is_packed: bool, max_bytes: int) -> tuple[str, bytes]:
+    from fastwarc.warc import ArchiveIterator
+
+    kind = "Content-Type: application/http; msgtype=response"
+    head = f"WARC/1.0\r\nWARC-Type: response\r\n{kind}\r\nContent-Length: {len(raw)}\r\n\r\n".encode()
+    pages = ArchiveIterator(BytesIO(head + raw + b"\r\n\r\n"), auto_decode="all" if is_packed else "none")
+    page = next(iter(pages), None)
+    if page is None or page.http_headers is None:
+        raise UnreadableDocumentError("damaged archive", "the record is no server's response")
+    status = page.http_headers.status_code
     if status is not None and status != 200:
         raise UnreadableDocumentError(f"HTTP status {status}", has_failed=False)
-    content_type = record.http_content_type if record.is_http else record.headers.get("Content-Type", "")
+    kind = _kind_of(page.http_content_type)
+    content = page.reader.read(max_bytes + 1)
+    if len(content) > max_bytes:
+        raise _too_large(max_bytes)
+    charset = page.http_charset if kind != ".pdf" else None
+    return kind, as_utf8(content, charset) if charset else content
+
+
+def _kind_of(content_type: str | None) -> str:
     kind = _KINDS.get((content_type or "").partition(";")[0].strip().lower())
     if kind is None:
-        raise UnreadableDocumentError(
-            f"other format ({content_type})", "not read as a document", has_failed=False
-        )
-    raw = record.reader.read(max_bytes + 1)
-    if len(raw) > max_bytes:
-        raise _too_large(max_bytes)
-    if not raw and record.content_length:
-        raise UnreadableDocumentError("damaged archive", "the record is cut off")
-    charset = record.http_charset if record.is_http and kind != ".pdf" else None
-    return kind, as_utf8(raw, charset) if charset else raw
+        reason = f"other format ({content_type})"
+        raise UnreadableDocumentError(reason, "not read as a document", has_failed=False)
+    return kind
 
 
 def _too_large(max_bytes: int) -> UnreadableDocumentError:

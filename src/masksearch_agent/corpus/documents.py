@@ -32,6 +32,9 @@ _SELF_CLOSED = re.compile(
     rf"""<(?!(?:{_VOID})[\s/])([A-Za-z][^\s<>/]*+)(?:[^<>"']|"[^"<]*"|'[^'<]*')*+(?<=/)>"""
 )
 """A tag of XHTML's that is its own end; HTML knows that of the void ones alone, and takes `<title/>` for a start."""
+_CHAPTER = re.compile(r"\.x?html?$", re.IGNORECASE)
+_RST_MESSAGE = re.compile(r'(<p class="system-message-title">(?:[^<]|<(?!/p>))*</p>)[^<]*')
+"""What docutils says of an error; behind it stands what was written."""
 
 
 def require_parser(suffix: str) -> None:
@@ -58,7 +61,7 @@ def _read_rst(raw: bytes, encoding: str) -> Document:
         "docinfo_xform": False,
     }
     parts = publish_parts(decode_text(raw, encoding), writer="html4", settings_overrides=settings)
-    return Document("", sections_of(parts["body"], is_web_page=False))
+    return Document("", sections_of(_RST_MESSAGE.sub(r"\1", parts["body"]), is_web_page=False))
 
 
 def _read_html(raw: bytes, encoding: str) -> Document:
@@ -88,8 +91,10 @@ def _read_book(raw: bytes, encoding: str) -> Document:
         files = {item.get("id"): item.get("href", "") for item in content.iterfind(".//{*}manifest/{*}item")}
         sections: list[Section] = []
         packed, is_found = set(book.namelist()), False
-        for reference in content.iterfind(".//{*}spine/{*}itemref"):
-            place = unquote(files.get(reference.get("idref"), "").partition("#")[0])
+        order = [item.get("idref") for item in content.iterfind(".//{*}spine/{*}itemref")]
+        # Without an order, the chapters stand in that of the list of files.
+        for reference in order or [name for name, place in files.items() if _CHAPTER.search(place)]:
+            place = unquote(files.get(reference, "").partition("#")[0])
             chapter = normpath(package.parent / place)
             if chapter in packed:
                 is_found = True

@@ -77,7 +77,7 @@ def find_encoding(raw: bytes, is_web_page: bool = False) -> str:
     with needs_extra("corpus"):
         from charset_normalizer import from_bytes
         from resiliparse.parse.encoding import detect_encoding
-    guess = "" if b"\0" in raw else str(detect_encoding(raw, from_html_meta=is_web_page))
+    guess = _of_windows(raw, "" if b"\0" in raw else str(detect_encoding(raw, from_html_meta=is_web_page)))
     if guess in ("", "utf-8"):
         best = from_bytes(raw[:_GUESSED_BYTES]).best()
         guess = best.encoding if best is not None else ""
@@ -85,16 +85,21 @@ def find_encoding(raw: bytes, is_web_page: bool = False) -> str:
         raise UnreadableDocumentError("not text", "holds bytes that no text has")
     if not guess:
         raise UnreadableDocumentError("wrong encoding", "not UTF-8, and no guess fits; set corpus.encoding")
-    return _of_windows(raw, guess)
+    return _of_windows(raw, guess) or guess
 
 
 def _of_windows(raw: bytes, guess: str) -> str:
-    """Return the encoding of Windows that a text is in where its letters say so, or where nobody uses the other one."""
+    """Return the encoding of Windows that a text is in where its letters say so, or where nobody uses the other one.
+
+    None, the empty string, where its letters are none of either encoding, as those of DOS.
+    """
     try:
         name = codecs.lookup(guess).name
         if name in _WINDOWS and (name == "iso8859-10" or _LETTERS_OF_WINDOWS.search(raw)):
             raw.decode(_WINDOWS[name])
             return _WINDOWS[name]
-    except (LookupError, UnicodeDecodeError):
-        pass  # It is not.
+    except UnicodeDecodeError:
+        return ""
+    except LookupError:
+        pass  # Python has no such encoding.
     return guess

@@ -24,6 +24,7 @@ of each language, as in `README.zh-CN.md`."""
 _BUILD_PREFIX, _BUILD_FILE = "build-", "passages.rows"
 _MANIFEST, _MANIFEST_KEYS = "index.json", {"format_version", "folder"}
 _MAX_MANIFEST_BYTES = 1 << 20
+_LOCK_PREFIX = "~$"
 
 
 def files_of(folder: Path, skip: Skip) -> Iterator[Path]:
@@ -48,7 +49,9 @@ def files_of(folder: Path, skip: Skip) -> Iterator[Path]:
             folders.remove(link)
         for path in (Path(place, name) for name in names if not name.startswith(".")):
             # Reading from a pipe would wait for ever. A link to nothing is left to fail by its own reason.
-            if os.path.exists(path) and not os.path.isfile(path):
+            if path.name.startswith(_LOCK_PREFIX):
+                skip(path, "a lock", "the lock of an office program that has a document open", False)
+            elif os.path.exists(path) and not os.path.isfile(path):
                 skip(path, "no regular file", "a pipe, a socket or a device; expected a regular file", False)
             else:
                 yield path

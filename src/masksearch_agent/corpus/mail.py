@@ -9,7 +9,7 @@ from email import message_from_bytes
 from email.errors import MessageError
 from email.message import Message
 from email.policy import default
-from typing import Any
+from typing import Any, cast
 
 from masksearch_agent.corpus.encodings import as_utf8, decode_text
 from masksearch_agent.corpus.pages import Document, Section, sections_of
@@ -34,7 +34,7 @@ def read_mail(raw: bytes, encoding: str) -> Document:
 
 def _read(part: Message[Any, Any], encoding: str) -> tuple[list[Section], list[str]]:
     """Return the text of a part, and the names of the files in it."""
-    kind, parts = part.get_content_type(), part.get_payload()
+    kind, parts = part.get_content_type(), cast("Any", part.get_payload())
     if not isinstance(parts, list):
         return _read_leaf(part, encoding)
     # Of alternatives the first with text is read.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zipfile
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
@@ -10,6 +11,7 @@ from itertools import compress
 from typing import Any
 from xml.etree import ElementTree
 
+from masksearch_agent.corpus.encodings import decode_text
 from masksearch_agent.corpus.pages import Document, Section, say_headings, sections_of
 from masksearch_agent.text.values import as_text
 
@@ -30,6 +32,8 @@ _READ_AS = {
 """The reading that stands over a word of Chinese or Japanese (`rt`) is left out, so that the word stays whole."""
 _DAY_ZERO = datetime(1899, 12, 30)
 """From which Office counts days."""
+_ROW_OF_PAGE = re.compile(rb"<tr[\s>]", re.IGNORECASE)
+_MARKS_OF_SHEETS = (b"PK", b"\xd0\xcf\x11\xe0")
 _FORMULA_SIGNS = {"num": "", "den": "/", "sup": "^", "sub": "_", "rad": "√"}
 
 
@@ -186,6 +190,9 @@ def read_sheets(raw: bytes, encoding: str) -> Document:
     """Read a file of sheets: a sheet is a section, and a row a line."""
     import python_calamine
 
+    if _ROW_OF_PAGE.search(raw) and not raw.startswith(_MARKS_OF_SHEETS):
+        # What many programs on the web call a sheet is a page with a table.
+        return Document("", sections_of(decode_text(raw, encoding, is_web_page=True), is_web_page=False))
     book = python_calamine.CalamineWorkbook.from_filelike(BytesIO(raw))
     sections: list[Section] = []
     for name in book.sheet_names:

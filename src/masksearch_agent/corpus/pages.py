@@ -52,6 +52,7 @@ _NOT_SAID = (
 _UNSEEN = (
     *_NOT_SAID,
     "nav, script, style, template, iframe",
+    "rt, rp",  # The reading that stands over a word of Chinese or Japanese would cut it.
     '[hidden], [style*="display:none"], [style*="display: none"]',
     # Of docutils; what a directive of Sphinx's says stays, as it is written.
     ".system-messages, [id^=system-message], .system-message p",

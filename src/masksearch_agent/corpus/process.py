@@ -31,6 +31,8 @@ from masksearch_agent.failures import reason_of
 __all__ = ("ParserProcess",)
 
 _MAX_MEMORY_BYTES = 8 << 30
+_OLE, _ENCRYPTED = b"\xd0\xcf\x11\xe0", "EncryptedPackage".encode("utf-16-le")
+"""How an office file with a password begins, and what is in it."""
 _MAX_WAIT = 10
 """Times as long as a document may take of the processor's time, it may take by the clock."""
 
@@ -168,6 +170,8 @@ def _reply_to(request: dict[str, Any], raw: bytes) -> dict[str, Any]:
 def _parse(request: dict[str, Any], raw: bytes) -> Document:
     if request["kind"] == "wikitext":
         return Document("", [((), read_wikitext(raw))])
+    if raw.startswith(_OLE) and _ENCRYPTED in raw:
+        raise UnreadableDocumentError("password", "needs a password")
     if zipfile.is_zipfile(BytesIO(raw)):
         with zipfile.ZipFile(BytesIO(raw)) as packed:
             size = sum(entry.file_size for entry in packed.infolist())
