@@ -56,6 +56,7 @@ def _read_rst(raw: bytes, encoding: str) -> Document:
         "raw_enabled": False,
         "warning_stream": False,
         "halt_level": 5,
+        "math_output": "LaTeX",  # As it is written; what is none stops the other writers.
         # A title that stands alone, and the fields below it, would leave the text of the document.
         "doctitle_xform": False,
         "docinfo_xform": False,

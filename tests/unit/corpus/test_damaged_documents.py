@@ -206,6 +206,10 @@ def test_what_docutils_says_of_an_error_is_no_text_of_the_document() -> None:
     assert text_of(".rst", b"* a\n b\n\nSee `it`_.\n").split() == ["a", "b", "See", "`it`_."]
 
 
+def test_a_formula_of_restructured_text_is_read_as_it_is_written() -> None:
+    assert text_of(".rst", rb"Say :math:`\frac{` and :math:`a^2`.").strip() == r"Say \frac{ and a^2."
+
+
 def test_a_word_of_japanese_is_whole_under_its_reading() -> None:
     assert (
         text_of(".html", "<p><ruby>東<rp>(</rp><rt>とう</rt>京<rt>きょう</rt></ruby>へ</p>".encode())
