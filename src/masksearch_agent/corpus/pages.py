@@ -150,8 +150,9 @@ def _say_headings_of_lines(lines: re.Match[str]) -> str:
 def say_headings(cells: Sequence[str]) -> str:
     """Return what stands behind the first row of a table: `HEADINGS_END` where it tells what stands below it.
 
-    It is then of two words or more, and a number is none, but perhaps a year.
+    It is then of two cells or more, and no number stands there but perhaps years, several and behind the first cell.
     """
     filled = [cell.strip() for cell in cells if cell.strip()]
-    are_words = not any(_NUMBER.fullmatch(cell) and not _YEAR.fullmatch(cell) for cell in filled)
-    return HEADINGS_END if len(filled) > 1 and are_words else ""
+    numbers = [cell for cell in filled if _NUMBER.fullmatch(cell)]
+    are_years = len(numbers) != 1 and all(map(_YEAR.fullmatch, numbers)) and cells[0].strip() not in numbers
+    return HEADINGS_END if len(filled) > 1 and are_years else ""

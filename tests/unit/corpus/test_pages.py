@@ -112,10 +112,16 @@ Of ships.
         ),
         # Of two tables the second has headings.
         (
-            "<table><tr><td>Tea<td>3<tr><td>Milk<td>4</TABLE><table><tr><td>Of<td>2024<tr><td>Tea<td>3</table>",
-            "Tea 3\nMilk 4\n\nOf 2024\v\nTea 3",
+            "<table><tr><td>Tea<td>3<tr><td>Milk<td>4</TABLE><table><tr><td>Of<td>2023<td>2024<tr><td>Tea<td>3<td>4</table>",
+            "Tea 3\nMilk 4\n\nOf 2023 2024\v\nTea 3 4",
         ),
         ("<table><tr><td>Name<td>Price<tr><td>&lt;5 &amp; up<td>-3</table>", "Name Price\v\n<5 & up -3"),
+        # Rows of a table without headings.
+        ("<table><tr><td>Opened<td>1932<tr><td>Closed<td>1950</table>", "Opened 1932\nClosed 1950"),
+        (
+            "<table><tr><td>1932<td>1950<td>Open<tr><td>1951<td>1952<td>Shut</table>",
+            "1932 1950 Open\n1951 1952 Shut",
+        ),
         ("<table><tr><td>Tea &amp; milk<td>-3 %<tr><td>Milk<td>4</table>", "Tea & milk -3 %\nMilk 4"),
     ],
 )
