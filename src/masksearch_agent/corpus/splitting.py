@@ -25,7 +25,9 @@ _LEAST_STATEMENT_WORDS = 3
 """Of a heading that says something by itself."""
 _BLOCK_CHARS = 4_000
 """The splitter's time grows faster than its text, so it gets a long one in blocks."""
-_BLOCK = re.compile(r"(?s).{1,N}\Z|.{1,N}(?=\n\n)|.{1,N}(?=\s)|.{1,N}".replace("N", str(_BLOCK_CHARS)))
+_BLOCK = re.compile(
+    r"(?s).{1,N}\Z|.{1,N}(?=\n\n)|.{1,N}(?=\n)|.{1,N}(?=\s)|.{1,N}".replace("N", str(_BLOCK_CHARS))
+)
 _TABLE = re.compile(rf"(?<![^\n])([^\n{HEADINGS_END}]+){HEADINGS_END}\n((?:[^\n]++\n?)++)")
 _GAP = re.compile(r"[ \t\xa0]*\n(?:[^\S\f]*\n)?|[^\S\n\f]{20,}")
 BETWEEN_HEADINGS = " › "
