@@ -89,6 +89,11 @@ _CELL_OF_ONE_PARAGRAPH = re.compile(
     re.IGNORECASE,
 )
 """So Word, Sphinx and Google Docs write every cell; as a paragraph it would stand apart from the others of its row."""
+_SIDE = "\ufdd0"
+_SIDE_HEADING = re.compile(
+    r"(<tr\b[^<>]*>\s*<th\b[^<>]*>(?:[^<]|<(?!/?(?:t[dhr]|table)\b))*+)(?=</th>\s*<td\b)", re.IGNORECASE
+)
+"""The heading of a row, which is no row of headings; it is marked by a character that no text has."""
 _RAISED_SIGNS = {"p": "^", "b": "_"}
 
 
@@ -115,6 +120,7 @@ def sections_of(page: str, is_web_page: bool = True) -> list[Section]:
     # Of tables that follow one another each is a block of its own.
     page = _TABLE_END.sub("</table><p></p>", page)
     page = _CELL_OF_ONE_PARAGRAPH.sub(r"\1\2", page)
+    page = _SIDE_HEADING.sub(rf"\1{_SIDE}", page)
     tree = HTMLTree.parse(page)
     for part in tree.body.query_selector_all(_LINK_LISTS) if is_web_page and tree.body is not None else ():
         linked = sum(len((link.text or "").strip()) for link in part.get_elements_by_tag_name("a"))
@@ -137,13 +143,14 @@ def _plain(markup: str) -> str:
     text = TAG.sub("", markup)
     if _CELLS in text:
         text = _LINES.sub(_say_headings_of_lines, text)
-    return html.unescape(_CELL_GAP.sub(" ", text))
+    return html.unescape(_CELL_GAP.sub(" ", text.replace(_SIDE, "")))
 
 
 def _say_headings_of_lines(lines: re.Match[str]) -> str:
     rows = lines[0].split("\n")
     first = next((place for place, row in enumerate(rows) if _CELLS in row), -1)
-    rows[first] += say_headings(html.unescape(rows[first]).split(_CELLS))
+    if _SIDE not in rows[first]:
+        rows[first] += say_headings(html.unescape(rows[first]).split(_CELLS))
     return "\n".join(rows)
 
 

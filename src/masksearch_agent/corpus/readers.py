@@ -99,7 +99,7 @@ class _Reader:
         self.parser = ParserProcess(settings.max_file_seconds, settings.max_words)
 
     def distinct(self, documents: _Documents, source: str) -> Iterator[Passage]:
-        # Hashes of an id, of title and text, and of the document: of a million passages they take 160 MB.
+        # Hashes of an id, of title and text, and of the document: of a million passages they take 120 MB.
         seen: dict[int, int] = {}
         try:
             for where, read in documents:

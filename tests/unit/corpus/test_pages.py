@@ -117,6 +117,11 @@ Of ships.
         ),
         ("<table><tr><td>Name<td>Price<tr><td>&lt;5 &amp; up<td>-3</table>", "Name Price\v\n<5 & up -3"),
         # Rows of a table without headings.
+        (
+            "<table><tr><th><b>Type</b></th><td>Harbour</td></tr><tr><th>Town</th><td>Aldin</td></tr></table>",
+            "Type Harbour\nTown Aldin",
+        ),
+        ("<table><tr><th>Type</th><td></td></tr></table>", "Type"),
         ("<table><tr><td>Opened<td>1932<tr><td>Closed<td>1950</table>", "Opened 1932\nClosed 1950"),
         (
             "<table><tr><td>1932<td>1950<td>Open<tr><td>1951<td>1952<td>Shut</table>",
