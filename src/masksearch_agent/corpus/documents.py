@@ -1,4 +1,4 @@
-"""Documents to plain text in sections: text, Markdown, reStructuredText, web pages, PDF, office files, e-books.
+"""Documents to plain text in sections: text, Markdown, reStructuredText, web pages, PDF, office files, e-books, mail.
 
 What has headings becomes HTML by the library of its format, and one function reads the sections off it; so code stays
 whole, pictures are left out, and a section is known by its headings, whatever the format. A file that cannot be read
@@ -18,6 +18,7 @@ from urllib.parse import unquote
 from xml.etree import ElementTree
 
 from masksearch_agent.corpus.encodings import decode_text
+from masksearch_agent.corpus.mail import read_mail
 from masksearch_agent.corpus.markdown import read_markdown
 from masksearch_agent.corpus.office import read_sheets, read_slides, read_word
 from masksearch_agent.corpus.pages import Document, Section, sections_of
@@ -31,6 +32,9 @@ _SELF_CLOSED = re.compile(
     rf"""<(?!(?:{_VOID})[\s/])([A-Za-z][^\s<>/]*+)(?:[^<>"']|"[^"<]*"|'[^'<]*')*+(?<=/)>"""
 )
 """A tag of XHTML's that is its own end; HTML knows that of the void ones alone, and takes `<title/>` for a start."""
+_CHAPTER = re.compile(r"\.x?html?$", re.IGNORECASE)
+_RST_MESSAGE = re.compile(r'(<p class="system-message-title">(?:[^<]|<(?!/p>))*</p>)[^<]*')
+"""What docutils says of an error; behind it stands what was written."""
 
 
 def require_parser(suffix: str) -> None:
@@ -52,12 +56,13 @@ def _read_rst(raw: bytes, encoding: str) -> Document:
         "raw_enabled": False,
         "warning_stream": False,
         "halt_level": 5,
+        "math_output": "LaTeX",  # As it is written; what is none stops the other writers.
         # A title that stands alone, and the fields below it, would leave the text of the document.
         "doctitle_xform": False,
         "docinfo_xform": False,
     }
     parts = publish_parts(decode_text(raw, encoding), writer="html4", settings_overrides=settings)
-    return Document("", sections_of(parts["body"], is_web_page=False))
+    return Document("", sections_of(_RST_MESSAGE.sub(r"\1", parts["body"]), is_web_page=False))
 
 
 def _read_html(raw: bytes, encoding: str) -> Document:
@@ -87,8 +92,10 @@ def _read_book(raw: bytes, encoding: str) -> Document:
         files = {item.get("id"): item.get("href", "") for item in content.iterfind(".//{*}manifest/{*}item")}
         sections: list[Section] = []
         packed, is_found = set(book.namelist()), False
-        for reference in content.iterfind(".//{*}spine/{*}itemref"):
-            place = unquote(files.get(reference.get("idref"), "").partition("#")[0])
+        order = [item.get("idref") for item in content.iterfind(".//{*}spine/{*}itemref")]
+        # Without an order, the chapters stand in that of the list of files.
+        for reference in order or [name for name, place in files.items() if _CHAPTER.search(place)]:
+            place = unquote(files.get(reference, "").partition("#")[0])
             chapter = normpath(package.parent / place)
             if chapter in packed:
                 is_found = True
@@ -110,6 +117,7 @@ _FORMATS: Sequence[tuple[Sequence[str], Callable[[bytes, str], Document], Sequen
     ((".pptx",), read_slides, ("pptx",)),
     ((".xlsx", ".xls", ".ods"), read_sheets, ("python_calamine",)),
     ((".epub",), _read_book, ("resiliparse",)),
+    ((".eml",), read_mail, ("charset_normalizer", "resiliparse")),
 )
 """File name endings, their parser, and the packages that it needs."""
 DOCUMENT_PARSERS = {ending: parser for endings, parser, _ in _FORMATS for ending in endings}

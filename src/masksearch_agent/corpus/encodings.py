@@ -7,7 +7,7 @@ import re
 
 from masksearch_agent.errors import UnreadableDocumentError, needs_extra
 
-__all__ = ("decode_text", "find_encoding")
+__all__ = ("as_utf8", "decode_text", "find_encoding")
 
 _MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
@@ -40,6 +40,26 @@ def decode_text(raw: bytes, encoding: str = "", is_web_page: bool = False) -> st
         raise UnreadableDocumentError("wrong encoding", detail) from failure
 
 
+def as_utf8(raw: bytes, charset: str) -> bytes:
+    """Return a text, decoded as its sender says, in UTF-8 with a mark; as it was where it is something else.
+
+    Many a one calls every text ISO-8859-1, which any bytes are; what reads as UTF-8 is UTF-8 all the same.
+    """
+    with needs_extra("corpus"):
+        from resiliparse.parse.encoding import map_encoding_to_html5
+
+    try:
+        if raw.startswith(tuple(_MARKS)) or (not raw.isascii() and raw.decode()):
+            return raw
+    except UnicodeDecodeError:
+        pass  # It is not UTF-8.
+    try:
+        # Browsers read ISO-8859-1 as Windows-1252, and so do those who write it.
+        return raw.decode(map_encoding_to_html5(charset, fallback_utf8=False) or charset).encode("utf-8-sig")
+    except (LookupError, ValueError):
+        return raw
+
+
 def find_encoding(raw: bytes, is_web_page: bool = False) -> str:
     """Return the encoding of a text: that of its byte order mark, UTF-8, what a web page says, or a guess.
 
@@ -57,7 +77,7 @@ def find_encoding(raw: bytes, is_web_page: bool = False) -> str:
     with needs_extra("corpus"):
         from charset_normalizer import from_bytes
         from resiliparse.parse.encoding import detect_encoding
-    guess = "" if b"\0" in raw else str(detect_encoding(raw, from_html_meta=is_web_page))
+    guess = _of_windows(raw, "" if b"\0" in raw else str(detect_encoding(raw, from_html_meta=is_web_page)))
     if guess in ("", "utf-8"):
         best = from_bytes(raw[:_GUESSED_BYTES]).best()
         guess = best.encoding if best is not None else ""
@@ -65,16 +85,21 @@ def find_encoding(raw: bytes, is_web_page: bool = False) -> str:
         raise UnreadableDocumentError("not text", "holds bytes that no text has")
     if not guess:
         raise UnreadableDocumentError("wrong encoding", "not UTF-8, and no guess fits; set corpus.encoding")
-    return _of_windows(raw, guess)
+    return _of_windows(raw, guess) or guess
 
 
 def _of_windows(raw: bytes, guess: str) -> str:
-    """Return the encoding of Windows that a text is in where its letters say so, or where nobody uses the other one."""
+    """Return the encoding of Windows that a text is in where its letters say so, or where nobody uses the other one.
+
+    None, the empty string, where its letters are none of either encoding, as those of DOS.
+    """
     try:
         name = codecs.lookup(guess).name
         if name in _WINDOWS and (name == "iso8859-10" or _LETTERS_OF_WINDOWS.search(raw)):
             raw.decode(_WINDOWS[name])
             return _WINDOWS[name]
-    except (LookupError, UnicodeDecodeError):
-        pass  # It is not.
+    except UnicodeDecodeError:
+        return ""
+    except LookupError:
+        pass  # Python has no such encoding.
     return guess

@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-__all__ = ("Skip", "files_of")
+__all__ = ("ABOUT_DATA", "Skip", "files_of")
 
 Skip = Callable[[Path, str, str, bool], None]
 """Takes what is left out, the reason it is counted under, what was wrong, and whether it failed."""
 
+ABOUT_DATA = re.compile(
+    r"(readme|changelog|citation|notice|dataset_card|datasheet|(licen[sc]e|copying)"
+    r"([._-](mit|isc|bsd|apache|[al]?gpl|lesser|mpl|unlicense|odbl|cdla|cc0?|by|sa|nc|nd|clause|v?\d+))*)"
+    r"([._-][a-z]{2,3}([_-][a-z]{2,4})?)?"
+)
+"""Names of the documents of a folder of data files that tell about them; of each licence, as in `LICENSE-MIT.txt`, and
+of each language, as in `README.zh-CN.md`."""
 # The room of indexes comes after this one, so the names of its files are written out here.
 _BUILD_PREFIX, _BUILD_FILE = "build-", "passages.rows"
 _MANIFEST, _MANIFEST_KEYS = "index.json", {"format_version", "folder"}
 _MAX_MANIFEST_BYTES = 1 << 20
+_LOCK_PREFIX = "~$"
 
 
 def files_of(folder: Path, skip: Skip) -> Iterator[Path]:
@@ -40,7 +49,9 @@ def files_of(folder: Path, skip: Skip) -> Iterator[Path]:
             folders.remove(link)
         for path in (Path(place, name) for name in names if not name.startswith(".")):
             # Reading from a pipe would wait for ever. A link to nothing is left to fail by its own reason.
-            if os.path.exists(path) and not os.path.isfile(path):
+            if path.name.startswith(_LOCK_PREFIX):
+                skip(path, "a lock", "the lock of an office program that has a document open", False)
+            elif os.path.exists(path) and not os.path.isfile(path):
                 skip(path, "no regular file", "a pipe, a socket or a device; expected a regular file", False)
             else:
                 yield path

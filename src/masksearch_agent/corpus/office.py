@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zipfile
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
@@ -10,7 +11,8 @@ from itertools import compress
 from typing import Any
 from xml.etree import ElementTree
 
-from masksearch_agent.corpus.pages import Document, Section, sections_of
+from masksearch_agent.corpus.encodings import decode_text
+from masksearch_agent.corpus.pages import Document, Section, say_headings, sections_of
 from masksearch_agent.text.values import as_text
 
 __all__ = ("read_sheets", "read_slides", "read_word")
@@ -30,6 +32,8 @@ _READ_AS = {
 """The reading that stands over a word of Chinese or Japanese (`rt`) is left out, so that the word stays whole."""
 _DAY_ZERO = datetime(1899, 12, 30)
 """From which Office counts days."""
+_ROW_OF_PAGE = re.compile(rb"<tr[\s>]", re.IGNORECASE)
+_MARKS_OF_SHEETS = (b"PK", b"\xd0\xcf\x11\xe0")
 _FORMULA_SIGNS = {"num": "", "den": "/", "sup": "^", "sub": "_", "rad": "√"}
 
 
@@ -112,10 +116,14 @@ def read_slides(raw: bytes, encoding: str) -> Document:
         name = " ".join(title.text_frame.text.split()) if title is not None else ""
         texts = [text for shape in slide.shapes if shape != title for text in _texts_of_shape(shape)]
         if slide.has_notes_slide and slide.notes_slide.notes_text_frame is not None:
-            texts.append(slide.notes_slide.notes_text_frame.text)
-        # A line break within a paragraph is a vertical tab.
-        sections.append(((name,) if name else (), "\n\n".join(filter(None, texts)).replace("\v", "\n")))
+            texts.append(_lines_of(slide.notes_slide.notes_text_frame))
+        sections.append(((name,) if name else (), "\n\n".join(filter(None, texts))))
     return Document(slides.core_properties.title or "", sections)
+
+
+def _lines_of(frame: Any) -> str:
+    # A line break within a paragraph is a vertical tab.
+    return str(frame.text).replace("\v", "\n")
 
 
 def _texts_of_shape(shape: Any) -> Iterator[str]:
@@ -124,9 +132,9 @@ def _texts_of_shape(shape: Any) -> Iterator[str]:
             yield from _texts_of_shape(inner)
         return
     if shape.has_text_frame:
-        yield shape.text_frame.text
+        yield _lines_of(shape.text_frame)
     if shape.has_table:
-        yield "\n".join(" | ".join(cell.text for cell in row.cells) for row in shape.table.rows)
+        yield _table_of([[cell.text for cell in row.cells] for row in shape.table.rows])
     if shape.has_chart:
         yield from _texts_of_chart(shape.chart)
     for diagram in shape.element.iter(f"{{{_OFFICE}/drawingml/2006/diagram}}relIds"):
@@ -138,7 +146,7 @@ def _texts_of_shape(shape: Any) -> Iterator[str]:
 def _texts_of_chart(chart: Any) -> Iterator[str]:
     """Yield the title and a table for each plot, of whatever kind: as XML, since python-pptx knows only some kinds."""
     if chart.has_title and chart.chart_title.has_text_frame:
-        yield chart.chart_title.text_frame.text
+        yield _lines_of(chart.chart_title.text_frame)
     for plot in chart.element.iterfind(f".//{_CHART}plotArea/*"):
         series = plot.findall(f"{_CHART}ser")
         if not series:
@@ -182,16 +190,28 @@ def read_sheets(raw: bytes, encoding: str) -> Document:
     """Read a file of sheets: a sheet is a section, and a row a line."""
     import python_calamine
 
+    if _ROW_OF_PAGE.search(raw) and not raw.startswith(_MARKS_OF_SHEETS):
+        # What many programs on the web call a sheet is a page with a table.
+        return Document("", sections_of(decode_text(raw, encoding, is_web_page=True), is_web_page=False))
     book = python_calamine.CalamineWorkbook.from_filelike(BytesIO(raw))
     sections: list[Section] = []
     for name in book.sheet_names:
-        cells = ([as_text(cell) for cell in row] for row in book.get_sheet_by_name(name).iter_rows())
-        rows = [row for row in cells if any(row)]
-        # A cell that is empty keeps its place, or what stands behind it would be of another column.
-        used = [any(column) for column in zip(*rows, strict=False)]
-        text = "\n".join(_line_of(compress(row, used)) for row in rows)
+        text = _table_of(
+            [[as_text(cell) for cell in row] for row in book.get_sheet_by_name(name).iter_rows()]
+        )
         sections.append(((name,) if text else (), text))
     return Document("", sections)
+
+
+def _table_of(cells: list[list[str]]) -> str:
+    """Return a table, a row a line, without empty rows and columns."""
+    rows = [row for row in ([" ".join(cell.split()) for cell in row] for row in cells) if any(row)]
+    # A cell that is empty keeps its place, or what stands behind it would be of another column.
+    used = [any(column) for column in zip(*rows, strict=False)]
+    # A remark may stand above the headings, which are of most columns.
+    wide = next((place for place, row in enumerate(rows) if 2 * sum(map(bool, row)) > sum(used)), -1)
+    ends = {wide: say_headings(rows[wide])} if rows else {}
+    return "\n".join(_line_of(compress(row, used)) + ends.get(place, "") for place, row in enumerate(rows))
 
 
 def _line_of(row: Iterable[str]) -> str:

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import html
 import re
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
-__all__ = ("PAGE_BREAK", "TAG", "Document", "Section", "sections_of")
+__all__ = ("HEADINGS_END", "PAGE_BREAK", "TAG", "Document", "Section", "say_headings", "sections_of")
 
 Section = tuple[tuple[str, ...], str]
 """The headings over a section, from the outermost on, and its text."""
 PAGE_BREAK = "\f"
+HEADINGS_END = "\v"
+"""Behind the row of headings of a table; its rows follow, a line each, up to an empty line."""
 
 
 class Document(NamedTuple):
@@ -25,6 +28,10 @@ class Document(NamedTuple):
     """What the file itself calls it; empty where it says nothing."""
     sections: list[Section]
     """Text in paragraphs, with an empty line between them; a PDF file has page breaks in it."""
+    about: Mapping[str, str] = {}
+    """What else it says of itself, as who wrote an e-mail and when."""
+    left_out: Sequence[str] = ()
+    """What is in it and is not read: the files that an e-mail brings."""
 
 
 _NOT_CONTENT = (
@@ -45,6 +52,7 @@ _NOT_SAID = (
 _UNSEEN = (
     *_NOT_SAID,
     "nav, script, style, template, iframe",
+    "rt, rp",  # The reading that stands over a word of Chinese or Japanese would cut it.
     '[hidden], [style*="display:none"], [style*="display: none"]',
     # Of docutils; what a directive of Sphinx's says stays, as it is written.
     ".system-messages, [id^=system-message], .system-message p",
@@ -59,6 +67,13 @@ _LINK_LISTS = "div.menu, div.related, aside"
 """Navigation where most of the text is links; else what a restaurant serves, a note, or a footnote."""
 _HEADING = re.compile(r"<h([1-6])>(.*?)</h\1>", re.DOTALL)
 TAG = re.compile(r"<[^>]*>")
+_TABLE_END = re.compile(
+    r"</table>(?=\s*(?:</?(?:div|figure|section)\b[^<>]{0,200}>\s*){0,5}<table\b)", re.IGNORECASE
+)
+_CELLS = "\t\t"
+_LINES = re.compile(r"[^\n]+(?:\n[^\n]+)+")
+_NUMBER = re.compile(r"[^\w\s]?\s?\d[\d\s.,:/-]*\s?\W?")
+_YEAR = re.compile(r"(?:1[5-9]|20)\d\d(?:[-–/]\d{2,4})?")
 _CELL_GAP = re.compile(r"(?<=\S)\t+")
 # Patterns begin with what they look for and look back from there, which takes a tenth of the time.
 _RAISED = re.compile(r"<(?<=\d<)su([pb])\b[^>]{0,200}>(?=(?:<[^>]{0,200}>){0,5}[-+−–]?\d)")
@@ -74,6 +89,11 @@ _CELL_OF_ONE_PARAGRAPH = re.compile(
     re.IGNORECASE,
 )
 """So Word, Sphinx and Google Docs write every cell; as a paragraph it would stand apart from the others of its row."""
+_SIDE = "\ufdd0"
+_SIDE_HEADING = re.compile(
+    r"(<tr\b[^<>]*>\s*<th\b[^<>]*>(?:[^<]|<(?!/?(?:t[dhr]|table)\b))*+)(?=</th>\s*<td\b)", re.IGNORECASE
+)
+"""The heading of a row, which is no row of headings; it is marked by a character that no text has."""
 _RAISED_SIGNS = {"p": "^", "b": "_"}
 
 
@@ -97,7 +117,10 @@ def sections_of(page: str, is_web_page: bool = True) -> list[Section]:
     )
     page = _RAISED.sub(lambda found: _RAISED_SIGNS[found[1]] + found[0], page)
     page = _JOINED.sub(lambda found: "<br><" if found[1] else f"{found[0]}<br>", page)
+    # Of tables that follow one another each is a block of its own.
+    page = _TABLE_END.sub("</table><p></p>", page)
     page = _CELL_OF_ONE_PARAGRAPH.sub(r"\1\2", page)
+    page = _SIDE_HEADING.sub(rf"\1{_SIDE}", page)
     tree = HTMLTree.parse(page)
     for part in tree.body.query_selector_all(_LINK_LISTS) if is_web_page and tree.body is not None else ():
         linked = sum(len((link.text or "").strip()) for link in part.get_elements_by_tag_name("a"))
@@ -117,4 +140,26 @@ def sections_of(page: str, is_web_page: bool = True) -> list[Section]:
 
 
 def _plain(markup: str) -> str:
-    return html.unescape(_CELL_GAP.sub(" ", TAG.sub("", markup)))
+    text = TAG.sub("", markup)
+    if _CELLS in text:
+        text = _LINES.sub(_say_headings_of_lines, text)
+    return html.unescape(_CELL_GAP.sub(" ", text.replace(_SIDE, "")))
+
+
+def _say_headings_of_lines(lines: re.Match[str]) -> str:
+    rows = lines[0].split("\n")
+    first = next((place for place, row in enumerate(rows) if _CELLS in row), -1)
+    if _SIDE not in rows[first]:
+        rows[first] += say_headings(html.unescape(rows[first]).split(_CELLS))
+    return "\n".join(rows)
+
+
+def say_headings(cells: Sequence[str]) -> str:
+    """Return what stands behind the first row of a table: `HEADINGS_END` where it tells what stands below it.
+
+    It is then of two cells or more, and no number stands there but perhaps years, several and behind the first cell.
+    """
+    filled = [cell.strip() for cell in cells if cell.strip()]
+    numbers = [cell for cell in filled if _NUMBER.fullmatch(cell)]
+    are_years = len(numbers) != 1 and all(map(_YEAR.fullmatch, numbers)) and cells[0].strip() not in numbers
+    return HEADINGS_END if len(filled) > 1 and are_years else ""

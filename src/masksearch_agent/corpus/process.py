@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from io import BytesIO
@@ -30,6 +31,8 @@ from masksearch_agent.failures import reason_of
 __all__ = ("ParserProcess",)
 
 _MAX_MEMORY_BYTES = 8 << 30
+_OLE, _ENCRYPTED = b"\xd0\xcf\x11\xe0", "EncryptedPackage".encode("utf-16-le")
+"""How an office file with a password begins, and what is in it."""
 _MAX_WAIT = 10
 """Times as long as a document may take of the processor's time, it may take by the clock."""
 
@@ -47,7 +50,15 @@ class ParserProcess:
     max_words: int
     _process: subprocess.Popen[bytes] | None = None
 
-    def read(self, kind: str, raw: bytes, name: str, encoding: str, max_unpacked_bytes: int) -> list[Piece]:
+    def read(
+        self,
+        kind: str,
+        raw: bytes,
+        name: str,
+        encoding: str,
+        max_unpacked_bytes: int,
+        leave_out: Callable[[str], object] = lambda _: None,
+    ) -> list[Piece]:
         """Return the passages of a document.
 
         Args:
@@ -56,6 +67,7 @@ class ParserProcess:
             name: Its title where it has none.
             encoding: Of a text file; empty where it is to be found.
             max_unpacked_bytes: Limit on what a packed file holds (an office file, a book).
+            leave_out: Hears the name of each file in it that is not read.
 
         Raises:
             UnreadableDocumentError: It cannot be read, or not in time.
@@ -81,7 +93,9 @@ class ParserProcess:
             raise MissingExtraError(*reply["missing"])
         if "unreadable" in reply:
             raise UnreadableDocumentError(*reply["unreadable"])
-        return [Piece(title, text, tuple(path), page) for title, text, path, page in reply["pieces"]]
+        for each in reply["left_out"]:
+            leave_out(each)
+        return [Piece(title, text, tuple(path), *others) for title, text, path, *others in reply["pieces"]]
 
     def close(self) -> int:
         """End the process; return its exit status."""
@@ -137,9 +151,11 @@ def _serve() -> None:
 
 def _reply_to(request: dict[str, Any], raw: bytes) -> dict[str, Any]:
     try:
-        title, sections = _parse(request, raw)
-        mended = Document(_mend(title), [(tuple(map(_mend, path)), _mend(text)) for path, text in sections])
-        return {"pieces": list(split_document(mended, request["name"], request["words"]))}
+        read = _parse(request, raw)
+        mended = [(tuple(map(_mend, path)), _mend(text)) for path, text in read.sections]
+        document = read._replace(title=_mend(read.title), sections=mended)
+        pieces = list(split_document(document, request["name"], request["words"]))
+        return {"pieces": pieces, "left_out": read.left_out}
     except MissingExtraError as failure:
         return {"missing": [failure.package, failure.extra]}
     except UnreadableDocumentError as failure:
@@ -154,7 +170,9 @@ def _reply_to(request: dict[str, Any], raw: bytes) -> dict[str, Any]:
 def _parse(request: dict[str, Any], raw: bytes) -> Document:
     if request["kind"] == "wikitext":
         return Document("", [((), read_wikitext(raw))])
-    if raw.startswith(b"PK"):
+    if raw.startswith(_OLE) and _ENCRYPTED in raw:
+        raise UnreadableDocumentError("password", "needs a password")
+    if zipfile.is_zipfile(BytesIO(raw)):
         with zipfile.ZipFile(BytesIO(raw)) as packed:
             size = sum(entry.file_size for entry in packed.infolist())
         if size > request["unpacked"]:

@@ -10,7 +10,6 @@ Invariant: the same input gives the same passages with the same ids, in the same
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -20,7 +19,7 @@ from pathlib import Path
 from masksearch_agent.config.corpus import CorpusSettings
 from masksearch_agent.corpus.archives import ARCHIVE_SUFFIXES, read_archive
 from masksearch_agent.corpus.documents import DOCUMENT_PARSERS, require_parser
-from masksearch_agent.corpus.folders import files_of
+from masksearch_agent.corpus.folders import ABOUT_DATA, files_of
 from masksearch_agent.corpus.placed import Placed, failing
 from masksearch_agent.corpus.process import ParserProcess
 from masksearch_agent.corpus.report import CorpusReport
@@ -37,33 +36,31 @@ __all__ = ("read_passages",)
 _Documents = Iterator[Placed[Iterable[Passage]]]
 
 _DATASET_PREFIX = "hf:"
-_ABOUT_DATA = re.compile(
-    r"(readme|changelog|citation|notice|dataset_card|datasheet|(licen[sc]e|copying)"
-    r"([._-](mit|isc|bsd|apache|[al]?gpl|lesser|mpl|unlicense|odbl|cdla|cc0?|by|sa|nc|nd|clause|v?\d+))*)"
-    r"([._-][a-z]{2,3}([_-][a-z]{2,4})?)?"
-)
-"""Names of the documents of a folder of data files that tell about them; of each licence, as in `LICENSE-MIT.txt`, and
-of each language, as in `README.zh-CN.md`."""
 _SAMPLE_ROWS = 100
 """One of them holds a passage, or a table beside other files is of other data."""
 
 
 def read_passages(
-    source: Path | str, settings: CorpusSettings | None = None, report: CorpusReport | None = None
+    source: Path | str,
+    settings: CorpusSettings | None = None,
+    report: CorpusReport | None = None,
+    *,
+    keeps_copies: bool = True,
 ) -> Iterator[Passage]:
     """Stream the passages of a file, a folder or a dataset.
 
     Args:
         source: A table (`.jsonl`, `.json`, `.csv`, `.tsv`, `.parquet`; JSON also packed as `.gz`) of passages (our own
             records, `{title, text}`, FlashRAG `{id, contents}`), of questions that ship theirs (`benchmarks`), or
-            of documents in the column that the settings name; a Wikipedia dump (`.xml.bz2`, `.xml.gz`,
-            `.xml`) or web archive (`.warc.gz`); a document (`documents`); a folder of them, read recursively in the
-            order of their paths, without linked folders and indexes and, where it holds tables of passages and
-            nothing else, without what tells about them (`README.md`); or a Hugging Face dataset,
-            `hf:owner/name@config:split`. A `.json` list and a document are held in memory while they are read; nothing
-            else is.
+            of documents in the column that the settings name; a Wikipedia dump (`.xml.bz2`, `.xml.gz`, `.xml`), a
+            web archive (`.warc.gz`) or a mailbox (`.mbox`); a document (`documents`); a folder of them, read
+            recursively in the order of their paths, without linked folders and indexes and, where it holds tables of
+            passages and nothing else, without what tells about them (`README.md`); or a Hugging Face dataset,
+            `hf:owner/name@config:split`. A `.json` list and a document are held in memory; nothing else is.
         settings: How documents are cut, and which columns are read; the defaults where None.
         report: Counts what is read, kept and skipped, and why; added to while iterating.
+        keeps_copies: Of documents with one text each keeps it, so that an index has it until the last is taken out.
+            False for what is asked of a text once.
 
     Returns:
         The passages, without repetitions. Passages without text are left out.
@@ -74,7 +71,7 @@ def read_passages(
         MissingExtraError: If the parser of a format that occurs is not installed.
     """
     report = CorpusReport() if report is None else report
-    reader = _Reader(settings or CorpusSettings(), report)
+    reader = _Reader(settings or CorpusSettings(), report, keeps_copies)
     name, path = str(source), Path(source)
     if name.startswith(_DATASET_PREFIX):
         name = name.removeprefix(_DATASET_PREFIX)
@@ -95,13 +92,14 @@ def read_passages(
 
 
 class _Reader:
-    def __init__(self, settings: CorpusSettings, report: CorpusReport) -> None:
+    def __init__(self, settings: CorpusSettings, report: CorpusReport, keeps_copies: bool) -> None:
         self.settings = settings
+        self.keeps_copies = keeps_copies
         self.report = report
         self.parser = ParserProcess(settings.max_file_seconds, settings.max_words)
 
     def distinct(self, documents: _Documents, source: str) -> Iterator[Passage]:
-        # 64 bits of each hash: a dictionary of a million of them takes 150 MB, one of strings three times that.
+        # Hashes of an id, of title and text, and of the document: of a million passages they take 120 MB.
         seen: dict[int, int] = {}
         try:
             for where, read in documents:
@@ -110,10 +108,8 @@ class _Reader:
         finally:
             self.parser.close()
         if not seen:
-            hint = (
-                f"a folder must hold {' or '.join(DOCUMENT_PARSERS)} files with text, a table at least one row "
-                "with text"
-            )
+            known = " or ".join(DOCUMENT_PARSERS)
+            hint = f"a folder must hold {known} files with text, a table at least one row with text"
             if self.report.examples:
                 told = f"the first of {self.report.skipped.total()} skipped: {self.report.examples[0]}"
                 hint = told if self.report.failed else f"{told}; {hint}"
@@ -133,15 +129,17 @@ class _Reader:
             return
         fresh, clashing = 0, ""
         for passage in passages:
-            key, content = (
-                int(content_id(*parts), 16) for parts in ((passage.id,), (passage.title, passage.text))
-            )
+            content = content_id(passage.title, passage.text)
+            told = int(content + content_id(passage.document_id or passage.id), 16)
+            if self.keeps_copies and passage.id == content and seen.get(_key(content), told) != told:
+                passage = replace(passage, id=content_id(passage.document_id or passage.source, content))
+            key = _key(passage.id)
             if key not in seen:
-                seen[key] = content
+                seen[key] = told
                 fresh += 1
                 self.report.passages += 1
                 yield passage
-            elif seen[key] != content:
+            elif seen[key] >> 64 != int(content, 16):
                 clashing = passage.id
         if clashing:
             skip("id used twice", f"another passage has the id {clashing!r}", has_failed=True)
@@ -156,7 +154,7 @@ class _Reader:
         known = [file for file in files if _is_known(file)]
         documents = [file for file in known if _is_document(file)]
         data = [file for file in known if not _is_document(file)]
-        about = {file for file in files if file not in data and _ABOUT_DATA.fullmatch(file.stem.lower())}
+        about = {file for file in files if file not in data and ABOUT_DATA.fullmatch(file.stem.lower())}
         if about and about.issuperset(documents) and any(map(self._is_data, data)):
             known = data
         else:
@@ -196,13 +194,15 @@ class _Reader:
             documents = self.of_rows(read_table(file, self.settings), name, is_one_of_many)
         elif file.name.lower().endswith(ARCHIVE_SUFFIXES):
             require_parser("warc")
-            pages = read_archive(file, limit)
-            documents = ((f"{name}, {url}", partial(self._read_archived, read, url)) for url, read in pages)
+            documents = (
+                (f"{name}, {at}", partial(self._read_archived, read, name, at))
+                for at, read in read_archive(file, limit)
+            )
         else:
             require_parser("wikitext")
-            articles = read_dump(file, limit)
             documents = (
-                (f"{name}, {title}", partial(self._read_page, read, name)) for title, read in articles
+                (f"{name}, {title}", partial(self._read_page, read, name))
+                for title, read in read_dump(file, limit)
             )
         return _up_to_failure(name, documents)
 
@@ -272,8 +272,12 @@ class _Reader:
         title, kind = _name(Path(file.stem)), file.suffix.lower()
         return self._parse(kind, file.read_bytes(), title, name, name, self.settings.encoding)
 
-    def _read_archived(self, read: Callable[[], tuple[str, bytes]], address: str) -> Iterable[Passage]:
-        return self._parse(*read(), address, address, address)
+    def _read_archived(
+        self, read: Callable[[], tuple[str, bytes]], name: str, place: str
+    ) -> Iterator[Passage]:
+        # `record 3` is known by its archive alone.
+        document_id = place if "://" in place or "@" in place else f"{name}, {place}"
+        return self._parse(*read(), place, document_id, place if "://" in place else name)
 
     def _read_page(self, read: Callable[[], tuple[str, str, bytes]], source: str) -> Iterable[Passage]:
         page_id, title, payload = read()
@@ -282,12 +286,20 @@ class _Reader:
     def _parse(
         self, kind: str, raw: bytes, title: str, document_id: str, source: str, encoding: str = ""
     ) -> Iterator[Passage]:
-        pieces = self.parser.read(kind, raw, title, encoding, self.settings.max_file_bytes)
+        attached, limit = list[str](), self.settings.max_file_bytes
+        pieces = self.parser.read(kind, raw, title, encoding, limit, attached.append)
+        for each in attached:
+            self.report.read += 1
+            self.report.skip(f"{document_id}, {each}", "attached file", "attached, and not read")
         for position, piece in enumerate(pieces):
             known = {"headings": list(piece.headings), "page": piece.page}
-            metadata = {key: value for key, value in known.items() if value}
+            metadata = {**piece.about, **{key: value for key, value in known.items() if value}}
             passage_id = content_id(piece.title, piece.text)
             yield Passage(passage_id, piece.title, piece.text, document_id, position, source, metadata)
+
+
+def _key(passage_id: str) -> int:
+    return int(content_id(passage_id), 16)
 
 
 def _cut(title: str, text: str, document_id: str, source: str, max_words: int) -> Iterator[Passage]:

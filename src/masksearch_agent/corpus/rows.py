@@ -49,13 +49,18 @@ def _passage(row: Row, source: str) -> Passage:
         title, text = clean_text(stored.title), clean_text(stored.text)
         return replace(stored, id=stored.id or content_id(title, text), title=title, text=text)
     if "contents" in row:
-        contents = clean_text(expect(row["contents"], str, "contents"))
+        contents = clean_text(_text_of(row["contents"], "contents"))
         title, text = split_contents(contents)
         if len(title) > MAX_TITLE_CHARS:
             text = contents.strip()  # The title will be cut off, and nothing shall be lost.
     else:
-        title, text = cell_text(row, "title"), clean_text(expect(row["text"] or "", str, "text"))
+        title, text = cell_text(row, "title"), clean_text(_text_of(row["text"] or "", "text"))
     return Passage(cell_text(row, "id") or content_id(title, text), title, text, source=source)
+
+
+def _text_of(value: object, name: str) -> str:
+    # Many a writer of Parquet files doesn't say that bytes are text.
+    return expect(value.decode(errors="replace") if isinstance(value, bytes) else value, str, name)
 
 
 def split_contents(contents: str) -> tuple[str, str]:

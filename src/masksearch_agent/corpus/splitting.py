@@ -1,16 +1,17 @@
 """Cut a document into passages, at the places where a reader would, each under the headings that it stands under.
 
 Invariant: a passage has at most `max_words` words and twenty times as many characters, whatever the text, and no
-character of the text but white space is lost. Of headings without text only statements are kept.
+character of the text but white space is lost. Of headings without text only statements are kept. Each passage of a
+table that is cut has its row of headings, as far as a quarter of it is left for the rows.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from masksearch_agent.corpus.pages import PAGE_BREAK, Document
+from masksearch_agent.corpus.pages import HEADINGS_END, PAGE_BREAK, Document
 from masksearch_agent.errors import needs_extra
 from masksearch_agent.text.cleaning import clean_text
 from masksearch_agent.text.words import count_words
@@ -24,7 +25,10 @@ _LEAST_STATEMENT_WORDS = 3
 """Of a heading that says something by itself."""
 _BLOCK_CHARS = 4_000
 """The splitter's time grows faster than its text, so it gets a long one in blocks."""
-_BLOCK = re.compile(r"(?s).{1,N}\Z|.{1,N}(?=\n\n)|.{1,N}(?=\s)|.{1,N}".replace("N", str(_BLOCK_CHARS)))
+_BLOCK = re.compile(
+    r"(?s).{1,N}\Z|.{1,N}(?=\n\n)|.{1,N}(?=\n)|.{1,N}(?=\s)|.{1,N}".replace("N", str(_BLOCK_CHARS))
+)
+_TABLE = re.compile(rf"(?<![^\n])([^\n{HEADINGS_END}]+){HEADINGS_END}\n((?:[^\n]++\n?)++)")
 _GAP = re.compile(r"[ \t\xa0]*\n(?:[^\S\f]*\n)?|[^\S\n\f]{20,}")
 BETWEEN_HEADINGS = " › "
 
@@ -38,6 +42,8 @@ class Piece(NamedTuple):
     headings: tuple[str, ...]
     page: int
     """Page that it starts on, from 1; 0 where the document has no pages."""
+    about: Mapping[str, str] = {}
+    """What the document says of itself."""
 
 
 def split_document(document: Document, name: str, max_words: int) -> Iterator[Piece]:
@@ -67,10 +73,11 @@ def split_document(document: Document, name: str, max_words: int) -> Iterator[Pi
         if path and not text and path not in told:
             text = path[-1] if not has_text or count_words(path[-1]) >= _LEAST_STATEMENT_WORDS else ""
         has_pages, page, counted = PAGE_BREAK in text, 1, 0
-        for start, piece in _pieces(text, max_words):
+        for start, piece in _pieces_with_headings(text, max_words):
             page += text.count(PAGE_BREAK, counted, start)
             counted = start
-            yield Piece(full, piece.replace(PAGE_BREAK, " "), path, page if has_pages else 0)
+            shown = piece.replace(PAGE_BREAK, " ").replace(HEADINGS_END, "")
+            yield Piece(full, shown, path, page if has_pages else 0, document.about)
 
 
 def split_text(text: str, max_words: int) -> list[str]:
@@ -83,6 +90,23 @@ def split_text(text: str, max_words: int) -> list[str]:
         MissingExtraError: semantic-text-splitter is not installed.
     """
     return [piece for _, piece in _pieces(_tidy(text), max_words)]
+
+
+def _pieces_with_headings(text: str, max_words: int) -> Iterator[tuple[int, str]]:
+    """Yield the pieces of a text, those of a table that is cut with its headings, each with where it starts."""
+    begin = 0
+    for table in _TABLE.finditer(text) if HEADINGS_END in text else ():
+        headings = f"{table[1].strip()}\n"
+        left = max_words - _size(headings)
+        if _size(table[0]) <= max_words or left * 4 < max_words:
+            continue
+        for start, piece in _pieces(text[begin : table.start()], max_words):
+            yield begin + start, piece
+        for start, piece in _pieces(table[2], left):
+            yield table.start(2) + start, headings + piece
+        begin = table.end()
+    for start, piece in _pieces(text[begin:], max_words):
+        yield begin + start, piece
 
 
 def _pieces(text: str, max_words: int) -> Iterator[tuple[int, str]]:

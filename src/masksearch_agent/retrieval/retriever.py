@@ -121,7 +121,8 @@ def _is_wanted(value: object, wanted: object) -> bool:
 
 @lru_cache(maxsize=32)
 def _opened(index: Path, mode: str | None, _built_at_ns: int) -> Search:
-    return Search(open_index(index, mode))
+    # A filter may want either of two documents with one text.
+    return Search(open_index(index, mode), shows_copies=True)
 
 
 @lru_cache(maxsize=2)

@@ -8,7 +8,7 @@ who asks and when, and is never remembered. Sync and async calls share one plan,
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Collection, Generator, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from itertools import chain, islice, zip_longest
@@ -50,11 +50,21 @@ class Search:
         cache_size: Result lists to remember, by query and number alone, the least recently used leaving first; 0
             remembers none, as is right for a source whose answers depend on the caller or change while it is open.
         is_guarded: False withholds nothing, whatever guard a search comes with: to measure what the guard is worth.
+        shows_copies: True returns the same title and text once for each document of an index that has it, else the
+            best alone.
     """
 
-    def __init__(self, backend: SearchBackend, *, cache_size: int = 0, is_guarded: bool = True) -> None:
+    def __init__(
+        self,
+        backend: SearchBackend,
+        *,
+        cache_size: int = 0,
+        is_guarded: bool = True,
+        shows_copies: bool = False,
+    ) -> None:
         self._backend = backend
         self._is_guarded = is_guarded
+        self._shows_copies = shows_copies
         self._cache_size = cache_size
         self._cache: OrderedDict[tuple[str, int], _Hits] = OrderedDict()
         self._lock = Lock()
@@ -64,12 +74,17 @@ class Search:
         """Return a search over the same backend with a cache of its own, for a run; this one where it has a cache."""
         if self._cache_size:
             return self
-        return Search(self._backend, cache_size=_RUN_CACHE_SIZE, is_guarded=self._is_guarded)
+        return Search(
+            self._backend,
+            cache_size=_RUN_CACHE_SIZE,
+            is_guarded=self._is_guarded,
+            shows_copies=self._shows_copies,
+        )
 
     def search(self, queries: Sequence[str], limit: int, guard: LeakGuard | None = None) -> _Rankings:
         """Return one list of at most `limit` passages per query, best first; a blank query finds nothing.
 
-        In place of passages that the guard withholds others move up, as far as there are any.
+        In place of copies and of passages that the guard withholds others move up, as far as there are any.
 
         Raises:
             RetrievalError: If the limit is below 1, or the backend broke its contract.
@@ -148,13 +163,16 @@ class Search:
         kept: dict[str, list[ScoredPassage]] = {}
         pending = list(dict.fromkeys(filter(None, normal)))
         fetch = limit if guard is None else limit + _EXTRA
+        # What another source returns twice may be two things to it, and asking again may cost.
+        drops_copies = not self._shows_copies and len(self.passages) > 0
         while pending:
             found = yield from self._look_up(pending, fetch)
             short = []
             for query, hits in found.items():
                 allowed = (hit for hit in hits if guard is None or not guard.withholds(hit.passage))
-                kept[query] = list(islice(allowed, limit))
-                if guard is not None and len(kept[query]) < limit and len(hits) >= fetch:
+                kept[query] = list(islice(_distinct(allowed) if drops_copies else allowed, limit))
+                is_cut = guard is not None or drops_copies
+                if is_cut and len(kept[query]) < limit and len(hits) >= fetch:
                     short.append(query)
             pending = short if fetch < _MAX_FETCH else []
             fetch *= 2
@@ -199,6 +217,15 @@ def _written(hit: ScoredPassage) -> ScoredPassage:
     if (title, text, source) == texts:
         return hit
     return replace(hit, passage=replace(passage, title=title, text=text, source=source))
+
+
+def _distinct(hits: Iterable[ScoredPassage]) -> Iterator[ScoredPassage]:
+    shown: set[tuple[str, str]] = set()
+    for hit in hits:
+        content = (hit.passage.title, hit.passage.text)
+        if content not in shown:
+            shown.add(content)
+            yield hit
 
 
 def cut_to_words(passage: Passage, limit: int | None) -> Passage:

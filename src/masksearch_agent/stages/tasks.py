@@ -149,7 +149,7 @@ def corpus_passages(
 ) -> Iterator[Passage]:
     """Yield the passages to mask."""
     file = corpus / "passages.jsonl" if (corpus / MENTIONS).is_file() else corpus
-    return read_passages(file, reading, documents)
+    return read_passages(file, reading, documents, keeps_copies=False)
 
 
 def open_extractor(

@@ -31,8 +31,9 @@ _GREEK = {
     for code in (*range(0x386, 0x3D0), *range(0x1F00, 0x1FFE))
     if chr(code).isalpha()
 }
-_SEARCH_LETTERS = str.maketrans("ёأإآٱى", "еااااي") | _GREEK
-"""Letters that a text writes and a query leaves plain, or the other way round."""
+_SEARCH_LETTERS = str.maketrans("ёأإآٱىı", "еاااايi") | _GREEK
+"""Letters that a text writes and a query leaves plain, or the other way round; the capital of the Turkish `ı` is `I`,
+whose small letter is `i` in other languages."""
 
 
 def clean_text(text: str) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import time
 import zipfile
+import zlib
 from io import BytesIO
 from pathlib import Path
 
@@ -13,6 +15,8 @@ import pytest
 from masksearch_agent.corpus.archives import read_archive
 from masksearch_agent.corpus.documents import DOCUMENT_PARSERS
 from masksearch_agent.corpus.encodings import decode_text
+from masksearch_agent.corpus.readers import read_passages
+from masksearch_agent.corpus.report import CorpusReport
 from masksearch_agent.errors import UnreadableDocumentError
 from masksearch_agent.text.cleaning import clean_text
 
@@ -96,14 +100,37 @@ def test_a_chapter_is_found_in_another_folder_and_by_a_place_in_it() -> None:
 
 
 def write_archive(path: Path, content_type: str, body: bytes) -> Path:
-    http = f"HTTP/1.1 200 OK\r\nContent-Type: {content_type}\r\n\r\n".encode() + body
+    path.write_bytes(record_of(f"Content-Type: {content_type}", body))
+    return path
+
+
+def record_of(header: str, body: bytes, address: str = "http://a.example/") -> bytes:
+    http = f"HTTP/1.1 200 OK\r\n{header}\r\n\r\n".encode() + body
     head = (
-        "WARC/1.0\r\nWARC-Type: response\r\nWARC-Target-URI: http://a.example/\r\n"
+        f"WARC/1.0\r\nWARC-Type: response\r\nWARC-Target-URI: {address}\r\n"
         "WARC-Record-ID: <urn:uuid:1>\r\nWARC-Date: 2024-01-01T00:00:00Z\r\n"
         f"Content-Type: application/http; msgtype=response\r\nContent-Length: {len(http)}\r\n\r\n"
     )
-    path.write_bytes(head.encode() + http + b"\r\n\r\n")
-    return path
+    return head.encode() + http + b"\r\n\r\n"
+
+
+def test_a_page_that_is_not_packed_as_its_server_says_costs_no_other(tmp_path: Path) -> None:
+    page, html = b"<p>Open.</p>", "Content-Type: text/html\r\n"
+    records = {
+        "gzip": (f"{html}Content-Encoding: gzip", gzip.compress(page)),
+        "deflate": (f"{html}Content-Encoding: deflate", zlib.compress(page)),
+        "parts": (f"{html}Transfer-Encoding: chunked", b"5\r\n<p>Op\r\n7\r\nen.</p>\r\n0\r\n\r\n"),
+        "kept unpacked": (f"{html}Content-Encoding: gzip", page),
+        "kept whole": (f"{html}Transfer-Encoding: chunked", page),
+        "unknown": (f"{html}Content-Encoding: zstd", b"\x00\x01\x02"),
+        "last": (html.strip(), page),
+    }
+    raw = b"".join(record_of(*record, f"http://a/{name}") for name, record in records.items())
+    (tmp_path / "a.warc").write_bytes(raw + record_of(html.strip(), page, "http://a/cut")[:-12])
+    report = CorpusReport()
+    found = [each.document_id for each in read_passages(tmp_path, report=report) if each.text == "Open."]
+    assert found == [f"http://a/{name}" for name in records if name != "unknown"]
+    assert report.failures == {"not text": 1, "damaged archive": 1}
 
 
 @pytest.mark.parametrize(
@@ -157,3 +184,50 @@ def test_a_line_break_on_a_slide_is_a_line_break() -> None:
     file = BytesIO()
     slides.save(file)
     assert text_of(".pptx", file.getvalue()) == "one\ntwo"
+
+
+def test_an_office_file_with_a_password_says_so_and_a_lock_is_no_document(tmp_path: Path) -> None:
+    locked = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(1000) + "EncryptedPackage".encode("utf-16-le")
+    for kind in ("docx", "xlsx", "pptx"):
+        (tmp_path / f"a.{kind}").write_bytes(locked)
+    (tmp_path / "~$b.docx").write_bytes(b"\x03Ada" + bytes(150))
+    (tmp_path / "c.txt").write_text("PKI is made of keys.")
+    report = CorpusReport()
+    assert [each.text for each in read_passages(tmp_path, report=report)] == ["PKI is made of keys."]
+    assert (report.failures, report.skipped["a lock"]) == ({"password": 3}, 1)
+
+
+def test_a_page_that_is_called_a_sheet_is_read() -> None:
+    page = b"<html><table><tr><th>Name</th><th>Price</th></tr><tr><td>Tea</td><td>3</td></tr></table></html>"
+    assert text_of(".xls", page).split() == ["Name", "Price", "Tea", "3"]
+
+
+def test_what_docutils_says_of_an_error_is_no_text_of_the_document() -> None:
+    assert text_of(".rst", b"* a\n b\n\nSee `it`_.\n").split() == ["a", "b", "See", "`it`_."]
+
+
+def test_a_formula_of_restructured_text_is_read_as_it_is_written() -> None:
+    assert text_of(".rst", rb"Say :math:`\frac{` and :math:`a^2`.").strip() == r"Say \frac{ and a^2."
+
+
+def test_a_word_of_japanese_is_whole_under_its_reading() -> None:
+    assert (
+        text_of(".html", "<p><ruby>東<rp>(</rp><rt>とう</rt>京<rt>きょう</rt></ruby>へ</p>".encode())
+        == "東京へ"
+    )
+
+
+@pytest.mark.parametrize("order", ["", "<spine/>"])
+def test_a_book_without_an_order_is_read_in_that_of_its_files(order: str) -> None:
+    opf = (
+        '<package><manifest><item id="n" href="toc.ncx"/><item id="a" href="a.xhtml"/><item id="b" href="b.html"/>'
+        f"</manifest>{order}</package>"
+    )
+    file = BytesIO()
+    with zipfile.ZipFile(file, "w") as book:
+        book.writestr("META-INF/container.xml", '<c><rootfile full-path="book.opf"/></c>')
+        book.writestr("book.opf", opf)
+        book.writestr("toc.ncx", "<ncx>Contents</ncx>")
+        book.writestr("a.xhtml", "<html><body><p>One.</p></body></html>")
+        book.writestr("b.html", "<html><body><p>Two.</p></body></html>")
+    assert text_of(".epub", file.getvalue()).split() == ["One.", "Two."]

@@ -296,7 +296,7 @@ def test_a_broken_file_of_any_format_costs_that_file(tmp_path: Path) -> None:
     report = CorpusReport()
     assert [each.text for each in read_passages(tmp_path, report=report)] == ["The rest."]
     assert report.failures == {
-        **{f"broken {kind}": 1 for kind in ("docx", "epub", "ods", "pptx", "xls", "xlsx")},
+        **{f"broken {kind}": 1 for kind in ("docx", "eml", "epub", "ods", "pptx", "xls", "xlsx")},
         **{"broken pdf": 2, "not text": 1},
     }
     assert report.skipped["no text"] == 1

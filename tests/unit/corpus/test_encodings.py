@@ -14,6 +14,7 @@ from masksearch_agent.corpus.encodings import decode_text
         ("Ada Nuñez built the pier, it is said.", "cp1252"),
         ("Příliš žluťoučký kůň úpěl ďábelské ódy v lese u řeky.", "cp1250"),
         ("Zażółć gęślą jaźń. Wisła płynie przez Warszawę i Kraków.", "iso-8859-2"),
+        ("Müller fährt über die Brücke.", "cp437"),
         ("Vilnius yra Lietuvos sostinė ir didžiausias šalies miestas.", "iso-8859-13"),
     ],
 )

@@ -8,7 +8,7 @@ from masksearch_agent.corpus.markdown import read_markdown
 
 
 def read(text: str) -> tuple[str, str]:
-    title, sections = read_markdown(text.encode(), "")
+    title, sections = read_markdown(text.encode(), "")[:2]
     return title, " ".join(" ".join(text for _, text in sections).split())
 
 
@@ -61,7 +61,9 @@ def test_a_callout_of_notion_s_is_text() -> None:
 
 @pytest.mark.parametrize("mark", ["", " {#usage}", " { #usage .wide }", "{: #usage }", " {.unnumbered}"])
 def test_what_a_heading_is_called_in_links_is_no_part_of_it(mark: str) -> None:
-    _, sections = read_markdown(f"# Sets {{1, 2}}\n\nAll.\n\n## Usage{mark}\n\nCall it {{#so}}".encode(), "")
+    sections = read_markdown(
+        f"# Sets {{1, 2}}\n\nAll.\n\n## Usage{mark}\n\nCall it {{#so}}".encode(), ""
+    ).sections
     assert [(path, text.strip()) for path, text in sections[1:]] == [
         (("Sets {1, 2}",), "All."),
         (("Sets {1, 2}", "Usage"), "Call it {#so}"),

@@ -14,6 +14,7 @@ from pptx.chart.data import CategoryChartData, ChartData, XyChartData
 from pptx.enum.chart import XL_CHART_TYPE
 
 from masksearch_agent.corpus.office import read_sheets, read_slides, read_word
+from masksearch_agent.corpus.pages import HEADINGS_END
 
 SPACE = "http://schemas.openxmlformats.org"
 
@@ -201,4 +202,37 @@ def test_what_stands_behind_an_empty_cell_stays_in_its_column() -> None:
         ):
             sheet.write_row(number, 1, row)
     [(_, text)] = read_sheets(file.getvalue(), "").sections
-    assert text == "Name | Role | Phone\nInes\nTomasz |  | +48 22"
+    assert text == f"Name | Role | Phone{HEADINGS_END}\nInes\nTomasz |  | +48 22"
+
+
+@pytest.mark.parametrize(
+    ("rows", "text"),
+    [
+        # A remark above the headings; a line break in a cell.
+        (
+            [["Prices of 2024"], ["Name", "Price\nin euro"], ["Tea", 3]],
+            f"Prices of 2024\nName | Price in euro{HEADINGS_END}\nTea | 3",
+        ),
+        ([["Region", 2021, 2022], ["North", 5, 7]], f"Region | 2021 | 2022{HEADINGS_END}\nNorth | 5 | 7"),
+        ([["Tea", 3], ["Milk", 4]], "Tea | 3\nMilk | 4"),
+        ([["Tea"], ["Milk"]], "Tea\nMilk"),
+    ],
+)
+def test_the_headings_of_a_sheet_are_known(rows: list[list[object]], text: str) -> None:
+    file = io.BytesIO()
+    with xlsxwriter.Workbook(file) as book:
+        sheet = book.add_worksheet("S")
+        for number, row in enumerate(rows):
+            sheet.write_row(number, 0, row)
+    assert read_sheets(file.getvalue(), "").sections == [(("S",), text)]
+
+
+def test_the_headings_of_a_table_on_a_slide_are_known() -> None:
+    slides = pptx.Presentation()
+    slide = slides.slides.add_slide(slides.slide_layouts[6])
+    table = slide.shapes.add_table(2, 2, 0, 0, 1, 1).table
+    for number, text in enumerate(("Name", "Price", "Tea", "3")):
+        table.cell(number // 2, number % 2).text = text
+    file = io.BytesIO()
+    slides.save(file)
+    assert read_slides(file.getvalue(), "").sections == [((), f"Name | Price{HEADINGS_END}\nTea | 3")]

@@ -101,3 +101,35 @@ Of ships.
         (("Guide",), ["Author:", "Ada"]),
         (("Guide", "Navigation"), ["Of", "ships.", "Beside", "Mind", "the", "gap."]),
     ]
+
+
+@pytest.mark.parametrize(
+    ("page", "text"),
+    [
+        (
+            "<table><caption>Fees</caption><tr><th>Name<th>Price<tr><td>Tea<td>3</table>",
+            "Fees\nName Price\v\nTea 3",
+        ),
+        # Of two tables the second has headings.
+        (
+            "<table><tr><td>Tea<td>3<tr><td>Milk<td>4</TABLE><table><tr><td>Of<td>2023<td>2024<tr><td>Tea<td>3<td>4</table>",
+            "Tea 3\nMilk 4\n\nOf 2023 2024\v\nTea 3 4",
+        ),
+        ("<table><tr><td>Name<td>Price<tr><td>&lt;5 &amp; up<td>-3</table>", "Name Price\v\n<5 & up -3"),
+        # Rows of a table without headings.
+        (
+            "<table><tr><th><b>Type</b></th><td>Harbour</td></tr><tr><th>Town</th><td>Aldin</td></tr></table>",
+            "Type Harbour\nTown Aldin",
+        ),
+        ("<table><tr><th>Type</th><td></td></tr></table>", "Type"),
+        ("<table><tr><td>Opened<td>1932<tr><td>Closed<td>1950</table>", "Opened 1932\nClosed 1950"),
+        (
+            "<table><tr><td>1932<td>1950<td>Open<tr><td>1951<td>1952<td>Shut</table>",
+            "1932 1950 Open\n1951 1952 Shut",
+        ),
+        ("<table><tr><td>Tea &amp; milk<td>-3 %<tr><td>Milk<td>4</table>", "Tea & milk -3 %\nMilk 4"),
+    ],
+)
+def test_the_headings_of_a_table_are_known(page: str, text: str) -> None:
+    [(_, found)] = sections_of(page)
+    assert found.strip() == text

@@ -103,6 +103,15 @@ def test_parquet_rows_are_read_and_a_damaged_file_is_reported(tmp_path: Path):
     assert report.as_dict()["reasons"] == {"no text": 1, "damaged Parquet": 1}
 
 
+def test_text_that_a_parquet_file_has_as_bytes_is_read(tmp_path: Path):
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    table = pyarrow.table({"text": ["Käse".encode(), b"an \xff"], "title": [b"A", None]})
+    parquet.write_table(table, tmp_path / "a.parquet")
+    found = [(each.title, each.text) for each in read_passages(tmp_path / "a.parquet")]
+    assert found == [("A", "Käse"), ("", "an \ufffd")]
+
+
 def test_a_saved_and_a_file_dataset_are_read(tmp_path: Path):
     datasets = pytest.importorskip("datasets")
     rows = {"headline": ["A", "B"], "body": ["one", "two"]}

@@ -14,6 +14,7 @@ from fakes.passages import WordEmbedder, ids, make_passages
 
 from masksearch_agent.config.retrieval import RetrievalSettings
 from masksearch_agent.corpus.readers import read_passages
+from masksearch_agent.corpus.report import CorpusReport
 from masksearch_agent.errors import RetrievalError
 from masksearch_agent.records import Passage, content_id
 from masksearch_agent.retrieval.index import IndexReport, build_index, open_index, update_index
@@ -21,6 +22,7 @@ from masksearch_agent.retrieval.modes import dense
 from masksearch_agent.retrieval.modes.bm25 import BM25Index
 from masksearch_agent.retrieval.modes.dense import DenseIndex
 from masksearch_agent.retrieval.modes.hybrid import HybridIndex
+from masksearch_agent.retrieval.search import Search
 
 TEXTS = ("red fox runs", "red wine flows", "blue whale sings")
 BM25_ONLY = RetrievalSettings(mode="bm25")
@@ -685,6 +687,37 @@ def test_a_file_that_is_added_keeps_the_text_that_it_shares_with_another(
     assert holders(index) == {"b/note.txt": both["b/note.txt"]}
     update_index(index, read_passages(new), embedder=embedder)
     assert holders(index) == {"b/note.txt": plain}
+
+
+def test_files_that_share_a_text_and_are_built_together_keep_it_each_until_the_last_is_gone(tmp_path: Path):
+    index, files = tmp_path / "index", tmp_path / "files"
+    write_note(write_note(files, "a/note.txt"), "b/note.txt")
+    for _ in range(2):  # Built again, it stays what it is.
+        assert build_index(read_passages(files), index, BM25_ONLY).passages == 2
+    update_index(index, removed=["a/note.txt"])
+    [[hit]] = open_index(index).search(["leave"], 5)
+    assert (hit.passage.document_id, hit.passage.text) == ("b/note.txt", "leave is thirty days")
+
+
+def test_a_text_of_two_files_is_shown_once_and_others_move_up(tmp_path: Path):
+    files = tmp_path / "files"
+    for name in ("a/note.txt", "b/note.txt", "c/note.txt"):
+        write_note(files, name)
+    write_note(
+        files, "other.txt", "leave of absence, in days, is granted to whom it is due, for one year at most"
+    )
+    build_index(read_passages(files), tmp_path / "index", BM25_ONLY)
+    [hits] = Search(open_index(tmp_path / "index")).search(["leave days"], 2)
+    assert [hit.passage.document_id for hit in hits] == ["a/note.txt", "other.txt"]
+    [hits] = Search(open_index(tmp_path / "index"), shows_copies=True).search(["leave days"], 2)
+    assert [hit.passage.document_id for hit in hits] == ["a/note.txt", "b/note.txt"]
+
+
+def test_a_text_that_is_asked_of_once_is_read_once(tmp_path: Path):
+    files = write_note(write_note(tmp_path / "files", "a/note.txt"), "b/note.txt")
+    report = CorpusReport()
+    [passage] = read_passages(files, report=report, keeps_copies=False)
+    assert (passage.document_id, dict(report.skipped)) == ("a/note.txt", {"repeated": 1})
 
 
 def test_a_file_that_changes_leaves_its_old_text_to_another_that_is_added_with_it(tmp_path: Path):

@@ -68,12 +68,22 @@ def test_compared_words_without_marks_are_runs_of_letters_and_digits(text: str) 
         ("ท่าเรือเปิดในปี", "เรือ"),
         ("Das Cafe\u0301 Mu\u0308ller in Zu\u0308rich", "Café Müller Zürich"),
         ("Ｈａｒｂｏｕｒ １９３２", "harbour 1932"),
+        ("İstanbul'da bir gün", "İSTANBUL"),
+        ("İstanbul", "istanbul"),
+        ("istanbul", "İstanbul"),
+        ("Isparta ve Iğdır", "ISPARTA IĞDIR"),
+        ("ISPARTA", "ısparta"),
+        ("ısparta, DIŞ", "Isparta dış"),
         ("har\u00adbour \u200bfer\u200bry \u202eold\u202c", "harbour ferry old"),
     ],
 )
 def test_a_text_is_found_by_its_own_words(text: str, query: str) -> None:
     assert set(search_terms(query)) <= set(search_terms(text))
     assert set(search_terms(query)) <= set(search_terms(clean_text(text)))
+
+
+def test_english_words_with_a_capital_i_stay_what_they_are() -> None:
+    assert search_terms("I IN Indiana — naïve") == ["i", "in", "indiana", "naïve"]
 
 
 def test_a_vowel_sign_belongs_to_its_word() -> None:
