@@ -17,8 +17,9 @@ __all__ = ("HEADINGS_END", "PAGE_BREAK", "TAG", "Document", "Section", "say_head
 Section = tuple[tuple[str, ...], str]
 """The headings over a section, from the outermost on, and its text."""
 PAGE_BREAK = "\f"
-HEADINGS_END = "\v"
-"""Behind the row of headings of a table; its rows follow, a line each, up to an empty line."""
+HEADINGS_END = "\ufdd1"
+"""Behind the row of headings of a table; its rows follow, a line each, up to an empty line. No text has this character,
+unlike a vertical tab, which stands between words."""
 
 
 class Document(NamedTuple):

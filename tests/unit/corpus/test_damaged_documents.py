@@ -15,6 +15,7 @@ import pytest
 from masksearch_agent.corpus.archives import read_archive
 from masksearch_agent.corpus.documents import DOCUMENT_PARSERS
 from masksearch_agent.corpus.encodings import decode_text
+from masksearch_agent.corpus.pages import HEADINGS_END
 from masksearch_agent.corpus.readers import read_passages
 from masksearch_agent.corpus.report import CorpusReport
 from masksearch_agent.errors import UnreadableDocumentError
@@ -199,7 +200,7 @@ def test_an_office_file_with_a_password_says_so_and_a_lock_is_no_document(tmp_pa
 
 def test_a_page_that_is_called_a_sheet_is_read() -> None:
     page = b"<html><table><tr><th>Name</th><th>Price</th></tr><tr><td>Tea</td><td>3</td></tr></table></html>"
-    assert text_of(".xls", page).split() == ["Name", "Price", "Tea", "3"]
+    assert text_of(".xls", page).split() == ["Name", f"Price{HEADINGS_END}", "Tea", "3"]
 
 
 def test_what_docutils_says_of_an_error_is_no_text_of_the_document() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from masksearch_agent.corpus.documents import DOCUMENT_PARSERS
-from masksearch_agent.corpus.pages import Section, sections_of
+from masksearch_agent.corpus.pages import HEADINGS_END, Section, sections_of
 
 
 def told(page: str) -> list[Section]:
@@ -108,14 +108,17 @@ Of ships.
     [
         (
             "<table><caption>Fees</caption><tr><th>Name<th>Price<tr><td>Tea<td>3</table>",
-            "Fees\nName Price\v\nTea 3",
+            f"Fees\nName Price{HEADINGS_END}\nTea 3",
         ),
         # Of two tables the second has headings.
         (
             "<table><tr><td>Tea<td>3<tr><td>Milk<td>4</TABLE><table><tr><td>Of<td>2023<td>2024<tr><td>Tea<td>3<td>4</table>",
-            "Tea 3\nMilk 4\n\nOf 2023 2024\v\nTea 3 4",
+            f"Tea 3\nMilk 4\n\nOf 2023 2024{HEADINGS_END}\nTea 3 4",
         ),
-        ("<table><tr><td>Name<td>Price<tr><td>&lt;5 &amp; up<td>-3</table>", "Name Price\v\n<5 & up -3"),
+        (
+            "<table><tr><td>Name<td>Price<tr><td>&lt;5 &amp; up<td>-3</table>",
+            f"Name Price{HEADINGS_END}\n<5 & up -3",
+        ),
         # Rows of a table without headings.
         (
             "<table><tr><th><b>Type</b></th><td>Harbour</td></tr><tr><th>Town</th><td>Aldin</td></tr></table>",

@@ -34,6 +34,11 @@ def test_no_character_is_lost_and_no_piece_too_long(text: str, max_words: int):
     assert all(0 < len(piece.split()) <= max_words for piece in pieces)
 
 
+def test_a_vertical_tab_stands_between_words():
+    (piece,) = pieces_of("one\vtwo\n\nName | Role\v\nInes | cook")
+    assert piece.split() == ["one", "two", "Name", "|", "Role", "Ines", "|", "cook"]
+
+
 def test_chinese_text_is_cut_between_its_sentences():
     text = "他说：“走吧。”我们走了。雨停了！天晴了？"
     assert split_text(text, 10) == ["他说：“走吧。”我们走了。", "雨停了！天晴了？"]
